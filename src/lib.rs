@@ -1,0 +1,4 @@
+//! Tidegate.
+pub mod http;
+pub mod hub;
+pub mod wire;
