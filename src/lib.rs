@@ -1,4 +1,6 @@
 //! Tidegate.
+pub mod config;
 pub mod http;
 pub mod hub;
+pub mod shard;
 pub mod wire;

@@ -1,4 +1,332 @@
-//! Events, their order and their history. Knows no socket and no clock: time is an argument.
+//! Events, their order and their history, and who listens. Knows no socket and no clock: time is an argument.
+//!
+//! Guarantee: an event at or below [`Hub::head`] is in its log, and every shard that sits at that log has been told.
 
+pub mod allowance;
 pub mod draft;
+pub mod log;
+pub mod mailbox;
+pub mod moment;
 pub mod name;
+pub mod position;
+pub mod presence;
+pub mod sequencer;
+pub mod source;
+pub mod table;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use self::allowance::{Allowance, Rate};
+use self::draft::{Draft, Target};
+use self::log::Entry;
+use self::mailbox::Mailbox;
+use self::moment::Moment;
+use self::name::EVENT_ID_BYTES_MAX;
+use self::position::{Epoch, Offset, POSITION_BYTES_MAX};
+use self::presence::{Caps, Presence};
+use self::sequencer::{HistoryBounds, Sequencer};
+use self::source::{Kind, Source};
+use self::table::Table;
+use crate::wire::frame::Unsealed;
+
+/// What a hub is made with.
+#[derive(Clone, Debug)]
+pub struct HubSettings {
+    /// Threads that deliver.
+    pub shards: usize,
+    /// This life of the order.
+    pub epoch: Epoch,
+    /// Bounds of all history.
+    pub history: HistoryBounds,
+    /// Caps on connections.
+    pub caps: Caps,
+    /// Deliveries one user may get, and what happens to the rest.
+    pub delivery: Option<(Rate, Overflow)>,
+}
+
+/// What happens to events above a user's delivery rate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Overflow {
+    /// The oldest are left out, counted, and told by a gap.
+    Drop,
+    /// They wait in the log.
+    Defer,
+}
+
+/// Why a connection was not admitted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// All places are taken.
+    Full,
+    /// The server is on its way out.
+    Draining,
+    /// The user has as many connections as one may have.
+    User,
+    /// The address has.
+    Address,
+}
+
+impl Refusal {
+    /// Every refusal, for metrics.
+    pub const ALL: [Self; 4] = [Self::Full, Self::Draining, Self::User, Self::Address];
+
+    /// Its name on the wire and in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Draining => "draining",
+            Self::User => "user_connections",
+            Self::Address => "address_connections",
+        }
+    }
+}
+
+/// The answer to a publish.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Published {
+    /// Offset of the (last) event.
+    pub offset: Offset,
+    /// Connections the events were addressed to when they were published, summed over events.
+    pub subscribers: u64,
+}
+
+/// Everything that all shards share.
+pub struct Hub {
+    settings: HubSettings,
+    sequencer: Mutex<Sequencer>,
+    head: AtomicU64,
+    published: AtomicU64,
+    sweep_turn: AtomicUsize,
+    rooms: Table,
+    users: Table,
+    all: Arc<Source>,
+    mailboxes: Box<[Mailbox]>,
+    presence: Presence,
+}
+
+/// A draft with everything done that needs no offset.
+struct Prepared {
+    source: Arc<Source>,
+    exclude: Option<Arc<Source>>,
+    id: Option<name::EventId>,
+    unsealed: Unsealed,
+}
+
+/// Steps of [`Sequencer::trim`] under one hold of the lock: some ten microseconds.
+const TRIM_STEPS: usize = 64;
+
+/// Replacements in a row that still make a user's `retry:` grow.
+pub const REPLACEMENTS_MAX: u32 = 6;
+
+impl Hub {
+    /// A hub without events or listeners.
+    #[must_use]
+    pub fn new(settings: HubSettings) -> Arc<Self> {
+        let shards = settings.shards;
+        Arc::new(Self {
+            sequencer: Mutex::default(),
+            head: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            sweep_turn: AtomicUsize::new(0),
+            rooms: Table::new(Kind::Room, shards),
+            users: Table::new(Kind::Inbox, shards),
+            all: Arc::new(Source::new(Kind::All, "", shards, 0)),
+            mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
+            presence: Presence::default(),
+            settings,
+        })
+    }
+
+    /// What it was made with.
+    #[must_use]
+    pub fn settings(&self) -> &HubSettings {
+        &self.settings
+    }
+
+    /// This life of the order.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.settings.epoch
+    }
+
+    /// The newest offset. Everything up to it is in its log and announced.
+    #[must_use]
+    pub fn head(&self) -> Offset {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Events published so far.
+    #[must_use]
+    pub fn events_published(&self) -> u64 {
+        self.published.load(Ordering::Relaxed)
+    }
+
+    /// Events and bytes in all logs.
+    #[must_use]
+    pub fn history(&self) -> (usize, usize) {
+        let sequencer = self.sequencer.lock();
+        (sequencer.events(), sequencer.bytes())
+    }
+
+    /// The rooms.
+    #[must_use]
+    pub fn rooms(&self) -> &Table {
+        &self.rooms
+    }
+
+    /// The users, by inbox.
+    #[must_use]
+    pub fn users(&self) -> &Table {
+        &self.users
+    }
+
+    /// The broadcast to everyone.
+    #[must_use]
+    pub fn all(&self) -> &Arc<Source> {
+        &self.all
+    }
+
+    /// The mailbox of a shard.
+    #[must_use]
+    pub fn mailbox(&self, shard: usize) -> &Mailbox {
+        &self.mailboxes[shard]
+    }
+
+    /// Publishes `drafts` next to each other in the order.
+    ///
+    /// # Panics
+    ///
+    /// If there are none.
+    pub fn publish(&self, drafts: impl IntoIterator<Item = Draft>, now: Moment) -> Published {
+        let mut count = 0;
+        let published =
+            self.append(drafts.into_iter().map(|draft| self.prepare(draft)).inspect(|_| count += 1), now);
+        self.published.fetch_add(count, Ordering::Relaxed);
+        published
+    }
+
+    /// Publishes to `source` without counting: the readiness probe's own event.
+    pub fn publish_probe(&self, source: &Arc<Source>, data: &str, now: Moment) -> Published {
+        let unsealed = Unsealed::new(None, data, POSITION_BYTES_MAX);
+        self.append(
+            std::iter::once(Prepared { source: source.clone(), exclude: None, id: None, unsealed }),
+            now,
+        )
+    }
+
+    fn prepare(&self, draft: Draft) -> Prepared {
+        let source = match &draft.target {
+            Target::Room(room) => self.rooms.get_or_create(room.as_str()),
+            Target::User(user) => self.users.get_or_create(user.as_str()),
+            Target::All => self.all.clone(),
+        };
+        let id_bytes_max = if draft.id.is_some() { EVENT_ID_BYTES_MAX } else { POSITION_BYTES_MAX };
+        Prepared {
+            source,
+            exclude: draft.exclude.map(|user| self.users.get_or_create(user.as_str())),
+            id: draft.id,
+            unsealed: Unsealed::new(draft.name, &draft.data, id_bytes_max),
+        }
+    }
+
+    fn append(&self, events: impl Iterator<Item = Prepared>, now: Moment) -> Published {
+        // Collected first, so that nothing is encoded or looked up under the lock.
+        let events: Vec<Prepared> = events.collect();
+        let bounds = &self.settings.history;
+        let mut wakers: Vec<Waker> = Vec::new();
+        let mut published = Published { offset: 0, subscribers: 0 };
+        let mut sequencer = self.sequencer.lock();
+        for Prepared { source, exclude, id, unsealed } in events {
+            published.subscribers += u64::from(source.connections());
+            published.offset = sequencer.append(&source, bounds, |offset| {
+                let frame = match &id {
+                    Some(id) => unsealed.seal(id.as_str().as_bytes()),
+                    None => unsealed.seal(self.epoch().position(offset).as_str().as_bytes()),
+                };
+                Entry { offset, frame, published: now, exclude, id }
+            });
+            for (shard, mailbox) in self.mailboxes.iter().enumerate() {
+                if source.claim(shard).is_some() {
+                    wakers.extend(mailbox.announce(source.clone()));
+                }
+            }
+        }
+        assert!(published.offset > 0, "at least one event was given");
+        while sequencer.bytes() > bounds.bytes_max && !sequencer.trim(bounds, now, TRIM_STEPS) {}
+        // Last, so that whoever reads this head finds all of the above done.
+        self.head.store(sequencer.newest(), Ordering::Release);
+        drop(sequencer);
+        wakers.into_iter().for_each(Waker::wake);
+        published
+    }
+
+    /// Housekeeping, about once a second from one thread: expires events by age and forgets what nobody needs.
+    pub fn tidy(&self, now: Moment) {
+        while !self.sequencer.lock().trim(&self.settings.history, now, TRIM_STEPS) {}
+        // A sixteenth of the tables each time: names are given back within half a minute.
+        for _ in 0..Table::shares() / 16 {
+            let turn = self.sweep_turn.fetch_add(1, Ordering::Relaxed);
+            self.rooms.sweep(turn);
+            self.users.sweep(turn);
+        }
+        self.sweep_stay_away(now);
+    }
+
+    /// How many events `user` may get now. `None`: as many as there are.
+    #[must_use]
+    pub fn allowance(&self, user: &Source, now: Moment) -> Option<u32> {
+        let (rate, _) = self.settings.delivery?;
+        let allowance = user.allowance.lock();
+        Some(allowance.as_ref().map_or(rate.events, |allowance| allowance.delivery.left(rate, now)))
+    }
+
+    /// Uses some of `user`'s allowance.
+    pub fn use_allowance(&self, user: &Source, events: u32, now: Moment) {
+        if let Some((rate, _)) = self.settings.delivery {
+            user.allowance.lock().get_or_insert_default().delivery.take(rate, events, now);
+        }
+    }
+
+    /// When `user` may get the next event.
+    #[must_use]
+    pub fn allowed_at(&self, user: &Source, now: Moment) -> Moment {
+        let Some((rate, _)) = self.settings.delivery else {
+            return now;
+        };
+        user.allowance.lock().as_ref().map_or(now, |allowance| allowance.delivery.next(rate, now))
+    }
+
+    fn note_replacement(&self, user: &Source, now: Moment) {
+        let mut state = user.allowance.lock();
+        let state = state.get_or_insert_default();
+        state.replacements = if now.since(state.replaced) < REPLACEMENT_MEMORY {
+            (state.replacements + 1).min(REPLACEMENTS_MAX)
+        } else {
+            0
+        };
+        state.replaced = now;
+    }
+
+    /// How many times in a row a connection of `user` has taken another's place, up to [`REPLACEMENTS_MAX`].
+    #[must_use]
+    pub fn replacements(&self, user: &Source) -> u32 {
+        user.allowance.lock().as_ref().map_or(0, |state| state.replacements)
+    }
+}
+
+/// Replacements closer together than this count as tabs evicting each other in turns.
+const REPLACEMENT_MEMORY: Duration = Duration::from_mins(1);
+
+/// What limits know of a user.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UserState {
+    delivery: Allowance,
+    replaced: Moment,
+    replacements: u32,
+}

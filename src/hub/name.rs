@@ -154,10 +154,7 @@ mod tests {
     fn bounds_are_inclusive() {
         let longest = "r".repeat(NAME_BYTES_MAX);
         assert!(RoomName::new(&longest).is_ok());
-        assert_eq!(
-            RoomName::new(&format!("{longest}r")),
-            Err(NameError::TooLong)
-        );
+        assert_eq!(RoomName::new(&format!("{longest}r")), Err(NameError::TooLong));
         assert_eq!(RoomName::new(""), Err(NameError::Empty));
         assert!(EventId::new(&"i".repeat(EVENT_ID_BYTES_MAX)).is_ok());
         assert_eq!(EventId::new(&"i".repeat(128)), Err(NameError::TooLong));

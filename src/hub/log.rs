@@ -1,0 +1,288 @@
+//! The newest events of one source, oldest first, within bounds.
+//!
+//! Two ends are kept apart. *Expired* events are past the history's bounds: no resume may have them any more. They
+//! stay a little longer if a shard has not flushed them yet (a burst larger than the history must still reach those who
+//! are connected); then they are *evicted*, which is to say gone.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::moment::Moment;
+use super::name::EventId;
+use super::position::Offset;
+use super::source::Source;
+use crate::wire::frame::Frame;
+
+/// Bounds of one log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LogBounds {
+    /// Events a resume can get at most.
+    pub events_max: usize,
+    /// Bytes those may take, as [`Entry::cost`] counts them.
+    pub bytes_max: usize,
+}
+
+/// Expired events that may wait for shards to flush them, in events...
+pub const UNFLUSHED_EVENTS_MAX: usize = 65_536;
+/// ... and in bytes. Past either, connections that are that far behind get a gap.
+pub const UNFLUSHED_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes charged for an event beyond its frame: its place here and the allocator's share.
+const ENTRY_OVERHEAD: usize = 128;
+
+/// One event in its place.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its position in the order.
+    pub offset: Offset,
+    /// Its bytes.
+    pub frame: Frame,
+    /// When it was published.
+    pub published: Moment,
+    /// The user whose connections must not get it, by that user's inbox.
+    pub exclude: Option<Arc<Source>>,
+    /// The id its publisher chose.
+    pub id: Option<EventId>,
+}
+
+impl Entry {
+    /// Bytes this event is charged with.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        self.frame.len() + ENTRY_OVERHEAD
+    }
+}
+
+/// A source's events.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Invariant: offsets rise.
+    entries: VecDeque<Entry>,
+    /// `entries[..expired]` are past the bounds and wait to be flushed.
+    expired: usize,
+    /// Invariant: the sum of `cost()` over `entries[expired..]`.
+    bytes: usize,
+    /// Invariant: the sum of `cost()` over `entries[..expired]`.
+    expired_bytes: usize,
+    /// Newest offset that a resume cannot have any more, or 0.
+    expired_to: Offset,
+    /// Newest offset that is gone, or 0. Invariant: `evicted_to <= expired_to`.
+    evicted_to: Offset,
+    /// Events evicted so far; with the length, every event's number in this log.
+    evicted: u64,
+    /// Each shard's number of events at its last flush, where the shard has no better place for it (inboxes).
+    flushed_counts: Vec<u64>,
+    /// Whether the sequencer's queue of oldest events knows this log.
+    pub(super) in_oldest: bool,
+}
+
+impl Log {
+    /// A log whose events up to `forgotten_to` may once have existed and are gone.
+    #[must_use]
+    pub fn starting_after(forgotten_to: Offset) -> Self {
+        Self { expired_to: forgotten_to, evicted_to: forgotten_to, ..Self::default() }
+    }
+
+    /// Adds the newest event and applies the bounds. `flushed` is the offset up to which every shard has flushed.
+    pub fn append(&mut self, entry: Entry, bounds: LogBounds, flushed: Offset) {
+        debug_assert!(self.last().is_none_or(|last| last < entry.offset), "offsets rise");
+        self.bytes += entry.cost();
+        self.entries.push_back(entry);
+        while self.held() > bounds.events_max || self.bytes > bounds.bytes_max {
+            self.expire_oldest();
+        }
+        self.evict(flushed);
+    }
+
+    /// Takes the oldest event a resume could have from it. False if there was none.
+    pub fn expire_oldest(&mut self) -> bool {
+        let Some(entry) = self.entries.get(self.expired) else {
+            return false;
+        };
+        let cost = entry.cost();
+        self.expired_to = entry.offset;
+        self.bytes -= cost;
+        self.expired_bytes += cost;
+        self.expired += 1;
+        true
+    }
+
+    /// Lets go of expired events that are flushed, or too many.
+    pub fn evict(&mut self, flushed: Offset) {
+        while self.expired > 0
+            && (self.entries[0].offset <= flushed
+                || self.expired > UNFLUSHED_EVENTS_MAX
+                || self.expired_bytes > UNFLUSHED_BYTES_MAX)
+        {
+            let entry = self.entries.pop_front().expect("expired entries are entries");
+            self.expired -= 1;
+            self.expired_bytes -= entry.cost();
+            self.evicted_to = entry.offset;
+            self.evicted += 1;
+        }
+        // A burst should not keep its peak for ever.
+        if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.len() * 2);
+        }
+    }
+
+    /// Events a resume can have.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.entries.len() - self.expired
+    }
+
+    /// Bytes charged for everything present, expired or not.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.expired_bytes
+    }
+
+    /// Whether nothing is left in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Newest offset a resume cannot have: a presented cursor below it is a gap.
+    #[must_use]
+    pub fn expired_to(&self) -> Offset {
+        self.expired_to
+    }
+
+    /// Newest offset that is gone even for those connected: a cursor below it is a gap.
+    #[must_use]
+    pub fn evicted_to(&self) -> Offset {
+        self.evicted_to
+    }
+
+    /// Offset of the newest event present.
+    #[must_use]
+    pub fn last(&self) -> Option<Offset> {
+        self.entries.back().map(|entry| entry.offset)
+    }
+
+    /// Offset and time of the oldest event a resume could have.
+    #[must_use]
+    pub fn oldest(&self) -> Option<(Offset, Moment)> {
+        self.entries.get(self.expired).map(|entry| (entry.offset, entry.published))
+    }
+
+    /// The events with offsets in `(after, upto]`, oldest first.
+    pub fn range(&self, after: Offset, upto: Offset) -> impl Iterator<Item = &Entry> {
+        let start = self.entries.partition_point(|entry| entry.offset <= after);
+        self.entries.range(start..).take_while(move |entry| entry.offset <= upto)
+    }
+
+    /// The events a resume could have, newest first.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.range(self.expired..).rev()
+    }
+
+    /// Offset of the last event before `offset`, or what is known to be gone before it.
+    #[must_use]
+    pub fn before(&self, offset: Offset) -> Offset {
+        let at = self.entries.partition_point(|entry| entry.offset < offset);
+        at.checked_sub(1).map_or(self.evicted_to, |at| self.entries[at].offset)
+    }
+
+    /// Notes that `shard` has flushed everything up to `offset`.
+    pub fn note_flushed_count(&mut self, shard: usize, offset: Offset) {
+        if self.flushed_counts.len() <= shard {
+            self.flushed_counts.resize(shard + 1, 0);
+        }
+        self.flushed_counts[shard] = self.count_to(offset);
+    }
+
+    /// How many events there were when `shard` last noted it.
+    #[must_use]
+    pub fn flushed_count(&self, shard: usize) -> u64 {
+        self.flushed_counts.get(shard).copied().unwrap_or(0)
+    }
+
+    /// How many events up to `offset` this log has had, as far as it can tell: exact from `evicted_to` on.
+    #[must_use]
+    pub fn count_to(&self, offset: Offset) -> u64 {
+        self.evicted + self.entries.partition_point(|entry| entry.offset <= offset) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::Unsealed;
+
+    const BOUNDS: LogBounds = LogBounds { events_max: 3, bytes_max: 100_000 };
+
+    fn entry(offset: Offset) -> Entry {
+        let frame = Unsealed::new(None, "x", 20).seal(b"1");
+        Entry { offset, frame, published: Moment(offset), exclude: None, id: None }
+    }
+
+    fn offsets(log: &Log, after: Offset) -> Vec<Offset> {
+        log.range(after, Offset::MAX).map(|entry| entry.offset).collect()
+    }
+
+    #[test]
+    fn the_bound_by_count_is_exact_for_a_resume() {
+        let mut log = Log::default();
+        for offset in [10, 20, 30, 40] {
+            log.append(entry(offset), BOUNDS, Offset::MAX);
+        }
+        assert_eq!(log.held(), 3);
+        assert_eq!(log.expired_to(), 10);
+        assert_eq!(offsets(&log, 10), [20, 30, 40]);
+    }
+
+    #[test]
+    fn a_burst_past_the_history_still_reaches_those_connected() {
+        let mut log = Log::default();
+        for offset in 1..=10 {
+            log.append(entry(offset), BOUNDS, 0);
+        }
+        assert_eq!(log.expired_to(), 7, "a resume from below 7 is a gap");
+        assert_eq!(log.evicted_to(), 0, "but nobody connected has lost anything");
+        assert_eq!(offsets(&log, 0).len(), 10);
+        log.evict(10);
+        assert_eq!(log.evicted_to(), 7);
+        assert_eq!(offsets(&log, 0), [8, 9, 10]);
+    }
+
+    #[test]
+    fn waiting_for_a_flush_is_bounded_too() {
+        let mut log = Log::default();
+        let last = UNFLUSHED_EVENTS_MAX as u64 + 10;
+        for offset in 1..=last {
+            log.append(entry(offset), BOUNDS, 0);
+        }
+        assert_eq!(log.evicted_to(), last - 3 - UNFLUSHED_EVENTS_MAX as u64);
+    }
+
+    #[test]
+    fn bytes_are_what_is_there() {
+        let mut log = Log::default();
+        let cost = entry(1).cost();
+        let bounds = LogBounds { events_max: 100, bytes_max: cost * 2 };
+        for offset in 1..=5 {
+            log.append(entry(offset), bounds, Offset::MAX);
+        }
+        assert_eq!((log.held(), log.bytes()), (2, cost * 2));
+        while log.expire_oldest() {}
+        assert_eq!(log.bytes(), cost * 2, "unflushed events still take memory");
+        log.evict(Offset::MAX);
+        assert_eq!((log.bytes(), log.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn neighbours_and_numbers_survive_eviction() {
+        let mut log = Log::starting_after(5);
+        assert_eq!(log.before(100), 5);
+        for offset in [10, 20, 30, 40, 50] {
+            log.append(entry(offset), BOUNDS, Offset::MAX);
+        }
+        assert_eq!(log.before(30), 20, "gone, and known to be");
+        assert_eq!(log.before(45), 40);
+        assert_eq!(log.count_to(20), 2);
+        assert_eq!(log.count_to(40), 4);
+    }
+}

@@ -1,0 +1,100 @@
+//! What other threads tell a shard: which sources have news, and a few commands.
+//!
+//! Bounded without refusing anyone: a source is in a mailbox at most once, and of commands there are at most
+//! [`COMMANDS_MAX`]; the next is answered "busy".
+
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use parking_lot::Mutex;
+
+use super::source::Source;
+
+/// Commands that may wait for one shard.
+pub const COMMANDS_MAX: usize = 4096;
+
+/// A request to a shard.
+pub enum Command {
+    /// Close `user`'s connections that are in `room`, and say how many there were.
+    Disconnect {
+        /// The user, by inbox.
+        user: Arc<Source>,
+        /// The room.
+        room: Arc<Source>,
+        /// Gets the number of connections closed.
+        done: Box<dyn FnOnce(u32) + Send>,
+    },
+    /// Close the oldest connection of `user`: a newer one takes its place.
+    Replace {
+        /// The user, by inbox.
+        user: Arc<Source>,
+    },
+    /// Begin to close everything, evenly over the drain time.
+    Drain,
+}
+
+/// A source with news, as the shard that gets this knows it.
+#[derive(Debug)]
+pub struct Dirty(pub Arc<Source>);
+
+#[derive(Default)]
+struct Inner {
+    dirty: Vec<Dirty>,
+    commands: Vec<Command>,
+    waker: Option<Waker>,
+}
+
+/// One shard's mailbox.
+#[derive(Default)]
+pub struct Mailbox {
+    inner: Mutex<Inner>,
+}
+
+impl Mailbox {
+    /// Announces news of `source`. Returns who must be woken, to be done once no lock is held.
+    #[must_use]
+    pub(super) fn announce(&self, source: Arc<Source>) -> Option<Waker> {
+        let mut inner = self.inner.lock();
+        inner.dirty.push(Dirty(source));
+        inner.waker.take()
+    }
+
+    /// Sends a command; gives it back if too many wait.
+    ///
+    /// # Errors
+    ///
+    /// The command, if [`COMMANDS_MAX`] others wait.
+    pub fn send(&self, command: Command) -> Result<(), Command> {
+        let waker = {
+            let mut inner = self.inner.lock();
+            if inner.commands.len() >= COMMANDS_MAX {
+                return Err(command);
+            }
+            inner.commands.push(command);
+            inner.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Moves what is there to the ends of `dirty` and `commands`. Both vectors keep their memory.
+    pub fn take(&self, dirty: &mut Vec<Dirty>, commands: &mut Vec<Command>) {
+        let mut inner = self.inner.lock();
+        dirty.append(&mut inner.dirty);
+        commands.append(&mut inner.commands);
+    }
+
+    /// Ready when there is mail; otherwise `waker` is woken by the next.
+    pub fn poll(&self, waker: &Waker) -> Poll<()> {
+        let mut inner = self.inner.lock();
+        if !inner.dirty.is_empty() || !inner.commands.is_empty() {
+            return Poll::Ready(());
+        }
+        if !inner.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            inner.waker = Some(waker.clone());
+        }
+        Poll::Pending
+    }
+}

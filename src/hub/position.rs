@@ -1,0 +1,132 @@
+//! Positions in the order: offsets inside the process, `<epoch>-<offset>` on the wire.
+
+use std::fmt;
+
+/// A position in the node's total order. 0 is before the first event.
+pub type Offset = u64;
+
+/// Names one life of the order. A restart begins a new one, so that an id from a previous life is never mistaken for
+/// a position in this one. Six characters of `[a-z0-9]`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Epoch([u8; EPOCH_BYTES]);
+
+/// Length of an epoch's text.
+pub const EPOCH_BYTES: usize = 6;
+
+/// Longest `<epoch>-<offset>`.
+pub const POSITION_BYTES_MAX: usize = EPOCH_BYTES + 1 + 20;
+
+impl Epoch {
+    /// The epoch numbered `seed`, modulo 36^6 (2.2 billion).
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut rest = seed;
+        Self(std::array::from_fn(|_| {
+            let digit = b"0123456789abcdefghijklmnopqrstuvwxyz"[(rest % 36) as usize];
+            rest /= 36;
+            digit
+        }))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("built from ASCII digits and letters")
+    }
+
+    /// The event id of `offset`: `<epoch>-<offset>`.
+    #[must_use]
+    pub fn position(self, offset: Offset) -> Position {
+        let mut text = [0; POSITION_BYTES_MAX];
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(offset).as_bytes();
+        let len = EPOCH_BYTES + 1 + digits.len();
+        text[..EPOCH_BYTES].copy_from_slice(&self.0);
+        text[EPOCH_BYTES] = b'-';
+        text[EPOCH_BYTES + 1..len].copy_from_slice(digits);
+        Position { text, len }
+    }
+
+    /// What `id`, as a listener presents it, says in this epoch.
+    #[must_use]
+    pub fn read(self, id: &str) -> Presented {
+        let Some((epoch, digits)) = id.split_once('-') else {
+            return Presented::Foreign;
+        };
+        let canonical = !digits.is_empty()
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && (digits == "0" || !digits.starts_with('0'));
+        match digits.parse() {
+            Ok(offset) if canonical && epoch == self.as_str() => Presented::Here(offset),
+            Ok(_) if canonical && is_epoch(epoch) => Presented::Elsewhere,
+            _ => Presented::Foreign,
+        }
+    }
+}
+
+fn is_epoch(text: &str) -> bool {
+    text.len() == EPOCH_BYTES && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an id means to this epoch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Presented {
+    /// A position in this epoch. It may still lie ahead of the newest event.
+    Here(Offset),
+    /// Shaped like a position, of another epoch.
+    Elsewhere,
+    /// Anything else, such as an id a publisher chose.
+    Foreign,
+}
+
+/// `<epoch>-<offset>` as text, without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    text: [u8; POSITION_BYTES_MAX],
+    len: usize,
+}
+
+impl Position {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.len]).expect("built from ASCII")
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_as_its_offset() {
+        let epoch = Epoch::new(7_654_321);
+        for offset in [0, 1, 9, 10, u64::MAX] {
+            assert_eq!(epoch.read(epoch.position(offset).as_str()), Presented::Here(offset));
+        }
+    }
+
+    #[test]
+    fn ids_of_other_lives_are_told_from_ids_of_nobody() {
+        let epoch = Epoch::new(1);
+        let other = Epoch::new(2).position(5);
+        assert_eq!(epoch.read(other.as_str()), Presented::Elsewhere);
+        for id in ["", "-", "x", "order-17", "abcdef-", "abcdef-+1", "abcdef-01", "ABCDEF-1", "abcdef-1x"] {
+            assert_eq!(epoch.read(id), Presented::Foreign, "{id:?}");
+        }
+        let too_far = format!("{epoch}-99999999999999999999999");
+        assert_eq!(epoch.read(&too_far), Presented::Foreign);
+    }
+}

@@ -1,0 +1,214 @@
+//! Who is connected, and who may not: the caps on connections and the list of those told to stay away.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::mailbox::Command;
+use super::moment::Moment;
+use super::source::Source;
+use super::{Hub, Refusal};
+
+/// Users remembered as told to stay away. One more is let back in instead.
+pub const STAY_AWAY_MAX: usize = 65_536;
+
+/// Caps on connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    /// All together.
+    pub connections_max: u32,
+    /// Of one user, if bounded.
+    pub per_user_max: Option<u32>,
+    /// Whether a user's newest connection takes the place of the oldest, rather than being refused.
+    pub replace: bool,
+    /// From one address, if bounded.
+    pub per_address_max: Option<u32>,
+}
+
+/// Counts that admission is decided by.
+#[derive(Default)]
+pub struct Presence {
+    connections: AtomicU32,
+    draining: AtomicBool,
+    addresses: Mutex<HashMap<IpAddr, u32>>,
+    stay_away: Mutex<HashMap<(Box<str>, Box<str>), Moment>>,
+    /// Length of `stay_away`: it is nearly always empty, and every subscription asks.
+    stay_away_len: AtomicUsize,
+}
+
+/// A place that was granted and is given back when dropped, unless a shard takes it over.
+pub struct Permit {
+    hub: Arc<Hub>,
+    user: Option<Arc<Source>>,
+    address: Option<IpAddr>,
+}
+
+impl Permit {
+    /// The user, by inbox.
+    #[must_use]
+    pub fn user(&self) -> Option<&Arc<Source>> {
+        self.user.as_ref()
+    }
+
+    /// Hands the place to a connection, which calls [`Hub::leave`] at its end.
+    #[must_use]
+    pub fn keep(mut self) -> (Option<Arc<Source>>, Option<IpAddr>) {
+        let kept = (self.user.take(), self.address.take());
+        self.hub.presence.connections.fetch_add(1, Ordering::AcqRel);
+        kept
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.hub.leave(self.user.as_deref(), self.address);
+    }
+}
+
+impl Hub {
+    /// Grants a place to a connection of `user` from `address`.
+    ///
+    /// # Errors
+    ///
+    /// Which cap was reached.
+    pub fn admit(
+        self: &Arc<Self>,
+        user: Option<&str>,
+        address: Option<IpAddr>,
+        now: Moment,
+    ) -> Result<Permit, Refusal> {
+        let caps = &self.settings.caps;
+        let presence = &self.presence;
+        if self.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        presence
+            .connections
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+                (count < caps.connections_max).then(|| count + 1)
+            })
+            .map_err(|_| Refusal::Full)?;
+        let mut permit = Permit { hub: self.clone(), user: None, address: None };
+        if let (Some(address), Some(max)) = (address, caps.per_address_max) {
+            let mut addresses = presence.addresses.lock();
+            let count = addresses.entry(address).or_insert(0);
+            if *count >= max {
+                return Err(Refusal::Address);
+            }
+            *count += 1;
+            permit.address = Some(address);
+        }
+        if let Some(user) = user {
+            permit.user = Some(self.admit_user(user, now)?);
+        }
+        Ok(permit)
+    }
+
+    fn admit_user(&self, user: &str, now: Moment) -> Result<Arc<Source>, Refusal> {
+        let caps = &self.settings.caps;
+        let inbox = self.users.get_or_create(user);
+        let max = caps.per_user_max.unwrap_or(u32::MAX);
+        if inbox.enter(max) {
+            return Ok(inbox);
+        }
+        // Between the newest's arrival and the oldest's close a user may have up to twice as many.
+        if !caps.replace || !inbox.enter(max.saturating_mul(2)) {
+            return Err(Refusal::User);
+        }
+        let replaced = inbox.oldest_shard().is_some_and(|shard| {
+            self.mailboxes[shard].send(Command::Replace { user: inbox.clone() }).is_ok()
+        });
+        if replaced {
+            self.note_replacement(&inbox, now);
+            Ok(inbox)
+        } else {
+            inbox.leave();
+            Err(Refusal::User)
+        }
+    }
+
+    /// Gives a place back.
+    pub fn leave(&self, user: Option<&Source>, address: Option<IpAddr>) {
+        self.presence.connections.fetch_sub(1, Ordering::AcqRel);
+        if let Some(user) = user {
+            user.leave();
+        }
+        if let Some(address) = address {
+            let mut addresses = self.presence.addresses.lock();
+            if let Some(count) = addresses.get_mut(&address) {
+                *count -= 1;
+                if *count == 0 {
+                    addresses.remove(&address);
+                }
+            }
+        }
+    }
+
+    /// Connections that have a place.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.presence.connections.load(Ordering::Acquire)
+    }
+
+    /// Users that have a connection.
+    #[must_use]
+    pub fn users_connected(&self) -> usize {
+        let mut count = 0;
+        self.users.for_each(|user| count += usize::from(user.connections() > 0));
+        count
+    }
+
+    /// Admits nobody from now on.
+    pub fn drain(&self) {
+        self.presence.draining.store(true, Ordering::Release);
+        for mailbox in &self.mailboxes {
+            // A full mailbox has 4,096 commands before this one; the server's own time-out ends it then.
+            let _ = mailbox.send(Command::Drain);
+        }
+    }
+
+    /// Whether the server is on its way out.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.presence.draining.load(Ordering::Acquire)
+    }
+
+    /// Tells `user` to stay away from `room` for a while. False if too many are remembered already.
+    pub fn send_away(&self, user: &str, room: &str, time: Duration, now: Moment) -> bool {
+        let mut away = self.presence.stay_away.lock();
+        if away.len() >= STAY_AWAY_MAX {
+            away.retain(|_, until| *until > now);
+        }
+        let fits = away.len() < STAY_AWAY_MAX;
+        if fits {
+            away.insert((user.into(), room.into()), now + time);
+        }
+        self.presence.stay_away_len.store(away.len(), Ordering::Release);
+        fits
+    }
+
+    /// Whether `user` was told to stay away from `room`.
+    #[must_use]
+    pub fn is_away(&self, user: &str, room: &str, now: Moment) -> bool {
+        self.presence.stay_away_len.load(Ordering::Acquire) > 0
+            && self
+                .presence
+                .stay_away
+                .lock()
+                .get(&(user.into(), room.into()))
+                .is_some_and(|until| *until > now)
+    }
+
+    /// Forgets who may come back.
+    pub(super) fn sweep_stay_away(&self, now: Moment) {
+        if self.presence.stay_away_len.load(Ordering::Acquire) > 0 {
+            let mut away = self.presence.stay_away.lock();
+            away.retain(|_, until| *until > now);
+            self.presence.stay_away_len.store(away.len(), Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Where events come from, seen from a connection: a room, a user's inbox, or the broadcast to everyone.
+//!
+//! All three are the same thing, a log that shards can sit at. The log itself is allocated with its first event, so
+//! that a user who never gets a personal event costs a name and a few counters.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::log::Log;
+use super::position::Offset;
+
+/// What a source is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A room.
+    Room,
+    /// The inbox of the user of that name.
+    Inbox,
+    /// Everyone.
+    All,
+}
+
+/// A log, its name, and who sits at it.
+#[derive(Debug)]
+pub struct Source {
+    kind: Kind,
+    name: Box<str>,
+    /// Newest offset appended; readable without the lock, to skip sources that have nothing new.
+    last: AtomicU64,
+    /// Connections here (rooms, broadcast) or admitted (inbox).
+    connections: AtomicU32,
+    seats: Box<[Seat]>,
+    log: Mutex<LogSlot>,
+    /// State of per-user limits, made when one is in force.
+    pub(super) allowance: Mutex<Option<Box<super::UserState>>>,
+}
+
+/// A log that does not exist yet, or does.
+#[derive(Debug)]
+pub enum LogSlot {
+    /// Nothing was published here; events up to that offset may have been, in a former life of the name.
+    Forgotten(Offset),
+    /// The log.
+    Log(Box<Log>),
+}
+
+/// A shard's place at a source.
+#[derive(Debug)]
+struct Seat {
+    /// What the shard calls this source (its own index), or [`NOBODY`].
+    local: AtomicU32,
+    /// Whether the shard's mailbox already holds this source.
+    queued: AtomicBool,
+    /// Offset up to which the shard's flushes have taken what they need.
+    flushed: AtomicU64,
+    /// Newest head at which the shard opened or replaced its oldest connection (inboxes, `replace`), in microseconds.
+    oldest: AtomicU64,
+}
+
+/// No connection of that shard is here.
+pub const NOBODY: u32 = u32::MAX;
+
+impl Source {
+    /// A source nobody sits at. Events up to `forgotten_to` may have existed under this name.
+    #[must_use]
+    pub fn new(kind: Kind, name: &str, shards: usize, forgotten_to: Offset) -> Self {
+        let seat = || Seat {
+            local: AtomicU32::new(NOBODY),
+            queued: AtomicBool::new(false),
+            flushed: AtomicU64::new(0),
+            oldest: AtomicU64::new(u64::MAX),
+        };
+        Self {
+            kind,
+            name: name.into(),
+            last: AtomicU64::new(forgotten_to),
+            connections: AtomicU32::new(0),
+            seats: (0..shards).map(|_| seat()).collect(),
+            log: Mutex::new(LogSlot::Forgotten(forgotten_to)),
+            allowance: Mutex::new(None),
+        }
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The room's or user's name; empty for the broadcast.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Newest offset appended here, or what was forgotten; nothing newer than that is in the log.
+    #[must_use]
+    pub fn last(&self) -> Offset {
+        self.last.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_last(&self, offset: Offset) {
+        self.last.store(offset, Ordering::Release);
+    }
+
+    /// The log, locked. Never held across a write to a socket.
+    pub fn log(&self) -> MutexGuard<'_, LogSlot> {
+        self.log.lock()
+    }
+
+    /// Connections that sit here.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    /// Counts one more, up to `max`. False if there are that many already.
+    pub fn enter(&self, max: u32) -> bool {
+        self.connections
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then(|| count + 1))
+            .is_ok()
+    }
+
+    /// Counts one less.
+    pub fn leave(&self) {
+        let before = self.connections.fetch_sub(1, Ordering::AcqRel);
+        debug_assert!(before > 0, "who leaves has entered");
+    }
+
+    /// Seats `shard` here under the index it knows this source by. Events after `head` are announced to it.
+    pub fn sit(&self, shard: usize, local: u32, head: Offset) {
+        // Under the log's lock: a publisher either sees the seat, or its event is at or below the head read later.
+        let _log = self.log();
+        let seat = &self.seats[shard];
+        if seat.local.swap(local, Ordering::AcqRel) == NOBODY {
+            seat.flushed.store(head, Ordering::Release);
+        }
+    }
+
+    /// Takes `shard`'s seat away.
+    pub fn stand_up(&self, shard: usize) {
+        let _log = self.log();
+        self.seats[shard].local.store(NOBODY, Ordering::Release);
+    }
+
+    /// What `shard` calls this source, if it sits here.
+    #[must_use]
+    pub fn local(&self, shard: usize) -> Option<u32> {
+        Some(self.seats[shard].local.load(Ordering::Acquire)).filter(|local| *local != NOBODY)
+    }
+
+    /// Claims the right to put this source into `shard`'s mailbox. None if nobody is there or it is in already.
+    pub(super) fn claim(&self, shard: usize) -> Option<u32> {
+        let local = self.local(shard)?;
+        (!self.seats[shard].queued.swap(true, Ordering::AcqRel)).then_some(local)
+    }
+
+    /// Allows the next announcement. Called when the shard takes this source from its mailbox, before it reads the log.
+    pub fn unclaim(&self, shard: usize) {
+        self.seats[shard].queued.store(false, Ordering::Release);
+    }
+
+    /// Says that `shard` needs nothing up to `offset` any more.
+    pub fn set_flushed(&self, shard: usize, offset: Offset) {
+        self.seats[shard].flushed.store(offset, Ordering::Release);
+    }
+
+    /// Offset up to which no shard needs anything.
+    #[must_use]
+    pub fn flushed(&self) -> Offset {
+        self.seats
+            .iter()
+            .filter(|seat| seat.local.load(Ordering::Acquire) != NOBODY)
+            .map(|seat| seat.flushed.load(Ordering::Acquire))
+            .min()
+            .unwrap_or(Offset::MAX)
+    }
+
+    /// Notes when `shard`'s oldest connection of this user was opened, in microseconds; `u64::MAX` for none.
+    pub fn set_oldest(&self, shard: usize, opened: u64) {
+        self.seats[shard].oldest.store(opened, Ordering::Release);
+    }
+
+    /// The shard with this user's oldest connection.
+    #[must_use]
+    pub fn oldest_shard(&self) -> Option<usize> {
+        let age = |seat: &Seat| seat.oldest.load(Ordering::Acquire);
+        let (shard, seat) = self.seats.iter().enumerate().min_by_key(|(_, seat)| age(seat))?;
+        (age(seat) != u64::MAX).then_some(shard)
+    }
+}
+
+impl LogSlot {
+    /// The log, if anything was published here.
+    #[must_use]
+    pub fn get(&self) -> Option<&Log> {
+        match self {
+            Self::Forgotten(_) => None,
+            Self::Log(log) => Some(log),
+        }
+    }
+
+    /// The log, if anything was published here.
+    pub fn get_mut(&mut self) -> Option<&mut Log> {
+        match self {
+            Self::Forgotten(_) => None,
+            Self::Log(log) => Some(log),
+        }
+    }
+
+    /// The log, made if need be.
+    pub fn get_or_create(&mut self) -> &mut Log {
+        if let Self::Forgotten(to) = *self {
+            *self = Self::Log(Box::new(Log::starting_after(to)));
+        }
+        match self {
+            Self::Log(log) => log,
+            Self::Forgotten(_) => unreachable!("replaced above"),
+        }
+    }
+
+    /// See [`Log::expired_to`].
+    #[must_use]
+    pub fn expired_to(&self) -> Offset {
+        match self {
+            Self::Forgotten(to) => *to,
+            Self::Log(log) => log.expired_to(),
+        }
+    }
+
+    /// See [`Log::evicted_to`].
+    #[must_use]
+    pub fn evicted_to(&self) -> Offset {
+        match self {
+            Self::Forgotten(to) => *to,
+            Self::Log(log) => log.evicted_to(),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Sources by name, in shares with a lock each, and the memory of those forgotten.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashTable};
+use parking_lot::Mutex;
+
+use super::position::Offset;
+use super::source::{Kind, Source};
+
+/// Shares of a table. Enough that two threads seldom meet.
+const SHARES: usize = 64;
+
+/// Forgotten names a share remembers exactly. Those that do not fit raise the share's horizon.
+const FORGOTTEN_MAX: usize = 1024;
+
+/// All rooms, or all inboxes.
+pub struct Table {
+    kind: Kind,
+    shards: usize,
+    hasher: RandomState,
+    shares: Box<[Mutex<Share>]>,
+}
+
+#[derive(Default)]
+struct Share {
+    sources: HashTable<Arc<Source>>,
+    forgotten: Forgotten,
+}
+
+/// What is left of sources that vanished: the offset up to which their events are gone, by hash of the name. Two
+/// names with one hash make a gap that need not be, never a hole.
+#[derive(Default)]
+struct Forgotten {
+    to: HashMap<u64, Offset>,
+    order: VecDeque<u64>,
+    /// Every name not in `to` may have had events up to here.
+    horizon: Offset,
+}
+
+impl Table {
+    /// An empty table of sources of one kind, for that many shards.
+    #[must_use]
+    pub fn new(kind: Kind, shards: usize) -> Self {
+        Self {
+            kind,
+            shards,
+            hasher: RandomState::new(),
+            shares: (0..SHARES).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// The source of that name, if it exists.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Source>> {
+        let hash = self.hasher.hash_one(name);
+        let share = self.share(hash).lock();
+        share.sources.find(hash, |source| source.name() == name).cloned()
+    }
+
+    /// The source of that name, made if need be.
+    #[must_use]
+    pub fn get_or_create(&self, name: &str) -> Arc<Source> {
+        let hash = self.hasher.hash_one(name);
+        let mut share = self.share(hash).lock();
+        if let Some(source) = share.sources.find(hash, |source| source.name() == name) {
+            return source.clone();
+        }
+        let source = Arc::new(Source::new(self.kind, name, self.shards, share.forgotten.of(hash)));
+        share.sources.insert_unique(hash, source.clone(), |source| self.hasher.hash_one(source.name()));
+        source
+    }
+
+    /// Sources there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shares.iter().map(|share| share.lock().sources.len()).sum()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `visit` with every source, a share at a time.
+    pub fn for_each(&self, mut visit: impl FnMut(&Arc<Source>)) {
+        for share in &self.shares {
+            share.lock().sources.iter().for_each(&mut visit);
+        }
+    }
+
+    /// Forgets the sources of share `turn` (modulo their number) that nobody holds and that have no events.
+    ///
+    /// Nobody else can come by such a source meanwhile: the only way to it is through this share's lock.
+    pub fn sweep(&self, turn: usize) {
+        let mut share = self.shares[turn % SHARES].lock();
+        let Share { sources, forgotten } = &mut *share;
+        let before = sources.len();
+        sources.retain(|source| {
+            let in_use = Arc::strong_count(source) > 1
+                || source.connections() > 0
+                || source.log().get().is_some_and(|log| !log.is_empty());
+            if !in_use {
+                forgotten.put(self.hasher.hash_one(source.name()), source.log().expired_to());
+            }
+            in_use
+        });
+        if sources.len() < before {
+            sources.shrink_to(sources.len() * 2, |source| self.hasher.hash_one(source.name()));
+        }
+    }
+
+    /// Shares a full sweep has to visit.
+    #[must_use]
+    pub fn shares() -> usize {
+        SHARES
+    }
+
+    fn share(&self, hash: u64) -> &Mutex<Share> {
+        // hashbrown uses the low bits for the bucket and the top seven for its tags.
+        &self.shares[(hash >> 32) as usize % SHARES]
+    }
+}
+
+impl Forgotten {
+    fn put(&mut self, hash: u64, to: Offset) {
+        // At or below the horizon there is nothing to add.
+        if to > self.horizon && self.to.insert(hash, to).is_none() {
+            self.order.push_back(hash);
+        }
+        while self.to.len() > FORGOTTEN_MAX {
+            let hash = self.order.pop_front().expect("every forgotten name is in the order once");
+            if let Some(to) = self.to.remove(&hash) {
+                self.horizon = self.horizon.max(to);
+            }
+        }
+    }
+
+    /// What is known of a name that comes back. It stays noted: should it vanish again, that only moves it on.
+    fn of(&self, hash: u64) -> Offset {
+        self.to.get(&hash).copied().unwrap_or(0).max(self.horizon)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_name_is_one_source() {
+        let table = Table::new(Kind::Room, 1);
+        let source = table.get_or_create("a");
+        assert!(Arc::ptr_eq(&source, &table.get_or_create("a")));
+        assert!(!Arc::ptr_eq(&source, &table.get_or_create("b")));
+        assert!(table.get("c").is_none());
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn only_what_nobody_holds_vanishes() {
+        let table = Table::new(Kind::Room, 1);
+        let held = table.get_or_create("held");
+        let _ = table.get_or_create("left");
+        for turn in 0..SHARES {
+            table.sweep(turn);
+        }
+        assert_eq!(table.len(), 1);
+        assert!(Arc::ptr_eq(&held, &table.get("held").unwrap()));
+    }
+
+    #[test]
+    fn a_name_that_comes_back_remembers_what_it_lost() {
+        let mut forgotten = Forgotten::default();
+        forgotten.put(1, 500);
+        assert_eq!(forgotten.of(1), 500);
+        assert_eq!(forgotten.of(2), 0, "a quiet name lost nothing");
+        for hash in 10..10 + FORGOTTEN_MAX as u64 {
+            forgotten.put(hash, 600);
+        }
+        assert_eq!(forgotten.of(2), 500, "what is no longer known exactly is no longer ruled out");
+        assert_eq!(forgotten.of(10), 600);
+    }
+}

@@ -1,0 +1,431 @@
+//! Advancing one connection by itself: everything its sources have above its cursor, merged by offset.
+
+use std::sync::Arc;
+
+use super::batch::{self, BATCH_BYTES_MAX, Item, Piece};
+use super::conn::{Lag, flag};
+use super::net::Net;
+use super::stats::{CloseReason, DropReason, GapReason};
+use super::{ConnKey, Shard};
+use crate::hub::position::Offset;
+use crate::hub::source::{Kind, Source};
+use crate::hub::{Overflow, moment::Moment};
+use crate::wire::control::{self, Gap};
+
+/// What a connection lacks.
+struct Missing {
+    /// The events, by offset.
+    items: Vec<Item>,
+    /// The cursor once they are written.
+    upto: Offset,
+    /// Whether there is more above `upto`.
+    more: bool,
+    /// The offset up to which something is gone for good.
+    lost_to: Option<Offset>,
+}
+
+impl<N: Net> Shard<N> {
+    /// Writes what the connection lacks, as far as its socket and its user's allowance take it.
+    pub(super) fn advance(&mut self, slot: u32) {
+        self.advance_after(slot, Vec::new());
+    }
+
+    /// The same, after `pieces` that are for this connection only.
+    pub(super) fn advance_after(&mut self, slot: u32, mut pieces: Vec<Piece>) {
+        let head = self.hub.head();
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        if conn.has(flag::BLOCKED | flag::CLOSING | flag::DEFERRED) {
+            // It goes on by itself when it can.
+            debug_assert!(pieces.is_empty(), "only a new connection has pieces of its own");
+            return;
+        }
+        conn.flags &= !flag::MARKED;
+        let (encoding, from) = (conn.encoding, conn.cursor);
+        let mut missing = self.missing(slot, from, head);
+        if let Some(to) = missing.lost_to {
+            self.count_lost(slot, from, to);
+            pieces.push(self.gap_piece(slot, from, to, GapReason::Slow));
+        }
+        let deferred_to = self.apply_rate(slot, &mut missing, &mut pieces);
+        if !missing.items.is_empty() {
+            if encoding.gzip {
+                let bytes = batch::contiguous(&missing.items, encoding, &mut self.deflater, &self.stats);
+                pieces.push(batch::segment(&missing.items, bytes, missing.upto));
+            } else {
+                pieces.extend(batch::pieces(&missing.items, encoding, missing.upto));
+            }
+        }
+        if pieces.is_empty() {
+            if let Some(conn) = self.conns.get_mut(slot) {
+                conn.cursor = missing.upto;
+            }
+        } else {
+            self.write(slot, &pieces);
+        }
+        self.after_advance(slot, missing.more, deferred_to);
+    }
+
+    fn after_advance(&mut self, slot: u32, more: bool, deferred_to: Option<Moment>) {
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        if !conn.has(flag::BLOCKED) {
+            if !more && deferred_to.is_none() {
+                conn.lag = None;
+            }
+            if let Some(at) = deferred_to {
+                conn.flags |= flag::DEFERRED;
+                if conn.lag.is_none() {
+                    self.start_lag(slot, &[]);
+                }
+                // Not before the next microsecond, so that time passes between two looks.
+                self.schedule_one_at(slot, at.max(Moment(self.now.0 + 1)));
+            } else if more {
+                self.schedule_one_at(slot, Moment(0));
+            }
+        }
+        self.note_inbox_flushed(slot);
+    }
+
+    /// What `slot` lacks between `from` and `head`.
+    fn missing(&self, slot: u32, from: Offset, head: Offset) -> Missing {
+        let mut missing = Missing { items: Vec::new(), upto: head.max(from), more: false, lost_to: None };
+        let Some(conn) = self.conns.get(slot) else {
+            return missing;
+        };
+        let mut contributors = 0;
+        for source in self.sources(slot) {
+            if source.last() <= from {
+                continue;
+            }
+            let log = source.log();
+            if log.evicted_to() > from {
+                missing.lost_to = missing.lost_to.max(Some(log.evicted_to()));
+            }
+            let Some(log) = log.get() else {
+                continue;
+            };
+            let (before, mut bytes) = (missing.items.len(), 0);
+            for entry in log.range(from, missing.upto) {
+                if bytes > BATCH_BYTES_MAX {
+                    // This source has more: nobody else's later events may overtake it.
+                    missing.upto = entry.offset - 1;
+                    missing.more = true;
+                    break;
+                }
+                let for_others = match (&entry.exclude, &conn.user) {
+                    (Some(excluded), Some(user)) => Arc::ptr_eq(excluded, user),
+                    _ => false,
+                };
+                if !for_others {
+                    bytes += entry.frame.len();
+                    missing.items.push(Item::from(entry));
+                }
+            }
+            contributors += usize::from(missing.items.len() > before);
+        }
+        let lost_to = missing.lost_to.unwrap_or(0);
+        missing.upto = missing.upto.max(lost_to);
+        missing.items.retain(|item| item.offset <= missing.upto && item.offset > lost_to);
+        if contributors > 1 {
+            missing.items.sort_unstable_by_key(|item| item.offset);
+        }
+        missing
+    }
+
+    /// Everything the connection gets events from: its rooms, its inbox, the broadcast.
+    pub(super) fn sources(&self, slot: u32) -> impl Iterator<Item = &Arc<Source>> {
+        let conn = self.conns.get(slot);
+        let rooms = conn.into_iter().flat_map(|conn| conn.memberships());
+        rooms
+            .map(|membership| &self.rooms[membership.room as usize].source)
+            .chain(conn.and_then(|conn| conn.user.as_ref()))
+            .chain(std::iter::once(self.hub.all()))
+    }
+
+    /// Leaves out or puts off what is above the user's rate. Says until when, if something is put off.
+    fn apply_rate(&mut self, slot: u32, missing: &mut Missing, pieces: &mut Vec<Piece>) -> Option<Moment> {
+        let conn = self.conns.get(slot).filter(|conn| conn.has(flag::RATED))?;
+        let user = conn.user.clone()?;
+        let allowed = self.hub.allowance(&user, self.now)? as usize;
+        let count = missing.items.len();
+        let (_, overflow) = self.hub.settings().delivery?;
+        let granted = count.min(allowed);
+        self.hub.use_allowance(&user, u32::try_from(granted).unwrap_or(u32::MAX), self.now);
+        if count <= allowed {
+            return None;
+        }
+        if allowed == 0 {
+            // Not a step beyond what has been written: the cursor marks what waits.
+            missing.upto = missing.lost_to.unwrap_or(conn.cursor);
+            missing.items.clear();
+            return Some(self.hub.allowed_at(&user, self.now));
+        }
+        match overflow {
+            Overflow::Defer => {
+                missing.items.truncate(allowed);
+                missing.upto = missing.items[allowed - 1].offset;
+                missing.more = false;
+                Some(self.hub.allowed_at(&user, self.now))
+            }
+            Overflow::Drop => {
+                let dropped = count - allowed;
+                let from = missing.lost_to.unwrap_or(conn.cursor);
+                let to = missing.items[dropped - 1].offset;
+                missing.items.drain(..dropped);
+                self.stats.dropped[DropReason::Rate as usize].add(dropped as u64);
+                pieces.push(self.gap_piece(slot, from, to, GapReason::Slow));
+                None
+            }
+        }
+    }
+
+    /// An `event: gap` for `slot`, counted.
+    pub(super) fn gap_piece(&mut self, slot: u32, from: Offset, to: Offset, reason: GapReason) -> Piece {
+        let epoch = self.hub.epoch();
+        let from_id = epoch.position(from);
+        self.gap_piece_from(slot, from, from_id.as_str(), to, reason)
+    }
+
+    /// The same for a listener that presented `from_id`, whatever that may be.
+    pub(super) fn gap_piece_from(
+        &mut self,
+        slot: u32,
+        from: Offset,
+        from_id: &str,
+        to: Offset,
+        reason: GapReason,
+    ) -> Piece {
+        self.stats.gaps[reason as usize].add(1);
+        let to_id = self.hub.epoch().position(to);
+        let all_may_have = matches!(reason, GapReason::Restart | GapReason::Unknown);
+        let may_have_lost = |source: &&Arc<Source>| {
+            let log = source.log();
+            all_may_have
+                || log.expired_to() > from
+                || log.get().is_some_and(|log| log.range(from, to).next().is_some())
+        };
+        let lost: Vec<&Arc<Source>> = self.sources(slot).filter(may_have_lost).collect();
+        let of = |kind: Kind| lost.iter().filter(move |source| source.kind() == kind);
+        let rooms: Vec<&str> = of(Kind::Room).map(|source| source.name()).collect();
+        let gap = Gap {
+            rooms: &rooms,
+            from: from_id,
+            to: to_id.as_str(),
+            reason: reason.as_str(),
+            inbox: of(Kind::Inbox).next().is_some(),
+            all: of(Kind::All).next().is_some(),
+        };
+        let mut plain = Vec::new();
+        control::put_gap(&gap, &mut plain);
+        self.own_piece(slot, &plain, to)
+    }
+
+    /// `plain`, framed for `slot`. It carries no event and takes the cursor to `upto`.
+    pub(super) fn own_piece(&self, slot: u32, plain: &[u8], upto: Offset) -> Piece {
+        let mut bytes = Vec::new();
+        let encoding = self.conns.get(slot).map(|conn| conn.encoding).unwrap_or_default();
+        encoding.put(plain, &mut bytes);
+        Piece { bytes: bytes.into(), upto, published: self.now, events: 0 }
+    }
+
+    fn count_lost(&mut self, slot: u32, from: Offset, to: Offset) {
+        let Some(conn) = self.conns.get(slot) else {
+            return;
+        };
+        let counts = conn.lag.as_ref().map(|lag| &lag.counts);
+        let mut lost = 0;
+        for (nth, source) in self.sources(slot).enumerate() {
+            let log = source.log();
+            let Some(log) = log.get() else {
+                continue;
+            };
+            let had = if log.evicted_to() <= from {
+                log.count_to(from)
+            } else if let Some(counts) = counts {
+                counts[nth]
+            } else {
+                match source.kind() {
+                    Kind::Inbox => log.flushed_count(self.settings.index),
+                    Kind::All => self.all.flushed_count,
+                    Kind::Room => self.room_flushed_count(source),
+                }
+            };
+            lost += log.count_to(to).saturating_sub(had);
+        }
+        self.stats.dropped[DropReason::Slow as usize].add(lost);
+    }
+
+    fn room_flushed_count(&self, room: &Source) -> u64 {
+        room.local(self.settings.index).map_or(0, |room| self.rooms[room as usize].pace.flushed_count)
+    }
+
+    /// Writes `pieces`, at least one, with one call.
+    pub(super) fn write(&mut self, slot: u32, pieces: &[Piece]) {
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        let bytes = if let [piece] = pieces {
+            &piece.bytes[..]
+        } else {
+            self.scratch.clear();
+            pieces.iter().for_each(|piece| self.scratch.extend_from_slice(&piece.bytes));
+            &self.scratch
+        };
+        let result = self.net.send(&mut conn.socket, bytes);
+        let short = !matches!(result, Ok(sent) if sent == bytes.len());
+        if self.scratch.capacity() > 2 * BATCH_BYTES_MAX {
+            self.scratch = Vec::new();
+        }
+        if short {
+            return self.fell_short(slot, result, pieces);
+        }
+        conn.written = self.now;
+        conn.cursor = pieces[pieces.len() - 1].upto;
+        let bytes = pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
+        self.stats.bytes[usize::from(conn.encoding.gzip)].add(bytes);
+        self.count_delivered(pieces);
+    }
+
+    fn count_delivered(&mut self, pieces: &[Piece]) {
+        for piece in pieces.iter().filter(|piece| piece.events > 0) {
+            self.stats.delivered.add(u64::from(piece.events));
+            self.unsettled.push((piece.published, u64::from(piece.events)));
+        }
+    }
+
+    /// The socket took less than `pieces`: the rest of the piece it stopped in is kept, what follows stays in the logs.
+    pub(super) fn fell_short(&mut self, slot: u32, result: std::io::Result<usize>, pieces: &[Piece]) {
+        use std::io::ErrorKind as Kind;
+        let sent = match result {
+            Ok(sent) => sent,
+            Err(err) if matches!(err.kind(), Kind::WouldBlock | Kind::Interrupted) => 0,
+            Err(err) if matches!(err.kind(), Kind::BrokenPipe | Kind::ConnectionReset) => {
+                return self.remove(slot, CloseReason::Client);
+            }
+            Err(_) => return self.remove(slot, CloseReason::Error),
+        };
+        let (mut done, mut rest) = (0, sent);
+        while let Some(piece) = pieces.get(done)
+            && rest >= piece.bytes.len()
+        {
+            rest -= piece.bytes.len();
+            done += 1;
+        }
+        let Some(cut) = pieces.get(done) else {
+            debug_assert!(false, "less was sent than there was");
+            return;
+        };
+        self.count_delivered(&pieces[..done]);
+        let key = self.conns.key(slot);
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        self.stats.bytes[usize::from(conn.encoding.gzip)].add(sent as u64);
+        if sent > 0 {
+            conn.written = self.now;
+        }
+        conn.cursor = cut.upto;
+        conn.flags |= flag::BLOCKED;
+        self.stats.lagging.add(1);
+        if self.net.want_write(&mut conn.socket, key, true).is_err() {
+            return self.remove(slot, CloseReason::Error);
+        }
+        let rest = Piece { bytes: cut.bytes.slice(rest..), ..cut.clone() };
+        self.start_lag(slot, &[rest]);
+    }
+
+    /// Notes what a connection that cannot go on still has to be sent first, and where it stands.
+    fn start_lag(&mut self, slot: u32, rest: &[Piece]) {
+        let Some(cursor) = self.conns.get(slot).map(|conn| conn.cursor) else {
+            return;
+        };
+        let count = |source: &Arc<Source>| source.log().get().map_or(0, |log| log.count_to(cursor));
+        let counts = self.sources(slot).map(count).collect();
+        let rest = rest.first();
+        let lag = Lag {
+            rest: rest.map(|piece| piece.bytes.clone()).unwrap_or_default(),
+            published: rest.map_or(self.now, |piece| piece.published),
+            events: rest.map_or(0, |piece| piece.events),
+            counts,
+            closing: None,
+            said: false,
+        };
+        if let Some(conn) = self.conns.get_mut(slot) {
+            conn.lag = Some(Box::new(lag));
+        }
+    }
+
+    /// The socket of `key` has room again.
+    pub fn on_writable(&mut self, key: ConnKey, now: Moment) {
+        self.now = now;
+        let Some(slot) = self.conns.find(key) else {
+            return;
+        };
+        let Some(conn) = self.conns.get_mut(slot).filter(|conn| conn.has(flag::BLOCKED)) else {
+            return;
+        };
+        let lag = conn.lag.as_mut().expect("a blocked connection has its rest");
+        match self.net.send(&mut conn.socket, &lag.rest) {
+            Ok(sent) if sent < lag.rest.len() => {
+                self.stats.bytes[usize::from(conn.encoding.gzip)].add(sent as u64);
+                lag.rest = lag.rest.slice(sent..);
+            }
+            Ok(sent) => {
+                self.stats.bytes[usize::from(conn.encoding.gzip)].add(sent as u64);
+                lag.rest = bytes::Bytes::new();
+                conn.written = now;
+                conn.flags &= !flag::BLOCKED;
+                let (published, events) = (lag.published, u64::from(lag.events));
+                self.stats.lagging.sub(1);
+                self.stats.delivered.add(events);
+                self.unsettled.push((published, events));
+                self.unblocked(slot);
+            }
+            Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => self.remove(slot, CloseReason::Client),
+        }
+    }
+
+    fn unblocked(&mut self, slot: u32) {
+        let key = self.conns.key(slot);
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        if self.net.want_write(&mut conn.socket, key, false).is_err() {
+            return self.remove(slot, CloseReason::Error);
+        }
+        let closing = conn.lag.as_ref().and_then(|lag| Some((lag.closing?, lag.said)));
+        match closing {
+            Some((reason, true)) => self.remove(slot, reason),
+            Some((reason, false)) => {
+                conn.flags &= !flag::CLOSING;
+                conn.lag = None;
+                self.say_farewell(slot, reason);
+            }
+            None => self.advance(slot),
+        }
+    }
+
+    /// Tells the user's inbox how far this shard's connections have come. Slow ones do not hold it back.
+    fn note_inbox_flushed(&self, slot: u32) {
+        let Some(user) = self.conns.get(slot).and_then(|conn| conn.user.as_ref()) else {
+            return;
+        };
+        if user.last() == 0 {
+            return;
+        }
+        let keeps_up = |slot: &u32| {
+            let conn = self.conns.get(*slot)?;
+            (!conn.has(flag::BLOCKED | flag::DEFERRED)).then_some(conn.cursor)
+        };
+        let cursor = self.slots_of_user(user).iter().filter_map(keeps_up).min();
+        let cursor = cursor.unwrap_or(Offset::MAX);
+        user.set_flushed(self.settings.index, cursor);
+        if let Some(log) = user.log().get_mut() {
+            log.note_flushed_count(self.settings.index, cursor);
+        }
+    }
+}

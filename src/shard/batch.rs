@@ -1,0 +1,138 @@
+//! What a flush writes: a source's new events, made contiguous once per encoding for everyone.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::stats::Stats;
+use crate::hub::log::Entry;
+use crate::hub::moment::Moment;
+use crate::hub::position::Offset;
+use crate::hub::source::Source;
+use crate::wire::encoding::Encoding;
+use crate::wire::frame::Frame;
+use crate::wire::gzip::Deflater;
+
+/// Bytes of events in one batch. A socket's buffer is smaller, so more would only wait.
+pub const BATCH_BYTES_MAX: usize = 256 << 10;
+
+/// An event as a batch needs it.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its position.
+    pub offset: Offset,
+    /// Its bytes.
+    pub frame: Frame,
+    /// When it was published.
+    pub published: Moment,
+}
+
+impl From<&Entry> for Item {
+    fn from(entry: &Entry) -> Self {
+        Self { offset: entry.offset, frame: entry.frame.clone(), published: entry.published }
+    }
+}
+
+/// Bytes that are written whole or have a rest: one event, or a compressed segment of several.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// What goes out.
+    pub bytes: Bytes,
+    /// The cursor of a connection that has been sent this.
+    pub upto: Offset,
+    /// When its oldest event was published.
+    pub published: Moment,
+    /// Events in it.
+    pub events: u32,
+}
+
+/// Events of one source between two flushes.
+#[derive(Debug)]
+pub struct Batch {
+    /// A connection has everything of this source before the batch if its cursor is at or above this...
+    pub after: Offset,
+    /// ... and nothing of the batch itself if its cursor is below this.
+    pub first: Offset,
+    /// The cursor of those who have been sent the batch.
+    pub upto: Offset,
+    /// The events, oldest first. Never empty.
+    pub items: Vec<Item>,
+    /// Users whose connections must not get one of them.
+    pub excluded: Vec<Arc<Source>>,
+    /// The batch in each encoding that was asked for.
+    bytes: [Option<Bytes>; Encoding::COUNT],
+}
+
+impl Batch {
+    /// A batch of `items`, which connections with a cursor from `after` on lack. It takes their cursors to `upto`.
+    #[must_use]
+    pub fn new(after: Offset, upto: Offset, items: Vec<Item>, excluded: Vec<Arc<Source>>) -> Option<Self> {
+        let first = items.first()?.offset;
+        Some(Self { after, first, upto, items, excluded, bytes: [const { None }; Encoding::COUNT] })
+    }
+
+    /// Whether a connection at `cursor` lacks exactly this batch.
+    #[must_use]
+    pub fn fits(&self, cursor: Offset) -> bool {
+        self.after <= cursor && cursor < self.first
+    }
+
+    /// The batch as connections of that encoding get it.
+    pub fn bytes(&mut self, encoding: Encoding, deflater: &mut Deflater, stats: &Stats) -> &Bytes {
+        self.bytes[encoding.index()].get_or_insert_with(|| contiguous(&self.items, encoding, deflater, stats))
+    }
+
+    /// The batch in pieces, for a socket that did not take all of it.
+    pub fn pieces(&mut self, encoding: Encoding, deflater: &mut Deflater, stats: &Stats) -> Vec<Piece> {
+        if encoding.gzip {
+            let bytes = self.bytes(encoding, deflater, stats).clone();
+            return vec![segment(&self.items, bytes, self.upto)];
+        }
+        pieces(&self.items, encoding, self.upto)
+    }
+}
+
+/// `items` one by one, uncompressed. After the last, the cursor is `upto`.
+pub fn pieces(items: &[Item], encoding: Encoding, upto: Offset) -> Vec<Piece> {
+    let last = items.len() - 1;
+    let piece = |(at, item): (usize, &Item)| Piece {
+        bytes: frame_bytes(&item.frame, encoding),
+        upto: if at == last { upto } else { item.offset },
+        published: item.published,
+        events: 1,
+    };
+    items.iter().enumerate().map(piece).collect()
+}
+
+/// `items` as the compressed `bytes`: cannot be divided, and takes the cursor to `upto`.
+pub fn segment(items: &[Item], bytes: Bytes, upto: Offset) -> Piece {
+    let events = u32::try_from(items.len()).expect("a batch is bounded");
+    Piece { bytes, upto, published: items[0].published, events }
+}
+
+/// `items` as one slice. A single plain event is not copied.
+pub fn contiguous(items: &[Item], encoding: Encoding, deflater: &mut Deflater, stats: &Stats) -> Bytes {
+    if let ([item], false) = (items, encoding.gzip) {
+        return frame_bytes(&item.frame, encoding);
+    }
+    let size = items.iter().map(|item| item.frame.len()).sum();
+    let mut plain = Vec::with_capacity(size);
+    let inner = Encoding { chunked: encoding.chunked && !encoding.gzip, gzip: false };
+    for item in items {
+        plain.extend_from_slice(&frame_bytes(&item.frame, inner));
+    }
+    if !encoding.gzip {
+        return plain.into();
+    }
+    let mut segment = Vec::new();
+    deflater.segment(&plain, &mut segment);
+    stats.gzip[0].add(plain.len() as u64);
+    stats.gzip[1].add(segment.len() as u64);
+    let mut framed = Vec::with_capacity(segment.len() + 16);
+    encoding.put_framed(&segment, &mut framed);
+    framed.into()
+}
+
+fn frame_bytes(frame: &Frame, encoding: Encoding) -> Bytes {
+    if encoding.chunked { frame.chunk().clone() } else { frame.plain() }
+}

@@ -1,0 +1,137 @@
+//! A connection's end: at an event boundary with a word of farewell where that is possible.
+
+use super::conn::{Lag, flag};
+use super::net::Net;
+use super::stats::CloseReason;
+use super::{ConnKey, Shard};
+use crate::hub::moment::Moment;
+use crate::hub::source::{NOBODY, Source};
+use crate::wire::control;
+
+impl<N: Net> Shard<N> {
+    /// The peer of `key` is gone.
+    pub fn on_closed(&mut self, key: ConnKey, reason: CloseReason, now: Moment) {
+        self.now = now;
+        if let Some(slot) = self.conns.find(key) {
+            self.remove(slot, reason);
+        }
+    }
+
+    /// Writes what is due, then `event: closing`, then ends the stream; as soon as the socket takes it.
+    pub(super) fn farewell(&mut self, slot: u32, reason: CloseReason) {
+        if self.is_closing(slot) {
+            return;
+        }
+        self.advance(slot);
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        if conn.has(flag::BLOCKED) {
+            conn.flags |= flag::CLOSING;
+            conn.lag.as_mut().expect("a blocked connection has its rest").closing = Some(reason);
+        } else {
+            self.say_farewell(slot, reason);
+        }
+    }
+
+    /// To a connection that can be written to.
+    pub(super) fn say_farewell(&mut self, slot: u32, reason: CloseReason) {
+        let retry = self.retry() * self.patience(slot, reason);
+        let key = self.conns.key(slot);
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        let (mut plain, mut bytes) = (Vec::new(), Vec::new());
+        control::put_closing(retry, reason.as_str(), &mut plain);
+        conn.encoding.put(&plain, &mut bytes);
+        bytes.extend_from_slice(conn.encoding.end());
+        let sent = match self.net.send(&mut conn.socket, &bytes) {
+            Ok(sent) => sent,
+            Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => 0,
+            Err(_) => return self.remove(slot, CloseReason::Client),
+        };
+        self.stats.bytes[usize::from(conn.encoding.gzip)].add(sent as u64);
+        if sent == bytes.len() {
+            return self.remove(slot, reason);
+        }
+        conn.flags |= flag::BLOCKED | flag::CLOSING;
+        self.stats.lagging.add(1);
+        conn.lag = Some(Box::new(Lag {
+            rest: bytes::Bytes::from(bytes).slice(sent..),
+            published: self.now,
+            events: 0,
+            counts: Box::default(),
+            closing: Some(reason),
+            said: true,
+        }));
+        if self.net.want_write(&mut conn.socket, key, true).is_err() {
+            self.remove(slot, CloseReason::Error);
+        }
+    }
+
+    /// How many times the usual `retry:` a listener is asked to wait: a user whose tabs evict each other in turns is
+    /// slowed down, twice as much each time.
+    fn patience(&self, slot: u32, reason: CloseReason) -> u32 {
+        let user = self.conns.get(slot).and_then(|conn| conn.user.as_ref());
+        match (reason, user) {
+            (CloseReason::Replaced, Some(user)) => 1 << self.hub.replacements(user),
+            _ => 1,
+        }
+    }
+
+    /// Ends a connection at once and forgets it.
+    pub(super) fn remove(&mut self, slot: u32, reason: CloseReason) {
+        let Some(conn) = self.conns.get(slot) else {
+            return;
+        };
+        let memberships: Vec<_> = conn.memberships().collect();
+        self.unlink_user(slot);
+        // Room by room while the connection is still there: leaving one may move this very connection in another.
+        for membership in memberships {
+            let now_at =
+                self.conns.get_mut(slot).and_then(|conn| conn.membership_mut(membership.room).copied());
+            self.leave_room(now_at.unwrap_or(membership));
+        }
+        let Some(conn) = self.conns.remove(slot) else {
+            return;
+        };
+        if conn.has(flag::BLOCKED) {
+            self.stats.lagging.sub(1);
+        }
+        if !conn.has(flag::PROBE) {
+            self.stats.connections.sub(1);
+            self.stats.closed[reason as usize].add(1);
+            self.hub.all().leave();
+            self.hub.leave(conn.user.as_deref(), conn.address.as_deref().copied());
+        }
+        // Whoever did not take its bytes for so long would only keep them in the kernel.
+        let abort = conn.has(flag::BLOCKED);
+        self.net.close(conn.socket, abort);
+    }
+
+    fn unlink_user(&mut self, slot: u32) {
+        let shard = self.settings.index;
+        let Some((user, next)) =
+            self.conns.get(slot).and_then(|conn| Some((conn.user.clone()?, conn.next_of_user)))
+        else {
+            return;
+        };
+        let before = self.slots_of_user(&user).into_iter().take_while(|at| *at != slot).last();
+        match before.and_then(|before| self.conns.get_mut(before)) {
+            Some(before) => before.next_of_user = next,
+            None if next == NOBODY => user.stand_up(shard),
+            None => user.sit(shard, next, 0),
+        }
+        if let Some(conn) = self.conns.get_mut(slot) {
+            conn.next_of_user = NOBODY;
+        }
+        user.set_oldest(shard, opened_micros(self, &user));
+    }
+}
+
+/// When `user`'s oldest connection of this shard was opened, or `u64::MAX`.
+pub(super) fn opened_micros<N: Net>(shard: &Shard<N>, user: &Source) -> u64 {
+    let slots = shard.slots_of_user(user);
+    let times = slots.iter().filter_map(|slot| shard.conns.get(*slot)).map(|conn| conn.opened.0);
+    times.min().unwrap_or(u64::MAX)
+}

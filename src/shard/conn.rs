@@ -1,0 +1,272 @@
+//! One listener's state: about a hundred bytes, however busy its rooms are.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::stats::CloseReason;
+use crate::hub::moment::Moment;
+use crate::hub::position::Offset;
+use crate::hub::source::{NOBODY, Source};
+use crate::wire::encoding::Encoding;
+
+/// Names one connection for its whole life, and nothing afterwards.
+///
+/// `slab` hands a freed slot to the next connection. A room that still held the old key would then write one user's
+/// events to another user's socket; `generation` turns that into `None`. It repeats after 2^32 connections of a shard.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConnKey {
+    /// Place in the slab.
+    pub slot: u32,
+    /// Which tenant of that place.
+    pub generation: u32,
+}
+
+impl ConnKey {
+    /// As one number, for the kernel to hold.
+    #[must_use]
+    pub fn to_u64(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    /// Back from [`ConnKey::to_u64`].
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+    pub fn from_u64(key: u64) -> Self {
+        Self { slot: key as u32, generation: (key >> 32) as u32 }
+    }
+}
+
+/// A place in a room: the shard's index of the room, and the index in its list of members.
+#[derive(Clone, Copy, Debug)]
+pub struct Membership {
+    /// Index of the room in the shard.
+    pub room: u32,
+    /// Index in the room's members.
+    pub place: u32,
+}
+
+/// What makes a connection more than "write the shared batch to it". No flag set is the common case.
+pub mod flag {
+    /// Its inbox has news, or an event of this batch is not for it: look at each event.
+    pub const MARKED: u8 = 1;
+    /// It is in several rooms.
+    pub const SEVERAL: u8 = 2;
+    /// Its socket is full.
+    pub const BLOCKED: u8 = 4;
+    /// It waits for its user's delivery allowance.
+    pub const DEFERRED: u8 = 8;
+    /// Its user's deliveries are limited.
+    pub const RATED: u8 = 16;
+    /// It is in the queue of connections to look at.
+    pub const QUEUED: u8 = 32;
+    /// It is told farewell once its socket takes it.
+    pub const CLOSING: u8 = 64;
+    /// It is the server's own probe and counts nowhere.
+    pub const PROBE: u8 = 128;
+}
+
+/// One connection. Fields in the order a flush reads them.
+pub struct Conn<S> {
+    /// Everything up to here has been written, or begun to be (then the rest is in `lag`).
+    pub cursor: Offset,
+    /// See [`flag`].
+    pub flags: u8,
+    /// How it wants its bytes.
+    pub encoding: Encoding,
+    /// The socket.
+    pub socket: S,
+    /// When something was last written.
+    pub written: Moment,
+    /// The user's inbox, if it has a name.
+    pub user: Option<Arc<Source>>,
+    /// What is left of an event a full socket took half of.
+    pub lag: Option<Box<Lag>>,
+    /// The first, and nearly always only, room.
+    pub room: Membership,
+    /// The other rooms.
+    pub more_rooms: Option<Box<[Membership]>>,
+    /// The next connection of the same user in this shard, or [`NOBODY`].
+    pub next_of_user: u32,
+    /// When it joined.
+    pub opened: Moment,
+    /// Its address, where connections are bounded by address.
+    pub address: Option<Box<IpAddr>>,
+}
+
+/// State of a connection that could not be written to.
+pub struct Lag {
+    /// What must be written first.
+    pub rest: Bytes,
+    /// When the oldest unsent event was published.
+    pub published: Moment,
+    /// Events that are delivered once `rest` is written.
+    pub events: u32,
+    /// Each source's number of events up to the cursor, to count what is lost should the log move past it.
+    pub counts: Box<[u64]>,
+    /// The farewell that is in `rest` already, or to be said after it.
+    pub closing: Option<CloseReason>,
+    /// Whether `rest` ends with the farewell.
+    pub said: bool,
+}
+
+impl<S> Conn<S> {
+    /// All its places in rooms.
+    pub fn memberships(&self) -> impl Iterator<Item = Membership> + use<'_, S> {
+        std::iter::once(self.room).chain(self.more_rooms.iter().flat_map(|more| more.iter().copied()))
+    }
+
+    /// Its place in `room`, to be changed.
+    pub fn membership_mut(&mut self, room: u32) -> Option<&mut Membership> {
+        if self.room.room == room {
+            return Some(&mut self.room);
+        }
+        self.more_rooms.as_mut()?.iter_mut().find(|membership| membership.room == room)
+    }
+
+    /// Whether one of `flags` is set.
+    #[must_use]
+    pub fn has(&self, flags: u8) -> bool {
+        self.flags & flags != 0
+    }
+}
+
+/// A shard's connections.
+pub struct Conns<S> {
+    slots: Slab<Conn<S>>,
+    /// The generation of every slot ever used.
+    generations: Vec<u32>,
+}
+
+impl<S> Default for Conns<S> {
+    fn default() -> Self {
+        Self { slots: Slab::new(), generations: Vec::new() }
+    }
+}
+
+impl<S> Conns<S> {
+    /// The key the next connection will get.
+    #[must_use]
+    pub fn next_key(&self) -> ConnKey {
+        let slot = self.slots.vacant_key();
+        let generation = self.generations.get(slot).copied().unwrap_or(0);
+        ConnKey { slot: to_u32(slot), generation }
+    }
+
+    /// Takes a connection in.
+    pub fn insert(&mut self, conn: Conn<S>) -> ConnKey {
+        let key = self.next_key();
+        let slot = self.slots.insert(conn);
+        if slot == self.generations.len() {
+            self.generations.push(0);
+        }
+        key
+    }
+
+    /// Lets the connection at `slot` go; its key is worth nothing from now on.
+    pub fn remove(&mut self, slot: u32) -> Option<Conn<S>> {
+        let conn = self.slots.try_remove(slot as usize)?;
+        let generation = &mut self.generations[slot as usize];
+        *generation = generation.wrapping_add(1);
+        if self.slots.is_empty() {
+            // Everyone left: give the memory back.
+            self.slots.shrink_to_fit();
+        }
+        Some(conn)
+    }
+
+    /// The slot of `key`, if its connection is still open.
+    #[must_use]
+    pub fn find(&self, key: ConnKey) -> Option<u32> {
+        let current = *self.generations.get(key.slot as usize)?;
+        (current == key.generation && self.slots.contains(key.slot as usize)).then_some(key.slot)
+    }
+
+    /// The key of the connection at `slot`.
+    #[must_use]
+    pub fn key(&self, slot: u32) -> ConnKey {
+        ConnKey { slot, generation: self.generations[slot as usize] }
+    }
+
+    /// The connection at `slot`.
+    #[must_use]
+    pub fn get(&self, slot: u32) -> Option<&Conn<S>> {
+        self.slots.get(slot as usize)
+    }
+
+    /// The connection at `slot`.
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Conn<S>> {
+        self.slots.get_mut(slot as usize)
+    }
+
+    /// Number of connections.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// One past the highest slot ever used.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        to_u32(self.generations.len())
+    }
+
+    /// Slots in use.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Conn<S>)> {
+        self.slots.iter().map(|(slot, conn)| (to_u32(slot), conn))
+    }
+}
+
+/// Slots are bounded by descriptors, far below 2^32 (and [`NOBODY`]).
+fn to_u32(slot: usize) -> u32 {
+    debug_assert!(slot < NOBODY as usize);
+    u32::try_from(slot).expect("fewer connections than 2^32")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conn() -> Conn<()> {
+        Conn {
+            cursor: 0,
+            flags: 0,
+            encoding: Encoding::default(),
+            socket: (),
+            written: Moment(0),
+            user: None,
+            lag: None,
+            room: Membership { room: 0, place: 0 },
+            more_rooms: None,
+            next_of_user: NOBODY,
+            opened: Moment(0),
+            address: None,
+        }
+    }
+
+    #[test]
+    fn stale_key_does_not_reach_the_new_tenant() {
+        let mut conns = Conns::default();
+        let old = conns.insert(conn());
+        assert_eq!(conns.find(old), Some(old.slot));
+        conns.remove(old.slot);
+        let new = conns.insert(conn());
+        assert_eq!(new.slot, old.slot, "the slot is used again");
+        assert_eq!(conns.find(old), None);
+        assert_eq!(conns.find(new), Some(new.slot));
+        assert_eq!(ConnKey::from_u64(new.to_u64()), new);
+    }
+
+    #[test]
+    fn a_connection_stays_within_two_cache_lines() {
+        assert!(size_of::<Conn<i32>>() <= 104, "{} bytes", size_of::<Conn<i32>>());
+    }
+}

@@ -1,0 +1,207 @@
+//! Flushing one source: the batch is built once and written to everyone it is for.
+
+use std::sync::Arc;
+
+use super::batch::{BATCH_BYTES_MAX, Batch, Item};
+use super::conn::{Conn, flag};
+use super::net::Net;
+use super::{LocalRoom, Pace, Shard, stats};
+use crate::hub::moment::Moment;
+use crate::hub::position::Offset;
+use crate::hub::source::Source;
+
+/// Who a flush is for.
+#[derive(Clone, Copy, Debug)]
+enum Scope {
+    /// The members of a room, by the shard's index.
+    Room(u32),
+    /// Every connection.
+    All,
+}
+
+/// A flush under way. It may stop after any connection and go on in the next step.
+#[derive(Debug)]
+pub struct Job {
+    source: Arc<Source>,
+    scope: Scope,
+    batch: Batch,
+    /// Whether the batch did not fit all there was.
+    more: bool,
+    /// False if everyone must be looked at by itself, because a broadcast is waiting its turn.
+    shared: bool,
+    /// How many are still to be written to. Counts down: members leave by swapping the last one into their place,
+    /// which then moves someone who has been served, never someone who has not.
+    left: usize,
+    started: Moment,
+}
+
+impl<N: Net> Shard<N> {
+    pub(super) fn start_room(&mut self, index: u32) {
+        // The room may have gone, or be another one by now: then this finds nothing new.
+        let Some(room) = self.rooms.get_mut(index as usize) else {
+            return;
+        };
+        let read = read(&room.source, &mut room.pace, self.head, self.now + self.settings.flush_interval);
+        let (source, left) = (room.source.clone(), room.members.len());
+        self.begin(source, Scope::Room(index), read, left);
+    }
+
+    pub(super) fn start_all(&mut self) {
+        let source = self.hub.all().clone();
+        let read = read(&source, &mut self.all, self.head, self.now + self.settings.flush_interval);
+        let left = self.conns.slots() as usize;
+        self.begin(source, Scope::All, read, left);
+    }
+
+    fn begin(&mut self, source: Arc<Source>, scope: Scope, read: Read, left: usize) {
+        let Some(batch) = read.batch else {
+            source.set_flushed(self.settings.index, read.upto);
+            // Published after the head we know: its announcement may have been ours to take.
+            if source.last() > read.upto {
+                self.again(scope);
+            }
+            return;
+        };
+        // Rather than comparing every connection with every sender: mark the senders' connections, which are few.
+        for user in &batch.excluded {
+            for slot in self.slots_of_user(user) {
+                if let Some(conn) = self.conns.get_mut(slot) {
+                    conn.flags |= flag::MARKED;
+                }
+            }
+        }
+        self.stats.batch.record(batch.items.len() as u64, 1);
+        let shared = matches!(scope, Scope::All) || !self.all.pending;
+        self.job = Some(Job { source, scope, batch, more: read.more, shared, left, started: self.now });
+    }
+
+    /// Goes on with a flush for at most `budget` connections. Gives it back if it is not finished.
+    pub(super) fn run(&mut self, mut job: Job, budget: &mut usize) -> Option<Job> {
+        if let Scope::Room(index) = job.scope {
+            let same =
+                self.rooms.get(index as usize).is_some_and(|room| Arc::ptr_eq(&room.source, &job.source));
+            if !same {
+                return None;
+            }
+        }
+        let mut shared = 0;
+        let mut done = false;
+        while *budget > 0 {
+            let Some(slot) = self.next_slot(&mut job) else {
+                done = true;
+                break;
+            };
+            let Some(conn) = self.conns.get_mut(slot) else {
+                continue;
+            };
+            if job.shared && agrees(conn, &job, &self.rooms) {
+                *budget -= 1;
+                let bytes = job.batch.bytes(conn.encoding, &mut self.deflater, &self.stats);
+                match self.net.send(&mut conn.socket, bytes) {
+                    Ok(sent) if sent == bytes.len() => {
+                        conn.cursor = job.batch.upto;
+                        conn.written = self.now;
+                        self.stats.bytes[usize::from(conn.encoding.gzip)].add(sent as u64);
+                        shared += 1;
+                    }
+                    short => {
+                        let pieces = job.batch.pieces(conn.encoding, &mut self.deflater, &self.stats);
+                        self.fell_short(slot, short, &pieces);
+                    }
+                }
+            } else if conn.cursor < job.batch.upto {
+                *budget -= 1;
+                self.advance(slot);
+            }
+        }
+        self.stats.delivered.add(shared * job.batch.items.len() as u64);
+        self.unsettled.extend(job.batch.items.iter().map(|item| (item.published, shared)));
+        if !done {
+            return Some(job);
+        }
+        job.source.set_flushed(self.settings.index, job.batch.upto);
+        self.stats.flush.record(stats::micros(self.now.since(job.started)), 1);
+        if job.more || job.source.last() > job.batch.upto {
+            self.again(job.scope);
+        }
+        None
+    }
+
+    fn next_slot(&self, job: &mut Job) -> Option<u32> {
+        match job.scope {
+            Scope::Room(index) => {
+                let members = &self.rooms.get(index as usize)?.members;
+                // Members may have left since.
+                job.left = job.left.min(members.len()).checked_sub(1)?;
+                Some(members[job.left])
+            }
+            Scope::All => {
+                job.left = job.left.checked_sub(1)?;
+                u32::try_from(job.left).ok()
+            }
+        }
+    }
+
+    fn again(&mut self, scope: Scope) {
+        match scope {
+            Scope::Room(index) if self.rooms.contains(index as usize) => self.schedule_room(index),
+            Scope::Room(_) => {}
+            Scope::All => self.schedule_all(),
+        }
+    }
+}
+
+/// Whether `conn` lacks exactly the batch, and nothing else up to its end.
+fn agrees<S>(conn: &Conn<S>, job: &Job, rooms: &slab::Slab<LocalRoom>) -> bool {
+    if !job.batch.fits(conn.cursor) {
+        return false;
+    }
+    if conn.flags == 0 && matches!(job.scope, Scope::Room(_)) {
+        return true;
+    }
+    // Inbox news set `MARKED`. Other rooms' news show in their newest offset.
+    conn.flags & !flag::SEVERAL == 0
+        && conn.memberships().all(|membership| {
+            let source = &rooms[membership.room as usize].source;
+            Arc::ptr_eq(source, &job.source) || source.last() <= conn.cursor
+        })
+}
+
+/// What a flush found.
+struct Read {
+    batch: Option<Batch>,
+    upto: Offset,
+    more: bool,
+}
+
+/// Takes what is new in `source` up to `head`.
+fn read(source: &Source, pace: &mut Pace, head: Offset, due_at: Moment) -> Read {
+    pace.pending = false;
+    pace.due_at = due_at;
+    let slot = source.log();
+    let Some(log) = slot.get() else {
+        return Read { batch: None, upto: head, more: false };
+    };
+    let (mut items, mut excluded, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut more = false;
+    for entry in log.range(pace.flushed_to, head) {
+        if bytes > 0 && bytes + entry.frame.len() > BATCH_BYTES_MAX {
+            more = true;
+            break;
+        }
+        bytes += entry.frame.len();
+        items.push(Item::from(entry));
+        excluded.extend(entry.exclude.clone());
+    }
+    let upto = match items.last() {
+        Some(last) if more => last.offset,
+        _ => head.max(pace.flushed_to),
+    };
+    pace.flushed_to = upto;
+    pace.flushed_count = log.count_to(upto);
+    let after = items.first().map_or(0, |first| log.before(first.offset));
+    if more {
+        pace.due_at = Moment(0);
+    }
+    Read { batch: Batch::new(after, upto, items, excluded), upto, more }
+}

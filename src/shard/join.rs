@@ -1,0 +1,281 @@
+//! A connection's beginning: where its stream starts, and the first bytes it is sent.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::batch::Piece;
+use super::close::opened_micros;
+use super::conn::{Conn, ConnKey, Membership, flag};
+use super::net::Net;
+use super::stats::GapReason;
+use super::{LocalRoom, Pace, Shard};
+use crate::hub::moment::Moment;
+use crate::hub::name::{EVENT_ID_BYTES_MAX, is_id_byte};
+use crate::hub::position::{Offset, Presented};
+use crate::hub::source::{NOBODY, Source};
+use crate::wire::control::{self, Connected};
+use crate::wire::encoding::Encoding;
+use crate::wire::gzip;
+
+/// Rooms one connection may be in.
+pub const ROOMS_MAX: usize = 64;
+
+/// Where a stream starts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Start {
+    /// With the next event.
+    Now,
+    /// With the newest so many events of its rooms.
+    History(usize),
+    /// After the event with this id, as the listener presents it.
+    After(String),
+}
+
+/// A connection to be.
+pub struct Join<S> {
+    /// The socket. Nothing of the response has been written to it.
+    pub socket: S,
+    /// The response's head, as it goes out.
+    pub head: Bytes,
+    /// How it wants its bytes.
+    pub encoding: Encoding,
+    /// 1 to [`ROOMS_MAX`] different rooms.
+    pub rooms: Vec<Arc<Source>>,
+    /// The user's inbox, entered.
+    pub user: Option<Arc<Source>>,
+    /// Its address, counted, where connections are bounded by address.
+    pub address: Option<IpAddr>,
+    /// Where its stream starts.
+    pub start: Start,
+    /// Whether it is the server's own.
+    pub probe: bool,
+}
+
+/// Where to begin, and what to say about it.
+struct Beginning {
+    cursor: Offset,
+    /// The id of `connected`: never ahead of what was written.
+    id: Option<String>,
+    gap: Option<(Offset, GapReason)>,
+}
+
+impl<N: Net> Shard<N> {
+    /// Takes a connection in and writes its first bytes: head, `connected`, a gap if there is one, and what it resumes.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system will not watch the socket. Its places are given back.
+    pub fn join(&mut self, join: Join<N::Socket>, now: Moment) -> std::io::Result<ConnKey> {
+        debug_assert!((1..=ROOMS_MAX).contains(&join.rooms.len()), "the request was checked");
+        self.now = now;
+        let mut socket = join.socket;
+        let key = self.conns.next_key();
+        if let Err(err) = self.net.open(&mut socket, key) {
+            if !join.probe {
+                self.hub.leave(join.user.as_deref(), join.address);
+            }
+            return Err(err);
+        }
+        let mut flags = 0;
+        if join.rooms.len() > 1 {
+            flags |= flag::SEVERAL;
+        }
+        if self.hub.settings().delivery.is_some() && join.user.is_some() {
+            flags |= flag::RATED;
+        }
+        if join.probe {
+            flags |= flag::PROBE;
+        } else {
+            self.stats.connections.add(1);
+            self.stats.opened.add(1);
+            self.hub.all().enter(u32::MAX);
+        }
+        let mut memberships = join.rooms.iter().map(|room| self.enter(room, key.slot));
+        let room = memberships.next().expect("at least one room");
+        let more_rooms: Box<[Membership]> = memberships.collect();
+        let inserted = self.conns.insert(Conn {
+            cursor: 0,
+            flags,
+            encoding: join.encoding,
+            socket,
+            written: now,
+            user: join.user,
+            lag: None,
+            room,
+            more_rooms: (!more_rooms.is_empty()).then_some(more_rooms),
+            next_of_user: NOBODY,
+            opened: now,
+            address: join.address.map(Box::new),
+        });
+        debug_assert_eq!(inserted, key);
+        self.link_user(key.slot);
+        // Only now: an event published from here on is announced to us, one before is at or below this head.
+        let head = self.hub.head();
+        let beginning = self.beginning(key.slot, &join.start, head);
+        self.begin_stream(key, join.head, beginning, &join.start);
+        Ok(key)
+    }
+
+    /// Adds `slot` to `room`, which this shard may not know yet.
+    fn enter(&mut self, source: &Arc<Source>, slot: u32) -> Membership {
+        source.enter(u32::MAX);
+        let shard = self.settings.index;
+        let room = if let Some(room) = source.local(shard) {
+            room
+        } else {
+            let entry = self.rooms.vacant_entry();
+            let room = u32::try_from(entry.key()).expect("fewer rooms than 2^32");
+            let head = self.hub.head();
+            source.sit(shard, room, head);
+            let pace = Pace { flushed_to: head, ..Pace::default() };
+            entry.insert(LocalRoom { source: source.clone(), members: Vec::new(), pace });
+            room
+        };
+        let members = &mut self.rooms[room as usize].members;
+        members.push(slot);
+        let place = u32::try_from(members.len() - 1).expect("fewer members than 2^32");
+        Membership { room, place }
+    }
+
+    fn link_user(&mut self, slot: u32) {
+        let shard = self.settings.index;
+        let head = self.hub.head();
+        let Some(user) = self.conns.get(slot).and_then(|conn| conn.user.clone()) else {
+            return;
+        };
+        let next = user.local(shard).unwrap_or(NOBODY);
+        user.sit(shard, slot, head);
+        if let Some(conn) = self.conns.get_mut(slot) {
+            conn.next_of_user = next;
+        }
+        user.set_oldest(shard, opened_micros(self, &user));
+    }
+
+    fn beginning(&self, slot: u32, start: &Start, head: Offset) -> Beginning {
+        let epoch = self.hub.epoch();
+        let id = |offset| Some(epoch.position(offset).as_str().to_owned());
+        match start {
+            Start::Now => Beginning { cursor: head, id: id(head), gap: None },
+            Start::History(count) => {
+                let cursor = self.before_newest(slot, *count, head);
+                Beginning { cursor, id: id(cursor), gap: None }
+            }
+            Start::After(presented) => {
+                let id = Some(presented.clone()).filter(|id| is_repeatable(id));
+                let known = match epoch.read(presented) {
+                    Presented::Here(offset) if offset <= head => Ok(offset),
+                    Presented::Here(_) => Err(GapReason::Unknown),
+                    Presented::Elsewhere => self.offset_of(slot, presented).ok_or(GapReason::Restart),
+                    Presented::Foreign => self.offset_of(slot, presented).ok_or(GapReason::Unknown),
+                };
+                let expired_to =
+                    self.sources(slot).map(|source| source.log().expired_to()).max().unwrap_or(0);
+                let (cursor, gap) = match known {
+                    Ok(offset) if offset >= expired_to => (offset, None),
+                    Ok(offset) => (offset, Some((expired_to, GapReason::Evicted))),
+                    // Everything this life still has follows the gap.
+                    Err(GapReason::Restart) => (0, Some((expired_to, GapReason::Restart))),
+                    Err(reason) => (head, Some((head, reason))),
+                };
+                Beginning { cursor, id, gap }
+            }
+        }
+    }
+
+    /// The cursor from which on the newest `count` events of the connection's rooms follow.
+    fn before_newest(&self, slot: u32, count: usize, head: Offset) -> Offset {
+        let mut newest = Vec::new();
+        let mut expired_to = 0;
+        for source in self.sources(slot) {
+            let log = source.log();
+            expired_to = expired_to.max(log.expired_to());
+            if source.kind() == crate::hub::source::Kind::Room
+                && let Some(log) = log.get()
+            {
+                let upto_head = log.newest_first().map(|entry| entry.offset).filter(|offset| *offset <= head);
+                newest.extend(upto_head.take(count));
+            }
+        }
+        newest.sort_unstable_by(|a, b| b.cmp(a));
+        newest.truncate(count);
+        newest.last().map_or(head, |oldest| oldest - 1).max(expired_to)
+    }
+
+    /// The offset of the one event with the id a publisher chose. Two events with it would leave open which was seen.
+    fn offset_of(&self, slot: u32, id: &str) -> Option<Offset> {
+        let mut found = None;
+        for source in self.sources(slot) {
+            let log = source.log();
+            let Some(log) = log.get() else {
+                continue;
+            };
+            for entry in
+                log.newest_first().filter(|entry| entry.id.as_ref().is_some_and(|own| own.as_str() == id))
+            {
+                if found.replace(entry.offset).is_some() {
+                    return None;
+                }
+            }
+        }
+        found
+    }
+
+    fn begin_stream(&mut self, key: ConnKey, head: Bytes, beginning: Beginning, start: &Start) {
+        let slot = key.slot;
+        let retry = self.retry();
+        let mut plain = Vec::new();
+        {
+            let conn = self.conns.get(slot).expect("just inserted");
+            let rooms =
+                conn.memberships().map(|membership| self.rooms[membership.room as usize].source.name());
+            let rooms: Vec<&str> = rooms.collect();
+            let connection = format!("{}.{}.{}", self.settings.index, slot, key.generation);
+            let user = conn.user.as_ref().map(|user| user.name());
+            let data = Connected { connection: &connection, user, rooms: &rooms };
+            control::put_connected(retry, beginning.id.as_deref(), &data, &mut plain);
+        }
+        let encoding = self.conns.get(slot).map(|conn| conn.encoding).unwrap_or_default();
+        let mut bytes = head.to_vec();
+        if encoding.gzip {
+            let mut first = gzip::HEADER.to_vec();
+            gzip::stored(&plain, &mut first);
+            encoding.put_framed(&first, &mut bytes);
+        } else {
+            encoding.put_framed(&plain, &mut bytes);
+        }
+        let mut cursor = beginning.cursor;
+        let mut pieces = vec![Piece { bytes: bytes.into(), upto: cursor, published: self.now, events: 0 }];
+        if let Some((to, reason)) = beginning.gap {
+            let Start::After(presented) = start else { unreachable!("only a resume has gaps") };
+            let from_id = if is_repeatable(presented) { presented.as_str() } else { "" };
+            pieces.push(self.gap_piece_from(slot, cursor, from_id, to, reason));
+            cursor = to;
+        }
+        if let Some(conn) = self.conns.get_mut(slot) {
+            conn.cursor = cursor;
+        }
+        self.advance_after(slot, pieces);
+    }
+
+    /// Undoes [`Shard::enter`].
+    pub(super) fn leave_room(&mut self, membership: Membership) {
+        let Membership { room, place } = membership;
+        let local = &mut self.rooms[room as usize];
+        local.source.leave();
+        local.members.swap_remove(place as usize);
+        if let Some(moved) = local.members.get(place as usize).copied() {
+            let moved = self.conns.get_mut(moved).and_then(|conn| conn.membership_mut(room));
+            moved.expect("members are connections that are in the room").place = place;
+        } else if local.members.is_empty() {
+            local.source.stand_up(self.settings.index);
+            self.rooms.remove(room as usize);
+        }
+    }
+}
+
+/// Whether an id a listener presented may be repeated to it.
+fn is_repeatable(id: &str) -> bool {
+    !id.is_empty() && id.len() <= EVENT_ID_BYTES_MAX && id.bytes().all(is_id_byte)
+}

@@ -1,0 +1,350 @@
+//! One thread's connections: delivers what the hub's logs hold above each connection's cursor.
+//!
+//! Generic over the sockets and told the time, so that all of it runs against fake sockets in tests. Only ever called
+//! from its own thread; other threads reach it through its mailbox.
+//!
+//! The shared path: a source's new events are made contiguous once and written to every connection whose cursor
+//! [agrees](batch::Batch::fits). Any connection that differs in any way (several sources with news, an event it must
+//! not get, a slow socket, a limited user) is advanced by itself, from the logs, by its cursor (`advance`). The two
+//! never disagree because a shared write moves the cursor to a head up to which the shard has read all its mail.
+
+pub mod advance;
+pub mod batch;
+pub mod close;
+pub mod conn;
+pub mod flush;
+pub mod join;
+pub mod net;
+pub mod stats;
+pub mod tend;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use self::conn::{ConnKey, Conns, Membership, flag};
+use self::flush::Job;
+use self::net::Net;
+use self::stats::Stats;
+use self::tend::Tending;
+use crate::hub::Hub;
+use crate::hub::mailbox::{Command, Dirty};
+use crate::hub::moment::Moment;
+use crate::hub::position::Offset;
+use crate::hub::source::{Kind, NOBODY, Source};
+use crate::wire::gzip::Deflater;
+
+/// How a shard behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardSettings {
+    /// Its number.
+    pub index: usize,
+    /// A busy source is flushed at most this often.
+    pub flush_interval: Duration,
+    /// Longest silence on a connection.
+    pub heartbeat: Duration,
+    /// Base of the jittered `retry:`.
+    pub retry: Duration,
+    /// Age of an unsent event at which its connection is reaped.
+    pub max_unsent_age: Duration,
+    /// Longest life of a connection, if bounded.
+    pub lease: Option<Duration>,
+    /// Time over which a drain spreads the closes.
+    pub drain: Duration,
+}
+
+/// Connections written to before others on the thread get their turn: a millisecond or two.
+pub const WRITES_PER_STEP: usize = 256;
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// There is more to do now.
+    Again,
+    /// Nothing before this time, unless mail or a socket says so.
+    Sleep(Moment),
+    /// The drain is over and nobody is left.
+    Drained,
+}
+
+/// A room as this shard knows it.
+struct LocalRoom {
+    source: Arc<Source>,
+    /// Slots of the connections in it.
+    members: Vec<u32>,
+    pace: Pace,
+}
+
+/// When a source was flushed and when it may be again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    /// Everything up to here has been taken by a flush.
+    flushed_to: Offset,
+    /// The source's number of events up to there.
+    flushed_count: u64,
+    /// Not flushed again before this.
+    due_at: Moment,
+    /// Whether a flush is queued.
+    pending: bool,
+}
+
+/// Something to be flushed or looked at.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Work {
+    Room(u32),
+    All,
+    One(ConnKey),
+}
+
+/// One thread's connections.
+pub struct Shard<N: Net> {
+    hub: Arc<Hub>,
+    settings: ShardSettings,
+    net: N,
+    stats: Arc<Stats>,
+    conns: Conns<N::Socket>,
+    rooms: Slab<LocalRoom>,
+    all: Pace,
+    now: Moment,
+    /// The hub's head before the mail was last read: everything up to it has been announced to us.
+    head: Offset,
+    job: Option<Job>,
+    /// Work that is due, in order.
+    ready: VecDeque<Work>,
+    /// Work that is due later.
+    due: BinaryHeap<Reverse<(Moment, Work)>>,
+    tending: Tending,
+    deflater: Deflater,
+    rng: fastrand::Rng,
+    /// Events written in this step, by time of publish: their latency is known when the step ends.
+    unsettled: Vec<(Moment, u64)>,
+    /// Memory kept for reuse.
+    scratch: Vec<u8>,
+    dirty: Vec<Dirty>,
+    commands: Vec<Command>,
+}
+
+impl<N: Net> Shard<N> {
+    /// A shard without connections. `seed` decides jitter only.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, settings: ShardSettings, net: N, stats: Arc<Stats>, seed: u64) -> Self {
+        // The broadcast always has a seat: whoever joins next is there.
+        hub.all().sit(settings.index, 0, hub.head());
+        Self {
+            all: Pace { flushed_to: hub.head(), ..Pace::default() },
+            hub,
+            settings,
+            net,
+            stats,
+            conns: Conns::default(),
+            rooms: Slab::new(),
+            now: Moment(0),
+            head: 0,
+            job: None,
+            ready: VecDeque::new(),
+            due: BinaryHeap::new(),
+            tending: Tending::default(),
+            deflater: Deflater::default(),
+            rng: fastrand::Rng::with_seed(seed),
+            unsettled: Vec::new(),
+            scratch: Vec::new(),
+            dirty: Vec::new(),
+            commands: Vec::new(),
+        }
+    }
+
+    /// The network, to be polled.
+    pub fn net_mut(&mut self) -> &mut N {
+        &mut self.net
+    }
+
+    /// Its connections.
+    #[must_use]
+    pub fn conns(&self) -> &Conns<N::Socket> {
+        &self.conns
+    }
+
+    /// Rooms it has members of.
+    #[must_use]
+    pub fn rooms(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Does up to [`WRITES_PER_STEP`] writes of what is due. Call [`Shard::settle`] after it.
+    pub fn step(&mut self, now: Moment) -> Step {
+        self.now = now;
+        self.tend();
+        let mut budget = WRITES_PER_STEP;
+        while budget > 0 {
+            if let Some(job) = self.job.take() {
+                self.job = self.run(job, &mut budget);
+                continue;
+            }
+            self.read_mail();
+            match self.next_work() {
+                Some(Work::Room(room)) => self.start_room(room),
+                Some(Work::All) => self.start_all(),
+                Some(Work::One(key)) => {
+                    budget -= 1;
+                    self.look_at(key);
+                }
+                None if self.is_drained() => return Step::Drained,
+                None => return Step::Sleep(self.next_wake()),
+            }
+        }
+        Step::Again
+    }
+
+    /// Notes how long the events of the last step took from publish to written.
+    pub fn settle(&mut self, now: Moment) {
+        for (published, count) in self.unsettled.drain(..) {
+            self.stats.delivery.record(stats::micros(now.since(published)), count);
+        }
+    }
+
+    fn read_mail(&mut self) {
+        // The head first: all news up to it was announced before it moved.
+        self.head = self.hub.head();
+        let (mut dirty, mut commands) = (std::mem::take(&mut self.dirty), std::mem::take(&mut self.commands));
+        self.hub.mailbox(self.settings.index).take(&mut dirty, &mut commands);
+        for Dirty(source) in dirty.drain(..) {
+            source.unclaim(self.settings.index);
+            self.has_news(&source);
+        }
+        for command in commands.drain(..) {
+            self.obey(command);
+        }
+        (self.dirty, self.commands) = (dirty, commands);
+    }
+
+    fn has_news(&mut self, source: &Source) {
+        let Some(local) = source.local(self.settings.index) else {
+            return;
+        };
+        match source.kind() {
+            Kind::Room => self.schedule_room(local),
+            Kind::All => self.schedule_all(),
+            Kind::Inbox => {
+                let mut slot = local;
+                while let Some(conn) = self.conns.get_mut(slot) {
+                    conn.flags |= flag::MARKED;
+                    let next = conn.next_of_user;
+                    self.schedule_one(slot);
+                    slot = next;
+                }
+            }
+        }
+    }
+
+    fn schedule_room(&mut self, room: u32) {
+        let pace = &mut self.rooms[room as usize].pace;
+        if !std::mem::replace(&mut pace.pending, true) {
+            let due_at = pace.due_at;
+            self.schedule(due_at, Work::Room(room));
+        }
+    }
+
+    fn schedule_all(&mut self) {
+        if !std::mem::replace(&mut self.all.pending, true) {
+            self.schedule(self.all.due_at, Work::All);
+        }
+    }
+
+    /// Looks at one connection when it has been quiet for a flush interval.
+    fn schedule_one(&mut self, slot: u32) {
+        let at = self.conns.get(slot).map(|conn| conn.written + self.settings.flush_interval);
+        self.schedule_one_at(slot, at.unwrap_or_default());
+    }
+
+    fn schedule_one_at(&mut self, slot: u32, at: Moment) {
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        if !conn.has(flag::QUEUED) {
+            conn.flags |= flag::QUEUED;
+            let key = self.conns.key(slot);
+            self.schedule(at, Work::One(key));
+        }
+    }
+
+    fn schedule(&mut self, at: Moment, work: Work) {
+        if at <= self.now {
+            self.ready.push_back(work);
+        } else {
+            self.due.push(Reverse((at, work)));
+        }
+    }
+
+    fn next_work(&mut self) -> Option<Work> {
+        while let Some(Reverse((at, work))) = self.due.peek() {
+            if *at > self.now {
+                break;
+            }
+            self.ready.push_back(*work);
+            self.due.pop();
+        }
+        self.ready.pop_front()
+    }
+
+    fn next_wake(&self) -> Moment {
+        let tend_at = self.tending.at();
+        self.due.peek().map_or(tend_at, |Reverse((at, _))| tend_at.min(*at))
+    }
+
+    fn look_at(&mut self, key: ConnKey) {
+        let Some(slot) = self.conns.find(key) else {
+            return;
+        };
+        if let Some(conn) = self.conns.get_mut(slot) {
+            conn.flags &= !(flag::QUEUED | flag::DEFERRED);
+        }
+        self.advance(slot);
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Disconnect { user, room, done } => {
+                let mut closed = 0;
+                for slot in self.slots_of_user(&user) {
+                    if self.is_in(slot, &room) {
+                        closed += 1;
+                        self.farewell(slot, stats::CloseReason::Disconnected);
+                    }
+                }
+                done(closed);
+            }
+            Command::Replace { user } => {
+                let slots = self.slots_of_user(&user);
+                let opened = |slot: &u32| self.conns.get(*slot).map(|conn| conn.opened);
+                let oldest = slots.into_iter().filter(|slot| !self.is_closing(*slot)).min_by_key(opened);
+                if let Some(slot) = oldest {
+                    self.farewell(slot, stats::CloseReason::Replaced);
+                }
+            }
+            Command::Drain => self.start_drain(),
+        }
+    }
+
+    fn slots_of_user(&self, user: &Source) -> Vec<u32> {
+        let first = user.local(self.settings.index).unwrap_or(NOBODY);
+        let next = |slot: &u32| self.conns.get(*slot).map(|conn| conn.next_of_user);
+        std::iter::successors(Some(first), next).filter(|slot| *slot != NOBODY).collect()
+    }
+
+    fn is_in(&self, slot: u32, room: &Arc<Source>) -> bool {
+        let same = |membership: Membership| Arc::ptr_eq(&self.rooms[membership.room as usize].source, room);
+        self.conns.get(slot).is_some_and(|conn| conn.memberships().any(same))
+    }
+
+    fn is_closing(&self, slot: u32) -> bool {
+        self.conns.get(slot).is_some_and(|conn| conn.has(flag::CLOSING))
+    }
+
+    /// A `retry:` time between three and five quarters of the setting.
+    fn retry(&mut self) -> Duration {
+        self.settings.retry.mul_f64(0.75 + 0.5 * self.rng.f64())
+    }
+}

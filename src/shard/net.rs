@@ -1,0 +1,36 @@
+//! What a shard needs of a network: real sockets in production, fakes that accept 0, 1 or n bytes in tests.
+
+use std::io;
+
+use super::conn::ConnKey;
+
+/// Sends bytes and watches sockets.
+pub trait Net {
+    /// One connection.
+    type Socket;
+
+    /// Starts to watch `socket` for its end, under `key`.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system will not.
+    fn open(&mut self, socket: &mut Self::Socket, key: ConnKey) -> io::Result<()>;
+
+    /// Writes as much of `bytes` as is accepted at once.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if nothing is; anything else ends the connection.
+    fn send(&mut self, socket: &mut Self::Socket, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Starts or stops to watch for room to write.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system will not.
+    fn want_write(&mut self, socket: &mut Self::Socket, key: ConnKey, want: bool) -> io::Result<()>;
+
+    /// Ends the connection. With `abort`, bytes the peer has not taken are thrown away at once, so that the kernel does
+    /// not keep them for a reader that is stuck.
+    fn close(&mut self, socket: Self::Socket, abort: bool);
+}

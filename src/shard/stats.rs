@@ -1,0 +1,214 @@
+//! A shard's counters: written by its thread only, read by the scrape.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A counter or gauge with one writer. Adding is a load and a store, without a locked instruction.
+#[derive(Debug, Default)]
+pub struct Tally(AtomicU64);
+
+impl Tally {
+    /// Adds `n`. From the owning thread only.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Subtracts `n`. From the owning thread only.
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
+    }
+
+    /// Sets the value. From the owning thread only.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Declares a closed set of reasons, which is what metric labels may be.
+macro_rules! reasons {
+    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $name:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum $type { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $type {
+            /// Every one, in the order of their indices.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Its name on the wire and in metrics.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a connection ended.
+    CloseReason {
+        /// The peer went away.
+        Client = "client",
+        /// The socket failed: reset, timed out.
+        Error = "error",
+        /// The oldest unsent event was older than `max_unsent_age`.
+        Stalled = "stalled",
+        /// The server is draining.
+        Drain = "drain",
+        /// The user's newer connection took its place.
+        Replaced = "replaced",
+        /// The application asked for it.
+        Disconnected = "disconnected",
+        /// The connection lease ended.
+        Lease = "lease",
+        /// The peer kept sending bytes on a stream that goes one way.
+        Flood = "flood",
+    }
+}
+
+reasons! {
+    /// Why events are missing from a stream.
+    GapReason {
+        /// The history no longer has them.
+        Evicted = "evicted",
+        /// They belong to the server's previous life.
+        Restart = "restart",
+        /// The connection was too slow, or not allowed, to get them in time.
+        Slow = "slow",
+        /// The presented id means nothing here.
+        Unknown = "unknown",
+    }
+}
+
+reasons! {
+    /// Why a connected listener lost events.
+    DropReason {
+        /// They were evicted before its socket took them.
+        Slow = "slow",
+        /// They were above its user's delivery rate.
+        Rate = "rate",
+    }
+}
+
+/// Upper bounds of time buckets, in microseconds: 64 µs to 67 s, doubling.
+pub const TIME_BUCKETS: usize = 21;
+
+/// Upper bounds of size buckets: 1 to 4,096, doubling.
+pub const SIZE_BUCKETS: usize = 13;
+
+/// A histogram with doubling buckets. The last, implicit bucket has everything above.
+#[derive(Debug)]
+pub struct Histogram<const N: usize> {
+    first: u64,
+    buckets: [Tally; N],
+    above: Tally,
+    sum: Tally,
+}
+
+impl<const N: usize> Histogram<N> {
+    fn new(first: u64) -> Self {
+        Self {
+            first,
+            buckets: std::array::from_fn(|_| Tally::default()),
+            above: Tally::default(),
+            sum: Tally::default(),
+        }
+    }
+
+    /// Adds `value`, `count` times.
+    pub fn record(&self, value: u64, count: u64) {
+        // The smallest n with `value <= first << n`.
+        let ratio = value.div_ceil(self.first).max(1);
+        let n = (u64::BITS - (ratio - 1).leading_zeros()) as usize;
+        self.buckets.get(n).unwrap_or(&self.above).add(count);
+        self.sum.add(value.wrapping_mul(count));
+    }
+
+    /// Upper bounds and the number of values in each bucket, then the number above all and the sum.
+    pub fn read(&self) -> (impl Iterator<Item = (u64, u64)>, u64, u64) {
+        let buckets = self.buckets.iter().enumerate().map(|(n, tally)| (self.first << n, tally.get()));
+        (buckets, self.above.get(), self.sum.get())
+    }
+}
+
+/// Everything one shard counts.
+#[derive(Debug)]
+pub struct Stats {
+    /// Open connections.
+    pub connections: Tally,
+    /// Connections whose socket is full.
+    pub lagging: Tally,
+    /// Age of the oldest unsent event, in microseconds.
+    pub oldest_unsent: Tally,
+    /// Events written whole.
+    pub delivered: Tally,
+    /// Bytes the sockets accepted, by encoding: plain, gzip.
+    pub bytes: [Tally; 2],
+    /// Connections opened.
+    pub opened: Tally,
+    /// Connections closed, by [`CloseReason`].
+    pub closed: [Tally; CloseReason::ALL.len()],
+    /// Gaps told, by [`GapReason`].
+    pub gaps: [Tally; GapReason::ALL.len()],
+    /// Events that connected listeners lost, by [`DropReason`].
+    pub dropped: [Tally; DropReason::ALL.len()],
+    /// Heartbeats written.
+    pub heartbeats: Tally,
+    /// Bytes compressed, before and after.
+    pub gzip: [Tally; 2],
+    /// Time of one flush of a source, in microseconds.
+    pub flush: Histogram<TIME_BUCKETS>,
+    /// Events in one flush.
+    pub batch: Histogram<SIZE_BUCKETS>,
+    /// Publish to written, in microseconds.
+    pub delivery: Histogram<TIME_BUCKETS>,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            connections: Tally::default(),
+            lagging: Tally::default(),
+            oldest_unsent: Tally::default(),
+            delivered: Tally::default(),
+            bytes: Default::default(),
+            opened: Tally::default(),
+            closed: Default::default(),
+            gaps: Default::default(),
+            dropped: Default::default(),
+            heartbeats: Tally::default(),
+            gzip: Default::default(),
+            flush: Histogram::new(64),
+            batch: Histogram::new(1),
+            delivery: Histogram::new(64),
+        }
+    }
+}
+
+/// Microseconds of `duration`, for histograms.
+#[must_use]
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_on_a_bound_is_inside_it() {
+        let histogram: Histogram<3> = Histogram::new(4);
+        for value in [0, 4, 5, 8, 9, 16, 17] {
+            histogram.record(value, 1);
+        }
+        let (buckets, above, sum) = histogram.read();
+        assert_eq!(buckets.collect::<Vec<_>>(), [(4, 2), (8, 2), (16, 2)]);
+        assert_eq!((above, sum), (1, 59));
+    }
+}

@@ -1,0 +1,182 @@
+//! What happens by the clock: heartbeats, reaping, leases, and the drain.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::Shard;
+use super::conn::{ConnKey, flag};
+use super::net::Net;
+use super::stats::{self, CloseReason};
+use crate::hub::moment::Moment;
+use crate::wire::control;
+
+/// Time between two looks at the clock's work.
+pub const TEND_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Every connection is looked at this many times in one heartbeat. A heartbeat is written once four fifths of it have
+/// passed in silence, so that no silence is longer than the setting, and a room that falls silent at once has its
+/// heartbeats spread over a fifth of it.
+const LOOKS_PER_HEARTBEAT: u32 = 5;
+
+/// Time between two searches for connections to reap, while there are slow ones.
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Part of the drain time after which everyone has been told to go; the rest is for slow sockets.
+const DRAIN_SHARE: f64 = 0.9;
+
+/// What the clock's work remembers.
+#[derive(Default)]
+pub struct Tending {
+    at: Moment,
+    /// Where the round of heartbeats stands.
+    slot: u32,
+    last: Moment,
+    reap_at: Moment,
+    drain: Option<Drain>,
+}
+
+struct Drain {
+    started: Moment,
+    count: usize,
+    /// Who is still to be told to go.
+    rest: VecDeque<ConnKey>,
+}
+
+impl Tending {
+    /// When there is work again.
+    pub(super) fn at(&self) -> Moment {
+        self.at
+    }
+}
+
+/// How long connection `index` of `count` stays after a drain begins.
+///
+/// Closing everyone at once makes every client reconnect at once, to whichever nodes are left. Spacing the closes evenly
+/// over `window` keeps the reconnect rate near `count / window`.
+#[must_use]
+pub fn close_after(index: usize, count: usize, window: Duration) -> Duration {
+    debug_assert!(index < count);
+    #[allow(clippy::cast_precision_loss, reason = "a few thousand connections, to the microsecond")]
+    let share = (index + 1) as f64 / count as f64;
+    window.mul_f64(share * DRAIN_SHARE)
+}
+
+impl<N: Net> Shard<N> {
+    pub(super) fn tend(&mut self) {
+        if self.now < self.tending.at {
+            return;
+        }
+        let passed = self.now.since(self.tending.last);
+        self.tending.last = self.now;
+        self.tending.at = self.now + TEND_INTERVAL;
+        self.make_round(passed);
+        if self.now >= self.tending.reap_at {
+            self.tending.reap_at = self.now + REAP_INTERVAL;
+            self.reap();
+        }
+        self.continue_drain();
+    }
+
+    /// Looks at the next part of the slots, so large that all are looked at often enough.
+    fn make_round(&mut self, passed: Duration) {
+        let slots = self.conns.slots();
+        let period = self.settings.heartbeat / LOOKS_PER_HEARTBEAT;
+        let share = (passed.as_secs_f64() / period.as_secs_f64()).min(1.0);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and slots")]
+        let count = (f64::from(slots) * share).ceil() as u32;
+        for _ in 0..count {
+            self.tending.slot = if self.tending.slot + 1 < slots { self.tending.slot + 1 } else { 0 };
+            self.look_at_clock(self.tending.slot);
+        }
+    }
+
+    fn look_at_clock(&mut self, slot: u32) {
+        let silence = self.settings.heartbeat * (LOOKS_PER_HEARTBEAT - 1) / LOOKS_PER_HEARTBEAT;
+        let Some(conn) = self.conns.get(slot).filter(|conn| !conn.has(flag::BLOCKED | flag::CLOSING)) else {
+            return;
+        };
+        let (opened, written) = (conn.opened, conn.written);
+        if self.settings.lease.is_some_and(|lease| self.now.since(opened) >= lease) {
+            return self.farewell(slot, CloseReason::Lease);
+        }
+        if self.now.since(written) < silence {
+            return;
+        }
+        // Moves the cursor over everything that was not for this connection.
+        self.advance(slot);
+        let quiet =
+            |conn: &&super::conn::Conn<N::Socket>| !conn.has(flag::BLOCKED) && conn.written == written;
+        if let Some(cursor) = self.conns.get(slot).filter(quiet).map(|conn| conn.cursor) {
+            let mut plain = Vec::new();
+            control::put_heartbeat(self.hub.epoch().position(cursor).as_str(), &mut plain);
+            let piece = self.own_piece(slot, &plain, cursor);
+            self.stats.heartbeats.add(1);
+            self.write(slot, &[piece]);
+        }
+    }
+
+    /// Closes connections whose oldest unsent event is too old, and notes the age of the oldest of the others.
+    fn reap(&mut self) {
+        let mut oldest = Duration::ZERO;
+        if self.stats.lagging.get() > 0 {
+            let mut stalled = Vec::new();
+            for (slot, conn) in self.conns.iter().filter(|(_, conn)| conn.has(flag::BLOCKED)) {
+                let age = conn.lag.as_ref().map_or(Duration::ZERO, |lag| self.now.since(lag.published));
+                if age >= self.settings.max_unsent_age {
+                    stalled.push(slot);
+                } else {
+                    oldest = oldest.max(age);
+                }
+            }
+            for slot in stalled {
+                self.remove(slot, CloseReason::Stalled);
+            }
+        }
+        self.stats.oldest_unsent.set(stats::micros(oldest));
+    }
+
+    pub(super) fn start_drain(&mut self) {
+        let rest: VecDeque<ConnKey> = self.conns.iter().map(|(slot, _)| self.conns.key(slot)).collect();
+        self.tending.drain = Some(Drain { started: self.now, count: rest.len(), rest });
+    }
+
+    fn continue_drain(&mut self) {
+        let Some(mut drain) = self.tending.drain.take() else {
+            return;
+        };
+        let passed = self.now.since(drain.started);
+        while let Some(key) = drain.rest.front().copied() {
+            let index = drain.count - drain.rest.len();
+            if close_after(index, drain.count, self.settings.drain) > passed {
+                break;
+            }
+            drain.rest.pop_front();
+            if let Some(slot) = self.conns.find(key) {
+                self.farewell(slot, CloseReason::Drain);
+            }
+        }
+        if drain.rest.is_empty() && passed >= self.settings.drain {
+            // Out of time: what is left has had its chance.
+            let left: Vec<u32> = self.conns.iter().map(|(slot, _)| slot).collect();
+            left.into_iter().for_each(|slot| self.remove(slot, CloseReason::Drain));
+        }
+        self.tending.drain = Some(drain);
+    }
+
+    /// Whether a drain has closed everyone.
+    pub(super) fn is_drained(&self) -> bool {
+        self.tending.drain.is_some() && self.conns.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closes_are_spread_evenly() {
+        let window = Duration::from_secs(10);
+        let at: Vec<u128> = (0..9).map(|index| close_after(index, 9, window).as_millis()).collect();
+        assert_eq!(at, [1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000]);
+    }
+}

@@ -1,0 +1,144 @@
+//! Events the server itself speaks: `connected`, `gap`, `overload`, `closing`, and the heartbeat.
+//!
+//! An id never runs ahead of what was written before it, so each of these says which cursor it carries.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::frame::put_field;
+
+/// Data of `event: connected`.
+#[derive(Debug, Serialize)]
+pub struct Connected<'a> {
+    /// Names the connection in logs.
+    pub connection: &'a str,
+    /// Who listens; absent when the listener gave no name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<&'a str>,
+    /// The rooms it is in.
+    pub rooms: &'a [&'a str],
+}
+
+/// Data of `event: gap`: events in `(from, to]` may be missing.
+#[derive(Debug, Serialize)]
+pub struct Gap<'a> {
+    /// Rooms that may have lost events.
+    pub rooms: &'a [&'a str],
+    /// The id the listener had; empty when it could not be repeated safely.
+    pub from: &'a str,
+    /// The id from which on it has everything.
+    pub to: &'a str,
+    /// Why: `evicted`, `restart`, `slow` or `unknown`.
+    pub reason: &'a str,
+    /// Present when the listener's own inbox may have lost events.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub inbox: bool,
+    /// Present when broadcasts to everyone may be missing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}
+
+/// Appends the stream's first event, with its reconnection time. `id` is where the stream starts.
+pub fn put_connected(retry: Duration, id: Option<&str>, data: &Connected<'_>, out: &mut Vec<u8>) {
+    put_retry(retry, out);
+    put_field(out, "event", "connected");
+    if let Some(id) = id {
+        put_field(out, "id", id);
+    }
+    put_json(data, out);
+}
+
+/// Appends a gap. Its id is [`Gap::to`].
+pub fn put_gap(data: &Gap<'_>, out: &mut Vec<u8>) {
+    put_field(out, "event", "gap");
+    put_field(out, "id", data.to);
+    put_json(data, out);
+}
+
+/// Appends a refusal that may pass. It has no id: the listener keeps the one it has.
+pub fn put_overload(retry: Duration, reason: &str, out: &mut Vec<u8>) {
+    put_retry(retry, out);
+    put_field(out, "event", "overload");
+    put_json(&Reason { reason }, out);
+}
+
+/// Appends a farewell at an event boundary. It has no id: everything before it has been written.
+pub fn put_closing(retry: Duration, reason: &str, out: &mut Vec<u8>) {
+    put_retry(retry, out);
+    put_field(out, "event", "closing");
+    put_json(&Reason { reason }, out);
+}
+
+/// Appends a heartbeat: a comment, and an id without data. Browsers move `lastEventId` on and dispatch nothing
+/// (WHATWG HTML §9.2.6), so a quiet listener later resumes from a fresh position.
+pub fn put_heartbeat(id: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b":\n");
+    put_field(out, "id", id);
+    out.push(b'\n');
+}
+
+#[derive(Serialize)]
+struct Reason<'a> {
+    reason: &'a str,
+}
+
+fn put_retry(retry: Duration, out: &mut Vec<u8>) {
+    writeln!(out, "retry: {}", retry.as_millis()).expect("a Vec takes every write");
+}
+
+/// JSON text has no raw line breaks, so it is always one `data:` line.
+fn put_json(data: &impl Serialize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"data: ");
+    serde_json::to_writer(&mut *out, data).expect("strings, lists of strings and flags always serialise");
+    out.extend_from_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(put: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        put(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn connected_starts_the_stream() {
+        let data = Connected { connection: "c", user: Some("u"), rooms: &["a", "b\"\n"] };
+        assert_eq!(
+            text(|out| put_connected(Duration::from_millis(3127), Some("k-1"), &data, out)),
+            "retry: 3127\nevent: connected\nid: k-1\n\
+             data: {\"connection\":\"c\",\"user\":\"u\",\"rooms\":[\"a\",\"b\\\"\\n\"]}\n\n"
+        );
+    }
+
+    #[test]
+    fn a_gap_carries_the_position_after_it() {
+        let data = Gap { rooms: &["a"], from: "k-1", to: "k-9", reason: "evicted", inbox: false, all: false };
+        assert_eq!(
+            text(|out| put_gap(&data, out)),
+            "event: gap\nid: k-9\ndata: {\"rooms\":[\"a\"],\"from\":\"k-1\",\"to\":\"k-9\",\"reason\":\"evicted\"}\n\n"
+        );
+    }
+
+    #[test]
+    fn a_heartbeat_dispatches_nothing() {
+        assert_eq!(text(|out| put_heartbeat("k-1", out)), ":\nid: k-1\n\n");
+    }
+
+    #[test]
+    fn farewells_and_refusals_leave_the_id_alone() {
+        let retry = Duration::from_secs(1);
+        assert_eq!(
+            text(|out| put_overload(retry, "full", out)),
+            "retry: 1000\nevent: overload\ndata: {\"reason\":\"full\"}\n\n"
+        );
+        assert_eq!(
+            text(|out| put_closing(retry, "drain", out)),
+            "retry: 1000\nevent: closing\ndata: {\"reason\":\"drain\"}\n\n"
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! One published event as it goes out: encoded once, then shared by everyone it is for.
+//!
+//! A frame is stored as a complete HTTP/1.1 chunk (RFC 9112 §7.1), because that is what nearly every connection is
+//! sent: delivering a single event to a room copies nothing, and a batch is frames end to end.
+
+use bytes::Bytes;
+
+use crate::hub::name::EventName;
+
+/// An encoded event: `<hex size>\r\n[event: <name>\n]id: <id>\n(data: <line>\n)+\n\r\n`.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    chunk: Bytes,
+    /// Length of `<hex size>\r\n`, at most [`CHUNK_HEAD_BYTES_MAX`].
+    head: u8,
+}
+
+impl Frame {
+    /// The event as one HTTP/1.1 chunk.
+    #[must_use]
+    pub fn chunk(&self) -> &Bytes {
+        &self.chunk
+    }
+
+    /// The event without chunk framing, as HTTP/1.0 and compression want it. Shares the chunk's memory.
+    #[must_use]
+    pub fn plain(&self) -> Bytes {
+        self.chunk.slice(usize::from(self.head)..self.chunk.len() - CHUNK_TAIL.len())
+    }
+
+    /// Bytes this frame keeps alive.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.chunk.len()
+    }
+
+    /// Never: a frame has at least an id and one data line.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+/// An event whose id is not known yet: everything costly is done, so that the rest fits under the sequencer's lock.
+#[derive(Debug)]
+pub struct Unsealed {
+    /// `[room for what comes before][(data: <line>\n)+\n\r\n]`
+    buf: Vec<u8>,
+    /// Where the first `data:` starts.
+    data_at: usize,
+    name: Option<EventName>,
+}
+
+impl Unsealed {
+    /// Encodes `data`, leaving room for an id of up to `id_bytes_max` bytes.
+    ///
+    /// LF, CR and CRLF each start a new `data:` line (WHATWG HTML §9.2.5), so browsers hand JavaScript the same text
+    /// with `\n` line ends.
+    #[must_use]
+    pub fn new(name: Option<EventName>, data: &str, id_bytes_max: usize) -> Self {
+        let name_bytes = name.as_ref().map_or(0, |name| field_bytes("event", name.as_str().len()));
+        let data_at = CHUNK_HEAD_BYTES_MAX + name_bytes + field_bytes("id", id_bytes_max);
+        let breaks = data.bytes().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let data_bytes = data.len() + (breaks + 1) * field_bytes("data", 0);
+        // Exact, so that `Bytes` takes the buffer over as it is.
+        let mut buf = Vec::with_capacity(data_at + data_bytes + 1 + CHUNK_TAIL.len());
+        buf.resize(data_at, 0);
+        for line in lines(data) {
+            put_field(&mut buf, "data", line);
+        }
+        buf.push(b'\n');
+        buf.extend_from_slice(CHUNK_TAIL);
+        Self { buf, data_at, name }
+    }
+
+    /// Completes the event with its id. Writes a few dozen bytes and allocates nothing.
+    ///
+    /// # Panics
+    ///
+    /// If `id` is longer than was announced to [`Unsealed::new`].
+    #[must_use]
+    pub fn seal(mut self, id: &[u8]) -> Frame {
+        let mut at = self.data_at;
+        let mut prepend = |bytes: &[u8]| {
+            self.buf[at - bytes.len()..at].copy_from_slice(bytes);
+            at -= bytes.len();
+            at
+        };
+        prepend(b"\n");
+        prepend(id);
+        let mut payload_at = prepend(b"id: ");
+        if let Some(name) = &self.name {
+            prepend(b"\n");
+            prepend(name.as_str().as_bytes());
+            payload_at = prepend(b"event: ");
+        }
+        let mut size = [0; CHUNK_HEAD_BYTES_MAX];
+        let size = chunk_head(self.buf.len() - CHUNK_TAIL.len() - payload_at, &mut size);
+        let start = payload_at - size.len();
+        self.buf[start..payload_at].copy_from_slice(size);
+        let head = u8::try_from(size.len()).expect("a chunk head is at most CHUNK_HEAD_BYTES_MAX long");
+        let mut chunk = Bytes::from(self.buf);
+        bytes::Buf::advance(&mut chunk, start);
+        Frame { chunk, head }
+    }
+}
+
+/// Appends `<name>: <value>\n`.
+pub(super) fn put_field(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'\n');
+}
+
+fn field_bytes(name: &str, value_bytes: usize) -> usize {
+    name.len() + 2 + value_bytes + 1
+}
+
+/// Splits on the three SSE line ends. `str::lines` will not do: it keeps a lone CR.
+pub(super) fn lines(data: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(data);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let Some(at) = text.find(['\r', '\n']) else {
+            return Some(text);
+        };
+        let end = if text[at..].starts_with("\r\n") { at + 2 } else { at + 1 };
+        rest = Some(&text[end..]);
+        Some(&text[..at])
+    })
+}
+
+/// Longest `<hex size>\r\n`: eight digits are 4 GiB, far above any event or batch.
+pub const CHUNK_HEAD_BYTES_MAX: usize = 10;
+
+/// What ends every chunk.
+pub const CHUNK_TAIL: &[u8] = b"\r\n";
+
+/// Formats `<hex size>\r\n` into the end of `buf` and returns that part.
+///
+/// # Panics
+///
+/// If `size` is 4 GiB or more.
+pub(super) fn chunk_head(size: usize, buf: &mut [u8; CHUNK_HEAD_BYTES_MAX]) -> &[u8] {
+    let mut at = buf.len() - CHUNK_TAIL.len();
+    buf[at..].copy_from_slice(CHUNK_TAIL);
+    let mut rest = size;
+    loop {
+        at -= 1;
+        buf[at] = b"0123456789abcdef"[rest % 16];
+        rest /= 16;
+        if rest == 0 {
+            return &buf[at..];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(name: Option<&str>, id: &str, data: &str) -> Frame {
+        let name = name.map(|name| EventName::new(name).unwrap());
+        Unsealed::new(name, data, 64).seal(id.as_bytes())
+    }
+
+    #[test]
+    fn a_frame_is_one_chunk_around_one_event() {
+        let frame = frame(Some("price"), "k3v9q2-7", "42");
+        assert_eq!(&frame.plain()[..], b"event: price\nid: k3v9q2-7\ndata: 42\n\n");
+        assert_eq!(&frame.chunk()[..], b"24\r\nevent: price\nid: k3v9q2-7\ndata: 42\n\n\r\n");
+    }
+
+    #[test]
+    fn every_line_end_starts_a_new_data_line() {
+        let frame = frame(None, "1", "a\nb\rc\r\nd\n");
+        assert_eq!(&frame.plain()[..], b"id: 1\ndata: a\ndata: b\ndata: c\ndata: d\ndata: \n\n");
+    }
+
+    #[test]
+    fn empty_data_is_still_an_event() {
+        assert_eq!(&frame(None, "1", "").plain()[..], b"id: 1\ndata: \n\n");
+    }
+
+    #[test]
+    fn sizes_are_hexadecimal_without_padding() {
+        let mut buf = [0; CHUNK_HEAD_BYTES_MAX];
+        assert_eq!(chunk_head(0, &mut buf), b"0\r\n");
+        assert_eq!(chunk_head(255, &mut buf), b"ff\r\n");
+        assert_eq!(chunk_head(0xffff_ffff, &mut buf), b"ffffffff\r\n");
+    }
+}
