@@ -1,0 +1,132 @@
+//! Checks that take more than one setting, or the machine: what is right by itself may not go together.
+
+use super::SHARDS_MAX;
+use super::bounded::{print_duration, print_size};
+use super::descriptors::{DescriptorBudget, open_files_min};
+use super::error::{ConfigError, Source};
+use super::layers::Layers;
+use super::listen::ListenAddr;
+use super::table::{Config, SETTINGS};
+
+/// Checks `config` and fills in what zero stands for.
+///
+/// # Errors
+///
+/// Everything that does not go together.
+pub(super) fn resolve(
+    mut config: Config,
+    layers: &Layers,
+    cores: usize,
+    open_files_max: u64,
+) -> Result<Config, Vec<ConfigError>> {
+    if config.shards == 0 {
+        config.shards = cores.clamp(1, SHARDS_MAX);
+    }
+    let mut check = Check { layers, errors: Vec::new() };
+    check.exposure(&config);
+    check.admin_apart(&config);
+    check.in_order(
+        ("max_event_bytes", config.max_event_bytes),
+        ("max_body_bytes", config.max_body_bytes),
+        print_size,
+    );
+    check.in_order(
+        ("history_bytes", config.history_bytes),
+        ("history_total_bytes", config.history_total_bytes),
+        print_size,
+    );
+    // Otherwise a busy room's listeners would be closed for waiting as they were told to.
+    check.in_order(
+        ("flush_interval", config.flush_interval),
+        ("max_unsent_age", config.max_unsent_age),
+        print_duration,
+    );
+    check.descriptors(&mut config, open_files_max);
+    if check.errors.is_empty() { Ok(config) } else { Err(check.errors) }
+}
+
+struct Check<'a> {
+    layers: &'a Layers,
+    errors: Vec<ConfigError>,
+}
+
+impl Check<'_> {
+    /// Nothing tells listeners and publishers apart yet, so other machines must be kept out unless the operator knows.
+    fn exposure(&mut self, config: &Config) {
+        if config.insecure {
+            return;
+        }
+        let listen = config.listen.iter().map(|addr| ("listen", addr));
+        let admin = config.admin_listen.iter().map(|addr| ("admin_listen", addr));
+        for (key, addr) in listen.chain(admin).filter(|(_, addr)| !addr.is_local()) {
+            self.blame(
+                key,
+                format!(
+                    "a loopback address or a Unix socket in place of {addr} while no authentication is set up, or \
+                     insecure=true"
+                ),
+            );
+        }
+    }
+
+    /// With `SO_REUSEPORT` both could bind, and the kernel would deal connections out between them.
+    fn admin_apart(&mut self, config: &Config) {
+        let chosen_by_kernel = |addr: &ListenAddr| matches!(addr, ListenAddr::Tcp(addr) if addr.port() == 0);
+        if let Some(admin) = &config.admin_listen
+            && config.listen.contains(admin)
+            && !chosen_by_kernel(admin)
+        {
+            self.blame("admin_listen", "an address that is not in listen".to_owned());
+        }
+    }
+
+    /// `low` must not be above `high`. Blames the one that was given: the other may be a default.
+    fn in_order<T: Copy + PartialOrd>(
+        &mut self,
+        (low_key, low): (&'static str, T),
+        (high_key, high): (&'static str, T),
+        print: fn(T) -> String,
+    ) {
+        if low <= high {
+            return;
+        }
+        if self.layers.given(high_key).is_some() {
+            self.blame(high_key, format!("at least {low_key}, which is {}", print(low)));
+        } else {
+            self.blame(low_key, format!("at most {high_key}, which is {}", print(high)));
+        }
+    }
+
+    fn descriptors(&mut self, config: &mut Config, open_files_max: u64) {
+        let shards = config.shards;
+        let Some(budget) = DescriptorBudget::new(open_files_max, shards) else {
+            let open_files_min = open_files_min(shards);
+            self.errors.push(ConfigError::OpenFiles { open_files_max, open_files_min, shards });
+            return;
+        };
+        config.requests_max = budget.requests_max;
+        if config.max_connections == 0 {
+            config.max_connections = budget.connections_max;
+        } else if config.max_connections > budget.connections_max {
+            let most = budget.connections_max;
+            self.blame(
+                "max_connections",
+                format!("an integer in 1..={most}, or 0 for all that the open files limit of {open_files_max} allows"),
+            );
+        }
+    }
+
+    fn blame(&mut self, key: &'static str, wanted: String) {
+        let error = match self.layers.given(key) {
+            Some(given) => given.blame(wanted),
+            None => {
+                ConfigError::Value { source: Source::Default, key, value: default(key).to_owned(), wanted }
+            }
+        };
+        self.errors.push(error);
+    }
+}
+
+fn default(key: &str) -> &'static str {
+    SETTINGS.iter().find(|setting| setting.key == key).expect("a key of the table").default
+}

@@ -1,0 +1,93 @@
+//! How the open files limit is shared out, so that `accept(2)` never meets `EMFILE`.
+//!
+//! | for | descriptors |
+//! |---|---|
+//! | the process: logs, signals, upstreams, `/proc` reads of a scrape | [`PROCESS_RESERVE`] |
+//! | each shard: its `epoll`, its wakers, one listener an address | [`SHARD_RESERVE`] |
+//! | the admin listener's connections | [`ADMIN_RESERVE`] |
+//! | connections in the HTTP phase: publishes, and streams whose head is not out yet | an eighth, 16 to 512 |
+//! | streams | the rest |
+
+/// Descriptors kept back for the process as a whole.
+pub const PROCESS_RESERVE: u64 = 64;
+
+/// Descriptors kept back for each shard.
+pub const SHARD_RESERVE: u64 = 8;
+
+/// Connections the admin listener may have. They are counted apart, so that a full server can still be watched.
+pub const ADMIN_RESERVE: u64 = 16;
+
+/// Connections a process may have however many files it may open. Containers often run with a limit of 2^30, which
+/// says nothing about what the machine can hold.
+pub const CONNECTIONS_CEILING: usize = 1 << 22;
+
+/// What a process may have open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DescriptorBudget {
+    /// Streams, 1 to [`CONNECTIONS_CEILING`].
+    pub connections_max: usize,
+    /// Connections in the HTTP phase, 16 to 512. They have their own share, so that publishers get through to a
+    /// server that is full of listeners.
+    pub requests_max: usize,
+}
+
+impl DescriptorBudget {
+    /// Shares `open_files_max` out. `None` if nothing is left for streams.
+    #[must_use]
+    pub fn new(open_files_max: u64, shards: usize) -> Option<Self> {
+        let requests = (open_files_max / 8).clamp(16, 512);
+        let connections = open_files_max.checked_sub(reserve(shards))?.checked_sub(requests)?;
+        let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+        (connections >= 1).then_some(Self {
+            connections_max: connections.min(CONNECTIONS_CEILING),
+            requests_max: usize::try_from(requests).expect("at most 512"),
+        })
+    }
+}
+
+/// The least limit that leaves room for one stream.
+pub(super) fn open_files_min(shards: usize) -> u64 {
+    let fits = |limit: &u64| DescriptorBudget::new(*limit, shards).is_some();
+    // At twice the reserve, requests take 16 or an eighth of it; both are less than the reserve itself.
+    (reserve(shards)..=2 * reserve(shards)).find(fits).expect("twice the reserve is enough")
+}
+
+fn reserve(shards: usize) -> u64 {
+    (PROCESS_RESERVE + ADMIN_RESERVE).saturating_add(SHARD_RESERVE.saturating_mul(shards as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SHARDS_MAX;
+    use super::*;
+
+    #[test]
+    fn shares_never_add_up_to_more_than_the_limit() {
+        for shards in 1..=SHARDS_MAX {
+            for limit in [0, 100, 128, 256, 1_024, 4_096, 20_000, 1 << 20, 1 << 30, u64::MAX] {
+                let Some(budget) = DescriptorBudget::new(limit, shards) else {
+                    assert!(limit < open_files_min(shards));
+                    continue;
+                };
+                let open = budget.connections_max as u64 + budget.requests_max as u64 + reserve(shards);
+                assert!(open <= limit && budget.connections_max >= 1, "{limit} {shards}");
+                assert!(open == limit || budget.connections_max == CONNECTIONS_CEILING, "{limit} {shards}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_least_limit_leaves_one_connection() {
+        for shards in 1..=SHARDS_MAX {
+            let least = open_files_min(shards);
+            assert_eq!(DescriptorBudget::new(least, shards).map(|budget| budget.connections_max), Some(1));
+            assert_eq!(DescriptorBudget::new(least - 1, shards), None);
+        }
+    }
+
+    #[test]
+    fn a_usual_limit_goes_to_the_streams() {
+        let budget = DescriptorBudget::new(20_000, 2);
+        assert_eq!(budget, Some(DescriptorBudget { connections_max: 19_392, requests_max: 512 }));
+    }
+}

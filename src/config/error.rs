@@ -1,0 +1,214 @@
+//! What can be wrong with the settings, in the operator's words: where, what was found, and what would be right.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::{fmt, io};
+
+/// Where a value comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Source {
+    /// The table of settings.
+    Default,
+    /// The TOML file.
+    File(Place),
+    /// The variable `TIDEGATE_<KEY>`.
+    Env,
+    /// The flag `--<key>`.
+    Flag,
+}
+
+/// A place in the TOML file, shown as `FILE:LINE:COLUMN`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// As it was given.
+    pub path: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+}
+
+/// One thing that is wrong. Shown on one line, without a full stop.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file can't be read.
+    Unreadable {
+        /// What names it.
+        source: Source,
+        /// As it was given.
+        path: PathBuf,
+        /// The system's reason.
+        reason: io::Error,
+    },
+    /// The file is not TOML.
+    Syntax {
+        /// Where it stops being TOML.
+        place: Place,
+        /// The parser's reason.
+        reason: String,
+    },
+    /// The file has a key that no setting has.
+    UnknownKey {
+        /// Where it stands.
+        place: Place,
+        /// As written.
+        key: String,
+        /// The setting that was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// A value is not what its setting takes, or does not go with another setting.
+    Value {
+        /// Where it was given.
+        source: Source,
+        /// The setting.
+        key: &'static str,
+        /// As given.
+        value: String,
+        /// What would be right, bounds included.
+        wanted: String,
+    },
+    /// The open files limit leaves no room for connections.
+    OpenFiles {
+        /// The soft `RLIMIT_NOFILE`.
+        open_files_max: u64,
+        /// What it would have to be.
+        open_files_min: u64,
+        /// What takes most of it, apart from connections.
+        shards: usize,
+    },
+}
+
+/// Everything found wrong, at least one thing. Shown one line each.
+#[derive(Debug)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+/// Why [`load`](super::load) has no settings to run with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The command line can't be understood. The text says why and points to `--help`.
+    Usage(String),
+    /// The settings are wrong.
+    Config(ConfigErrors),
+}
+
+impl LoadError {
+    /// The status to exit with, from `sysexits(3)`: 64 for usage, 78 for settings. Restarting helps with neither.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => EX_USAGE,
+            Self::Config(_) => EX_CONFIG,
+        }
+    }
+}
+
+impl ConfigErrors {
+    pub(super) fn new(errors: Vec<ConfigError>) -> Self {
+        debug_assert!(!errors.is_empty());
+        Self(errors)
+    }
+
+    /// Each of them: the file's own errors, then values in the order of the table.
+    pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a ConfigErrors {
+    type Item = &'a ConfigError;
+    type IntoIter = std::slice::Iter<'a, ConfigError>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl Source {
+    /// Writes `key` the way this source spells it.
+    fn name(&self, f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
+        match self {
+            Self::Default => write!(f, "default {key}"),
+            Self::File(place) => write!(f, "{place}: {key}"),
+            Self::Env => write!(f, "TIDEGATE_{}", key.to_ascii_uppercase()),
+            Self::Flag => write!(f, "--{}", key.replace('_', "-")),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.path.display(), self.line, self.column)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { source, path, reason } => {
+                source.name(f, "config")?;
+                write!(f, "={:?}: wanted a readable file: {reason}", path.display().to_string())
+            }
+            Self::Syntax { place, reason } => write!(f, "{place}: {reason}"),
+            Self::UnknownKey { place, key, nearest: Some(nearest) } => {
+                write!(f, "{place}: unknown key {key:?}: wanted {nearest}?")
+            }
+            Self::UnknownKey { place, key, nearest: None } => {
+                write!(f, "{place}: unknown key {key:?}: wanted one that --help lists")
+            }
+            Self::Value { source, key, value, wanted } => {
+                source.name(f, key)?;
+                write!(f, "={value:?}: wanted {wanted}")
+            }
+            Self::OpenFiles { open_files_max, open_files_min, shards } => write!(
+                f,
+                "RLIMIT_NOFILE={open_files_max}: wanted at least {open_files_min} with shards={shards} (ulimit -n, or \
+                 LimitNOFILE= in a unit file)",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.0.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "\n" };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) => f.write_str(text),
+            Self::Config(errors) => errors.fmt(f),
+        }
+    }
+}
+
+impl Error for ConfigError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Unreadable { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+impl Error for ConfigErrors {}
+
+impl Error for LoadError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Usage(_) => None,
+            Self::Config(errors) => Some(errors),
+        }
+    }
+}
+
+const EX_USAGE: u8 = 64;
+const EX_CONFIG: u8 = 78;

@@ -1,0 +1,129 @@
+//! The flag layer and `--help`, both made from the table. clap sees neither the environment nor the defaults: what it
+//! reports as given was given.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, builder::ValueParser, error::ErrorKind, value_parser};
+
+use super::error::{LoadError, Source};
+use super::kind::Shape;
+use super::layers::Given;
+use super::setting::Setting;
+use super::table::SETTINGS;
+
+/// What the command line says.
+pub(super) enum Flags {
+    /// `--help` or `--version`: the text to show.
+    Help(String),
+    Given(GivenFlags),
+}
+
+pub(super) struct GivenFlags {
+    pub(super) config: Option<PathBuf>,
+    pub(super) check: bool,
+    pub(super) layer: Vec<Given>,
+}
+
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, LoadError> {
+    match command().try_get_matches_from(args) {
+        Ok(matches) => Ok(Flags::Given(GivenFlags {
+            config: matches.get_one::<PathBuf>(CONFIG).cloned(),
+            check: matches.get_flag(CHECK_CONFIG),
+            layer: SETTINGS.iter().filter_map(|setting| given(&matches, setting.key)).collect(),
+        })),
+        Err(err) if matches!(err.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Flags::Help(err.render().to_string()))
+        }
+        Err(err) => Err(LoadError::Usage(err.render().to_string().trim_end().to_owned())),
+    }
+}
+
+fn given(matches: &ArgMatches, key: &'static str) -> Option<Given> {
+    let texts: Vec<_> = matches.get_many::<String>(key)?.map(String::as_str).collect();
+    Some(Given { key, text: texts.join(","), source: Source::Flag })
+}
+
+fn command() -> Command {
+    let config = Arg::new(CONFIG)
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("TOML file with settings\n[env: TIDEGATE_CONFIG]");
+    let check = Arg::new(CHECK_CONFIG)
+        .long("check-config")
+        .action(ArgAction::SetTrue)
+        .help("Say whether the settings are right, and which ones would count, without starting");
+    Command::new("tidegate")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .after_help("A flag counts before the environment, the environment before the file.")
+        .args_override_self(true)
+        .next_line_help(true)
+        .args([config, check])
+        .args(SETTINGS.iter().zip(FLAGS.iter()).map(|(setting, flag)| arg(setting, flag)))
+}
+
+fn arg(setting: &Setting, flag: &'static str) -> Arg {
+    let facts = (setting.facts)();
+    let mut help = wrapped(setting.help());
+    help += &wrapped(&format!("Takes {}.", facts.wanted));
+    let default = if setting.default.is_empty() { "none" } else { setting.default };
+    write!(help, "[env: {}] [default: {default}]", setting.env()).expect("a String takes everything");
+    let arg = Arg::new(setting.key)
+        .long(flag)
+        .help_heading(setting.section)
+        .value_name(facts.placeholder)
+        .value_parser(ValueParser::string())
+        // `--shards -1` is a wrong number, not an unknown flag.
+        .allow_negative_numbers(true)
+        .help(help);
+    match facts.shape {
+        Shape::One => arg.action(ArgAction::Set),
+        Shape::List => arg.action(ArgAction::Append),
+        // With `=` only, or the bare flag would swallow the next argument.
+        Shape::Bool => {
+            arg.action(ArgAction::Set).num_args(0..=1).require_equals(true).default_missing_value("true")
+        }
+    }
+}
+
+/// Breaks `text` between words into lines of [`HELP_COLUMNS`], each ended. clap does so only with a feature that also
+/// measures the terminal.
+fn wrapped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 4);
+    let mut column = 0;
+    for word in text.split_whitespace() {
+        if column != 0 {
+            let fits = column + 1 + word.len() <= HELP_COLUMNS;
+            out.push(if fits { ' ' } else { '\n' });
+            column = if fits { column + 1 } else { 0 };
+        }
+        out.push_str(word);
+        column += word.len();
+    }
+    out.push('\n');
+    out
+}
+
+/// Leaves room for clap's indent of ten on a terminal of a hundred columns.
+const HELP_COLUMNS: usize = 88;
+
+// Neither is a setting: they have no key in the file.
+const CONFIG: &str = "config";
+const CHECK_CONFIG: &str = "check_config";
+
+/// Names of flags in the order of [`SETTINGS`]; clap takes only static ones.
+static FLAGS: LazyLock<Vec<String>> = LazyLock::new(|| SETTINGS.iter().map(Setting::flag).collect());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clap_finds_nothing_wrong_with_the_table() {
+        command().debug_assert();
+    }
+}

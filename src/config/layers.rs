@@ -1,0 +1,64 @@
+//! The layers: text by key, each with the place it was written in. The last one given for a key counts.
+
+use super::error::{ConfigError, Source};
+use super::kind::Kind;
+use super::table::SETTINGS;
+
+/// One value as it was written.
+pub(super) struct Given {
+    pub(super) key: &'static str,
+    pub(super) text: String,
+    pub(super) source: Source,
+}
+
+/// All values given, the weakest layer first.
+#[derive(Default)]
+pub(super) struct Layers(Vec<Given>);
+
+impl Layers {
+    /// Puts `layer` above all others.
+    pub(super) fn append(&mut self, layer: impl IntoIterator<Item = Given>) {
+        self.0.extend(layer);
+    }
+
+    pub(super) fn read_env(&mut self, env: impl Fn(&str) -> Option<String>) {
+        self.append(SETTINGS.iter().filter_map(|setting| {
+            let text = env(&setting.env())?;
+            Some(Given { key: setting.key, text, source: Source::Env })
+        }));
+    }
+
+    /// The value of `key` that counts, if any was given.
+    pub(super) fn given(&self, key: &str) -> Option<&Given> {
+        self.all(key).last()
+    }
+
+    /// Reads every value given for `key` and returns the last that is right, or the default.
+    pub(super) fn value<K: Kind>(
+        &self,
+        key: &'static str,
+        kind: &K,
+        default: &str,
+        errors: &mut Vec<ConfigError>,
+    ) -> K::Value {
+        let mut value = kind.parse(default).expect("the table's defaults are right");
+        for given in self.all(key) {
+            match kind.parse(&given.text) {
+                Some(read) => value = read,
+                None => errors.push(given.blame(kind.wanted(default))),
+            }
+        }
+        value
+    }
+
+    fn all(&self, key: &str) -> impl Iterator<Item = &Given> {
+        self.0.iter().filter(move |given| given.key == key)
+    }
+}
+
+impl Given {
+    pub(super) fn blame(&self, wanted: String) -> ConfigError {
+        let Self { key, text, source } = self;
+        ConfigError::Value { source: source.clone(), key, value: text.clone(), wanted }
+    }
+}

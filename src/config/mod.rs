@@ -1,0 +1,142 @@
+//! Settings. Text goes in from a TOML file, the environment and flags, a [`Config`] comes out, and nothing
+//! downstream re-checks.
+//!
+//! A setting is written once, in `table.rs`: name, type, default, parser and help. The three layers,
+//! `--help`, the hint for a misspelt key, [`reference()`] and the summary of `--check-config` are read off that table.
+//!
+//! | layer (later wins) | form | lists |
+//! |---|---|---|
+//! | file: `--config FILE` or `TIDEGATE_CONFIG` | TOML, `flush_interval = "10ms"` | an array |
+//! | environment | `TIDEGATE_FLUSH_INTERVAL=10ms` | commas |
+//! | flags | `--flush-interval 10ms` | commas, or the flag repeated |
+//!
+//! Every value that is given is checked, one that a later layer overrides as well: a setting that is wrong today must
+//! not lie in wait for the day the override goes. A flag given twice counts once, the last time. A list is replaced by a
+//! later layer, never added to. `TIDEGATE_` variables that name no setting are ignored, because Kubernetes sets
+//! some of its own for a service called `tidegate`.
+
+mod bounded;
+mod check;
+mod choices;
+mod descriptors;
+mod error;
+mod file;
+mod flags;
+mod kind;
+mod layers;
+mod listen;
+mod nearest;
+mod origins;
+mod path;
+mod rate;
+mod report;
+mod setting;
+mod table;
+mod units;
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+
+pub use choices::{DeliveryOverflow, LogFormat, LogLevel, RefusalStyle, UserOverflow};
+pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
+pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
+pub use listen::{LISTEN_ADDRS_MAX, ListenAddr};
+pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
+pub use rate::Rate;
+pub use setting::Reference;
+pub use table::Config;
+
+use flags::Flags;
+use layers::Layers;
+
+/// Shards a process may have. Past this, more processes serve better than more threads.
+pub const SHARDS_MAX: usize = 64;
+
+/// What the command line asks for, with all settings read and valid.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Invocation {
+    /// Run with these settings.
+    Run(Box<Config>),
+    /// `--check-config` found nothing wrong. The text, one line a setting, is for standard output; exit 0.
+    Checked(String),
+    /// `--help` or `--version`. The text is for standard output; exit 0.
+    Help(String),
+}
+
+/// Reads all layers.
+///
+/// `args` are the process's arguments, its name first. `env` looks one variable up; values that are not UTF-8 should
+/// be passed on lossily (`var_os(key).map(|value| value.to_string_lossy().into_owned())`), so that they are refused
+/// here and not overlooked. `open_files_max` is the soft `RLIMIT_NOFILE`: checking the connections against it here
+/// turns a refusal at the busiest minute of the year into a refusal to start.
+///
+/// Blocks to read the file. Opens nothing else.
+///
+/// # Errors
+///
+/// [`LoadError::Usage`] for a command line that can't be understood, otherwise [`LoadError::Config`] with everything
+/// found wrong: where it is written, its value, and what would be right. The text is for standard error, the status
+/// in [`LoadError::exit_code`].
+pub fn load(
+    args: impl IntoIterator<Item = OsString>,
+    env: impl Fn(&str) -> Option<String>,
+    open_files_max: u64,
+) -> Result<Invocation, LoadError> {
+    let flags = match flags::parse(args)? {
+        Flags::Help(text) => return Ok(Invocation::Help(text)),
+        Flags::Given(flags) => flags,
+    };
+    let mut layers = Layers::default();
+    let mut errors = Vec::new();
+    let by_flag = flags.config.map(|path| (path, Source::Flag));
+    let by_env = || env("TIDEGATE_CONFIG").map(|path| (path.into(), Source::Env));
+    if let Some((path, source)) = by_flag.or_else(by_env) {
+        file::read(&path, source, &mut layers, &mut errors);
+    }
+    layers.read_env(env);
+    layers.append(flags.layer);
+
+    let config = Config::parse(&layers, &mut errors);
+    let config = resolved(config, &layers, open_files_max, errors).map_err(LoadError::Config)?;
+    Ok(if flags.check {
+        Invocation::Checked(report::summary(&config, &layers))
+    } else {
+        Invocation::Run(Box::new(config))
+    })
+}
+
+/// Every setting, in the order of `--help`.
+pub fn reference() -> impl Iterator<Item = Reference> {
+    table::SETTINGS.iter().map(setting::Setting::reference)
+}
+
+impl Config {
+    /// All defaults, for tests: `Config { drain: Duration::ZERO, ..Config::default_for(1024) }`.
+    ///
+    /// # Panics
+    ///
+    /// If `open_files_max` has no room for a single connection; 1,024 has on any machine.
+    #[must_use]
+    pub fn default_for(open_files_max: u64) -> Self {
+        let layers = Layers::default();
+        let mut errors = Vec::new();
+        let config = Self::parse(&layers, &mut errors);
+        resolved(config, &layers, open_files_max, errors).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+}
+
+/// Checks the settings against each other once each is right by itself: before, it would only blame good ones for the
+/// defaults that stand in for bad ones.
+fn resolved(
+    config: Config,
+    layers: &Layers,
+    open_files_max: u64,
+    errors: Vec<ConfigError>,
+) -> Result<Config, ConfigErrors> {
+    if !errors.is_empty() {
+        return Err(ConfigErrors::new(errors));
+    }
+    let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+    check::resolve(config, layers, cores, open_files_max).map_err(ConfigErrors::new)
+}

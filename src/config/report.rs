@@ -1,0 +1,39 @@
+//! The summary of `--check-config`: every setting as it would count, and where it comes from. It is TOML, so it can be
+//! kept as a file that means the same.
+
+use std::fmt::Write as _;
+
+use super::error::Source;
+use super::kind::{Shape, entries};
+use super::layers::Layers;
+use super::table::{Config, SETTINGS};
+
+/// One line a setting, in the order of the table.
+pub(super) fn summary(config: &Config, layers: &Layers) -> String {
+    let mut out = String::from("# The settings are right. Those not marked are defaults.\n");
+    for (setting, text) in SETTINGS.iter().zip(config.texts()) {
+        let value = literal(&text, (setting.facts)().shape);
+        let mark = match layers.given(setting.key).map(|given| &given.source) {
+            None | Some(Source::Default) => String::new(),
+            Some(Source::File(place)) => format!("  # {place}"),
+            Some(Source::Env) => format!("  # {}", setting.env()),
+            Some(Source::Flag) => format!("  # --{}", setting.flag()),
+        };
+        writeln!(out, "{} = {value}{mark}", setting.key).expect("a String takes everything");
+    }
+    out
+}
+
+/// `text` as TOML writes it.
+fn literal(text: &str, shape: Shape) -> String {
+    match shape {
+        Shape::Bool => text.to_owned(),
+        Shape::One if text.bytes().all(|byte| byte.is_ascii_digit()) => text.to_owned(),
+        Shape::One => quoted(text),
+        Shape::List => format!("[{}]", entries(text).map(quoted).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}

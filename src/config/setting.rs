@@ -1,0 +1,124 @@
+//! What is known about a setting, and the macro that makes a table of them.
+//!
+//! [`settings!`] turns each row into a field of `Config`, an entry of `SETTINGS`, a line of the parser and a line of the
+//! printer. The row's doc comment is the field's documentation and the text of `--help` at once.
+
+use super::kind::{Kind, Shape};
+
+/// One row of the table, its parser left out: that one is typed and called by `Config::parse`.
+pub(super) struct Setting {
+    /// As in the TOML file.
+    pub(super) key: &'static str,
+    /// Heading in `--help`.
+    pub(super) section: &'static str,
+    /// As text, the way the environment and flags take it.
+    pub(super) default: &'static str,
+    /// Starts with the space that `///` leaves.
+    pub(super) help: &'static str,
+    pub(super) facts: fn() -> Facts,
+}
+
+/// What a row's parser says about itself.
+pub(super) struct Facts {
+    pub(super) shape: Shape,
+    /// Stands for the value in `--help`.
+    pub(super) placeholder: &'static str,
+    /// Completes "wanted ...".
+    pub(super) wanted: String,
+}
+
+/// One row of the settings table, for documentation and the tests that hold documentation to it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Reference {
+    /// As in the TOML file; `TIDEGATE_` and upper case for the environment, `--` and dashes for flags.
+    pub key: &'static str,
+    /// The heading it stands under in `--help`.
+    pub section: &'static str,
+    /// As the environment and flags take it. Empty for an empty list.
+    pub default: &'static str,
+    /// What it is for, in whole sentences.
+    pub help: &'static str,
+    /// What it accepts, bounds included: completes "wanted ...".
+    pub wanted: String,
+}
+
+impl Setting {
+    pub(super) fn env(&self) -> String {
+        format!("TIDEGATE_{}", self.key.to_ascii_uppercase())
+    }
+
+    /// Without the leading `--`.
+    pub(super) fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+
+    pub(super) fn help(&self) -> &'static str {
+        self.help.trim_start()
+    }
+
+    pub(super) fn reference(&self) -> Reference {
+        Reference {
+            key: self.key,
+            section: self.section,
+            default: self.default,
+            help: self.help(),
+            wanted: (self.facts)().wanted,
+        }
+    }
+}
+
+pub(super) fn facts<K: Kind>(kind: &K, default: &str) -> Facts {
+    Facts { shape: K::SHAPE, placeholder: kind.placeholder(), wanted: kind.wanted(default) }
+}
+
+/// Declares `Config`, its parser and printer, and `SETTINGS`.
+macro_rules! settings {
+    ($($section:literal { $(
+        $(#[doc = $doc:literal])+
+        $key:ident: $type:ty = $default:literal, $kind:expr;
+    )+ })+) => {
+        /// Every setting, valid. Nothing downstream re-checks.
+        ///
+        /// Sizes are in bytes. What is off is `None`. `shards` and `max_connections` are never 0: what 0 stands for
+        /// is filled in. `base_path` can be put before `/stream` as it is: it starts with a slash and ends in none, and
+        /// is empty for the root.
+        #[derive(Clone, Debug, Eq, PartialEq)]
+        pub struct Config {
+            $($(
+                $(#[doc = $doc])+
+                #[doc = concat!("\n\nDefault: `", $default, "`.")]
+                pub $key: $type,
+            )+)+
+            /// Connections in the HTTP phase at once: requests, and streams whose head is not out yet. Worked out from
+            /// the open files limit, not set; see [`DescriptorBudget`](super::DescriptorBudget).
+            pub requests_max: usize,
+        }
+
+        /// The table, in the order of its rows.
+        pub(super) static SETTINGS: &[Setting] = &[$($(Setting {
+            key: stringify!($key),
+            section: $section,
+            default: $default,
+            help: concat!($($doc),+),
+            facts: || facts(&$kind, $default),
+        },)+)+];
+
+        impl Config {
+            /// Each setting by itself: `check::resolve` holds them against each other and the machine, and fills in what
+            /// zero stands for. What is wrong joins `errors`, and the result is then of no use.
+            pub(super) fn parse(layers: &Layers, errors: &mut Vec<ConfigError>) -> Self {
+                Self {
+                    $($($key: layers.value(stringify!($key), &$kind, $default, errors),)+)+
+                    requests_max: 0,
+                }
+            }
+
+            /// The settings as text that would parse to the same, in the order of `SETTINGS`.
+            pub(super) fn texts(&self) -> Vec<String> {
+                vec![$($($kind.print(&self.$key),)+)+]
+            }
+        }
+    };
+}
+pub(super) use settings;

@@ -1,0 +1,147 @@
+//! The table: every setting once, with what it is for, its type, its default and what it accepts.
+//!
+//! The comment above a row is also its text in `--help`, so it says nothing in Markdown but code.
+
+use std::time::Duration;
+
+use super::SHARDS_MAX;
+use super::bounded::{GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size};
+use super::choices::{DeliveryOverflow, LogFormat, LogLevel, RefusalStyle, UserOverflow, choice, switch};
+use super::descriptors::CONNECTIONS_CEILING;
+use super::error::ConfigError;
+use super::kind::{Kind, list, off_or, zero_or};
+use super::layers::Layers;
+use super::listen::{LISTEN_ADDRS_MAX, ListenAddr, listen_addr};
+use super::origins::{CorsOrigins, cors_origins};
+use super::path::base_path;
+use super::rate::{Rate, rate};
+use super::setting::{Setting, facts, settings};
+
+settings! {
+    "Listening" {
+        /// Where listeners and publishers connect: addresses and Unix sockets, all serving the same.
+        listen: Vec<ListenAddr> = "127.0.0.1:8080", list(listen_addr(), 1..=LISTEN_ADDRS_MAX);
+
+        /// Where `/metrics`, `/livez` and `/readyz` are served. Keep it away from the public.
+        admin_listen: Option<ListenAddr> = "127.0.0.1:9180", off_or(listen_addr(), "127.0.0.1:9180");
+
+        /// Listen on addresses that other machines reach although nothing authenticates them.
+        insecure: bool = "false", choice::<bool>();
+
+        /// What stands before `/stream`, `/publish` and the other paths.
+        base_path: String = "/api/v1/sse", base_path();
+
+        /// Origins whose pages may use the server from a browser, besides its own.
+        cors_origins: CorsOrigins = "", cors_origins();
+    }
+
+    "Work" {
+        /// Threads, each with its own connections. 0 is one a core.
+        shards: usize = "0", integer(0..=SHARDS_MAX);
+
+        /// How long a busy room gathers events for one write. More saves CPU and adds latency; 0 writes each event at
+        /// once. A quiet room never waits.
+        flush_interval: Duration = "10ms", duration(Duration::ZERO..=10 * SECOND);
+
+        /// Compress streams for listeners that ask for it, once a batch for all of them.
+        gzip: bool = "off", switch();
+    }
+
+    "Connections" {
+        /// Streams open at once; the next is refused. 0 is all that the open files limit allows.
+        max_connections: usize = "0", integer(0..=CONNECTIONS_CEILING);
+
+        /// Streams one user may have open. 0 is any number.
+        max_connections_per_user: Option<usize> = "8", zero_or(integer(1..=CONNECTIONS_CEILING));
+
+        /// Whether a user's one stream too many is refused or replaces the oldest.
+        user_overflow: UserOverflow = "refuse", choice::<UserOverflow>();
+
+        /// Streams one IP address may have open. 0 is any number: behind a proxy, all come from one address.
+        max_connections_per_address: Option<usize> = "0", zero_or(integer(1..=CONNECTIONS_CEILING));
+
+        /// Whether a refusal that may pass is a stream with one event, which browsers come back from, or a status 503,
+        /// which load balancers understand.
+        refusal: RefusalStyle = "event", choice::<RefusalStyle>();
+
+        /// How long a disconnected user is told to stay away. 0 is not at all.
+        stay_away: Duration = "1m", duration(Duration::ZERO..=24 * HOUR);
+
+        /// The kernel's send buffer for each stream, in bytes. It bounds what a slow listener costs.
+        send_buffer: usize = "64KiB", size(4 * KIB..=4 * MIB);
+
+        /// How old a stream's oldest unsent event may get before the stream is closed.
+        max_unsent_age: Duration = "30s", duration(100 * MS..=HOUR);
+
+        /// How long sent bytes may stay unacknowledged before the peer counts as dead (`TCP_USER_TIMEOUT`). When off,
+        /// the kernel decides, in about a quarter of an hour.
+        tcp_user_timeout: Option<Duration> = "30s", off_or(duration(100 * MS..=HOUR), "30s");
+
+        /// How long a stream is silent before it gets a heartbeat. Keep it below the idle timeouts of proxies.
+        heartbeat: Duration = "25s", duration(SECOND..=10 * MINUTE);
+
+        /// About how long browsers wait before they connect again. Each is told a time of its own around this one.
+        retry: Duration = "3s", duration(100 * MS..=5 * MINUTE);
+
+        /// How long a stream may last before it is closed and resumed. Ends streams that a proxy keeps for clients long
+        /// gone.
+        lease: Option<Duration> = "off", off_or(duration(SECOND..=30 * 24 * HOUR), "1h");
+
+        /// How long closing all streams takes on SIGTERM, so that they do not come back all at once.
+        drain: Duration = "10s", duration(Duration::ZERO..=HOUR);
+    }
+
+    "History" {
+        /// Events kept for each room, for listeners who join or come back.
+        history_events: usize = "1000", integer(0..=1_000_000);
+
+        /// Bytes of events kept for each room.
+        history_bytes: usize = "1MiB", size(4 * KIB..=GIB);
+
+        /// How long events are kept.
+        history_age: Duration = "1h", duration(SECOND..=30 * 24 * HOUR);
+
+        /// Bytes of events kept for all rooms together.
+        history_total_bytes: usize = "256MiB", size(MIB..=1024 * GIB);
+    }
+
+    "Rates" {
+        /// Events one user's streams get, at most.
+        delivery_rate_per_user: Option<Rate> = "off", off_or(rate(), "50/s");
+
+        /// Whether an event above the delivery rate is dropped, which a gap tells, or waits.
+        delivery_overflow: DeliveryOverflow = "drop", choice::<DeliveryOverflow>();
+
+        /// Events one user may publish, at most.
+        publish_rate_per_user: Option<Rate> = "off", off_or(rate(), "20/s");
+    }
+
+    "Requests" {
+        /// Bytes one event may have.
+        max_event_bytes: usize = "256KiB", size(KIB..=16 * MIB);
+
+        /// Bytes the body of a request may have. At least those of an event.
+        max_body_bytes: usize = "1MiB", size(KIB..=64 * MIB);
+
+        /// Bytes the head of a request may have.
+        max_head_bytes: usize = "16KiB", size(8 * KIB..=MIB);
+
+        /// How long the head of a request may take to arrive, and its body again.
+        request_timeout: Duration = "10s", duration(100 * MS..=10 * MINUTE);
+
+        /// How long a connection may stay open between two requests. Keep it above the proxy's own, or the proxy
+        /// meets connections that just closed.
+        keepalive_timeout: Duration = "75s", duration(100 * MS..=HOUR);
+
+        /// How long a streamed body may be silent between two lines.
+        publish_idle: Duration = "5m", duration(100 * MS..=24 * HOUR);
+    }
+
+    "Logging" {
+        /// The least serious lines that are logged.
+        log_level: LogLevel = "info", choice::<LogLevel>();
+
+        /// Lines for people, or one JSON object each.
+        log_format: LogFormat = "text", choice::<LogFormat>();
+    }
+}

@@ -1,0 +1,545 @@
+//! Settings: what an operator writes is what counts, and what is wrong is told with its place, its value and what would
+//! be right.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use std::{fs, process};
+
+use proptest::prelude::*;
+use tidegate::config::{self, Config, CorsOrigins, Invocation, ListenAddr, LoadError, Rate};
+
+/// A soft `RLIMIT_NOFILE` that many systems have.
+const OPEN_FILES: u64 = 20_000;
+
+/// The layers of one start.
+#[derive(Clone, Copy, Default)]
+struct Start<'a> {
+    /// Contents of the file, if there is one.
+    file: Option<&'a str>,
+    env: &'a [(&'a str, &'a str)],
+    flags: &'a [&'a str],
+}
+
+impl Start<'_> {
+    fn invoke(&self, open_files_max: u64) -> Result<Invocation, LoadError> {
+        let file = self.file.map(TempFile::new);
+        let named = file.iter().flat_map(|file| ["--config".into(), file.0.clone().into_os_string()]);
+        let args = ["tidegate".into()].into_iter().chain(named).chain(self.flags.iter().map(Into::into));
+        let env = |key: &str| {
+            let found = self.env.iter().find(|(name, _)| *name == key);
+            found.map(|(_, text)| (*text).to_owned())
+        };
+        config::load(args, env, open_files_max)
+    }
+
+    /// The settings, or everything that is wrong with them.
+    fn load(&self) -> Result<Config, String> {
+        match self.invoke(OPEN_FILES) {
+            Ok(Invocation::Run(config)) => Ok(*config),
+            Ok(other) => panic!("asked to run, got {other:?}"),
+            Err(err) => {
+                assert_eq!(err.exit_code(), 78, "{err}");
+                Err(without_folder(&err.to_string()))
+            }
+        }
+    }
+
+    fn config(&self) -> Config {
+        self.load().expect("these settings are right")
+    }
+
+    fn error(&self) -> String {
+        self.load().expect_err("these settings are wrong")
+    }
+}
+
+/// A file that goes when it is no longer needed.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(contents: &str) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("{}-{}-tidegate.toml", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::write(&path, contents).expect("the test's own folder takes files");
+        Self(path)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).expect("nobody else removes it");
+    }
+}
+
+/// Messages name the file as it was given; tests don't care in which folder it was.
+fn without_folder(text: &str) -> String {
+    let line = |line: &str| match line.find("tidegate.toml:") {
+        Some(at) => line[at..].to_owned(),
+        None => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn from_file(file: &str) -> Start<'_> {
+    Start { file: Some(file), ..Start::default() }
+}
+
+fn from_flags<'a>(flags: &'a [&'a str]) -> Start<'a> {
+    Start { flags, ..Start::default() }
+}
+
+fn flag_of(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
+}
+
+fn variable_of(key: &str) -> String {
+    format!("TIDEGATE_{}", key.to_ascii_uppercase())
+}
+
+/// A value of each setting that is not its default.
+const SAMPLES: [(&str, &str); 36] = [
+    ("listen", "[::1]:8081,unix:/run/tidegate.sock"),
+    ("admin_listen", "off"),
+    ("insecure", "true"),
+    ("base_path", "/"),
+    ("cors_origins", "https://app.example,http://localhost:3000"),
+    ("shards", "61"),
+    ("flush_interval", "1s 500ms"),
+    ("gzip", "on"),
+    ("max_connections", "100"),
+    ("max_connections_per_user", "off"),
+    ("user_overflow", "replace"),
+    ("max_connections_per_address", "3"),
+    ("refusal", "status"),
+    ("stay_away", "0"),
+    ("send_buffer", "4KiB"),
+    ("max_unsent_age", "1m"),
+    ("tcp_user_timeout", "off"),
+    ("heartbeat", "10m"),
+    ("retry", "100ms"),
+    ("lease", "30d"),
+    ("drain", "0s"),
+    ("history_events", "0"),
+    ("history_bytes", "100000"),
+    ("history_age", "1d"),
+    ("history_total_bytes", "1TiB"),
+    ("delivery_rate_per_user", "50/s"),
+    ("delivery_overflow", "defer"),
+    ("publish_rate_per_user", "1000/min"),
+    ("max_event_bytes", "1MiB"),
+    ("max_body_bytes", "64MiB"),
+    ("max_head_bytes", "8KiB"),
+    ("request_timeout", "0.5s"),
+    ("keepalive_timeout", "1h"),
+    ("publish_idle", "24h"),
+    ("log_level", "trace"),
+    ("log_format", "json"),
+];
+
+#[test]
+fn nothing_at_all_is_a_server_on_loopback() {
+    let config = Start::default().config();
+    assert_eq!(config, Config::default_for(OPEN_FILES));
+    assert_eq!(config.listen, [ListenAddr::Tcp("127.0.0.1:8080".parse().expect("an address"))]);
+    assert!(config.admin_listen.as_ref().is_some_and(ListenAddr::is_local));
+    assert_eq!(config.flush_interval, Duration::from_millis(10));
+    assert_eq!((config.send_buffer, config.max_connections_per_user), (65_536, Some(8)));
+    assert_eq!((config.delivery_rate_per_user, config.lease), (None, None));
+    assert_eq!(config.cors_origins, CorsOrigins::Only(vec![]));
+    assert!(config.shards >= 1 && config.max_connections >= 1 && config.requests_max == 512);
+}
+
+#[test]
+fn every_setting_means_the_same_in_all_three_layers() {
+    let keys: Vec<_> = config::reference().map(|row| row.key).collect();
+    assert_eq!(keys, SAMPLES.map(|(key, _)| key));
+    for (key, text) in SAMPLES {
+        let file = format!("{key} = {text:?}");
+        let in_file = from_file(&file).config();
+        let in_env = Start { env: &[(&variable_of(key), text)], ..Start::default() }.config();
+        let in_flag = from_flags(&[&format!("{}={text}", flag_of(key))]).config();
+        assert_ne!(in_file, Config::default_for(OPEN_FILES), "{key}");
+        assert_eq!(in_file, in_env, "{key}");
+        assert_eq!(in_file, in_flag, "{key}");
+    }
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file() {
+    let file = "drain = \"1s\"\nshards = 1\ngzip = \"on\"\nlisten = [\"127.0.0.1:1\"]";
+    let env = [("TIDEGATE_DRAIN", "2s"), ("TIDEGATE_SHARDS", "2"), ("TIDEGATE_LISTEN", "127.0.0.1:2")];
+    let flags = ["--drain", "3s", "--listen", "127.0.0.1:3"];
+    let config = Start { file: Some(file), env: &env, flags: &flags }.config();
+    assert_eq!(config.drain, Duration::from_secs(3));
+    assert_eq!(config.shards, 2);
+    assert!(config.gzip);
+    assert_eq!(config.listen, [ListenAddr::Tcp("127.0.0.1:3".parse().expect("an address"))]);
+    // Empty text is a value, not an absence: a list that the file has can be emptied.
+    let file = Some("cors_origins = [\"*\"]");
+    let emptied = Start { file, env: &[("TIDEGATE_CORS_ORIGINS", "")], ..Start::default() }.config();
+    assert_eq!(emptied.cors_origins, CorsOrigins::Only(vec![]));
+}
+
+#[test]
+fn lists_take_arrays_commas_and_repeated_flags() {
+    let expected = from_file("listen = [\"127.0.0.1:1\", \"unix:/a\"]").config();
+    assert_eq!(expected.listen.len(), 2);
+    for flags in [
+        &["--listen", "127.0.0.1:1", "--listen", "unix:/a"][..],
+        &["--listen", "127.0.0.1:1, unix:/a"],
+        &["--listen=127.0.0.1:1,unix:/a"],
+    ] {
+        assert_eq!(from_flags(flags).config(), expected, "{flags:?}");
+    }
+}
+
+#[test]
+fn toml_may_use_its_own_numbers_and_booleans() {
+    let config =
+        from_file("history_events = 1_000_000\nsend_buffer = 0x8000\ninsecure = true\ndrain = 0").config();
+    assert_eq!((config.history_events, config.send_buffer), (1_000_000, 32_768));
+    assert_eq!((config.insecure, config.drain), (true, Duration::ZERO));
+}
+
+#[test]
+fn flags_given_twice_count_once_and_bare_insecure_is_true() {
+    assert_eq!(from_flags(&["--shards", "1", "--shards", "3"]).config().shards, 3);
+    assert!(from_flags(&["--insecure", "--shards", "3"]).config().insecure);
+    assert!(!from_flags(&["--insecure=false"]).config().insecure);
+}
+
+/// Each kind of value once, with the text an operator reads.
+#[test]
+fn a_wrong_value_is_told_with_its_place_and_what_would_be_right() {
+    let listen = "wanted 1 to 4 different values, each an IP address and port such as 127.0.0.1:8080, or a path such as \
+                  unix:/run/tidegate.sock";
+    for (key, text, wanted) in [
+        ("flush_interval", "10 parsecs", "wanted a duration from 0 to 10s, such as 10ms"),
+        ("flush_interval", "11s", "wanted a duration from 0 to 10s, such as 10ms"),
+        ("heartbeat", "0", "wanted a duration from 1s to 10m, such as 25s"),
+        ("lease", "999ms", "wanted off or a duration from 1s to 30d, such as 1h"),
+        ("shards", "65", "wanted an integer in 0..=64"),
+        ("history_events", "many", "wanted an integer in 0..=1000000"),
+        ("max_connections_per_user", "-1", "wanted 0 or an integer in 1..=4194304"),
+        ("send_buffer", "64KB", "wanted a size from 4KiB to 4MiB, such as 64KiB"),
+        ("max_head_bytes", "4KiB", "wanted a size from 8KiB to 1MiB, such as 16KiB"),
+        ("publish_rate_per_user", "0/s", "wanted off or 1 to 1000000 events per s, min or h, such as 20/s"),
+        ("insecure", "yes", "wanted true or false"),
+        ("gzip", "true", "wanted off or on"),
+        ("user_overflow", "evict", "wanted refuse or replace"),
+        ("delivery_overflow", "", "wanted drop or defer"),
+        ("refusal", "503", "wanted event or status"),
+        ("log_level", "verbose", "wanted off, error, warn, info, debug or trace"),
+        ("log_format", "logfmt", "wanted text or json"),
+        ("listen", "localhost:8080", listen),
+        ("listen", "127.0.0.1:1,127.0.0.1:1", listen),
+        ("listen", "", listen),
+        (
+            "admin_listen",
+            "unix:relative",
+            "wanted off or an IP address and port such as 127.0.0.1:9180, or a path such as unix:/run/tidegate.sock",
+        ),
+        (
+            "cors_origins",
+            "https://app.example/",
+            "wanted * alone, or 0 to 64 different origins without a path, each such as https://app.example",
+        ),
+        (
+            "base_path",
+            "/api/",
+            "wanted a path of at most 128 bytes of [A-Za-z0-9._~-] and /, such as /api/v1/sse, or / for none",
+        ),
+    ] {
+        let (variable, flag) = (variable_of(key), flag_of(key));
+        let file = format!("{key} = {text:?}");
+        let column = key.len() + 4;
+        let in_env = Start { env: &[(&variable, text)], ..Start::default() }.error();
+        assert_eq!(in_env, format!("{variable}={text:?}: {wanted}"));
+        assert_eq!(from_flags(&[&format!("{flag}={text}")]).error(), format!("{flag}={text:?}: {wanted}"));
+        assert_eq!(from_file(&file).error(), format!("tidegate.toml:1:{column}: {key}={text:?}: {wanted}"));
+    }
+}
+
+#[test]
+fn toml_of_the_wrong_type_is_shown_as_it_stands() {
+    for (file, error) in [
+        ("gzip = true", "1:8: gzip=\"true\": wanted off or on"),
+        ("flush_interval = 10", "1:18: flush_interval=\"10\": wanted a duration from 0 to 10s, such as 10ms"),
+        ("shards = 1.5", "1:10: shards=\"1.5\": wanted an integer in 0..=64"),
+        ("shards = [1]", "1:10: shards=\"[1]\": wanted an integer in 0..=64"),
+        ("shards = {n = 1}", "1:10: shards=\"{n = 1}\": wanted an integer in 0..=64"),
+    ] {
+        assert_eq!(from_file(file).error(), format!("tidegate.toml:{error}"));
+    }
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let file = "\n# comment\n  drain = \"soon\"\nshards = \"é\"\nflush_intervall = \"10ms\"\nfoo = 1\n";
+    let env = [("TIDEGATE_GZIP", "yes"), ("TIDEGATE_SHARDS", "2")];
+    let found = Start { file: Some(file), env: &env, flags: &["--drain", "1s", "--retry", "1"] }.error();
+    assert_eq!(
+        found.lines().collect::<Vec<_>>(),
+        [
+            "tidegate.toml:5:1: unknown key \"flush_intervall\": wanted flush_interval?",
+            "tidegate.toml:6:1: unknown key \"foo\": wanted one that --help lists",
+            "tidegate.toml:4:10: shards=\"é\": wanted an integer in 0..=64",
+            "TIDEGATE_GZIP=\"yes\": wanted off or on",
+            "--retry=\"1\": wanted a duration from 100ms to 5m, such as 3s",
+            "tidegate.toml:3:11: drain=\"soon\": wanted a duration from 0 to 1h, such as 10s",
+        ]
+    );
+}
+
+#[test]
+fn a_misspelt_key_names_the_one_that_was_meant() {
+    for (written, meant) in [
+        ("flush-interval", "flush_interval"),
+        ("TIDEGATE_DRAIN", "drain"),
+        ("drian", "drain"),
+        ("max_connection", "max_connections"),
+        ("histroy_events", "history_events"),
+    ] {
+        let found = from_file(&format!("{written} = 1")).error();
+        assert_eq!(found, format!("tidegate.toml:1:1: unknown key {written:?}: wanted {meant}?"));
+    }
+    for (file, key) in [("config = \"other.toml\"", "config"), ("[server]\nshards = 1", "server")] {
+        let found = from_file(file).error();
+        assert!(found.ends_with(&format!("unknown key {key:?}: wanted one that --help lists")), "{found}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_toml_or_not_there_is_told() {
+    let found = from_file("shards = 1\ngzip = \"on\n").error();
+    assert!(found.starts_with("tidegate.toml:2:"), "{found}");
+    assert!(from_file("shards = 1\nshards = 2").error().starts_with("tidegate.toml:2:1: duplicate key"));
+
+    let wanted = "wanted a readable file: No such file or directory (os error 2)";
+    let in_env = Start { env: &[("TIDEGATE_CONFIG", "/nowhere/a.toml")], ..Start::default() };
+    assert_eq!(in_env.error(), format!("TIDEGATE_CONFIG=\"/nowhere/a.toml\": {wanted}"));
+    let in_flag = from_flags(&["--config", "/nowhere/b.toml"]);
+    assert_eq!(in_flag.error(), format!("--config=\"/nowhere/b.toml\": {wanted}"));
+    // The flag's file is read in place of the variable's, not after it.
+    assert_eq!(Start { flags: in_flag.flags, ..in_env }.error(), in_flag.error());
+}
+
+#[test]
+fn other_machines_are_kept_out_unless_told_insecure() {
+    let wanted = |addr| {
+        format!(
+            "wanted a loopback address or a Unix socket in place of {addr} while no authentication is set up, or \
+             insecure=true"
+        )
+    };
+    let open = ["--listen", "127.0.0.1:80,0.0.0.0:8080", "--admin-listen", "[::]:9180"];
+    assert_eq!(
+        from_flags(&open).error(),
+        format!(
+            "--listen=\"127.0.0.1:80,0.0.0.0:8080\": {}\n--admin-listen=\"[::]:9180\": {}",
+            wanted("0.0.0.0:8080"),
+            wanted("[::]:9180")
+        )
+    );
+    let config = Start { env: &[("TIDEGATE_INSECURE", "true")], ..from_flags(&open) }.config();
+    assert!(!config.listen[1].is_local());
+    for local in ["127.0.0.2:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "unix:/run/tidegate.sock"] {
+        assert_eq!(from_flags(&["--listen", local]).config().listen[0].to_string(), local);
+    }
+}
+
+#[test]
+fn the_admin_listener_has_an_address_of_its_own() {
+    let same = ["--listen=127.0.0.1:1,127.0.0.1:9180"];
+    let wanted = "wanted an address that is not in listen";
+    assert_eq!(from_flags(&same).error(), format!("default admin_listen=\"127.0.0.1:9180\": {wanted}"));
+    let chosen = from_flags(&["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
+    assert!(chosen.load().is_ok(), "the kernel chooses two different ports");
+}
+
+/// Whichever of the two was given is named, since the other may be a default.
+#[test]
+fn settings_that_do_not_go_together_are_refused() {
+    for (flags, error) in [
+        (
+            &["--max-body-bytes=64KiB"][..],
+            "--max-body-bytes=\"64KiB\": wanted at least max_event_bytes, which is 256KiB",
+        ),
+        (
+            &["--max-event-bytes=2MiB"],
+            "--max-event-bytes=\"2MiB\": wanted at most max_body_bytes, which is 1MiB",
+        ),
+        (
+            &["--history-bytes=1GiB"],
+            "--history-bytes=\"1GiB\": wanted at most history_total_bytes, which is 256MiB",
+        ),
+        (
+            &["--max-unsent-age=1s", "--flush-interval=2s"],
+            "--max-unsent-age=\"1s\": wanted at least flush_interval, which is 2s",
+        ),
+    ] {
+        assert_eq!(from_flags(flags).error(), error);
+    }
+    assert!(from_flags(&["--max-body-bytes=64KiB", "--max-event-bytes=64KiB"]).load().is_ok());
+}
+
+#[test]
+fn connections_fit_the_open_files_limit() {
+    // 20,000 less 512 requests, 64 for the process, 8 for each of two shards and 16 for the admin listener.
+    assert_eq!(from_flags(&["--shards=2"]).config().max_connections, 19_392);
+    assert_eq!(from_flags(&["--shards=2", "--max-connections=19392"]).config().max_connections, 19_392);
+    let env = [("TIDEGATE_MAX_CONNECTIONS", "20000"), ("TIDEGATE_SHARDS", "2")];
+    assert_eq!(
+        Start { env: &env, ..Start::default() }.error(),
+        "TIDEGATE_MAX_CONNECTIONS=\"20000\": wanted an integer in 1..=19392, or 0 for all that the open files limit \
+         of 20000 allows"
+    );
+}
+
+#[test]
+fn a_limit_without_room_for_one_connection_is_refused() {
+    let start = from_flags(&["--shards=1"]);
+    let Err(err) = start.invoke(104) else { panic!("104 files are not enough") };
+    assert_eq!(
+        err.to_string(),
+        "RLIMIT_NOFILE=104: wanted at least 105 with shards=1 (ulimit -n, or LimitNOFILE= in a unit file)"
+    );
+    assert_eq!(err.exit_code(), 78);
+    let Ok(Invocation::Run(config)) = start.invoke(105) else { panic!("105 files are enough") };
+    assert_eq!((config.max_connections, config.requests_max), (1, 16));
+    let Ok(Invocation::Run(config)) = start.invoke(u64::MAX) else { panic!("no limit is enough") };
+    assert_eq!(config.max_connections, config::CONNECTIONS_CEILING);
+}
+
+#[test]
+fn values_arrive_as_plain_types() {
+    let config = from_flags(&[
+        "--publish-rate-per-user=1000/min",
+        "--base-path=/",
+        "--cors-origins=HTTPS://App.Example:443",
+        "--tcp-user-timeout=off",
+        "--max-connections-per-address=0",
+    ])
+    .config();
+    assert_eq!(config.publish_rate_per_user, Some(Rate { events: 1_000, per: Duration::from_mins(1) }));
+    assert_eq!(config.base_path, "");
+    assert_eq!(config.cors_origins, CorsOrigins::Only(vec!["https://app.example".to_owned()]));
+    assert_eq!((config.tcp_user_timeout, config.max_connections_per_address), (None, None));
+}
+
+/// `--check-config` finds what a start would find, and its summary is a file that means the same.
+#[test]
+fn a_checked_config_is_the_one_that_would_run() {
+    let file = "listen = [\"unix:/run/a\\\"b\"]\nbase_path = \"/\"";
+    let env = [("TIDEGATE_LEASE", "1h"), ("TIDEGATE_CORS_ORIGINS", "*")];
+    let start = Start { file: Some(file), env: &env, flags: &["--shards", "2"] };
+    let flags = ["--shards", "2", "--check-config"];
+    let Ok(Invocation::Checked(summary)) = (Start { flags: &flags, ..start }).invoke(OPEN_FILES) else {
+        panic!("nothing is wrong");
+    };
+    let marks: Vec<_> = summary.lines().filter(|line| line.contains("  # ")).map(without_path).collect();
+    assert_eq!(
+        marks,
+        [
+            "listen = ['unix:/run/a\"b']  # tidegate.toml:1:10",
+            "base_path = \"/\"  # tidegate.toml:2:13",
+            "cors_origins = [\"*\"]  # TIDEGATE_CORS_ORIGINS",
+            "shards = 2  # --shards",
+            "lease = \"1h\"  # TIDEGATE_LEASE",
+        ]
+    );
+    assert_eq!(from_file(&summary).config(), start.config());
+
+    let wrong = from_flags(&["--check-config", "--shards", "65"]);
+    assert_eq!(wrong.error(), "--shards=\"65\": wanted an integer in 0..=64");
+}
+
+/// A line of the summary without the folder of the file it names.
+fn without_path(line: &str) -> String {
+    match (line.find("  # /"), line.find("tidegate.toml:")) {
+        (Some(mark), Some(name)) => format!("{}  # {}", &line[..mark], &line[name..]),
+        _ => line.to_owned(),
+    }
+}
+
+#[test]
+fn help_is_text_and_misuse_is_not_a_config_error() {
+    let Ok(Invocation::Help(help)) = from_flags(&["--help"]).invoke(OPEN_FILES) else {
+        panic!("asked for help");
+    };
+    for row in config::reference() {
+        assert!(help.contains(&format!("      {}", flag_of(row.key))), "{}", row.key);
+        assert!(help.contains(&format!("[env: {}]", variable_of(row.key))), "{}", row.key);
+        assert!(!row.help.is_empty() && row.help.ends_with('.'), "{}", row.key);
+    }
+    assert!(help.lines().all(|line| line.len() <= 100), "lines fit a terminal");
+    let Ok(Invocation::Help(version)) = from_flags(&["--version"]).invoke(OPEN_FILES) else {
+        panic!("asked for the version");
+    };
+    assert_eq!(version, format!("tidegate {}\n", env!("CARGO_PKG_VERSION")));
+
+    for flags in [&["--shrds=2"][..], &["stray"], &["--shards"], &["--insecure", "true"]] {
+        let Err(err) = from_flags(flags).invoke(OPEN_FILES) else { panic!("{flags:?} is misuse") };
+        assert_eq!(err.exit_code(), 64, "{flags:?}");
+        assert!(err.to_string().starts_with("error: "), "{err}");
+    }
+}
+
+#[test]
+fn the_example_file_has_every_setting_at_its_default() {
+    let example = include_str!("../tidegate.toml");
+    assert_eq!(from_file(example).config(), Config::default_for(OPEN_FILES));
+
+    let uncommented = uncommented(example);
+    assert_eq!(from_file(&uncommented).config(), Config::default_for(OPEN_FILES));
+    let settings = uncommented.lines().filter(|line| !line.starts_with('#'));
+    let keys = settings.filter_map(|line| line.split_once(" = ")).map(|(key, _)| key);
+    assert!(keys.eq(config::reference().map(|row| row.key)), "every key, in the order of the table");
+
+    // Otherwise a default of another value that reads the same would slip through.
+    for row in config::reference() {
+        let quoted = [format!("{} = {}", row.key, row.default), format!("{} = {:?}", row.key, row.default)];
+        let listed = [format!("{} = []", row.key), format!("{} = [{:?}]", row.key, row.default)];
+        let written = |line: &str| quoted.iter().chain(&listed).any(|wanted| wanted == line);
+        assert!(uncommented.lines().any(written), "{}", row.key);
+    }
+}
+
+/// Settings stand behind a bare `#`, prose behind `# `.
+fn uncommented(example: &str) -> String {
+    let line = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => setting.to_owned(),
+        _ => line.to_owned(),
+    };
+    example.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Text an operator might get half right.
+fn odd_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[0-9]{0,22} ?[a-zA-Z/]{0,4}",
+        "(unix:|https?://|/)?[a-z0-9.:\\[\\]/*,-]{0,24}",
+        "[0-9]{1,3}(\\.[0-9]{0,30})?(ns|us|ms|s|m|h|d|M|y)",
+    ]
+}
+
+proptest! {
+    /// Whatever stands in a variable, it is named as wrong or it reads back from the summary.
+    #[test]
+    fn any_text_is_refused_or_read_back(at in 0..SAMPLES.len(), text in odd_text()) {
+        let variable = variable_of(SAMPLES[at].0);
+        let env = [(variable.as_str(), text.as_str())];
+        let start = Start { env: &env, ..Start::default() };
+        match (Start { flags: &["--check-config", "--insecure"], ..start }).invoke(OPEN_FILES) {
+            Ok(Invocation::Checked(summary)) => {
+                let run = Start { flags: &["--insecure"], ..start };
+                prop_assert_eq!(from_file(&summary).load(), run.load());
+            }
+            Ok(other) => prop_assert!(false, "asked to check, got {other:?}"),
+            Err(err) => prop_assert!(err.to_string().starts_with(&format!("{variable}={text:?}: wanted ")), "{}", err),
+        }
+    }
+}
