@@ -1,1 +1,132 @@
-fn main() {}
+//! The `tidegate` program: settings, logs, signals, and an exit status that says what happened.
+
+use std::error::Error as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use tidegate::config::{self, Config, Invocation, LogFormat, LogLevel};
+use tidegate::server::Server;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // The soft limit is low for the sake of programs that use select(2). We do not.
+    let open_files_max = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    let env = |key: &str| std::env::var_os(key).map(|value| value.to_string_lossy().into_owned());
+    let config = match config::load(std::env::args_os(), env, open_files_max) {
+        Ok(Invocation::Run(config)) => *config,
+        Ok(Invocation::Checked(text) | Invocation::Help(text)) => {
+            // Whoever closed our output does not want the rest.
+            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            return ExitCode::SUCCESS;
+        }
+        Err(err) => {
+            eprintln!("{}", err.to_string().trim_end());
+            return ExitCode::from(err.exit_code());
+        }
+    };
+    start_logs(&config);
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            tracing::error!("{message}");
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config) -> Result<(), String> {
+    // Before anything is opened: a signal from here on ends in a drain.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|err| err.to_string())?;
+    let signal = runtime.block_on(async { Signals::new() }).map_err(|err| err.to_string())?;
+    let base = config.base_path.clone();
+    let server = Server::start(config).map_err(|err| match err.source() {
+        Some(cause) => format!("{err}: {cause}"),
+        None => err.to_string(),
+    })?;
+    welcome(&server, &base);
+    runtime.block_on(signal.first());
+    tracing::info!("draining");
+    // A second signal means now.
+    let draining = std::thread::spawn(move || server.drain());
+    runtime.block_on(async {
+        let mut signal = Signals::new().map_err(|err| err.to_string())?;
+        let finished = async {
+            while !draining.is_finished() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = finished => {}
+            () = signal.next() => std::process::exit(130),
+        }
+        draining.join().map_err(|_| "the drain panicked".to_owned())?.map_err(|err| err.to_string())
+    })
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    async fn first(mut self) {
+        self.next().await;
+    }
+}
+
+fn start_logs(config: &Config) {
+    let level = match config.log_level {
+        LogLevel::Off => "off",
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+}
+
+/// Says where it listens and what to try next.
+fn welcome(server: &Server, base: &str) {
+    let address = server.addresses()[0].to_string();
+    let (curl, url) = match address.strip_prefix("unix:") {
+        Some(path) => (format!("curl --unix-socket {path}"), format!("http://localhost{base}")),
+        None => ("curl".to_owned(), format!("http://{address}{base}")),
+    };
+    let admin = server.admin_address().map_or("off".into(), |admin| format!("http://{admin}/metrics"));
+    for listen in server.addresses() {
+        tracing::info!(%listen, "listening");
+    }
+    let text = format!(
+        "Tidegate {version} is listening on {address}, up to {connections} streams. Metrics: {admin}\n\n\
+         Try it, in two terminals:\n\
+         \x20 {curl} -N {url}/stream/lobby/me\n\
+         \x20 {curl} {url}/publish -d '{{\"room\":\"lobby\",\"data\":\"hello\"}}'\n\n\
+         In a browser:  new EventSource(\"{url}/stream/lobby/me\").onmessage = e => console.log(e.data)\n",
+        version = env!("CARGO_PKG_VERSION"),
+        connections = server.shared().config.max_connections,
+    );
+    let _ = writeln!(std::io::stdout(), "{text}");
+}

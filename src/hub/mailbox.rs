@@ -24,6 +24,13 @@ pub enum Command {
         /// Gets the number of connections closed.
         done: Box<dyn FnOnce(u32) + Send>,
     },
+    /// Say which users have a connection in `room`. One with several may be named several times.
+    Members {
+        /// The room.
+        room: Arc<Source>,
+        /// Gets the users, by inbox.
+        done: Box<dyn FnOnce(Vec<Arc<Source>>) + Send>,
+    },
     /// Close the oldest connection of `user`: a newer one takes its place.
     Replace {
         /// The user, by inbox.

@@ -167,6 +167,18 @@ impl<N: Net> Shard<N> {
         &self.conns
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.settings.index
+    }
+
+    /// The socket of `key`, if its connection is still open.
+    pub fn socket_mut(&mut self, key: ConnKey) -> Option<&mut N::Socket> {
+        let slot = self.conns.find(key)?;
+        self.conns.get_mut(slot).map(|conn| &mut conn.socket)
+    }
+
     /// Rooms it has members of.
     #[must_use]
     pub fn rooms(&self) -> usize {
@@ -315,6 +327,11 @@ impl<N: Net> Shard<N> {
                     }
                 }
                 done(closed);
+            }
+            Command::Members { room, done } => {
+                let members = room.local(self.settings.index).map(|room| &self.rooms[room as usize].members);
+                let users = members.into_iter().flatten().filter_map(|slot| self.conns.get(*slot)?.user.clone());
+                done(users.collect());
             }
             Command::Replace { user } => {
                 let slots = self.slots_of_user(&user);

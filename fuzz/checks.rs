@@ -1,0 +1,190 @@
+//! What must hold for whatever a peer sends. Fuzz targets call one of these each, `tests/parsers.rs` all of them.
+
+// Each program that includes this file calls only some.
+#![allow(dead_code)]
+
+use std::iter;
+
+use bytes::Bytes;
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::{Method, header};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::value::{RawValue, Value};
+use tidegate::http::body::{self, Body, Media};
+use tidegate::http::cors::Cors;
+use tidegate::http::lines::{Line, Lines};
+use tidegate::http::problem::{Code, Problem};
+use tidegate::http::query::{
+    DisconnectQuery, HistoryQuery, LIMIT_MAX, ROOMS_MAX, STAY_AWAY_MAX, StreamQuery,
+};
+use tidegate::http::route::Route;
+use tidegate::hub::draft::{Draft, Target};
+use tidegate::hub::name::{EventId, EventName, UserName};
+
+/// The bound on data in these checks.
+pub(crate) const EVENT_BYTES_MAX: usize = 64;
+
+/// A body is read without panic, and every draft in it survives being printed and read again.
+pub(crate) fn publish_body(bytes: &[u8]) {
+    let drafts = match body::parse_body(bytes, EVENT_BYTES_MAX) {
+        Ok(Body::One(draft)) => vec![draft],
+        Ok(Body::Batch(drafts)) => drafts,
+        Err(problem) => {
+            assert!(problem.to_json().len() < 1024);
+            assert!(problem.index.is_none() || bytes.trim_ascii().starts_with(b"["));
+            return;
+        }
+    };
+    assert!(!drafts.is_empty());
+    for draft in drafts {
+        assert!(draft.data.len() <= EVENT_BYTES_MAX);
+        let printed = to_json(&draft).to_string();
+        assert_eq!(body::parse_event(printed.as_bytes(), EVENT_BYTES_MAX), Ok(draft));
+    }
+}
+
+/// The body that asks for `draft`.
+pub(crate) fn to_json(draft: &Draft) -> Value {
+    let mut json = serde_json::json!({ "data": draft.data });
+    match &draft.target {
+        Target::Room(room) => json["room"] = room.as_str().into(),
+        Target::User(user) => json["user"] = user.as_str().into(),
+        Target::All => json["all"] = true.into(),
+    }
+    let name = draft.name.as_ref().map(EventName::as_str);
+    let id = draft.id.as_ref().map(EventId::as_str);
+    let exclude = draft.exclude.as_ref().map(UserName::as_str);
+    for (field, text) in [("event", name), ("id", id), ("exclude", exclude)] {
+        if let Some(text) = text {
+            json[field] = text.into();
+        }
+    }
+    json
+}
+
+/// Compact JSON means the same as the original, is no longer, and can't be made more compact.
+pub(crate) fn compact(text: &str) {
+    let Ok(raw) = serde_json::from_str::<&RawValue>(text) else {
+        return;
+    };
+    let Ok(compact) = body::compact(raw) else {
+        assert!(serde_json::from_str::<Value>(text).is_err(), "only too deep for both");
+        return;
+    };
+    assert!(compact.len() <= raw.get().len());
+    let again: &RawValue = serde_json::from_str(&compact).expect("compact JSON is JSON");
+    assert_eq!(body::compact(again).as_ref(), Ok(&compact));
+    // `Value` does not read all that is JSON: `1e999`, half surrogate pairs.
+    if let Ok(value) = serde_json::from_str::<Value>(text) {
+        assert_eq!(serde_json::from_str::<Value>(&compact).ok(), Some(value));
+    }
+}
+
+/// However `body` is cut, the same lines come out as from splitting it whole. `sizes` are those of the chunks, used in
+/// turns; 0 is an empty chunk.
+pub(crate) fn lines(body: &[u8], sizes: &[u8], line_bytes_max: usize) {
+    let mut lines = Lines::new(line_bytes_max);
+    let mut found = Vec::new();
+    let mut rest = Bytes::copy_from_slice(body);
+    // A one at the end of each round keeps all-empty rounds from going on for ever.
+    let mut sizes = sizes.iter().copied().chain(iter::once(1)).cycle();
+    while !rest.is_empty() {
+        let size = usize::from(sizes.next().expect("it cycles"));
+        lines.push(rest.split_to(size.min(rest.len())));
+        found.extend(iter::from_fn(|| lines.next_line()));
+    }
+    found.extend(iter::from_fn(|| lines.finish()));
+    assert_eq!(found, split_whole(body, line_bytes_max));
+}
+
+/// The lines of `body` up to the first one that is too long.
+fn split_whole(body: &[u8], line_bytes_max: usize) -> Vec<Result<Line, Problem>> {
+    let mut found = Vec::new();
+    for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.len() > line_bytes_max {
+            found.push(Err(Problem::new(Code::EventTooLarge).at_line(number)));
+            break;
+        }
+        if !line.trim_ascii().is_empty() {
+            found.push(Ok(Line { number, bytes: Bytes::copy_from_slice(line) }));
+        }
+    }
+    found
+}
+
+/// Queries are read without panic, keep their bounds, and survive being printed and read again.
+pub(crate) fn query(text: &str) {
+    if let Ok(query) = StreamQuery::parse(Some(text)) {
+        assert!((1..=ROOMS_MAX).contains(&query.rooms.len()));
+        assert_eq!(StreamQuery::parse(Some(&to_query(&query))), Ok(query));
+    }
+    if let Ok(query) = HistoryQuery::parse(Some(text)) {
+        assert!((1..=LIMIT_MAX).contains(&query.limit));
+    }
+    if let Ok(DisconnectQuery { stay_away: Some(duration) }) = DisconnectQuery::parse(Some(text)) {
+        assert!(duration <= STAY_AWAY_MAX);
+    }
+}
+
+/// The query string that asks for `query`.
+pub(crate) fn to_query(query: &StreamQuery) -> String {
+    let mut out = form_urlencoded::Serializer::new(String::new());
+    for room in &query.rooms {
+        out.append_pair("room", room.as_str());
+    }
+    if let Some(user) = &query.user {
+        out.append_pair("user", user.as_str());
+    }
+    if let Some(id) = &query.last_event_id {
+        out.append_pair("last_event_id", id);
+    }
+    if let Some(history) = query.history {
+        out.append_pair("history", &history.to_string());
+    }
+    out.finish()
+}
+
+/// Paths are read without panic, and names in them survive being encoded and read again.
+pub(crate) fn path(text: &str) {
+    let encode = |name: &str| utf8_percent_encode(name, NON_ALPHANUMERIC).to_string();
+    for base in ["", "/api/v1/sse"] {
+        let path = format!("{base}/{text}");
+        let _ = Route::parse(base, &Method::POST, &path);
+        let Ok(route) = Route::parse(base, &Method::GET, &path) else {
+            continue;
+        };
+        let path = match &route {
+            Route::StreamPath { room, user } => {
+                format!("stream/{}/{}", encode(room.as_str()), encode(user.as_str()))
+            }
+            Route::Room { room } => format!("rooms/{}", encode(room.as_str())),
+            Route::History { room } => format!("rooms/{}/history", encode(room.as_str())),
+            _ => continue,
+        };
+        assert_eq!(Route::parse(base, &Method::GET, &format!("{base}/{path}")), Ok(route));
+    }
+}
+
+/// Headers are read without panic, and no foreign origin changes anything.
+pub(crate) fn headers(bytes: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(bytes) else {
+        return;
+    };
+    for name in [CONTENT_TYPE, CONTENT_ENCODING] {
+        let _ = Media::from_headers(&iter::once((name, value.clone())).collect());
+    }
+    let mut headers: HeaderMap = iter::once((ORIGIN, value.clone())).collect();
+    headers.insert(HOST, HeaderValue::from_static("ours.example"));
+    let passes = Cors::default().check(&Method::POST, &headers).is_ok();
+    let text = bytes.to_ascii_lowercase();
+    let ours =
+        ["http://ours.example", "http://ours.example:80", "https://ours.example", "https://ours.example:443"];
+    assert!(!passes || ours.iter().any(|ours| text == ours.as_bytes()));
+    if let Ok(list) = value.to_str().map(|text| Cors::parse([text])) {
+        let mut answer = HeaderMap::new();
+        list.unwrap_or_default().check(&Method::GET, &headers).expect("reads pass").apply(&mut answer);
+        let allowed = answer.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        assert!(allowed.is_none_or(|origin| *origin == value || origin == "*"));
+    }
+}

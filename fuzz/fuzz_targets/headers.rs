@@ -1,0 +1,9 @@
+//! Any bytes as the headers that decide about a request.
+#![no_main]
+
+#[path = "../checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    checks::headers(bytes);
+});

@@ -1,0 +1,19 @@
+//! The load test: what it opens, publishes, checks and reports.
+//!
+//! Correctness comes before numbers. Every connection checks its own sequence of events, and a run that lost, repeated
+//! or reordered anything is a failure whatever its figures were. `README.md` says what each figure means.
+
+pub mod args;
+pub mod clock;
+pub mod compare;
+pub mod fleet;
+pub mod publisher;
+pub mod report;
+pub mod request;
+pub mod run;
+pub mod scenario;
+pub mod target;
+pub mod track;
+pub mod ui;
+pub mod usage;
+pub mod wire;

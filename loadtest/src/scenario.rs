@@ -1,0 +1,191 @@
+//! The scenarios and what each one sets by default.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Scenario {
+    /// Memory of connections that get nothing.
+    Idle,
+    /// 10,000 connections in one room, 10 events/s.
+    Fanout,
+    /// 10,000 connections in one room, 50 events/s.
+    Dense,
+    /// 10,000 connections in one room, 100 events at once every second.
+    Burst,
+    /// 1,000 rooms of ten, 1,000 events/s.
+    Rooms,
+    /// 19,000 users, each event to one of them.
+    Targeted,
+    /// 1,000 connections, 10 events/s.
+    Latency,
+    /// Opening connections.
+    Accept,
+    /// As fanout, compressed, against plain.
+    Gzip,
+    /// Some listeners stop reading.
+    Stuck,
+    /// SIGTERM under 10,000 connections.
+    Drain,
+}
+
+impl Scenario {
+    /// The name as typed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Fanout => "fanout",
+            Self::Dense => "dense",
+            Self::Burst => "burst",
+            Self::Rooms => "rooms",
+            Self::Targeted => "targeted",
+            Self::Latency => "latency",
+            Self::Accept => "accept",
+            Self::Gzip => "gzip",
+            Self::Stuck => "stuck",
+            Self::Drain => "drain",
+        }
+    }
+
+    /// Whether anything is published.
+    #[must_use]
+    pub fn publishes(self) -> bool {
+        !matches!(self, Self::Idle | Self::Accept)
+    }
+
+    /// What the name alone stands for.
+    #[must_use]
+    pub fn defaults(self) -> Settings {
+        let base = Settings {
+            connections: 10_000,
+            rooms: 1,
+            rate_per_s: 10,
+            burst: 1,
+            bytes: 128,
+            seconds: 10,
+            stuck: 0,
+            gzip: false,
+            to_users: false,
+            form: Form::Single,
+            threads: 1,
+            open_rate_per_s: 10_000,
+            in_flight_max: 256,
+        };
+        match self {
+            Self::Fanout | Self::Accept => base,
+            Self::Idle => Settings { seconds: 3, ..base },
+            Self::Dense => Settings { rate_per_s: 50, ..base },
+            Self::Burst => Settings { rate_per_s: 100, burst: 100, form: Form::Array, ..base },
+            Self::Rooms => Settings { rooms: 1_000, rate_per_s: 1_000, ..base },
+            Self::Targeted => Settings {
+                connections: 19_000,
+                rate_per_s: 50_000,
+                to_users: true,
+                form: Form::Array,
+                ..base
+            },
+            Self::Latency => Settings { connections: 1_000, seconds: 15, ..base },
+            Self::Gzip => Settings { gzip: true, ..base },
+            Self::Stuck => {
+                Settings { connections: 2_000, stuck: 500, rate_per_s: 50, bytes: 1_024, seconds: 45, ..base }
+            }
+            Self::Drain => Settings { seconds: 30, ..base },
+        }
+    }
+}
+
+/// How events are put into requests.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// One request an event, pipelined.
+    Single,
+    /// One request for all that is due, as a JSON array.
+    Array,
+    /// One request for everything, a line an event.
+    Ndjson,
+}
+
+/// A scenario in numbers. Bounds are checked where they are parsed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Settings {
+    /// Listeners.
+    pub connections: usize,
+    /// Rooms they are dealt out to in turn.
+    pub rooms: usize,
+    /// Events a second over all rooms or users.
+    pub rate_per_s: u32,
+    /// Events published at once.
+    pub burst: u32,
+    /// Bytes of each event's data.
+    pub bytes: usize,
+    /// The measured window; the limit of the wait in `drain`; the settling time in `idle`.
+    pub seconds: u64,
+    /// Listeners that stop reading once connected.
+    pub stuck: usize,
+    /// Ask for gzip.
+    pub gzip: bool,
+    /// Address events to users in place of rooms.
+    pub to_users: bool,
+    /// How events are put into requests.
+    pub form: Form,
+    /// Threads that read.
+    pub threads: usize,
+    /// Connections opened a second.
+    pub open_rate_per_s: u32,
+    /// Connections waiting for `connected` at any time.
+    pub in_flight_max: usize,
+}
+
+impl Settings {
+    /// Sequences of events: users or rooms.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        if self.to_users { self.connections } else { self.rooms }
+    }
+
+    /// The sequence that connection `index` listens to.
+    #[must_use]
+    pub fn stream_of(&self, index: usize) -> usize {
+        if self.to_users { index } else { index % self.rooms }
+    }
+
+    /// Time between two publishing steps: never under a millisecond, what is due then leaves together.
+    #[must_use]
+    pub fn step(&self) -> Duration {
+        let step = f64::from(self.burst) / f64::from(self.rate_per_s);
+        Duration::from_secs_f64(step).max(Duration::from_millis(1))
+    }
+}
+
+/// Names of rooms and users. The prefix keeps runs against one long-lived server apart.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// Before every name.
+    pub prefix: String,
+}
+
+impl Names {
+    /// The name of stream `index` of `settings`, and the field that addresses it.
+    #[must_use]
+    pub fn address(&self, settings: &Settings, index: usize) -> (&'static str, String) {
+        if settings.to_users { ("user", self.user(index)) } else { ("room", self.room(index)) }
+    }
+
+    /// Room `index`.
+    #[must_use]
+    pub fn room(&self, index: usize) -> String {
+        format!("{}r{index}", self.prefix)
+    }
+
+    /// User `index`; every connection has its own.
+    #[must_use]
+    pub fn user(&self, index: usize) -> String {
+        format!("{}u{index}", self.prefix)
+    }
+}

@@ -1,0 +1,99 @@
+//! Checks one connection's sequence numbers: nothing lost, nothing twice, nothing out of order.
+
+use std::collections::BTreeSet;
+
+/// What one sequence number says about its stream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Order {
+    /// The number that was due.
+    InOrder,
+    /// Later than due; what lies between is missing until it turns up.
+    Skipped,
+    /// A missing number turned up late.
+    Reordered,
+    /// Seen before.
+    Duplicate,
+}
+
+/// The sequence of one stream as one connection saw it.
+#[derive(Debug, Default)]
+pub struct Track {
+    /// The number due next.
+    next: u64,
+    /// Numbers below `next` not seen yet. An empty set owns no memory.
+    missing: BTreeSet<u64>,
+    /// Missing numbers beyond [`MISSING_MAX`], lost for good.
+    forgotten: u64,
+}
+
+impl Track {
+    /// Takes note of `seq`.
+    pub fn see(&mut self, seq: u64) -> Order {
+        if seq == self.next {
+            self.next += 1;
+            return Order::InOrder;
+        }
+        if seq > self.next {
+            self.skip_to(seq);
+            return Order::Skipped;
+        }
+        let was_missing = self.missing.remove(&seq);
+        if was_missing { Order::Reordered } else { Order::Duplicate }
+    }
+
+    fn skip_to(&mut self, seq: u64) {
+        let room = MISSING_MAX.saturating_sub(self.missing.len() as u64);
+        let kept = room.min(seq - self.next);
+        self.missing.extend(self.next..self.next + kept);
+        self.forgotten += seq - self.next - kept;
+        self.next = seq + 1;
+    }
+
+    /// Numbers skipped and never seen, whatever came after them.
+    #[must_use]
+    pub fn holes(&self) -> u64 {
+        self.forgotten + self.missing.len() as u64
+    }
+
+    /// Of `published` events, how many never came.
+    #[must_use]
+    pub fn lost(&self, published: u64) -> u64 {
+        self.holes() + published.saturating_sub(self.next)
+    }
+}
+
+/// Missing numbers remembered for one connection.
+const MISSING_MAX: u64 = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consecutive_numbers_are_in_order() {
+        let mut track = Track::default();
+        assert!((0..100).all(|seq| track.see(seq) == Order::InOrder));
+        assert_eq!(track.lost(100), 0);
+        assert_eq!(track.lost(103), 3);
+    }
+
+    #[test]
+    fn late_is_reordered_and_again_is_duplicate() {
+        let mut track = Track::default();
+        assert_eq!(track.see(0), Order::InOrder);
+        assert_eq!(track.see(3), Order::Skipped);
+        assert_eq!(track.holes(), 2);
+        assert_eq!(track.see(1), Order::Reordered);
+        assert_eq!(track.see(1), Order::Duplicate);
+        assert_eq!(track.see(3), Order::Duplicate);
+        assert_eq!(track.lost(4), 1);
+    }
+
+    #[test]
+    fn a_huge_hole_is_counted_but_not_stored() {
+        let mut track = Track::default();
+        assert_eq!(track.see(1_000_000), Order::Skipped);
+        assert_eq!(track.lost(1_000_001), 1_000_000);
+        assert_eq!(track.see(999_999), Order::Duplicate);
+    }
+}

@@ -1,0 +1,89 @@
+//! One connection while it is HTTP: driven by hyper until it ends, is given up, or becomes a stream.
+
+use std::future::{Future as _, poll_fn};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+
+use super::context::Context;
+use super::exchange::{Exchange, Io, Stream};
+use super::service;
+
+/// How hyper's part ended.
+enum Ended {
+    /// The peer or we closed it.
+    Closed,
+    /// Its time was over.
+    Expired,
+    /// Its response's head is complete and the shard may have it.
+    Stream,
+}
+
+/// Serves `stream` until it is closed or handed over to the shard.
+pub async fn serve(context: Rc<Context>, stream: Stream, address: Option<IpAddr>) {
+    let exchange = Exchange::new(context.times());
+    let place = context.exchanges.borrow_mut().insert(exchange.clone());
+    let handed_over = drive(&context, &exchange, stream, address).await;
+    context.exchanges.borrow_mut().remove(place);
+    let (Some((subscription, head)), Some(socket)) = (exchange.take_subscription(), handed_over) else {
+        return;
+    };
+    let join = subscription.into_join(socket, head);
+    let joined = context.shard.borrow_mut().join(join, context.shared.clock.now());
+    if let Err(err) = joined {
+        tracing::warn!(%err, "a connection could not be watched");
+    }
+    context.changed.notify_one();
+}
+
+/// Lets hyper work. Gives the bare socket back if the connection became a stream.
+async fn drive(
+    context: &Rc<Context>,
+    exchange: &Rc<Exchange>,
+    stream: Stream,
+    address: Option<IpAddr>,
+) -> Option<socket2::Socket> {
+    let service = service_fn(|request| {
+        let (context, exchange) = (context.clone(), exchange.clone());
+        exchange.handling();
+        async move {
+            let response = service::answer(&context, &exchange, request, address).await;
+            exchange.answered();
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    let mut connection = http1::Builder::new()
+        .max_buf_size(context.shared.config.max_head_bytes)
+        .writev(false)
+        .serve_connection(Io::new(stream, exchange.clone()), service);
+    let ended = poll_fn(|cx| {
+        if exchange.poll_expired(cx) {
+            return Poll::Ready(Ended::Expired);
+        }
+        let polled = Pin::new(&mut connection).poll(cx);
+        if exchange.is_head_complete() {
+            return Poll::Ready(Ended::Stream);
+        }
+        polled.map(|result| {
+            if let Err(err) = result {
+                tracing::debug!(%err, "connection ended");
+            }
+            Ended::Closed
+        })
+    });
+    match ended.await {
+        Ended::Closed => None,
+        Ended::Expired => {
+            connection.into_parts().io.say_timeout();
+            None
+        }
+        Ended::Stream => {
+            let socket = connection.into_parts().io.into_stream().into_socket();
+            socket.inspect_err(|err| tracing::warn!(%err, "a socket could not be taken over")).ok()
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! Which pages may talk to us: CORS (WHATWG Fetch §3.2), and the refusal of foreign pages that would change something.
+//!
+//! CORS alone only hides answers from a page. A form post or a `text/plain` fetch is sent all the same, with no
+//! preflight, and a server on loopback is in reach of every page its user visits. So a request that changes something
+//! is refused if it carries an `Origin` that is neither allowed nor the server's own. Requests without `Origin` are
+//! not from such a page and pass. Reads of foreign origins are answered without CORS headers: the browser keeps the
+//! answer from the page.
+//!
+//! Not covered: DNS rebinding, where the hostile name resolves to this server, so that `Origin` and `Host` agree.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HOST, HeaderName, HeaderValue, ORIGIN,
+    VARY,
+};
+use hyper::{HeaderMap, Method, Response, StatusCode};
+
+use super::problem::{Code, Problem};
+
+/// Headers a foreign page may set. Fixed, so that a preflight's answer can be kept.
+const HEADERS_ALLOWED: &str = "authorization, cache-control, content-type, last-event-id";
+
+/// Headers a foreign page may read besides those it always may.
+const HEADERS_EXPOSED: &str = "retry-after";
+
+/// Seconds a browser may keep a preflight's answer. Chromium caps it here.
+const MAX_AGE_S: &str = "7200";
+
+/// Why an origin of the allow list was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum OriginError {
+    /// It is not `scheme://host` or `scheme://host:port`; a path, even a slash, is one thing too many.
+    Form,
+    /// It is `null`, which every sandboxed frame and local file sends: allowing it allows anyone.
+    Null,
+    /// `*` stands beside other origins, or inside one.
+    Wildcard,
+}
+
+impl fmt::Display for OriginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Form => "is not scheme://host or scheme://host:port",
+            Self::Null => "is what any sandboxed page sends",
+            Self::Wildcard => "may hold * only as the single entry of the list",
+        })
+    }
+}
+
+impl std::error::Error for OriginError {}
+
+/// The allow list.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Cors {
+    origins: Origins,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Origins {
+    /// Every origin, `null` included.
+    Any,
+    /// Exactly these, as browsers write them: lower case, without the scheme's default port. Possibly none.
+    These(Vec<HeaderValue>),
+}
+
+impl Default for Origins {
+    fn default() -> Self {
+        Self::These(Vec::new())
+    }
+}
+
+/// Who sent a request, as far as CORS goes, and so which headers its answer gets.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use]
+pub struct Access {
+    /// The value of `Access-Control-Allow-Origin`; `None` for our own pages, non-browsers and foreign pages.
+    allow_origin: Option<HeaderValue>,
+    /// Whether another origin would get another answer, which caches must know.
+    varies: bool,
+}
+
+impl Cors {
+    /// The allow list from its settings: exact origins such as `https://app.example`, or `*` alone for all. An empty
+    /// list allows none but the server's own.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and with which entry (from 0).
+    pub fn parse<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, (usize, OriginError)> {
+        let entries: Vec<&str> = entries.into_iter().collect();
+        if entries == ["*"] {
+            return Ok(Self { origins: Origins::Any });
+        }
+        let origins = entries.iter().enumerate();
+        let origins = origins.map(|(index, entry)| origin(entry).map_err(|err| (index, err)));
+        Ok(Self { origins: Origins::These(origins.collect::<Result<_, _>>()?) })
+    }
+
+    /// Decides about a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::OriginForbidden`] if it changes something (any method but `GET`, `HEAD` and `OPTIONS`) and comes from a
+    /// page of a foreign origin that is not on the list.
+    pub fn check(&self, method: &Method, headers: &HeaderMap) -> Result<Access, Problem> {
+        let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let access = self.access(headers);
+        let passes = reads
+            || access.allow_origin.is_some()
+            || !headers.contains_key(ORIGIN)
+            || is_same_origin(headers);
+        if passes { Ok(access) } else { Err(Code::OriginForbidden.into()) }
+    }
+
+    /// The answer to `OPTIONS` on a path that takes the methods in `allow`: 204, and for an allowed origin what it may
+    /// send. A foreign one gets no CORS headers, and so no further.
+    #[must_use]
+    pub fn preflight(&self, allow: &'static str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        let access = self.access(headers);
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
+        if access.allow_origin.is_some() {
+            for (name, value) in [
+                (ACCESS_CONTROL_ALLOW_METHODS, allow),
+                (ACCESS_CONTROL_ALLOW_HEADERS, HEADERS_ALLOWED),
+                (ACCESS_CONTROL_MAX_AGE, MAX_AGE_S),
+            ] {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+        }
+        access.apply(headers);
+        response
+    }
+
+    fn access(&self, headers: &HeaderMap) -> Access {
+        let allow_origin = match &self.origins {
+            Origins::Any => Some(HeaderValue::from_static("*")),
+            Origins::These(origins) => {
+                single(headers, &ORIGIN).filter(|origin| origins.contains(origin)).cloned()
+            }
+        };
+        let varies = matches!(&self.origins, Origins::These(origins) if !origins.is_empty());
+        Access { allow_origin, varies }
+    }
+}
+
+impl Access {
+    /// Adds the CORS headers to an answer, a problem's included: a page may read why it was refused.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        if let Some(origin) = &self.allow_origin {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(HEADERS_EXPOSED));
+        }
+        if self.varies {
+            // Appended: an answer may vary on other things, such as its encoding.
+            headers.append(VARY, HeaderValue::from_static("origin"));
+        }
+    }
+}
+
+/// One entry of the allow list, as browsers write it (WHATWG HTML §7.1.1, "serialization of an origin").
+fn origin(entry: &str) -> Result<HeaderValue, OriginError> {
+    let entry = entry.to_ascii_lowercase();
+    if entry == "null" {
+        return Err(OriginError::Null);
+    }
+    if entry.contains('*') {
+        return Err(OriginError::Wildcard);
+    }
+    let (scheme, host) = entry.split_once("://").ok_or(OriginError::Form)?;
+    let host_is_plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
+    let scheme_is_plain = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    if scheme.is_empty() || host.is_empty() || !host_is_plain || !scheme_is_plain {
+        return Err(OriginError::Form);
+    }
+    let host = without_default_port(scheme, host);
+    HeaderValue::try_from(format!("{scheme}://{host}")).map_err(|_| OriginError::Form)
+}
+
+/// Whether the page came from this very host and port. The scheme is left out: TLS ends in front of us.
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    let text = |name| single(headers, name).and_then(|value| value.to_str().ok());
+    let (Some(origin), Some(host)) = (text(&ORIGIN), text(&HOST)) else {
+        return false;
+    };
+    let Some((scheme @ ("http" | "https"), origin_host)) = origin.split_once("://") else {
+        return false;
+    };
+    let plain = |host| without_default_port(scheme, host);
+    !origin_host.is_empty() && plain(origin_host).eq_ignore_ascii_case(plain(host))
+}
+
+/// `host` without the port that `scheme` implies. Browsers leave it out of `Origin`; clients and proxies may put it
+/// into `Host`.
+fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
+    let port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return host,
+    };
+    host.strip_suffix(port).unwrap_or(host)
+}
+
+/// The only value of a header; `None` if it is absent or comes more than once.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    values.next().is_none().then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST_OURS: &str = "127.0.0.1:8080";
+
+    fn request(origin: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static(HOST_OURS));
+        if let Some(origin) = origin {
+            headers.insert(ORIGIN, origin.parse().unwrap());
+        }
+        headers
+    }
+
+    fn listed() -> Cors {
+        Cors::parse(["https://app.example", "HTTPS://Other.Example:443"]).unwrap()
+    }
+
+    /// The headers `cors` adds to the answer of a `GET`.
+    fn added(cors: &Cors, origin: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        cors.check(&Method::GET, &request(origin)).unwrap().apply(&mut headers);
+        headers
+    }
+
+    #[test]
+    fn allowed_origins_are_echoed() {
+        for origin in ["https://app.example", "https://other.example"] {
+            let headers = added(&listed(), Some(origin));
+            assert_eq!(headers["access-control-allow-origin"], origin);
+            assert_eq!(headers["access-control-expose-headers"], "retry-after");
+            assert_eq!(headers["vary"], "origin");
+        }
+    }
+
+    #[test]
+    fn foreign_reads_get_no_cors_headers() {
+        for origin in [
+            "https://evil.example",
+            "http://app.example",
+            "https://app.example:8443",
+            "https://app.example.evil.example",
+            "https://app.example, https://evil.example",
+            "https://APP.example",
+            "null",
+            "",
+        ] {
+            let headers = added(&listed(), Some(origin));
+            assert_eq!(headers.len(), 1, "{origin}");
+            assert_eq!(headers["vary"], "origin", "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_star_is_for_everyone_and_does_not_vary() {
+        let cors = Cors::parse(["*"]).unwrap();
+        for origin in [Some("https://any.example"), Some("null"), None] {
+            let headers = added(&cors, origin);
+            assert_eq!(headers["access-control-allow-origin"], "*");
+            assert!(!headers.contains_key("vary"));
+            assert!(cors.check(&Method::POST, &request(origin)).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_empty_list_adds_nothing() {
+        let cors = Cors::default();
+        assert_eq!(Cors::parse([]), Ok(cors.clone()));
+        for origin in [Some("https://any.example"), None] {
+            assert!(added(&cors, origin).is_empty());
+        }
+    }
+
+    #[test]
+    fn foreign_pages_change_nothing() {
+        let table = [
+            (None, true),
+            (Some("http://127.0.0.1:8080"), true),
+            (Some("https://127.0.0.1:8080"), true),
+            (Some("https://app.example"), true),
+            (Some("null"), false),
+            (Some(""), false),
+            (Some("://127.0.0.1:8080"), false),
+            (Some("ftp://127.0.0.1:8080"), false),
+            (Some("127.0.0.1:8080"), false),
+            (Some("http://127.0.0.1"), false),
+            (Some("http://127.0.0.1:8081"), false),
+            (Some("http://localhost:8080"), false),
+            (Some("https://evil.example"), false),
+            (Some("http://127.0.0.1:8080.evil.example"), false),
+            (Some("http://evil.example/127.0.0.1:8080"), false),
+        ];
+        for (origin, passes) in table {
+            for method in [Method::POST, Method::PUT, Method::DELETE] {
+                let found = listed().check(&method, &request(origin));
+                assert_eq!(found.is_ok(), passes, "{method} {origin:?}");
+                if let Err(problem) = found {
+                    assert_eq!(problem, Code::OriginForbidden.into());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_doubled_origin_or_host_is_foreign() {
+        for name in [ORIGIN, HOST] {
+            let mut headers = request(Some("http://127.0.0.1:8080"));
+            headers.append(name, HeaderValue::from_static("127.0.0.1:8080"));
+            assert!(Cors::default().check(&Method::POST, &headers).is_err());
+        }
+        let mut without_host = request(Some("http://127.0.0.1:8080"));
+        without_host.remove(HOST);
+        assert!(Cors::default().check(&Method::POST, &without_host).is_err());
+    }
+
+    #[test]
+    fn default_ports_make_no_difference() {
+        for (origin, host, same) in [
+            ("http://a.example", "a.example:80", true),
+            ("https://a.example", "A.example:443", true),
+            ("https://a.example", "a.example", true),
+            ("https://a.example", "a.example:80", false),
+            ("http://[::1]:8080", "[::1]:8080", true),
+        ] {
+            let mut headers = request(Some(origin));
+            headers.insert(HOST, HeaderValue::from_static(host));
+            let found = Cors::default().check(&Method::POST, &headers);
+            assert_eq!(found.is_ok(), same, "{origin} {host}");
+        }
+    }
+
+    #[test]
+    fn preflights_tell_allowed_origins_what_they_may_send() {
+        let response = listed().preflight("POST, OPTIONS", &request(Some("https://app.example")));
+        assert_eq!(response.status(), 204);
+        let headers = response.headers();
+        for (name, value) in [
+            ("allow", "POST, OPTIONS"),
+            ("access-control-allow-origin", "https://app.example"),
+            ("access-control-allow-methods", "POST, OPTIONS"),
+            ("access-control-allow-headers", "authorization, cache-control, content-type, last-event-id"),
+            ("access-control-max-age", "7200"),
+            ("vary", "origin"),
+        ] {
+            assert_eq!(headers[name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn preflights_tell_others_only_the_methods() {
+        for origin in [Some("https://evil.example"), Some("null"), None] {
+            let response = Cors::default().preflight("GET, OPTIONS", &request(origin));
+            assert_eq!(response.status(), 204);
+            assert_eq!(response.headers().len(), 1, "{origin:?}");
+            assert_eq!(response.headers()["allow"], "GET, OPTIONS");
+        }
+    }
+
+    #[test]
+    fn lists_that_would_match_nothing_or_anyone_are_refused() {
+        let table = [
+            ("null", OriginError::Null),
+            ("*", OriginError::Wildcard),
+            ("https://*.example", OriginError::Wildcard),
+            ("app.example", OriginError::Form),
+            ("https://app.example/", OriginError::Form),
+            ("https://app.example/path", OriginError::Form),
+            ("https://", OriginError::Form),
+            ("://app.example", OriginError::Form),
+            ("https://app example", OriginError::Form),
+            ("https://user@app.example", OriginError::Form),
+            ("https://a.example,https://b.example", OriginError::Form),
+            ("", OriginError::Form),
+        ];
+        for (entry, error) in table {
+            let list = ["https://first.example", entry];
+            assert_eq!(Cors::parse(list), Err((1, error)), "{entry}");
+        }
+    }
+}

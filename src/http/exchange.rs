@@ -1,0 +1,305 @@
+//! What hyper, our service and the thread know together about one HTTP connection, and the IO hyper sees.
+//!
+//! Hand-over: when a request is a subscription, the service marks the exchange, and from then on what hyper writes is
+//! the response's head. It is kept instead of sent. When hyper flushes, the head is complete: hyper is dropped, and the
+//! shard sends the head and the stream's first events with one call.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use hyper::rt;
+use hyper::{Response, StatusCode};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::problem::{Code, Problem};
+use super::subscribe::Subscription;
+use crate::hub::moment::Moment;
+
+/// A connection of either kind.
+pub enum Stream {
+    /// Over IP.
+    Tcp(TcpStream),
+    /// From this machine, such as nginx.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// The bare socket, no longer known to the runtime.
+    ///
+    /// # Errors
+    ///
+    /// If the runtime cannot let it go.
+    pub fn into_socket(self) -> io::Result<socket2::Socket> {
+        Ok(match self {
+            Self::Tcp(stream) => stream.into_std()?.into(),
+            Self::Unix(stream) => stream.into_std()?.into(),
+        })
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// Nothing of a (further) request has come.
+    Waiting,
+    /// Some of a head has come.
+    Reading,
+    /// The service has the request.
+    Handling,
+    /// The service has answered; hyper may still be writing.
+    Answered,
+    /// The answer is a stream: its head is being kept.
+    Subscribing,
+}
+
+/// Shared by the IO, the service and the driver of one connection. All on one thread.
+pub struct Exchange {
+    phase: Cell<Phase>,
+    /// When the connection is given up, if it stays as it is.
+    deadline: Cell<Moment>,
+    /// Whether that has happened.
+    expired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    /// The response's head.
+    head: RefCell<Vec<u8>>,
+    head_complete: Cell<bool>,
+    subscription: RefCell<Option<Subscription>>,
+    times: Times,
+}
+
+/// How long a connection may stay in a phase.
+#[derive(Clone, Copy)]
+pub struct Times {
+    /// The clock.
+    pub clock: crate::server::clock::Clock,
+    /// Arrival of a head.
+    pub request: std::time::Duration,
+    /// Between requests.
+    pub keepalive: std::time::Duration,
+}
+
+impl Exchange {
+    /// A connection that was just accepted. Its first head has to come as fast as any.
+    #[must_use]
+    pub fn new(times: Times) -> Rc<Self> {
+        Rc::new(Self {
+            phase: Cell::new(Phase::Waiting),
+            deadline: Cell::new(times.clock.now() + times.request),
+            expired: Cell::new(false),
+            waker: RefCell::new(None),
+            head: RefCell::default(),
+            head_complete: Cell::new(false),
+            subscription: RefCell::new(None),
+            times,
+        })
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    fn enter(&self, phase: Phase, time: Option<std::time::Duration>) {
+        self.phase.set(phase);
+        self.deadline.set(time.map_or(Moment(u64::MAX), |time| self.times.clock.now() + time));
+    }
+
+    /// The service has a request; how long that takes is its business.
+    pub fn handling(&self) {
+        self.enter(Phase::Handling, None);
+    }
+
+    /// The service has answered.
+    pub fn answered(&self) {
+        if self.phase.get() == Phase::Handling {
+            self.enter(Phase::Answered, Some(self.times.keepalive));
+        }
+    }
+
+    /// The answer is a stream.
+    pub fn subscribe(&self, subscription: Subscription) {
+        *self.subscription.borrow_mut() = Some(subscription);
+        self.enter(Phase::Subscribing, Some(self.times.request));
+    }
+
+    /// Whether the connection can be handed over.
+    #[must_use]
+    pub fn is_head_complete(&self) -> bool {
+        self.head_complete.get()
+    }
+
+    /// What to hand over, once the head is complete.
+    #[must_use]
+    pub fn take_subscription(&self) -> Option<(Subscription, Bytes)> {
+        let subscription = self.head_complete.get().then(|| self.subscription.borrow_mut().take())??;
+        Some((subscription, Bytes::from(self.head.take())))
+    }
+
+    /// Gives the connection up if its time is over. Called from the thread's round.
+    pub fn expire(&self, now: Moment) {
+        if now >= self.deadline.get() && !self.expired.replace(true) {
+            self.wake();
+        }
+    }
+
+    /// Gives the connection up if it only waits, because its descriptor is needed. Says whether it did.
+    pub fn shed(&self) -> bool {
+        let idle = matches!(self.phase.get(), Phase::Waiting | Phase::Answered);
+        if idle && !self.expired.replace(true) {
+            self.wake();
+            return true;
+        }
+        false
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether the connection was given up; if not, `cx` is woken when it is.
+    pub fn poll_expired(&self, cx: &Context<'_>) -> bool {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        self.expired.get()
+    }
+}
+
+/// The IO that hyper sees.
+pub struct Io {
+    stream: Stream,
+    exchange: Rc<Exchange>,
+}
+
+impl Io {
+    /// Wraps `stream`.
+    #[must_use]
+    pub fn new(stream: Stream, exchange: Rc<Exchange>) -> Self {
+        Self { stream, exchange }
+    }
+
+    /// The stream, once hyper is done with it.
+    #[must_use]
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// Tells a peer whose head did not come in time, if it takes that at once.
+    pub fn say_timeout(&self) {
+        if self.exchange.phase() == Phase::Reading {
+            let _ = self.stream.try_write(&raw_response(Code::RequestTimeout.into()));
+        }
+    }
+}
+
+impl rt::Read for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        // hyper's cursor can only be filled without `unsafe` by copying. A head is a few hundred bytes.
+        let mut bytes = [std::mem::MaybeUninit::uninit(); READ_BYTES_MAX];
+        let want = buf.remaining().min(READ_BYTES_MAX);
+        let mut read = ReadBuf::uninit(&mut bytes[..want]);
+        ready!(match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut read),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut read),
+        })?;
+        let phase = self.exchange.phase();
+        if !read.filled().is_empty() && matches!(phase, Phase::Waiting | Phase::Answered) {
+            let first = phase == Phase::Waiting;
+            // The first head has been expected since the connection was accepted.
+            if first {
+                self.exchange.phase.set(Phase::Reading);
+            } else {
+                self.exchange.enter(Phase::Reading, Some(self.exchange.times.request));
+            }
+        }
+        buf.put_slice(read.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Bytes read at once.
+const READ_BYTES_MAX: usize = 16 << 10;
+
+impl rt::Write for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.exchange.phase() {
+            Phase::Subscribing => {
+                self.exchange.head.borrow_mut().extend_from_slice(buf);
+                return Poll::Ready(Ok(buf.len()));
+            }
+            // Nobody was asked, so this is hyper refusing the head by itself, without a word of explanation.
+            Phase::Waiting | Phase::Reading => {
+                let _ = self.stream.try_write(&raw_response(own_refusal(buf).into()));
+                return Poll::Ready(Ok(buf.len()));
+            }
+            Phase::Handling | Phase::Answered => {}
+        }
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.exchange.phase() == Phase::Subscribing && !self.exchange.head.borrow().is_empty() {
+            self.exchange.head_complete.set(true);
+        }
+        // Sockets have no buffer of their own to flush.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// What hyper means by the response it made by itself: `HTTP/1.1 <status> ...`.
+fn own_refusal(head: &[u8]) -> Code {
+    let status = head.get(9..12).and_then(|status| StatusCode::from_bytes(status).ok());
+    match status {
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG) => Code::HeadTooLarge,
+        _ => Code::RequestMalformed,
+    }
+}
+
+/// A problem as a whole HTTP/1.1 response that ends the connection.
+fn raw_response(problem: Problem) -> Vec<u8> {
+    let body = problem.to_json();
+    let response: Response<_> = problem.into_response();
+    let status = response.status();
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut raw = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
+    for (name, value) in response.headers() {
+        raw.extend_from_slice(name.as_str().as_bytes());
+        raw.extend_from_slice(b": ");
+        raw.extend_from_slice(value.as_bytes());
+        raw.extend_from_slice(b"\r\n");
+    }
+    raw.extend_from_slice(
+        format!("content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).as_bytes(),
+    );
+    raw
+}

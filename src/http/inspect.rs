@@ -1,0 +1,284 @@
+//! `GET {base}/info`, `/rooms/{room}` and `/rooms/{room}/history`: what the server knows, as JSON.
+
+use serde::Serialize;
+
+use super::context::Shared;
+use super::problem::{Code, Problem};
+use super::query::HistoryQuery;
+use crate::hub::log::Entry;
+use crate::hub::mailbox::{Command, Mailbox};
+use crate::hub::position::{Offset, Presented};
+use crate::hub::source::Source;
+
+/// Users a room lists by name.
+pub const MEMBERS_MAX: usize = 1000;
+
+/// The server as a whole.
+#[derive(Debug, Serialize)]
+pub struct Info {
+    version: &'static str,
+    epoch: String,
+    /// Id of the newest event.
+    head: String,
+    uptime_s: u64,
+    draining: bool,
+    rooms: usize,
+    users: usize,
+    connections: u64,
+    events_published: u64,
+    history: History,
+    shards: Vec<ShardInfo>,
+    limits: Limits,
+}
+
+#[derive(Debug, Serialize)]
+struct History {
+    events: usize,
+    bytes: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ShardInfo {
+    index: usize,
+    connections: u64,
+    lagging: u64,
+    events_delivered: u64,
+    bytes_sent: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Limits {
+    max_connections: usize,
+    max_connections_per_user: Option<usize>,
+    max_connections_per_address: Option<usize>,
+    history_events: usize,
+    history_bytes: usize,
+    history_age_s: u64,
+    history_total_bytes: usize,
+    max_event_bytes: usize,
+    max_body_bytes: usize,
+}
+
+/// Reads all of it. Walks every room's and user's share of the tables: for people and dashboards, not for probes.
+#[must_use]
+pub fn info(shared: &Shared) -> Info {
+    let (hub, config) = (&shared.hub, &shared.config);
+    let (events, bytes) = hub.history();
+    let shard = |(index, stats): (usize, &std::sync::Arc<crate::shard::stats::Stats>)| ShardInfo {
+        index,
+        connections: stats.connections.get(),
+        lagging: stats.lagging.get(),
+        events_delivered: stats.delivered.get(),
+        bytes_sent: stats.bytes.iter().map(crate::shard::stats::Tally::get).sum(),
+    };
+    let shards: Vec<ShardInfo> = shared.shards.iter().enumerate().map(shard).collect();
+    Info {
+        version: env!("CARGO_PKG_VERSION"),
+        epoch: hub.epoch().to_string(),
+        head: hub.epoch().position(hub.head()).to_string(),
+        uptime_s: shared.clock.now().0 / 1_000_000,
+        draining: hub.is_draining(),
+        rooms: hub.rooms().len(),
+        users: hub.users_connected(),
+        connections: shards.iter().map(|shard| shard.connections).sum(),
+        events_published: hub.events_published(),
+        history: History { events, bytes },
+        shards,
+        limits: Limits {
+            max_connections: config.max_connections,
+            max_connections_per_user: config.max_connections_per_user,
+            max_connections_per_address: config.max_connections_per_address,
+            history_events: config.history_events,
+            history_bytes: config.history_bytes,
+            history_age_s: config.history_age.as_secs(),
+            history_total_bytes: config.history_total_bytes,
+            max_event_bytes: config.max_event_bytes,
+            max_body_bytes: config.max_body_bytes,
+        },
+    }
+}
+
+/// One room. A room nobody is in and nothing was published to looks like one that never was.
+#[derive(Debug, Serialize)]
+pub struct RoomInfo {
+    room: String,
+    connections: u32,
+    /// Users with a connection here, in alphabetical order, at most [`MEMBERS_MAX`] of them.
+    members: Vec<String>,
+    /// How many there are.
+    members_total: usize,
+    history: RoomHistory,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct RoomHistory {
+    events: usize,
+    bytes: usize,
+    /// Id from which on a resume is exact; absent if nothing was ever lost.
+    complete_after: Option<String>,
+    /// Id of the newest event.
+    newest: Option<String>,
+    events_max: usize,
+    bytes_max: usize,
+    age_max_s: u64,
+}
+
+/// Reads one room, asking every shard for its members.
+///
+/// # Errors
+///
+/// [`Code::Full`] if a shard has too many questions to answer already.
+pub async fn room(shared: &Shared, name: &str) -> Result<RoomInfo, Problem> {
+    let (hub, config) = (&shared.hub, &shared.config);
+    let mut history = RoomHistory {
+        events_max: config.history_events,
+        bytes_max: config.history_bytes,
+        age_max_s: config.history_age.as_secs(),
+        ..RoomHistory::default()
+    };
+    let mut info =
+        RoomInfo { room: name.into(), connections: 0, members: Vec::new(), members_total: 0, history };
+    let Some(room) = hub.rooms().get(name) else {
+        return Ok(info);
+    };
+    history = info.history;
+    {
+        let log = room.log();
+        let id = |offset: Offset| hub.epoch().position(offset).to_string();
+        history.complete_after = Some(log.expired_to()).filter(|offset| *offset > 0).map(id);
+        if let Some(log) = log.get() {
+            history.events = log.held();
+            history.bytes = log.bytes();
+            history.newest = log.last().map(id);
+        }
+    }
+    info.connections = room.connections();
+    let mut members =
+        ask_shards(shared, |done| Command::Members { room: room.clone(), done }).await?.concat();
+    members.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+    members.dedup_by(|a, b| a.name() == b.name());
+    info.members_total = members.len();
+    info.members = members.iter().take(MEMBERS_MAX).map(|user| user.name().to_owned()).collect();
+    info.history = history;
+    Ok(info)
+}
+
+/// What a shard's answer is given to.
+type Done<T> = Box<dyn FnOnce(T) + Send>;
+
+/// Asks every shard the same and waits for all answers.
+///
+/// # Errors
+///
+/// [`Code::Full`] if a shard's mailbox is.
+pub async fn ask_shards<T: Send + 'static>(
+    shared: &Shared,
+    mut command: impl FnMut(Done<T>) -> Command,
+) -> Result<Vec<T>, Problem> {
+    let mut answers = Vec::new();
+    for shard in 0..shared.shards.len() {
+        let (send, answer) = tokio::sync::oneshot::channel();
+        let done = Box::new(move |value| {
+            // Nobody waits any more if the request was given up.
+            let _ = send.send(value);
+        });
+        let mailbox: &Mailbox = shared.hub.mailbox(shard);
+        mailbox.send(command(done)).map_err(|_| Code::Full)?;
+        answers.push(answer);
+    }
+    let mut values = Vec::with_capacity(answers.len());
+    for answer in answers {
+        // A shard that has ended has no connections to speak of.
+        values.extend(answer.await.ok());
+    }
+    Ok(values)
+}
+
+/// A page of a room's history.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    room: String,
+    /// Oldest first, so that a page can be put before the one shown already.
+    events: Vec<PageEvent>,
+    /// Whether there are older ones.
+    has_more: bool,
+    /// What to ask for them with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PageEvent {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<String>,
+    data: String,
+    /// How long ago it was published.
+    age_ms: u64,
+}
+
+/// Reads a page, the newest one first.
+///
+/// # Errors
+///
+/// [`Code::BeforeInvalid`] if `before` is not a position in this life of the server.
+pub fn history(shared: &Shared, name: &str, query: &HistoryQuery) -> Result<Page, Problem> {
+    let epoch = shared.hub.epoch();
+    let before = match query.before.as_deref().map(|before| epoch.read(before)) {
+        None => Offset::MAX,
+        Some(Presented::Here(offset)) => offset,
+        Some(_) => return Err(Code::BeforeInvalid.into()),
+    };
+    let mut page = Page { room: name.into(), events: Vec::new(), has_more: false, before: None };
+    let Some(room) = shared.hub.rooms().get(name) else {
+        return Ok(page);
+    };
+    // Cloned under the lock, taken apart outside: a page of large events would hold publishers up.
+    let (entries, has_more) = newest_before(&room, before, query.limit);
+    let now = shared.clock.now();
+    page.before = entries.last().filter(|_| has_more).map(|oldest| epoch.position(oldest.offset).to_string());
+    page.has_more = has_more;
+    let age_ms = |entry: &Entry| u64::try_from(now.since(entry.published).as_millis()).unwrap_or(u64::MAX);
+    page.events = entries.iter().rev().map(|entry| read_back(&entry.frame.plain(), age_ms(entry))).collect();
+    Ok(page)
+}
+
+fn newest_before(room: &Source, before: Offset, limit: usize) -> (Vec<Entry>, bool) {
+    let log = room.log();
+    let Some(log) = log.get() else {
+        return (Vec::new(), false);
+    };
+    let mut older = log.newest_first().filter(|entry| entry.offset < before);
+    let page: Vec<Entry> = older.by_ref().take(limit).cloned().collect();
+    let has_more = older.next().is_some();
+    (page, has_more)
+}
+
+/// Takes an encoded event apart again. The log keeps the bytes that go out, nothing else.
+fn read_back(frame: &[u8], age_ms: u64) -> PageEvent {
+    let text = String::from_utf8_lossy(frame);
+    let field = |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
+    PageEvent {
+        id: field("id: ").next().unwrap_or_default().to_owned(),
+        event: field("event: ").next().map(str::to_owned),
+        data: field("data: ").collect::<Vec<_>>().join("\n"),
+        age_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::name::EventName;
+    use crate::wire::frame::Unsealed;
+
+    #[test]
+    fn an_encoded_event_reads_back_as_it_was() {
+        let name = EventName::new("price").ok();
+        let frame = Unsealed::new(name, "a\nid: no\n\nevent: no", 20).seal(b"k-1");
+        let event = read_back(&frame.plain(), 0);
+        assert_eq!(event.id, "k-1");
+        assert_eq!(event.event.as_deref(), Some("price"));
+        assert_eq!(event.data, "a\nid: no\n\nevent: no");
+    }
+}

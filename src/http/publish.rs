@@ -1,0 +1,218 @@
+//! `POST {base}/publish`: one event, a batch, or a stream of lines that go out as they arrive.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::Request;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::HeaderMap;
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::body::{self, Body, Media};
+use super::context::Shared;
+use super::lines::Lines;
+use super::problem::{Code, Problem};
+use crate::hub::draft::Draft;
+use crate::hub::{Hub, Published};
+
+/// What an NDJSON line may have beyond its event's data: names, keys and escapes. Data that is mostly control
+/// characters may need six times its size in JSON and does not fit; it does in an ordinary body.
+const LINE_EXTRA_BYTES: usize = 64 << 10;
+
+/// Lines published under one hold of the order's lock.
+const LINES_PER_PUBLISH: usize = 256;
+
+/// The answer to a publish.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    /// Id of the (last) event.
+    id: String,
+    /// Connections the events were addressed to, summed over events.
+    subscribers: u64,
+    /// What a publish survives: `memory` is gone with the process.
+    durability: &'static str,
+    /// Events published; absent for a single one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<u64>,
+}
+
+/// Publishes what `request` carries.
+///
+/// # Errors
+///
+/// What is wrong with it. In a stream of lines, what came before the problem stays published, and is told.
+pub async fn publish(
+    shared: &Shared,
+    request: Request<Incoming>,
+    address: Option<IpAddr>,
+) -> Result<Answer, Problem> {
+    let publisher = publisher(request.headers(), address);
+    match Media::from_headers(request.headers())? {
+        Media::Json => publish_body(shared, &publisher, request.into_body()).await,
+        Media::Ndjson => publish_lines(shared, &publisher, request.into_body()).await,
+    }
+}
+
+/// Whose rate a publish counts for: the user that the application or its proxy names, or the address.
+fn publisher(headers: &HeaderMap, address: Option<IpAddr>) -> String {
+    match headers.get("tidegate-user").map(|user| String::from_utf8_lossy(user.as_bytes())) {
+        Some(user) => format!("user {user}"),
+        None => address.map_or_else(|| "unix".into(), |address| address.to_string()),
+    }
+}
+
+async fn publish_body(shared: &Shared, publisher: &str, body: Incoming) -> Result<Answer, Problem> {
+    let config = &shared.config;
+    let whole = collect(body, config.max_body_bytes);
+    let whole = timeout(config.request_timeout, whole).await.map_err(|_| Code::RequestTimeout)??;
+    match body::parse_body(&whole, config.max_event_bytes)? {
+        Body::One(draft) => {
+            take_rate(shared, publisher, 1)?;
+            let published = shared.hub.publish([draft], shared.clock.now());
+            Ok(answer(&shared.hub, published, None))
+        }
+        Body::Batch(drafts) => {
+            let count = drafts.len();
+            take_rate(shared, publisher, count)?;
+            let published = shared.hub.publish(drafts, shared.clock.now());
+            Ok(answer(&shared.hub, published, Some(count as u64)))
+        }
+    }
+}
+
+async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Code::BodyTooLarge.into());
+    }
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while let Some(data) = next_data(&mut body).await? {
+        if first.len() + whole.len() + data.len() > bytes_max {
+            return Err(Code::BodyTooLarge.into());
+        }
+        if first.is_empty() && whole.is_empty() {
+            // Nearly always the only part.
+            first = data;
+        } else {
+            if whole.is_empty() {
+                whole.extend_from_slice(&std::mem::take(&mut first));
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Problem> {
+    while let Some(frame) = body.frame().await {
+        // A body cut short or framed wrongly; a peer that is gone will not read the answer.
+        let frame = frame.map_err(|_| Code::RequestMalformed)?;
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+/// What has gone out of a stream of lines.
+#[derive(Default)]
+struct Progress {
+    published: u64,
+    subscribers: u64,
+    last: Option<Published>,
+}
+
+async fn publish_lines(shared: &Shared, publisher: &str, mut body: Incoming) -> Result<Answer, Problem> {
+    let mut lines = Lines::new(shared.config.max_event_bytes + LINE_EXTRA_BYTES);
+    let mut progress = Progress::default();
+    let result = read_lines(shared, publisher, &mut body, &mut lines, &mut progress).await;
+    result.map_err(|problem| problem.after_publishing(progress.published))?;
+    let Some(last) = progress.last else {
+        return Err(Code::BatchEmpty.into());
+    };
+    let total = Published { offset: last.offset, subscribers: progress.subscribers };
+    Ok(answer(&shared.hub, total, Some(progress.published)))
+}
+
+async fn read_lines(
+    shared: &Shared,
+    publisher: &str,
+    body: &mut Incoming,
+    lines: &mut Lines,
+    progress: &mut Progress,
+) -> Result<(), Problem> {
+    loop {
+        let wait: Duration = shared.config.publish_idle;
+        let data = timeout(wait, next_data(body)).await.map_err(|_| Code::RequestTimeout)??;
+        let ended = data.is_none();
+        if let Some(data) = data {
+            lines.push(data);
+        }
+        loop {
+            let (drafts, problem) = next_drafts(shared, publisher, lines, ended);
+            if !drafts.is_empty() {
+                progress.published += drafts.len() as u64;
+                let published = shared.hub.publish(drafts, shared.clock.now());
+                progress.subscribers += published.subscribers;
+                progress.last = Some(published);
+            }
+            match problem {
+                Some(Ok(())) => {}
+                Some(Err(problem)) => return Err(problem),
+                None => break,
+            }
+            // Thousands of lines may have come at once: let the flushes they cause begin.
+            tokio::task::yield_now().await;
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+/// The next few lines as drafts; then whether there may be more of them, none, or why not.
+fn next_drafts(
+    shared: &Shared,
+    publisher: &str,
+    lines: &mut Lines,
+    ended: bool,
+) -> (Vec<Draft>, Option<Result<(), Problem>>) {
+    let mut drafts = Vec::new();
+    while drafts.len() < LINES_PER_PUBLISH {
+        let line = if ended { lines.finish() } else { lines.next_line() };
+        let draft = match line {
+            None => return (drafts, None),
+            Some(Err(problem)) => return (drafts, Some(Err(problem))),
+            Some(Ok(line)) => body::parse_event(&line.bytes, shared.config.max_event_bytes)
+                .and_then(|draft| take_rate(shared, publisher, 1).map(|()| draft))
+                .map_err(|problem| problem.at_line(line.number)),
+        };
+        match draft {
+            Ok(draft) => drafts.push(draft),
+            Err(problem) => return (drafts, Some(Err(problem))),
+        }
+    }
+    (drafts, Some(Ok(())))
+}
+
+fn take_rate(shared: &Shared, publisher: &str, events: usize) -> Result<(), Problem> {
+    let Some(limit) = &shared.publish_limit else {
+        return Ok(());
+    };
+    let events = u32::try_from(events).unwrap_or(u32::MAX);
+    limit
+        .take(publisher, events, shared.clock.now())
+        .map_err(|seconds| Problem::new(Code::RateLimited).retry_after_s(seconds))
+}
+
+fn answer(hub: &Hub, published: Published, count: Option<u64>) -> Answer {
+    Answer {
+        id: hub.epoch().position(published.offset).as_str().to_owned(),
+        subscribers: published.subscribers,
+        durability: "memory",
+        published: count,
+    }
+}

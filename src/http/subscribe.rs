@@ -1,0 +1,202 @@
+//! `GET {base}/stream…`: from a request to a place in a shard.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode, Version};
+
+use super::body_out::BodyOut;
+use super::context::Context;
+use super::exchange::Exchange;
+use super::problem::{Code, Problem};
+use super::query::StreamQuery;
+use crate::config::RefusalStyle;
+use crate::hub::Refusal;
+use crate::hub::presence::Permit;
+use crate::hub::source::Source;
+use crate::shard::join::{Join, Start};
+use crate::wire::control;
+use crate::wire::encoding::Encoding;
+
+/// A stream that was granted, on its way to the shard.
+pub struct Subscription {
+    rooms: Vec<Arc<Source>>,
+    permit: Permit,
+    start: Start,
+    encoding: Encoding,
+}
+
+impl Subscription {
+    /// The connection for the shard.
+    #[must_use]
+    pub fn into_join(self, socket: socket2::Socket, head: Bytes) -> Join<socket2::Socket> {
+        let Self { rooms, permit, start, encoding } = self;
+        let (user, address) = permit.keep();
+        Join { socket, head, encoding, rooms, user, address, start, probe: false }
+    }
+}
+
+/// Answers a request for a stream. If it is granted, `exchange` is told.
+///
+/// # Errors
+///
+/// With `refusal = "status"`, or when the client does not ask for an event stream: why there is no place.
+pub fn subscribe(
+    context: &Context,
+    exchange: &Rc<Exchange>,
+    query: StreamQuery,
+    version: Version,
+    headers: &HeaderMap,
+    address: Option<IpAddr>,
+) -> Result<Response<BodyOut>, Problem> {
+    let shared = &context.shared;
+    let now = shared.clock.now();
+    let user = query.user.as_ref().map(|user| user.as_str());
+    if let Some(user) = user
+        && query.rooms.iter().any(|room| shared.hub.is_away(user, room.as_str(), now))
+    {
+        shared.stats.refused_as("stay_away");
+        return Ok(stay_away());
+    }
+    let permit = match shared.hub.admit(user, address, now) {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            shared.stats.refused(refusal);
+            return refuse(context, refusal, headers);
+        }
+    };
+    let gzip = shared.config.gzip && accepts_gzip(headers);
+    let encoding = Encoding { chunked: version > Version::HTTP_10, gzip };
+    let rooms = query.rooms.iter().map(|room| shared.hub.rooms().get_or_create(room.as_str())).collect();
+    let start = start(&query, headers, shared.config.history_events);
+    exchange.subscribe(Subscription { rooms, permit, start, encoding });
+    let mut response = stream_response(BodyOut::Stream);
+    if shared.config.gzip {
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    if gzip {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(response)
+}
+
+/// The head of every answer that is an event stream.
+fn stream_response(body: BodyOut) -> Response<BodyOut> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would otherwise collect events until its buffer is full.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// 204 ends an `EventSource` for good (WHATWG HTML §9.2.3).
+fn stay_away() -> Response<BodyOut> {
+    let mut response = Response::new(BodyOut::Full(None));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// A refusal that may pass. An `EventSource` stops for good on any status but 200, so it gets a stream that tells it
+/// when to come back, and ends.
+fn refuse(context: &Context, refusal: Refusal, headers: &HeaderMap) -> Result<Response<BodyOut>, Problem> {
+    let config = &context.shared.config;
+    let wait = jittered(config.retry * REFUSAL_PATIENCE);
+    let wants_stream = accepts(headers, header::ACCEPT, "text/event-stream");
+    if config.refusal == RefusalStyle::Status || !wants_stream {
+        let code = match refusal {
+            Refusal::Full => Code::Full,
+            Refusal::Draining => Code::Draining,
+            Refusal::User => Code::UserConnectionsExceeded,
+            Refusal::Address => Code::AddressConnectionsExceeded,
+        };
+        let seconds = u32::try_from(wait.as_secs().max(1)).unwrap_or(u32::MAX);
+        return Err(Problem::new(code).retry_after_s(seconds));
+    }
+    let mut body = Vec::new();
+    control::put_overload(wait, refusal.as_str(), &mut body);
+    let mut response = stream_response(Bytes::from(body).into());
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(response)
+}
+
+/// How many times the usual `retry:` a refused listener is asked to wait.
+const REFUSAL_PATIENCE: u32 = 2;
+
+/// Between three and five quarters of `time`.
+fn jittered(time: Duration) -> Duration {
+    time.mul_f64(0.75 + 0.5 * fastrand::f64())
+}
+
+/// The header outranks the query: a browser that reconnects repeats the URL it was first given.
+fn start(query: &StreamQuery, headers: &HeaderMap, history_max: usize) -> Start {
+    let header = headers.get("last-event-id").filter(|id| !id.is_empty());
+    if let Some(id) = header {
+        // An id that is no text is none of ours: the listener gets a gap, not an error.
+        return Start::After(String::from_utf8_lossy(id.as_bytes()).into_owned());
+    }
+    match (&query.last_event_id, query.history) {
+        (Some(id), _) => Start::After(id.clone()),
+        (None, Some(count)) if count > 0 => Start::History(count.min(history_max)),
+        _ => Start::Now,
+    }
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    accepts(headers, header::ACCEPT_ENCODING, "gzip")
+}
+
+/// Whether a list such as `Accept` has `wanted` and does not rule it out with `q=0` (RFC 9110 §12.4.2).
+fn accepts(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
+    let items = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    for item in items {
+        let mut parts = item.split(';').map(str::trim);
+        if parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(wanted)) {
+            let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+            return quality.and_then(|quality| quality.parse().ok()).is_none_or(|quality: f32| quality > 0.0);
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_that_rules_gzip_out_gets_none() {
+        for (value, wanted) in [
+            ("gzip, deflate, br", true),
+            ("br, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0, br", false),
+            ("deflate", false),
+            ("x-gzip", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(value));
+            assert_eq!(accepts_gzip(&headers), wanted, "{value}");
+        }
+        assert!(!accepts_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_reconnecting_browsers_header_outranks_its_url() {
+        let query = StreamQuery::parse(Some("room=a&last_event_id=old&history=5")).unwrap();
+        let mut headers = HeaderMap::new();
+        assert_eq!(start(&query, &headers, 10), Start::After("old".into()));
+        headers.insert("last-event-id", HeaderValue::from_static("new"));
+        assert_eq!(start(&query, &headers, 10), Start::After("new".into()));
+        let query = StreamQuery::parse(Some("room=a&history=50")).unwrap();
+        assert_eq!(start(&query, &HeaderMap::new(), 10), Start::History(10));
+    }
+}

@@ -1,0 +1,129 @@
+//! Opening the doors: one listener a shard, with the socket options that accepted connections inherit.
+//!
+//! On Linux an accepted socket is a copy of its listener (`tcp(7)`, `socket(7)`): buffer size, `TCP_NODELAY` and
+//! `TCP_USER_TIMEOUT` are set once here and cost no call per connection.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::config::ListenAddr;
+
+/// Connections the kernel holds for us between two accepts, as far as `net.core.somaxconn` allows.
+const BACKLOG: i32 = 4096;
+
+/// Options of accepted sockets.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketOptions {
+    /// Bytes of kernel send buffer.
+    pub send_buffer: usize,
+    /// How long sent bytes may stay unacknowledged.
+    pub user_timeout: Option<Duration>,
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub struct ListenError {
+    address: ListenAddr,
+    source: io::Error,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot listen on {}", self.address)
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// The listeners of one address: as many as there are shards.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The address, with the port the kernel chose if it was 0.
+    pub address: ListenAddr,
+    /// One a shard.
+    pub sockets: Vec<Socket>,
+}
+
+/// Listens on `address` with `count` sockets.
+///
+/// TCP sockets are separate (`SO_REUSEPORT`), and the kernel spreads connections over them. Unix sockets have no such
+/// thing: there, all are the same socket and whoever is free accepts.
+///
+/// # Errors
+///
+/// If the address is in use, not ours, or not allowed.
+pub fn listen(address: &ListenAddr, count: usize, options: SocketOptions) -> Result<Listeners, ListenError> {
+    let sockets = match address {
+        ListenAddr::Tcp(addr) => listen_tcp(*addr, count, options),
+        ListenAddr::Unix(path) => listen_unix(path, count, options),
+    };
+    let failed = |source| ListenError { address: address.clone(), source };
+    let sockets = sockets.map_err(failed)?;
+    let bound = match address {
+        ListenAddr::Tcp(_) => {
+            let local = sockets[0].local_addr().map_err(failed)?;
+            ListenAddr::Tcp(local.as_socket().expect("a TCP socket has an IP address"))
+        }
+        ListenAddr::Unix(_) => address.clone(),
+    };
+    Ok(Listeners { address: bound, sockets })
+}
+
+fn listen_tcp(mut addr: SocketAddr, count: usize, options: SocketOptions) -> io::Result<Vec<Socket>> {
+    if addr.port() != 0 {
+        // SO_REUSEPORT would let a second server in silently and share the connections with it.
+        tcp_socket(addr, options)?.bind(&addr.into())?;
+    }
+    let mut sockets = Vec::with_capacity(count);
+    for _ in 0..count {
+        let socket = tcp_socket(addr, options)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&addr.into())?;
+        addr = socket.local_addr()?.as_socket().expect("a TCP socket has an IP address");
+        sockets.push(socket);
+    }
+    // Only now: a connection to the first must not be refused because the second failed.
+    for socket in &sockets {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(sockets)
+}
+
+fn tcp_socket(addr: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(options.send_buffer)?;
+    socket.set_tcp_user_timeout(options.user_timeout)?;
+    Ok(socket)
+}
+
+fn listen_unix(path: &Path, count: usize, options: SocketOptions) -> io::Result<Vec<Socket>> {
+    let address = SockAddr::unix(path)?;
+    // A socket left behind by a crash is in nobody's use; a living server's still takes connections.
+    if path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket()) {
+        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        match probe.connect(&address) {
+            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            _ => return Err(io::ErrorKind::AddrInUse.into()),
+        }
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_send_buffer_size(options.send_buffer)?;
+    socket.bind(&address)?;
+    socket.listen(BACKLOG)?;
+    let clones = (1..count).map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
+    Ok(std::iter::once(socket).chain(clones).collect())
+}

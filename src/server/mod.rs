@@ -1,0 +1,321 @@
+//! The process: settings in, threads out. Owns every thread it starts and joins it.
+
+pub mod clock;
+pub mod listen;
+pub mod sockets;
+pub mod worker;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+
+use self::clock::Clock;
+use self::listen::{ListenError, SocketOptions, listen};
+use self::worker::{Listener, Worker};
+use crate::config::{Config, CorsOrigins, DeliveryOverflow, ListenAddr, UserOverflow};
+use crate::http::admin::{Admin, Probe};
+use crate::http::context::Shared;
+use crate::http::cors::Cors;
+use crate::http::limit::PublishLimit;
+use crate::http::stats::HttpStats;
+use crate::hub::allowance::Rate;
+use crate::hub::log::LogBounds;
+use crate::hub::position::Epoch;
+use crate::hub::presence::Caps;
+use crate::hub::sequencer::HistoryBounds;
+use crate::hub::source::{Kind, Source};
+use crate::hub::{Hub, HubSettings, Overflow};
+use crate::shard::ShardSettings;
+use crate::shard::stats::Stats;
+
+/// Why the server did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Listen(ListenError),
+    /// An origin in `cors_origins` is none.
+    Origin(String),
+    /// The operating system refused something else.
+    Os(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(err) => err.fmt(f),
+            Self::Origin(text) => write!(f, "cors_origins: {text}"),
+            Self::Os(_) => f.write_str("the operating system refused"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen(err) => err.source(),
+            Self::Origin(_) => None,
+            Self::Os(err) => Some(err),
+        }
+    }
+}
+
+impl From<ListenError> for StartError {
+    fn from(err: ListenError) -> Self {
+        Self::Listen(err)
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(err: io::Error) -> Self {
+        Self::Os(err)
+    }
+}
+
+/// A running server.
+pub struct Server {
+    shared: Arc<Shared>,
+    addresses: Vec<ListenAddr>,
+    admin_address: Option<ListenAddr>,
+    workers: Vec<JoinHandle<io::Result<()>>>,
+    stop_workers: Arc<Notify>,
+    /// Ends the admin thread, and with it the housekeeping, when dropped.
+    stop_admin: Option<tokio::sync::oneshot::Sender<()>>,
+    admin: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// How long a drain may take beyond its setting: sockets that are full get a last chance to take their rest.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
+
+/// Time between two rounds of housekeeping.
+const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Server {
+    /// Opens every listener, then starts every thread. Nothing is accepted if any of it fails.
+    ///
+    /// # Errors
+    ///
+    /// What could not be opened.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let options =
+            SocketOptions { send_buffer: config.send_buffer, user_timeout: config.tcp_user_timeout };
+        let count = config.shards;
+        let opened = config.listen.iter().map(|address| listen(address, count, options));
+        let opened: Vec<listen::Listeners> = opened.collect::<Result<_, _>>()?;
+        let admin_listener =
+            config.admin_listen.as_ref().map(|address| listen(address, 1, options)).transpose()?;
+        let addresses = opened.iter().map(|listeners| listeners.address.clone()).collect();
+        let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
+
+        let shared = Arc::new(share(config)?);
+        let probe_room = Arc::new(Source::new(Kind::Room, "", count, 0));
+        let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
+        let mut by_shard: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
+        for listeners in opened {
+            for (shard, socket) in listeners.sockets.into_iter().enumerate() {
+                by_shard[shard].push(Listener::new(&listeners.address, socket));
+            }
+        }
+        let stop_workers = Arc::new(Notify::new());
+        let mut workers = Vec::new();
+        for (index, listeners) in by_shard.into_iter().enumerate() {
+            let (near, far) = std::os::unix::net::UnixStream::pair()?;
+            near.set_nonblocking(true)?;
+            far.set_nonblocking(true)?;
+            probe.streams.push(far);
+            let worker = Worker {
+                shared: shared.clone(),
+                settings: shard_settings(&shared.config, index),
+                listeners,
+                requests_max: (shared.config.requests_max / count).max(1),
+                probe: (near.into(), probe_room.clone()),
+                stop: stop_workers.clone(),
+            };
+            let thread = std::thread::Builder::new().name(format!("shard-{index}"));
+            workers.push(thread.spawn(move || worker.run())?);
+        }
+        let (stop_admin, stopped) = tokio::sync::oneshot::channel();
+        let admin_socket = admin_listener.and_then(|mut listeners| {
+            let socket = listeners.sockets.pop()?;
+            Some(Listener::new(&listeners.address, socket))
+        });
+        let admin = Admin::new(shared.clone(), probe);
+        let for_admin = shared.clone();
+        let admin = std::thread::Builder::new()
+            .name("admin".into())
+            .spawn(move || run_admin(&for_admin, admin, admin_socket, stopped))?;
+        Ok(Self {
+            shared,
+            addresses,
+            admin_address,
+            workers,
+            stop_workers,
+            stop_admin: Some(stop_admin),
+            admin: Some(admin),
+        })
+    }
+
+    /// Where it listens, with the ports the kernel chose.
+    #[must_use]
+    pub fn addresses(&self) -> &[ListenAddr] {
+        &self.addresses
+    }
+
+    /// Where the admin listener is, if there is one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<&ListenAddr> {
+        self.admin_address.as_ref()
+    }
+
+    /// What it works with.
+    #[must_use]
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Closes every stream, spread over the drain time, and ends. Newcomers are refused softly meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// If a thread had ended before with an error.
+    pub fn drain(mut self) -> io::Result<()> {
+        let deadline = std::time::Instant::now() + self.shared.config.drain + DRAIN_GRACE;
+        self.shared.hub.drain();
+        while !self.workers.iter().all(JoinHandle::is_finished) && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.end()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        for worker in self.workers.drain(..) {
+            self.stop_workers.notify_one();
+            result = result.and(worker.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked"))));
+        }
+        drop(self.stop_admin.take());
+        if let Some(admin) = self.admin.take() {
+            result = result.and(admin.join().unwrap_or_else(|_| Err(io::Error::other("admin panicked"))));
+        }
+        for address in self.addresses.iter().chain(&self.admin_address) {
+            if let ListenAddr::Unix(path) = address {
+                // Whoever comes next need not wonder whether somebody still listens.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        result
+    }
+}
+
+impl Drop for Server {
+    /// Ends at once.
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+impl Listener {
+    fn new(address: &ListenAddr, socket: socket2::Socket) -> Self {
+        match address {
+            ListenAddr::Tcp(_) => Self::Tcp(socket),
+            ListenAddr::Unix(_) => Self::Unix(socket),
+        }
+    }
+}
+
+/// The admin listener, and the housekeeping, which would not wait for a busy shard either.
+fn run_admin(
+    shared: &Shared,
+    admin: Arc<Admin>,
+    listener: Option<Listener>,
+    stopped: tokio::sync::oneshot::Receiver<()>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let tidy = async {
+            let mut interval = tokio::time::interval(TIDY_INTERVAL);
+            loop {
+                interval.tick().await;
+                shared.hub.tidy(shared.clock.now());
+            }
+        };
+        let serve = async {
+            match listener {
+                Some(listener) => admin.serve(listener).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = tidy => Ok(()),
+            result = serve => result,
+            _ = stopped => Ok(()),
+        }
+    })
+}
+
+fn share(config: Config) -> Result<Shared, StartError> {
+    let cors = match &config.cors_origins {
+        CorsOrigins::Any => Cors::parse(["*"]),
+        CorsOrigins::Only(origins) => Cors::parse(origins.iter().map(String::as_str)),
+    };
+    let cors = cors.map_err(|(index, err)| StartError::Origin(format!("entry {index}: {err}")))?;
+    let publish_limit = config.publish_rate_per_user.map(|rate| PublishLimit::new(rate.into()));
+    Ok(Shared {
+        hub: Hub::new(hub_settings(&config)),
+        cors,
+        clock: Clock::start(),
+        publish_limit,
+        stats: HttpStats::default(),
+        shards: (0..config.shards).map(|_| Arc::new(Stats::default())).collect(),
+        config,
+    })
+}
+
+fn hub_settings(config: &Config) -> HubSettings {
+    let bounded = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    // Milliseconds since 1970 repeat, modulo 36^6, after 25 days; a listener would have to present an id that old.
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seed = fastrand::u64(..) ^ u64::from(since_1970.subsec_nanos());
+    let overflow = match config.delivery_overflow {
+        DeliveryOverflow::Drop => Overflow::Drop,
+        DeliveryOverflow::Defer => Overflow::Defer,
+    };
+    HubSettings {
+        shards: config.shards,
+        epoch: Epoch::new(seed),
+        history: HistoryBounds {
+            log: LogBounds { events_max: config.history_events, bytes_max: config.history_bytes },
+            bytes_max: config.history_total_bytes,
+            age_max: config.history_age,
+        },
+        caps: Caps {
+            connections_max: bounded(config.max_connections),
+            per_user_max: config.max_connections_per_user.map(bounded),
+            replace: config.user_overflow == UserOverflow::Replace,
+            per_address_max: config.max_connections_per_address.map(bounded),
+        },
+        delivery: config.delivery_rate_per_user.map(|rate| (rate.into(), overflow)),
+    }
+}
+
+fn shard_settings(config: &Config, index: usize) -> ShardSettings {
+    ShardSettings {
+        index,
+        flush_interval: config.flush_interval,
+        heartbeat: config.heartbeat,
+        retry: config.retry,
+        max_unsent_age: config.max_unsent_age,
+        lease: config.lease,
+        drain: config.drain,
+    }
+}
+
+impl From<crate::config::Rate> for Rate {
+    fn from(rate: crate::config::Rate) -> Self {
+        Self { events: rate.events, per: rate.per }
+    }
+}

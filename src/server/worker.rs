@@ -1,0 +1,348 @@
+//! One thread: accepts, serves HTTP, and runs its shard.
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use socket2::Socket;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, Sleep};
+
+use super::sockets::Sockets;
+use crate::http::connection::serve;
+use crate::http::context::{Context, Shared};
+use crate::http::exchange::Stream;
+use crate::hub::source::Source;
+use crate::shard::conn::ConnKey;
+use crate::shard::join::{Join, Start};
+use crate::shard::stats::CloseReason;
+use crate::shard::{Shard, ShardSettings, Step};
+use crate::wire::encoding::Encoding;
+
+/// Socket events taken from the kernel with one call.
+const EVENTS_MAX: usize = 256;
+
+/// Time between two looks at connections whose time may be over.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long accepting pauses when descriptors run out. The backlog stays readable, so retrying at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes a listener may send on its stream between two looks. Browsers send none.
+const INPUT_BYTES_MAX: usize = 16 << 10;
+
+/// What a thread is started with.
+pub struct Worker {
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// How its shard behaves.
+    pub settings: ShardSettings,
+    /// Its listeners.
+    pub listeners: Vec<Listener>,
+    /// Connections that may be HTTP at once.
+    pub requests_max: usize,
+    /// The server's own connection, and the room it is in.
+    pub probe: (Socket, Arc<Source>),
+    /// Ends the thread at once.
+    pub stop: Arc<Notify>,
+}
+
+/// A listener of either kind.
+pub enum Listener {
+    /// Over IP.
+    Tcp(Socket),
+    /// From this machine.
+    Unix(Socket),
+}
+
+enum AsyncListener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Worker {
+    /// Works until the shard has drained.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system has no epoll set left for it.
+    pub fn run(self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, self.work())
+    }
+
+    async fn work(self) -> io::Result<()> {
+        let poll = mio::Poll::new()?;
+        let sockets = Sockets::new(poll.registry().try_clone()?);
+        #[allow(deprecated, reason = "its successor is `unsafe`; what it warns of cannot be: `mio::Poll` owns its fd")]
+        let ready = AsyncFd::new(poll)?;
+        let index = self.settings.index;
+        let stats = self.shared.shards[index].clone();
+        let shard = Shard::new(self.shared.hub.clone(), self.settings, sockets, stats, fastrand::u64(..));
+        let context = Rc::new(Context {
+            shared: self.shared,
+            shard: shard.into(),
+            changed: Notify::new(),
+            exchanges: Default::default(),
+        });
+        join_probe(&context, self.probe)?;
+        let places = Rc::new(Semaphore::new(self.requests_max));
+        for listener in self.listeners {
+            let listener = listener.into_async()?;
+            tokio::task::spawn_local(accept(context.clone(), listener, places.clone()));
+        }
+        tokio::task::spawn_local(expire(context.clone()));
+        tokio::select! {
+            () = run_shard(&context, ready) => {}
+            // Dropping the shard's loop closes everything it has.
+            () = self.stop.notified() => {}
+        }
+        Ok(())
+    }
+}
+
+impl Listener {
+    fn into_async(self) -> io::Result<AsyncListener> {
+        Ok(match self {
+            Self::Tcp(socket) => AsyncListener::Tcp(TcpListener::from_std(socket.into())?),
+            Self::Unix(socket) => AsyncListener::Unix(UnixListener::from_std(socket.into())?),
+        })
+    }
+}
+
+impl AsyncListener {
+    async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Stream::Tcp(stream), Some(peer.ip().to_canonical())))
+            }
+            Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
+        }
+    }
+}
+
+/// The readiness probe listens in its own room, over a socket like everyone's.
+fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::Result<()> {
+    let join = Join {
+        socket,
+        head: bytes::Bytes::new(),
+        encoding: Encoding::default(),
+        rooms: vec![room],
+        user: None,
+        address: None,
+        start: Start::Now,
+        probe: true,
+    };
+    context.shard.borrow_mut().join(join, context.shared.clock.now()).map(drop)
+}
+
+/// Accepts as long as there are places for requests.
+async fn accept(context: Rc<Context>, listener: AsyncListener, places: Rc<Semaphore>) {
+    let stats = &context.shared.stats;
+    loop {
+        if places.available_permits() == 0 {
+            shed_idle(&context);
+        }
+        let place = places.clone().acquire_owned_local().await;
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                stats.accepted.add();
+                let context = context.clone();
+                tokio::task::spawn_local(async move {
+                    serve(context, stream, address).await;
+                    drop(place);
+                });
+            }
+            Err(err) => match classify(&err) {
+                Accept::Retry => {}
+                Accept::Pause => {
+                    stats.accept_paused.add();
+                    shed_idle(&context);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+/// A place for one request, given back when dropped.
+struct Place(Rc<Semaphore>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
+}
+
+/// `acquire_owned` for a semaphore that never leaves its thread.
+trait AcquireLocal {
+    async fn acquire_owned_local(self) -> Place;
+}
+
+impl AcquireLocal for Rc<Semaphore> {
+    async fn acquire_owned_local(self) -> Place {
+        self.acquire().await.expect("never closed").forget();
+        Place(self)
+    }
+}
+
+/// Closes the idle HTTP connection that has waited longest: someone needs its descriptor.
+fn shed_idle(context: &Context) {
+    let exchanges = context.exchanges.borrow();
+    let mut by_age = exchanges.iter().map(|(_, exchange)| exchange);
+    // Slab order is close to the order of arrival, and any idle one will do.
+    by_age.any(|exchange| exchange.shed());
+}
+
+enum Accept {
+    Retry,
+    Pause,
+}
+
+/// Sorts `accept(2)` errors. Linux also reports the new socket's own pending network errors here, which concern
+/// nobody else. What remains is mostly EMFILE.
+fn classify(err: &io::Error) -> Accept {
+    use io::ErrorKind as Kind;
+    match err.kind() {
+        Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted => Accept::Retry,
+        _ => Accept::Pause,
+    }
+}
+
+/// Gives up HTTP connections whose time is over.
+async fn expire(context: Rc<Context>) {
+    let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let now = context.shared.clock.now();
+        context.exchanges.borrow().iter().for_each(|(_, exchange)| exchange.expire(now));
+    }
+}
+
+/// Steps the shard whenever something is due: by the clock, by mail, or by a socket.
+async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) {
+    let clock = context.shared.clock;
+    let mut events = mio::Events::with_capacity(EVENTS_MAX);
+    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    loop {
+        let step = {
+            let mut shard = context.shard.borrow_mut();
+            let step = shard.step(clock.now());
+            shard.settle(clock.now());
+            step
+        };
+        match step {
+            Step::Drained => return,
+            // A long flush lets accepts and publishes have their turn.
+            Step::Again => {
+                tokio::task::yield_now().await;
+                take_events_now(context, &mut ready, &mut events).await;
+            }
+            Step::Sleep(until) => {
+                sleep.as_mut().reset(Instant::from_std(clock.instant(until)));
+                wait(context, &mut ready, &mut events, sleep.as_mut()).await;
+            }
+        }
+    }
+}
+
+/// Waits for mail, a socket, a change from a request, or the time.
+async fn wait(
+    context: &Context,
+    ready: &mut AsyncFd<mio::Poll>,
+    events: &mut mio::Events,
+    mut sleep: Pin<&mut Sleep>,
+) {
+    let index = context.shard.borrow().index();
+    let mut changed = pin!(context.changed.notified());
+    poll_fn(|cx| {
+        let mail = context.shared.hub.mailbox(index).poll(cx.waker()).is_ready();
+        let events = poll_events(context, ready, events, cx).is_ready();
+        let changed = changed.as_mut().poll(cx).is_ready();
+        if mail || events || changed { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
+    })
+    .await;
+}
+
+/// Takes what sockets have to say, without waiting for it.
+async fn take_events_now(context: &Context, ready: &mut AsyncFd<mio::Poll>, events: &mut mio::Events) {
+    poll_fn(|cx| {
+        let _ = poll_events(context, ready, events, cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Ready once events of sockets were dealt with.
+fn poll_events(
+    context: &Context,
+    ready: &mut AsyncFd<mio::Poll>,
+    events: &mut mio::Events,
+    cx: &mut TaskContext<'_>,
+) -> Poll<()> {
+    let Ok(mut guard) = ready!(ready.poll_read_ready_mut(cx)) else {
+        return Poll::Pending;
+    };
+    // `epoll_wait` on our own set fails only for reasons that end the process anyway (EBADF, EFAULT).
+    let _ = guard.get_inner_mut().poll(events, Some(Duration::ZERO));
+    let count = events.iter().count();
+    for event in events.iter() {
+        take_event(context, event);
+    }
+    if count < EVENTS_MAX {
+        guard.clear_ready();
+    } else {
+        // More wait: come back at once.
+        cx.waker().wake_by_ref();
+    }
+    Poll::Ready(())
+}
+
+fn take_event(context: &Context, event: &mio::event::Event) {
+    let key = ConnKey::from_u64(event.token().0 as u64);
+    let now = context.shared.clock.now();
+    let mut shard = context.shard.borrow_mut();
+    if event.is_error() {
+        return shard.on_closed(key, CloseReason::Error, now);
+    }
+    if event.is_read_closed() {
+        return shard.on_closed(key, CloseReason::Client, now);
+    }
+    if event.is_readable()
+        && let Some(reason) = shard.socket_mut(key).and_then(|socket| discard_input(socket))
+    {
+        return shard.on_closed(key, reason, now);
+    }
+    if event.is_writable() {
+        shard.on_writable(key, now);
+    }
+}
+
+/// Reads and throws away what a listener sends. Says why the connection should end, if it should.
+fn discard_input(socket: &Socket) -> Option<CloseReason> {
+    let mut input = [MaybeUninit::uninit(); 1024];
+    let mut total = 0;
+    loop {
+        match socket.recv(&mut input) {
+            Ok(0) => return Some(CloseReason::Client),
+            Ok(count) => total += count,
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Some(CloseReason::Error),
+        }
+        if total > INPUT_BYTES_MAX {
+            return Some(CloseReason::Flood);
+        }
+    }
+}

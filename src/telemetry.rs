@@ -1,0 +1,282 @@
+//! Every metric: its name, its help, its labels, and where its value comes from.
+//!
+//! Counters and gauges go through the `metrics` facade; their handles are looked up once, and a scrape sets them from
+//! the shards' own counters. The three histograms are written out here: the exporter keeps every single sample until
+//! the next scrape, which at half a million deliveries a second it could not.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::http::context::Shared;
+use crate::shard::stats::{CloseReason, DropReason, GapReason, Histogram, Stats, Tally};
+
+/// The metrics of one server.
+pub struct Telemetry {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    process: metrics_process::Collector,
+    gauges: Gauges,
+    counters: Counters,
+}
+
+struct Gauges {
+    connections: Gauge,
+    rooms: Gauge,
+    users: Gauge,
+    lagging: Gauge,
+    oldest_unsent: Gauge,
+    history_bytes: Gauge,
+    history_events: Gauge,
+    gzip_ratio: Gauge,
+}
+
+struct Counters {
+    opened: Counter,
+    refused_connections: Counter,
+    accepted: Counter,
+    accept_paused: Counter,
+    closed: Vec<Counter>,
+    published: Counter,
+    delivered: Counter,
+    heartbeats: Counter,
+    bytes: [Counter; 2],
+    dropped: Vec<Counter>,
+    gaps: Vec<Counter>,
+    refused: Vec<Counter>,
+}
+
+impl Telemetry {
+    /// Registers every metric, so that each is there from the first scrape on.
+    #[must_use]
+    pub fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let process = metrics_process::Collector::default();
+        let (gauges, counters) = metrics::with_local_recorder(&recorder, || {
+            process.describe();
+            describe_gauge!("tidegate_build_info", "Always 1; the labels say what is running.");
+            gauge!("tidegate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+            (Gauges::register(), Counters::register())
+        });
+        Self { recorder, handle, process, gauges, counters }
+    }
+
+    /// The Prometheus text of this moment.
+    #[must_use]
+    pub fn render(&self, shared: &Shared) -> String {
+        metrics::with_local_recorder(&self.recorder, || self.process.collect());
+        self.gauges.set(shared);
+        self.counters.set(shared);
+        let mut text = self.handle.render();
+        put_histogram(
+            &mut text,
+            "tidegate_flush_seconds",
+            "Time of one flush of a room, an inbox or a broadcast over a shard's connections.",
+            MICROS,
+            &shared.shards,
+            |stats| &stats.flush,
+        );
+        put_histogram(
+            &mut text,
+            "tidegate_flush_batch_events",
+            "Events in one flush.",
+            1.0,
+            &shared.shards,
+            |stats| &stats.batch,
+        );
+        put_histogram(
+            &mut text,
+            "tidegate_delivery_seconds",
+            "Time from an event's publish until a connection's socket took it, for each delivery.",
+            MICROS,
+            &shared.shards,
+            |stats| &stats.delivery,
+        );
+        text
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Seconds in a microsecond.
+const MICROS: f64 = 1e-6;
+
+/// A sum over shards.
+fn sum(shared: &Shared, tally: impl Fn(&Stats) -> &Tally) -> u64 {
+    shared.shards.iter().map(|stats| tally(stats).get()).sum()
+}
+
+impl Gauges {
+    fn register() -> Self {
+        let register = |name: &'static str, help: &'static str| {
+            describe_gauge!(name, help);
+            gauge!(name)
+        };
+        Self {
+            connections: register("tidegate_connections", "Open streams."),
+            rooms: register("tidegate_rooms", "Rooms with listeners or history."),
+            users: register("tidegate_users", "Users with at least one open stream."),
+            lagging: register(
+                "tidegate_lagging_connections",
+                "Streams whose socket takes nothing more for now.",
+            ),
+            oldest_unsent: register(
+                "tidegate_oldest_unsent_seconds",
+                "Age of the oldest event that a socket has not taken.",
+            ),
+            history_bytes: register(
+                "tidegate_history_bytes",
+                "Bytes of events kept for all rooms and inboxes.",
+            ),
+            history_events: register("tidegate_history_events", "Events kept for all rooms and inboxes."),
+            gzip_ratio: register(
+                "tidegate_gzip_ratio",
+                "Plain bytes a compressed byte stands for, since the start; 0 without gzip.",
+            ),
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "Prometheus knows only floating-point numbers")]
+    fn set(&self, shared: &Shared) {
+        let (events, bytes) = shared.hub.history();
+        let oldest = shared.shards.iter().map(|stats| stats.oldest_unsent.get()).max().unwrap_or(0);
+        let (plain, packed) = (sum(shared, |stats| &stats.gzip[0]), sum(shared, |stats| &stats.gzip[1]));
+        self.connections.set(sum(shared, |stats| &stats.connections) as f64);
+        self.rooms.set(shared.hub.rooms().len() as f64);
+        self.users.set(shared.hub.users_connected() as f64);
+        self.lagging.set(sum(shared, |stats| &stats.lagging) as f64);
+        self.oldest_unsent.set(oldest as f64 * MICROS);
+        self.history_bytes.set(bytes as f64);
+        self.history_events.set(events as f64);
+        self.gzip_ratio.set(if packed == 0 { 0.0 } else { plain as f64 / packed as f64 });
+    }
+}
+
+impl Counters {
+    fn register() -> Self {
+        describe_counter!(
+            "tidegate_connections_total",
+            "Streams asked for, by whether they were opened or refused."
+        );
+        describe_counter!("tidegate_connections_closed_total", "Streams that ended, by reason.");
+        describe_counter!("tidegate_events_published_total", "Events taken from publishers.");
+        describe_counter!(
+            "tidegate_events_delivered_total",
+            "Events written whole to a stream, for each stream."
+        );
+        describe_counter!("tidegate_heartbeats_total", "Heartbeats written to silent streams.");
+        describe_counter!("tidegate_bytes_sent_total", "Bytes that sockets of streams took, by encoding.");
+        describe_counter!(
+            "tidegate_events_dropped_total",
+            "Events an open stream lost, for each stream, by reason."
+        );
+        describe_counter!("tidegate_gaps_total", "Gaps told to listeners, by reason.");
+        describe_counter!("tidegate_refused_total", "Requests refused, by reason.");
+        describe_counter!("tidegate_accepted_total", "Connections accepted, streams and publishes alike.");
+        describe_counter!(
+            "tidegate_accept_paused_total",
+            "Times accepting paused because descriptors ran out."
+        );
+        let by = |name: &'static str, label: &'static str, values: &[&'static str]| -> Vec<Counter> {
+            values.iter().map(|value| counter!(name, label => *value)).collect()
+        };
+        Self {
+            opened: counter!("tidegate_connections_total", "outcome" => "opened"),
+            refused_connections: counter!("tidegate_connections_total", "outcome" => "refused"),
+            accepted: counter!("tidegate_accepted_total"),
+            accept_paused: counter!("tidegate_accept_paused_total"),
+            closed: by(
+                "tidegate_connections_closed_total",
+                "reason",
+                &names(CloseReason::ALL, CloseReason::as_str),
+            ),
+            published: counter!("tidegate_events_published_total"),
+            delivered: counter!("tidegate_events_delivered_total"),
+            heartbeats: counter!("tidegate_heartbeats_total"),
+            bytes: ["plain", "gzip"]
+                .map(|encoding| counter!("tidegate_bytes_sent_total", "encoding" => encoding)),
+            dropped: by(
+                "tidegate_events_dropped_total",
+                "reason",
+                &names(DropReason::ALL, DropReason::as_str),
+            ),
+            gaps: by("tidegate_gaps_total", "reason", &names(GapReason::ALL, GapReason::as_str)),
+            refused: by("tidegate_refused_total", "reason", &crate::http::stats::REFUSED),
+        }
+    }
+
+    fn set(&self, shared: &Shared) {
+        self.opened.absolute(sum(shared, |stats| &stats.opened));
+        let refusals: Vec<(&str, u64)> = shared.stats.refusals().collect();
+        let of_streams =
+            refusals.iter().filter(|(reason, _)| crate::http::stats::OF_STREAMS.contains(reason));
+        self.refused_connections.absolute(of_streams.map(|(_, count)| count).sum());
+        self.accepted.absolute(shared.stats.accepted.get());
+        self.accept_paused.absolute(shared.stats.accept_paused.get());
+        self.published.absolute(shared.hub.events_published());
+        self.delivered.absolute(sum(shared, |stats| &stats.delivered));
+        self.heartbeats.absolute(sum(shared, |stats| &stats.heartbeats));
+        for (at, counter) in self.bytes.iter().enumerate() {
+            counter.absolute(sum(shared, |stats| &stats.bytes[at]));
+        }
+        for (at, counter) in self.closed.iter().enumerate() {
+            counter.absolute(sum(shared, |stats| &stats.closed[at]));
+        }
+        for (at, counter) in self.dropped.iter().enumerate() {
+            counter.absolute(sum(shared, |stats| &stats.dropped[at]));
+        }
+        for (at, counter) in self.gaps.iter().enumerate() {
+            counter.absolute(sum(shared, |stats| &stats.gaps[at]));
+        }
+        for (counter, (_, count)) in self.refused.iter().zip(refusals) {
+            counter.absolute(count);
+        }
+    }
+}
+
+fn names<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Vec<&'static str> {
+    all.iter().map(|reason| name(*reason)).collect()
+}
+
+/// Appends a histogram, summed over shards, in the text exposition format.
+fn put_histogram<const N: usize>(
+    out: &mut String,
+    name: &str,
+    help: &str,
+    unit: f64,
+    shards: &[Arc<Stats>],
+    of: impl Fn(&Stats) -> &Histogram<N>,
+) {
+    let mut bounds = [(0, 0); N];
+    let (mut above, mut total) = (0, 0);
+    for stats in shards {
+        let (buckets, more, sum) = of(stats).read();
+        for (bound, (upto, count)) in bounds.iter_mut().zip(buckets) {
+            *bound = (upto, bound.1 + count);
+        }
+        above += more;
+        total += sum;
+    }
+    let write = |out: &mut String| -> std::fmt::Result {
+        writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram")?;
+        let mut count = 0;
+        for (upto, in_bucket) in bounds {
+            count += in_bucket;
+            #[allow(clippy::cast_precision_loss, reason = "bounds are small powers of two")]
+            let upto = upto as f64 * unit;
+            writeln!(out, "{name}_bucket{{le=\"{upto}\"}} {count}")?;
+        }
+        count += above;
+        #[allow(clippy::cast_precision_loss, reason = "Prometheus knows only floating-point numbers")]
+        let total = total as f64 * unit;
+        writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {total}\n{name}_count {count}\n")
+    };
+    write(out).expect("a String takes any text");
+}

@@ -1,0 +1,202 @@
+//! One connection as the model knows it, and the walk along everything it was sent.
+
+use serde_json::Value;
+use tidegate::hub::position::{Epoch, Offset};
+use tidegate::shard::stats::CloseReason;
+use tidegate::wire::encoding::Encoding;
+
+use super::client::{Client, Item};
+use super::model::{Order, To};
+use super::net::Wire;
+
+/// What the first words of a stream must be.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The position of `connected`.
+    pub cursor: Offset,
+    /// The id of `connected`.
+    pub id: Option<String>,
+    /// `from`, `to` and `reason` of the gap that must follow at once.
+    pub gap: Option<(String, Offset, &'static str)>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Listener {
+    pub rooms: Vec<usize>,
+    pub user: Option<usize>,
+    pub address: Option<u8>,
+    pub encoding: Encoding,
+    pub opening: Opening,
+    /// Whether its user's deliveries are limited.
+    pub is_rated: bool,
+    /// The id it presented.
+    pub presented: String,
+    /// How we ended it, if we did.
+    pub ended_by_us: Option<CloseReason>,
+    /// The end was checked and counted.
+    pub is_over: bool,
+}
+
+/// What a walk found.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// Up to here the listener has everything or was told.
+    pub position: Offset,
+    /// Whether there was a `connected`.
+    pub begun: bool,
+    pub events: usize,
+    pub heartbeats: u64,
+    /// Gaps by reason.
+    pub gaps: Vec<&'static str>,
+    /// Events of its sources in told gaps of reason `slow`.
+    pub lost: u64,
+    /// Reason of the farewell.
+    pub closing: Option<String>,
+    /// Every id a browser would have remembered at some time.
+    pub ids: Vec<String>,
+}
+
+const GAP_REASONS: [&str; 4] = ["evicted", "restart", "slow", "unknown"];
+
+impl Listener {
+    pub fn sources(&self) -> impl Iterator<Item = To> {
+        let rooms = self.rooms.iter().map(|room| To::Room(*room));
+        rooms.chain(self.user.map(To::User)).chain(std::iter::once(To::All))
+    }
+
+    /// What it made of everything that `wire` took, and how many published events were delivered by the server's
+    /// count: those written whole, chunk and compressed segment included.
+    pub fn hear(&self, wire: &Wire) -> (Client, usize) {
+        let mut client = Client::new(self.encoding, &self.presented);
+        client.take(&wire.bytes[..wire.whole]);
+        let whole = client.items().len();
+        client.take(&wire.bytes[wire.whole..]);
+        let delivered = match self.encoding {
+            Encoding { gzip: true, .. } => whole,
+            Encoding { chunked: true, .. } => client.items_in_whole_chunks,
+            Encoding { .. } => client.items().len(),
+        };
+        let delivered = client.items()[..delivered].iter().filter(|item| is_published(item)).count();
+        (client, delivered)
+    }
+
+    /// Checks every item: no loss without a gap, no repetition, no disorder, nothing that is not for it.
+    pub fn walk(&self, items: &[Item], order: &Order, epoch: Epoch) -> Walk {
+        let mut walk = Walk::default();
+        for item in items {
+            assert_eq!(walk.closing, None, "nothing follows the farewell: {item:?}");
+            match item {
+                Item::Event { name, data, id } => {
+                    let must_be_gap = walk.begun && walk.gaps.is_empty() && self.opening.gap.is_some();
+                    assert!(!must_be_gap || name == "gap", "the gap comes at once, not {item:?}");
+                    match name.as_str() {
+                        "connected" => self.connected(&mut walk, data, id, epoch),
+                        "gap" => self.gap(&mut walk, data, id, order, epoch),
+                        "closing" => {
+                            let data: Value = serde_json::from_str(data).unwrap();
+                            walk.closing = Some(data["reason"].as_str().unwrap().to_owned());
+                        }
+                        _ => self.event(&mut walk, item, order, epoch),
+                    }
+                    walk.ids.push(id.clone());
+                }
+                Item::Quiet { id } => {
+                    let position = own(id, epoch).expect("a heartbeat has a position");
+                    self.pass(&mut walk, position, order, item);
+                    walk.heartbeats += 1;
+                    walk.ids.push(id.clone());
+                }
+            }
+            assert!(walk.begun, "`connected` comes first, not {item:?}");
+        }
+        walk
+    }
+
+    fn connected(&self, walk: &mut Walk, data: &str, id: &str, epoch: Epoch) {
+        assert!(!walk.begun, "connected once");
+        walk.begun = true;
+        walk.position = self.opening.cursor;
+        assert_eq!(id, self.opening.id.as_deref().unwrap_or(&self.presented), "in {epoch}");
+        let data: Value = serde_json::from_str(data).unwrap();
+        let rooms: Vec<String> = self.rooms.iter().map(|room| format!("room-{room}")).collect();
+        assert_eq!(data["rooms"], Value::from(rooms));
+        assert_eq!(data["user"], Value::from(self.user.map(|user| format!("user-{user}"))));
+    }
+
+    fn event(&self, walk: &mut Walk, item: &Item, order: &Order, epoch: Epoch) {
+        let Item::Event { name, data, id } = item else { unreachable!("an event") };
+        let offset = order.offset_of(data);
+        let event = order.event(offset);
+        assert_eq!(Some(name.as_str()), event.name.as_deref().or(Some("message")));
+        match &event.id {
+            Some(own) => assert_eq!(own, id),
+            None => assert_eq!(own(id, epoch), Some(offset)),
+        }
+        let owed = order.next_for(self, walk.position);
+        assert_eq!(Some(offset), owed, "after {} it is owed {owed:?}, not {event:?}", walk.position);
+        walk.position = offset;
+        walk.events += 1;
+    }
+
+    fn gap(&self, walk: &mut Walk, data: &str, id: &str, order: &Order, epoch: Epoch) {
+        let data: Value = serde_json::from_str(data).unwrap();
+        let text = |key: &str| data[key].as_str().unwrap();
+        let to = own(text("to"), epoch).expect("a gap ends at a position");
+        assert_eq!(text("to"), id);
+        let reason = *GAP_REASONS.iter().find(|reason| **reason == text("reason")).expect("a known reason");
+        assert!(to >= walk.position, "a gap from {} goes forward, not to {to}", walk.position);
+        let mut from = walk.position;
+        if let (Some((from, gap_to, why)), true) = (&self.opening.gap, walk.gaps.is_empty()) {
+            assert_eq!((text("from"), to, reason), (from.as_str(), *gap_to, *why));
+        } else {
+            assert_eq!(reason, "slow", "anything else is said at the beginning");
+            from = own(text("from"), epoch).expect("a gap starts at a position");
+            let skipped = order.next_for(self, walk.position).filter(|offset| *offset <= from);
+            assert_eq!(skipped, None, "skipped before the gap from {from}");
+            assert!(from >= walk.position);
+        }
+        let lost: usize = self.sources().map(|source| order.between(source, from, to).len()).sum();
+        if matches!(reason, "slow" | "evicted") {
+            assert!(lost > 0, "a gap of nothing: {data}");
+        }
+        for source in self.sources().filter(|source| !order.between(*source, from, to).is_empty()) {
+            let named = match source {
+                To::Room(room) => {
+                    let room = Value::from(format!("room-{room}"));
+                    data["rooms"].as_array().unwrap().contains(&room)
+                }
+                To::User(_) => data["inbox"] == true,
+                To::All => data["all"] == true,
+            };
+            assert!(named, "{source:?} lost events, but the gap says {data}");
+        }
+        if reason == "slow" {
+            walk.lost += lost as u64;
+        }
+        walk.position = to;
+        walk.gaps.push(reason);
+    }
+
+    /// Moves to a position that was only told.
+    fn pass(&self, walk: &mut Walk, position: Offset, order: &Order, item: &Item) {
+        assert!(position >= walk.position, "{item:?} goes back from {}", walk.position);
+        let owed = order.next_for(self, walk.position);
+        assert!(owed.is_none_or(|offset| offset > position), "{item:?} passes {owed:?}");
+        walk.position = position;
+    }
+}
+
+/// The offset `id` stands for in this life.
+pub fn own(id: &str, epoch: Epoch) -> Option<Offset> {
+    let (life, offset) = id.split_once('-')?;
+    let offset: Offset = offset.parse().ok()?;
+    (life == epoch.as_str() && format!("{life}-{offset}") == id).then_some(offset)
+}
+
+fn is_published(item: &Item) -> bool {
+    let Item::Event { name, .. } = item else {
+        return false;
+    };
+    !["connected", "gap", "closing"].contains(&name.as_str())
+}

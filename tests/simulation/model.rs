@@ -1,0 +1,108 @@
+//! The truth: every event of one life in order, and whom it is for.
+
+use std::collections::HashMap;
+
+use tidegate::hub::position::Offset;
+
+use super::listener::Listener;
+use super::plan::{ROOMS, USERS};
+
+/// Whom an event is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum To {
+    Room(usize),
+    User(usize),
+    All,
+}
+
+/// An event as it was published.
+#[derive(Debug)]
+pub struct Event {
+    pub to: To,
+    pub exclude: Option<usize>,
+    pub name: Option<String>,
+    pub id: Option<String>,
+    /// What a browser makes of the data.
+    pub text: String,
+}
+
+/// All events of one life.
+pub struct Order {
+    /// The event with offset n is at n - 1.
+    events: Vec<Event>,
+    rooms: [Vec<Offset>; ROOMS],
+    users: [Vec<Offset>; USERS],
+    all: Vec<Offset>,
+    /// Offsets by the number in an event's data.
+    by_text: HashMap<String, Offset>,
+}
+
+impl Order {
+    pub fn new() -> Self {
+        Self {
+            events: Vec::new(),
+            rooms: Default::default(),
+            users: Default::default(),
+            all: Vec::new(),
+            by_text: HashMap::new(),
+        }
+    }
+
+    pub fn head(&self) -> Offset {
+        self.events.len() as Offset
+    }
+
+    pub fn push(&mut self, event: Event) {
+        let offset = self.head() + 1;
+        match event.to {
+            To::Room(room) => self.rooms[room].push(offset),
+            To::User(user) => self.users[user].push(offset),
+            To::All => self.all.push(offset),
+        }
+        let twin = self.by_text.insert(event.text.clone(), offset);
+        assert_eq!(twin, None, "every event's data is unique");
+        self.events.push(event);
+    }
+
+    pub fn event(&self, offset: Offset) -> &Event {
+        &self.events[usize::try_from(offset).unwrap() - 1]
+    }
+
+    pub fn offset_of(&self, text: &str) -> Offset {
+        *self.by_text.get(text).unwrap_or_else(|| panic!("nobody published {text:?}"))
+    }
+
+    /// Offsets of the events to one source.
+    pub fn offsets(&self, source: To) -> &[Offset] {
+        match source {
+            To::Room(room) => &self.rooms[room],
+            To::User(user) => &self.users[user],
+            To::All => &self.all,
+        }
+    }
+
+    /// Offsets in `(after, upto]` of the events to one source, kept from its listeners or not.
+    pub fn between(&self, source: To, after: Offset, upto: Offset) -> &[Offset] {
+        let offsets = self.offsets(source);
+        let start = offsets.partition_point(|offset| *offset <= after);
+        let end = offsets.partition_point(|offset| *offset <= upto);
+        &offsets[start..end.max(start)]
+    }
+
+    /// The first event after `after` that `listener` must get.
+    pub fn next_for(&self, listener: &Listener, after: Offset) -> Option<Offset> {
+        let first = |source| {
+            self.between(source, after, Offset::MAX).iter().copied().find(|offset| {
+                let exclude = self.event(*offset).exclude;
+                exclude.is_none() || exclude != listener.user
+            })
+        };
+        listener.sources().filter_map(first).min()
+    }
+
+    /// The offset up to which a log bounded by number alone has let go of its events.
+    pub fn expired_by_count(&self, source: To, events_max: usize) -> Offset {
+        let offsets = self.offsets(source);
+        offsets.len().checked_sub(events_max + 1).map_or(0, |at| offsets[at])
+    }
+}

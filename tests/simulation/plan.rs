@@ -1,0 +1,96 @@
+//! What a seed is like: its bounds, its pace, and how its sockets behave.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use tidegate::hub::Overflow;
+use tidegate::hub::allowance::Rate;
+use tidegate::hub::log::LogBounds;
+use tidegate::hub::presence::Caps;
+use tidegate::hub::sequencer::HistoryBounds;
+
+/// Rooms and users there are names for.
+pub const ROOMS: usize = 6;
+/// See [`ROOMS`].
+pub const USERS: usize = 5;
+
+/// Bounds no seed reaches.
+const HUGE: usize = 1 << 40;
+const LONG: Duration = Duration::from_hours(24);
+
+/// Everything that stays the same for the lives of one seed.
+#[derive(Debug)]
+pub struct Plan {
+    pub shards: usize,
+    pub history: HistoryBounds,
+    pub caps: Caps,
+    pub delivery: Option<(Rate, Overflow)>,
+    pub flush_interval: Duration,
+    pub heartbeat: Duration,
+    pub max_unsent_age: Duration,
+    pub lease: Option<Duration>,
+    pub drain: Duration,
+    /// Random operations in a life.
+    pub operations: usize,
+    /// Connections that are there before the operations begin. More than a step can write to, in some seeds.
+    pub crowd: usize,
+    /// Rooms connections choose from.
+    pub rooms: usize,
+    /// Of a hundred sockets, those that take what they like.
+    pub moody: u32,
+    /// Whether time may jump far.
+    pub leaps: bool,
+    /// Of a hundred events, those that exclude a user.
+    pub excluding: u32,
+}
+
+impl Plan {
+    pub fn draw(rng: &mut Rng) -> Self {
+        let one_in = |rng: &mut Rng, n: u32| rng.u32(0..n) == 0;
+        let big = one_in(rng, 128);
+        let log = LogBounds {
+            events_max: *rng.choice(&[0, 1, 2, 5, 10, 20]).expect("some"),
+            bytes_max: if one_in(rng, 5) { rng.usize(200..3000) } else { HUGE },
+        };
+        let history = HistoryBounds {
+            log,
+            bytes_max: if one_in(rng, 5) { rng.usize(200..6000) } else { HUGE },
+            age_max: if one_in(rng, 5) { Duration::from_millis(rng.u64(10..500)) } else { LONG },
+        };
+        let caps = Caps {
+            connections_max: if one_in(rng, 8) { rng.u32(1..12) } else { 10_000 },
+            per_user_max: one_in(rng, 4).then(|| rng.u32(1..4)),
+            replace: rng.bool(),
+            per_address_max: one_in(rng, 8).then(|| rng.u32(1..4)),
+        };
+        let rate = Rate { events: rng.u32(1..6), per: Duration::from_millis(rng.u64(10..200)) };
+        let overflow = if rng.bool() { Overflow::Drop } else { Overflow::Defer };
+        Self {
+            shards: rng.usize(1..=3),
+            history,
+            caps,
+            delivery: one_in(rng, 6).then_some((rate, overflow)),
+            flush_interval: if one_in(rng, 4) { Duration::ZERO } else { Duration::from_millis(rng.u64(1..20)) },
+            heartbeat: Duration::from_millis(rng.u64(50..3000)),
+            max_unsent_age: Duration::from_millis(if one_in(rng, 3) { rng.u64(50..2000) } else { 3_600_000 }),
+            lease: one_in(rng, 6).then(|| Duration::from_millis(rng.u64(50..1500))),
+            drain: Duration::from_millis(rng.u64(50..600)),
+            operations: if big { rng.usize(100..300) } else { rng.usize(20..160) },
+            crowd: if big { rng.usize(260..700) } else { rng.usize(0..6) },
+            rooms: if big { rng.usize(1..3) } else { rng.usize(1..=ROOMS) },
+            moody: *rng.choice(&[0, 5, 30, 100]).expect("some"),
+            leaps: rng.bool(),
+            excluding: *rng.choice(&[0, 0, 20]).expect("some"),
+        }
+    }
+
+    /// Whether a log loses events by their number alone.
+    pub fn counts_only(&self) -> bool {
+        self.history.log.bytes_max == HUGE && self.counts_unlimited() && self.history.age_max == LONG
+    }
+
+    /// Whether all history together is unbounded, so that only the slow can lose events.
+    pub fn counts_unlimited(&self) -> bool {
+        self.history.bytes_max == HUGE
+    }
+}
