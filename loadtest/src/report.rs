@@ -95,6 +95,10 @@ pub struct Traffic {
     pub deliveries: u64,
     /// Never came.
     pub lost: u64,
+    /// Of those, followed by later events: holes. The others are missing at the end of their streams.
+    pub lost_inside: u64,
+    /// The first listener that lost something: its number and the sequence number it waits for.
+    pub lost_first: Option<(usize, u64)>,
     /// Came twice.
     pub duplicated: u64,
     /// Came after a later one.

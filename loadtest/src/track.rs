@@ -55,6 +55,13 @@ impl Track {
         self.forgotten + self.missing.len() as u64
     }
 
+    /// The first number that never came, if of `published` events any did not.
+    #[must_use]
+    pub fn first_lost(&self, published: u64) -> Option<u64> {
+        let due = (self.next < published).then_some(self.next);
+        self.missing.first().copied().or(due)
+    }
+
     /// Of `published` events, how many never came.
     #[must_use]
     pub fn lost(&self, published: u64) -> u64 {
@@ -87,6 +94,7 @@ mod tests {
         assert_eq!(track.see(1), Order::Duplicate);
         assert_eq!(track.see(3), Order::Duplicate);
         assert_eq!(track.lost(4), 1);
+        assert_eq!(track.first_lost(4), Some(2));
     }
 
     #[test]

@@ -158,7 +158,9 @@ impl Source {
 
     /// Allows the next announcement. Called when the shard takes this source from its mailbox, before it reads the log.
     pub fn unclaim(&self, shard: usize) {
-        self.seats[shard].queued.store(false, Ordering::Release);
+        // An exchange, not a store: a publisher whose claim failed just before must have its event seen from here on,
+        // and a store alone could pass the reads that follow it.
+        self.seats[shard].queued.swap(false, Ordering::AcqRel);
     }
 
     /// Says that `shard` needs nothing up to `offset` any more.

@@ -65,6 +65,28 @@ impl<N: Net> Shard<N> {
             self.write(slot, &pieces);
         }
         self.after_advance(slot, missing.more, deferred_to);
+        self.look_above(slot, head);
+    }
+
+    /// Sees to sources that have an event above `head` already. Its publisher moves the head last, and may have come by
+    /// just before this connection sat down there, or while the announcement before it was being dealt with.
+    fn look_above(&mut self, slot: u32, head: Offset) {
+        let ahead = |source: &&Arc<Source>| source.last() > head;
+        let mut marked = false;
+        // Hardly ever more than one; no list is made of none.
+        let sources: Vec<Arc<Source>> = self.sources(slot).filter(ahead).cloned().collect();
+        for source in sources {
+            match (source.kind(), source.local(self.settings.index)) {
+                (Kind::Room, Some(room)) => self.schedule_room(room),
+                (Kind::All, _) => self.schedule_all(),
+                (Kind::Inbox, _) => marked = true,
+                (Kind::Room, None) => {}
+            }
+        }
+        if marked && let Some(conn) = self.conns.get_mut(slot) {
+            conn.flags |= flag::MARKED;
+            self.schedule_one_at(slot, Moment(0));
+        }
     }
 
     fn after_advance(&mut self, slot: u32, more: bool, deferred_to: Option<Moment>) {

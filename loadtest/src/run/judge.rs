@@ -18,24 +18,30 @@ impl Run {
             // A stream that was meant to end has no tail to lose, only holes.
             if is_drain { listener.track.holes() } else { listener.track.lost(stream(listener)) }
         };
+        let lost_first = |one: &Listener| {
+            let published = if is_drain { 0 } else { stream(one) };
+            one.track.first_lost(published).map(|seq| (one.index, seq))
+        };
         let tally = &done.tally;
         let latency = |quantile| ms(tally.latency.value_at_quantile(quantile));
         let ended = |one: &&Listener| one.standing == Standing::Ended && !one.is_stuck;
         let send_seconds = ms(published.last_ns.saturating_sub(published.first_ns)) / 1e3;
         let answer_seconds = ms(published.answered_ns.saturating_sub(published.first_ns)) / 1e3;
         // The first step needs no time; so many events as came after it did.
-        let after_first = published.sent.saturating_sub(u64::from(settings.burst));
+        let after_first = |events: u64| count(events.saturating_sub(u64::from(settings.burst)));
         Traffic {
             events_offered: published.offered,
             events_sent: published.sent,
             events_accepted: published.accepted,
             requests_refused: published.requests_refused,
-            sent_per_s: count(after_first) / send_seconds.max(1e-3),
-            accepted_per_s: count(published.accepted) / answer_seconds.max(1e-3),
+            sent_per_s: after_first(published.sent) / send_seconds.max(1e-3),
+            accepted_per_s: after_first(published.accepted) / answer_seconds.max(1e-3),
             late_max_ms: ms(published.late_max_ns),
             deliveries_expected: checked().map(stream).sum(),
             deliveries: tally.deliveries,
             lost: checked().map(lost).sum(),
+            lost_inside: checked().map(|one| one.track.holes()).sum(),
+            lost_first: checked().find_map(lost_first),
             duplicated: tally.duplicated,
             reordered: tally.reordered,
             damaged: tally.damaged,
@@ -84,7 +90,11 @@ impl Run {
     }
 
     pub(super) fn judge_traffic(&mut self, traffic: &Traffic, published: &Published, done: &Done) {
-        self.fault(traffic.lost, "events lost");
+        let inside = traffic.lost_inside;
+        let first = traffic
+            .lost_first
+            .map_or(String::new(), |(index, seq)| format!("; first: u{index} waits for {seq}"));
+        self.fault(traffic.lost, &format!("events lost, {inside} of them before others{first}"));
         self.fault(traffic.duplicated, "events duplicated");
         self.fault(traffic.reordered, "events reordered");
         self.fault(traffic.damaged, "events damaged");
