@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use super::context::Context;
 use super::exchange::{Exchange, Io, Stream};
 use super::service;
+use crate::server::transfer;
 
 /// How hyper's part ended.
 enum Ended {
@@ -33,11 +34,16 @@ pub async fn serve(context: Rc<Context>, stream: Stream, address: Option<IpAddr>
         return;
     };
     let join = subscription.into_join(socket, head);
-    let joined = context.shard.borrow_mut().join(join, context.shared.clock.now());
-    if let Err(err) = joined {
-        tracing::warn!(%err, "a connection could not be watched");
+    let here = context.shard.borrow().index();
+    let home = transfer::home(&join.rooms[0], context.shared.shards.len()).filter(|home| *home != here);
+    match home.map(|home| &context.shared.transfers[home]) {
+        None => context.join(join),
+        Some(transfers) => {
+            if let Err(join) = transfers.send(join) {
+                context.join(*join);
+            }
+        }
     }
-    context.changed.notify_one();
 }
 
 /// Lets hyper work. Gives the bare socket back if the connection became a stream.

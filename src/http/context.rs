@@ -15,7 +15,9 @@ use crate::config::Config;
 use crate::hub::Hub;
 use crate::server::clock::Clock;
 use crate::server::sockets::Sockets;
+use crate::server::transfer::Transfers;
 use crate::shard::Shard;
+use crate::shard::join::Join;
 use crate::shard::stats::Stats;
 
 /// Shared by all threads.
@@ -34,6 +36,8 @@ pub struct Shared {
     pub stats: HttpStats,
     /// Counters of each shard.
     pub shards: Vec<Arc<Stats>>,
+    /// Connections on their way to each shard.
+    pub transfers: Vec<Transfers>,
 }
 
 /// One thread's.
@@ -49,6 +53,15 @@ pub struct Context {
 }
 
 impl Context {
+    /// Hands a connection to this thread's shard.
+    pub fn join(&self, join: Join<socket2::Socket>) {
+        let joined = self.shard.borrow_mut().join(join, self.shared.clock.now());
+        if let Err(err) = joined {
+            tracing::warn!(%err, "a connection could not be watched");
+        }
+        self.changed.notify_one();
+    }
+
     /// The times of a connection.
     #[must_use]
     pub fn times(&self) -> Times {

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod listen;
 pub mod sockets;
+pub mod transfer;
 pub mod worker;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 
 use self::clock::Clock;
 use self::listen::{ListenError, SocketOptions, listen};
+use self::transfer::Transfers;
 use self::worker::{Listener, Worker};
 use crate::config::{Config, CorsOrigins, DeliveryOverflow, ListenAddr, UserOverflow};
 use crate::http::admin::{Admin, Probe};
@@ -271,6 +273,7 @@ fn share(config: Config) -> Result<Shared, StartError> {
         publish_limit,
         stats: HttpStats::default(),
         shards: (0..config.shards).map(|_| Arc::new(Stats::default())).collect(),
+        transfers: (0..config.shards).map(|_| Transfers::default()).collect(),
         config,
     })
 }

@@ -83,7 +83,10 @@ impl Worker {
     async fn work(self) -> io::Result<()> {
         let poll = mio::Poll::new()?;
         let sockets = Sockets::new(poll.registry().try_clone()?);
-        #[allow(deprecated, reason = "its successor is `unsafe`; what it warns of cannot be: `mio::Poll` owns its fd")]
+        #[allow(
+            deprecated,
+            reason = "its successor is `unsafe`; what it warns of cannot be: `mio::Poll` owns its fd"
+        )]
         let ready = AsyncFd::new(poll)?;
         let index = self.settings.index;
         let stats = self.shared.shards[index].clone();
@@ -236,6 +239,8 @@ async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) {
     let mut events = mio::Events::with_capacity(EVENTS_MAX);
     let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
     loop {
+        let here = context.shard.borrow().index();
+        context.shared.transfers[here].take().into_iter().for_each(|join| context.join(join));
         let step = {
             let mut shard = context.shard.borrow_mut();
             let step = shard.step(clock.now());
@@ -268,9 +273,10 @@ async fn wait(
     let mut changed = pin!(context.changed.notified());
     poll_fn(|cx| {
         let mail = context.shared.hub.mailbox(index).poll(cx.waker()).is_ready();
+        let transfers = context.shared.transfers[index].poll(cx.waker()).is_ready();
         let events = poll_events(context, ready, events, cx).is_ready();
         let changed = changed.as_mut().poll(cx).is_ready();
-        if mail || events || changed { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
+        if mail || transfers || events || changed { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
     })
     .await;
 }
