@@ -82,7 +82,7 @@ fn shard(hub: &Arc<Hub>) -> Shard<Sink> {
 }
 
 fn join(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rooms: &[&str], user: &str, encoding: Encoding) {
-    let permit = hub.admit(Some(user), None, Moment(0)).ok().expect("there is room");
+    let permit = hub.admit(Some(user), None, Moment(0)).unwrap_or_else(|refusal| panic!("{refusal:?}"));
     let (user, address) = permit.keep();
     let join = Join {
         socket: (),
