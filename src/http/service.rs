@@ -74,11 +74,11 @@ async fn route(
         }
         Route::StreamPath { room, user } => {
             let query = StreamQuery::parse_with_path(query, room, user)?;
-            subscribe(context, exchange, query, version, request.headers(), address)?
+            subscribe(context, exchange, &query, version, request.headers(), address)?
         }
         Route::Stream => {
             let query = StreamQuery::parse(query)?;
-            subscribe(context, exchange, query, version, request.headers(), address)?
+            subscribe(context, exchange, &query, version, request.headers(), address)?
         }
         Route::Publish => json(&publish(shared, request, address).await?),
         Route::Disconnect { room, user } => {

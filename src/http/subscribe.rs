@@ -16,6 +16,7 @@ use super::problem::{Code, Problem};
 use super::query::StreamQuery;
 use crate::config::RefusalStyle;
 use crate::hub::Refusal;
+use crate::hub::name::UserName;
 use crate::hub::presence::Permit;
 use crate::hub::source::Source;
 use crate::shard::join::{Join, Start};
@@ -48,14 +49,14 @@ impl Subscription {
 pub fn subscribe(
     context: &Context,
     exchange: &Rc<Exchange>,
-    query: StreamQuery,
+    query: &StreamQuery,
     version: Version,
     headers: &HeaderMap,
     address: Option<IpAddr>,
 ) -> Result<Response<BodyOut>, Problem> {
     let shared = &context.shared;
     let now = shared.clock.now();
-    let user = query.user.as_ref().map(|user| user.as_str());
+    let user = query.user.as_ref().map(UserName::as_str);
     if let Some(user) = user
         && query.rooms.iter().any(|room| shared.hub.is_away(user, room.as_str(), now))
     {
@@ -72,7 +73,7 @@ pub fn subscribe(
     let gzip = shared.config.gzip && accepts_gzip(headers);
     let encoding = Encoding { chunked: version > Version::HTTP_10, gzip };
     let rooms = query.rooms.iter().map(|room| shared.hub.rooms().get_or_create(room.as_str())).collect();
-    let start = start(&query, headers, shared.config.history_events);
+    let start = start(query, headers, shared.config.history_events);
     exchange.subscribe(Subscription { rooms, permit, start, encoding });
     let mut response = stream_response(BodyOut::Stream);
     if shared.config.gzip {

@@ -302,7 +302,7 @@ impl Hub {
         user.allowance.lock().as_ref().map_or(now, |allowance| allowance.delivery.next(rate, now))
     }
 
-    fn note_replacement(&self, user: &Source, now: Moment) {
+    fn note_replacement(user: &Source, now: Moment) {
         let mut state = user.allowance.lock();
         let state = state.get_or_insert_default();
         state.replacements = if now.since(state.replaced) < REPLACEMENT_MEMORY {

@@ -29,13 +29,16 @@ pub struct Caps {
     pub per_address_max: Option<u32>,
 }
 
+/// Who is to stay away from where.
+type UserAndRoom = (Box<str>, Box<str>);
+
 /// Counts that admission is decided by.
 #[derive(Default)]
 pub struct Presence {
     connections: AtomicU32,
     draining: AtomicBool,
     addresses: Mutex<HashMap<IpAddr, u32>>,
-    stay_away: Mutex<HashMap<(Box<str>, Box<str>), Moment>>,
+    stay_away: Mutex<HashMap<UserAndRoom, Moment>>,
     /// Length of `stay_away`: it is nearly always empty, and every subscription asks.
     stay_away_len: AtomicUsize,
 }
@@ -123,7 +126,7 @@ impl Hub {
             self.mailboxes[shard].send(Command::Replace { user: inbox.clone() }).is_ok()
         });
         if replaced {
-            self.note_replacement(&inbox, now);
+            Self::note_replacement(&inbox, now);
             Ok(inbox)
         } else {
             inbox.leave();

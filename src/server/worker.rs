@@ -1,5 +1,6 @@
 //! One thread: accepts, serves HTTP, and runs its shard.
 
+use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
@@ -95,7 +96,7 @@ impl Worker {
             shared: self.shared,
             shard: shard.into(),
             changed: Notify::new(),
-            exchanges: Default::default(),
+            exchanges: RefCell::default(),
         });
         join_probe(&context, self.probe)?;
         let places = Rc::new(Semaphore::new(self.requests_max));
