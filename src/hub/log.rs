@@ -191,7 +191,10 @@ impl Log {
         if self.flushed_counts.len() <= shard {
             self.flushed_counts.resize(shard + 1, 0);
         }
-        self.flushed_counts[shard] = self.count_to(offset);
+        // Below what is evicted there is nothing to count by, and whoever is there has a gap before it.
+        if offset >= self.evicted_to {
+            self.flushed_counts[shard] = self.count_to(offset);
+        }
     }
 
     /// How many events there were when `shard` last noted it.

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 
 use self::allowance::{Allowance, Rate};
 use self::draft::{Draft, Target};
-use self::log::Entry;
+use self::log::{Entry, LogBounds};
 use self::mailbox::Mailbox;
 use self::moment::Moment;
 use self::name::EVENT_ID_BYTES_MAX;
@@ -205,19 +205,18 @@ impl Hub {
     /// If there are none.
     pub fn publish(&self, drafts: impl IntoIterator<Item = Draft>, now: Moment) -> Published {
         let mut count = 0;
-        let published =
-            self.append(drafts.into_iter().map(|draft| self.prepare(draft)).inspect(|_| count += 1), now);
+        let prepared = drafts.into_iter().map(|draft| self.prepare(draft)).inspect(|_| count += 1);
+        let published = self.append(prepared, &self.settings.history, now);
         self.published.fetch_add(count, Ordering::Relaxed);
         published
     }
 
-    /// Publishes to `source` without counting: the readiness probe's own event.
+    /// Publishes to `source` without counting it or keeping it any longer than it takes: the readiness probe's own event.
     pub fn publish_probe(&self, source: &Arc<Source>, data: &str, now: Moment) -> Published {
         let unsealed = Unsealed::new(None, data, POSITION_BYTES_MAX);
-        self.append(
-            std::iter::once(Prepared { source: source.clone(), exclude: None, id: None, unsealed }),
-            now,
-        )
+        let event = Prepared { source: source.clone(), exclude: None, id: None, unsealed };
+        let log = LogBounds { events_max: 0, bytes_max: 0 };
+        self.append(std::iter::once(event), &HistoryBounds { log, ..self.settings.history }, now)
     }
 
     fn prepare(&self, draft: Draft) -> Prepared {
@@ -235,10 +234,14 @@ impl Hub {
         }
     }
 
-    fn append(&self, events: impl Iterator<Item = Prepared>, now: Moment) -> Published {
+    fn append(
+        &self,
+        events: impl Iterator<Item = Prepared>,
+        bounds: &HistoryBounds,
+        now: Moment,
+    ) -> Published {
         // Collected first, so that nothing is encoded or looked up under the lock.
         let events: Vec<Prepared> = events.collect();
-        let bounds = &self.settings.history;
         let mut wakers: Vec<Waker> = Vec::new();
         let mut published = Published { offset: 0, subscribers: 0 };
         let mut sequencer = self.sequencer.lock();

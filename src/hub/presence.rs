@@ -123,10 +123,11 @@ impl Hub {
             return Err(Refusal::User);
         }
         let replaced = inbox.oldest_shard().is_some_and(|shard| {
+            // First: the oldest may be gone before this thread goes on, and is told to wait by this count.
+            Self::note_replacement(&inbox, now);
             self.mailboxes[shard].send(Command::Replace { user: inbox.clone() }).is_ok()
         });
         if replaced {
-            Self::note_replacement(&inbox, now);
             Ok(inbox)
         } else {
             inbox.leave();

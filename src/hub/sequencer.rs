@@ -86,8 +86,9 @@ impl Sequencer {
     ) -> Offset {
         let offset = self.newest + 1;
         let entry = entry(offset);
-        let flushed = source.flushed();
         let mut slot = source.log();
+        // Under the log's lock, as seats are taken: whoever sits down keeps what comes after its head.
+        let flushed = source.flushed();
         let log = slot.get_or_create();
         let queued = std::mem::replace(&mut log.in_oldest, true);
         self.change(log, |log| log.append(entry, bounds.log, flushed));
@@ -110,9 +111,9 @@ impl Sequencer {
                 continue;
             };
             let too_much = self.bytes > bounds.bytes_max;
+            let mut slot = source.log();
             // Above the bound for all, memory comes before those who have not been flushed to.
             let flushed = if too_much { Offset::MAX } else { source.flushed() };
-            let mut slot = source.log();
             let log = slot.get_or_create();
             self.change(log, |log| log.evict(flushed));
             let Some((offset, published)) = log.oldest() else {

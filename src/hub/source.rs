@@ -130,7 +130,7 @@ impl Source {
 
     /// Seats `shard` here under the index it knows this source by. Events after `head` are announced to it.
     pub fn sit(&self, shard: usize, local: u32, head: Offset) {
-        // Under the log's lock: a publisher either sees the seat, or its event is at or below the head read later.
+        // Under the log's lock: a publisher either sees the seat, or the newest offset read later shows its event.
         let _log = self.log();
         let seat = &self.seats[shard];
         if seat.local.swap(local, Ordering::AcqRel) == NOBODY {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::batch::{self, BATCH_BYTES_MAX, Item, Piece};
-use super::conn::{Lag, flag};
-use super::net::Net;
+use super::conn::{Conn, Lag, flag};
+use super::net::{self, Net};
 use super::stats::{CloseReason, DropReason, GapReason};
 use super::{ConnKey, Shard};
+use crate::hub::log::Log;
 use crate::hub::position::Offset;
 use crate::hub::source::{Kind, Source};
 use crate::hub::{Overflow, moment::Moment};
@@ -46,9 +47,12 @@ impl<N: Net> Shard<N> {
         let mut missing = self.missing(slot, from, head);
         if let Some(to) = missing.lost_to {
             self.count_lost(slot, from, to);
-            pieces.push(self.gap_piece(slot, from, to, GapReason::Slow));
         }
-        let deferred_to = self.apply_rate(slot, &mut missing, &mut pieces);
+        let deferred_to = self.apply_rate(slot, &mut missing);
+        if let Some(to) = missing.lost_to {
+            let gap = self.gap_piece(slot, from, to, GapReason::Slow);
+            batch::push_gap(&mut pieces, gap);
+        }
         if !missing.items.is_empty() {
             if encoding.gzip {
                 let bytes = batch::contiguous(&missing.items, encoding, &mut self.deflater, &self.stats);
@@ -57,12 +61,12 @@ impl<N: Net> Shard<N> {
                 pieces.extend(batch::pieces(&missing.items, encoding, missing.upto));
             }
         }
-        if pieces.is_empty() {
-            if let Some(conn) = self.conns.get_mut(slot) {
-                conn.cursor = missing.upto;
-            }
-        } else {
+        if let Some(last) = pieces.last_mut() {
+            // Also over what is not for this connection, which would be a gap should it be evicted.
+            last.upto = missing.upto;
             self.write(slot, &pieces);
+        } else if let Some(conn) = self.conns.get_mut(slot) {
+            conn.cursor = missing.upto;
         }
         self.after_advance(slot, missing.more, deferred_to);
         self.look_above(slot, head);
@@ -85,7 +89,8 @@ impl<N: Net> Shard<N> {
         }
         if marked && let Some(conn) = self.conns.get_mut(slot) {
             conn.flags |= flag::MARKED;
-            self.schedule_one_at(slot, Moment(0));
+            // The publisher is not waited for here: time passes between two looks.
+            self.schedule_one_at(slot, Moment(self.now.0 + 1));
         }
     }
 
@@ -94,14 +99,14 @@ impl<N: Net> Shard<N> {
             return;
         };
         if !conn.has(flag::BLOCKED) {
-            if !more && deferred_to.is_none() {
-                conn.lag = None;
+            conn.lag = None;
+            if deferred_to.is_some() {
+                conn.flags |= flag::DEFERRED;
+            }
+            if more || deferred_to.is_some() {
+                self.start_lag(slot, &[]);
             }
             if let Some(at) = deferred_to {
-                conn.flags |= flag::DEFERRED;
-                if conn.lag.is_none() {
-                    self.start_lag(slot, &[]);
-                }
                 // Not before the next microsecond, so that time passes between two looks.
                 self.schedule_one_at(slot, at.max(Moment(self.now.0 + 1)));
             } else if more {
@@ -160,15 +165,17 @@ impl<N: Net> Shard<N> {
     /// Everything the connection gets events from: its rooms, its inbox, the broadcast.
     pub(super) fn sources(&self, slot: u32) -> impl Iterator<Item = &Arc<Source>> {
         let conn = self.conns.get(slot);
-        let rooms = conn.into_iter().flat_map(|conn| conn.memberships());
+        let rooms = conn.into_iter().flat_map(Conn::memberships);
+        // Broadcasts would fill the probe's socket, which is read only when someone asks for readiness.
+        let all = conn.filter(|conn| !conn.has(flag::PROBE)).map(|_| self.hub.all());
         rooms
             .map(|membership| &self.rooms[membership.room as usize].source)
             .chain(conn.and_then(|conn| conn.user.as_ref()))
-            .chain(std::iter::once(self.hub.all()))
+            .chain(all)
     }
 
     /// Leaves out or puts off what is above the user's rate. Says until when, if something is put off.
-    fn apply_rate(&mut self, slot: u32, missing: &mut Missing, pieces: &mut Vec<Piece>) -> Option<Moment> {
+    fn apply_rate(&mut self, slot: u32, missing: &mut Missing) -> Option<Moment> {
         let conn = self.conns.get(slot).filter(|conn| conn.has(flag::RATED))?;
         let user = conn.user.clone()?;
         let allowed = self.hub.allowance(&user, self.now)? as usize;
@@ -194,11 +201,9 @@ impl<N: Net> Shard<N> {
             }
             Overflow::Drop => {
                 let dropped = count - allowed;
-                let from = missing.lost_to.unwrap_or(conn.cursor);
-                let to = missing.items[dropped - 1].offset;
+                missing.lost_to = Some(missing.items[dropped - 1].offset);
                 missing.items.drain(..dropped);
                 self.stats.dropped[DropReason::Rate as usize].add(dropped as u64);
-                pieces.push(self.gap_piece(slot, from, to, GapReason::Slow));
                 None
             }
         }
@@ -264,24 +269,30 @@ impl<N: Net> Shard<N> {
             let Some(log) = log.get() else {
                 continue;
             };
-            let had = if log.evicted_to() <= from {
-                log.count_to(from)
-            } else if let Some(counts) = counts {
-                counts[nth]
-            } else {
-                match source.kind() {
-                    Kind::Inbox => log.flushed_count(self.settings.index),
-                    Kind::All => self.all.flushed_count,
-                    Kind::Room => self.room_flushed_count(source),
-                }
+            let had = match counts {
+                Some(counts) if log.evicted_to() > from => counts[nth],
+                _ => self.count_at(source, log, from),
             };
             lost += log.count_to(to).saturating_sub(had);
         }
         self.stats.dropped[DropReason::Slow as usize].add(lost);
     }
 
-    fn room_flushed_count(&self, room: &Source) -> u64 {
-        room.local(self.settings.index).map_or(0, |room| self.rooms[room as usize].pace.flushed_count)
+    /// How many events of `source` a connection at `cursor` has had. Those that were evicted above its cursor before any
+    /// flush are counted from the last flush on: where the bound on all history bites, too many rather than too few are
+    /// called lost.
+    fn count_at(&self, source: &Source, log: &Log, cursor: Offset) -> u64 {
+        if log.evicted_to() <= cursor {
+            return log.count_to(cursor);
+        }
+        match source.kind() {
+            Kind::Inbox => log.flushed_count(self.settings.index),
+            Kind::All => self.all.count_at(cursor),
+            Kind::Room => {
+                let room = source.local(self.settings.index).map(|room| &self.rooms[room as usize]);
+                room.map_or(0, |room| room.pace.count_at(cursor))
+            }
+        }
     }
 
     /// Writes `pieces`, at least one, with one call.
@@ -293,7 +304,9 @@ impl<N: Net> Shard<N> {
             &piece.bytes[..]
         } else {
             self.scratch.clear();
-            pieces.iter().for_each(|piece| self.scratch.extend_from_slice(&piece.bytes));
+            for piece in pieces {
+                self.scratch.extend_from_slice(&piece.bytes);
+            }
             &self.scratch
         };
         let result = self.net.send(&mut conn.socket, bytes);
@@ -320,14 +333,9 @@ impl<N: Net> Shard<N> {
 
     /// The socket took less than `pieces`: the rest of the piece it stopped in is kept, what follows stays in the logs.
     pub(super) fn fell_short(&mut self, slot: u32, result: std::io::Result<usize>, pieces: &[Piece]) {
-        use std::io::ErrorKind as Kind;
-        let sent = match result {
+        let sent = match net::sent(result) {
             Ok(sent) => sent,
-            Err(err) if matches!(err.kind(), Kind::WouldBlock | Kind::Interrupted) => 0,
-            Err(err) if matches!(err.kind(), Kind::BrokenPipe | Kind::ConnectionReset) => {
-                return self.remove(slot, CloseReason::Client);
-            }
-            Err(_) => return self.remove(slot, CloseReason::Error),
+            Err(reason) => return self.remove(slot, reason),
         };
         let (mut done, mut rest) = (0, sent);
         while let Some(piece) = pieces.get(done)
@@ -364,7 +372,8 @@ impl<N: Net> Shard<N> {
         let Some(cursor) = self.conns.get(slot).map(|conn| conn.cursor) else {
             return;
         };
-        let count = |source: &Arc<Source>| source.log().get().map_or(0, |log| log.count_to(cursor));
+        let count =
+            |source: &Arc<Source>| source.log().get().map_or(0, |log| self.count_at(source, log, cursor));
         let counts = self.sources(slot).map(count).collect();
         let rest = rest.first();
         let lag = Lag {
@@ -390,7 +399,7 @@ impl<N: Net> Shard<N> {
             return;
         };
         let lag = conn.lag.as_mut().expect("a blocked connection has its rest");
-        match self.net.send(&mut conn.socket, &lag.rest) {
+        match net::sent(self.net.send(&mut conn.socket, &lag.rest)) {
             Ok(sent) if sent < lag.rest.len() => {
                 self.stats.bytes[usize::from(conn.encoding.gzip)].add(sent as u64);
                 lag.rest = lag.rest.slice(sent..);
@@ -406,8 +415,7 @@ impl<N: Net> Shard<N> {
                 self.unsettled.push((published, events));
                 self.unblocked(slot);
             }
-            Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => self.remove(slot, CloseReason::Client),
+            Err(reason) => self.remove(slot, reason),
         }
     }
 

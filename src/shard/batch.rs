@@ -55,7 +55,7 @@ pub struct Batch {
     pub first: Offset,
     /// The cursor of those who have been sent the batch.
     pub upto: Offset,
-    /// The events, oldest first. Never empty.
+    /// The events, oldest first. Empty if the batch fits nobody.
     pub items: Vec<Item>,
     /// Users whose connections must not get one of them.
     pub excluded: Vec<Arc<Source>>,
@@ -69,6 +69,14 @@ impl Batch {
     pub fn new(after: Offset, upto: Offset, items: Vec<Item>, excluded: Vec<Arc<Source>>) -> Option<Self> {
         let first = items.first()?.offset;
         Some(Self { after, first, upto, items, excluded, bytes: [const { None }; Encoding::COUNT] })
+    }
+
+    /// In the place of events that were all evicted before they could be flushed: fits nobody, so that everyone is
+    /// looked at by itself and told its gap.
+    #[must_use]
+    pub fn lost(upto: Offset) -> Self {
+        let bytes = [const { None }; Encoding::COUNT];
+        Self { after: 0, first: 0, upto, items: Vec::new(), excluded: Vec::new(), bytes }
     }
 
     /// Whether a connection at `cursor` lacks exactly this batch.
@@ -90,6 +98,16 @@ impl Batch {
         }
         pieces(&self.items, encoding, self.upto)
     }
+}
+
+/// Adds a gap, as part of the piece before it if there is one. Logs hold no gaps: should the socket take only what comes
+/// before, a gap on its own would never be told.
+pub fn push_gap(pieces: &mut Vec<Piece>, gap: Piece) {
+    let Some(before) = pieces.last_mut() else {
+        return pieces.push(gap);
+    };
+    before.bytes = [&before.bytes[..], &gap.bytes[..]].concat().into();
+    before.upto = gap.upto;
 }
 
 /// `items` one by one, uncompressed. After the last, the cursor is `upto`.

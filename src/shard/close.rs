@@ -1,7 +1,7 @@
 //! A connection's end: at an event boundary with a word of farewell where that is possible.
 
 use super::conn::{Lag, flag};
-use super::net::Net;
+use super::net::{self, Net};
 use super::stats::CloseReason;
 use super::{ConnKey, Shard};
 use crate::hub::moment::Moment;
@@ -45,10 +45,9 @@ impl<N: Net> Shard<N> {
         control::put_closing(retry, reason.as_str(), &mut plain);
         conn.encoding.put(&plain, &mut bytes);
         bytes.extend_from_slice(conn.encoding.end());
-        let sent = match self.net.send(&mut conn.socket, &bytes) {
+        let sent = match net::sent(self.net.send(&mut conn.socket, &bytes)) {
             Ok(sent) => sent,
-            Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => 0,
-            Err(_) => return self.remove(slot, CloseReason::Client),
+            Err(reason) => return self.remove(slot, reason),
         };
         self.stats.bytes[usize::from(conn.encoding.gzip)].add(sent as u64);
         if sent == bytes.len() {

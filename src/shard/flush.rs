@@ -56,8 +56,13 @@ impl<N: Net> Shard<N> {
     fn begin(&mut self, source: Arc<Source>, scope: Scope, read: Read, left: usize) {
         let Some(batch) = read.batch else {
             source.set_flushed(self.settings.index, read.upto);
-            // Published after the head we know: its announcement may have been ours to take.
+            // Published after the head we know: its announcement may have been ours to take. Its publisher may still be
+            // at work, which is not waited for here: time passes between two looks.
             if source.last() > read.upto {
+                let soon = Moment(self.now.0 + 1);
+                if let Some(pace) = self.pace_mut(scope) {
+                    pace.due_at = pace.due_at.max(soon);
+                }
                 self.again(scope);
             }
             return;
@@ -142,6 +147,13 @@ impl<N: Net> Shard<N> {
         }
     }
 
+    fn pace_mut(&mut self, scope: Scope) -> Option<&mut Pace> {
+        match scope {
+            Scope::Room(index) => self.rooms.get_mut(index as usize).map(|room| &mut room.pace),
+            Scope::All => Some(&mut self.all),
+        }
+    }
+
     fn again(&mut self, scope: Scope) {
         match scope {
             Scope::Room(index) if self.rooms.contains(index as usize) => self.schedule_room(index),
@@ -197,11 +209,13 @@ fn read(source: &Source, pace: &mut Pace, head: Offset, due_at: Moment) -> Read 
         Some(last) if more => last.offset,
         _ => head.max(pace.flushed_to),
     };
+    let are_lost = items.is_empty() && log.evicted_to() > pace.flushed_to;
     pace.flushed_to = upto;
-    pace.flushed_count = log.count_to(upto);
+    pace.count_before = std::mem::replace(&mut pace.flushed_count, log.count_to(upto));
     let after = items.first().map_or(0, |first| log.before(first.offset));
     if more {
         pace.due_at = Moment(0);
     }
-    Read { batch: Batch::new(after, upto, items, excluded), upto, more }
+    let batch = if are_lost { Some(Batch::lost(upto)) } else { Batch::new(after, upto, items, excluded) };
+    Read { batch, upto, more }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::Piece;
+use super::batch::{self, Piece};
 use super::close::opened_micros;
 use super::conn::{Conn, ConnKey, Membership, flag};
 use super::net::Net;
@@ -114,7 +114,7 @@ impl<N: Net> Shard<N> {
         // Only now: an event published from here on is announced to us, one before is at or below this head.
         let head = self.hub.head();
         let beginning = self.beginning(key.slot, &join.start, head);
-        self.begin_stream(key, join.head, beginning, &join.start);
+        self.begin_stream(key, &join.head, &beginning, &join.start);
         Ok(key)
     }
 
@@ -129,7 +129,7 @@ impl<N: Net> Shard<N> {
             let room = u32::try_from(entry.key()).expect("fewer rooms than 2^32");
             let head = self.hub.head();
             source.sit(shard, room, head);
-            let pace = Pace { flushed_to: head, ..Pace::default() };
+            let pace = Pace::starting_at(source, head);
             entry.insert(LocalRoom { source: source.clone(), members: Vec::new(), pace });
             room
         };
@@ -222,7 +222,7 @@ impl<N: Net> Shard<N> {
         found
     }
 
-    fn begin_stream(&mut self, key: ConnKey, head: Bytes, beginning: Beginning, start: &Start) {
+    fn begin_stream(&mut self, key: ConnKey, head: &[u8], beginning: &Beginning, start: &Start) {
         let slot = key.slot;
         let retry = self.retry();
         let mut plain = Vec::new();
@@ -250,7 +250,8 @@ impl<N: Net> Shard<N> {
         if let Some((to, reason)) = beginning.gap {
             let Start::After(presented) = start else { unreachable!("only a resume has gaps") };
             let from_id = if is_repeatable(presented) { presented.as_str() } else { "" };
-            pieces.push(self.gap_piece_from(slot, cursor, from_id, to, reason));
+            let gap = self.gap_piece_from(slot, cursor, from_id, to, reason);
+            batch::push_gap(&mut pieces, gap);
             cursor = to;
         }
         if let Some(conn) = self.conns.get_mut(slot) {

@@ -18,6 +18,9 @@ pub mod net;
 pub mod stats;
 pub mod tend;
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -85,10 +88,25 @@ struct Pace {
     flushed_to: Offset,
     /// The source's number of events up to there.
     flushed_count: u64,
+    /// The same before the newest flush, which may still be under way.
+    count_before: u64,
     /// Not flushed again before this.
     due_at: Moment,
     /// Whether a flush is queued.
     pending: bool,
+}
+
+impl Pace {
+    /// Of a source whose first connections here start at `head`.
+    fn starting_at(source: &Source, head: Offset) -> Self {
+        let count = source.log().get().map_or(0, |log| log.count_to(head));
+        Self { flushed_to: head, flushed_count: count, count_before: count, ..Self::default() }
+    }
+
+    /// The source's number of events up to `cursor`, for a connection that keeps up with the flushes.
+    fn count_at(&self, cursor: Offset) -> u64 {
+        if cursor < self.flushed_to { self.count_before } else { self.flushed_count }
+    }
 }
 
 /// Something to be flushed or looked at.
@@ -134,7 +152,7 @@ impl<N: Net> Shard<N> {
         // The broadcast always has a seat: whoever joins next is there.
         hub.all().sit(settings.index, 0, hub.head());
         Self {
-            all: Pace { flushed_to: hub.head(), ..Pace::default() },
+            all: Pace::starting_at(hub.all(), hub.head()),
             hub,
             settings,
             net,
@@ -330,7 +348,8 @@ impl<N: Net> Shard<N> {
             }
             Command::Members { room, done } => {
                 let members = room.local(self.settings.index).map(|room| &self.rooms[room as usize].members);
-                let users = members.into_iter().flatten().filter_map(|slot| self.conns.get(*slot)?.user.clone());
+                let users =
+                    members.into_iter().flatten().filter_map(|slot| self.conns.get(*slot)?.user.clone());
                 done(users.collect());
             }
             Command::Replace { user } => {

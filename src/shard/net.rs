@@ -3,6 +3,7 @@
 use std::io;
 
 use super::conn::ConnKey;
+use super::stats::CloseReason;
 
 /// Sends bytes and watches sockets.
 pub trait Net {
@@ -33,4 +34,15 @@ pub trait Net {
     /// Ends the connection. With `abort`, bytes the peer has not taken are thrown away at once, so that the kernel does
     /// not keep them for a reader that is stuck.
     fn close(&mut self, socket: Self::Socket, abort: bool);
+}
+
+/// What the result of a [`Net::send`] means: how many bytes went out, none if there was no room, or why the connection
+/// is over.
+pub(super) fn sent(result: io::Result<usize>) -> Result<usize, CloseReason> {
+    use io::ErrorKind as Kind;
+    result.or_else(|err| match err.kind() {
+        Kind::WouldBlock | Kind::Interrupted => Ok(0),
+        Kind::BrokenPipe | Kind::ConnectionReset => Err(CloseReason::Client),
+        _ => Err(CloseReason::Error),
+    })
 }

@@ -92,7 +92,9 @@ impl<N: Net> Shard<N> {
 
     fn look_at_clock(&mut self, slot: u32) {
         let silence = self.settings.heartbeat * (LOOKS_PER_HEARTBEAT - 1) / LOOKS_PER_HEARTBEAT;
-        let Some(conn) = self.conns.get(slot).filter(|conn| !conn.has(flag::BLOCKED | flag::CLOSING)) else {
+        // The probe needs no heartbeat, which nobody might read, and no lease, which nobody would renew.
+        let left_alone = flag::BLOCKED | flag::CLOSING | flag::PROBE;
+        let Some(conn) = self.conns.get(slot).filter(|conn| !conn.has(left_alone)) else {
             return;
         };
         let (opened, written) = (conn.opened, conn.written);
@@ -156,9 +158,12 @@ impl<N: Net> Shard<N> {
             }
         }
         if drain.rest.is_empty() && passed >= self.settings.drain {
-            // Out of time: what is left has had its chance.
+            // Out of time. Whoever joined meanwhile gets its farewell; the slow have had their chance.
             let left: Vec<u32> = self.conns.iter().map(|(slot, _)| slot).collect();
-            left.into_iter().for_each(|slot| self.remove(slot, CloseReason::Drain));
+            for slot in left {
+                self.farewell(slot, CloseReason::Drain);
+                self.remove(slot, CloseReason::Drain);
+            }
         }
         self.tending.drain = Some(drain);
     }

@@ -5,11 +5,11 @@ use flate2::{Decompress, FlushDecompress, Status};
 use tidegate::wire::encoding::Encoding;
 
 /// What stands before the stream.
-pub const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+pub(crate) const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
 /// What ended at a blank line.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Item {
+pub(crate) enum Item {
     /// An event, with the `lastEventId` it leaves behind.
     Event { name: String, data: String, id: String },
     /// No event, but perhaps a new `lastEventId`.
@@ -17,7 +17,7 @@ pub enum Item {
 }
 
 /// Everything up to `EventSource`.
-pub struct Client {
+pub(crate) struct Client {
     head: usize,
     encoding: Encoding,
     chunks: Chunks,
@@ -30,7 +30,7 @@ pub struct Client {
 
 impl Client {
     /// `id` is what it remembers from an earlier stream.
-    pub fn new(encoding: Encoding, id: &str) -> Self {
+    pub(crate) fn new(encoding: Encoding, id: &str) -> Self {
         Self {
             head: 0,
             encoding,
@@ -42,30 +42,26 @@ impl Client {
         }
     }
 
-    pub fn items(&self) -> &[Item] {
+    pub(crate) fn items(&self) -> &[Item] {
         &self.source.items
     }
 
-    pub fn last_event_id(&self) -> &str {
-        &self.source.last_event_id
-    }
-
     /// Milliseconds the server last asked to wait before a reconnect.
-    pub fn retry(&self) -> Option<u64> {
+    pub(crate) fn retry(&self) -> Option<u64> {
         self.source.retry
     }
 
     /// Whether the last chunk has come.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.chunks.state == ChunkState::Ended
     }
 
     /// Whether what has come stops between two blocks of the stream.
-    pub fn is_between_events(&self) -> bool {
+    pub(crate) fn is_between_events(&self) -> bool {
         self.source.line.is_empty() && self.source.data.is_empty() && self.source.name.is_empty()
     }
 
-    pub fn take(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn take(&mut self, mut bytes: &[u8]) {
         let head = bytes.len().min(HEAD.len() - self.head);
         assert_eq!(bytes[..head], HEAD[self.head..self.head + head], "the head goes out as it is");
         self.head += head;

@@ -11,7 +11,7 @@ use super::net::Wire;
 
 /// What the first words of a stream must be.
 #[derive(Clone, Debug)]
-pub struct Opening {
+pub(crate) struct Opening {
     /// The position of `connected`.
     pub cursor: Offset,
     /// The id of `connected`.
@@ -22,7 +22,7 @@ pub struct Opening {
 
 /// A connection.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     pub rooms: Vec<usize>,
     pub user: Option<usize>,
     pub address: Option<u8>,
@@ -34,13 +34,11 @@ pub struct Listener {
     pub presented: String,
     /// How we ended it, if we did.
     pub ended_by_us: Option<CloseReason>,
-    /// The end was checked and counted.
-    pub is_over: bool,
 }
 
 /// What a walk found.
 #[derive(Debug, Default)]
-pub struct Walk {
+pub(crate) struct Walk {
     /// Up to here the listener has everything or was told.
     pub position: Offset,
     /// Whether there was a `connected`.
@@ -60,14 +58,14 @@ pub struct Walk {
 const GAP_REASONS: [&str; 4] = ["evicted", "restart", "slow", "unknown"];
 
 impl Listener {
-    pub fn sources(&self) -> impl Iterator<Item = To> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = To> {
         let rooms = self.rooms.iter().map(|room| To::Room(*room));
         rooms.chain(self.user.map(To::User)).chain(std::iter::once(To::All))
     }
 
     /// What it made of everything that `wire` took, and how many published events were delivered by the server's
     /// count: those written whole, chunk and compressed segment included.
-    pub fn hear(&self, wire: &Wire) -> (Client, usize) {
+    pub(crate) fn hear(&self, wire: &Wire) -> (Client, usize) {
         let mut client = Client::new(self.encoding, &self.presented);
         client.take(&wire.bytes[..wire.whole]);
         let whole = client.items().len();
@@ -82,7 +80,7 @@ impl Listener {
     }
 
     /// Checks every item: no loss without a gap, no repetition, no disorder, nothing that is not for it.
-    pub fn walk(&self, items: &[Item], order: &Order, epoch: Epoch) -> Walk {
+    pub(crate) fn walk(&self, items: &[Item], order: &Order, epoch: Epoch) -> Walk {
         let mut walk = Walk::default();
         for item in items {
             assert_eq!(walk.closing, None, "nothing follows the farewell: {item:?}");
@@ -188,7 +186,7 @@ impl Listener {
 }
 
 /// The offset `id` stands for in this life.
-pub fn own(id: &str, epoch: Epoch) -> Option<Offset> {
+pub(crate) fn own(id: &str, epoch: Epoch) -> Option<Offset> {
     let (life, offset) = id.split_once('-')?;
     let offset: Offset = offset.parse().ok()?;
     (life == epoch.as_str() && format!("{life}-{offset}") == id).then_some(offset)

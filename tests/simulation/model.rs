@@ -1,6 +1,7 @@
 //! The truth: every event of one life in order, and whom it is for.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use tidegate::hub::position::Offset;
 
@@ -9,15 +10,14 @@ use super::plan::{ROOMS, USERS};
 
 /// Whom an event is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum To {
+pub(crate) enum To {
     Room(usize),
     User(usize),
     All,
 }
 
 /// An event as it was published.
-#[derive(Debug)]
-pub struct Event {
+pub(crate) struct Event {
     pub to: To,
     pub exclude: Option<usize>,
     pub name: Option<String>,
@@ -26,8 +26,15 @@ pub struct Event {
     pub text: String,
 }
 
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start = self.text.get(..12).unwrap_or(&self.text);
+        write!(f, "{start:?} to {:?} but {:?} as {:?}", self.to, self.exclude, self.id)
+    }
+}
+
 /// All events of one life.
-pub struct Order {
+pub(crate) struct Order {
     /// The event with offset n is at n - 1.
     events: Vec<Event>,
     rooms: [Vec<Offset>; ROOMS],
@@ -38,7 +45,7 @@ pub struct Order {
 }
 
 impl Order {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             events: Vec::new(),
             rooms: Default::default(),
@@ -48,11 +55,15 @@ impl Order {
         }
     }
 
-    pub fn head(&self) -> Offset {
+    pub(crate) fn head(&self) -> Offset {
         self.events.len() as Offset
     }
 
-    pub fn push(&mut self, event: Event) {
+    pub(crate) fn newest(&self, count: usize) -> &[Event] {
+        &self.events[self.events.len() - count..]
+    }
+
+    pub(crate) fn push(&mut self, event: Event) {
         let offset = self.head() + 1;
         match event.to {
             To::Room(room) => self.rooms[room].push(offset),
@@ -64,16 +75,16 @@ impl Order {
         self.events.push(event);
     }
 
-    pub fn event(&self, offset: Offset) -> &Event {
+    pub(crate) fn event(&self, offset: Offset) -> &Event {
         &self.events[usize::try_from(offset).unwrap() - 1]
     }
 
-    pub fn offset_of(&self, text: &str) -> Offset {
+    pub(crate) fn offset_of(&self, text: &str) -> Offset {
         *self.by_text.get(text).unwrap_or_else(|| panic!("nobody published {text:?}"))
     }
 
     /// Offsets of the events to one source.
-    pub fn offsets(&self, source: To) -> &[Offset] {
+    pub(crate) fn offsets(&self, source: To) -> &[Offset] {
         match source {
             To::Room(room) => &self.rooms[room],
             To::User(user) => &self.users[user],
@@ -82,7 +93,7 @@ impl Order {
     }
 
     /// Offsets in `(after, upto]` of the events to one source, kept from its listeners or not.
-    pub fn between(&self, source: To, after: Offset, upto: Offset) -> &[Offset] {
+    pub(crate) fn between(&self, source: To, after: Offset, upto: Offset) -> &[Offset] {
         let offsets = self.offsets(source);
         let start = offsets.partition_point(|offset| *offset <= after);
         let end = offsets.partition_point(|offset| *offset <= upto);
@@ -90,7 +101,7 @@ impl Order {
     }
 
     /// The first event after `after` that `listener` must get.
-    pub fn next_for(&self, listener: &Listener, after: Offset) -> Option<Offset> {
+    pub(crate) fn next_for(&self, listener: &Listener, after: Offset) -> Option<Offset> {
         let first = |source| {
             self.between(source, after, Offset::MAX).iter().copied().find(|offset| {
                 let exclude = self.event(*offset).exclude;
@@ -101,7 +112,7 @@ impl Order {
     }
 
     /// The offset up to which a log bounded by number alone has let go of its events.
-    pub fn expired_by_count(&self, source: To, events_max: usize) -> Offset {
+    pub(crate) fn expired_by_count(&self, source: To, events_max: usize) -> Offset {
         let offsets = self.offsets(source);
         offsets.len().checked_sub(events_max + 1).map_or(0, |at| offsets[at])
     }

@@ -9,14 +9,15 @@ use tidegate::shard::stats::CloseReason;
 
 /// How a socket takes what it is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Temper {
+pub(crate) enum Temper {
     Eager,
     Moody,
     Stuck,
 }
 
 /// One socket, seen from behind.
-pub struct Wire {
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
+pub(crate) struct Wire {
     /// What it took.
     pub bytes: Vec<u8>,
     /// How much that was when it last took all it was offered.
@@ -36,7 +37,7 @@ pub struct Wire {
 }
 
 /// A shard's network.
-pub struct FakeNet {
+pub(crate) struct FakeNet {
     rng: Rng,
     /// Every socket ever opened.
     pub wires: Vec<Wire>,
@@ -51,7 +52,7 @@ pub struct FakeNet {
 }
 
 impl FakeNet {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             rng: Rng::with_seed(seed),
             wires: Vec::new(),

@@ -10,9 +10,9 @@ use tidegate::hub::presence::Caps;
 use tidegate::hub::sequencer::HistoryBounds;
 
 /// Rooms and users there are names for.
-pub const ROOMS: usize = 6;
+pub(crate) const ROOMS: usize = 6;
 /// See [`ROOMS`].
-pub const USERS: usize = 5;
+pub(crate) const USERS: usize = 5;
 
 /// Bounds no seed reaches.
 const HUGE: usize = 1 << 40;
@@ -20,7 +20,7 @@ const LONG: Duration = Duration::from_hours(24);
 
 /// Everything that stays the same for the lives of one seed.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     pub shards: usize,
     pub history: HistoryBounds,
     pub caps: Caps,
@@ -40,14 +40,17 @@ pub struct Plan {
     pub moody: u32,
     /// Whether time may jump far.
     pub leaps: bool,
+    /// Whether events are so large that they do not all fit into one batch.
+    pub fat: bool,
     /// Of a hundred events, those that exclude a user.
     pub excluding: u32,
 }
 
 impl Plan {
-    pub fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
         let one_in = |rng: &mut Rng, n: u32| rng.u32(0..n) == 0;
         let big = one_in(rng, 128);
+        let fat = !big && one_in(rng, 100);
         let log = LogBounds {
             events_max: *rng.choice(&[0, 1, 2, 5, 10, 20]).expect("some"),
             bytes_max: if one_in(rng, 5) { rng.usize(200..3000) } else { HUGE },
@@ -70,27 +73,38 @@ impl Plan {
             history,
             caps,
             delivery: one_in(rng, 6).then_some((rate, overflow)),
-            flush_interval: if one_in(rng, 4) { Duration::ZERO } else { Duration::from_millis(rng.u64(1..20)) },
+            flush_interval: if one_in(rng, 4) {
+                Duration::ZERO
+            } else {
+                Duration::from_millis(rng.u64(1..20))
+            },
             heartbeat: Duration::from_millis(rng.u64(50..3000)),
             max_unsent_age: Duration::from_millis(if one_in(rng, 3) { rng.u64(50..2000) } else { 3_600_000 }),
             lease: one_in(rng, 6).then(|| Duration::from_millis(rng.u64(50..1500))),
             drain: Duration::from_millis(rng.u64(50..600)),
-            operations: if big { rng.usize(100..300) } else { rng.usize(20..160) },
+            operations: if big {
+                rng.usize(100..300)
+            } else if fat {
+                rng.usize(20..60)
+            } else {
+                rng.usize(20..160)
+            },
             crowd: if big { rng.usize(260..700) } else { rng.usize(0..6) },
             rooms: if big { rng.usize(1..3) } else { rng.usize(1..=ROOMS) },
             moody: *rng.choice(&[0, 5, 30, 100]).expect("some"),
             leaps: rng.bool(),
+            fat,
             excluding: *rng.choice(&[0, 0, 20]).expect("some"),
         }
     }
 
     /// Whether a log loses events by their number alone.
-    pub fn counts_only(&self) -> bool {
-        self.history.log.bytes_max == HUGE && self.counts_unlimited() && self.history.age_max == LONG
+    pub(crate) fn counts_only(&self) -> bool {
+        self.history.log.bytes_max == HUGE && self.is_unlimited_together() && self.history.age_max == LONG
     }
 
     /// Whether all history together is unbounded, so that only the slow can lose events.
-    pub fn counts_unlimited(&self) -> bool {
+    pub(crate) fn is_unlimited_together(&self) -> bool {
         self.history.bytes_max == HUGE
     }
 }

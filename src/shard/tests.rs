@@ -1,0 +1,230 @@
+//! What the simulation (`tests/simulation`) once found, each as the smallest case that shows it.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::conn::ConnKey;
+use super::join::{Join, Start};
+use super::net::Net;
+use super::stats::{CloseReason, DropReason, GapReason, Stats};
+use super::{Shard, ShardSettings, Step};
+use crate::hub::draft::{Draft, Target};
+use crate::hub::log::LogBounds;
+use crate::hub::moment::Moment;
+use crate::hub::name::{RoomName, UserName};
+use crate::hub::position::Epoch;
+use crate::hub::presence::Caps;
+use crate::hub::sequencer::HistoryBounds;
+use crate::hub::{Hub, HubSettings};
+use crate::wire::encoding::Encoding;
+
+/// A socket that takes `room` bytes, or fails.
+struct Line {
+    text: String,
+    room: usize,
+    fails: bool,
+}
+
+type Socket = Rc<RefCell<Line>>;
+
+struct Lines;
+
+impl Net for Lines {
+    type Socket = Socket;
+
+    fn open(&mut self, _: &mut Socket, _: ConnKey) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn send(&mut self, socket: &mut Socket, bytes: &[u8]) -> io::Result<usize> {
+        let mut line = socket.borrow_mut();
+        if line.fails {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let sent = bytes.len().min(line.room);
+        line.room -= sent;
+        line.text.push_str(std::str::from_utf8(&bytes[..sent]).unwrap());
+        Ok(sent)
+    }
+
+    fn want_write(&mut self, _: &mut Socket, _: ConnKey, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn close(&mut self, _: Socket, _: bool) {}
+}
+
+/// One hub with one shard, and a clock.
+struct World {
+    hub: Arc<Hub>,
+    shard: Shard<Lines>,
+    stats: Arc<Stats>,
+    now: Moment,
+}
+
+const DRAIN: Duration = Duration::from_secs(1);
+
+impl World {
+    fn new(events_max: usize, bytes_max: usize) -> Self {
+        let hub = Hub::new(HubSettings {
+            shards: 1,
+            epoch: Epoch::new(1),
+            history: HistoryBounds {
+                log: LogBounds { events_max, bytes_max: usize::MAX },
+                bytes_max,
+                age_max: Duration::from_hours(1),
+            },
+            caps: Caps { connections_max: 100, per_user_max: None, replace: false, per_address_max: None },
+            delivery: None,
+        });
+        let settings = ShardSettings {
+            index: 0,
+            flush_interval: Duration::from_millis(10),
+            heartbeat: Duration::from_secs(25),
+            retry: Duration::from_secs(3),
+            max_unsent_age: Duration::from_secs(30),
+            lease: None,
+            drain: DRAIN,
+        };
+        let stats = Arc::new(Stats::default());
+        let shard = Shard::new(hub.clone(), settings, Lines, stats.clone(), 1);
+        Self { hub, shard, stats, now: Moment(1) }
+    }
+
+    fn join(&mut self, user: Option<&str>, start: Start, room: usize) -> (ConnKey, Socket) {
+        let socket = Rc::new(RefCell::new(Line { text: String::new(), room, fails: false }));
+        let (user, address) = self.hub.admit(user, None, self.now).unwrap().keep();
+        let join = Join {
+            socket: socket.clone(),
+            head: Bytes::new(),
+            encoding: Encoding::default(),
+            rooms: vec![self.hub.rooms().get_or_create("r")],
+            user,
+            address,
+            start,
+            probe: false,
+        };
+        (self.shard.join(join, self.now).unwrap(), socket)
+    }
+
+    fn publish(&self, target: Target, data: &str, exclude: Option<&str>) {
+        let exclude = exclude.map(|user| UserName::new(user).unwrap());
+        let draft = Draft { target, name: None, id: None, data: data.to_owned(), exclude };
+        self.hub.publish([draft], self.now);
+    }
+
+    fn step(&mut self) -> Step {
+        self.now = self.now + Duration::from_millis(20);
+        self.shard.step(self.now)
+    }
+}
+
+fn room() -> Target {
+    Target::Room(RoomName::new("r").unwrap())
+}
+
+fn text(socket: &Socket) -> String {
+    socket.borrow().text.clone()
+}
+
+/// A stream's first write stopped inside `connected`. What came after was left to the logs, which know no gaps: a
+/// listener from another life then went on from the new one's events as if nothing had been lost.
+#[test]
+fn a_gap_is_told_even_if_the_socket_first_takes_a_single_byte() {
+    let mut world = World::new(10, usize::MAX);
+    let stranger = Epoch::new(2).position(7).to_string();
+    let (key, socket) = world.join(None, Start::After(stranger), 1);
+    socket.borrow_mut().room = usize::MAX;
+    world.shard.on_writable(key, world.now);
+    assert!(text(&socket).contains(r#""reason":"restart""#), "{}", text(&socket));
+    assert_eq!(world.stats.gaps[GapReason::Restart as usize].get(), 1);
+}
+
+/// A broadcast was evicted, for the sake of the bound on all history, before any flush. The flush found nothing, and the
+/// next event of a room then took everyone's cursor past the hole.
+#[test]
+fn what_is_evicted_before_its_flush_is_a_gap_and_not_a_hole() {
+    let mut world = World::new(10, 300);
+    let (_, socket) = world.join(None, Start::Now, usize::MAX);
+    world.publish(Target::All, "lost", None);
+    world.publish(Target::User(UserName::new("else").unwrap()), &"x".repeat(100), None);
+    world.step();
+    world.publish(room(), "after", None);
+    world.step();
+    let text = text(&socket);
+    assert!(!text.contains("lost"), "{text}");
+    let gap = text.find(r#""reason":"slow","all":true"#).expect("a gap");
+    assert!(gap < text.find("after").expect("the next event"), "{text}");
+    assert_eq!(world.stats.dropped[DropReason::Slow as usize].get(), 1);
+}
+
+/// With nothing to count from, all events a room ever had were counted as lost by its newest listener.
+#[test]
+fn events_from_before_the_join_are_not_counted_as_lost() {
+    let mut world = World::new(10, 300);
+    for data in ["a", "b", "c"] {
+        world.publish(room(), data, None);
+    }
+    let (_, socket) = world.join(None, Start::Now, usize::MAX);
+    world.publish(room(), "lost", None);
+    world.publish(Target::User(UserName::new("else").unwrap()), &"x".repeat(100), None);
+    world.step();
+    assert!(text(&socket).contains(r#""reason":"slow""#), "{}", text(&socket));
+    assert_eq!(world.stats.dropped[DropReason::Slow as usize].get(), 1);
+}
+
+/// The resume found one event, not for this user, and left the cursor before it. Once the history let go of that event,
+/// the listener was told of a loss that was none.
+#[test]
+fn an_event_for_others_is_no_loss_after_a_resume() {
+    let mut world = World::new(1, usize::MAX);
+    world.publish(room(), "own", Some("u"));
+    let (_, socket) = world.join(Some("u"), Start::After(Epoch::new(1).position(0).to_string()), usize::MAX);
+    for data in ["a", "b", "c"] {
+        world.publish(room(), data, None);
+    }
+    world.step();
+    assert!(!text(&socket).contains("gap"), "{}", text(&socket));
+    assert!(text(&socket).contains("data: a\n"));
+}
+
+/// Every error of a socket that had been full was counted as the client's departure.
+#[test]
+fn a_full_socket_that_times_out_is_counted_as_an_error() {
+    let mut world = World::new(10, usize::MAX);
+    let (key, socket) = world.join(None, Start::Now, 1);
+    socket.borrow_mut().fails = true;
+    world.shard.on_writable(key, world.now);
+    assert_eq!(world.stats.closed[CloseReason::Error as usize].get(), 1);
+}
+
+/// Whoever was on its way from hyper to the shard when the drain began was cut off at its end without a word.
+#[test]
+fn who_joins_during_a_drain_gets_a_farewell_too() {
+    let mut world = World::new(10, usize::MAX);
+    let permit = world.hub.admit(None, None, world.now).unwrap();
+    world.hub.drain();
+    world.step();
+    let socket = Rc::new(RefCell::new(Line { text: String::new(), room: usize::MAX, fails: false }));
+    let (user, address) = permit.keep();
+    let join = Join {
+        socket: socket.clone(),
+        head: Bytes::new(),
+        encoding: Encoding { chunked: true, gzip: false },
+        rooms: vec![world.hub.rooms().get_or_create("r")],
+        user,
+        address,
+        start: Start::Now,
+        probe: false,
+    };
+    world.shard.join(join, world.now).unwrap();
+    world.now = world.now + DRAIN;
+    while world.step() != Step::Drained {}
+    assert!(text(&socket).contains("event: closing"), "{}", text(&socket));
+    assert!(text(&socket).ends_with("0\r\n\r\n"));
+}

@@ -1,0 +1,127 @@
+//! How a life ends: in a crash, in peace with everything delivered, or with a drain.
+
+use tidegate::shard::Step;
+use tidegate::shard::conn::flag;
+
+use super::super::net::Temper;
+use super::Life;
+
+impl Life<'_> {
+    pub(super) fn end(&mut self) {
+        match self.rng.u32(0..8) {
+            // A crash: what was sent is what was sent.
+            0 => return self.check_tallies(),
+            1..3 => self.drain(),
+            _ => self.come_to_rest(),
+        }
+        self.check_counts();
+        self.leave();
+        self.check_tallies();
+        self.forget();
+    }
+
+    /// Frees every socket and lets the shards finish. Then everyone has everything.
+    pub(super) fn come_to_rest(&mut self) {
+        self.say(|| "come to rest".into());
+        while let Some(waiting) = self.waiting.pop() {
+            self.join(waiting);
+        }
+        for node in &mut self.nodes {
+            for wire in &mut node.shard.net_mut().wires {
+                (wire.temper, wire.breaks) = (Temper::Eager, false);
+            }
+        }
+        for round in 0.. {
+            assert!(round < 10_000, "the shards come to rest");
+            let mut rests = round >= 4;
+            for at in 0..self.nodes.len() {
+                for wire in self.blocked(at) {
+                    self.poke(at, wire);
+                }
+                while self.step(at) == Step::Again {}
+                let busy = flag::BLOCKED | flag::QUEUED | flag::DEFERRED | flag::MARKED;
+                rests &= self.nodes[at].shard.conns().iter().all(|(_, conn)| !conn.has(busy));
+            }
+            if rests {
+                break;
+            }
+            self.now += u64::try_from(self.plan.flush_interval.as_micros()).unwrap() + 1;
+            if round > 10 {
+                self.now += 10_000;
+            }
+        }
+        for at in 0..self.nodes.len() {
+            let node = &mut self.nodes[at];
+            for wire in &node.live {
+                let listener = &node.listeners[*wire];
+                let (client, _) = listener.hear(&node.shard.net_mut().wires[*wire]);
+                let walk = listener.walk(client.items(), &self.order, self.hub.epoch());
+                assert!(walk.begun, "everyone is welcomed");
+                assert!(listener.opening.gap.is_none() || !walk.gaps.is_empty(), "the gap was told");
+                let owed = self.order.next_for(listener, walk.position);
+                assert_eq!(owed, None, "socket {wire} of shard {at} is still owed, after {}", walk.position);
+            }
+        }
+    }
+
+    /// Drains. Whoever takes what it is sent gets a farewell.
+    pub(super) fn drain(&mut self) {
+        self.say(|| "drain".into());
+        self.hub.drain();
+        let until = self.now + u64::try_from(self.plan.drain.as_micros()).unwrap() + 300_000;
+        let mut drained = vec![false; self.nodes.len()];
+        while !drained.iter().all(|drained| *drained) {
+            assert!(self.now <= until, "the drain ends");
+            for (at, drained) in drained.iter_mut().enumerate() {
+                for wire in self.blocked(at) {
+                    self.poke(at, wire);
+                }
+                *drained = loop {
+                    match self.step(at) {
+                        Step::Again => {}
+                        step => break step == Step::Drained,
+                    }
+                };
+            }
+            if self.one_in(4) {
+                self.join_a_waiting_one();
+            }
+            self.now += self.rng.u64(1..40_000);
+        }
+        self.waiting.clear();
+        for at in 0..self.nodes.len() {
+            // Whoever joined at the last moment.
+            while self.step(at) != Step::Drained {
+                self.now += 40_000;
+            }
+        }
+    }
+
+    /// Everyone goes, and every place is given back.
+    pub(super) fn leave(&mut self) {
+        self.waiting.clear();
+        for at in 0..self.nodes.len() {
+            for wire in self.nodes[at].live.clone() {
+                self.cut(at, wire);
+            }
+            while self.step(at) == Step::Again {}
+        }
+        self.check_counts();
+        assert_eq!(self.hub.connections(), 0, "every place is given back");
+    }
+
+    /// Nobody is left: in time, nothing is.
+    pub(super) fn forget(&mut self) {
+        self.now += u64::try_from(self.plan.history.age_max.as_micros()).unwrap();
+        for at in 0..self.nodes.len() {
+            // What waits for a flush is kept until then.
+            while self.step(at) == Step::Again {}
+        }
+        for _ in 0..48 {
+            self.hub.tidy(self.moment());
+        }
+        assert_eq!(self.hub.history(), (0, 0), "all events expire");
+        assert!(self.hub.rooms().is_empty(), "empty rooms vanish");
+        assert!(self.hub.users().is_empty(), "so do users");
+    }
+}

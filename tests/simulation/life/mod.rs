@@ -1,0 +1,342 @@
+//! One life of the order: a hub and its shards, what happens to them, and what must hold all the while.
+
+mod check;
+mod end;
+mod expect;
+mod sockets;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use tidegate::hub::draft::{Draft, Target};
+use tidegate::hub::moment::Moment;
+use tidegate::hub::name::{EventId, EventName, RoomName, UserName};
+use tidegate::hub::position::Epoch;
+use tidegate::hub::presence::Permit;
+use tidegate::hub::source::Source;
+use tidegate::hub::{Hub, HubSettings};
+use tidegate::shard::join::{Join, Start};
+use tidegate::shard::stats::Stats;
+use tidegate::shard::{Shard, ShardSettings};
+use tidegate::wire::encoding::Encoding;
+
+use super::client::HEAD;
+use super::listener::Listener;
+use super::model::{Event, Order, To};
+use super::net::{FakeNet, Temper};
+use super::plan::{Plan, USERS};
+use super::tally::Tally;
+
+/// A shard and what the model knows of it.
+struct Node {
+    shard: Shard<FakeNet>,
+    stats: Arc<Stats>,
+    /// At the same index as their wires.
+    listeners: Vec<Listener>,
+    /// Those that are not over.
+    live: Vec<usize>,
+    tally: Tally,
+}
+
+/// A place that was granted and is not used yet.
+struct Waiting {
+    permit: Permit,
+    user: Option<usize>,
+    address: Option<u8>,
+}
+
+struct Life<'a> {
+    plan: &'a Plan,
+    rng: &'a mut Rng,
+    /// Ids that listeners remember, from this life and others.
+    ids: &'a mut Vec<String>,
+    hub: Arc<Hub>,
+    order: Order,
+    nodes: Vec<Node>,
+    waiting: Vec<Waiting>,
+    now: u64,
+    talks: bool,
+}
+
+/// Runs one life from `now` on; says when it ended.
+pub(crate) fn live(
+    plan: &Plan,
+    rng: &mut Rng,
+    ids: &mut Vec<String>,
+    now: u64,
+    epoch: u64,
+    talks: bool,
+) -> u64 {
+    let hub = Hub::new(HubSettings {
+        shards: plan.shards,
+        epoch: Epoch::new(epoch),
+        history: plan.history,
+        caps: plan.caps,
+        delivery: plan.delivery,
+    });
+    let nodes = (0..plan.shards).map(|index| node(plan, &hub, index, rng)).collect();
+    let order = Order::new();
+    let mut life = Life { plan, rng, ids, hub, order, nodes, waiting: Vec::new(), now, talks };
+    for _ in 0..plan.crowd {
+        life.connect();
+    }
+    for at in 0..plan.operations {
+        life.operate();
+        if plan.crowd < 100 || at % 16 == 0 {
+            life.check_counts();
+        }
+    }
+    life.end();
+    life.now
+}
+
+fn node(plan: &Plan, hub: &Arc<Hub>, index: usize, rng: &mut Rng) -> Node {
+    let settings = ShardSettings {
+        index,
+        flush_interval: plan.flush_interval,
+        heartbeat: plan.heartbeat,
+        retry: Duration::from_secs(3),
+        max_unsent_age: plan.max_unsent_age,
+        lease: plan.lease,
+        drain: plan.drain,
+    };
+    let stats = Arc::new(Stats::default());
+    let net = FakeNet::new(rng.u64(..));
+    let shard = Shard::new(hub.clone(), settings, net, stats.clone(), rng.u64(..));
+    Node { shard, stats, listeners: Vec::new(), live: Vec::new(), tally: Tally::default() }
+}
+
+fn room_name(room: usize) -> String {
+    format!("room-{room}")
+}
+
+fn user_name(user: usize) -> String {
+    format!("user-{user}")
+}
+
+impl Life<'_> {
+    fn one_in(&mut self, n: u32) -> bool {
+        self.rng.u32(0..n) == 0
+    }
+
+    fn moment(&self) -> Moment {
+        Moment(self.now)
+    }
+
+    fn say(&self, what: impl FnOnce() -> String) {
+        if self.talks {
+            eprintln!("{:>10} head {:>3}  {}", self.now, self.order.head(), what());
+        }
+    }
+
+    fn operate(&mut self) {
+        match self.rng.u32(0..100) {
+            0..22 => self.publish(),
+            22..36 => self.connect(),
+            36..60 => self.step_any(),
+            60..70 => self.poke_any(),
+            70..76 => self.end_any(),
+            76..80 => self.change_a_temper(),
+            80..92 => self.pass_time(),
+            92..94 => self.tidy(),
+            94..96 => self.disconnect(),
+            96..98 => self.use_a_stale_key(),
+            _ => self.join_a_waiting_one(),
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let flush = u64::try_from(self.plan.flush_interval.as_micros()).unwrap();
+        let leap = if self.plan.leaps && self.one_in(6) { 1_000_000 } else { 30_000 };
+        self.now += match self.rng.u32(0..4) {
+            0 => 1,
+            1 => flush,
+            2 => flush / 2,
+            _ => self.rng.u64(0..leap),
+        };
+    }
+
+    /// Sweeps some of the names, or all.
+    fn tidy(&mut self) {
+        self.say(|| "tidy".into());
+        for _ in 0..*self.rng.choice(&[1, 16]).unwrap() {
+            self.hub.tidy(self.moment());
+        }
+    }
+
+    fn publish(&mut self) {
+        let count = if self.one_in(4) { self.rng.usize(2..8) } else { 1 };
+        let (mut drafts, mut subscribers) = (Vec::new(), 0);
+        let to_one = self.one_in(2).then(|| self.target());
+        for _ in 0..count {
+            let to = to_one.unwrap_or_else(|| self.target());
+            subscribers += self.listening(to);
+            drafts.push(self.draft(to));
+        }
+        self.say(|| format!("published {:?}", self.order.newest(count)));
+        let published = self.hub.publish(drafts, self.moment());
+        assert_eq!(published.offset, self.order.head(), "offsets have no holes");
+        assert_eq!(published.subscribers, subscribers, "subscribers");
+        assert_eq!(self.hub.head(), self.order.head());
+        assert_eq!(self.hub.events_published(), self.order.head());
+        let (_, bytes) = self.hub.history();
+        assert!(bytes <= self.plan.history.bytes_max, "history takes {bytes} bytes");
+    }
+
+    fn target(&mut self) -> To {
+        match self.rng.u32(0..10) {
+            0..7 => To::Room(self.rng.usize(0..self.plan.rooms)),
+            7..9 => To::User(self.rng.usize(0..USERS)),
+            _ => To::All,
+        }
+    }
+
+    /// Makes up an event, and tells the model.
+    fn draft(&mut self, to: To) -> Draft {
+        let number = self.order.head();
+        let mut data = match self.rng.u32(0..8) {
+            0 => format!("{number}\nb\rc\r\n"),
+            1 => format!("{number}\r\r: id: 7"),
+            2 => format!("\n {number} é"),
+            3 => format!("{number}{}", "x".repeat(self.rng.usize(0..600))),
+            _ => format!("{number}"),
+        };
+        if self.plan.fat {
+            data.push_str(&"y".repeat(self.rng.usize(30_000..150_000)));
+        }
+        let id = match self.rng.u32(0..40) {
+            0..6 => Some(format!("c{number}")),
+            6 => Some(format!("twin{}", self.rng.u32(0..2))),
+            _ => None,
+        };
+        let name = self.one_in(3).then(|| "price".to_owned());
+        let exclude = (self.rng.u32(0..100) < self.plan.excluding).then(|| self.rng.usize(0..USERS));
+        let draft = Draft {
+            target: match to {
+                To::Room(room) => Target::Room(RoomName::new(&room_name(room)).unwrap()),
+                To::User(user) => Target::User(UserName::new(&user_name(user)).unwrap()),
+                To::All => Target::All,
+            },
+            name: name.as_deref().map(|name| EventName::new(name).unwrap()),
+            id: id.as_deref().map(|id| EventId::new(id).unwrap()),
+            data: data.clone(),
+            exclude: exclude.map(|user| UserName::new(&user_name(user)).unwrap()),
+        };
+        let text = data.replace("\r\n", "\n").replace('\r', "\n");
+        self.order.push(Event { to, exclude, name, id, text });
+        draft
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Listener> {
+        self.nodes.iter().flat_map(|node| node.live.iter().map(|at| &node.listeners[*at]))
+    }
+
+    /// Connections an event to `to` is addressed to. A user's count from their admission on.
+    fn listening(&self, to: To) -> u64 {
+        let count = self.live().filter(|listener| listener.sources().any(|source| source == to)).count();
+        let waiting = match to {
+            To::User(user) => self.waiting.iter().filter(|waiting| waiting.user == Some(user)).count(),
+            _ => 0,
+        };
+        (count + waiting) as u64
+    }
+
+    fn connect(&mut self) {
+        let user = self.rng.bool().then(|| self.rng.usize(0..USERS));
+        let address = self.rng.bool().then(|| self.rng.u8(0..3));
+        let expected = self.expected_admission(user, address);
+        let name = user.map(user_name);
+        let ip = address.map(|last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
+        match self.hub.admit(name.as_deref(), ip, self.moment()) {
+            Ok(permit) => {
+                assert_eq!(expected, None, "admission");
+                match self.rng.u32(0..20) {
+                    0 => drop(permit),
+                    1..4 => self.waiting.push(Waiting { permit, user, address }),
+                    _ => self.join(Waiting { permit, user, address }),
+                }
+            }
+            Err(refusal) => assert_eq!(Some(refusal), expected, "admission"),
+        }
+    }
+
+    fn join_a_waiting_one(&mut self) {
+        if let Some(waiting) = self.waiting.pop() {
+            self.join(waiting);
+        }
+    }
+
+    fn join(&mut self, waiting: Waiting) {
+        let Waiting { permit, user, address: last } = waiting;
+        let mut rooms: Vec<usize> = (0..self.plan.rooms).collect();
+        self.rng.shuffle(&mut rooms);
+        let several = if self.one_in(3) { self.rng.usize(1..=4) } else { 1 };
+        rooms.truncate(several);
+        let sources: Vec<Arc<Source>> =
+            rooms.iter().map(|room| self.hub.rooms().get_or_create(&room_name(*room))).collect();
+        let start = self.start();
+        let opening = self.opening(&rooms, user, &start);
+        let (inbox, address) = permit.keep();
+        assert_eq!(address.is_some(), last.is_some() && self.plan.caps.per_address_max.is_some());
+        let encoding = Encoding { chunked: !self.one_in(4), gzip: self.one_in(4) };
+        let presented = match &start {
+            Start::After(id) => id.clone(),
+            _ => String::new(),
+        };
+        let temper = if self.rng.u32(0..100) < self.plan.moody { Temper::Moody } else { Temper::Eager };
+        let at = self.rng.usize(0..self.nodes.len());
+        self.say(|| {
+            format!("join {user:?} in {rooms:?} at shard {at}, {encoding:?}, {start:?}: {opening:?}")
+        });
+        let now = self.moment();
+        let refuses = self.one_in(40);
+        let node = &mut self.nodes[at];
+        node.shard.net_mut().next_temper = temper;
+        node.shard.net_mut().refuses = refuses;
+        let join = Join {
+            socket: usize::MAX,
+            head: Bytes::from_static(HEAD),
+            encoding,
+            rooms: sources,
+            user: inbox,
+            address,
+            start,
+            probe: false,
+        };
+        let joined = node.shard.join(join, now);
+        assert_eq!(joined.is_err(), refuses);
+        if joined.is_ok() {
+            node.live.push(node.listeners.len());
+            node.tally.opened += 1;
+            node.listeners.push(Listener {
+                rooms,
+                user,
+                address: last,
+                encoding,
+                opening,
+                is_rated: user.is_some() && self.plan.delivery.is_some(),
+                presented,
+                ended_by_us: None,
+            });
+            assert_eq!(node.listeners.len(), node.shard.net_mut().wires.len());
+        }
+        self.collect(at);
+    }
+
+    fn start(&mut self) -> Start {
+        let id = match self.rng.u32(0..12) {
+            0..3 => return Start::Now,
+            3..5 => return Start::History(self.rng.usize(0..12)),
+            5..7 if !self.ids.is_empty() => self.ids[self.ids.len() - 1].clone(),
+            7..9 if !self.ids.is_empty() => self.ids[self.rng.usize(0..self.ids.len())].clone(),
+            9 => format!("{}-{}", self.hub.epoch(), self.order.head() + self.rng.u64(1..4)),
+            10 => (*self.rng.choice(&["", "x", "twin0", "c3", "a b", "é", "abcdef-7", "-", "\n"]).unwrap())
+                .into(),
+            _ => format!("{}-{}", self.hub.epoch(), self.rng.u64(0..=self.order.head())),
+        };
+        Start::After(id)
+    }
+}
