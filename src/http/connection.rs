@@ -30,6 +30,9 @@ pub async fn serve(context: Rc<Context>, stream: Stream, address: Option<IpAddr>
     let place = context.exchanges.borrow_mut().insert(exchange.clone());
     let handed_over = drive(&context, &exchange, stream, address).await;
     context.exchanges.borrow_mut().remove(place);
+    if exchange.is_refused() {
+        context.shared.stats.refused_as("bad_request");
+    }
     let (Some((subscription, head)), Some(socket)) = (exchange.take_subscription(), handed_over) else {
         return;
     };
@@ -53,6 +56,13 @@ async fn drive(
     stream: Stream,
     address: Option<IpAddr>,
 ) -> Option<socket2::Socket> {
+    // hyper's buffers take 16 KiB. Whoever only connects is not given them.
+    let came = poll_fn(|cx| {
+        if exchange.poll_expired(cx) { Poll::Ready(false) } else { stream.poll_readable(cx).map(|()| true) }
+    });
+    if !came.await {
+        return None;
+    }
     let service = service_fn(|request| {
         let (context, exchange) = (context.clone(), exchange.clone());
         exchange.handling();
@@ -73,6 +83,9 @@ async fn drive(
         let polled = Pin::new(&mut connection).poll(cx);
         if exchange.is_head_complete() {
             return Poll::Ready(Ended::Stream);
+        }
+        if exchange.idle_since().is_some() {
+            context.idle.notify_waiters();
         }
         polled.map(|result| {
             if let Err(err) = result {

@@ -48,6 +48,8 @@ pub struct Context {
     pub shard: RefCell<Shard<Sockets>>,
     /// Wakes the shard's loop after something was changed from a request.
     pub changed: Notify,
+    /// Tells those who wait for a place that a connection has nothing to do.
+    pub idle: Notify,
     /// Connections that are still HTTP, to be given up when their time is over.
     pub exchanges: RefCell<Slab<Rc<Exchange>>>,
 }

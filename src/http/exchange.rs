@@ -41,6 +41,16 @@ impl Stream {
         })
     }
 
+    /// Ready when something has come, or the connection has ended.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let ready = match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        };
+        // An error is for whoever reads.
+        ready.map(drop)
+    }
+
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
@@ -60,6 +70,8 @@ pub enum Phase {
     Handling,
     /// The service has answered; hyper may still be writing.
     Answered,
+    /// The answer is written, and nothing of another request has come.
+    Idle,
     /// The answer is a stream: its head is being kept.
     Subscribing,
 }
@@ -69,8 +81,12 @@ pub struct Exchange {
     phase: Cell<Phase>,
     /// When the connection is given up, if it stays as it is.
     deadline: Cell<Moment>,
-    /// Whether that has happened.
+    /// Since when it has been as it is.
+    since: Cell<Moment>,
+    /// Whether it was given up.
     expired: Cell<bool>,
+    /// Whether it was refused before the service was asked.
+    refused: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The response's head.
     head: RefCell<Vec<u8>>,
@@ -94,10 +110,13 @@ impl Exchange {
     /// A connection that was just accepted. Its first head has to come as fast as any.
     #[must_use]
     pub fn new(times: Times) -> Rc<Self> {
+        let now = times.clock.now();
         Rc::new(Self {
             phase: Cell::new(Phase::Waiting),
-            deadline: Cell::new(times.clock.now() + times.request),
+            deadline: Cell::new(now + times.request),
+            since: Cell::new(now),
             expired: Cell::new(false),
+            refused: Cell::new(false),
             waker: RefCell::new(None),
             head: RefCell::default(),
             head_complete: Cell::new(false),
@@ -113,8 +132,10 @@ impl Exchange {
     }
 
     fn enter(&self, phase: Phase, time: Option<std::time::Duration>) {
+        let now = self.times.clock.now();
         self.phase.set(phase);
-        self.deadline.set(time.map_or(Moment(u64::MAX), |time| self.times.clock.now() + time));
+        self.since.set(now);
+        self.deadline.set(time.map_or(Moment(u64::MAX), |time| now + time));
     }
 
     /// The service has a request; how long that takes is its business.
@@ -126,6 +147,13 @@ impl Exchange {
     pub fn answered(&self) {
         if self.phase.get() == Phase::Handling {
             self.enter(Phase::Answered, Some(self.times.keepalive));
+        }
+    }
+
+    /// All that hyper had to write is written.
+    fn flushed(&self) {
+        if self.phase.get() == Phase::Answered {
+            self.enter(Phase::Idle, Some(self.times.keepalive));
         }
     }
 
@@ -155,14 +183,23 @@ impl Exchange {
         }
     }
 
-    /// Gives the connection up if it only waits, because its descriptor is needed. Says whether it did.
-    pub fn shed(&self) -> bool {
-        let idle = matches!(self.phase.get(), Phase::Waiting | Phase::Answered);
-        if idle && !self.expired.replace(true) {
-            self.wake();
-            return true;
-        }
-        false
+    /// Since when the connection has only waited for a request; `None` if it does not.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Moment> {
+        let idle = matches!(self.phase.get(), Phase::Waiting | Phase::Idle) && !self.expired.get();
+        idle.then(|| self.since.get())
+    }
+
+    /// Gives the connection up because its descriptor is needed.
+    pub fn shed(&self) {
+        self.expired.set(true);
+        self.wake();
+    }
+
+    /// Whether the peer was refused before there was a request that the service could have counted.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused.get()
     }
 
     fn wake(&self) {
@@ -203,6 +240,7 @@ impl Io {
     /// Tells a peer whose head did not come in time, if it takes that at once.
     pub fn say_timeout(&self) {
         if self.exchange.phase() == Phase::Reading {
+            self.exchange.refused.set(true);
             let _ = self.stream.try_write(&raw_response(Code::RequestTimeout.into()));
         }
     }
@@ -223,7 +261,7 @@ impl rt::Read for Io {
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut read),
         })?;
         let phase = self.exchange.phase();
-        if !read.filled().is_empty() && matches!(phase, Phase::Waiting | Phase::Answered) {
+        if !read.filled().is_empty() && matches!(phase, Phase::Waiting | Phase::Answered | Phase::Idle) {
             let first = phase == Phase::Waiting;
             // The first head has been expected since the connection was accepted.
             if first {
@@ -249,10 +287,11 @@ impl rt::Write for Io {
             }
             // Nobody was asked, so this is hyper refusing the head by itself, without a word of explanation.
             Phase::Waiting | Phase::Reading => {
+                self.exchange.refused.set(true);
                 let _ = self.stream.try_write(&raw_response(own_refusal(buf).into()));
                 return Poll::Ready(Ok(buf.len()));
             }
-            Phase::Handling | Phase::Answered => {}
+            Phase::Handling | Phase::Answered | Phase::Idle => {}
         }
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -264,6 +303,7 @@ impl rt::Write for Io {
         if self.exchange.phase() == Phase::Subscribing && !self.exchange.head.borrow().is_empty() {
             self.exchange.head_complete.set(true);
         }
+        self.exchange.flushed();
         // Sockets have no buffer of their own to flush.
         Poll::Ready(Ok(()))
     }

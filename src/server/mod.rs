@@ -83,11 +83,17 @@ pub struct Server {
     shared: Arc<Shared>,
     addresses: Vec<ListenAddr>,
     admin_address: Option<ListenAddr>,
-    workers: Vec<JoinHandle<io::Result<()>>>,
-    stop_workers: Arc<Notify>,
+    workers: Vec<Running>,
     /// Ends the admin thread, and with it the housekeeping, when dropped.
     stop_admin: Option<tokio::sync::oneshot::Sender<()>>,
     admin: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// A worker's thread.
+struct Running {
+    thread: JoinHandle<io::Result<()>>,
+    /// Ends it at once. Its own: a notification for all would reach whichever worker waits first.
+    stop: Arc<Notify>,
 }
 
 /// How long a drain may take beyond its setting: sockets that are full get a last chance to take their rest.
@@ -122,23 +128,23 @@ impl Server {
                 by_shard[shard].push(Listener::new(&listeners.address, socket));
             }
         }
-        let stop_workers = Arc::new(Notify::new());
         let mut workers = Vec::new();
         for (index, listeners) in by_shard.into_iter().enumerate() {
             let (near, far) = std::os::unix::net::UnixStream::pair()?;
             near.set_nonblocking(true)?;
             far.set_nonblocking(true)?;
             probe.streams.push(far);
+            let stop = Arc::new(Notify::new());
             let worker = Worker {
                 shared: shared.clone(),
                 settings: shard_settings(&shared.config, index),
                 listeners,
                 requests_max: (shared.config.requests_max / count).max(1),
                 probe: (near.into(), probe_room.clone()),
-                stop: stop_workers.clone(),
+                stop: stop.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("shard-{index}"));
-            workers.push(thread.spawn(move || worker.run())?);
+            workers.push(Running { thread: thread.spawn(move || worker.run())?, stop });
         }
         let (stop_admin, stopped) = tokio::sync::oneshot::channel();
         let admin_socket = admin_listener.and_then(|mut listeners| {
@@ -155,7 +161,6 @@ impl Server {
             addresses,
             admin_address,
             workers,
-            stop_workers,
             stop_admin: Some(stop_admin),
             admin: Some(admin),
         })
@@ -187,7 +192,8 @@ impl Server {
     pub fn drain(mut self) -> io::Result<()> {
         let deadline = std::time::Instant::now() + self.shared.config.drain + DRAIN_GRACE;
         self.shared.hub.drain();
-        while !self.workers.iter().all(JoinHandle::is_finished) && std::time::Instant::now() < deadline {
+        let finished = |worker: &Running| worker.thread.is_finished();
+        while !self.workers.iter().all(finished) && std::time::Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.end()
@@ -195,9 +201,9 @@ impl Server {
 
     fn end(&mut self) -> io::Result<()> {
         let mut result = Ok(());
-        for worker in self.workers.drain(..) {
-            self.stop_workers.notify_one();
-            result = result.and(worker.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked"))));
+        self.workers.iter().for_each(|worker| worker.stop.notify_one());
+        for Running { thread, .. } in self.workers.drain(..) {
+            result = result.and(thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked"))));
         }
         drop(self.stop_admin.take());
         if let Some(admin) = self.admin.take() {

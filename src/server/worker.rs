@@ -96,6 +96,7 @@ impl Worker {
             shared: self.shared,
             shard: shard.into(),
             changed: Notify::new(),
+            idle: Notify::new(),
             exchanges: RefCell::default(),
         });
         join_probe(&context, self.probe)?;
@@ -150,17 +151,15 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
     context.shard.borrow_mut().join(join, context.shared.clock.now()).map(drop)
 }
 
-/// Accepts as long as there are places for requests.
+/// Accepts as long as there are places for requests. One connection a listener is accepted without a place, so that
+/// others make room for it only when it is there.
 async fn accept(context: Rc<Context>, listener: AsyncListener, places: Rc<Semaphore>) {
     let stats = &context.shared.stats;
     loop {
-        if places.available_permits() == 0 {
-            shed_idle(&context);
-        }
-        let place = places.clone().acquire_owned_local().await;
         match listener.accept().await {
             Ok((stream, address)) => {
                 stats.accepted.add();
+                let place = place(&context, places.clone()).await;
                 let context = context.clone();
                 tokio::task::spawn_local(async move {
                     serve(context, stream, address).await;
@@ -175,6 +174,22 @@ async fn accept(context: Rc<Context>, listener: AsyncListener, places: Rc<Semaph
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
+        }
+    }
+}
+
+/// A place, for which idle connections make room if need be, as soon as there are any.
+async fn place(context: &Context, places: Rc<Semaphore>) -> Place {
+    if places.available_permits() == 0 {
+        shed_idle(context);
+    }
+    let mut place = pin!(places.acquire_owned_local());
+    loop {
+        tokio::select! {
+            biased;
+            place = &mut place => return place,
+            // Nothing is lost if this one is dropped: whoever comes next sheds before it waits.
+            () = context.idle.notified() => shed_idle(context),
         }
     }
 }
@@ -203,9 +218,11 @@ impl AcquireLocal for Rc<Semaphore> {
 /// Closes the idle HTTP connection that has waited longest: someone needs its descriptor.
 fn shed_idle(context: &Context) {
     let exchanges = context.exchanges.borrow();
-    let mut by_age = exchanges.iter().map(|(_, exchange)| exchange);
-    // Slab order is close to the order of arrival, and any idle one will do.
-    by_age.any(|exchange| exchange.shed());
+    // Not just any: a newcomer's request may be on its way. O(requests), which are at most 512 a shard.
+    let idle = exchanges.iter().filter_map(|(_, exchange)| Some((exchange.idle_since()?, exchange)));
+    if let Some((_, oldest)) = idle.min_by_key(|(since, _)| *since) {
+        oldest.shed();
+    }
 }
 
 enum Accept {
