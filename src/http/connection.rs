@@ -12,7 +12,6 @@ use hyper::service::service_fn;
 use super::context::Context;
 use super::exchange::{Exchange, Io, Stream};
 use super::service;
-use crate::server::transfer;
 
 /// How hyper's part ended.
 enum Ended {
@@ -28,6 +27,8 @@ enum Ended {
 pub async fn serve(context: Rc<Context>, stream: Stream, address: Option<IpAddr>) {
     let exchange = Exchange::new(context.times());
     let place = context.exchanges.borrow_mut().insert(exchange.clone());
+    // Until it says something, it could make room for another.
+    context.idle.notify_waiters();
     let handed_over = drive(&context, &exchange, stream, address).await;
     context.exchanges.borrow_mut().remove(place);
     if exchange.is_refused() {
@@ -36,17 +37,11 @@ pub async fn serve(context: Rc<Context>, stream: Stream, address: Option<IpAddr>
     let (Some((subscription, head)), Some(socket)) = (exchange.take_subscription(), handed_over) else {
         return;
     };
-    let join = subscription.into_join(socket, head);
-    let here = context.shard.borrow().index();
-    let home = transfer::home(&join.rooms[0], context.shared.shards.len()).filter(|home| *home != here);
-    match home.map(|home| &context.shared.transfers[home]) {
-        None => context.join(join),
-        Some(transfers) => {
-            if let Err(join) = transfers.send(join) {
-                context.join(*join);
-            }
-        }
+    let joined = context.shard().join(subscription.into_join(socket, head), context.shared.clock.now());
+    if let Err(err) = joined {
+        tracing::warn!(%err, "a connection could not be watched");
     }
+    context.changed.notify_one();
 }
 
 /// Lets hyper work. Gives the bare socket back if the connection became a stream.

@@ -71,13 +71,13 @@ async fn publish_body(shared: &Shared, publisher: &str, body: Incoming) -> Resul
     match body::parse_body(&whole, config.max_event_bytes)? {
         Body::One(draft) => {
             take_rate(shared, publisher, 1)?;
-            let published = shared.hub.publish([draft], shared.clock.now());
+            let published = shared.publish([draft]);
             Ok(answer(&shared.hub, published, None))
         }
         Body::Batch(drafts) => {
             let count = drafts.len();
             take_rate(shared, publisher, count)?;
-            let published = shared.hub.publish(drafts, shared.clock.now());
+            let published = shared.publish(drafts);
             Ok(answer(&shared.hub, published, Some(count as u64)))
         }
     }
@@ -155,7 +155,7 @@ async fn read_lines(
             let (drafts, problem) = next_drafts(shared, publisher, lines, ended);
             if !drafts.is_empty() {
                 progress.published += drafts.len() as u64;
-                let published = shared.hub.publish(drafts, shared.clock.now());
+                let published = shared.publish(drafts);
                 progress.subscribers += published.subscribers;
                 progress.last = Some(published);
             }

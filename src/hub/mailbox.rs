@@ -86,6 +86,18 @@ impl Mailbox {
         Ok(())
     }
 
+    /// Puts a waker back that was not used, because its shard's mail was dealt with on its behalf. Returned if there is
+    /// new mail: then it must be used after all.
+    #[must_use]
+    pub fn rearm(&self, waker: Waker) -> Option<Waker> {
+        let mut inner = self.inner.lock();
+        if !inner.dirty.is_empty() || !inner.commands.is_empty() {
+            return Some(waker);
+        }
+        inner.waker = Some(waker);
+        None
+    }
+
     /// Moves what is there to the ends of `dirty` and `commands`. Both vectors keep their memory.
     pub fn take(&self, dirty: &mut Vec<Dirty>, commands: &mut Vec<Command>) {
         let mut inner = self.inner.lock();

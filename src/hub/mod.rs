@@ -204,10 +204,27 @@ impl Hub {
     ///
     /// If there are none.
     pub fn publish(&self, drafts: impl IntoIterator<Item = Draft>, now: Moment) -> Published {
+        self.publish_waking(drafts, now, |_, _, waker| waker.wake())
+    }
+
+    /// The same, but leaves it to `wake` to see that each shard that has news now, and sleeps, gets to deal with it.
+    ///
+    /// # Panics
+    ///
+    /// If there are no drafts.
+    pub fn publish_waking(
+        &self,
+        drafts: impl IntoIterator<Item = Draft>,
+        now: Moment,
+        mut wake: impl FnMut(&Published, usize, Waker),
+    ) -> Published {
         let mut count = 0;
         let prepared = drafts.into_iter().map(|draft| self.prepare(draft)).inspect(|_| count += 1);
-        let published = self.append(prepared, &self.settings.history, now);
+        let (published, wakers) = self.append(prepared, &self.settings.history, now);
         self.published.fetch_add(count, Ordering::Relaxed);
+        for (shard, waker) in wakers {
+            wake(&published, shard, waker);
+        }
         published
     }
 
@@ -216,7 +233,10 @@ impl Hub {
         let unsealed = Unsealed::new(None, data, POSITION_BYTES_MAX);
         let event = Prepared { source: source.clone(), exclude: None, id: None, unsealed };
         let log = LogBounds { events_max: 0, bytes_max: 0 };
-        self.append(std::iter::once(event), &HistoryBounds { log, ..self.settings.history }, now)
+        let bounds = HistoryBounds { log, ..self.settings.history };
+        let (published, wakers) = self.append(std::iter::once(event), &bounds, now);
+        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+        published
     }
 
     fn prepare(&self, draft: Draft) -> Prepared {
@@ -239,10 +259,10 @@ impl Hub {
         events: impl Iterator<Item = Prepared>,
         bounds: &HistoryBounds,
         now: Moment,
-    ) -> Published {
+    ) -> (Published, Vec<(usize, Waker)>) {
         // Collected first, so that nothing is encoded or looked up under the lock.
         let events: Vec<Prepared> = events.collect();
-        let mut wakers: Vec<Waker> = Vec::new();
+        let mut wakers = Vec::new();
         let mut published = Published { offset: 0, subscribers: 0 };
         let mut sequencer = self.sequencer.lock();
         for Prepared { source, exclude, id, unsealed } in events {
@@ -256,7 +276,7 @@ impl Hub {
             });
             for (shard, mailbox) in self.mailboxes.iter().enumerate() {
                 if source.claim(shard).is_some() {
-                    wakers.extend(mailbox.announce(source.clone()));
+                    wakers.extend(mailbox.announce(source.clone()).map(|waker| (shard, waker)));
                 }
             }
         }
@@ -265,8 +285,7 @@ impl Hub {
         // Last, so that whoever reads this head finds all of the above done.
         self.head.store(sequencer.newest(), Ordering::Release);
         drop(sequencer);
-        wakers.into_iter().for_each(Waker::wake);
-        published
+        (published, wakers)
     }
 
     /// Housekeeping, about once a second from one thread: expires events by age and forgets what nobody needs.

@@ -122,8 +122,11 @@ impl Sequencer {
                 let unflushed = log.last();
                 drop(slot);
                 if let Some(offset) = unflushed {
+                    let seen_before = offset == oldest.offset;
                     self.oldest.push(Reverse(Oldest { offset, source: oldest.source }));
-                    return true;
+                    if seen_before {
+                        return true;
+                    }
                 }
                 continue;
             };

@@ -3,7 +3,6 @@
 pub mod clock;
 pub mod listen;
 pub mod sockets;
-pub mod transfer;
 pub mod worker;
 
 use std::fmt;
@@ -12,11 +11,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use self::clock::Clock;
 use self::listen::{ListenError, SocketOptions, listen};
-use self::transfer::Transfers;
+use self::sockets::Sockets;
 use self::worker::{Listener, Worker};
 use crate::config::{Config, CorsOrigins, DeliveryOverflow, ListenAddr, UserOverflow};
 use crate::http::admin::{Admin, Probe};
@@ -31,8 +31,8 @@ use crate::hub::presence::Caps;
 use crate::hub::sequencer::HistoryBounds;
 use crate::hub::source::{Kind, Source};
 use crate::hub::{Hub, HubSettings, Overflow};
-use crate::shard::ShardSettings;
 use crate::shard::stats::Stats;
+use crate::shard::{Shard, ShardSettings};
 
 /// Why the server did not start.
 #[derive(Debug)]
@@ -119,7 +119,8 @@ impl Server {
         let addresses = opened.iter().map(|listeners| listeners.address.clone()).collect();
         let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
 
-        let shared = Arc::new(share(config)?);
+        let (shared, polls) = share(config)?;
+        let shared = Arc::new(shared);
         let probe_room = Arc::new(Source::new(Kind::Room, "", count, 0));
         let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
         let mut by_shard: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
@@ -129,7 +130,7 @@ impl Server {
             }
         }
         let mut workers = Vec::new();
-        for (index, listeners) in by_shard.into_iter().enumerate() {
+        for (index, (listeners, poll)) in by_shard.into_iter().zip(polls).enumerate() {
             let (near, far) = std::os::unix::net::UnixStream::pair()?;
             near.set_nonblocking(true)?;
             far.set_nonblocking(true)?;
@@ -137,7 +138,8 @@ impl Server {
             let stop = Arc::new(Notify::new());
             let worker = Worker {
                 shared: shared.clone(),
-                settings: shard_settings(&shared.config, index),
+                index,
+                poll,
                 listeners,
                 requests_max: (shared.config.requests_max / count).max(1),
                 probe: (near.into(), probe_room.clone()),
@@ -265,23 +267,35 @@ fn run_admin(
     })
 }
 
-fn share(config: Config) -> Result<Shared, StartError> {
+/// Makes what all threads share, and the epoll set of each shard's sockets.
+fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
     let cors = match &config.cors_origins {
         CorsOrigins::Any => Cors::parse(["*"]),
         CorsOrigins::Only(origins) => Cors::parse(origins.iter().map(String::as_str)),
     };
     let cors = cors.map_err(|(index, err)| StartError::Origin(format!("entry {index}: {err}")))?;
     let publish_limit = config.publish_rate_per_user.map(|rate| PublishLimit::new(rate.into()));
-    Ok(Shared {
-        hub: Hub::new(hub_settings(&config)),
+    let hub = Hub::new(hub_settings(&config));
+    let shards: Vec<Arc<Stats>> = (0..config.shards).map(|_| Arc::default()).collect();
+    let (mut cores, mut polls) = (Vec::new(), Vec::new());
+    for (index, stats) in shards.iter().enumerate() {
+        let poll = mio::Poll::new()?;
+        let sockets = Sockets::new(poll.registry().try_clone()?);
+        let settings = shard_settings(&config, index);
+        cores.push(Mutex::new(Shard::new(hub.clone(), settings, sockets, stats.clone(), fastrand::u64(..))));
+        polls.push(poll);
+    }
+    let shared = Shared {
+        hub,
         cors,
         clock: Clock::start(),
         publish_limit,
         stats: HttpStats::default(),
-        shards: (0..config.shards).map(|_| Arc::new(Stats::default())).collect(),
-        transfers: (0..config.shards).map(|_| Transfers::default()).collect(),
+        shards,
+        cores,
         config,
-    })
+    };
+    Ok((shared, polls))
 }
 
 fn hub_settings(config: &Config) -> HubSettings {

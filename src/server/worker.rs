@@ -18,15 +18,14 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, Sleep};
 
-use super::sockets::Sockets;
 use crate::http::connection::serve;
 use crate::http::context::{Context, Shared};
 use crate::http::exchange::Stream;
 use crate::hub::source::Source;
+use crate::shard::Step;
 use crate::shard::conn::ConnKey;
 use crate::shard::join::{Join, Start};
 use crate::shard::stats::CloseReason;
-use crate::shard::{Shard, ShardSettings, Step};
 use crate::wire::encoding::Encoding;
 
 /// Socket events taken from the kernel with one call.
@@ -45,8 +44,10 @@ const INPUT_BYTES_MAX: usize = 16 << 10;
 pub struct Worker {
     /// What it shares with the others.
     pub shared: Arc<Shared>,
-    /// How its shard behaves.
-    pub settings: ShardSettings,
+    /// Its number, and that of its shard.
+    pub index: usize,
+    /// The epoll set of its shard's sockets.
+    pub poll: mio::Poll,
     /// Its listeners.
     pub listeners: Vec<Listener>,
     /// Connections that may be HTTP at once.
@@ -82,19 +83,14 @@ impl Worker {
     }
 
     async fn work(self) -> io::Result<()> {
-        let poll = mio::Poll::new()?;
-        let sockets = Sockets::new(poll.registry().try_clone()?);
         #[allow(
             deprecated,
             reason = "its successor is `unsafe`; what it warns of cannot be: `mio::Poll` owns its fd"
         )]
-        let ready = AsyncFd::new(poll)?;
-        let index = self.settings.index;
-        let stats = self.shared.shards[index].clone();
-        let shard = Shard::new(self.shared.hub.clone(), self.settings, sockets, stats, fastrand::u64(..));
+        let ready = AsyncFd::new(self.poll)?;
         let context = Rc::new(Context {
             shared: self.shared,
-            shard: shard.into(),
+            index: self.index,
             changed: Notify::new(),
             idle: Notify::new(),
             exchanges: RefCell::default(),
@@ -108,7 +104,6 @@ impl Worker {
         tokio::task::spawn_local(expire(context.clone()));
         tokio::select! {
             () = run_shard(&context, ready) => {}
-            // Dropping the shard's loop closes everything it has.
             () = self.stop.notified() => {}
         }
         Ok(())
@@ -148,7 +143,7 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
         start: Start::Now,
         probe: true,
     };
-    context.shard.borrow_mut().join(join, context.shared.clock.now()).map(drop)
+    context.shard().join(join, context.shared.clock.now()).map(drop)
 }
 
 /// Accepts as long as there are places for requests. One connection a listener is accepted without a place, so that
@@ -257,12 +252,13 @@ async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) {
     let mut events = mio::Events::with_capacity(EVENTS_MAX);
     let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
     loop {
-        let here = context.shard.borrow().index();
-        context.shared.transfers[here].take().into_iter().for_each(|join| context.join(join));
         let step = {
-            let mut shard = context.shard.borrow_mut();
+            let mut shard = context.shard();
             let step = shard.step(clock.now());
             shard.settle(clock.now());
+            if let Step::Sleep(until) = step {
+                shard.set_sleeps_until(until);
+            }
             step
         };
         match step {
@@ -287,14 +283,12 @@ async fn wait(
     events: &mut mio::Events,
     mut sleep: Pin<&mut Sleep>,
 ) {
-    let index = context.shard.borrow().index();
     let mut changed = pin!(context.changed.notified());
     poll_fn(|cx| {
-        let mail = context.shared.hub.mailbox(index).poll(cx.waker()).is_ready();
-        let transfers = context.shared.transfers[index].poll(cx.waker()).is_ready();
+        let mail = context.shared.hub.mailbox(context.index).poll(cx.waker()).is_ready();
         let events = poll_events(context, ready, events, cx).is_ready();
         let changed = changed.as_mut().poll(cx).is_ready();
-        if mail || transfers || events || changed { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
+        if mail || events || changed { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
     })
     .await;
 }
@@ -336,7 +330,7 @@ fn poll_events(
 fn take_event(context: &Context, event: &mio::event::Event) {
     let key = ConnKey::from_u64(event.token().0 as u64);
     let now = context.shared.clock.now();
-    let mut shard = context.shard.borrow_mut();
+    let mut shard = context.shard();
     if event.is_error() {
         return shard.on_closed(key, CloseReason::Error, now);
     }

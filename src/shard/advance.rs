@@ -319,6 +319,10 @@ impl<N: Net> Shard<N> {
         }
         conn.written = self.now;
         conn.cursor = pieces[pieces.len() - 1].upto;
+        if conn.has(flag::PROBE) {
+            // Its deliveries are nobody's.
+            return;
+        }
         let bytes = pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
         self.stats.bytes[usize::from(conn.encoding.gzip)].add(bytes);
         self.count_delivered(pieces);
@@ -440,7 +444,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// Tells the user's inbox how far this shard's connections have come. Slow ones do not hold it back.
-    fn note_inbox_flushed(&self, slot: u32) {
+    pub(super) fn note_inbox_flushed(&self, slot: u32) {
         let Some(user) = self.conns.get(slot).and_then(|conn| conn.user.as_ref()) else {
             return;
         };

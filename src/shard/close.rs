@@ -125,6 +125,10 @@ impl<N: Net> Shard<N> {
             conn.next_of_user = NOBODY;
         }
         user.set_oldest(shard, opened_micros(self, &user));
+        // Whoever left may have been the one the inbox waited for.
+        if let Some(first) = user.local(shard) {
+            self.note_inbox_flushed(first);
+        }
     }
 }
 

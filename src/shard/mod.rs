@@ -127,6 +127,8 @@ pub struct Shard<N: Net> {
     rooms: Slab<LocalRoom>,
     all: Pace,
     now: Moment,
+    /// What the last step that its own thread made said.
+    sleeps_until: Moment,
     /// The hub's head before the mail was last read: everything up to it has been announced to us.
     head: Offset,
     job: Option<Job>,
@@ -160,6 +162,7 @@ impl<N: Net> Shard<N> {
             conns: Conns::default(),
             rooms: Slab::new(),
             now: Moment(0),
+            sleeps_until: Moment(0),
             head: 0,
             job: None,
             ready: VecDeque::new(),
@@ -226,6 +229,23 @@ impl<N: Net> Shard<N> {
             }
         }
         Step::Again
+    }
+
+    /// Whether it is in the middle of something.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.job.is_some() || !self.ready.is_empty()
+    }
+
+    /// Until when its thread sleeps, by what it was last told.
+    #[must_use]
+    pub fn sleeps_until(&self) -> Moment {
+        self.sleeps_until
+    }
+
+    /// Notes that its thread is about to sleep.
+    pub fn set_sleeps_until(&mut self, until: Moment) {
+        self.sleeps_until = until;
     }
 
     /// Notes how long the events of the last step took from publish to written.
