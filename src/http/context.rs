@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
@@ -14,6 +15,7 @@ use super::limit::PublishLimit;
 use super::stats::HttpStats;
 use crate::config::Config;
 use crate::hub::draft::Draft;
+use crate::hub::moment::Moment;
 use crate::hub::{Hub, Published};
 use crate::server::clock::Clock;
 use crate::server::sockets::Sockets;
@@ -36,6 +38,8 @@ pub struct Shared {
     pub stats: HttpStats,
     /// Counters of each shard.
     pub shards: Vec<Arc<Stats>>,
+    /// Shards that have closed everyone in a drain.
+    pub drained: AtomicUsize,
     /// The shards. Each is locked by its own thread for a step at a time, and by a publisher that finds it free.
     pub cores: Vec<Mutex<Shard<Sockets>>>,
 }
@@ -74,7 +78,12 @@ impl Shared {
         }
         let step = core.step(self.clock.now());
         core.settle(self.clock.now());
-        matches!(step, Step::Sleep(until) if until >= core.sleeps_until())
+        let done = matches!(step, Step::Sleep(until) if until >= core.sleeps_until());
+        if !done {
+            // Its thread will find no mail any more: this is what makes it look.
+            core.set_sleeps_until(Moment(0));
+        }
+        done
     }
 }
 

@@ -235,7 +235,9 @@ impl Hub {
         let log = LogBounds { events_max: 0, bytes_max: 0 };
         let bounds = HistoryBounds { log, ..self.settings.history };
         let (published, wakers) = self.append(std::iter::once(event), &bounds, now);
-        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+        for (_, waker) in wakers {
+            waker.wake();
+        }
         published
     }
 
@@ -327,12 +329,9 @@ impl Hub {
     fn note_replacement(user: &Source, now: Moment) {
         let mut state = user.allowance.lock();
         let state = state.get_or_insert_default();
-        state.replacements = if now.since(state.replaced) < REPLACEMENT_MEMORY {
-            (state.replacements + 1).min(REPLACEMENTS_MAX)
-        } else {
-            0
-        };
-        state.replaced = now;
+        let again = state.replaced.is_some_and(|at| now.since(at) < REPLACEMENT_MEMORY);
+        state.replacements = if again { (state.replacements + 1).min(REPLACEMENTS_MAX) } else { 0 };
+        state.replaced = Some(now);
     }
 
     /// How many times in a row a connection of `user` has taken another's place, up to [`REPLACEMENTS_MAX`].
@@ -349,6 +348,6 @@ const REPLACEMENT_MEMORY: Duration = Duration::from_mins(1);
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct UserState {
     delivery: Allowance,
-    replaced: Moment,
+    replaced: Option<Moment>,
     replacements: u32,
 }

@@ -8,6 +8,7 @@ pub mod worker;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -194,8 +195,8 @@ impl Server {
     pub fn drain(mut self) -> io::Result<()> {
         let deadline = std::time::Instant::now() + self.shared.config.drain + DRAIN_GRACE;
         self.shared.hub.drain();
-        let finished = |worker: &Running| worker.thread.is_finished();
-        while !self.workers.iter().all(finished) && std::time::Instant::now() < deadline {
+        let drained = || self.shared.drained.load(Ordering::Acquire) == self.workers.len();
+        while !drained() && std::time::Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.end()
@@ -292,6 +293,7 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
         publish_limit,
         stats: HttpStats::default(),
         shards,
+        drained: AtomicUsize::new(0),
         cores,
         config,
     };

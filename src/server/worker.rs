@@ -1,6 +1,7 @@
 //! One thread: accepts, serves HTTP, and runs its shard.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,6 +9,7 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use tokio::time::{Instant, Sleep};
 use crate::http::connection::serve;
 use crate::http::context::{Context, Shared};
 use crate::http::exchange::Stream;
+use crate::hub::moment::Moment;
 use crate::hub::source::Source;
 use crate::shard::Step;
 use crate::shard::conn::ConnKey;
@@ -72,7 +75,7 @@ enum AsyncListener {
 }
 
 impl Worker {
-    /// Works until the shard has drained.
+    /// Works until it is stopped.
     ///
     /// # Errors
     ///
@@ -103,7 +106,7 @@ impl Worker {
         }
         tokio::task::spawn_local(expire(context.clone()));
         tokio::select! {
-            () = run_shard(&context, ready) => {}
+            never = run_shard(&context, ready) => match never {},
             () = self.stop.notified() => {}
         }
         Ok(())
@@ -247,22 +250,32 @@ async fn expire(context: Rc<Context>) {
 }
 
 /// Steps the shard whenever something is due: by the clock, by mail, or by a socket.
-async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) {
+async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) -> Infallible {
     let clock = context.shared.clock;
     let mut events = mio::Events::with_capacity(EVENTS_MAX);
     let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut drained = false;
     loop {
         let step = {
             let mut shard = context.shard();
             let step = shard.step(clock.now());
             shard.settle(clock.now());
-            if let Step::Sleep(until) = step {
-                shard.set_sleeps_until(until);
+            match step {
+                Step::Sleep(until) => shard.set_sleeps_until(until),
+                Step::Drained => shard.set_sleeps_until(Moment(u64::MAX)),
+                Step::Again => {}
             }
             step
         };
         match step {
-            Step::Drained => return,
+            // Requests go on being answered until the server ends.
+            Step::Drained => {
+                if !std::mem::replace(&mut drained, true) {
+                    context.shared.drained.fetch_add(1, Ordering::Release);
+                }
+                sleep.as_mut().reset(Instant::now() + EXPIRY_INTERVAL);
+                wait(context, &mut ready, &mut events, sleep.as_mut()).await;
+            }
             // A long flush lets accepts and publishes have their turn.
             Step::Again => {
                 tokio::task::yield_now().await;
@@ -288,7 +301,9 @@ async fn wait(
         let mail = context.shared.hub.mailbox(context.index).poll(cx.waker()).is_ready();
         let events = poll_events(context, ready, events, cx).is_ready();
         let changed = changed.as_mut().poll(cx).is_ready();
-        if mail || events || changed { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
+        // A publisher's thread may have left us something to do, or to do earlier than we meant to wake up.
+        let nudged = context.shard().sleeps_until() == Moment(0);
+        if mail || events || changed || nudged { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
     })
     .await;
 }

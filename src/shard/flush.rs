@@ -10,6 +10,11 @@ use crate::hub::moment::Moment;
 use crate::hub::position::Offset;
 use crate::hub::source::Source;
 
+/// A source is flushed for at most one part in so many of the time. A room of ten thousand takes tens of milliseconds to
+/// write to; flushing it again at once would send every event by itself, at full price, and leave listeners no time to
+/// read. A small room never notices.
+const FLUSH_SHARE: f64 = 2.5;
+
 /// Who a flush is for.
 #[derive(Clone, Copy, Debug)]
 enum Scope {
@@ -125,7 +130,11 @@ impl<N: Net> Shard<N> {
             return Some(job);
         }
         job.source.set_flushed(self.settings.index, job.batch.upto);
-        self.stats.flush.record(stats::micros(self.now.since(job.started)), 1);
+        let took = self.now.since(job.started);
+        self.stats.flush.record(stats::micros(took), 1);
+        if let Some(pace) = self.pace_mut(job.scope).filter(|_| !job.more) {
+            pace.due_at = pace.due_at.max(job.started + took.mul_f64(FLUSH_SHARE));
+        }
         if job.more || job.source.last() > job.batch.upto {
             self.again(job.scope);
         }

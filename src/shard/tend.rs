@@ -138,6 +138,11 @@ impl<N: Net> Shard<N> {
     }
 
     pub(super) fn start_drain(&mut self) {
+        // The probe would keep an empty server waiting; readiness has ended with the drain's beginning.
+        let probe = self.conns.iter().find(|(_, conn)| conn.has(flag::PROBE)).map(|(slot, _)| slot);
+        if let Some(slot) = probe {
+            self.remove(slot, CloseReason::Drain);
+        }
         let rest: VecDeque<ConnKey> = self.conns.iter().map(|(slot, _)| self.conns.key(slot)).collect();
         self.tending.drain = Some(Drain { started: self.now, count: rest.len(), rest });
     }

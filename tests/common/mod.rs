@@ -1,0 +1,189 @@
+//! What the integration tests share: a server in this process, and clients that see every byte.
+//!
+//! Nothing here waits for a length of time. Reads block until there is something to read, and [`eventually`] looks
+//! until a condition holds; both give up after [`PATIENCE`], which only a server that is stuck uses up.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file is a program of its own and uses its part of this"
+)]
+
+pub mod conn;
+pub mod metrics;
+pub mod stream;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tidegate::config::{Config, ListenAddr};
+use tidegate::server::Server;
+
+use self::conn::{Conn, Response, request};
+use self::metrics::Metrics;
+use self::stream::Listener;
+
+/// How long anything may take before the test fails instead.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The default base path.
+pub const BASE: &str = "/api/v1/sse";
+
+/// Any free port of this machine.
+pub const LOOPBACK: ListenAddr =
+    ListenAddr::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0));
+
+/// A server in this process. Ends at once when dropped.
+pub struct TestServer {
+    server: Option<Server>,
+    pub addr: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// The settings every test starts from.
+pub fn config() -> Config {
+    Config {
+        listen: vec![LOOPBACK],
+        admin_listen: Some(LOOPBACK),
+        drain: Duration::ZERO,
+        ..Config::default_for(4096)
+    }
+}
+
+impl TestServer {
+    /// With [`config`].
+    pub fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With [`config`], changed.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = config();
+        change(&mut config);
+        let server = Server::start(config).expect("a free port");
+        let tcp = |address: &ListenAddr| match address {
+            ListenAddr::Tcp(addr) => Some(*addr),
+            ListenAddr::Unix(_) => None,
+        };
+        let addr = server.addresses().iter().find_map(tcp).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let admin = server.admin_address().and_then(tcp).expect("an admin listener");
+        Self { server: Some(server), addr, admin }
+    }
+
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().expect("not drained yet")
+    }
+
+    /// Takes the server out to be drained; clients go on by its addresses.
+    pub fn take(&mut self) -> Server {
+        self.server.take().expect("not drained yet")
+    }
+
+    /// The id of the event at `offset`.
+    pub fn id(&self, offset: u64) -> String {
+        self.server().shared().hub.epoch().position(offset).to_string()
+    }
+
+    pub fn connect(&self) -> Conn {
+        Conn::tcp(self.addr)
+    }
+
+    /// `GET {base}{path}` on a connection of its own.
+    pub fn get(&self, path: &str) -> Response {
+        self.connect().round(&request("GET", &format!("{BASE}{path}"), &[], b""))
+    }
+
+    /// `POST {base}{path}` on a connection of its own.
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Response {
+        self.connect().round(&request("POST", &format!("{BASE}{path}"), headers, body.as_ref()))
+    }
+
+    /// A stream at `{base}{path}`, up to and including `connected`.
+    pub fn listen(&self, path: &str) -> Listener {
+        self.listen_with(path, &[])
+    }
+
+    pub fn listen_with(&self, path: &str, headers: &[(&str, &str)]) -> Listener {
+        Listener::open(self.connect(), path, headers)
+    }
+
+    /// A stream that resumes after `id`.
+    pub fn resume(&self, path: &str, id: &str) -> Listener {
+        self.listen_with(path, &[("last-event-id", id)])
+    }
+
+    /// Publishes `event` and gives its id.
+    pub fn publish(&self, event: &Value) -> String {
+        let answer = self.post("/publish", &[], event.to_string());
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        answer.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// `GET {path}` on the admin listener.
+    pub fn admin(&self, path: &str) -> Response {
+        Conn::tcp(self.admin).round(&request("GET", path, &[], b""))
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        Metrics::scrape(self.admin)
+    }
+
+    /// Waits until `series` has `value`.
+    pub fn wait_for(&self, series: &str, value: f64) {
+        eventually(&format!("{series} {value}"), || self.metrics().is(series, value));
+    }
+}
+
+/// Looks until `condition` holds.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// An error answer in the one shape all have.
+#[track_caller]
+pub fn assert_problem(response: &Response, status: u16, code: &str) {
+    let text = response.text();
+    assert_eq!(response.status(), status, "{text}");
+    assert_eq!(response.header("content-type"), Some("application/problem+json"), "{text}");
+    assert_eq!(response.header("cache-control"), Some("no-store"), "{text}");
+    assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{text}");
+    assert!(response.body.len() < 1024, "{text}");
+    let problem = response.json();
+    assert_eq!(problem["code"], code, "{text}");
+    assert_eq!(problem["status"], status, "{text}");
+    assert!(problem["title"].is_string(), "{text}");
+}
+
+/// A path for a Unix socket that goes when the test does.
+pub struct TempPath(pub PathBuf);
+
+impl TempPath {
+    pub fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("tidegate-{}-{}.sock", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self(std::env::temp_dir().join(name))
+    }
+
+    pub fn listen(&self) -> ListenAddr {
+        ListenAddr::Unix(self.0.clone())
+    }
+}
+
+impl Drop for TempPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Whether the peer is gone for good, however it went.
+pub fn is_gone(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,292 @@
+//! Promise: every bound on listeners holds, is told in a way clients come back from, is counted, and gives its places
+//! back.
+
+mod common;
+
+use std::time::Duration;
+
+use common::conn::{Response, request};
+use common::{BASE, TestServer, assert_problem, eventually};
+use serde_json::{Value, json};
+use tidegate::config::{DeliveryOverflow, Rate, RefusalStyle, UserOverflow};
+
+const STREAM: (&str, &str) = ("accept", "text/event-stream");
+
+fn ask(server: &TestServer, path: &str, headers: &[(&str, &str)]) -> Response {
+    server.connect().round(&request("GET", &format!("{BASE}{path}"), headers, b""))
+}
+
+/// A refusal that a browser comes back from: 200, a time to wait, one event, and the end.
+#[track_caller]
+fn assert_soft(server: &TestServer, path: &str, reason: &str) {
+    let mut conn = server.connect();
+    conn.send(request("GET", &format!("{BASE}{path}"), &[STREAM], b""));
+    let response = conn.response();
+    let text = response.text();
+    let retry = text.strip_prefix("retry: ").and_then(|rest| rest.split('\n').next()).unwrap_or_default();
+    assert_eq!(text, format!("retry: {retry}\nevent: overload\ndata: {{\"reason\":\"{reason}\"}}\n\n"));
+    assert!((4500..=7500).contains(&retry.parse().unwrap()), "{retry} is twice three seconds, jittered");
+    assert_eq!(
+        response.head.without_date(),
+        format!(
+            "HTTP/1.1 200 OK\r\n\
+             content-type: text/event-stream\r\n\
+             cache-control: no-store\r\n\
+             x-accel-buffering: no\r\n\
+             connection: close\r\n\
+             content-length: {}\r\n\
+             date: -\r\n\r\n",
+            text.len()
+        )
+    );
+    assert!(conn.is_closed());
+}
+
+/// Waits until a stream at `path` is let in again.
+fn welcome_again(server: &TestServer, path: &str) {
+    eventually("let in again", || {
+        let mut conn = server.connect();
+        conn.send(request("GET", &format!("{BASE}{path}"), &[STREAM], b""));
+        let mut listener = common::stream::Listener::answered(conn);
+        listener.head.status() == 200 && listener.event().contains("event: connected\n")
+    });
+}
+
+#[test]
+fn a_full_server_refuses_softly_and_gives_places_back() {
+    let server = TestServer::with(|config| config.max_connections = 2);
+    let first = server.listen("/stream/a/u1");
+    let mut second = server.listen("/stream/a/u2");
+    assert_soft(&server, "/stream/a/u3", "full");
+    // Publishing needs no place.
+    server.publish(&json!({"room": "a", "data": "x"}));
+    assert_eq!(second.data(), "x");
+    let metrics = server.metrics();
+    metrics.assert("tidegate_refused_total{reason=\"full\"}", 1.0);
+    metrics.assert("tidegate_connections_total{outcome=\"refused\"}", 1.0);
+    metrics.assert("tidegate_connections_total{outcome=\"opened\"}", 2.0);
+    metrics.assert("tidegate_connections", 2.0);
+    drop(first);
+    welcome_again(&server, "/stream/a/u3");
+}
+
+#[test]
+fn those_who_balance_on_status_get_one() {
+    let server = TestServer::with(|config| {
+        config.max_connections = 1;
+        config.refusal = RefusalStyle::Status;
+    });
+    let _listener = server.listen("/stream/a/u");
+    let refused = ask(&server, "/stream/a/v", &[STREAM]);
+    assert_problem(&refused, 503, "full");
+    let seconds: u32 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((4..=7).contains(&seconds), "{seconds} is twice three seconds, jittered");
+}
+
+#[test]
+fn who_does_not_ask_for_events_gets_a_status() {
+    let server = TestServer::with(|config| config.max_connections = 1);
+    let _listener = server.listen("/stream/a/u");
+    for headers in [&[][..], &[("accept", "*/*")], &[("accept", "text/event-stream;q=0, text/html")]] {
+        assert_problem(&ask(&server, "/stream/a/v", headers), 503, "full");
+    }
+    assert_soft(&server, "/stream/a/v", "full");
+}
+
+#[test]
+fn a_user_has_so_many_streams() {
+    let server = TestServer::with(|config| config.max_connections_per_user = Some(2));
+    let first = server.listen("/stream/a/u");
+    let _second = server.listen("/stream/b/u");
+    assert_soft(&server, "/stream/c/u", "user_connections");
+    let refused = ask(&server, "/stream/c/u", &[]);
+    assert_problem(&refused, 503, "user_connections_exceeded");
+    assert!(refused.header("retry-after").is_some());
+    // Others, and those without a name, are not concerned.
+    let _others =
+        ["/stream/a/v", "/stream?room=a", "/stream?room=a", "/stream?room=a"].map(|path| server.listen(path));
+    server.metrics().assert("tidegate_refused_total{reason=\"user_connections\"}", 2.0);
+    drop(first);
+    welcome_again(&server, "/stream/c/u");
+}
+
+#[test]
+fn eight_streams_are_the_default_and_off_is_off() {
+    let server = TestServer::start();
+    let _eight: Vec<_> = (0..8).map(|_| server.listen("/stream/a/u")).collect();
+    assert_soft(&server, "/stream/a/u", "user_connections");
+    let server = TestServer::with(|config| config.max_connections_per_user = None);
+    let _many: Vec<_> = (0..40).map(|_| server.listen("/stream/a/u")).collect();
+}
+
+#[test]
+fn an_address_has_so_many_streams() {
+    let server = TestServer::with(|config| config.max_connections_per_address = Some(2));
+    let first = server.listen("/stream/a/u1");
+    let _second = server.listen("/stream?room=a");
+    assert_soft(&server, "/stream/a/u3", "address_connections");
+    assert_problem(&ask(&server, "/stream/a/u3", &[]), 503, "address_connections_exceeded");
+    server.metrics().assert("tidegate_refused_total{reason=\"address_connections\"}", 2.0);
+    drop(first);
+    welcome_again(&server, "/stream/a/u3");
+}
+
+#[test]
+fn the_newest_stream_takes_the_place_of_the_oldest() {
+    let server = TestServer::with(|config| {
+        config.max_connections_per_user = Some(2);
+        config.user_overflow = UserOverflow::Replace;
+    });
+    let mut tabs =
+        std::collections::VecDeque::from([server.listen("/stream/a/u"), server.listen("/stream/a/u")]);
+    let mut retries = Vec::new();
+    for n in 0..5 {
+        // Published before the newcomer, so it is in every stream that was open, its last one included.
+        server.publish(&json!({"room": "a", "data": n}));
+        for tab in &mut tabs {
+            assert_eq!(tab.data(), n.to_string());
+        }
+        tabs.push_back(server.listen("/stream/a/u"));
+        let mut oldest = tabs.pop_front().expect("three tabs");
+        retries.push(oldest.closing("replaced"));
+        server.wait_for("tidegate_connections", 2.0);
+    }
+    // Tabs that evict each other in turns are slowed down: twice as much each time, which outweighs the jitter.
+    assert!(retries.is_sorted_by(|earlier, later| earlier < later), "{retries:?}");
+    server.publish(&json!({"room": "a", "data": "x"}));
+    for tab in &mut tabs {
+        assert_eq!(tab.data(), "x");
+    }
+    let metrics = server.metrics();
+    metrics.assert("tidegate_connections_closed_total{reason=\"replaced\"}", 5.0);
+    metrics.assert("tidegate_refused_total{reason=\"user_connections\"}", 0.0);
+}
+
+#[test]
+fn above_the_delivery_rate_the_oldest_are_dropped_and_that_is_told() {
+    let server = TestServer::with(|config| {
+        config.delivery_rate_per_user = Some(Rate { events: 5, per: Duration::from_hours(1) });
+        config.delivery_overflow = DeliveryOverflow::Drop;
+    });
+    let mut limited = server.listen("/stream/a/u");
+    let mut anonymous = server.listen("/stream?room=a");
+    let events: Vec<Value> = (0..12).map(|n| json!({"room": "a", "data": n.to_string()})).collect();
+    server.post("/publish", &[], Value::from(events).to_string());
+    let (from, to) = (server.id(0), server.id(7));
+    assert_eq!(
+        limited.event(),
+        format!(
+            "event: gap\nid: {to}\ndata: {{\"rooms\":[\"a\"],\"from\":\"{from}\",\"to\":\"{to}\",\"reason\":\"slow\"}}\n\n"
+        )
+    );
+    assert_eq!([(); 5].map(|()| limited.data()), ["7", "8", "9", "10", "11"]);
+    // The rate is the user's: whoever has no name has none.
+    for n in 0..12 {
+        assert_eq!(anonymous.data(), n.to_string());
+    }
+    let metrics = server.metrics();
+    metrics.assert("tidegate_events_dropped_total{reason=\"rate\"}", 7.0);
+    metrics.assert("tidegate_gaps_total{reason=\"slow\"}", 1.0);
+}
+
+#[test]
+fn or_they_wait_and_nothing_is_lost() {
+    let server = TestServer::with(|config| {
+        config.delivery_rate_per_user = Some(Rate { events: 10, per: Duration::from_secs(1) });
+        config.delivery_overflow = DeliveryOverflow::Defer;
+    });
+    let mut limited = server.listen("/stream/a/u");
+    let mut other = server.listen("/stream?room=a");
+    let events: Vec<Value> = (0..25).map(|n| json!({"room": "a", "data": n.to_string()})).collect();
+    server.post("/publish", &[], Value::from(events).to_string());
+    for listener in [&mut other, &mut limited] {
+        for n in 1..=25 {
+            assert_eq!(listener.event(), format!("id: {}\ndata: {}\n\n", server.id(n), n - 1));
+        }
+    }
+    let metrics = server.metrics();
+    metrics.assert("tidegate_events_dropped_total{reason=\"rate\"}", 0.0);
+    metrics.assert("tidegate_gaps_total{reason=\"slow\"}", 0.0);
+}
+
+#[test]
+fn a_lease_ends_at_an_event_boundary_and_the_resume_is_exact() {
+    let server = TestServer::with(|config| {
+        config.lease = Some(Duration::from_secs(1));
+        config.heartbeat = Duration::from_secs(1);
+    });
+    let mut listener = server.listen("/stream/a/u");
+    let mut last = listener.start_id().to_owned();
+    let mut seen = 0;
+    // Publishes until the stream ends, however long that takes.
+    for n in 0_u64.. {
+        server.publish(&json!({"room": "a", "data": n.to_string()}));
+        let event = listener.event();
+        if event.contains("event: closing\n") {
+            assert!(event.ends_with("data: {\"reason\":\"lease\"}\n\n"), "{event}");
+            break;
+        }
+        last = event.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+        seen += u64::from(event.contains("\ndata: "));
+    }
+    assert_eq!(listener.end(), common::stream::End::LastChunk);
+    let mut again = server.resume("/stream/a/u", &last);
+    server.publish(&json!({"room": "a", "data": "end"}));
+    loop {
+        match again.data() {
+            end if end == "end" => break,
+            data => assert_eq!(data, seen.to_string()),
+        }
+        seen += 1;
+    }
+    assert!(server.metrics().closed("lease") >= 1.0);
+}
+
+#[test]
+fn a_disconnected_user_is_told_to_stay_away() {
+    let server = TestServer::start();
+    let mut tabs = [server.listen("/stream/a/u"), server.listen("/stream?room=b&room=a&user=u")];
+    let mut elsewhere = server.listen("/stream/b/u");
+    let mut other = server.listen("/stream/a/v");
+    let answer = server.post("/disconnect/a/u", &[], "");
+    assert_eq!((answer.status(), answer.text()), (200, r#"{"disconnected":2,"stay_away_s":60}"#.to_owned()));
+    for tab in &mut tabs {
+        tab.closing("disconnected");
+    }
+    let response = ask(&server, "/stream/a/u", &[STREAM]);
+    assert_eq!(response.head.without_date(), "HTTP/1.1 204 No Content\r\ndate: -\r\n\r\n");
+    assert_eq!(ask(&server, "/stream?room=c&room=a&user=u", &[STREAM]).status(), 204);
+    // It concerns this user in this room only.
+    server.listen("/stream/c/u");
+    server.listen("/stream/a/w");
+    server.publish(&json!({"all": true, "data": "x"}));
+    assert_eq!([elsewhere.data(), other.data()], ["x", "x"]);
+    let metrics = server.metrics();
+    metrics.assert("tidegate_connections_closed_total{reason=\"disconnected\"}", 2.0);
+    metrics.assert("tidegate_refused_total{reason=\"stay_away\"}", 2.0);
+}
+
+#[test]
+fn staying_away_ends() {
+    let server = TestServer::start();
+    let _listener = server.listen("/stream/a/u");
+    let answer = server.post("/disconnect/a/u?stay_away=1", &[], "");
+    assert_eq!(answer.text(), r#"{"disconnected":1,"stay_away_s":1}"#);
+    eventually("let in again", || ask_status(&server) == 200);
+
+    // Or never begins.
+    let mut listener = server.listen("/stream/b/u");
+    let answer = server.post("/disconnect/b/u?stay_away=0", &[], "");
+    assert_eq!(answer.text(), r#"{"disconnected":1,"stay_away_s":0}"#);
+    listener.closing("disconnected");
+    server.listen("/stream/b/u");
+    // Nobody there is no error.
+    let answer = server.post("/disconnect/nowhere/nobody?stay_away=0", &[], "");
+    assert_eq!(answer.text(), r#"{"disconnected":0,"stay_away_s":0}"#);
+}
+
+fn ask_status(server: &TestServer) -> u16 {
+    let mut conn = server.connect();
+    conn.send(request("GET", &format!("{BASE}/stream/a/u"), &[STREAM], b""));
+    conn.head().status()
+}
