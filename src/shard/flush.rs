@@ -1,6 +1,7 @@
 //! Flushing one source: the batch is built once and written to everyone it is for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::batch::{BATCH_BYTES_MAX, Batch, Item};
 use super::conn::{Conn, flag};
@@ -14,6 +15,9 @@ use crate::hub::source::Source;
 /// write to; flushing it again at once would send every event by itself, at full price, and leave listeners no time to
 /// read. A small room never notices.
 const FLUSH_SHARE: f64 = 2.5;
+
+/// Longest pause after a flush, so that a thread that was held up does not hold listeners up once more.
+pub const FLUSH_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Who a flush is for.
 #[derive(Clone, Copy, Debug)]
@@ -132,8 +136,9 @@ impl<N: Net> Shard<N> {
         job.source.set_flushed(self.settings.index, job.batch.upto);
         let took = self.now.since(job.started);
         self.stats.flush.record(stats::micros(took), 1);
+        let rested_at = self.now + took.mul_f64(FLUSH_SHARE - 1.0).min(FLUSH_PAUSE_MAX);
         if let Some(pace) = self.pace_mut(job.scope).filter(|_| !job.more) {
-            pace.due_at = pace.due_at.max(job.started + took.mul_f64(FLUSH_SHARE));
+            pace.due_at = pace.due_at.max(rested_at);
         }
         if job.more || job.source.last() > job.batch.upto {
             self.again(job.scope);

@@ -6,6 +6,10 @@ use tidegate::shard::conn::flag;
 use super::super::net::Temper;
 use super::Life;
 
+/// Longest pause between two flushes that waits for the clock.
+#[allow(clippy::cast_possible_truncation, reason = "a tenth of a second")]
+const FLUSH_PAUSE_MICROS: u64 = tidegate::shard::flush::FLUSH_PAUSE_MAX.as_micros() as u64 + 1;
+
 impl Life<'_> {
     pub(super) fn end(&mut self) {
         match self.rng.u32(0..8) {
@@ -46,8 +50,9 @@ impl Life<'_> {
                 break;
             }
             self.now += u64::try_from(self.plan.flush_interval.as_micros()).unwrap() + 1;
-            if round > 10 {
-                self.now += 10_000;
+            if round == 2 || round > 10 {
+                // A flush that took long is followed by a pause.
+                self.now += FLUSH_PAUSE_MICROS;
             }
         }
         for at in 0..self.nodes.len() {
@@ -114,7 +119,9 @@ impl Life<'_> {
     pub(super) fn forget(&mut self) {
         self.now += u64::try_from(self.plan.history.age_max.as_micros()).unwrap();
         for at in 0..self.nodes.len() {
-            // What waits for a flush is kept until then.
+            // What waits for a flush is kept until then, and that for a pause at most.
+            while self.step(at) == Step::Again {}
+            self.now += FLUSH_PAUSE_MICROS;
             while self.step(at) == Step::Again {}
         }
         for _ in 0..48 {
