@@ -1,7 +1,7 @@
 //! One thread's connections: delivers what the hub's logs hold above each connection's cursor.
 //!
-//! Generic over the sockets and told the time, so that all of it runs against fake sockets in tests. Only ever called
-//! from its own thread; other threads reach it through its mailbox.
+//! Generic over the sockets and told the time, so that all of it runs against fake sockets in tests. One thread at a
+//! time: its own, or a publisher's that delivers on the spot. Everyone else reaches it through its mailbox.
 //!
 //! The shared path: a source's new events are made contiguous once and written to every connection whose cursor
 //! [agrees](batch::Batch::fits). Any connection that differs in any way (several sources with news, an event it must

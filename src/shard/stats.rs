@@ -1,24 +1,24 @@
-//! A shard's counters: written by its thread only, read by the scrape.
+//! A shard's counters: written by whoever has the shard, read by the scrape.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A counter or gauge with one writer. Adding is a load and a store, without a locked instruction.
+/// A counter or gauge with one writer at a time. Adding is a load and a store, without a locked instruction.
 #[derive(Debug, Default)]
 pub struct Tally(AtomicU64);
 
 impl Tally {
-    /// Adds `n`. From the owning thread only.
+    /// Adds `n`. Only by whoever has the shard.
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
-    /// Subtracts `n`. From the owning thread only.
+    /// Subtracts `n`. Only by whoever has the shard.
     pub fn sub(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
     }
 
-    /// Sets the value. From the owning thread only.
+    /// Sets the value. Only by whoever has the shard.
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
     }
