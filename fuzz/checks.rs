@@ -20,6 +20,8 @@ use tidegate::http::query::{
 use tidegate::http::route::Route;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::name::{EventId, EventName, UserName};
+use tidegate::hub::position::{Epoch, Presented};
+use tidegate::wire::frame::Unsealed;
 
 /// The bound on data in these checks.
 pub(crate) const EVENT_BYTES_MAX: usize = 64;
@@ -187,4 +189,61 @@ pub(crate) fn headers(bytes: &[u8]) {
         let allowed = answer.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
         assert!(allowed.is_none_or(|origin| *origin == value || origin == "*"));
     }
+}
+
+/// A presented id means a position of this life only if it is exactly what this life writes for it.
+pub(crate) fn cursor(text: &str) {
+    for epoch in [Epoch::new(0), Epoch::new(1_234_567_890)] {
+        let as_written = |offset| epoch.position(offset).to_string() == text;
+        match epoch.read(text) {
+            Presented::Here(offset) => assert!(as_written(offset)),
+            Presented::Elsewhere | Presented::Foreign => {
+                let digits = text.strip_prefix(epoch.as_str()).and_then(|rest| rest.strip_prefix('-'));
+                let offset = digits.and_then(|digits| digits.parse().ok());
+                assert!(offset.is_none_or(|offset| !as_written(offset)), "it was written by this life");
+            }
+        }
+    }
+}
+
+/// What the encoder makes of a valid event is one chunk with one event in it, which an `EventSource` reads as it was
+/// meant: the same name and id, and the same data but for its line ends. Names and ids that could break out are refused.
+pub(crate) fn encode_then_parse(name: Option<&str>, id: &str, data: &str) {
+    let (Ok(name), Ok(id)) = (name.map(EventName::new).transpose(), EventId::new(id)) else {
+        return;
+    };
+    let frame = Unsealed::new(name.clone(), data, id.as_str().len()).seal(id.as_str().as_bytes());
+    let plain = frame.plain();
+    let head = format!("{:x}\r\n", plain.len());
+    assert_eq!(&frame.chunk()[..], [head.as_bytes(), &plain, b"\r\n"].concat());
+
+    let text = std::str::from_utf8(&plain).expect("an event stream is UTF-8");
+    let meant = data.replace("\r\n", "\n").replace('\r', "\n");
+    let name = name.as_ref().map_or("message", EventName::as_str);
+    assert_eq!(event_source(text), [(name.to_owned(), id.as_str().to_owned(), meant)]);
+}
+
+/// The events in a stream: name, last event id, data (WHATWG HTML §9.2.6, without `retry`).
+fn event_source(stream: &str) -> Vec<(String, String, String)> {
+    let (mut events, mut name, mut last_id, mut data) =
+        (Vec::new(), String::new(), String::new(), String::new());
+    for line in stream.replace("\r\n", "\n").split(['\n', '\r']) {
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "" if line.is_empty() => {
+                if let Some(data) = data.strip_suffix('\n') {
+                    let name = if name.is_empty() { "message" } else { &name };
+                    events.push((name.to_owned(), last_id.clone(), data.to_owned()));
+                }
+                name.clear();
+                data.clear();
+            }
+            "event" => value.clone_into(&mut name),
+            "data" => data = data + value + "\n",
+            "id" if !value.contains('\0') => value.clone_into(&mut last_id),
+            _ => {}
+        }
+    }
+    events
 }

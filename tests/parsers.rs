@@ -14,6 +14,7 @@ use tidegate::http::query::StreamQuery;
 use tidegate::http::route::Route;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::name::{EventId, EventName, RoomName, UserName};
+use tidegate::hub::position::Epoch;
 
 /// Pieces of publish bodies, good and bad.
 const JSON_PIECES: &[&str] = &[
@@ -166,6 +167,24 @@ proptest! {
         checks::publish_body(text.as_bytes());
         checks::publish_body(format!("{{\"all\":true,\"data\":{text}}}").as_bytes());
         checks::compact(&text);
+    }
+
+    #[test]
+    fn anything_may_be_presented_as_an_id(text in any::<String>(), offset: u64, digits in "[0-9]{0,22}") {
+        checks::cursor(&text);
+        for epoch in [Epoch::new(0), Epoch::new(1)] {
+            checks::cursor(epoch.position(offset).as_str());
+            checks::cursor(&format!("{epoch}-{digits}"));
+        }
+    }
+
+    #[test]
+    fn anything_may_be_an_events_data(text in any::<String>(), broken in "[a:\\r\\n \\x00]{0,40}") {
+        for data in [&text, &broken] {
+            checks::encode_then_parse(None, "k-1", data);
+            checks::encode_then_parse(Some(data), "k-1", data);
+            checks::encode_then_parse(Some("price"), data, data);
+        }
     }
 
     #[test]

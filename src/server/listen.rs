@@ -127,3 +127,23 @@ fn listen_unix(path: &Path, count: usize, options: SocketOptions) -> io::Result<
     let clones = (1..count).map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
     Ok(std::iter::once(socket).chain(clones).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_inherit_the_listeners_options() {
+        let options =
+            SocketOptions { send_buffer: 48 << 10, user_timeout: Some(Duration::from_millis(12_345)) };
+        let address = ListenAddr::Tcp(([127, 0, 0, 1], 0).into());
+        let listeners = listen(&address, 1, options).unwrap();
+        let ListenAddr::Tcp(bound) = listeners.address else { panic!("it is TCP") };
+        let _client = std::net::TcpStream::connect(bound).unwrap();
+        let (accepted, _) = listeners.sockets[0].accept().unwrap();
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), options.user_timeout);
+        // The kernel doubles what it is given (socket(7)).
+        assert_eq!(accepted.send_buffer_size().unwrap(), 2 * options.send_buffer);
+    }
+}

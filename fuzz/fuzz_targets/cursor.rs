@@ -1,0 +1,9 @@
+//! Any text as an id that a listener presents.
+#![no_main]
+
+#[path = "../checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|text: &str| {
+    checks::cursor(text);
+});
