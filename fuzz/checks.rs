@@ -1,7 +1,6 @@
 //! What must hold for whatever a peer sends. Fuzz targets call one of these each, `tests/parsers.rs` all of them.
 
-// Each program that includes this file calls only some.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each program that includes this file calls only some")]
 
 use std::iter;
 
