@@ -1,7 +1,7 @@
 //! The `tidegate` program: settings, logs, signals, and an exit status that says what happened.
 
 use std::error::Error as _;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use tidegate::config::{self, Config, Invocation, LogFormat, LogLevel};
@@ -101,7 +101,10 @@ fn start_logs(config: &Config) {
         LogLevel::Debug => "debug",
         LogLevel::Trace => "trace",
     };
-    let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match config.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
