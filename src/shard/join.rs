@@ -9,7 +9,7 @@ use super::batch::{self, Piece};
 use super::close::opened_micros;
 use super::conn::{Conn, ConnKey, Membership, flag};
 use super::net::Net;
-use super::stats::GapReason;
+use super::stats::{CloseReason, GapReason};
 use super::{LocalRoom, Pace, Shard};
 use crate::hub::moment::Moment;
 use crate::hub::name::{EVENT_ID_BYTES_MAX, is_id_byte};
@@ -115,6 +115,10 @@ impl<N: Net> Shard<N> {
         let head = self.hub.head();
         let beginning = self.beginning(key.slot, &join.start, head);
         self.begin_stream(key, &join.head, &beginning, &join.start);
+        if self.is_draining() {
+            // Its place was taken before the drain began. The others' closes are spread without it.
+            self.farewell(key.slot, CloseReason::Drain);
+        }
         Ok(key)
     }
 

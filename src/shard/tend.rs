@@ -163,19 +163,22 @@ impl<N: Net> Shard<N> {
             }
         }
         if drain.rest.is_empty() && passed >= self.settings.drain {
-            // Out of time. Whoever joined meanwhile gets its farewell; the slow have had their chance.
+            // Out of time. The slow have had their chance.
             let left: Vec<u32> = self.conns.iter().map(|(slot, _)| slot).collect();
             for slot in left {
-                self.farewell(slot, CloseReason::Drain);
                 self.remove(slot, CloseReason::Drain);
             }
         }
         self.tending.drain = Some(drain);
     }
 
+    pub(super) fn is_draining(&self) -> bool {
+        self.tending.drain.is_some()
+    }
+
     /// Whether a drain has closed everyone.
     pub(super) fn is_drained(&self) -> bool {
-        self.tending.drain.is_some() && self.conns.is_empty()
+        self.is_draining() && self.conns.is_empty()
     }
 }
 

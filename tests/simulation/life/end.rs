@@ -81,7 +81,8 @@ impl Life<'_> {
                 for wire in self.blocked(at) {
                     self.poke(at, wire);
                 }
-                *drained = loop {
+                // Once is enough: whoever joins later is told to go as it joins.
+                *drained |= loop {
                     match self.step(at) {
                         Step::Again => {}
                         step => break step == Step::Drained,
