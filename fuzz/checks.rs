@@ -11,6 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::{RawValue, Value};
 use tidegate::http::body::{self, Body, Media};
 use tidegate::http::cors::Cors;
+use tidegate::http::guard::Guard;
 use tidegate::http::lines::{Line, Lines};
 use tidegate::http::problem::{Code, Problem};
 use tidegate::http::query::{
@@ -43,6 +44,36 @@ pub(crate) fn publish_body(bytes: &[u8]) {
         assert_eq!(body::parse_event(printed.as_bytes(), EVENT_BYTES_MAX), Ok(draft));
     }
 }
+
+/// However the network cuts a request's bytes, the same is let through, up to where hyper can't take a message for
+/// complete; and a head that passes ends every line in CRLF.
+pub(crate) fn guard(bytes: &[u8], step: usize) {
+    let mut whole = Guard::new(HEAD_BYTES_MAX);
+    let passed = whole.pass(bytes);
+    assert_eq!(passed < bytes.len(), whole.is_broken());
+    let mut cut = Guard::new(HEAD_BYTES_MAX);
+    let mut passed_cut = 0;
+    for piece in bytes.chunks(step.max(1)) {
+        let now = cut.pass(piece);
+        passed_cut += now;
+        if now < piece.len() {
+            break;
+        }
+    }
+    assert_eq!((cut.is_broken(), cut.is_broken_in_body()), (whole.is_broken(), whole.is_broken_in_body()));
+    let is_head = |at: usize| !bytes[..at].windows(4).any(|window| window == b"\r\n\r\n");
+    let lines = &bytes[..passed];
+    // Longer lines are hyper's to refuse.
+    let is_short = lines.split(|byte| *byte == b'\n').all(|line| line.len() < HEAD_BYTES_MAX);
+    if is_short && is_head(passed.min(passed_cut)) {
+        for (at, _) in lines.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+            assert_eq!(lines.get(at.wrapping_sub(1)), Some(&b'\r'), "{:?}", String::from_utf8_lossy(lines));
+        }
+    }
+}
+
+/// The bound on lines of a head in these checks.
+const HEAD_BYTES_MAX: usize = 64;
 
 /// The body that asks for `draft`.
 pub(crate) fn to_json(draft: &Draft) -> Value {

@@ -116,6 +116,30 @@ const HEADER_PIECES: &[&str] = &[
     "gzip",
 ];
 
+const REQUEST_PIECES: &[&str] = &[
+    "GET / HTTP/1.1\r\n",
+    "POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "POST /publish HTTP/1.1\r\nContent-Length: 7\r\n\r\n",
+    "Content-Length: 3\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "HTTP/1.0",
+    "Host: x\r\n",
+    "x: ",
+    "3\r\nabc\r\n",
+    "0\r\n",
+    "a;b=c",
+    "\r\n",
+    "\r\n\r\n",
+    "\r",
+    "\n",
+    "\t",
+    "\0",
+    ":",
+    " ",
+    "abc",
+    "0123456789012345678901234567890123456789",
+];
+
 /// Texts made of `pieces`.
 fn soup(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
     vec(prop::sample::select(pieces), 0..24).prop_map(|pieces| pieces.concat())
@@ -209,6 +233,16 @@ proptest! {
         line_bytes_max in 0..12_usize,
     ) {
         checks::lines(body.as_bytes(), &sizes, line_bytes_max);
+    }
+
+    #[test]
+    fn requests_are_framed_alike_however_they_are_cut(
+        text in soup(REQUEST_PIECES),
+        bytes in vec(any::<u8>(), 0..100),
+        step in 1..20_usize,
+    ) {
+        checks::guard(text.as_bytes(), step);
+        checks::guard(&bytes, step);
     }
 
     #[test]

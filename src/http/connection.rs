@@ -1,13 +1,16 @@
 //! One connection while it is HTTP: driven by hyper until it ends, is given up, or becomes a stream.
 
 use std::future::{Future as _, poll_fn};
+use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use tokio::time::timeout;
 
 use super::context::Context;
 use super::exchange::{Exchange, Io, Stream};
@@ -67,10 +70,11 @@ async fn drive(
             Ok::<_, std::convert::Infallible>(response)
         }
     });
+    let io = Io::new(stream, exchange.clone(), context.shared.config.max_head_bytes);
     let mut connection = http1::Builder::new()
         .max_buf_size(context.shared.config.max_head_bytes)
         .writev(false)
-        .serve_connection(Io::new(stream, exchange.clone()), service);
+        .serve_connection(io, service);
     let ended = poll_fn(|cx| {
         if exchange.poll_expired(cx) {
             return Poll::Ready(Ended::Expired);
@@ -90,7 +94,13 @@ async fn drive(
         })
     });
     match ended.await {
-        Ended::Closed => None,
+        Ended::Closed => {
+            let io = connection.into_parts().io;
+            if io.is_interrupted() {
+                linger(io.into_stream()).await;
+            }
+            None
+        }
         Ended::Expired => {
             connection.into_parts().io.say_timeout();
             None
@@ -100,4 +110,32 @@ async fn drive(
             socket.inspect_err(|err| tracing::warn!(%err, "a socket could not be taken over")).ok()
         }
     }
+}
+
+/// Time a peer that was interrupted gets to read why.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// Bytes of what it still sends that are read meanwhile.
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// Closes a connection whose peer may still be sending. Closing with input unread resets a connection, and with that
+/// the answer may be lost before the peer has read it (RFC 9112 §9.6).
+async fn linger(stream: Stream) {
+    if stream.shutdown_write().is_err() {
+        return;
+    }
+    let mut left = LINGER_BYTES_MAX;
+    let read_all = async {
+        let mut buf = [0; 4 << 10];
+        while left > 0 {
+            poll_fn(|cx| stream.poll_readable(cx)).await;
+            match stream.try_read(&mut buf) {
+                Ok(count @ 1..) => left = left.saturating_sub(count),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+                _ => break,
+            }
+        }
+    };
+    // Whether it ended or ran out of time, nothing more is owed.
+    let _ = timeout(LINGER_TIME, read_all).await;
 }

@@ -16,6 +16,7 @@ use hyper::{Response, StatusCode};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::guard::Guard;
 use super::problem::{Code, Problem};
 use super::subscribe::Subscription;
 use crate::hub::moment::Moment;
@@ -49,6 +50,31 @@ impl Stream {
         };
         // An error is for whoever reads.
         ready.map(drop)
+    }
+
+    /// Says that nothing more will be said.
+    ///
+    /// # Errors
+    ///
+    /// If the peer is gone.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        let socket = match self {
+            Self::Tcp(stream) => socket2::SockRef::from(stream),
+            Self::Unix(stream) => socket2::SockRef::from(stream),
+        };
+        socket.shutdown(std::net::Shutdown::Write)
+    }
+
+    /// Reads what has come into `buf`; 0 is the end.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if nothing has come.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(buf),
+            Self::Unix(stream) => stream.try_read(buf),
+        }
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -87,6 +113,8 @@ pub struct Exchange {
     expired: Cell<bool>,
     /// Whether it was refused before the service was asked.
     refused: Cell<bool>,
+    /// Whether what comes next breaks the rules of HTTP/1.
+    broken: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The response's head.
     head: RefCell<Vec<u8>>,
@@ -117,6 +145,7 @@ impl Exchange {
             since: Cell::new(now),
             expired: Cell::new(false),
             refused: Cell::new(false),
+            broken: Cell::new(false),
             waker: RefCell::new(None),
             head: RefCell::default(),
             head_complete: Cell::new(false),
@@ -154,6 +183,10 @@ impl Exchange {
     fn flushed(&self) {
         if self.phase.get() == Phase::Answered {
             self.enter(Phase::Idle, Some(self.times.keepalive));
+            if self.broken.get() {
+                // hyper is to ask for what comes next, and to be told.
+                self.wake();
+            }
         }
     }
 
@@ -222,13 +255,20 @@ impl Exchange {
 pub struct Io {
     stream: Stream,
     exchange: Rc<Exchange>,
+    guard: Guard,
 }
 
 impl Io {
-    /// Wraps `stream`.
+    /// Wraps `stream`, whose requests have heads of up to `head_bytes_max` bytes.
     #[must_use]
-    pub fn new(stream: Stream, exchange: Rc<Exchange>) -> Self {
-        Self { stream, exchange }
+    pub fn new(stream: Stream, exchange: Rc<Exchange>, head_bytes_max: usize) -> Self {
+        Self { stream, exchange, guard: Guard::new(head_bytes_max) }
+    }
+
+    /// Whether the peer was answered before it had said everything, so that it may still be talking.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.exchange.refused.get() || self.guard.is_broken() || self.guard.is_inside()
     }
 
     /// The stream, once hyper is done with it.
@@ -246,12 +286,34 @@ impl Io {
     }
 }
 
+impl Io {
+    /// What hyper reads behind the last byte that was right.
+    fn poll_broken(&self) -> Poll<io::Result<()>> {
+        match self.exchange.phase() {
+            // The requests before it are answered first.
+            Phase::Handling | Phase::Answered | Phase::Subscribing if !self.guard.is_broken_in_body() => {
+                return Poll::Pending;
+            }
+            Phase::Waiting | Phase::Reading | Phase::Idle => {
+                self.exchange.refused.set(true);
+                let _ = self.stream.try_write(&raw_response(Code::RequestMalformed.into()));
+            }
+            // Whoever reads the body answers.
+            _ => {}
+        }
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+    }
+}
+
 impl rt::Read for Io {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut buf: rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.guard.is_broken() {
+            return self.poll_broken();
+        }
         // hyper's cursor can only be filled without `unsafe` by copying. A head is a few hundred bytes.
         let mut bytes = [std::mem::MaybeUninit::uninit(); READ_BYTES_MAX];
         let want = buf.remaining().min(READ_BYTES_MAX);
@@ -260,6 +322,7 @@ impl rt::Read for Io {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut read),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut read),
         })?;
+        let right = self.guard.pass(read.filled());
         let phase = self.exchange.phase();
         if !read.filled().is_empty() && matches!(phase, Phase::Waiting | Phase::Answered | Phase::Idle) {
             let first = phase == Phase::Waiting;
@@ -270,7 +333,13 @@ impl rt::Read for Io {
                 self.exchange.enter(Phase::Reading, Some(self.exchange.times.request));
             }
         }
-        buf.put_slice(read.filled());
+        if self.guard.is_broken() {
+            self.exchange.broken.set(true);
+            if right == 0 {
+                return self.poll_broken();
+            }
+        }
+        buf.put_slice(&read.filled()[..right]);
         Poll::Ready(Ok(()))
     }
 }
@@ -286,12 +355,12 @@ impl rt::Write for Io {
                 return Poll::Ready(Ok(buf.len()));
             }
             // Nobody was asked, so this is hyper refusing the head by itself, without a word of explanation.
-            Phase::Waiting | Phase::Reading => {
+            Phase::Waiting | Phase::Reading | Phase::Idle => {
                 self.exchange.refused.set(true);
                 let _ = self.stream.try_write(&raw_response(own_refusal(buf).into()));
                 return Poll::Ready(Ok(buf.len()));
             }
-            Phase::Handling | Phase::Answered | Phase::Idle => {}
+            Phase::Handling | Phase::Answered => {}
         }
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),

@@ -7,6 +7,8 @@ pub mod connection;
 pub mod context;
 pub mod cors;
 pub mod exchange;
+pub mod guard;
+pub mod host;
 pub mod inspect;
 pub mod limit;
 pub mod lines;

@@ -149,6 +149,9 @@ codes! {
     /// The request is not HTTP/1.
     RequestMalformed "request_malformed" BAD_REQUEST
         "the request is not well-formed HTTP/1.1";
+    /// There is no `Host`, more than one, or one that is none.
+    HostInvalid "host_invalid" BAD_REQUEST
+        "a request names the host it is for, once, and with an optional port";
     /// The request line and headers are longer than their bound.
     HeadTooLarge "head_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE
         "the request line and headers are larger than this server takes";
@@ -341,6 +344,7 @@ mod tests {
         (Code::RequireUnsupported, "require_unsupported", 422),
         (Code::BatchEmpty, "batch_empty", 422),
         (Code::RequestMalformed, "request_malformed", 400),
+        (Code::HostInvalid, "host_invalid", 400),
         (Code::HeadTooLarge, "head_too_large", 431),
         (Code::RequestTimeout, "request_timeout", 408),
         (Code::OriginForbidden, "origin_forbidden", 403),

@@ -14,6 +14,7 @@ use super::body_out::BodyOut;
 use super::context::{Context, Shared};
 use super::cors::Access;
 use super::exchange::Exchange;
+use super::host;
 use super::inspect;
 use super::problem::{Code, Problem};
 use super::publish::publish;
@@ -31,6 +32,10 @@ pub async fn answer(
     address: Option<IpAddr>,
 ) -> Response<BodyOut> {
     let shared = &context.shared;
+    if let Err(problem) = host::check(request.method(), request.version(), request.uri(), request.headers()) {
+        shared.stats.refused_as("bad_request");
+        return problem_response(problem);
+    }
     let access = match shared.cors.check(request.method(), request.headers()) {
         Ok(access) => access,
         Err(problem) => {
@@ -67,6 +72,9 @@ async fn route(
     let query = uri.query();
     if request.method() == Method::GET && uri.path() == "/" {
         return Ok(welcome(shared));
+    }
+    if uri.path() == "*" {
+        return Ok(whole(shared.cors.preflight(host::ALLOW, request.headers())));
     }
     let mut response = match Route::parse(&shared.config.base_path, request.method(), uri.path())? {
         Route::Preflight { allow } => {

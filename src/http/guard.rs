@@ -1,0 +1,380 @@
+//! Watches the bytes of requests before hyper has them, for what hyper lets pass and a proxy in front might read in
+//! another way. Two readers that disagree about where a request ends are how requests are smuggled (RFC 9112 §11.2).
+//!
+//! Guarantees: of what it lets through, every line of a head, a chunk's size and a trailer ends in CRLF and has no other
+//! control character but a tab; a head has one way to say where its body ends; a chunk's extension is short. It keeps no
+//! body and no head, only the line it is in the middle of. What a line *means* stays hyper's business.
+
+use memchr::memchr2;
+
+/// Bytes a chunk's size and its extensions may have. RFC 9112 §7.1.1 asks for a limit.
+const CHUNK_LINE_BYTES_MAX: usize = 256;
+
+/// Empty lines before a request line that are passed over (RFC 9112 §2.2 asks for at least one).
+const EMPTY_LINES_MAX: u8 = 2;
+
+/// Where in a connection's requests the next byte is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    /// In the request line, after so many empty ones.
+    RequestLine { empty: u8 },
+    /// In a field of the head.
+    Field(Framing),
+    /// In a body, with so many bytes to come.
+    Body(u64),
+    /// In the line with a chunk's size.
+    ChunkSize,
+    /// In a chunk's data, with so many bytes to come.
+    Chunk(u64),
+    /// In the line end behind a chunk's data.
+    ChunkEnd,
+    /// In the fields behind the last chunk.
+    Trailer,
+    /// In a line longer than hyper takes a whole head. It refuses that by itself, with a better word for it.
+    Overlong,
+    /// Behind something wrong.
+    Broken { in_body: bool },
+}
+
+/// Some of a line.
+struct Part<'a> {
+    /// Bytes of it, its end included.
+    passed: usize,
+    /// The same without its end.
+    text: &'a [u8],
+    ended: bool,
+}
+
+/// What a head has said so far about where its body ends.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Framing {
+    length: Option<u64>,
+    chunked: bool,
+    /// HTTP/1.0 has no chunks.
+    old: bool,
+}
+
+/// What has been seen of one connection.
+#[derive(Debug)]
+pub struct Guard {
+    place: Place,
+    /// The beginning of a line that has not ended yet.
+    line: Vec<u8>,
+    line_bytes_max: usize,
+}
+
+impl Guard {
+    /// A guard for a new connection. Lines of a head may have `line_bytes_max` bytes.
+    #[must_use]
+    pub fn new(line_bytes_max: usize) -> Self {
+        Self { place: Place::RequestLine { empty: 0 }, line: Vec::new(), line_bytes_max }
+    }
+
+    /// Looks at what came next. Gives the number of bytes before the first that is wrong.
+    pub fn pass(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            let passed = match self.place {
+                Place::Broken { .. } => return at,
+                Place::Overlong => return bytes.len(),
+                Place::Body(left) => self.data(left, rest, Place::Body, Self::START),
+                Place::Chunk(left) => self.data(left, rest, Place::Chunk, Place::ChunkEnd),
+                _ => self.line(rest),
+            };
+            at += passed;
+            if self.is_broken() {
+                return at;
+            }
+        }
+        at
+    }
+
+    /// Whether something wrong has come.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        matches!(self.place, Place::Broken { .. })
+    }
+
+    /// Whether what is wrong is in the body of a request whose head was right.
+    #[must_use]
+    pub fn is_broken_in_body(&self) -> bool {
+        self.place == Place::Broken { in_body: true }
+    }
+
+    /// Whether the peer has begun something it has not ended.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        !matches!(self.place, Place::RequestLine { .. }) || !self.line.is_empty()
+    }
+
+    const START: Place = Place::RequestLine { empty: 0 };
+
+    /// Passes data over, of which `left` bytes are to come.
+    fn data(&mut self, left: u64, rest: &[u8], inside: fn(u64) -> Place, then: Place) -> usize {
+        let passed = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+        let left = left - passed as u64;
+        self.place = if left == 0 { then } else { inside(left) };
+        passed
+    }
+
+    /// Passes over a line, or as much of it as there is, up to the first byte that is wrong.
+    fn line(&mut self, rest: &[u8]) -> usize {
+        // One byte more than fits tells that it does not fit.
+        let room = self.bytes_max().saturating_sub(self.line.len());
+        let near = &rest[..rest.len().min(room + 1)];
+        let part = match self.split(near) {
+            Ok(part) => part,
+            Err(wrong) => return self.refuse(wrong),
+        };
+        if let Some(wrong) = part.text.iter().position(|byte| is_control(*byte)) {
+            return self.refuse(wrong);
+        }
+        if part.passed > room {
+            return match self.place {
+                Place::RequestLine { .. } | Place::Field(_) => {
+                    self.place = Place::Overlong;
+                    rest.len()
+                }
+                _ => self.refuse(0),
+            };
+        }
+        if !part.ended {
+            self.line.extend_from_slice(&near[..part.passed]);
+            return part.passed;
+        }
+        let next = if self.line.is_empty() {
+            self.next(part.text)
+        } else {
+            let mut line = std::mem::take(&mut self.line);
+            line.extend_from_slice(part.text);
+            self.next(line.strip_suffix(b"\r").unwrap_or(&line))
+        };
+        match next {
+            Some(next) => {
+                self.place = next;
+                part.passed
+            }
+            // All but the LF: without it nobody takes the line for ended.
+            None => self.refuse(part.passed - 1),
+        }
+    }
+
+    /// The first line of `rest`, or the number of bytes before a CR or LF that is not part of a CRLF.
+    fn split<'a>(&self, rest: &'a [u8]) -> Result<Part<'a>, usize> {
+        if self.line.last() == Some(&b'\r') {
+            let ended = rest[0] == b'\n';
+            return if ended { Ok(Part { passed: 1, text: b"", ended }) } else { Err(0) };
+        }
+        let Some(at) = memchr2(b'\r', b'\n', rest) else {
+            return Ok(Part { passed: rest.len(), text: rest, ended: false });
+        };
+        match (rest[at], rest.get(at + 1)) {
+            (b'\n', _) => Err(at),
+            (_, None) => Ok(Part { passed: at + 1, text: &rest[..at], ended: false }),
+            (_, Some(b'\n')) => Ok(Part { passed: at + 2, text: &rest[..at], ended: true }),
+            (_, Some(_)) => Err(at + 1),
+        }
+    }
+
+    fn bytes_max(&self) -> usize {
+        match self.place {
+            Place::ChunkSize | Place::ChunkEnd => CHUNK_LINE_BYTES_MAX,
+            _ => self.line_bytes_max,
+        }
+    }
+
+    fn refuse(&mut self, passed: usize) -> usize {
+        let in_body = !matches!(self.place, Place::RequestLine { .. } | Place::Field(_));
+        self.place = Place::Broken { in_body };
+        self.line = Vec::new();
+        passed
+    }
+
+    /// Where the line `line`, without its end, leads; `None` if it may not stand here.
+    fn next(&self, line: &[u8]) -> Option<Place> {
+        match self.place {
+            Place::RequestLine { empty } if line.is_empty() => {
+                (empty < EMPTY_LINES_MAX).then_some(Place::RequestLine { empty: empty + 1 })
+            }
+            // A tab between the parts is one more thing to read differently.
+            Place::RequestLine { .. } if line.contains(&b'\t') || line.ends_with(b" HTTP/2.0") => None,
+            Place::RequestLine { .. } => {
+                Some(Place::Field(Framing { old: line.ends_with(b" HTTP/1.0"), ..Framing::default() }))
+            }
+            Place::Field(framing) if line.is_empty() => Some(match framing {
+                Framing { chunked: true, .. } => Place::ChunkSize,
+                Framing { length: Some(length @ 1..), .. } => Place::Body(length),
+                _ => Self::START,
+            }),
+            Place::Field(framing) => framing.with(line).map(Place::Field),
+            Place::ChunkSize => Some(match chunk_size(line)? {
+                0 => Place::Trailer,
+                size => Place::Chunk(size),
+            }),
+            Place::ChunkEnd => line.is_empty().then_some(Place::ChunkSize),
+            Place::Trailer if line.is_empty() => Some(Self::START),
+            Place::Trailer => field(line).map(|_| Place::Trailer),
+            Place::Body(_) | Place::Chunk(_) | Place::Overlong | Place::Broken { .. } => None,
+        }
+    }
+}
+
+impl Framing {
+    /// What is known after the field `line`; `None` if it may not be.
+    fn with(self, line: &[u8]) -> Option<Self> {
+        let (name, value) = field(line)?;
+        if name.eq_ignore_ascii_case(b"content-length") {
+            // Twice the same is twice all the same: the next reader may take the other one.
+            let free = self.length.is_none() && !self.chunked;
+            return free.then_some(Self { length: Some(decimal(value)?), ..self });
+        }
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            let known = value.eq_ignore_ascii_case(b"chunked");
+            let free = self.length.is_none() && !self.chunked && !self.old;
+            return (known && free).then_some(Self { chunked: true, ..self });
+        }
+        Some(self)
+    }
+}
+
+/// `name: value`, without the white space around the value. A line that begins with white space would go on with the
+/// field before it (`obs-fold`), and white space before the colon is read in two ways (RFC 9112 §5.1, §5.2).
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    let is_name = !name.is_empty() && name.iter().all(|byte| is_token(*byte));
+    is_name.then_some((name, value.trim_ascii()))
+}
+
+/// A byte of a token (RFC 9110 §5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A byte that no line may have.
+fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
+}
+
+/// Digits only, which `str::parse` is not strict about.
+fn decimal(text: &[u8]) -> Option<u64> {
+    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    digits.then(|| std::str::from_utf8(text).ok()?.parse().ok()).flatten()
+}
+
+/// The size at the beginning of a chunk's line. What follows is an extension, which nobody here needs.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (size, rest) = line.split_at(digits);
+    if !rest.is_empty() && !rest.trim_ascii_start().starts_with(b";") {
+        return None;
+    }
+    u64::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of `text` that are let through, fed in pieces of `step` bytes, and the guard after them.
+    fn passed(text: &str, step: usize) -> (usize, Guard) {
+        let mut guard = Guard::new(1_000);
+        let mut passed = 0;
+        for piece in text.as_bytes().chunks(step) {
+            let now = guard.pass(piece);
+            passed += now;
+            if now < piece.len() {
+                break;
+            }
+        }
+        (passed, guard)
+    }
+
+    #[test]
+    fn requests_in_order_pass_however_they_are_cut() {
+        let text = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n\
+            \r\nPOST /b HTTP/1.1\r\nhost:x\r\nContent-Length: 5 \r\n\r\na\nb\r\0\
+            POST /c HTTP/1.1\r\nHost:\tx\r\nTransfer-Encoding: Chunked\r\n\r\n\
+            3\r\n\n\r\0\r\n10;name=\"a\"\r\n0123456789abcdef\r\n0\r\nTrailer: x\r\n\r\n\
+            POST /d HTTP/1.0\r\ncontent-length: 0\r\n\r\nGET / HTTP/1.1\r\n\r\n";
+        for step in 1..text.len() {
+            let (count, guard) = passed(text, step);
+            assert_eq!((count, guard.is_broken(), guard.is_inside()), (text.len(), false, false), "{step}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_head_is_stopped_before_the_head_could_end() {
+        let table = [
+            ("GET / HTTP/1.1\n", "", "a bare LF"),
+            ("", "\n", "a bare LF before it"),
+            ("GET / HTTP/1.1\rHost: x", "", "a bare CR"),
+            ("GET /\t HTTP/1.1\r", "\n", "a tab in the request line"),
+            ("GET /\0 HTTP/1.1", "", "NUL"),
+            ("\r\n\r\n\r", "\n", "a third empty line"),
+            ("PRI * HTTP/2.0\r", "\n", "HTTP/2"),
+            ("GET / HTTP/1.1\r\nA: \u{7f}", "", "DEL"),
+            ("GET / HTTP/1.1\r\nA: b\r\n c\r", "\n", "a folded line"),
+            ("GET / HTTP/1.1\r\nA : b\r", "\n", "white space before the colon"),
+            ("GET / HTTP/1.1\r\n: b\r", "\n", "no name"),
+            ("GET / HTTP/1.1\r\nA\r", "\n", "no colon"),
+            ("POST / HTTP/1.1\r\nContent-Length: +5\r", "\n", "a sign"),
+            ("POST / HTTP/1.1\r\nContent-Length: 5, 5\r", "\n", "a list"),
+            ("POST / HTTP/1.1\r\nContent-Length:\r", "\n", "no number"),
+            ("POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r", "\n", "too large a number"),
+            ("POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r", "\n", "twice the same"),
+            ("POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r", "\n", "both"),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r", "\n", "both, turned"),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r", "\n", "another encoding"),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: \u{b}chunked\r", "\n", "a vertical tab"),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r", "\n", "chunks before HTTP/1.1"),
+        ];
+        for (good, bad, what) in table {
+            let text = format!("{good}{bad}Host: x\r\n\r\n");
+            for step in [1, 2, 3, 7, 1_000] {
+                let (count, guard) = passed(&text, step);
+                assert!(guard.is_broken() && !guard.is_broken_in_body(), "{what}, {step}");
+                assert!(count <= good.len(), "{what}, {step}: {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_body_is_told_apart() {
+        let long = format!("1;{}\r\n", "x".repeat(300));
+        let table = [
+            "\r\n",
+            "x\r\n",
+            "5 5\r\n",
+            "-1\r\n",
+            "0x5\r\n",
+            "5\n",
+            "1;a\0\r\n",
+            "1;\u{1b}\r\n",
+            "1\r\nab\r\n",
+            "1\r\na\n",
+            "0\r\nno colon\r\n",
+            "0\r\n folded: x\r\n",
+            "11111111111111111\r\n",
+            &long,
+        ];
+        for chunk in table {
+            let text = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}");
+            for step in [1, 2, 5, 1_000] {
+                let (count, guard) = passed(&text, step);
+                assert!(guard.is_broken_in_body() && count < text.len(), "{chunk:?}, {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_longer_than_a_head_may_be_is_left_to_hyper() {
+        let text = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(2_000));
+        for step in [1, 100, 10_000] {
+            let (count, guard) = passed(&text, step);
+            assert_eq!((count, guard.is_broken(), guard.is_inside()), (text.len(), false, true), "{step}");
+            assert!(guard.line.len() <= 1_000);
+        }
+    }
+}
