@@ -1,0 +1,71 @@
+//! Promise: the tree keeps its shape. What a folder must not know, it does not name; every file says what it is for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every Rust file below `folder`, with its text.
+fn files(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).unwrap_or_else(|err| panic!("{}: {err}", folder.display()));
+        for path in entries.map(|entry| entry.expect("a folder that is read").path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("sources are text");
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} has files");
+    found
+}
+
+/// What is ours: no folder of somebody else's crates or of build output.
+const FOLDERS: [&str; 5] = ["src", "tests", "benches", "loadtest", "fuzz/fuzz_targets"];
+
+#[test]
+fn every_file_opens_with_what_it_is_for() {
+    for (path, text) in FOLDERS.into_iter().flat_map(files) {
+        assert!(text.starts_with("//! "), "{}", path.display());
+    }
+}
+
+#[test]
+fn events_and_bytes_know_no_sockets_and_no_clock() {
+    let rules: [(&str, &[&str]); 3] = [
+        (
+            "src/wire",
+            &["tokio", "hyper", "crate::http", "crate::server", "crate::shard", "crate::config", "Instant"],
+        ),
+        (
+            "src/hub",
+            &["tokio", "hyper", "crate::http", "crate::server", "crate::shard", "Instant::", "SystemTime"],
+        ),
+        ("src/shard", &["tokio", "hyper", "crate::http", "crate::server", "Instant::", "SystemTime"]),
+    ];
+    for (folder, banned) in rules {
+        for (path, text) in files(folder) {
+            for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                let named = banned.iter().find(|name| line.contains(**name));
+                assert_eq!(named, None, "{}: {line}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_to_do_in_secret() {
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X:"),
+        concat!("todo", "!("),
+        concat!("dbg", "!("),
+    ];
+    for (path, text) in FOLDERS.into_iter().flat_map(files) {
+        let found = marks.iter().find(|mark| text.contains(**mark));
+        assert_eq!(found, None, "{}", path.display());
+    }
+}
