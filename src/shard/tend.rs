@@ -123,7 +123,11 @@ impl<N: Net> Shard<N> {
         if self.stats.lagging.get() > 0 {
             let mut stalled = Vec::new();
             for (slot, conn) in self.conns.iter().filter(|(_, conn)| conn.has(flag::BLOCKED)) {
-                let age = conn.lag.as_ref().map_or(Duration::ZERO, |lag| self.now.since(lag.published));
+                let age = conn.lag.as_ref().map_or(Duration::ZERO, |lag| {
+                    // What it missed before it came is as old as it is. There, it has to keep taking some of it.
+                    let since = if lag.published < conn.opened { conn.written } else { lag.published };
+                    self.now.since(since)
+                });
                 if age >= self.settings.max_unsent_age {
                     stalled.push(slot);
                 } else {
