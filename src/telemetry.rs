@@ -2,15 +2,19 @@
 //!
 //! Counters and gauges go through the `metrics` facade; their handles are looked up once, and a scrape sets them from
 //! the shards' own counters. The three histograms are written out here: the exporter keeps every single sample until
-//! the next scrape, which at half a million deliveries a second it could not.
+//! the next scrape, which at half a million deliveries a second it could not. So is what each shard has, because the
+//! facade's counters know no fractions of a second.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::http::context::Shared;
+use crate::hub::moment::Moment;
+use crate::server::machine::Machine;
 use crate::shard::stats::{CloseReason, DropReason, GapReason, Histogram, Stats, Tally};
 
 /// The metrics of one server.
@@ -18,17 +22,24 @@ pub struct Telemetry {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     process: metrics_process::Collector,
+    machine: Machine,
     gauges: Gauges,
     counters: Counters,
 }
 
 struct Gauges {
+    ready: Gauge,
+    draining: Gauge,
+    memory_max: Gauge,
+    cpus_max: Gauge,
     connections: Gauge,
+    connections_max: Gauge,
     rooms: Gauge,
     users: Gauge,
     lagging: Gauge,
     oldest_unsent: Gauge,
     history_bytes: Gauge,
+    history_max: Gauge,
     history_events: Gauge,
     gzip_ratio: Gauge,
 }
@@ -61,20 +72,21 @@ impl Telemetry {
             gauge!("tidegate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             (Gauges::register(), Counters::register())
         });
-        Self { recorder, handle, process, gauges, counters }
+        Self { recorder, handle, process, machine: Machine::read(), gauges, counters }
     }
 
     /// The Prometheus text of this moment.
     #[must_use]
     pub fn render(&self, shared: &Shared) -> String {
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
-        self.gauges.set(shared);
+        let now = shared.clock.now();
+        self.gauges.set(shared, self.machine, now);
         self.counters.set(shared);
         let mut text = self.handle.render();
         put_histogram(
             &mut text,
             "tidegate_flush_seconds",
-            "Time of one flush of a room, an inbox or a broadcast over a shard's connections.",
+            "Time of one flush of a room or a broadcast over a shard's connections. Up to 256 writes count as none.",
             MICROS,
             &shared.shards,
             |stats| &stats.flush,
@@ -95,6 +107,27 @@ impl Telemetry {
             &shared.shards,
             |stats| &stats.delivery,
         );
+        put_by_shard(
+            &mut text,
+            ("tidegate_shard_connections", "gauge"),
+            "Open streams of each shard.",
+            &shared.shards,
+            |stats| count(stats.connections.get()),
+        );
+        put_by_shard(
+            &mut text,
+            ("tidegate_shard_busy_seconds_total", "counter"),
+            "Time spent on a shard's deliveries, heartbeats and closes. Requests come on top.",
+            &shared.shards,
+            |stats| seconds(stats.busy.get()),
+        );
+        put_by_shard(
+            &mut text,
+            ("tidegate_shard_step_age_seconds", "gauge"),
+            "Time since a shard's thread last looked after its connections, which it does ten times a second.",
+            &shared.shards,
+            |stats| step_age(stats, now).as_secs_f64(),
+        );
         text
     }
 }
@@ -105,8 +138,33 @@ impl Default for Telemetry {
     }
 }
 
-/// Seconds in a microsecond.
-const MICROS: f64 = 1e-6;
+/// Microseconds in a second.
+const MICROS: f64 = 1e6;
+
+/// Age of a shard's last step from which on the server does not count as ready. The probe of `/readyz` waits as long.
+const STEP_AGE_MAX: Duration = Duration::from_secs(1);
+
+#[allow(clippy::cast_precision_loss, reason = "Prometheus knows only floating-point numbers")]
+fn count(n: u64) -> f64 {
+    n as f64
+}
+
+fn seconds(micros: u64) -> f64 {
+    count(micros) / MICROS
+}
+
+/// How long ago the thread of a shard took its last step.
+fn step_age(stats: &Stats, now: Moment) -> Duration {
+    now.since(Moment(stats.stepped_at.get()))
+}
+
+/// Whether a newcomer would be served, as far as that shows without an event to try it with.
+fn is_ready(shared: &Shared, now: Moment) -> bool {
+    let hub = &shared.hub;
+    !hub.is_draining()
+        && hub.connections() < hub.settings().caps.connections_max
+        && shared.shards.iter().all(|stats| step_age(stats, now) < STEP_AGE_MAX)
+}
 
 /// A sum over shards.
 fn sum(shared: &Shared, tally: impl Fn(&Stats) -> &Tally) -> u64 {
@@ -120,7 +178,24 @@ impl Gauges {
             gauge!(name)
         };
         Self {
+            ready: register(
+                "tidegate_ready",
+                "1 if a newcomer is let in: the server is not draining or full, and every shard is at work.",
+            ),
+            draining: register("tidegate_draining", "1 while the server is on its way out."),
+            memory_max: register(
+                "tidegate_memory_max_bytes",
+                "Memory the process may use: its control group's limit or all of the machine's.",
+            ),
+            cpus_max: register(
+                "tidegate_cpus_max",
+                "Cores the process can keep busy: those it may use, and no more than it has shards.",
+            ),
             connections: register("tidegate_connections", "Open streams."),
+            connections_max: register(
+                "tidegate_connections_max",
+                "Streams that may be open at once, by the setting or the open files limit.",
+            ),
             rooms: register("tidegate_rooms", "Rooms with listeners or history."),
             users: register("tidegate_users", "Users with at least one open stream."),
             lagging: register(
@@ -135,6 +210,10 @@ impl Gauges {
                 "tidegate_history_bytes",
                 "Bytes of events kept for all rooms and inboxes.",
             ),
+            history_max: register(
+                "tidegate_history_max_bytes",
+                "Bytes of events that may be kept for all rooms and inboxes together.",
+            ),
             history_events: register("tidegate_history_events", "Events kept for all rooms and inboxes."),
             gzip_ratio: register(
                 "tidegate_gzip_ratio",
@@ -143,19 +222,28 @@ impl Gauges {
         }
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "Prometheus knows only floating-point numbers")]
-    fn set(&self, shared: &Shared) {
+    fn set(&self, shared: &Shared, machine: Machine, now: Moment) {
+        let settings = shared.hub.settings();
         let (events, bytes) = shared.hub.history();
         let oldest = shared.shards.iter().map(|stats| stats.oldest_unsent.get()).max().unwrap_or(0);
         let (plain, packed) = (sum(shared, |stats| &stats.gzip[0]), sum(shared, |stats| &stats.gzip[1]));
-        self.connections.set(sum(shared, |stats| &stats.connections) as f64);
-        self.rooms.set(shared.hub.rooms().len() as f64);
-        self.users.set(shared.hub.users_connected() as f64);
-        self.lagging.set(sum(shared, |stats| &stats.lagging) as f64);
-        self.oldest_unsent.set(oldest as f64 * MICROS);
-        self.history_bytes.set(bytes as f64);
-        self.history_events.set(events as f64);
-        self.gzip_ratio.set(if packed == 0 { 0.0 } else { plain as f64 / packed as f64 });
+        let flag = |is: bool| if is { 1.0 } else { 0.0 };
+        let size = |n: usize| count(n as u64);
+        self.ready.set(flag(is_ready(shared, now)));
+        self.draining.set(flag(shared.hub.is_draining()));
+        // Nobody knows a limit: then every share of it is nothing.
+        self.memory_max.set(machine.memory_max.map_or(f64::INFINITY, count));
+        self.cpus_max.set(size(machine.cpus.min(shared.shards.len())));
+        self.connections.set(count(sum(shared, |stats| &stats.connections)));
+        self.connections_max.set(f64::from(settings.caps.connections_max));
+        self.rooms.set(size(shared.hub.rooms().len()));
+        self.users.set(size(shared.hub.users_connected()));
+        self.lagging.set(count(sum(shared, |stats| &stats.lagging)));
+        self.oldest_unsent.set(seconds(oldest));
+        self.history_bytes.set(size(bytes));
+        self.history_max.set(size(settings.history.bytes_max));
+        self.history_events.set(size(events));
+        self.gzip_ratio.set(if packed == 0 { 0.0 } else { count(plain) / count(packed) });
     }
 }
 
@@ -245,7 +333,8 @@ fn names<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Vec<&'static s
     all.iter().map(|reason| name(*reason)).collect()
 }
 
-/// Appends a histogram, summed over shards, in the text exposition format.
+/// Appends a histogram, summed over shards, in the text exposition format. The shards record
+/// in parts of the metric's unit, `unit` to one.
 fn put_histogram<const N: usize>(
     out: &mut String,
     name: &str,
@@ -269,14 +358,30 @@ fn put_histogram<const N: usize>(
         let mut count = 0;
         for (upto, in_bucket) in bounds {
             count += in_bucket;
-            #[allow(clippy::cast_precision_loss, reason = "bounds are small powers of two")]
-            let upto = upto as f64 * unit;
+            let upto = self::count(upto) / unit;
             writeln!(out, "{name}_bucket{{le=\"{upto}\"}} {count}")?;
         }
         count += above;
-        #[allow(clippy::cast_precision_loss, reason = "Prometheus knows only floating-point numbers")]
-        let total = total as f64 * unit;
+        let total = self::count(total) / unit;
         writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {total}\n{name}_count {count}\n")
+    };
+    write(out).expect("a String takes any text");
+}
+
+/// Appends one series a shard. There are as many as the settings say, whatever happens.
+fn put_by_shard(
+    out: &mut String,
+    (name, kind): (&str, &str),
+    help: &str,
+    shards: &[Arc<Stats>],
+    value: impl Fn(&Stats) -> f64,
+) {
+    let write = |out: &mut String| -> std::fmt::Result {
+        writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")?;
+        for (shard, stats) in shards.iter().enumerate() {
+            writeln!(out, "{name}{{shard=\"{shard}\"}} {}", value(stats))?;
+        }
+        writeln!(out)
     };
     write(out).expect("a String takes any text");
 }

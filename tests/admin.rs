@@ -12,7 +12,12 @@ use serde_json::{Value, json};
 
 /// The names that dashboards and alerts rest on, with their types.
 const PROMISED: &[(&str, &str)] = &[
+    ("tidegate_ready", "gauge"),
+    ("tidegate_draining", "gauge"),
+    ("tidegate_memory_max_bytes", "gauge"),
+    ("tidegate_cpus_max", "gauge"),
     ("tidegate_connections", "gauge"),
+    ("tidegate_connections_max", "gauge"),
     ("tidegate_connections_total", "counter"),
     ("tidegate_connections_closed_total", "counter"),
     ("tidegate_rooms", "gauge"),
@@ -30,6 +35,10 @@ const PROMISED: &[(&str, &str)] = &[
     ("tidegate_refused_total", "counter"),
     ("tidegate_history_bytes", "gauge"),
     ("tidegate_history_events", "gauge"),
+    ("tidegate_history_max_bytes", "gauge"),
+    ("tidegate_shard_connections", "gauge"),
+    ("tidegate_shard_busy_seconds_total", "counter"),
+    ("tidegate_shard_step_age_seconds", "gauge"),
     ("tidegate_gzip_ratio", "gauge"),
     ("tidegate_build_info", "gauge"),
     ("process_resident_memory_bytes", "gauge"),
@@ -49,6 +58,9 @@ const LABELS: &[(&str, &str, &[&str])] = &[
     ("tidegate_bytes_sent_total", "encoding", &["plain", "gzip"]),
     ("tidegate_events_dropped_total", "reason", &["slow", "rate"]),
     ("tidegate_gaps_total", "reason", &["evicted", "restart", "slow", "unknown"]),
+    ("tidegate_shard_connections", "shard", &["0", "1"]),
+    ("tidegate_shard_busy_seconds_total", "shard", &["0", "1"]),
+    ("tidegate_shard_step_age_seconds", "shard", &["0", "1"]),
     (
         "tidegate_refused_total",
         "reason",
@@ -72,7 +84,7 @@ fn ours(metrics: &Metrics) -> Vec<&String> {
 
 #[test]
 fn every_metric_is_there_from_the_start() {
-    let server = TestServer::start();
+    let server = TestServer::with(|config| config.shards = 2);
     let metrics = server.metrics();
     for (name, kind) in PROMISED {
         assert!(metrics.text.contains(&format!("# TYPE {name} {kind}\n")), "{name}:\n{}", metrics.text);
@@ -87,6 +99,7 @@ fn every_metric_is_there_from_the_start() {
     }
     metrics.assert(&format!("tidegate_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);
     assert!(metrics.get("process_resident_memory_bytes") > 0.0);
+    metrics.assert("tidegate_draining", 0.0);
 }
 
 #[test]
@@ -122,6 +135,41 @@ fn values_follow_what_happens() {
     #[allow(clippy::cast_precision_loss, reason = "a few hundred")]
     let wanted = sent(&before) + bytes as f64;
     metrics.assert("tidegate_bytes_sent_total{encoding=\"plain\"}", wanted);
+}
+
+#[test]
+fn bounds_and_shares_are_told_beside_what_they_bound() {
+    let server = TestServer::with(|config| {
+        config.shards = 3;
+        config.max_connections = 7;
+        config.history_total_bytes = 5 << 20;
+    });
+    let mut listeners: Vec<_> = (0..6).map(|n| server.listen(&format!("/stream/a/u{n}"))).collect();
+    server.publish(&json!({"room": "a", "data": 1}));
+    for listener in &mut listeners {
+        assert_eq!(listener.data(), "1");
+    }
+    let metrics = server.metrics();
+    metrics.assert("tidegate_connections_max", 7.0);
+    metrics.assert("tidegate_history_max_bytes", f64::from(5 << 20));
+    metrics.assert("tidegate_users", 6.0);
+    assert!(metrics.get("tidegate_memory_max_bytes") > metrics.get("process_resident_memory_bytes"));
+    assert!((1.0..=3.0).contains(&metrics.get("tidegate_cpus_max")));
+    let of_shards = |metrics: &Metrics, name: &str| -> f64 {
+        (0..3).map(|shard| metrics.get(&format!("{name}{{shard=\"{shard}\"}}"))).sum()
+    };
+    assert!((of_shards(&metrics, "tidegate_shard_connections") - 6.0).abs() < f64::EPSILON);
+    eventually("work", || of_shards(&server.metrics(), "tidegate_shard_busy_seconds_total") > 0.0);
+
+    // A user with two streams is one user until the second has gone, too.
+    listeners.push(server.listen("/stream/a/u0"));
+    server.wait_for("tidegate_ready", 0.0);
+    server.metrics().assert("tidegate_users", 6.0);
+    listeners.remove(0);
+    server.wait_for("tidegate_ready", 1.0);
+    server.metrics().assert("tidegate_users", 6.0);
+    listeners.clear();
+    server.wait_for("tidegate_users", 0.0);
 }
 
 #[test]

@@ -43,6 +43,8 @@ fn streams_end_with_a_word_while_publishes_go_on() {
     assert_eq!(publish(&server, "a", "during"), 200);
     let metrics = server.metrics();
     assert!(metrics.refused("draining") >= 2.0);
+    metrics.assert("tidegate_draining", 1.0);
+    metrics.assert("tidegate_ready", 0.0);
     metrics.assert("tidegate_events_published_total", 2.0);
 
     // The last of them is there until nearly the end, and has everything.

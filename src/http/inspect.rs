@@ -59,7 +59,7 @@ struct Limits {
     max_body_bytes: usize,
 }
 
-/// Reads all of it. Walks every room's and user's share of the tables: for people and dashboards, not for probes.
+/// Reads all of it.
 #[must_use]
 pub fn info(shared: &Shared) -> Info {
     let (hub, config) = (&shared.hub, &shared.config);

@@ -36,6 +36,8 @@ type UserAndRoom = (Box<str>, Box<str>);
 #[derive(Default)]
 pub struct Presence {
     connections: AtomicU32,
+    /// Users with a connection. Counted as they come and go: a scrape would else walk every inbox there is.
+    users: AtomicUsize,
     draining: AtomicBool,
     addresses: Mutex<HashMap<IpAddr, u32>>,
     stay_away: Mutex<HashMap<UserAndRoom, Moment>>,
@@ -115,11 +117,11 @@ impl Hub {
         let caps = &self.settings.caps;
         let inbox = self.users.get_or_create(user);
         let max = caps.per_user_max.unwrap_or(u32::MAX);
-        if inbox.enter(max) {
+        if self.enter(&inbox, max) {
             return Ok(inbox);
         }
         // Between the newest's arrival and the oldest's close a user may have up to twice as many.
-        if !caps.replace || !inbox.enter(max.saturating_mul(2)) {
+        if !caps.replace || !self.enter(&inbox, max.saturating_mul(2)) {
             return Err(Refusal::User);
         }
         let replaced = inbox.oldest_shard().is_some_and(|shard| {
@@ -130,8 +132,24 @@ impl Hub {
         if replaced {
             Ok(inbox)
         } else {
-            inbox.leave();
+            self.exit(&inbox);
             Err(Refusal::User)
+        }
+    }
+
+    /// Counts one more connection of `user`, up to `max`. False if there are that many already.
+    fn enter(&self, user: &Source, max: u32) -> bool {
+        let before = user.enter(max);
+        if before == Some(0) {
+            self.presence.users.fetch_add(1, Ordering::AcqRel);
+        }
+        before.is_some()
+    }
+
+    /// Counts one less. Whoever is last has seen the first one in, so the number of users never passes zero.
+    fn exit(&self, user: &Source) {
+        if user.leave() == 0 {
+            self.presence.users.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -139,7 +157,7 @@ impl Hub {
     pub fn leave(&self, user: Option<&Source>, address: Option<IpAddr>) {
         self.presence.connections.fetch_sub(1, Ordering::AcqRel);
         if let Some(user) = user {
-            user.leave();
+            self.exit(user);
         }
         if let Some(address) = address {
             let mut addresses = self.presence.addresses.lock();
@@ -161,9 +179,7 @@ impl Hub {
     /// Users that have a connection.
     #[must_use]
     pub fn users_connected(&self) -> usize {
-        let mut count = 0;
-        self.users.for_each(|user| count += usize::from(user.connections() > 0));
-        count
+        self.presence.users.load(Ordering::Acquire)
     }
 
     /// Admits nobody from now on.

@@ -115,17 +115,18 @@ impl Source {
         self.connections.load(Ordering::Acquire)
     }
 
-    /// Counts one more, up to `max`. False if there are that many already.
-    pub fn enter(&self, max: u32) -> bool {
+    /// Counts one more, up to `max`, and says how many there were before. `None` if there are that many already.
+    pub fn enter(&self, max: u32) -> Option<u32> {
         self.connections
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then(|| count + 1))
-            .is_ok()
+            .ok()
     }
 
-    /// Counts one less.
-    pub fn leave(&self) {
+    /// Counts one less, and says how many are left.
+    pub fn leave(&self) -> u32 {
         let before = self.connections.fetch_sub(1, Ordering::AcqRel);
         debug_assert!(before > 0, "who leaves has entered");
+        before - 1
     }
 
     /// Seats `shard` here under the index it knows this source by. Events after `head` are announced to it.

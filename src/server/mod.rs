@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod listen;
+pub mod machine;
 pub mod sockets;
 pub mod worker;
 

@@ -259,7 +259,9 @@ async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) -> Infallib
         let step = {
             let mut shard = context.shard();
             let step = shard.step(clock.now());
-            shard.settle(clock.now());
+            let now = clock.now();
+            shard.settle(now);
+            context.shared.shards[context.index].stepped_at.set(now.0);
             match step {
                 Step::Sleep(until) => shard.set_sleeps_until(until),
                 Step::Drained => shard.set_sleeps_until(Moment(u64::MAX)),

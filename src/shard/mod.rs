@@ -248,8 +248,9 @@ impl<N: Net> Shard<N> {
         self.sleeps_until = until;
     }
 
-    /// Notes how long the events of the last step took from publish to written.
+    /// Notes how long the last step took, and its events from publish to written.
     pub fn settle(&mut self, now: Moment) {
+        self.stats.busy.add(stats::micros(now.since(self.now)));
         for (published, count) in self.unsettled.drain(..) {
             self.stats.delivery.record(stats::micros(now.since(published)), count);
         }

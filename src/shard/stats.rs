@@ -146,6 +146,10 @@ pub struct Stats {
     pub lagging: Tally,
     /// Age of the oldest unsent event, in microseconds.
     pub oldest_unsent: Tally,
+    /// Time spent in steps, in microseconds.
+    pub busy: Tally,
+    /// When its own thread last took a step, in microseconds. Set by that thread alone.
+    pub stepped_at: Tally,
     /// Events written whole.
     pub delivered: Tally,
     /// Bytes the sockets accepted, by encoding: plain, gzip.
@@ -176,6 +180,8 @@ impl Default for Stats {
             connections: Tally::default(),
             lagging: Tally::default(),
             oldest_unsent: Tally::default(),
+            busy: Tally::default(),
+            stepped_at: Tally::default(),
             delivered: Tally::default(),
             bytes: Default::default(),
             opened: Tally::default(),

@@ -51,6 +51,8 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 pub(crate) struct Server {
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where its metrics are, if `ADMIN_LISTEN` was among the settings.
+    pub(crate) admin: Option<SocketAddr>,
     child: Child,
 }
 
@@ -71,7 +73,9 @@ impl Server {
         let welcome = output.line("the welcome", |line| line.contains("is listening on ")).await;
         let address = welcome.split("is listening on ").nth(1).and_then(|rest| rest.split(',').next());
         let address = address.and_then(|address| address.parse().ok());
-        Self { address: address.unwrap_or_else(|| panic!("no address in {welcome:?}")), child }
+        let address = address.unwrap_or_else(|| panic!("no address in {welcome:?}"));
+        let admin = welcome.split("http://").nth(1).and_then(|rest| rest.split('/').next()?.parse().ok());
+        Self { address, admin, child }
     }
 
     /// Ends it as a crash or a power cut would.
