@@ -7,8 +7,8 @@ pub mod worker;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -255,15 +255,22 @@ fn run_admin(
             }
         };
         let serve = async {
-            match listener {
-                Some(listener) => admin.serve(listener).await,
-                None => std::future::pending().await,
+            let Some(listener) = listener else { return std::future::pending().await };
+            tokio::select! {
+                result = admin.clone().serve(listener) => result,
+                // Also while nobody looks: a page that is opened later shows what has been.
+                () = admin.dashboard().watch(shared) => Ok(()),
             }
+        };
+        let ended = async {
+            // Dropped or used, it is time.
+            let _ = stopped.await;
+            admin.dashboard().close().await;
         };
         tokio::select! {
             () = tidy => Ok(()),
             result = serve => result,
-            _ = stopped => Ok(()),
+            () = ended => Ok(()),
         }
     })
 }
@@ -292,6 +299,7 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
         clock: Clock::start(),
         publish_limit,
         stats: HttpStats::default(),
+        threads: vec![OnceLock::new(); shards.len()],
         shards,
         drained: AtomicUsize::new(0),
         cores,
