@@ -26,7 +26,7 @@ function short(n) {
   if (size >= 1e6) return `${(n / 1e6).toLocaleString("en-US", { maximumFractionDigits: 2 })} M`;
   if (size >= 1e5) return `${(n / 1e3).toLocaleString("en-US", { maximumFractionDigits: 0 })} k`;
   if (size >= 10 || Number.isInteger(n)) return plain(n);
-  return n.toLocaleString("en-US", { maximumFractionDigits: size >= 1 ? 1 : 2 });
+  return n.toLocaleString("en-US", { maximumFractionDigits: size >= 0.1 ? 1 : 2 });
 }
 
 const UNITS = {
@@ -88,7 +88,7 @@ function total(counts, key) {
 
 const TILES = [
   ["Connections", "count", (s) => s.connections, (s) =>
-    `of ${plain(s.connections_max)}, +${short(s.opened)} ${MINUS}${short(sum(s.closed))}`],
+    `of ${plain(s.connections_max)}${change(s.opened, sum(s.closed))}`],
   ["Events in", "rate", perSecond("published"), (s) => `${plain(s.history_events)} kept, ${text("bytes", s.history_bytes)}`],
   ["Deliveries", "rate", perSecond("delivered"), (s) => `${text("count", ratio(s.delivered, s.published))} for each event`],
   ["Latency p99", "time", (s) => s.p99_ms, (s) => `p50 ${text("time", s.p50_ms)}`],
@@ -97,6 +97,9 @@ const TILES = [
   ["Memory", "bytes", (s) => s.memory, (s) => `${text("bytes", ratio(s.memory, s.connections))} a connection`],
   ["Behind", "count", (s) => s.lagging, (s) => `oldest unsent ${text("time", s.oldest_unsent_ms)}`],
 ];
+
+const change = (opened, closed) =>
+  (opened ? `, +${short(opened)}` : "") + (closed ? `, ${MINUS}${short(closed)}` : "");
 
 const sum = (counts) => Object.values(counts).reduce((a, b) => a + b, 0);
 
@@ -122,6 +125,7 @@ function showTiles(sample) {
 // Charts.
 
 const SHARD_LINES_MAX = 12;
+const LEGEND_MAX = 3;
 const CHARTS = [
   ["Connections", "count", () => [["", (s) => s.connections]]],
   ["Events in", "rate", () => [["", perSecond("published")]]],
@@ -129,11 +133,11 @@ const CHARTS = [
   ["Latency", "time", () => [["p50", (s) => s.p50_ms], ["p99", (s) => s.p99_ms]]],
   ["Sent", "bytes", () => [["", perSecond("bytes")]], "/s"],
   ["CPU", "cpu", () => [["", (s) => s.cpu]]],
-  ["CPU by shard", "cpu", (shards) => shards.map((n) => [`${n}`, (s) => s.shards[n]?.cpu ?? null])],
+  ["CPU by shard", "cpu", (shards) => shards.map((n) => [`#${n}`, (s) => s.shards[n]?.cpu ?? null])],
   ["Memory", "bytes", () => [["", (s) => s.memory]]],
 ];
 
-const PAD = { left: 46, right: 8, top: 8, bottom: 18 };
+const PAD = { left: 54, right: 8, top: 8, bottom: 18 };
 let colors = {};
 // Time under the pointer, the same in all charts; null where there is none.
 let looked = null;
@@ -235,11 +239,9 @@ class Chart {
   drawTime(pen, width, height, x, end) {
     pen.textBaseline = "bottom";
     pen.fillStyle = colors.muted;
-    const wide = width > 280 ? 1 : 2;
-    for (let minute = 0; minute <= 5; minute += 1) {
-      if (minute % wide) continue;
-      pen.textAlign = minute === 0 ? "right" : minute === 5 ? "left" : "center";
-      pen.fillText(minute ? `${MINUS}${minute} min` : "now", x(end - minute * 60_000) - (minute === 5 ? 4 : 0), height - 1);
+    for (let minute = 0; minute < 5; minute += width > 300 ? 1 : 2) {
+      pen.textAlign = minute ? "center" : "right";
+      pen.fillText(minute ? `${MINUS}${minute} min` : "now", x(end - minute * 60_000), height - 1);
     }
     if (end <= WINDOW_MS) {
       // Time zero is when the server came up.
@@ -317,7 +319,8 @@ class Chart {
   // The values under the pointer, or the newest, in the legend and for those who hear the page.
   say(lines, at, known) {
     const values = lines.map(({ name, values: all }) => `${name} ${this.value(all[at])}`.trim());
-    this.legend.replaceChildren(...values.map((value, n) => make("span", `k${n % colors.lines.length}`, value)));
+    const keys = values.slice(0, LEGEND_MAX).map((value, n) => make("span", `k${n % colors.lines.length}`, value));
+    this.legend.replaceChildren(...keys);
     const range = known.length ? `, from ${this.value(Math.min(...known))} to ${this.value(Math.max(...known))}` : "";
     this.canvas.setAttribute("aria-label", `${this.title} over five minutes: ${values.join(", ")}${range}`);
     this.canvas.dataset.points = known.length;
@@ -335,10 +338,11 @@ function look(time) {
 // Tables.
 
 function fill(id, rows, none) {
-  const body = $(id).tBodies[0];
+  const { tHead, tBodies: [body] } = $(id);
+  tHead.hidden = !rows.length;
   if (!rows.length) {
     const cell = make("td", "none", none);
-    cell.colSpan = 4;
+    cell.colSpan = tHead.rows[0].cells.length;
     rows = [make("tr")];
     rows[0].append(cell);
   }

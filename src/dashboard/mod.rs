@@ -194,3 +194,45 @@ impl Dashboard {
         let _ = tokio::time::timeout(FAREWELL_TIMEOUT, written).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, ListenAddr};
+    use crate::server::Server;
+
+    /// A page that is frozen, as browsers do with tabs that nobody looks at, is let go like any slow reader: at once,
+    /// with whatever the connection still has to write.
+    #[test]
+    fn a_reader_that_is_stuck_is_cut_off() {
+        let config = Config {
+            listen: vec![ListenAddr::Tcp(([127, 0, 0, 1], 0).into())],
+            admin_listen: None,
+            max_unsent_age: Duration::from_millis(1),
+            ..Config::default_for(1024)
+        };
+        let server = Server::start(config).unwrap();
+        let dashboard = Dashboard::new(server.shared());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let cut = Arc::new(Notify::new());
+        let stuck: Vec<StreamBody> =
+            (0..STREAMS_MAX).map(|_| dashboard.open(None, cut.clone()).unwrap()).collect();
+        let refused = dashboard.open(None, cut.clone()).map(drop).unwrap_err();
+        assert_eq!(refused.code, Code::DashboardFull);
+        runtime.block_on(async {
+            let mut samples = tokio::time::interval(Duration::from_millis(5));
+            let publish = async {
+                loop {
+                    samples.tick().await;
+                    dashboard.publish("1".into());
+                }
+            };
+            tokio::select! {
+                () = publish => {}
+                () = cut.notified() => {}
+            }
+        });
+        drop(stuck);
+        assert!(dashboard.open(None, cut).is_ok(), "its place is free again");
+    }
+}
