@@ -215,7 +215,7 @@ class Chart {
 
   drawScale(pen, width, height, max) {
     const [divisor, unit] = unitOf(this.kind, max || 1);
-    const least = this.kind === "cpu" ? 4 : this.kind === "time" ? 0.4 : 4;
+    const least = this.kind === "bytes" || this.kind === "time" ? 0.4 : 4;
     const step = niceStep(Math.max(max / divisor, least) * 1.04);
     const top = Math.ceil((Math.max(max / divisor, least) * 1.04) / step) * step;
     const bottom = height - PAD.bottom;
@@ -391,9 +391,10 @@ function showTables(sample) {
     byCount(total(samples, key)).map(([reason, count]) =>
       row(`${name}: ${reason}`, plain(sample[key][reason] ?? 0), plain(count))));
   fill("trouble", trouble, "Nothing refused, nothing lost in five minutes.");
-  const recent = samples.filter((s) => sum(s.closed) > 0).slice(-6).reverse();
+  const recent = samples.filter((s) => sum(s.closed) > 0).slice(-8).reverse();
   $("recent").replaceChildren(...recent.map((s) => {
-    const item = make("li", "", `${Math.round((sample.up_ms - s.up_ms) / 1000)} s ago `);
+    const age = Math.round((sample.up_ms - s.up_ms) / 1000);
+    const item = make("li", "", age ? `${age} s ago ` : "just now ");
     item.append(make("b", "", Object.entries(s.closed).map(([reason, n]) => `${plain(n)} ${reason}`).join(", ")));
     return item;
   }));
@@ -463,14 +464,16 @@ function listen() {
   });
 }
 
+// Said once: the notice is read out whenever it changes.
 function lost(why) {
-  const since = heard ? ` Figures are ${duration(performance.now() - heard)} old.` : "";
-  if (!why && document.body.dataset.state === "lost" && $("notice").textContent.startsWith("The server")) return;
-  setState("lost", (why ?? "No connection to the server. Trying again.") + since);
+  if (why || document.body.dataset.state !== "lost") setState("lost", why ?? "No connection to the server. Trying again.");
 }
 
 setInterval(() => {
-  if (heard && performance.now() - heard > STALE_MS) lost();
+  const age = performance.now() - heard;
+  if (!heard || age < STALE_MS) return;
+  lost();
+  $("about").textContent = `last heard from ${duration(age)} ago`;
 }, 1000);
 
 readColors();

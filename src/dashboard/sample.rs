@@ -107,7 +107,8 @@ impl Sampler {
         let buckets: Vec<(u64, u64)> = buckets.map(|((upto, now), (_, was))| (*upto, now - was)).collect();
         let (history_events, history_bytes) = hub.history();
         let oldest = shared.shards.iter().map(|stats| stats.oldest_unsent.get()).max().unwrap_or(0);
-        let refused = now.refused.iter().zip(&before.refused).map(|((name, now), (_, was))| (*name, now - was));
+        let refused =
+            now.refused.iter().zip(&before.refused).map(|((name, now), (_, was))| (*name, now - was));
         Sample {
             version: env!("CARGO_PKG_VERSION"),
             up_ms: now.at.0 / 1000,
@@ -128,7 +129,9 @@ impl Sampler {
             memory: process::memory(),
             history_events,
             history_bytes,
-            shards: (0..shared.shards.len()).map(|index| now.shard(&before, shared, index, seconds)).collect(),
+            shards: (0..shared.shards.len())
+                .map(|index| now.shard(&before, shared, index, seconds))
+                .collect(),
             closed: Counts::since(CloseReason::ALL, CloseReason::as_str, &now.closed, &before.closed),
             refused: Counts(refused.filter(|(_, count)| *count > 0).collect()),
             dropped: Counts::since(DropReason::ALL, DropReason::as_str, &now.dropped, &before.dropped),
@@ -180,7 +183,8 @@ impl Totals {
 
     /// Of the whole process. The time of a thread that has ended since is not in it.
     fn cpu_since(&self, before: &Self, seconds: f64) -> Option<f64> {
-        let used = |thread: &u32| before.threads.iter().find(|(id, _)| id == thread).map_or(0, |(_, used)| *used);
+        let used =
+            |thread: &u32| before.threads.iter().find(|(id, _)| id == thread).map_or(0, |(_, used)| *used);
         let new = self.threads.iter().map(|(thread, now)| now.saturating_sub(used(thread))).sum();
         if self.threads.is_empty() { None } else { cores(new, seconds) }
     }
@@ -188,7 +192,8 @@ impl Totals {
 
 impl Counts {
     fn since<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str, now: &[u64], before: &[u64]) -> Self {
-        let counts = all.iter().zip(now.iter().zip(before)).map(|(reason, (now, was))| (name(*reason), now - was));
+        let counts =
+            all.iter().zip(now.iter().zip(before)).map(|(reason, (now, was))| (name(*reason), now - was));
         Self(counts.filter(|(_, count)| *count > 0).collect())
     }
 }

@@ -219,7 +219,8 @@ impl Probe {
 fn last_event_id(request: &Request<Incoming>) -> Option<String> {
     let header = request.headers().get("last-event-id").map(|id| String::from_utf8_lossy(id.as_bytes()));
     let query = request.uri().query().unwrap_or_default().as_bytes();
-    let in_query = || form_urlencoded::parse(query).find(|(name, _)| name == "last_event_id").map(|(_, id)| id);
+    let in_query =
+        || form_urlencoded::parse(query).find(|(name, _)| name == "last_event_id").map(|(_, id)| id);
     header.filter(|id| !id.is_empty()).or_else(in_query).filter(|id| !id.is_empty()).map(Into::into)
 }
 

@@ -212,13 +212,13 @@ impl Chromium {
         entries.map(|entry| entry["message"].as_str().expect("a text").to_owned()).collect()
     }
 
-    /// The whole page as a PNG, `width` CSS pixels wide, sharp enough for good screens.
-    pub(crate) async fn picture(&self, width: u32) -> Vec<u8> {
+    /// The whole page as a PNG, `width` CSS pixels wide, with so many of the screen's for each.
+    pub(crate) async fn picture(&self, width: u32, scale: f64) -> Vec<u8> {
         for _ in 0..2 {
             // The second time with the height that the first has led to.
             let height: f64 = self.run("return document.body.getBoundingClientRect().height", vec![]).await;
             let metrics = json!({
-                "width": width, "height": height.ceil(), "deviceScaleFactor": 1.5, "mobile": false
+                "width": width, "height": height.ceil(), "deviceScaleFactor": scale, "mobile": false
             });
             self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
         }
