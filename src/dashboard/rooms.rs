@@ -210,7 +210,7 @@ mod tests {
         let hub = hub();
         let mut hottest = Hottest::new(Moment(0));
         for n in 0..ROOMS {
-            hub.rooms().get_or_create(&n.to_string());
+            let _ = hub.rooms().get_or_create(&n.to_string());
         }
         publish(&hub, "4711", 9);
         let mut found = 0;

@@ -158,7 +158,7 @@ impl Server {
         let for_admin = shared.clone();
         let admin = std::thread::Builder::new()
             .name("admin".into())
-            .spawn(move || run_admin(&for_admin, admin, admin_socket, stopped))?;
+            .spawn(move || run_admin(&for_admin, &admin, admin_socket, stopped))?;
         Ok(Self {
             shared,
             addresses,
@@ -241,7 +241,7 @@ impl Listener {
 /// The admin listener, and the housekeeping, which would not wait for a busy shard either.
 fn run_admin(
     shared: &Shared,
-    admin: Arc<Admin>,
+    admin: &Arc<Admin>,
     listener: Option<Listener>,
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) -> io::Result<()> {
