@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use tidegate::config::{self, Config, Invocation, LogFormat, LogLevel};
+use tidegate::config::{self, Config, Invocation, ListenAddr, LogFormat, LogLevel};
 use tidegate::server::Server;
 use tracing_subscriber::EnvFilter;
 
@@ -119,11 +119,16 @@ fn welcome(server: &Server, base: &str) {
         None => ("curl".to_owned(), format!("http://{address}{base}")),
     };
     let admin = server.admin_address().map_or("off".into(), |admin| format!("http://{admin}/metrics"));
+    // Browsers don't open Unix sockets.
+    let page = match server.admin_address() {
+        Some(ListenAddr::Tcp(admin)) => format!("Live page: http://{admin}/dashboard\n"),
+        _ => String::new(),
+    };
     for listen in server.addresses() {
         tracing::info!(%listen, "listening");
     }
     let text = format!(
-        "Tidegate {version} is listening on {address}, up to {connections} streams. Metrics: {admin}\n\n\
+        "Tidegate {version} is listening on {address}, up to {connections} streams. Metrics: {admin}\n{page}\n\
          Try it, in two terminals:\n\
          \x20 {curl} -N {url}/stream/lobby/me\n\
          \x20 {curl} {url}/publish -d '{{\"room\":\"lobby\",\"data\":\"hello\"}}'\n\n\

@@ -1,29 +1,31 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz`. Its own thread, so that it answers while the shards are busy.
+//! The admin listener: `/metrics`, `/livez`, `/readyz`, `/dashboard`. Its own thread, so that it answers while the shards
+//! are busy.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::context::Shared;
 use super::problem::{Code, Problem};
+use crate::dashboard::{Dashboard, StreamBody, page};
 use crate::hub::source::Source;
 use crate::server::worker::Listener;
 use crate::telemetry::Telemetry;
 
-/// Connections served at once. A scraper needs one; the rest wait in the backlog.
+/// Connections served at once, streams of the dashboard apart. A scraper needs one; the rest wait in the backlog.
 const CONNECTIONS_MAX: usize = 8;
 
 /// How long the readiness probe waits for its event.
@@ -34,6 +36,18 @@ pub struct Admin {
     shared: Arc<Shared>,
     telemetry: Telemetry,
     probe: Mutex<Probe>,
+    dashboard: Arc<Dashboard>,
+}
+
+/// What an answer has for a body.
+type Answer = Response<Either<Full<Bytes>, StreamBody>>;
+
+/// What a request may do to the connection it came on.
+struct Link {
+    /// Its place among [`CONNECTIONS_MAX`], until it carries a stream.
+    place: parking_lot::Mutex<Option<OwnedSemaphorePermit>>,
+    /// Ends it at once.
+    cut: Arc<Notify>,
 }
 
 /// The far ends of the server's own connections, one a shard.
@@ -48,7 +62,14 @@ impl Admin {
     /// Serves `shared`'s state.
     #[must_use]
     pub fn new(shared: Arc<Shared>, probe: Probe) -> Arc<Self> {
-        Arc::new(Self { shared, telemetry: Telemetry::new(), probe: Mutex::new(probe) })
+        let dashboard = Dashboard::new(&shared);
+        Arc::new(Self { shared, telemetry: Telemetry::new(), probe: Mutex::new(probe), dashboard })
+    }
+
+    /// The live page's part.
+    #[must_use]
+    pub fn dashboard(&self) -> &Arc<Dashboard> {
+        &self.dashboard
     }
 
     /// Serves requests on `listener` for as long as the runtime lives.
@@ -80,38 +101,68 @@ impl Admin {
         }
     }
 
-    async fn connection<S>(self: Arc<Self>, io: TokioIo<S>, place: tokio::sync::OwnedSemaphorePermit)
+    async fn connection<S>(self: Arc<Self>, io: TokioIo<S>, place: OwnedSemaphorePermit)
     where
         TokioIo<S>: hyper::rt::Read + hyper::rt::Write + Unpin,
     {
+        let link = Link { place: parking_lot::Mutex::new(Some(place)), cut: Arc::default() };
         let service = service_fn(|request| {
-            let admin = self.clone();
-            async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+            let (admin, link) = (&self, &link);
+            async move { Ok::<_, Infallible>(admin.answer(&request, link).await) }
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(self.shared.config.request_timeout);
-        if let Err(err) = builder.serve_connection(io, service).await {
-            tracing::debug!(%err, "admin connection ended");
+        tokio::select! {
+            result = builder.serve_connection(io, service) => if let Err(err) = result {
+                tracing::debug!(%err, "admin connection ended");
+            },
+            () = link.cut.notified() => {}
         }
-        drop(place);
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: &Request<Incoming>, link: &Link) -> Answer {
         let path = request.uri().path();
-        if !matches!(path, "/metrics" | "/livez" | "/readyz") {
-            return Problem::new(Code::NotFound).into_response();
+        if !matches!(path, "/metrics" | "/livez" | "/readyz" | STREAM) && !page::is_file(path) {
+            return Problem::new(Code::NotFound).into_response().map(Either::Left);
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Problem::method_not_allowed("GET, HEAD").into_response();
+            return Problem::method_not_allowed("GET, HEAD").into_response().map(Either::Left);
         }
-        match path {
+        let answer = match path {
             "/metrics" => text(StatusCode::OK, PROMETHEUS_TEXT, self.telemetry.render(&self.shared)),
             "/livez" => text(StatusCode::OK, PLAIN, "alive\n".into()),
-            _ => match self.readiness().await {
+            "/readyz" => match self.readiness().await {
                 Ok(()) => text(StatusCode::OK, PLAIN, "ready\n".into()),
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("not ready: {reason}\n")),
             },
+            STREAM => match self.stream(request, link) {
+                Ok(stream) => return stream,
+                Err(problem) => problem.into_response(),
+            },
+            _ => page::file(path).unwrap_or_else(|| Problem::new(Code::NotFound).into_response()),
+        };
+        answer.map(Either::Left)
+    }
+
+    /// The dashboard's stream. It has a place of its own and gives its connection's back.
+    fn stream(&self, request: &Request<Incoming>, link: &Link) -> Result<Answer, Problem> {
+        let mut answer = Response::new(Either::Left(Full::default()));
+        if *request.method() == Method::GET {
+            let body = self.dashboard.open(last_event_id(request), link.cut.clone())?;
+            link.place.lock().take();
+            *answer.body_mut() = Either::Right(body);
         }
+        for (name, value) in [
+            (header::CONTENT_TYPE, "text/event-stream"),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            // Its place is gone, so no other request may come on it.
+            (header::CONNECTION, "close"),
+            (HeaderName::from_static("x-accel-buffering"), "no"),
+        ] {
+            answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        Ok(answer)
     }
 
     /// Whether a newcomer would be served: there is room, and an event published now comes out of every shard.
@@ -137,6 +188,9 @@ enum Accepting {
 /// How long accepting pauses when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What the page listens to.
+const STREAM: &str = "/dashboard/stream";
+
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
@@ -159,6 +213,15 @@ impl Probe {
         }
         Ok(())
     }
+}
+
+/// The header outranks the query: a browser that reconnects repeats the URL it was first given.
+fn last_event_id(request: &Request<Incoming>) -> Option<String> {
+    let header = request.headers().get("last-event-id").map(|id| String::from_utf8_lossy(id.as_bytes()));
+    let query = request.uri().query().unwrap_or_default().as_bytes();
+    let in_query =
+        || form_urlencoded::parse(query).find(|(name, _)| name == "last_event_id").map(|(_, id)| id);
+    header.filter(|id| !id.is_empty()).or_else(in_query).filter(|id| !id.is_empty()).map(Into::into)
 }
 
 fn text(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {

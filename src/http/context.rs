@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
@@ -38,6 +38,8 @@ pub struct Shared {
     pub stats: HttpStats,
     /// Counters of each shard.
     pub shards: Vec<Arc<Stats>>,
+    /// The kernel's number of each shard's thread, once it runs.
+    pub threads: Vec<OnceLock<u32>>,
     /// Shards that have closed everyone in a drain.
     pub drained: AtomicUsize,
     /// The shards. Each is locked by its own thread for a step at a time, and by a publisher that finds it free.

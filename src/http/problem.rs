@@ -178,6 +178,9 @@ codes! {
     /// The address has as many connections as one address may.
     AddressConnectionsExceeded "address_connections_exceeded" SERVICE_UNAVAILABLE
         "this address has too many connections; see Retry-After";
+    /// As many pages as may be open show the dashboard.
+    DashboardFull "dashboard_full" SERVICE_UNAVAILABLE
+        "too many pages show the dashboard already; see Retry-After";
 }
 
 impl Code {
@@ -353,6 +356,7 @@ mod tests {
         (Code::Draining, "draining", 503),
         (Code::UserConnectionsExceeded, "user_connections_exceeded", 503),
         (Code::AddressConnectionsExceeded, "address_connections_exceeded", 503),
+        (Code::DashboardFull, "dashboard_full", 503),
     ];
 
     /// The largest answer `code` can have.

@@ -70,6 +70,8 @@ pub struct Log {
     evicted_to: Offset,
     /// Events evicted so far; with the length, every event's number in this log.
     evicted: u64,
+    /// How many events there had been at [`Log::count_since_look`].
+    looked_at: u64,
     /// Each shard's number of events at its last flush, where the shard has no better place for it (inboxes).
     flushed_counts: Vec<u64>,
     /// Whether the sequencer's queue of oldest events knows this log.
@@ -201,6 +203,12 @@ impl Log {
     #[must_use]
     pub fn flushed_count(&self, shard: usize) -> u64 {
         self.flushed_counts.get(shard).copied().unwrap_or(0)
+    }
+
+    /// How many events came since this was last asked. For one asker, which is the dashboard.
+    pub fn count_since_look(&mut self) -> u64 {
+        let count = self.evicted + self.entries.len() as u64;
+        count - std::mem::replace(&mut self.looked_at, count)
     }
 
     /// How many events up to `offset` this log has had, as far as it can tell: exact from `evicted_to` on.

@@ -87,9 +87,12 @@ impl Table {
 
     /// Calls `visit` with every source, a share at a time.
     pub fn for_each(&self, mut visit: impl FnMut(&Arc<Source>)) {
-        for share in &self.shares {
-            share.lock().sources.iter().for_each(&mut visit);
-        }
+        (0..SHARES).for_each(|share| self.visit(share, &mut visit));
+    }
+
+    /// Calls `visit` with every source of share `turn` (modulo their number).
+    pub fn visit(&self, turn: usize, visit: impl FnMut(&Arc<Source>)) {
+        self.shares[turn % SHARES].lock().sources.iter().for_each(visit);
     }
 
     /// Forgets the sources of share `turn` (modulo their number) that nobody holds and that have no events.
@@ -113,7 +116,7 @@ impl Table {
         }
     }
 
-    /// Shares a full sweep has to visit.
+    /// Shares there are to visit or to sweep.
     #[must_use]
     pub fn shares() -> usize {
         SHARES

@@ -8,8 +8,8 @@ pub mod worker;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -159,7 +159,7 @@ impl Server {
         let for_admin = shared.clone();
         let admin = std::thread::Builder::new()
             .name("admin".into())
-            .spawn(move || run_admin(&for_admin, admin, admin_socket, stopped))?;
+            .spawn(move || run_admin(&for_admin, &admin, admin_socket, stopped))?;
         Ok(Self {
             shared,
             addresses,
@@ -242,7 +242,7 @@ impl Listener {
 /// The admin listener, and the housekeeping, which would not wait for a busy shard either.
 fn run_admin(
     shared: &Shared,
-    admin: Arc<Admin>,
+    admin: &Arc<Admin>,
     listener: Option<Listener>,
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) -> io::Result<()> {
@@ -256,15 +256,22 @@ fn run_admin(
             }
         };
         let serve = async {
-            match listener {
-                Some(listener) => admin.serve(listener).await,
-                None => std::future::pending().await,
+            let Some(listener) = listener else { return std::future::pending().await };
+            tokio::select! {
+                result = admin.clone().serve(listener) => result,
+                // Also while nobody looks: a page that is opened later shows what has been.
+                () = admin.dashboard().watch(shared) => Ok(()),
             }
+        };
+        let ended = async {
+            // Dropped or used, it is time.
+            let _ = stopped.await;
+            admin.dashboard().close().await;
         };
         tokio::select! {
             () = tidy => Ok(()),
             result = serve => result,
-            _ = stopped => Ok(()),
+            () = ended => Ok(()),
         }
     })
 }
@@ -293,6 +300,7 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
         clock: Clock::start(),
         publish_limit,
         stats: HttpStats::default(),
+        threads: vec![OnceLock::new(); shards.len()],
         shards,
         drained: AtomicUsize::new(0),
         cores,

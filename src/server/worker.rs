@@ -81,6 +81,10 @@ impl Worker {
     ///
     /// If the operating system has no epoll set left for it.
     pub fn run(self) -> io::Result<()> {
+        if let Some(thread) = crate::dashboard::thread_id() {
+            // Set once: a shard has one thread.
+            let _ = self.shared.threads[self.index].set(thread);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, self.work())
     }

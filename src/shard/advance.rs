@@ -323,15 +323,24 @@ impl<N: Net> Shard<N> {
             // Its deliveries are nobody's.
             return;
         }
+        let opened = conn.opened;
         let bytes = pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
         self.stats.bytes[usize::from(conn.encoding.gzip)].add(bytes);
-        self.count_delivered(pieces);
+        self.count_delivered(pieces, opened);
     }
 
-    fn count_delivered(&mut self, pieces: &[Piece]) {
+    fn count_delivered(&mut self, pieces: &[Piece], opened: Moment) {
         for piece in pieces.iter().filter(|piece| piece.events > 0) {
-            self.stats.delivered.add(u64::from(piece.events));
-            self.unsettled.push((piece.published, u64::from(piece.events)));
+            self.count_piece(piece.published, u64::from(piece.events), opened);
+        }
+    }
+
+    /// Counts events to a connection that was `opened` then. How old its history is says nothing of how long a delivery
+    /// takes.
+    fn count_piece(&mut self, published: Moment, events: u64, opened: Moment) {
+        self.stats.delivered.add(events);
+        if published >= opened {
+            self.unsettled.push((published, events));
         }
     }
 
@@ -352,8 +361,11 @@ impl<N: Net> Shard<N> {
             debug_assert!(false, "less was sent than there was");
             return;
         };
-        self.count_delivered(&pieces[..done]);
         let key = self.conns.key(slot);
+        let Some(opened) = self.conns.get(slot).map(|conn| conn.opened) else {
+            return;
+        };
+        self.count_delivered(&pieces[..done], opened);
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };
@@ -413,10 +425,9 @@ impl<N: Net> Shard<N> {
                 lag.rest = bytes::Bytes::new();
                 conn.written = now;
                 conn.flags &= !flag::BLOCKED;
-                let (published, events) = (lag.published, u64::from(lag.events));
+                let (published, events, opened) = (lag.published, u64::from(lag.events), conn.opened);
                 self.stats.lagging.sub(1);
-                self.stats.delivered.add(events);
-                self.unsettled.push((published, events));
+                self.count_piece(published, events, opened);
                 self.unblocked(slot);
             }
             Err(reason) => self.remove(slot, reason),

@@ -261,3 +261,26 @@ fn who_comes_back_to_old_events_has_time_to_take_them() {
     assert_eq!(text(&stuck).len(), 1);
     assert_eq!(world.stats.closed[CloseReason::Stalled as usize].get(), 1);
 }
+
+/// An hour-old event in a newcomer's history was counted as a delivery that had taken an hour.
+#[test]
+fn the_age_of_history_is_no_latency() {
+    let mut world = World::new(10, usize::MAX);
+    world.publish(room(), "old", None);
+    world.now = world.now + Duration::from_mins(10);
+    let (_, all_at_once) = world.join(None, Start::History(10), usize::MAX);
+    let (key, in_parts) = world.join(None, Start::History(10), 1);
+    in_parts.borrow_mut().room = usize::MAX;
+    world.shard.on_writable(key, world.now);
+    world.publish(room(), "new", None);
+    world.step();
+    world.shard.settle(world.now);
+    for socket in [all_at_once, in_parts] {
+        let text = text(&socket);
+        assert!(text.contains("data: old\n") && text.contains("data: new\n"), "{text}");
+    }
+    assert_eq!(world.stats.delivered.get(), 4);
+    let (buckets, above, sum) = world.stats.delivery.read();
+    assert_eq!(buckets.map(|(_, count)| count).sum::<u64>() + above, 2, "those that were awaited");
+    assert!(sum < 1_000_000, "{sum}");
+}

@@ -1,5 +1,7 @@
 //! Headless Chromium, driven by `chromedriver`, and the page in it that listens.
 
+#![allow(dead_code, reason = "each test uses its part of this")]
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,8 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use fantoccini::wd::{Capabilities, WindowHandle};
+use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder};
+use hyper::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, MutexGuard};
+use url::Url;
 
 use crate::neighbours::{LOOK_AGAIN, Output, PATIENCE, find, until};
 
@@ -140,6 +144,7 @@ impl Chromium {
         let flags: Vec<&str> = FLAGS.into_iter().chain([&*profile]).collect();
         let mut capabilities = Capabilities::new();
         capabilities.insert("goog:chromeOptions".into(), json!({ "binary": chromium, "args": flags }));
+        capabilities.insert("goog:loggingPrefs".into(), json!({ "browser": "ALL" }));
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
             .connect(&format!("http://127.0.0.1:{port}"))
@@ -189,13 +194,74 @@ impl Chromium {
         self.client.switch_to_window(tab.clone()).await.expect("the tab is open");
     }
 
+    /// Opens `url` in the current tab.
+    pub(crate) async fn open(&self, url: &str) {
+        self.client.goto(url).await.expect("the page opens");
+    }
+
+    /// Makes pages believe that the user prefers `light` or `dark`.
+    pub(crate) async fn prefer_color_scheme(&self, scheme: &str) {
+        let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
+    }
+
+    /// What pages wrote to the console since this was last asked, errors of the browser's included.
+    pub(crate) async fn console(&self) -> Vec<String> {
+        let log = self.command("se/log", json!({ "type": "browser" })).await;
+        let entries = log.as_array().expect("a list").iter();
+        entries.map(|entry| entry["message"].as_str().expect("a text").to_owned()).collect()
+    }
+
+    /// The whole page as a PNG, `width` CSS pixels wide, with so many of the screen's for each.
+    pub(crate) async fn picture(&self, width: u32, scale: f64) -> Vec<u8> {
+        for _ in 0..2 {
+            // The second time with the height that the first has led to.
+            let height: f64 = self.run("return document.body.getBoundingClientRect().height", vec![]).await;
+            let metrics = json!({
+                "width": width, "height": height.ceil(), "deviceScaleFactor": scale, "mobile": false
+            });
+            self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+        }
+        // Whatever moves comes to rest, and is drawn.
+        let drawn = "const done = arguments[0]; setTimeout(() => requestAnimationFrame(done), 1500)";
+        self.client.execute_async(drawn, vec![]).await.expect("the page draws");
+        self.client.screenshot().await.expect("a picture")
+    }
+
+    async fn devtools(&self, cmd: &str, params: Value) {
+        self.command("goog/cdp/execute", json!({ "cmd": cmd, "params": params })).await;
+    }
+
+    /// A command of `chromedriver`'s own.
+    async fn command(&self, path: &'static str, body: Value) -> Value {
+        self.client.issue_cmd(Own { path, body }).await.expect("ChromeDriver has this")
+    }
+
     async fn open_page(&self) {
         self.client.goto(&self.origin()).await.expect("the page opens");
     }
 
-    async fn run<T: DeserializeOwned>(&self, script: &str, args: Vec<Value>) -> T {
+    /// What `script` returns.
+    pub(crate) async fn run<T: DeserializeOwned>(&self, script: &str, args: Vec<Value>) -> T {
         let result = self.client.execute(script, args).await;
         serde_json::from_value(result.expect("the page has this")).expect("as the page says it")
+    }
+}
+
+/// See [`Chromium::command`].
+#[derive(Debug)]
+struct Own {
+    path: &'static str,
+    body: Value,
+}
+
+impl WebDriverCompatibleCommand for Own {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, url::ParseError> {
+        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+    }
+
+    fn method_and_body(&self, _url: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(self.body.to_string()))
     }
 }
 

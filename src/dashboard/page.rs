@@ -1,0 +1,64 @@
+//! The page's own files. They are part of the program, load nothing from elsewhere, and are nobody else's to frame.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::header::{self, HeaderName, HeaderValue};
+
+/// Path, type and text of each.
+const FILES: [(&str, &str, &str); 4] = [
+    ("/dashboard", "text/html; charset=utf-8", include_str!("index.html")),
+    ("/dashboard/style.css", "text/css; charset=utf-8", include_str!("style.css")),
+    ("/dashboard/dashboard.js", "text/javascript; charset=utf-8", include_str!("dashboard.js")),
+    ("/dashboard/icon.svg", "image/svg+xml", include_str!("icon.svg")),
+];
+
+/// What goes with each of them. Names of rooms are on the page, and are what users chose: no script but ours runs, whatever
+/// a name may do. Browsers keep a connection open after a page, so each ends at once: the admin listener has few places.
+const HEADERS: [(HeaderName, &str); 7] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::CONNECTION, "close"),
+];
+
+/// The file at `path`, if it is one of the page's.
+#[must_use]
+pub fn file(path: &str) -> Option<Response<Full<Bytes>>> {
+    let (_, kind, text) = FILES.iter().find(|(known, ..)| *known == path)?;
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    Some(response)
+}
+
+/// Whether something is served at `path`.
+#[must_use]
+pub fn is_file(path: &str) -> bool {
+    FILES.iter().any(|(known, ..)| *known == path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_page_is_small_and_loads_nothing_from_elsewhere() {
+        let bytes: usize = FILES.iter().map(|(_, _, text)| text.len()).sum();
+        assert!(bytes <= 32 << 10, "{bytes}");
+        for (path, _, text) in FILES {
+            let elsewhere = text.replace("http://www.w3.org/2000/svg", "");
+            assert!(!elsewhere.contains("//www") && !elsewhere.contains("http"), "{path}");
+        }
+    }
+}
