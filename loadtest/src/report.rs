@@ -156,7 +156,7 @@ pub struct Traffic {
     pub cpu_percent: f64,
     /// Time the server waited for a core, in percent of the window.
     pub wait_percent: f64,
-    /// This process' CPU, in percent of one core.
+    /// The load test's own CPU, in percent of one core.
     pub client_percent: f64,
     /// Publish to read, median.
     pub latency_p50_ms: f64,

@@ -51,6 +51,10 @@ fn shown(run: &Report) -> String {
         0 => String::new(),
         gaps => format!(", {} gaps told", thousands(gaps)),
     };
+    let connections = match &run.found {
+        Some(Found::Scale(_)) => format!("up to {}", thousands(run.settings.connections as u64)),
+        _ => connections,
+    };
     let ordered = "none lost, repeated or out of order";
     format!("{what}{deliveries} deliveries of {events} events to {connections} connections: {ordered}{gaps}")
 }

@@ -130,6 +130,14 @@ impl Fleet {
         self.crews.iter().map(Crew::counts).fold(Counts::default(), Counts::plus)
     }
 
+    /// The other processes, if there are any.
+    pub fn processes(&self) -> impl Iterator<Item = u32> {
+        self.crews.iter().filter_map(|crew| match crew {
+            Crew::Threads(_) => None,
+            Crew::Process(process) => Some(process.pid()),
+        })
+    }
+
     /// Tells every listener.
     ///
     /// # Errors

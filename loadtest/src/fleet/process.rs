@@ -69,6 +69,10 @@ impl Process {
         Ok(Self { child, input: Mutex::new(input), counters, answers, is_gone })
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(super) fn counts(&self) -> Counts {
         self.counters.load()
     }

@@ -22,7 +22,7 @@ impl Run {
         let feed = self.publish(self.settings(), FOREVER.as_secs_f64())?;
         self.sleep_warm_up();
         let window = self.open_window(&fleet)?;
-        self.begin_series(&fleet, calm.as_secs() + seconds)?;
+        self.begin_series(&fleet, Some(calm.as_secs() + seconds))?;
         self.pass(&mut fleet, calm)?;
         let before = self.close_window(&window, &fleet)?;
         let window = self.open_window(&fleet)?;

@@ -33,8 +33,8 @@ impl Default for Live {
 }
 
 impl Run {
-    /// From now on there is a sample every second; the bar is `seconds` long.
-    pub(super) fn begin_series(&mut self, fleet: &Fleet, seconds: u64) -> io::Result<()> {
+    /// From now on there is a sample every second; the bar is so many seconds long, if that is known.
+    pub(super) fn begin_series(&mut self, fleet: &Fleet, seconds: Option<u64>) -> io::Result<()> {
         let now_ns = self.clock.now_ns();
         self.live = Live {
             start_ns: now_ns,
@@ -44,7 +44,7 @@ impl Run {
             cpu_ns: self.meter.cpu()?.map(|cpu| cpu.total_ns),
             so_far: std::mem::take(&mut self.live.so_far),
         };
-        self.progress.begin("measuring", Some(seconds));
+        self.progress.begin("measuring", seconds);
         Ok(())
     }
 
@@ -126,7 +126,10 @@ impl Run {
 
 /// The last second, with latencies so far.
 fn line(sample: &Sample, so_far: &Tally) -> String {
-    let latency = |quantile| number(ms(so_far.latency.value_at_quantile(quantile)));
+    let latency = |quantile| {
+        let is_empty = so_far.latency.is_empty();
+        number(if is_empty { f64::NAN } else { ms(so_far.latency.value_at_quantile(quantile)) })
+    };
     let mut line = format!(
         "{} connections, {:.0} deliveries/s, p50 {} ms, p99 {} ms",
         sample.connections,

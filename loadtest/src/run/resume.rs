@@ -20,7 +20,7 @@ impl Run {
         self.meter.reset_peak();
         let seconds = self.settings().seconds;
         let window = self.open_window(&fleet)?;
-        self.begin_series(&fleet, seconds)?;
+        self.begin_series(&fleet, Some(seconds))?;
         self.live_events(&mut fleet, seconds)?;
         let span = self.close_window(&window, &fleet)?;
         let live = self.counted(&mut fleet)?;

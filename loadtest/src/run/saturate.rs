@@ -19,15 +19,17 @@ use crate::scenario::Settings;
 struct Best {
     span: Span,
     counted: Tally,
+    /// Events sent and accepted a second.
+    rates: (f64, f64),
 }
 
 impl Run {
     /// The search.
     pub(super) fn saturate(&mut self, mut fleet: Fleet) -> io::Result<Done> {
         self.meter.reset_peak();
-        self.begin_series(&fleet, STEPS_MAX as u64 * self.settings().seconds)?;
+        self.begin_series(&fleet, None)?;
         let mut found = Saturate::default();
-        let mut best = Best { span: Span::default(), counted: Tally::default() };
+        let mut best = Best { span: Span::default(), counted: Tally::default(), rates: (0.0, 0.0) };
         let mut search = Search::new(self.settings().rate_per_s);
         while let Some(rate) = search.next().filter(|_| found.steps.len() < STEPS_MAX) {
             let (step, left) = self.step(&mut fleet, rate)?;
@@ -44,12 +46,18 @@ impl Run {
             self.report.faults.push("no rate was sustained".to_owned());
         }
         self.report.found = Some(Found::Saturate(found));
-        self.finish(fleet, &best.span, Some(&best.counted))
+        let done = self.finish(fleet, &best.span, Some(&best.counted))?;
+        if let Some(traffic) = &mut self.report.traffic {
+            // Rates over all steps would be nobody's.
+            (traffic.sent_per_s, traffic.accepted_per_s) = best.rates;
+        }
+        Ok(done)
     }
 
     /// Tries one rate.
     fn step(&mut self, fleet: &mut Fleet, rate: u32) -> io::Result<(Step, Best)> {
         let settings = Settings { rate_per_s: rate, ..self.settings().clone() };
+        self.progress.say(&format!("trying {rate} events/s"));
         self.counted(fleet)?;
         let window = self.open_window(fleet)?;
         let (before, expected_before) = (fleet.counts().excused, self.expected());
@@ -75,7 +83,8 @@ impl Run {
             cpu_percent: traffic.cpu_percent,
             cpu_us_each: traffic.cpu_us_each,
         };
-        Ok((step, Best { span, counted }))
+        let rates = (published.sent_per_s(&settings), published.accepted_per_s(&settings));
+        Ok((step, Best { span, counted, rates }))
     }
 }
 

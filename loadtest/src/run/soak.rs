@@ -17,7 +17,7 @@ impl Run {
     pub(super) fn soak(&mut self, mut fleet: Fleet) -> io::Result<Done> {
         let seconds = self.settings().seconds;
         let stretch = seconds.div_ceil(8).min(STRETCH_SECONDS_MAX);
-        self.begin_series(&fleet, seconds)?;
+        self.begin_series(&fleet, Some(seconds))?;
         self.begin_churn(&fleet)?;
         let start_ns = self.clock.now_ns();
         let elapsed = |run: &Self| Duration::from_nanos(run.clock.now_ns() - start_ns).as_secs();

@@ -20,10 +20,12 @@ impl Run {
         let feed = can_resume.then(|| self.publish(self.settings(), FOREVER.as_secs_f64())).transpose()?;
         self.sleep_warm_up();
         let window = self.open_window(&fleet)?;
-        self.begin_series(&fleet, 3 * calm.as_secs())?;
+        self.begin_series(&fleet, None)?;
         self.pass(&mut fleet, calm)?;
+        self.progress.say("all cut, back at once");
         let at_once = self.surge(&mut fleet, Pace::AtOnce)?;
         self.pass(&mut fleet, calm)?;
+        self.progress.say("all cut, back with jitter");
         let with_jitter = self.surge(&mut fleet, Pace::AsTold)?;
         self.pass(&mut fleet, calm)?;
         self.report.found = Some(Found::Storm(Storm { at_once, with_jitter }));

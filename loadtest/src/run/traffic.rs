@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::window::Span;
 use super::{Run, START_DELAY_NS};
 use crate::fleet::{Command, Done, Fleet, Tally};
+use crate::meter::Meter;
 use crate::publisher::Publisher;
 use crate::report::count;
 use crate::scenario::Settings;
@@ -19,7 +20,7 @@ impl Run {
         let feed = self.publish(self.settings(), warm_up.as_secs_f64() + count(seconds))?;
         self.sleep_warm_up();
         let window = self.open_window(&fleet)?;
-        self.begin_series(&fleet, seconds)?;
+        self.begin_series(&fleet, Some(seconds))?;
         self.watch(&mut fleet, FOREVER, |_| feed.is_finished())?;
         self.published.absorb(feed.join()?);
         self.progress.say("waiting for the last deliveries");
@@ -40,6 +41,10 @@ impl Run {
         let mut traffic = self.tally(&done, counted.unwrap_or(&done.tally));
         let deliveries = self.scaled(&done, span.deliveries);
         Span { deliveries, ..*span }.describe(&mut traffic);
+        if matches!(self.meter, Meter::Metrics(_)) {
+            // Metrics don't say how long a process waited.
+            traffic.wait_percent = f64::NAN;
+        }
         self.judge_traffic(&traffic, &done);
         self.report.traffic = Some(traffic);
         Ok(done)

@@ -24,7 +24,7 @@ pub(super) struct Span {
     pub(super) deliveries: u64,
     /// Of the server, where it can be known.
     pub(super) cpu: Option<Cpu>,
-    /// Of this process.
+    /// Of this process, and those that hold connections for it.
     pub(super) own: Cpu,
 }
 
@@ -32,7 +32,7 @@ impl Run {
     /// Begins a window. Latencies of events published from now on are recorded.
     pub(super) fn open_window(&self, fleet: &Fleet) -> io::Result<Window> {
         fleet.command(Command::Record(self.clock.now_ns()))?;
-        let (cpu, own) = (self.meter.cpu()?, Cpu::of(std::process::id())?);
+        let (cpu, own) = (self.meter.cpu()?, own_cpu(fleet)?);
         Ok(Window { start_ns: self.clock.now_ns(), deliveries: fleet.counts().deliveries, cpu, own })
     }
 
@@ -45,7 +45,7 @@ impl Run {
             seconds: ms(now_ns - window.start_ns) / 1e3,
             deliveries: fleet.counts().deliveries - window.deliveries,
             cpu: cpu.zip(window.cpu).map(|(now, before)| now.since(&before)),
-            own: Cpu::of(std::process::id())?.since(&window.own),
+            own: own_cpu(fleet)?.since(&window.own),
         })
     }
 
@@ -76,6 +76,14 @@ impl Run {
         })?;
         Ok(())
     }
+}
+
+fn own_cpu(fleet: &Fleet) -> io::Result<Cpu> {
+    let mut own = Cpu::of(std::process::id())?;
+    for pid in fleet.processes() {
+        own.total_ns += Cpu::of(pid)?.total_ns;
+    }
+    Ok(own)
 }
 
 impl Span {
