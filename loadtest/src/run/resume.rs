@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::Run;
 use super::churn::BACK_MAX;
-use super::window::Span;
 use crate::fleet::{Command, Done, Fleet, Pace, Tally};
 use crate::found::{Found, Resume};
 use crate::report::{count, ms, per};
@@ -56,7 +55,7 @@ impl Run {
             self.report.faults.push("nothing was replayed".to_owned());
         }
         self.take_memory();
-        self.finish(fleet, &Span { ..span }, Some(&live))
+        self.finish(fleet, &span, Some(&live))
     }
 
     /// Everybody leaves, `events` are published in each room, and everybody comes back. Returns what was counted then,

@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use super::Run;
-use crate::fleet::{Command, Done, Fleet};
+use crate::fleet::{Done, Fleet};
 use crate::found::{Found, Soak};
 use crate::report::count;
 use crate::scenario::{Form, Settings};
@@ -37,12 +37,12 @@ impl Run {
         self.end_churn(&mut fleet)?;
         // Something to get for those who came back last.
         self.stretch(&mut fleet, 1, &mut soak)?;
+        self.wait_delivered(&mut fleet)?;
         let span = self.close_window(&window, &fleet)?;
         self.take_memory();
         soak.end_kib = self.report.memory.after_kib;
         let signed = |kib: Option<u64>| kib.and_then(|kib| i64::try_from(kib).ok());
         soak.growth_kib = signed(soak.end_kib).zip(signed(soak.start_kib)).map(|(end, start)| end - start);
-        fleet.command(Command::Settle)?;
         soak.left = self.counted(&mut fleet)?.left;
         soak.returned = fleet.counts().returned as u64;
         self.report.found = Some(Found::Soak(soak));
