@@ -112,6 +112,7 @@ impl Drop for Progress {
     }
 }
 
-const WITH_BAR: &str = "{spinner} {prefix} {bar:24} {pos}/{len}  {wide_msg}";
-const WITHOUT: &str = "{spinner} {prefix} {wide_msg}";
+/// The second line has room for all figures on a narrow terminal.
+const WITH_BAR: &str = "{spinner} {prefix} {bar:32} {pos}/{len}\n  {wide_msg}";
+const WITHOUT: &str = "{spinner} {prefix}\n  {wide_msg}";
 const LINES_EVERY: Duration = Duration::from_secs(2);

@@ -46,7 +46,14 @@ fn shown(run: &Report) -> String {
         };
     };
     let (deliveries, events) = (thousands(traffic.deliveries), thousands(traffic.events_sent));
-    let what = run.found.as_ref().map_or(String::new(), |found| format!("{}; ", special(found)));
+    let what = match (&run.found, &run.drain) {
+        (Some(found), _) => format!("{}; ", special(found)),
+        (None, Some(drain)) => {
+            let seconds = number(drain.last_close_seconds);
+            format!("every stream was closed within {seconds} s of the signal and none torn; ")
+        }
+        (None, None) => String::new(),
+    };
     let gaps = match traffic.gaps {
         0 => String::new(),
         gaps => format!(", {} gaps told", thousands(gaps)),
