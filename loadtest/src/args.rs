@@ -1,19 +1,25 @@
-//! The command line. Every number has a bound, because a load test is pointed at real machines.
+//! The command line. Every number has a bound, because a load test is pointed at real machines. Without a scenario it is
+//! `fanout`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::fleet::SUBCOMMAND;
 use crate::run::Job;
 use crate::scenario::{Form, Scenario, Settings};
 use crate::target::{Peer, Source, sibling};
+use crate::ui::Mode;
 
-/// Load test for Tidegate and its reference servers.
+/// Load test for Tidegate and its reference servers. Without a scenario: 10,000 connections, 10 events/s, against a
+/// server it starts itself.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Debug, Subcommand)]
@@ -33,6 +39,9 @@ enum Command {
     },
     #[command(flatten)]
     Single(Single),
+    /// Hold connections for another process of this program.
+    #[command(name = SUBCOMMAND, hide = true)]
+    Listeners,
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +68,18 @@ enum Single {
     Stuck(Options),
     /// SIGTERM under 10,000 connections.
     Drain(Options),
+    /// A tenth of 5,000 listeners leaves every second and comes back.
+    Churn(Options),
+    /// 10,000 connections are cut and come back, at once and with jitter.
+    Storm(Options),
+    /// 5,000 listeners miss events and come back for them.
+    Resume(Options),
+    /// Rooms, single events, bursts and churn for two minutes, or for hours.
+    Soak(Options),
+    /// Finds the highest rate that 10,000 connections can sustain.
+    Saturate(Options),
+    /// 1,000 to 19,000 connections, 1 to 1,000 rooms.
+    Scale(Options),
 }
 
 impl Single {
@@ -75,6 +96,12 @@ impl Single {
             Self::Gzip(options) => (Scenario::Gzip, options),
             Self::Stuck(options) => (Scenario::Stuck, options),
             Self::Drain(options) => (Scenario::Drain, options),
+            Self::Churn(options) => (Scenario::Churn, options),
+            Self::Storm(options) => (Scenario::Storm, options),
+            Self::Resume(options) => (Scenario::Resume, options),
+            Self::Soak(options) => (Scenario::Soak, options),
+            Self::Saturate(options) => (Scenario::Saturate, options),
+            Self::Scale(options) => (Scenario::Scale, options),
         }
     }
 }
@@ -91,25 +118,28 @@ struct Options {
     #[arg(long, conflicts_with_all = ["server", "url"])]
     peer: Option<Peer>,
     /// Measure a server that runs already: `http://127.0.0.1:8080/api/v1/sse`.
-    #[arg(long, requires = "pid", conflicts_with = "server")]
+    #[arg(long, conflicts_with = "server")]
     url: Option<String>,
-    /// The process of `--url`.
-    #[arg(long)]
+    /// The process of `--url`, for CPU and memory.
+    #[arg(long, requires = "url")]
     pid: Option<u32>,
+    /// Where the metrics of `--url` are, for CPU and memory if there is no `--pid`: `http://127.0.0.1:9180`.
+    #[arg(long, requires = "url")]
+    admin_url: Option<String>,
     /// Listeners.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=19_800))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: Option<u32>,
-    /// Events a second.
+    /// Events a second; in saturate the rate it begins with, in scale that of each room.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
-    /// The measured time.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// The measured time; in saturate that of each step, in scale that of each point.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=21_600))]
     seconds: Option<u64>,
     /// Bytes of each event's data.
     #[arg(long, value_parser = clap::value_parser!(u32).range(40..=65_536))]
     bytes: Option<u32>,
     /// Rooms.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=19_800))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rooms: Option<u32>,
     /// Events published at once.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -129,12 +159,33 @@ struct Options {
     /// Connections waiting for `connected` at any time.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_000))]
     in_flight: Option<u32>,
-    /// Threads that read.
+    /// Of all listeners, so many in a hundred leave each second (churn, soak).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    churn: Option<u32>,
+    /// How long each of them stays away, milliseconds (churn, soak).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    away: Option<u32>,
+    /// Events of each room that listeners miss (resume).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    missed: Option<u32>,
+    /// Events of each room that the server remembers (resume).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    history: Option<u32>,
+    /// The p99 latency a rate must keep, milliseconds (saturate).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    p99_max: Option<u32>,
+    /// Processes that listeners are divided among [default: as many as they need].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    processes: Option<u32>,
+    /// Threads that read, in each process.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16))]
     threads: Option<u32>,
     /// Times every server is run [default: 1, compare: 3].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
+    /// What is shown meanwhile.
+    #[arg(long, default_value = "auto")]
+    progress: Mode,
     /// Write everything raw to this file.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -153,27 +204,46 @@ pub struct Work {
     pub json: Option<PathBuf>,
 }
 
-impl Work {
+/// What this process is here for.
+#[derive(Debug)]
+pub enum Asked {
+    /// To measure.
+    Work(Box<Work>),
+    /// To hold connections for another process.
+    Listeners,
+}
+
+impl Asked {
     /// Reads the command line; prints help or what is wrong and exits when that is called for.
     ///
     /// # Errors
     ///
     /// Numbers that don't fit each other, or nothing to run.
     pub fn from_args() -> Result<Self, String> {
-        match Cli::parse().command {
-            Command::Compare { scenario, peers, peers_only, options } => {
+        let Cli { command, options } = Cli::parse();
+        let work = match command {
+            Some(Command::Listeners) => return Ok(Self::Listeners),
+            Some(Command::Compare { scenario, peers, peers_only, options }) => {
                 let mut sources = if peers_only { Vec::new() } else { vec![options.source()?] };
                 sources.extend(peers.into_iter().map(Source::Peer));
                 let rounds = options.rounds.unwrap_or(3);
-                Self::new(scenario, sources, rounds, options)
+                Work::new(scenario, sources, rounds, options)?
             }
-            Command::Single(single) => {
+            Some(Command::Single(single)) => {
                 let (scenario, options) = single.into_parts();
-                let rounds = options.rounds.unwrap_or(1);
-                let source = options.source()?;
-                Self::new(scenario, vec![source], rounds, options)
+                Work::single(scenario, options)?
             }
-        }
+            None => Work::single(Scenario::Fanout, options)?,
+        };
+        Ok(Self::Work(Box::new(work)))
+    }
+}
+
+impl Work {
+    fn single(scenario: Scenario, options: Options) -> Result<Self, String> {
+        let rounds = options.rounds.unwrap_or(1);
+        let source = options.source()?;
+        Self::new(scenario, vec![source], rounds, options)
     }
 
     fn new(scenario: Scenario, sources: Vec<Source>, rounds: u32, options: Options) -> Result<Self, String> {
@@ -185,7 +255,7 @@ impl Work {
                 eprintln!("{label} is left out: it does not support {}", scenario.name());
                 continue;
             }
-            let job = Job { scenario, settings: settings.clone(), source, label };
+            let job = Job { scenario, settings: settings.clone(), source, label, progress: options.progress };
             // Compression is measured against the same server without it.
             if scenario == Scenario::Gzip && matches!(job.source, Source::Server { .. }) {
                 let plain = Settings { gzip: false, ..settings.clone() };
@@ -206,8 +276,9 @@ impl Options {
         if let Some(peer) = self.peer {
             return Ok(Source::Peer(peer));
         }
-        if let (Some(url), Some(pid)) = (&self.url, self.pid) {
-            return Ok(Source::Running { url: url.clone(), pid });
+        if let Some(url) = &self.url {
+            let admin = self.admin_url.as_deref().map(host).transpose()?;
+            return Ok(Source::Running { url: url.clone(), pid: self.pid, admin });
         }
         let path = match &self.server {
             Some(path) => path.clone(),
@@ -230,6 +301,12 @@ impl Options {
         settings.burst = self.burst.unwrap_or(settings.burst);
         settings.form = self.form.unwrap_or(settings.form);
         settings.gzip |= self.gzip;
+        settings.churn_percent = self.churn.unwrap_or(settings.churn_percent);
+        settings.away_ms = self.away.unwrap_or(settings.away_ms);
+        settings.missed = self.missed.unwrap_or(settings.missed);
+        settings.history = self.history.unwrap_or(settings.history);
+        settings.p99_max_ms = self.p99_max.unwrap_or(settings.p99_max_ms);
+        settings.processes = size(self.processes, settings.processes).min(settings.connections);
         // A burst is once a second unless a rate is given.
         let is_burst = scenario == Scenario::Burst;
         let rate_default = if is_burst { settings.burst } else { settings.rate_per_s };
@@ -240,8 +317,24 @@ impl Options {
                 settings.stuck, settings.connections
             ));
         }
+        if settings.gzip && scenario.comes_back() {
+            return Err(format!(
+                "--gzip: {} checks every stream, and compressed ones are sampled",
+                scenario.name()
+            ));
+        }
+        if scenario == Scenario::Resume && settings.missed > settings.history {
+            let Settings { missed, history, .. } = settings;
+            return Err(format!("--missed {missed}: wanted at most --history {history}"));
+        }
         Ok(settings)
     }
+}
+
+/// `host:port` of `http://host:port`, with or without a path.
+fn host(url: &str) -> Result<String, String> {
+    let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url:?}: wanted http://host:port"))?;
+    Ok(rest.split('/').next().unwrap_or(rest).to_owned())
 }
 
 /// The floor where there is one; a compressed run refers to the plain one.

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::report::{count, ms};
 use crate::scenario::{Form, Names, Settings};
 use crate::target::Target;
 
@@ -41,6 +42,55 @@ pub struct Published {
     pub error: Option<String>,
 }
 
+impl Published {
+    /// Adds what was published afterwards in the same streams.
+    pub fn absorb(&mut self, later: Self) {
+        self.counts = later.counts;
+        self.offered += later.offered;
+        self.accepted += later.accepted;
+        self.requests_refused += later.requests_refused;
+        if self.sent == 0 {
+            self.first_ns = later.first_ns;
+        }
+        self.sent += later.sent;
+        self.last_ns = self.last_ns.max(later.last_ns);
+        self.answered_ns = self.answered_ns.max(later.answered_ns);
+        self.late_max_ns = self.late_max_ns.max(later.late_max_ns);
+        if self.error.is_none() {
+            self.error = later.error;
+        }
+    }
+
+    /// Whether less was sent than should have been, or more slowly. The first `burst` events need no time, so only what
+    /// came after them has a rate.
+    #[must_use]
+    pub fn fell_behind(&self, settings: &Settings) -> bool {
+        self.sent < self.offered || self.sent_per_s(settings) < 0.98 * f64::from(settings.rate_per_s)
+    }
+
+    /// Events sent a second.
+    #[must_use]
+    pub fn sent_per_s(&self, settings: &Settings) -> f64 {
+        after_first(self.sent, settings) / seconds(self.last_ns, self.first_ns)
+    }
+
+    /// Events accepted a second.
+    #[must_use]
+    pub fn accepted_per_s(&self, settings: &Settings) -> f64 {
+        after_first(self.accepted, settings) / seconds(self.answered_ns, self.first_ns)
+    }
+}
+
+/// The first step needs no time; so many events as came after it did.
+fn after_first(events: u64, settings: &Settings) -> f64 {
+    let step = f64::from(settings.rate_per_s) * settings.step().as_secs_f64();
+    count(events.saturating_sub(whole(step).max(u64::from(settings.burst))))
+}
+
+fn seconds(to_ns: u64, from_ns: u64) -> f64 {
+    (ms(to_ns.saturating_sub(from_ns)) / 1e3).max(1e-3)
+}
+
 /// A publisher at work.
 #[derive(Debug)]
 pub struct Publisher {
@@ -59,7 +109,8 @@ struct Answers {
 }
 
 impl Publisher {
-    /// Starts to publish for `seconds`, the first event at `first_ns`.
+    /// Starts to publish for `seconds`, the first event at `first_ns`. `counts` is what was published in each stream
+    /// before; sequences go on from there.
     ///
     /// # Errors
     ///
@@ -69,8 +120,8 @@ impl Publisher {
         names: &Names,
         settings: &Settings,
         clock: Clock,
-        first_ns: u64,
-        seconds: f64,
+        (first_ns, seconds): (u64, f64),
+        counts: Vec<u64>,
     ) -> io::Result<Self> {
         let socket = TcpStream::connect(target.addr)?;
         socket.set_nodelay(true)?;
@@ -90,6 +141,7 @@ impl Publisher {
             clock,
             first_ns,
             seconds,
+            counts,
             head: format!("POST {}/publish HTTP/1.1\r\nHost: {}\r\n", target.base, target.host),
             addresses: addresses(names, settings),
             padding: vec![b'x'; settings.bytes],
@@ -150,6 +202,7 @@ struct Writer {
     clock: Clock,
     first_ns: u64,
     seconds: f64,
+    counts: Vec<u64>,
     head: String,
     addresses: Vec<String>,
     padding: Vec<u8>,
@@ -160,11 +213,12 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) -> Published {
-        let streams = self.addresses.len();
         let step = self.settings.step();
         let per_step = f64::from(self.settings.rate_per_s) * step.as_secs_f64();
         let steps = (self.seconds / step.as_secs_f64()).ceil().max(1.0);
-        let mut published = Published { counts: vec![0; streams], ..Published::default() };
+        let mut counts = std::mem::take(&mut self.counts);
+        counts.resize(self.addresses.len(), 0);
+        let mut published = Published { counts, ..Published::default() };
         published.offered = whole(steps * per_step);
         let give_up_ns = self.first_ns + whole((self.seconds * 1.5 + 2.0) * 1e9);
         let mut at = 0_f64;
@@ -184,6 +238,10 @@ impl Writer {
                 published.error = Some(format!("publish: {err}"));
                 break;
             }
+        }
+        if self.is_stopped.load(Ordering::Acquire) {
+            // Nobody wanted more than was due until now.
+            published.offered = whole(at * per_step);
         }
         if let Err(err) = self.finish() {
             published.error.get_or_insert_with(|| format!("publish: {err}"));

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::found::Found;
 use crate::scenario::{Scenario, Settings};
 use crate::usage::Cpu;
 
@@ -32,6 +33,34 @@ pub struct Report {
     pub faults: Vec<String>,
     /// What one should know when reading the figures.
     pub notes: Vec<String>,
+    /// What the scenario found beyond all that, under the scenario's name.
+    #[serde(flatten)]
+    pub found: Option<Found>,
+    /// The measured time, second by second.
+    pub series: Vec<Sample>,
+    /// Publish to read of the measured window: percentile and milliseconds.
+    pub latency_percentiles: Vec<(f64, f64)>,
+    /// Where CPU and memory of the server come from.
+    pub usage_from: &'static str,
+}
+
+/// What one second was like.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Sample {
+    /// Its end, seconds after the window's start.
+    pub second: f64,
+    /// Connections at its end.
+    pub connections: usize,
+    /// Deliveries a second in it.
+    pub deliveries_per_s: f64,
+    /// Median latency of what was delivered in it, if anything was.
+    pub p50_ms: Option<f64>,
+    /// 99th percentile.
+    pub p99_ms: Option<f64>,
+    /// Resident memory of the server at its end, if that can be known.
+    pub resident_kib: Option<u64>,
+    /// CPU of the server in it, in percent of one core, if that can be known.
+    pub cpu_percent: Option<f64>,
 }
 
 /// Connections from connect(2) to `connected`.
@@ -60,15 +89,15 @@ pub struct Opening {
 /// Resident memory of the server, KiB.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Memory {
-    /// After one connection came and went.
-    pub before_kib: u64,
+    /// After one connection came and went. Absent, as the others, when the server's memory can't be known.
+    pub before_kib: Option<u64>,
     /// With every connection open and settled.
-    pub open_kib: u64,
+    pub open_kib: Option<u64>,
     /// After the traffic.
     pub after_kib: Option<u64>,
     /// Highest during the traffic.
     pub peak_kib: Option<u64>,
-    /// `(open - before) / connections`.
+    /// `(open - before) / connections`; not a number when unknown.
     pub each_kib: f64,
 }
 
@@ -127,7 +156,7 @@ pub struct Traffic {
     pub cpu_percent: f64,
     /// Time the server waited for a core, in percent of the window.
     pub wait_percent: f64,
-    /// This process' CPU, in percent of one core.
+    /// The load test's own CPU, in percent of one core.
     pub client_percent: f64,
     /// Publish to read, median.
     pub latency_p50_ms: f64,
@@ -139,11 +168,19 @@ pub struct Traffic {
     pub latency_p999_ms: f64,
     /// Slowest.
     pub latency_max_ms: f64,
+    /// Events that gaps owned up to: neither delivered nor lost.
+    pub excused: u64,
+    /// Events that came after a reconnect and were published before it.
+    pub replayed: u64,
 }
 
 impl Traffic {
-    /// Fills in server CPU used in the window, and what follows from it.
-    pub fn set_cpu(&mut self, used: &Cpu) {
+    /// Fills in server CPU used in the window, and what follows from it. Not known is not a number.
+    pub fn set_cpu(&mut self, used: Option<&Cpu>) {
+        let Some(used) = used else {
+            (self.cpu_us_each, self.wait_percent, self.cpu_percent) = (f64::NAN, f64::NAN, f64::NAN);
+            return;
+        };
         self.cpu_ns = used.total_ns;
         self.cpu_user_ns = used.user_ns;
         self.cpu_system_ns = used.system_ns;
@@ -222,12 +259,38 @@ pub struct Figure {
 }
 
 impl Report {
+    /// Nothing found yet.
+    #[must_use]
+    pub fn new(scenario: Scenario, target: String, round: u32, settings: Settings) -> Self {
+        Self {
+            scenario,
+            target,
+            round,
+            settings,
+            opening: Opening::default(),
+            memory: Memory::default(),
+            traffic: None,
+            gzip: None,
+            stuck: None,
+            drain: None,
+            faults: Vec::new(),
+            notes: Vec::new(),
+            found: None,
+            series: Vec::new(),
+            latency_percentiles: Vec::new(),
+            usage_from: "nothing",
+        }
+    }
+
     /// The figures this scenario is about, the most telling first.
     #[must_use]
     pub fn figures(&self) -> Vec<Figure> {
         let mut figures = Vec::new();
+        if let Some(found) = &self.found {
+            figures.extend(found.figures());
+        }
         if let Some(traffic) = &self.traffic
-            && self.scenario != Scenario::Drain
+            && !matches!(self.scenario, Scenario::Drain | Scenario::Resume | Scenario::Scale)
         {
             traffic_figures(traffic, &mut figures);
         }
@@ -254,9 +317,9 @@ impl Report {
             ]);
         }
         if self.scenario == Scenario::Gzip
-            && let Some(after) = self.memory.after_kib
+            && let (Some(after), Some(open)) = (self.memory.after_kib, self.memory.open_kib)
         {
-            let growth = count(after) - count(self.memory.open_kib);
+            let growth = count(after) - count(open);
             figures.push(plain("traffic_growth_kib", "memory growth in traffic, KiB", growth));
         }
         if let Some(stuck) = &self.stuck {
@@ -326,6 +389,9 @@ pub fn print(report: &Report) {
     }
     if let Some(drain) = &report.drain {
         println!("  closes by second after the signal: {:?}", drain.closes_by_second);
+    }
+    for line in report.found.iter().flat_map(Found::lines) {
+        println!("  {line}");
     }
     print_remarks(report);
 }

@@ -1,9 +1,10 @@
 //! The scenarios and what each one sets by default.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
@@ -31,6 +32,18 @@ pub enum Scenario {
     Stuck,
     /// SIGTERM under 10,000 connections.
     Drain,
+    /// A tenth of the listeners leaves every second and comes back with its last id.
+    Churn,
+    /// All connections are cut and come back, at once and as they were told.
+    Storm,
+    /// All leave, miss events, and come back with their last id.
+    Resume,
+    /// Everything at once for a long time.
+    Soak,
+    /// The highest rate that can be sustained.
+    Saturate,
+    /// What connections and rooms cost as they grow.
+    Scale,
 }
 
 impl Scenario {
@@ -49,7 +62,25 @@ impl Scenario {
             Self::Gzip => "gzip",
             Self::Stuck => "stuck",
             Self::Drain => "drain",
+            Self::Churn => "churn",
+            Self::Storm => "storm",
+            Self::Resume => "resume",
+            Self::Soak => "soak",
+            Self::Saturate => "saturate",
+            Self::Scale => "scale",
         }
+    }
+
+    /// Whether it only means something on a server that can resume a stream.
+    #[must_use]
+    pub fn needs_resume(self) -> bool {
+        matches!(self, Self::Churn | Self::Resume | Self::Soak)
+    }
+
+    /// Whether listeners come back, and so have to remember their last id.
+    #[must_use]
+    pub fn comes_back(self) -> bool {
+        self.needs_resume() || self == Self::Storm
     }
 
     /// Whether anything is published.
@@ -75,10 +106,17 @@ impl Scenario {
             threads: 1,
             open_rate_per_s: 10_000,
             in_flight_max: 256,
+            keeps_id: self.comes_back(),
+            churn_percent: 0,
+            away_ms: 500,
+            missed: 200,
+            history: 1_000,
+            p99_max_ms: 500,
+            processes: 1,
         };
         match self {
             Self::Fanout | Self::Accept => base,
-            Self::Idle => Settings { seconds: 3, ..base },
+            Self::Idle | Self::Storm => Settings { seconds: 3, ..base },
             Self::Dense => Settings { rate_per_s: 50, ..base },
             Self::Burst => Settings { rate_per_s: 100, burst: 100, form: Form::Array, ..base },
             Self::Rooms => Settings { rooms: 1_000, rate_per_s: 1_000, ..base },
@@ -95,12 +133,27 @@ impl Scenario {
                 Settings { connections: 2_000, stuck: 500, rate_per_s: 50, bytes: 1_024, seconds: 45, ..base }
             }
             Self::Drain => Settings { seconds: 30, ..base },
+            Self::Churn => Settings { connections: 5_000, churn_percent: 10, ..base },
+            Self::Resume => Settings { connections: 5_000, seconds: 2, ..base },
+            Self::Soak => Settings {
+                connections: 5_000,
+                rooms: 10,
+                rate_per_s: 100,
+                burst: 100,
+                seconds: 120,
+                churn_percent: 1,
+                ..base
+            },
+            Self::Saturate => Settings { seconds: 3, form: Form::Array, ..base },
+            Self::Scale => {
+                Settings { connections: 19_000, rooms: 1_000, seconds: 5, form: Form::Array, ..base }
+            }
         }
     }
 }
 
 /// How events are put into requests.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
     /// One request an event, pipelined.
@@ -112,7 +165,7 @@ pub enum Form {
 }
 
 /// A scenario in numbers. Bounds are checked where they are parsed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Settings {
     /// Listeners.
     pub connections: usize,
@@ -124,7 +177,8 @@ pub struct Settings {
     pub burst: u32,
     /// Bytes of each event's data.
     pub bytes: usize,
-    /// The measured window; the limit of the wait in `drain`; the settling time in `idle`.
+    /// The measured window; the limit of the wait in `drain`; the settling time in `idle`; traffic before and after each
+    /// cut in `storm`, before it in `resume`; each step in `saturate`, each point in `scale`.
     pub seconds: u64,
     /// Listeners that stop reading once connected.
     pub stuck: usize,
@@ -140,6 +194,20 @@ pub struct Settings {
     pub open_rate_per_s: u32,
     /// Connections waiting for `connected` at any time.
     pub in_flight_max: usize,
+    /// Listeners remember their last id and come back with it when a connection fails.
+    pub keeps_id: bool,
+    /// Of all listeners, so many in a hundred leave each second and come back.
+    pub churn_percent: u32,
+    /// How long such a listener stays away, milliseconds.
+    pub away_ms: u32,
+    /// Events of each room that `resume` has its listeners miss.
+    pub missed: u32,
+    /// Events of each room that the server remembers: to miss more must be told by `gap`.
+    pub history: u32,
+    /// The latency that a rate must keep to count as sustained.
+    pub p99_max_ms: u32,
+    /// Processes that the listeners are divided among.
+    pub processes: usize,
 }
 
 impl Settings {
@@ -155,6 +223,13 @@ impl Settings {
         if self.to_users { index } else { index % self.rooms }
     }
 
+    /// The connections of process `nth`.
+    #[must_use]
+    pub fn part(&self, nth: usize) -> Range<usize> {
+        let first = |nth| nth * self.connections / self.processes;
+        first(nth)..first(nth + 1)
+    }
+
     /// Time between two publishing steps: never under a millisecond, what is due then leaves together.
     #[must_use]
     pub fn step(&self) -> Duration {
@@ -164,7 +239,7 @@ impl Settings {
 }
 
 /// Names of rooms and users. The prefix keeps runs against one long-lived server apart.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Names {
     /// Before every name.
     pub prefix: String,
@@ -187,5 +262,19 @@ impl Names {
     #[must_use]
     pub fn user(&self, index: usize) -> String {
         format!("{}u{index}", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_every_connection_once() {
+        for (connections, processes) in [(1, 1), (10, 3), (50_000, 3), (5, 8)] {
+            let settings = Settings { connections, processes, ..Scenario::Fanout.defaults() };
+            let parts: Vec<usize> = (0..processes).flat_map(|nth| settings.part(nth)).collect();
+            assert_eq!(parts, (0..connections).collect::<Vec<_>>());
+        }
     }
 }

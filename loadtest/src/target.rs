@@ -28,8 +28,10 @@ pub enum Source {
     Running {
         /// `http://host:port/base`
         url: String,
-        /// Its process, whose CPU and memory are read.
-        pid: u32,
+        /// Its process, if it is one of this machine: CPU and memory are read there.
+        pid: Option<u32>,
+        /// Where its metrics are, `host:port`: CPU and memory are read there if there is no process.
+        admin: Option<String>,
     },
 }
 
@@ -61,11 +63,18 @@ impl Source {
     #[must_use]
     pub fn supports(&self, scenario: Scenario) -> bool {
         match self {
+            Self::Peer(_) if scenario.needs_resume() => false,
             Self::Peer(Peer::Axum) => scenario != Scenario::Targeted,
             Self::Server { .. } | Self::Peer(_) => true,
             // Ending a server that was not started here is not this tool's to do.
             Self::Running { .. } => scenario != Scenario::Drain,
         }
+    }
+
+    /// Whether a listener that comes back gets what it missed.
+    #[must_use]
+    pub fn can_resume(&self) -> bool {
+        !matches!(self, Self::Peer(_))
     }
 
     /// Whether it can compress.
@@ -84,7 +93,7 @@ pub struct Target {
     pub host: String,
     /// Path before `/stream` and `/publish`.
     pub base: String,
-    /// Its process.
+    /// Its process; zero for one that runs already and is not known.
     pub pid: u32,
     child: Option<Child>,
     log: Option<PathBuf>,
@@ -158,7 +167,7 @@ impl Target {
                 }
                 Self::spawn(&sibling("floor")?, &args)
             }
-            Source::Running { url, pid } => Self::running(url, *pid),
+            Source::Running { url, pid, .. } => Self::running(url, pid.unwrap_or(0)),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 /// What one sequence number says about its stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Order {
@@ -9,6 +11,8 @@ pub enum Order {
     InOrder,
     /// Later than due; what lies between is missing until it turns up.
     Skipped,
+    /// Later than due by so many, which a gap had told.
+    Excused(u64),
     /// A missing number turned up late.
     Reordered,
     /// Seen before.
@@ -16,7 +20,7 @@ pub enum Order {
 }
 
 /// The sequence of one stream as one connection saw it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Track {
     /// The number due next.
     next: u64,
@@ -24,6 +28,10 @@ pub struct Track {
     missing: BTreeSet<u64>,
     /// Missing numbers beyond [`MISSING_MAX`], lost for good.
     forgotten: u64,
+    /// Numbers that gaps owned up to: neither seen nor lost.
+    excused: u64,
+    /// Whether a gap was told and nothing has come since.
+    has_gap: bool,
 }
 
 impl Track {
@@ -31,7 +39,14 @@ impl Track {
     pub fn see(&mut self, seq: u64) -> Order {
         if seq == self.next {
             self.next += 1;
+            self.has_gap = false;
             return Order::InOrder;
+        }
+        if seq > self.next && std::mem::take(&mut self.has_gap) {
+            let excused = seq - self.next;
+            self.excused += excused;
+            self.next = seq + 1;
+            return Order::Excused(excused);
         }
         if seq > self.next {
             self.skip_to(seq);
@@ -39,6 +54,18 @@ impl Track {
         }
         let was_missing = self.missing.remove(&seq);
         if was_missing { Order::Reordered } else { Order::Duplicate }
+    }
+
+    /// The server has told of a gap: what lies between here and the next number is declared, not lost. A gap with
+    /// nothing after it excuses nothing, so a scenario that expects gaps publishes once more at its end.
+    pub fn tell_gap(&mut self) {
+        self.has_gap = true;
+    }
+
+    /// Numbers that gaps owned up to.
+    #[must_use]
+    pub fn excused(&self) -> u64 {
+        self.excused
     }
 
     fn skip_to(&mut self, seq: u64) {
@@ -95,6 +122,22 @@ mod tests {
         assert_eq!(track.see(3), Order::Duplicate);
         assert_eq!(track.lost(4), 1);
         assert_eq!(track.first_lost(4), Some(2));
+    }
+
+    #[test]
+    fn a_gap_excuses_up_to_the_next_number_and_no_further() {
+        let mut track = Track::default();
+        assert_eq!(track.see(0), Order::InOrder);
+        track.tell_gap();
+        assert_eq!(track.lost(5), 4);
+        assert_eq!(track.see(5), Order::Excused(4));
+        assert_eq!((track.lost(6), track.excused()), (0, 4));
+        assert_eq!(track.see(7), Order::Skipped);
+        assert_eq!(track.lost(8), 1);
+        assert_eq!(track.see(3), Order::Duplicate);
+        track.tell_gap();
+        assert_eq!(track.see(8), Order::InOrder);
+        assert_eq!(track.see(10), Order::Skipped);
     }
 
     #[test]

@@ -1,29 +1,36 @@
-//! Ten thousand listeners in a few threads.
+//! Ten thousand listeners in a few threads, and more in several processes.
 //!
 //! The fleet shares two cores with the server it measures, so it is built to cost little: one epoll per thread, one large
-//! read buffer per thread, no copy of any event, and one clock reading per read.
+//! read buffer per thread, no copy of any event, and one clock reading per read. A crew is the listeners of one process;
+//! they are told what to do by commands and count what they see.
 
+mod coming;
+mod command;
 mod conn;
+mod counters;
+mod process;
 mod tally;
+mod threads;
 mod worker;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::scenario::{Names, Settings};
 use crate::target::Target;
 
-pub use conn::{Listener, Standing};
+pub use command::{Command, Pace};
+pub use conn::{Account, Standing};
+pub use counters::Counts;
+pub use process::{SUBCOMMAND, serve};
 pub use tally::Tally;
-pub use worker::INFLATED;
 
 /// What the listeners connect to and how.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Plan {
     /// The server.
     pub addr: SocketAddr,
@@ -44,147 +51,222 @@ impl Plan {
         Self { addr: target.addr, host: target.host.clone(), base: target.base.clone(), names, settings }
     }
 
-    /// The request that subscribes connection `index`.
+    /// The request that subscribes connection `index`, from `last_id` on if there is one. Both ways to present it are
+    /// used: the header that browsers send, and the query for those who can't set headers.
     #[must_use]
-    pub fn request(&self, index: usize) -> String {
+    pub fn request(&self, index: usize, last_id: &[u8]) -> String {
         let Self { base, host, names, settings, .. } = self;
         let room = names.room(index % settings.rooms);
         let user = names.user(index);
         let encoding = if settings.gzip { "Accept-Encoding: gzip\r\n" } else { "" };
+        let id = String::from_utf8_lossy(last_id);
+        let (query, header) = match (id.is_empty(), index % 2) {
+            (true, _) => (String::new(), String::new()),
+            (false, 0) => (String::new(), format!("Last-Event-ID: {id}\r\n")),
+            (false, _) => (format!("?last_event_id={id}"), String::new()),
+        };
         format!(
-            "GET {base}/stream/{room}/{user} HTTP/1.1\r\nHost: {host}\r\n\
-             Accept: text/event-stream\r\n{encoding}\r\n"
+            "GET {base}/stream/{room}/{user}{query} HTTP/1.1\r\nHost: {host}\r\n\
+             Accept: text/event-stream\r\n{encoding}{header}\r\n"
         )
     }
-}
 
-/// What threads and main thread tell each other while it runs.
-#[derive(Debug)]
-pub struct Shared {
-    /// Streams that reached `connected`.
-    pub connected: AtomicUsize,
-    /// Connections that ended before `connected`.
-    pub failed: AtomicUsize,
-    /// Streams that ended after `connected`.
-    pub ended: AtomicUsize,
-    /// Events seen.
-    pub deliveries: AtomicU64,
-    /// When the last stream reached `connected`.
-    pub connected_last_ns: AtomicU64,
-    /// Latencies of events published before this are not recorded.
-    pub record_from_ns: AtomicU64,
-    phase: AtomicU8,
-    is_stopped: AtomicBool,
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self {
-            connected: AtomicUsize::new(0),
-            failed: AtomicUsize::new(0),
-            ended: AtomicUsize::new(0),
-            deliveries: AtomicU64::new(0),
-            connected_last_ns: AtomicU64::new(0),
-            record_from_ns: AtomicU64::new(u64::MAX),
-            phase: AtomicU8::new(STUCK),
-            is_stopped: AtomicBool::new(false),
-        }
+    /// Whether every event of connection `index` is looked at: it reads, and is not among the compressed streams that
+    /// are only counted.
+    #[must_use]
+    pub fn is_checked(&self, index: usize) -> bool {
+        let settings = &self.settings;
+        let part = (0..settings.processes).map(|nth| settings.part(nth)).find(|part| part.contains(&index));
+        let within = index - part.map_or(0, |part| part.start);
+        index >= settings.stuck && (!settings.gzip || within / settings.threads < worker::INFLATED)
     }
 }
-
-/// Stuck listeners don't read.
-const STUCK: u8 = 0;
-/// Stuck listeners read again.
-const RESUMED: u8 = 1;
 
 /// The running listeners.
 #[derive(Debug)]
 pub struct Fleet {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<io::Result<Done>>>,
+    crews: Vec<Crew>,
     total: usize,
+    /// Everything that was handed over so far.
+    tally: Tally,
 }
 
-/// What one thread, or all of them, ended with.
-#[derive(Debug, Default)]
+/// What the listeners ended with.
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Done {
     /// Sums and histograms.
     pub tally: Tally,
     /// Every listener, for checks against what was published.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<Account>,
+}
+
+/// The listeners of one process.
+#[derive(Debug)]
+enum Crew {
+    Threads(threads::Threads),
+    Process(process::Process),
 }
 
 impl Fleet {
-    /// Starts opening connections.
+    /// Starts opening connections: in this process, or in as many others as the settings say.
     ///
     /// # Errors
     ///
-    /// No epoll instance.
+    /// No epoll instance, thread or process.
     pub fn start(plan: &Plan, clock: Clock) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let plan = Arc::new(plan.clone());
-        let threads = (0..plan.settings.threads)
-            .map(|thread| {
-                let worker = worker::Worker::new(&plan, clock, &shared, thread)?;
-                std::thread::Builder::new().name(format!("listeners-{thread}")).spawn(move || worker.run())
-            })
-            .collect::<io::Result<_>>()?;
-        Ok(Self { shared, threads, total: plan.settings.connections })
+        let processes = plan.settings.processes;
+        let crews = if processes > 1 {
+            let start = |nth| process::Process::start(plan, nth, clock).map(Crew::Process);
+            (0..processes).map(start).collect::<io::Result<_>>()?
+        } else {
+            vec![Crew::Threads(threads::Threads::start(plan, 0, clock)?)]
+        };
+        Ok(Self { crews, total: plan.settings.connections, tally: Tally::default() })
     }
 
-    /// What the threads count while they run.
+    /// The counters now.
     #[must_use]
-    pub fn shared(&self) -> &Shared {
-        &self.shared
+    pub fn counts(&self) -> Counts {
+        self.crews.iter().map(Crew::counts).fold(Counts::default(), Counts::plus)
+    }
+
+    /// The other processes, if there are any.
+    pub fn processes(&self) -> impl Iterator<Item = u32> {
+        self.crews.iter().filter_map(|crew| match crew {
+            Crew::Threads(_) => None,
+            Crew::Process(process) => Some(process.pid()),
+        })
+    }
+
+    /// Tells every listener.
+    ///
+    /// # Errors
+    ///
+    /// A thread or process is gone.
+    pub fn command(&self, command: Command) -> io::Result<()> {
+        self.crews.iter().try_for_each(|crew| crew.command(command))
+    }
+
+    /// What was counted since the last time.
+    ///
+    /// # Errors
+    ///
+    /// A thread or process is gone.
+    pub fn take(&mut self) -> io::Result<Tally> {
+        self.command(Command::Take)?;
+        let mut news = Tally::default();
+        for crew in &self.crews {
+            news.merge(&crew.taken()?);
+        }
+        self.tally.merge(&news);
+        Ok(news)
+    }
+
+    /// Whether nobody is about to connect.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.counts().settled() >= self.total
     }
 
     /// Waits until every connection is up or has failed. False when `timeout` passed first.
     pub fn wait_open(&self, timeout: Duration, mut tell: impl FnMut(usize)) -> bool {
         let deadline = Instant::now() + timeout;
-        loop {
-            let connected = self.shared.connected.load(Ordering::Acquire);
-            if connected + self.shared.failed.load(Ordering::Acquire) >= self.total {
-                return true;
-            }
-            if Instant::now() >= deadline || self.threads.iter().any(JoinHandle::is_finished) {
+        while !self.is_settled() {
+            if Instant::now() >= deadline || self.crews.iter().any(Crew::is_gone) {
                 return false;
             }
-            tell(connected);
+            tell(self.counts().up);
             std::thread::sleep(Duration::from_millis(2));
         }
-    }
-
-    /// Records latencies of events published from now on, and returns the deliveries so far.
-    #[must_use]
-    pub fn record(&self, clock: Clock) -> u64 {
-        self.shared.record_from_ns.store(clock.now_ns(), Ordering::Release);
-        self.deliveries()
-    }
-
-    /// Events seen so far.
-    #[must_use]
-    pub fn deliveries(&self) -> u64 {
-        self.shared.deliveries.load(Ordering::Acquire)
-    }
-
-    /// Lets stuck listeners read again.
-    pub fn resume_stuck(&self) {
-        self.shared.phase.store(RESUMED, Ordering::Release);
+        true
     }
 
     /// Closes every connection and returns what was seen.
     ///
     /// # Errors
     ///
-    /// A thread's epoll failed.
+    /// A thread's epoll failed, or a process is gone.
     pub fn stop(self) -> io::Result<Done> {
-        self.shared.is_stopped.store(true, Ordering::Release);
-        let mut all = Done::default();
-        for thread in self.threads {
-            let done = thread.join().map_err(|_| io::Error::other("a listener thread panicked"))??;
+        self.command(Command::Stop)?;
+        let mut all = Done { tally: self.tally, listeners: Vec::with_capacity(self.total) };
+        for crew in self.crews {
+            let done = crew.stop()?;
             all.tally.merge(&done.tally);
             all.listeners.extend(done.listeners);
         }
         Ok(all)
+    }
+}
+
+impl Crew {
+    fn counts(&self) -> Counts {
+        match self {
+            Self::Threads(threads) => threads.counts(),
+            Self::Process(process) => process.counts(),
+        }
+    }
+
+    fn command(&self, command: Command) -> io::Result<()> {
+        match self {
+            Self::Threads(threads) => threads.command(command),
+            Self::Process(process) => process.command(command),
+        }
+    }
+
+    fn taken(&self) -> io::Result<Tally> {
+        match self {
+            Self::Threads(threads) => threads.taken(),
+            Self::Process(process) => process.taken(),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Threads(threads) => threads.is_gone(),
+            Self::Process(process) => process.is_gone(),
+        }
+    }
+
+    fn stop(self) -> io::Result<Done> {
+        match self {
+            Self::Threads(threads) => threads.stop(),
+            Self::Process(process) => process.stop(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::scenario::Scenario;
+
+    fn plan(settings: Settings) -> Plan {
+        Plan {
+            addr: (Ipv4Addr::LOCALHOST, 1).into(),
+            host: "h".to_owned(),
+            base: "/b".to_owned(),
+            names: Names::default(),
+            settings,
+        }
+    }
+
+    #[test]
+    fn a_last_id_is_presented_in_the_header_or_the_query() {
+        let plan = plan(Scenario::Churn.defaults());
+        assert!(plan.request(4, b"e-7").contains("GET /b/stream/r0/u4 HTTP/1.1\r\n"));
+        assert!(plan.request(4, b"e-7").ends_with("Last-Event-ID: e-7\r\n\r\n"));
+        assert!(plan.request(5, b"e-7").contains("GET /b/stream/r0/u5?last_event_id=e-7 HTTP/1.1\r\n"));
+        assert!(!plan.request(5, b"").contains("ast"), "no id, no resume: {}", plan.request(5, b""));
+    }
+
+    #[test]
+    fn the_first_streams_of_every_part_are_inflated() {
+        let settings = Settings { connections: 1_000, processes: 2, gzip: true, ..Scenario::Gzip.defaults() };
+        let plan = plan(settings);
+        let checked: Vec<usize> = (0..1_000).filter(|index| plan.is_checked(*index)).collect();
+        assert_eq!(checked.len(), 2 * worker::INFLATED);
+        assert_eq!((checked[0], checked[worker::INFLATED]), (0, 500));
     }
 }

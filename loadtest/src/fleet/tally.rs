@@ -1,11 +1,12 @@
 //! Sums over all listeners.
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::wire::stream::Ending;
 
 /// What the listeners saw.
-#[derive(Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Tally {
     /// Events with a sequence number.
     pub deliveries: u64,
@@ -40,15 +41,24 @@ pub struct Tally {
     /// When each stream ended, nanoseconds since the start.
     pub ended_ns: Vec<u64>,
     /// Publish to read, nanoseconds.
+    #[serde(with = "pairs")]
     pub latency: Histogram<u64>,
     /// Begin of connect to `connected`, nanoseconds.
+    #[serde(with = "pairs")]
     pub connect: Histogram<u64>,
+    /// The same of listeners that came back.
+    #[serde(with = "pairs")]
+    pub reconnect: Histogram<u64>,
+    /// Connections cut on this side.
+    pub left: u64,
+    /// Attempts to come back that failed and were made again.
+    pub retries: u64,
+    /// Events published before their listener began to connect: replayed, not live. They have no latency.
+    pub replayed: u64,
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        let histogram =
-            || Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3).expect("constant bounds are valid");
         Self {
             deliveries: 0,
             duplicated: 0,
@@ -68,6 +78,10 @@ impl Default for Tally {
             ended_ns: Vec::new(),
             latency: histogram(),
             connect: histogram(),
+            reconnect: histogram(),
+            left: 0,
+            retries: 0,
+            replayed: 0,
         }
     }
 }
@@ -108,11 +122,65 @@ impl Tally {
         self.ended_ns.extend(&other.ended_ns);
         self.latency += &other.latency;
         self.connect += &other.connect;
+        self.reconnect += &other.reconnect;
+        self.left += other.left;
+        self.retries += other.retries;
+        self.replayed += other.replayed;
         if self.first_error.is_none() {
             self.first_error.clone_from(&other.first_error);
         }
     }
 }
 
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3).expect("constant bounds are valid")
+}
+
+/// Histograms on their way between processes: `[[value, count], …]`. Exact, since both sides have the same buckets.
+mod pairs {
+    use hdrhistogram::Histogram;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        histogram: &Histogram<u64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let pairs: Vec<(u64, u64)> = histogram
+            .iter_recorded()
+            .map(|one| (one.value_iterated_to(), one.count_since_last_iteration()))
+            .collect();
+        pairs.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Histogram<u64>, D::Error> {
+        let mut histogram = super::histogram();
+        for (value, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
+            histogram.saturating_record_n(value, count);
+        }
+        Ok(histogram)
+    }
+}
+
 /// Longest latency told apart; longer ones count as this.
 const LATENCY_MAX_NS: u64 = 300_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tally_survives_the_way_between_processes() {
+        let mut tally = Tally { deliveries: 7, ended_ns: vec![3, 4], ..Tally::default() };
+        for value in [1, 999, 1_000, 77_777_777, 250_000_000_000, u64::MAX] {
+            tally.latency.saturating_record_n(value, 3);
+        }
+        tally.error(|| "first".to_owned());
+        let text = serde_json::to_string(&tally).expect("a tally is plain data");
+        let back: Tally = serde_json::from_str(&text).expect("as written");
+        assert_eq!(back.latency, tally.latency);
+        assert_eq!((back.deliveries, back.ended_ns, back.first_error), (7, vec![3, 4], tally.first_error));
+        assert!(back.connect.is_empty());
+    }
+}

@@ -2,10 +2,9 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Run, START_DELAY_NS};
+use super::Run;
 use crate::fleet::{Done, Fleet, Standing};
 use crate::report::{Drain, ms};
 
@@ -13,28 +12,28 @@ impl Run {
     /// SIGTERM in the middle of traffic.
     pub(super) fn drain(&mut self, fleet: Fleet) -> io::Result<Done> {
         let limit = Duration::from_secs(self.settings().seconds);
-        let first_ns = self.clock.now_ns() + START_DELAY_NS;
         // Goes on publishing while the streams end: that is what could tear them.
-        let feed = self.publish(first_ns, limit.as_secs_f64() + 2.0)?;
+        let feed = self.publish(self.settings(), limit.as_secs_f64() + 2.0)?;
         std::thread::sleep(Duration::from_secs(2));
         let signal_ns = self.clock.now_ns();
         let mut exit_ns = signal_ns;
         let deadline = Instant::now() + limit;
         self.target.terminate()?;
         let total = self.report.opening.connected;
-        let ended = || fleet.shared().ended.load(Ordering::Acquire);
+        let ended = || fleet.counts().ended;
         let mut exit = None;
+        self.progress.begin("draining", Some(total as u64));
         while (ended() < total || exit.is_none()) && Instant::now() < deadline {
             if exit.is_none() {
                 exit = self.target.wait(Duration::ZERO)?;
                 exit_ns = self.clock.now_ns();
             }
-            self.progress.say(&format!("{} of {total} streams ended", ended()));
+            self.progress.at(ended() as u64, "streams ended");
             std::thread::sleep(Duration::from_millis(5));
         }
         let exit_seconds = ms(exit_ns - signal_ns) / 1e3;
         feed.stop();
-        let mut published = feed.join()?;
+        self.published.absorb(feed.join()?);
         let done = fleet.stop()?;
         let tally = &done.tally;
         let last_ns = tally.ended_ns.iter().max().copied().unwrap_or(signal_ns);
@@ -55,11 +54,11 @@ impl Run {
         self.judge_drain(&drain, killed_by);
         self.report.drain = Some(drain);
         // The publisher's connection ends with the server; that is no fault here.
-        published.error = None;
-        let mut traffic = self.tally(&done, &published);
+        self.published.error = None;
+        let mut traffic = self.tally(&done, &done.tally);
         traffic.disconnects = 0;
         traffic.requests_refused = 0;
-        self.judge_traffic(&traffic, &published, &done);
+        self.judge_traffic(&traffic, &done);
         self.report.traffic = Some(traffic);
         Ok(done)
     }

@@ -1,41 +1,43 @@
 //! What a run amounts to: sums over all listeners, and everything that must not be.
 
 use super::Run;
-use crate::fleet::{Done, Listener, Standing};
+use crate::fleet::{Account, Done, Standing, Tally};
 use crate::publisher::Published;
 use crate::report::{Gzip, Stuck, Traffic, count, ms, per};
 use crate::scenario::Scenario;
-use crate::wire::stream::Stream;
 
 impl Run {
-    /// Sums over listeners, for everything but the window.
-    pub(super) fn tally(&self, done: &Done, published: &Published) -> Traffic {
+    /// Sums over listeners, for everything but the window, whose latencies are in `counted`.
+    pub(super) fn tally(&mut self, done: &Done, counted: &Tally) -> Traffic {
+        let latency = |quantile| ms(counted.latency.value_at_quantile(quantile));
+        if !counted.latency.is_empty() {
+            self.report.latency_percentiles =
+                PERCENTILES.iter().map(|percentile| (*percentile, latency(percentile / 100.0))).collect();
+        }
         let settings = self.settings();
+        let published = &self.published;
         let checked = || done.listeners.iter().filter(|listener| is_checked(listener));
-        let stream = |listener: &Listener| published.counts[settings.stream_of(listener.index)];
+        let stream = |listener: &Account| {
+            published.counts.get(settings.stream_of(listener.index)).copied().unwrap_or(0)
+        };
         let is_drain = self.job.scenario == Scenario::Drain;
-        let lost = |listener: &Listener| {
+        let lost = |listener: &Account| {
             // A stream that was meant to end has no tail to lose, only holes.
             if is_drain { listener.track.holes() } else { listener.track.lost(stream(listener)) }
         };
-        let lost_first = |one: &Listener| {
+        let lost_first = |one: &Account| {
             let published = if is_drain { 0 } else { stream(one) };
             one.track.first_lost(published).map(|seq| (one.index, seq))
         };
         let tally = &done.tally;
-        let latency = |quantile| ms(tally.latency.value_at_quantile(quantile));
-        let ended = |one: &&Listener| one.standing == Standing::Ended && !one.is_stuck;
-        let send_seconds = ms(published.last_ns.saturating_sub(published.first_ns)) / 1e3;
-        let answer_seconds = ms(published.answered_ns.saturating_sub(published.first_ns)) / 1e3;
-        // The first step needs no time; so many events as came after it did.
-        let after_first = |events: u64| count(events.saturating_sub(u64::from(settings.burst)));
+        let ended = |one: &&Account| one.standing == Standing::Ended && !one.is_stuck;
         Traffic {
             events_offered: published.offered,
             events_sent: published.sent,
             events_accepted: published.accepted,
             requests_refused: published.requests_refused,
-            sent_per_s: after_first(published.sent) / send_seconds.max(1e-3),
-            accepted_per_s: after_first(published.accepted) / answer_seconds.max(1e-3),
+            sent_per_s: published.sent_per_s(settings),
+            accepted_per_s: published.accepted_per_s(settings),
             late_max_ms: ms(published.late_max_ns),
             deliveries_expected: checked().map(stream).sum(),
             deliveries: tally.deliveries,
@@ -51,15 +53,17 @@ impl Run {
             latency_p90_ms: latency(0.9),
             latency_p99_ms: latency(0.99),
             latency_p999_ms: latency(0.999),
-            latency_max_ms: ms(tally.latency.max()),
+            latency_max_ms: ms(counted.latency.max()),
+            excused: checked().map(|one| one.track.excused()).sum(),
+            replayed: tally.replayed,
             ..Traffic::default()
         }
     }
 
     /// Deliveries of the window, counted streams included: they get what the inflated ones get.
     pub(super) fn scaled(&self, done: &Done, deliveries: u64) -> u64 {
-        let counted = done.listeners.iter().filter(|one| one.stream.is_counted()).count() as u64;
-        let inflated = done.listeners.iter().filter(|one| one.stream.is_inflated()).count() as u64;
+        let counted = done.listeners.iter().filter(|one| one.is_counted).count() as u64;
+        let inflated = done.listeners.iter().filter(|one| one.is_inflated).count() as u64;
         if !self.settings().gzip || inflated == 0 {
             return deliveries;
         }
@@ -89,7 +93,7 @@ impl Run {
         }
     }
 
-    pub(super) fn judge_traffic(&mut self, traffic: &Traffic, published: &Published, done: &Done) {
+    pub(super) fn judge_traffic(&mut self, traffic: &Traffic, done: &Done) {
         let inside = traffic.lost_inside;
         let first = traffic
             .lost_first
@@ -98,38 +102,59 @@ impl Run {
         self.fault(traffic.duplicated, "events duplicated");
         self.fault(traffic.reordered, "events reordered");
         self.fault(traffic.damaged, "events damaged");
-        self.fault(traffic.gaps, "gaps announced");
+        self.judge_gaps(traffic);
+        let is_missing = |one: &&Account| matches!(one.standing, Standing::Away | Standing::Failed);
+        let missing = done.listeners.iter().filter(is_missing).count();
+        // Those who never came up at all are a fault of their own.
+        self.fault(missing.saturating_sub(self.report.opening.failed) as u64, "listeners never came back");
         self.fault(traffic.disconnects, "streams ended unasked");
         self.fault(traffic.requests_refused, "publish requests refused");
         let why = done.tally.first_error.clone().unwrap_or_default();
         self.fault(done.tally.malformed, &format!("streams malformed; first: {why}"));
         self.fault(done.tally.foreign, "events nobody here published");
-        if let Some(error) = &published.error {
+        if let Some(error) = &self.published.error {
             self.report.faults.push(error.clone());
         }
-        if self.job.scenario == Scenario::Drain {
+        if !self.has_one_rate() || !self.published.fell_behind(self.settings()) {
             return;
         }
-        let Published { offered, sent, .. } = *published;
-        let rate = self.settings().rate_per_s;
-        if sent < offered || traffic.sent_per_s < 0.98 * f64::from(rate) {
-            let achieved = traffic.sent_per_s;
-            self.report.notes.push(format!(
-                "fell behind: {rate} events/s offered, {achieved:.1} achieved ({sent} of {offered} events)"
-            ));
+        let Published { offered, sent, .. } = self.published;
+        let (rate, achieved) = (self.settings().rate_per_s, traffic.sent_per_s);
+        self.report.notes.push(format!(
+            "fell behind: {rate} events/s offered, {achieved:.1} achieved ({sent} of {offered} events)"
+        ));
+    }
+
+    /// A gap is no loss, for the server has told. But where nobody was away and nobody was slow, there was no reason.
+    fn judge_gaps(&mut self, traffic: &Traffic) {
+        match self.job.scenario {
+            // Judged there: the first part must have none, the second one each.
+            Scenario::Resume => {}
+            Scenario::Churn | Scenario::Storm | Scenario::Soak | Scenario::Saturate => {
+                if traffic.gaps > 0 {
+                    let (gaps, excused) = (traffic.gaps, traffic.excused);
+                    self.report.notes.push(format!("{gaps} gaps announced, over {excused} events"));
+                }
+            }
+            _ => self.fault(traffic.gaps, "gaps announced"),
         }
+    }
+
+    /// Whether one publisher with one rate was at work from start to end.
+    fn has_one_rate(&self) -> bool {
+        use Scenario::{Drain, Resume, Saturate, Soak};
+        !matches!(self.job.scenario, Drain | Resume | Saturate | Soak)
     }
 
     pub(super) fn judge_gzip(&mut self, done: &Done) {
         if !self.settings().gzip {
             return;
         }
-        let listeners = || done.listeners.iter().map(|listener| &listener.stream);
-        let mut bytes: Vec<u64> =
-            listeners().filter(|stream| stream.is_counted()).map(Stream::body_bytes).collect();
+        let counted = done.listeners.iter().filter(|one| one.is_counted);
+        let mut bytes: Vec<u64> = counted.map(|one| one.body_bytes).collect();
         bytes.sort_unstable();
         let median = bytes.get(bytes.len() / 2).copied().unwrap_or(0);
-        let inflated = listeners().filter(|stream| stream.is_inflated()).count();
+        let inflated = done.listeners.iter().filter(|one| one.is_inflated).count();
         let gzip = Gzip {
             inflated,
             counted: bytes.len(),
@@ -151,10 +176,10 @@ impl Run {
         }
         let memory = &self.report.memory;
         let growth = |kib: Option<u64>| {
-            let kib = kib.unwrap_or(memory.open_kib);
-            per(count(kib) - count(memory.open_kib), connections as u64)
+            let growth = kib.zip(memory.open_kib).map(|(now, open)| count(now) - count(open));
+            growth.map_or(f64::NAN, |growth| per(growth, connections as u64))
         };
-        let is_closed = |one: &&Listener| one.is_stuck && one.standing == Standing::Ended;
+        let is_closed = |one: &&Account| one.is_stuck && one.standing == Standing::Ended;
         self.report.stuck = Some(Stuck {
             connections,
             closed: done.listeners.iter().filter(is_closed).count(),
@@ -166,10 +191,15 @@ impl Run {
 }
 
 /// Whether every event of this listener was looked at and had to come.
-fn is_checked(listener: &Listener) -> bool {
+fn is_checked(listener: &Account) -> bool {
     let is_up = matches!(listener.standing, Standing::Open | Standing::Ended);
-    is_up && !listener.is_stuck && !listener.stream.is_counted()
+    is_up && !listener.is_stuck && !listener.is_counted
 }
 
+/// Of the latency distribution, for plots.
+const PERCENTILES: [f64; 18] = [
+    0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.9, 99.99,
+    100.0,
+];
 /// Compressed streams differ by their `connected` events.
 const CONNECTED_SPREAD_BYTES: u64 = 256;

@@ -3,21 +3,32 @@
 //! The measured window begins about a second after the first event, halfway between two publishing steps, and ends when the
 //! last expected delivery has come. Server CPU and deliveries are taken at the same two moments.
 
+mod churn;
 mod drain;
 mod judge;
+mod live;
+mod resume;
+mod saturate;
+mod scale;
+mod soak;
+mod storm;
+mod traffic;
+mod window;
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::fleet::{Done, Fleet, INFLATED, Plan};
-use crate::publisher::{Published, Publisher};
+use crate::fleet::{Fleet, Plan};
+use crate::meter::Meter;
+use crate::publisher::Published;
 use crate::report::{Memory, Opening, Report, count, ms, per};
 use crate::scenario::{Names, Scenario, Settings};
 use crate::target::{Source, Target};
-use crate::ui::Progress;
-use crate::usage::{self, Cpu};
+use crate::ui::{Mode, Progress};
+
+use live::Live;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -30,6 +41,8 @@ pub struct Job {
     pub source: Source,
     /// What tables call it.
     pub label: String,
+    /// What is shown meanwhile.
+    pub progress: Mode,
 }
 
 /// Runs `job` once.
@@ -39,12 +52,21 @@ pub struct Job {
 /// The server can't be started, or this process ran out of something. What the server did wrong is not an error but a
 /// fault in the report.
 pub fn run(job: &Job, round: u32, clock: Clock) -> Result<Report, Box<dyn std::error::Error>> {
+    match job.scenario {
+        Scenario::Scale => scale::run(job, round, clock),
+        _ => run_one(job, round, clock),
+    }
+}
+
+/// Runs `job` against one server with one set of numbers.
+fn run_one(job: &Job, round: u32, clock: Clock) -> Result<Report, Box<dyn std::error::Error>> {
     let mut job = job.clone();
     job.settings.gzip &= job.source.can_gzip();
-    let progress = Progress::new(format!("{} {} #{round}", job.scenario.name(), job.label));
+    let progress = Progress::new(format!("{} {} #{round}", job.scenario.name(), job.label), job.progress);
     progress.say("starting");
     let target = Target::start(&job.source, job.scenario, job.settings.gzip)?;
-    let mut run = Run::new(job, target, round, clock, progress);
+    let meter = Meter::new(&job.source, target.pid)?;
+    let mut run = Run::new(job, target, meter, round, clock, progress);
     match run.measure() {
         Ok(()) => Ok(run.report),
         // A server that died explains most errors better than they do themselves.
@@ -55,34 +77,30 @@ pub fn run(job: &Job, round: u32, clock: Clock) -> Result<Report, Box<dyn std::e
 struct Run {
     job: Job,
     target: Target,
+    meter: Meter,
     clock: Clock,
     plan: Plan,
     progress: Progress,
+    live: Live,
+    /// Everything published so far.
+    published: Published,
     report: Report,
 }
 
 impl Run {
-    fn new(job: Job, target: Target, round: u32, clock: Clock, progress: Progress) -> Self {
+    fn new(job: Job, target: Target, meter: Meter, round: u32, clock: Clock, progress: Progress) -> Self {
         let mut names = Names::default();
         if let Source::Running { .. } = job.source {
-            names.prefix = format!("lt{}-{round}-", std::process::id());
+            // The moment keeps several runs of one process apart.
+            names.prefix = format!("lt{}-{round}-{}-", std::process::id(), clock.now_ns());
         }
         let plan = Plan::new(&target, names, job.settings.clone());
         let report = Report {
-            scenario: job.scenario,
-            target: job.label.clone(),
-            round,
-            settings: job.settings.clone(),
-            opening: Opening::default(),
-            memory: Memory::default(),
-            traffic: None,
-            gzip: None,
-            stuck: None,
-            drain: None,
-            faults: Vec::new(),
-            notes: Vec::new(),
+            usage_from: meter.name(),
+            ..Report::new(job.scenario, job.label.clone(), round, job.settings.clone())
         };
-        Self { job, target, clock, plan, progress, report }
+        let (live, published) = (Live::default(), Published::default());
+        Self { job, target, meter, clock, plan, progress, live, published, report }
     }
 
     fn measure(&mut self) -> io::Result<()> {
@@ -90,6 +108,11 @@ impl Run {
         let done = match self.job.scenario {
             Scenario::Idle | Scenario::Accept => fleet.stop()?,
             Scenario::Drain => self.drain(fleet)?,
+            Scenario::Churn => self.churn(fleet)?,
+            Scenario::Storm => self.storm(fleet)?,
+            Scenario::Resume => self.resume(fleet)?,
+            Scenario::Soak => self.soak(fleet)?,
+            Scenario::Saturate => self.saturate(fleet)?,
             _ => self.traffic(fleet)?,
         };
         self.judge_opening(&done);
@@ -104,138 +127,44 @@ impl Run {
     fn open(&mut self) -> io::Result<Fleet> {
         warm_up(&self.target, &self.plan)?;
         std::thread::sleep(WARM_UP_SETTLE);
-        let pid = self.target.pid;
-        let before_kib = usage::resident_kib(pid)?;
-        let cpu_before = Cpu::of(pid)?;
+        let before_kib = self.meter.resident_kib()?;
+        let cpu_before = self.meter.cpu()?;
         let start_ns = self.clock.now_ns();
         let fleet = Fleet::start(&self.plan, self.clock)?;
         let total = self.settings().connections;
         let pace = total as u64 / u64::from(self.settings().open_rate_per_s);
+        self.progress.begin("opening", Some(total as u64));
         let is_open = fleet.wait_open(OPEN_MAX + Duration::from_secs(pace), |connected| {
-            self.progress.say(&format!("{connected} of {total} connected"));
+            self.progress.at(connected as u64, "connections");
         });
         if !is_open {
             self.report.notes.push("the wait for connections timed out".to_owned());
         }
         // What a server still does about an accepted connection belongs to accepting it.
         std::thread::sleep(ACCEPT_SETTLE);
-        let cpu = Cpu::of(pid)?.since(&cpu_before);
+        let cpu = self.meter.cpu()?.zip(cpu_before).map(|(now, before)| now.since(&before));
         self.progress.say("settling");
         std::thread::sleep(match self.job.scenario {
             Scenario::Idle => Duration::from_secs(self.settings().seconds),
             _ => SETTLE,
         });
-        let open_kib = usage::resident_kib(pid)?;
-        let shared = fleet.shared();
-        let connected = shared.connected.load(std::sync::atomic::Ordering::Acquire);
-        let last_ns = shared.connected_last_ns.load(std::sync::atomic::Ordering::Acquire);
-        let seconds = ms(last_ns.saturating_sub(start_ns)) / 1e3;
+        let open_kib = self.meter.resident_kib()?;
+        let counts = fleet.counts();
+        let connected = counts.connected;
+        let seconds = ms(counts.connected_last_ns.saturating_sub(start_ns)) / 1e3;
+        let each = |amount: f64| per(amount, connected as u64);
         self.report.opening = Opening {
             connected,
             failed: total - connected,
             seconds,
             rate_per_s: count(connected as u64) / seconds.max(1e-9),
-            cpu_us_each: per(ms(cpu.total_ns) * 1e3, connected as u64),
+            cpu_us_each: cpu.map_or(f64::NAN, |cpu| each(ms(cpu.total_ns) * 1e3)),
             ..Opening::default()
         };
-        self.report.memory = Memory {
-            before_kib,
-            open_kib,
-            each_kib: per(count(open_kib) - count(before_kib), connected as u64),
-            ..Memory::default()
-        };
+        let growth = open_kib.zip(before_kib).map(|(open, before)| count(open) - count(before));
+        self.report.memory =
+            Memory { before_kib, open_kib, each_kib: growth.map_or(f64::NAN, each), ..Memory::default() };
         Ok(fleet)
-    }
-
-    /// Publishes and waits for everything to arrive.
-    fn traffic(&mut self, fleet: Fleet) -> io::Result<Done> {
-        let pid = self.target.pid;
-        let own = std::process::id();
-        usage::reset_peak(pid);
-        let step = self.settings().step();
-        let warm_up = step.max(Duration::from_secs(1));
-        let first_ns = self.clock.now_ns() + START_DELAY_NS;
-        let seconds = warm_up.as_secs_f64() + count(self.settings().seconds);
-        let feed = self.publish(first_ns, seconds)?;
-        let record_after = warm_up.saturating_sub(step / 2);
-        let record_after_ns = u64::try_from(record_after.as_nanos()).unwrap_or(0);
-        self.clock.sleep_until(first_ns + record_after_ns);
-        let deliveries_before = fleet.record(self.clock);
-        let record_ns = self.clock.now_ns();
-        let (cpu_before, own_before) = (Cpu::of(pid)?, Cpu::of(own)?);
-        while !feed.is_finished() {
-            self.tell(&feed, &fleet);
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let published = feed.join()?;
-        self.progress.say("waiting for the last deliveries");
-        self.wait_delivered(&fleet, &published);
-        let end_ns = self.clock.now_ns();
-        let deliveries = fleet.deliveries() - deliveries_before;
-        let cpu = Cpu::of(pid).unwrap_or(cpu_before).since(&cpu_before);
-        let own_cpu = Cpu::of(own)?.since(&own_before);
-        self.report.memory.after_kib = usage::resident_kib(pid).ok();
-        self.report.memory.peak_kib = usage::peak_kib(pid).ok();
-        self.resume_stuck(&fleet);
-        let done = fleet.stop()?;
-        let window_seconds = ms(end_ns - record_ns) / 1e3;
-        let mut traffic = self.tally(&done, &published);
-        traffic.window_seconds = window_seconds;
-        traffic.window_deliveries = self.scaled(&done, deliveries);
-        traffic.deliveries_per_s = count(traffic.window_deliveries) / window_seconds;
-        traffic.client_percent = ms(own_cpu.total_ns) / 10.0 / window_seconds;
-        traffic.set_cpu(&cpu);
-        self.judge_traffic(&traffic, &published, &done);
-        self.report.traffic = Some(traffic);
-        self.judge_gzip(&done);
-        self.judge_stuck(&done);
-        Ok(done)
-    }
-
-    fn publish(&self, first_ns: u64, seconds: f64) -> io::Result<Publisher> {
-        let names = &self.plan.names;
-        Publisher::start(&self.target, names, self.settings(), self.clock, first_ns, seconds)
-    }
-
-    fn tell(&self, feed: &Publisher, fleet: &Fleet) {
-        let (sent, deliveries) = (feed.sent(), fleet.deliveries());
-        self.progress.say(&format!("{sent} events sent, {deliveries} deliveries"));
-    }
-
-    /// Waits until every checked listener that reads must have everything, or nothing comes any more.
-    fn wait_delivered(&self, fleet: &Fleet, published: &Published) {
-        let settings = self.settings();
-        let checked = |index: &usize| {
-            *index >= settings.stuck && (!settings.gzip || index / settings.threads < INFLATED)
-        };
-        let expected: u64 = (0..settings.connections)
-            .filter(checked)
-            .map(|index| published.counts[settings.stream_of(index)])
-            .sum();
-        let mut last = (fleet.deliveries(), Instant::now());
-        let deadline = Instant::now() + DELIVER_MAX;
-        // Streams that are only counted give no sign, so they get a moment more.
-        let quiet = if settings.gzip { GZIP_QUIET } else { Duration::ZERO };
-        while Instant::now() < deadline {
-            let deliveries = fleet.deliveries();
-            if deliveries != last.0 {
-                last = (deliveries, Instant::now());
-            }
-            let idle = last.1.elapsed();
-            if (deliveries >= expected && idle >= quiet) || idle >= DELIVER_QUIET {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    /// Lets stuck listeners read, so that they find out which of them the server has closed.
-    fn resume_stuck(&self, fleet: &Fleet) {
-        if self.settings().stuck > 0 {
-            self.progress.say("stuck listeners read again");
-            fleet.resume_stuck();
-            std::thread::sleep(RESUME_SETTLE);
-        }
     }
 }
 
@@ -243,7 +172,7 @@ impl Run {
 fn warm_up(target: &Target, plan: &Plan) -> io::Result<()> {
     let mut socket = TcpStream::connect(target.addr)?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-    socket.write_all(plan.request(plan.settings.connections).as_bytes())?;
+    socket.write_all(plan.request(plan.settings.connections, b"").as_bytes())?;
     let mut seen = Vec::new();
     let mut part = [0; 4096];
     // The head is enough: a compressed `connected` can't be recognised without inflating it.
@@ -263,9 +192,3 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// What opening may take beyond its own pace.
 const OPEN_MAX: Duration = Duration::from_secs(30);
 const START_DELAY_NS: u64 = 50_000_000;
-const DELIVER_MAX: Duration = Duration::from_secs(30);
-/// Nothing for so long, and the rest is lost.
-const DELIVER_QUIET: Duration = Duration::from_secs(3);
-const GZIP_QUIET: Duration = Duration::from_millis(500);
-/// What stuck listeners get to find out that they were closed.
-const RESUME_SETTLE: Duration = Duration::from_secs(3);

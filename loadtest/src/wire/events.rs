@@ -3,6 +3,8 @@
 //! Keeps no event: a line is judged where it lies in the read buffer, and only a few words stay behind. A line that was
 //! cut by the end of a read is the one thing copied. A lone CR is not taken for a line end; no encoder here writes one.
 
+use std::time::Duration;
+
 use memchr::memchr;
 
 use super::WireError;
@@ -44,6 +46,18 @@ pub struct Events {
     data: Data,
     /// Whether a line of the current block was read and its blank line was not.
     is_inside: bool,
+    /// The newest id, for a listener that comes back. `None` when nobody will ask: copying costs.
+    id: Option<Id>,
+    /// The newest `retry:`, milliseconds.
+    retry_ms: Option<u32>,
+}
+
+/// An id counts once its block has ended (§9.2.6): a block cut short must come again.
+#[derive(Debug, Default)]
+struct Id {
+    read: Vec<u8>,
+    dispatched: Vec<u8>,
+    is_fresh: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -66,6 +80,23 @@ enum Data {
 }
 
 impl Events {
+    /// Remembers ids from now on, beginning with `id`; empty for none.
+    pub fn keep_id(&mut self, id: Vec<u8>) {
+        self.id = Some(Id { dispatched: id, ..Id::default() });
+    }
+
+    /// The id of the last block that ended, if ids are kept and there was one.
+    #[must_use]
+    pub fn last_id(&self) -> &[u8] {
+        self.id.as_ref().map_or(&[], |id| &id.dispatched)
+    }
+
+    /// When the server wants this listener back.
+    #[must_use]
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry_ms.map(|ms| Duration::from_millis(ms.into()))
+    }
+
     /// Reads on; `out` gets every event whose blank line has come.
     ///
     /// # Errors
@@ -126,14 +157,25 @@ impl Events {
                 b"closing" => Kind::Closing,
                 _ => Kind::Other,
             };
+        } else if let (Some(id), Some(value)) = (&mut self.id, field(line, b"id")) {
+            id.read.clear();
+            id.read.extend_from_slice(value);
+            id.is_fresh = true;
+        } else if let Some(value) = field(line, b"retry") {
+            // Comments and what can't be parsed carry nothing that is checked here.
+            self.retry_ms = std::str::from_utf8(value).ok().and_then(|ms| ms.parse().ok()).or(self.retry_ms);
         }
-        // `id`, `retry` and comments carry nothing that is checked here.
     }
 
     fn dispatch(&mut self, out: &mut impl FnMut(Seen)) {
         self.is_inside = false;
         let kind = std::mem::take(&mut self.kind);
         let data = std::mem::take(&mut self.data);
+        if let Some(id) = &mut self.id
+            && std::mem::take(&mut id.is_fresh)
+        {
+            std::mem::swap(&mut id.read, &mut id.dispatched);
+        }
         out(match (kind, data) {
             // A block without data is no event: heartbeats, `retry:` alone.
             (_, Data::None) => return,
@@ -203,6 +245,20 @@ mod tests {
             [Seen::Connected, Seen::Stamped(first), Seen::Stamped(second), Seen::Gap, Seen::Other]
         );
         assert!(events.is_between_events());
+    }
+
+    #[test]
+    fn an_id_counts_when_its_block_has_ended() {
+        let mut events = Events::default();
+        events.keep_id(b"e-1".to_vec());
+        events.feed(b"retry: 3127\ndata: 0 1 x\nid: e-2\n", &mut |_| {}).expect("short lines");
+        assert_eq!(events.last_id(), b"e-1");
+        events.feed(b"\ndata: 1 1 x\n\n: beat\nid: e-3\n\nid: e-4", &mut |_| {}).expect("short lines");
+        assert_eq!(events.last_id(), b"e-3");
+        assert_eq!(events.retry(), Some(Duration::from_millis(3_127)));
+        let mut careless = Events::default();
+        careless.feed(b"id: e-9\ndata: 0 1 x\n\n", &mut |_| {}).expect("short lines");
+        assert_eq!(careless.last_id(), b"");
     }
 
     #[test]

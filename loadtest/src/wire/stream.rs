@@ -1,6 +1,7 @@
 //! A whole response: framing, then gzip if the server chose it, then events.
 
 use std::io::Write;
+use std::time::Duration;
 
 use flate2::write::GzDecoder;
 
@@ -46,6 +47,23 @@ impl Stream {
     #[must_use]
     pub fn new(on_gzip: OnGzip) -> Self {
         Self { on_gzip, ..Self::default() }
+    }
+
+    /// Remembers ids from now on, beginning with `id`; empty for none.
+    pub fn keep_id(&mut self, id: Vec<u8>) {
+        self.events.keep_id(id);
+    }
+
+    /// The id to come back with; empty for none.
+    #[must_use]
+    pub fn last_id(&self) -> &[u8] {
+        self.events.last_id()
+    }
+
+    /// When the server wants this listener back.
+    #[must_use]
+    pub fn retry(&self) -> Option<Duration> {
+        self.events.retry()
     }
 
     /// Reads on; `out` gets every complete event. A counted stream has no events but reports [`Seen::Connected`] with

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Is everything all right, and how fast? 10,000 connections against a server of its own.  quick.sh [option]...
+exec "${TIDEGATE_LOADTEST:-$(dirname "$0")/../target/release/tidegate-loadtest}" "$@"

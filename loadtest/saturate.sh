@@ -1,0 +1,3 @@
+#!/bin/sh
+# The highest rate that can be sustained, in one room.  saturate.sh [option]...
+exec "${TIDEGATE_LOADTEST:-$(dirname "$0")/../target/release/tidegate-loadtest}" saturate "$@"

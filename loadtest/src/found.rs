@@ -1,0 +1,321 @@
+//! What the scenarios beyond plain traffic find.
+
+use serde::Serialize;
+
+use crate::report::{Figure, count, number};
+
+/// Goes into the report under the scenario's name.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Found {
+    /// Of `churn`.
+    Churn(Churn),
+    /// Of `storm`.
+    Storm(Storm),
+    /// Of `resume`.
+    Resume(Resume),
+    /// Of `soak`.
+    Soak(Soak),
+    /// Of `saturate`.
+    Saturate(Saturate),
+    /// Of `scale`.
+    Scale(Scale),
+}
+
+/// Listeners that leave and come back in turns.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Churn {
+    /// Connections cut.
+    pub left: u64,
+    /// Times a listener came back.
+    pub returned: u64,
+    /// Attempts to come back that failed.
+    pub retries: u64,
+    /// Of those, refused by `overload`.
+    pub refused: u64,
+    /// Events replayed to those who came back.
+    pub replayed: u64,
+    /// Connect to `connected` of those who came back, median.
+    pub reconnect_p50_ms: f64,
+    /// 99th percentile.
+    pub reconnect_p99_ms: f64,
+    /// Server CPU for each reconnect, microseconds: what was used beyond the same traffic without churn.
+    pub cpu_us_each: f64,
+}
+
+/// All connections cut, twice.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Storm {
+    /// Everybody comes back in the same moment.
+    pub at_once: Surge,
+    /// Everybody comes back when the server's `retry:` said.
+    pub with_jitter: Surge,
+}
+
+/// All connections cut, and everybody coming back.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Surge {
+    /// Connections cut.
+    pub left: u64,
+    /// Came back.
+    pub returned: u64,
+    /// From the cut until the last was back.
+    pub back_seconds: f64,
+    /// Connect to `connected`, median.
+    pub reconnect_p50_ms: f64,
+    /// 99th percentile.
+    pub reconnect_p99_ms: f64,
+    /// Slowest.
+    pub reconnect_max_ms: f64,
+    /// Attempts that failed and were made again.
+    pub retries: u64,
+    /// Of those, refused by `overload`.
+    pub refused: u64,
+    /// Events replayed.
+    pub replayed: u64,
+    /// Server CPU for each who came back, deliveries meanwhile included, microseconds.
+    pub cpu_us_each: f64,
+}
+
+/// Listeners that missed events and come back for them.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Resume {
+    /// Events of each room missed in the first part.
+    pub missed: u64,
+    /// Events replayed in the first part.
+    pub replayed: u64,
+    /// From the first reconnect to the last replayed event.
+    pub replay_seconds: f64,
+    /// Events replayed a second.
+    pub replayed_per_s: f64,
+    /// Server CPU for each replayed event, microseconds; accepting the connections is in it.
+    pub cpu_us_each: f64,
+    /// Events of each room missed in the second part: more than the server remembers.
+    pub missed_beyond: u64,
+    /// Listeners that came back in the second part.
+    pub returned_beyond: u64,
+    /// Of those, told by `gap`.
+    pub told_gap: u64,
+}
+
+/// A long time of everything.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Soak {
+    /// When memory was taken for a start: after the warm-up.
+    pub warm_up_seconds: f64,
+    /// Resident memory then.
+    pub start_kib: Option<u64>,
+    /// Resident memory at the end.
+    pub end_kib: Option<u64>,
+    /// The growth between.
+    pub growth_kib: Option<i64>,
+    /// Stretches of single events published.
+    pub single_stretches: u32,
+    /// Stretches of bursts published.
+    pub burst_stretches: u32,
+    /// Connections cut.
+    pub left: u64,
+    /// Times a listener came back.
+    pub returned: u64,
+}
+
+/// The search for the highest rate.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Saturate {
+    /// The highest rate that was sustained, if any was.
+    pub events_per_s: Option<u32>,
+    /// Deliveries a second at that rate.
+    pub deliveries_per_s: f64,
+    /// Every rate that was tried, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One rate that was tried.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Step {
+    /// Events a second offered.
+    pub rate_per_s: u32,
+    /// Why it was not sustained; absent if it was.
+    pub failed_by: Option<String>,
+    /// Events a second sent.
+    pub sent_per_s: f64,
+    /// Deliveries a second.
+    pub deliveries_per_s: f64,
+    /// Median latency.
+    pub p50_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// Server CPU, in percent of one core.
+    pub cpu_percent: f64,
+    /// Server CPU for each delivery, microseconds.
+    pub cpu_us_each: f64,
+}
+
+/// Cost as connections and rooms grow.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Scale {
+    /// Every point, connections first.
+    pub points: Vec<Point>,
+}
+
+/// One measurement among others of the same kind.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Point {
+    /// What grows along this row of points: `connections` or `rooms`.
+    pub along: &'static str,
+    /// Listeners.
+    pub connections: usize,
+    /// Rooms.
+    pub rooms: usize,
+    /// Events a second over all rooms.
+    pub rate_per_s: u32,
+    /// Deliveries a second.
+    pub deliveries_per_s: f64,
+    /// Server CPU for each delivery, microseconds.
+    pub cpu_us_each: f64,
+    /// Server CPU, in percent of one core.
+    pub cpu_percent: f64,
+    /// Median latency.
+    pub p50_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// Resident memory with every connection open, KiB.
+    pub resident_kib: Option<u64>,
+    /// Its growth for each connection, KiB.
+    pub memory_each_kib: f64,
+}
+
+impl Found {
+    /// The figures for tables, the most telling first.
+    #[must_use]
+    pub fn figures(&self) -> Vec<Figure> {
+        match self {
+            Self::Churn(churn) => churn.figures(),
+            Self::Storm(storm) => storm.figures(),
+            Self::Resume(resume) => resume.figures(),
+            Self::Soak(soak) => soak.figures(),
+            Self::Saturate(saturate) => saturate.figures(),
+            // Its points are a table of their own.
+            Self::Scale(_) => Vec::new(),
+        }
+    }
+
+    /// What does not fit into figures.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Saturate(saturate) => saturate.steps.iter().map(Step::line).collect(),
+            Self::Scale(scale) => {
+                std::iter::once(Point::head()).chain(scale.points.iter().map(Point::line)).collect()
+            }
+            Self::Churn(_) | Self::Storm(_) | Self::Resume(_) | Self::Soak(_) => Vec::new(),
+        }
+    }
+}
+
+impl Churn {
+    fn figures(&self) -> Vec<Figure> {
+        vec![
+            figure("reconnect_p50_ms", "reconnect p50, ms", self.reconnect_p50_ms),
+            figure("reconnect_p99_ms", "reconnect p99, ms", self.reconnect_p99_ms),
+            figure("reconnect_cpu_us", "CPU per reconnect, us", self.cpu_us_each),
+            figure("left", "connections cut", count(self.left)),
+            figure("returned", "reconnects", count(self.returned)),
+            figure("retries", "reconnects tried again", count(self.retries)),
+            figure("refused", "reconnects refused", count(self.refused)),
+            figure("replayed", "events replayed", count(self.replayed)),
+        ]
+    }
+}
+
+impl Storm {
+    fn figures(&self) -> Vec<Figure> {
+        let Self { at_once: now, with_jitter: told } = self;
+        vec![
+            figure("once_back_s", "at once: cut to all back, s", now.back_seconds),
+            figure("jitter_back_s", "with jitter: cut to all back, s", told.back_seconds),
+            figure("once_p50_ms", "at once: reconnect p50, ms", now.reconnect_p50_ms),
+            figure("jitter_p50_ms", "with jitter: reconnect p50, ms", told.reconnect_p50_ms),
+            figure("once_p99_ms", "at once: reconnect p99, ms", now.reconnect_p99_ms),
+            figure("jitter_p99_ms", "with jitter: reconnect p99, ms", told.reconnect_p99_ms),
+            figure("once_cpu_us", "at once: CPU per reconnect, us", now.cpu_us_each),
+            figure("jitter_cpu_us", "with jitter: CPU per reconnect, us", told.cpu_us_each),
+            figure("once_retries", "at once: tried again", count(now.retries)),
+            figure("jitter_retries", "with jitter: tried again", count(told.retries)),
+            figure("once_refused", "at once: refused", count(now.refused)),
+            figure("jitter_refused", "with jitter: refused", count(told.refused)),
+            figure("once_replayed", "at once: events replayed", count(now.replayed)),
+            figure("jitter_replayed", "with jitter: events replayed", count(told.replayed)),
+        ]
+    }
+}
+
+impl Resume {
+    fn figures(&self) -> Vec<Figure> {
+        vec![
+            figure("replayed_per_s", "events replayed/s", self.replayed_per_s),
+            figure("replay_cpu_us", "CPU per replayed event, us", self.cpu_us_each),
+            figure("replayed", "events replayed", count(self.replayed)),
+            figure("replay_s", "first reconnect to last replay, s", self.replay_seconds),
+            figure("beyond", "came back beyond history", count(self.returned_beyond)),
+            figure("told_gap", "of those told by gap", count(self.told_gap)),
+        ]
+    }
+}
+
+impl Soak {
+    fn figures(&self) -> Vec<Figure> {
+        let kib = |kib: Option<u64>| kib.map_or(f64::NAN, count);
+        let growth =
+            self.end_kib.zip(self.start_kib).map_or(f64::NAN, |(end, start)| count(end) - count(start));
+        vec![
+            figure("soak_growth_kib", "memory growth after warm-up, KiB", growth),
+            figure("soak_start_kib", "memory after warm-up, KiB", kib(self.start_kib)),
+            figure("soak_end_kib", "memory at the end, KiB", kib(self.end_kib)),
+            figure("left", "connections cut", count(self.left)),
+            figure("returned", "reconnects", count(self.returned)),
+        ]
+    }
+}
+
+impl Saturate {
+    fn figures(&self) -> Vec<Figure> {
+        let rate = self.events_per_s.map_or(f64::NAN, f64::from);
+        vec![
+            figure("sustained_per_s", "sustained events/s", rate),
+            figure("sustained_deliveries", "sustained deliveries/s", self.deliveries_per_s),
+        ]
+    }
+}
+
+impl Step {
+    fn line(&self) -> String {
+        let verdict = self.failed_by.as_ref().map_or("sustained".to_owned(), |why| format!("not: {why}"));
+        let (rate, p99, cpu) = (self.rate_per_s, number(self.p99_ms), number(self.cpu_percent));
+        format!("{rate:>9} events/s  p99 {p99:>8} ms  CPU {cpu:>6} %  {verdict}")
+    }
+}
+
+impl Point {
+    fn head() -> String {
+        "connections    rooms  events/s  deliveries/s  CPU/delivery us   p99 ms  memory KiB".to_owned()
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{:>11}{:>9}{:>10}{:>14}{:>17}{:>9}{:>12}",
+            self.connections,
+            self.rooms,
+            self.rate_per_s,
+            number(self.deliveries_per_s.round()),
+            number(self.cpu_us_each),
+            number(self.p99_ms),
+            self.resident_kib.map_or("-".to_owned(), |kib| kib.to_string()),
+        )
+    }
+}
+
+/// Figures of one server's inner life: the bases differ, so a ratio would say little.
+fn figure(key: &'static str, label: &'static str, value: f64) -> Figure {
+    Figure { key, label, value, has_ratio: false }
+}

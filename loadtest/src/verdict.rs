@@ -1,0 +1,151 @@
+//! One sentence at the end: what was shown, or what was wrong.
+
+use crate::found::Found;
+use crate::report::{Report, number};
+
+/// `PASSED: …` or `FAILED: …` for all runs together.
+#[must_use]
+pub fn verdict(runs: &[Report]) -> String {
+    let faulty: Vec<&Report> = runs.iter().filter(|run| !run.faults.is_empty()).collect();
+    if let Some(first) = faulty.first() {
+        return failed(first, faulty.len(), runs.len());
+    }
+    match runs {
+        [] => "FAILED: nothing was run".to_owned(),
+        [only] => format!("PASSED: {}", shown(only)),
+        [first, ..] => {
+            let deliveries =
+                runs.iter().filter_map(|run| run.traffic.as_ref()).map(|one| one.deliveries).sum();
+            let (count, name) = (runs.len(), first.scenario.name());
+            let deliveries = thousands(deliveries);
+            format!(
+                "PASSED: {count} runs of {name}, {deliveries} deliveries: none lost, repeated or out of order"
+            )
+        }
+    }
+}
+
+fn failed(first: &Report, faulty: usize, runs: usize) -> String {
+    let fault = first.faults.first().map_or("", String::as_str);
+    let (name, target) = (first.scenario.name(), &first.target);
+    let others = match first.faults.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more faults"),
+    };
+    let of = if runs > 1 { format!(" ({faulty} of {runs} runs)") } else { String::new() };
+    format!("FAILED: {name} against {target}{of}: {fault}{others}")
+}
+
+/// What one run without a fault has shown.
+fn shown(run: &Report) -> String {
+    let connections = thousands(run.opening.connected as u64);
+    let Some(traffic) = &run.traffic else {
+        return match &run.found {
+            Some(found) => special(found),
+            None => format!("{connections} connections opened and held, none refused or ended"),
+        };
+    };
+    let (deliveries, events) = (thousands(traffic.deliveries), thousands(traffic.events_sent));
+    let what = match (&run.found, &run.drain) {
+        (Some(found), _) => format!("{}; ", special(found)),
+        (None, Some(drain)) => {
+            let seconds = number(drain.last_close_seconds);
+            format!("every stream was closed within {seconds} s of the signal and none torn; ")
+        }
+        (None, None) => String::new(),
+    };
+    let gaps = match traffic.gaps {
+        0 => String::new(),
+        gaps => format!(", {} gaps told", thousands(gaps)),
+    };
+    let connections = match &run.found {
+        Some(Found::Scale(_)) => format!("up to {}", thousands(run.settings.connections as u64)),
+        _ => connections,
+    };
+    let ordered = "none lost, repeated or out of order";
+    format!("{what}{deliveries} deliveries of {events} events to {connections} connections: {ordered}{gaps}")
+}
+
+fn special(found: &Found) -> String {
+    match found {
+        Found::Churn(churn) => {
+            let (returned, p99) = (thousands(churn.returned), number(churn.reconnect_p99_ms));
+            format!("{returned} reconnects, connected again within {p99} ms (p99)")
+        }
+        Found::Storm(storm) => format!(
+            "after a cut all {} were back in {} s at once and in {} s with jitter",
+            thousands(storm.at_once.returned),
+            number(storm.at_once.back_seconds),
+            number(storm.with_jitter.back_seconds),
+        ),
+        Found::Resume(resume) => format!(
+            "{} events replayed exactly, {}/s; all {} who missed too much were told",
+            thousands(resume.replayed),
+            number(resume.replayed_per_s.round()),
+            thousands(resume.told_gap),
+        ),
+        Found::Soak(soak) => {
+            let growth = soak.growth_kib.map_or("unknown".to_owned(), |kib| format!("{kib} KiB"));
+            format!("{} reconnects, memory growth after warm-up {growth}", thousands(soak.returned))
+        }
+        Found::Saturate(saturate) => format!(
+            "{} events/s and {} deliveries/s sustained",
+            thousands(saturate.events_per_s.unwrap_or(0).into()),
+            number(saturate.deliveries_per_s.round()),
+        ),
+        Found::Scale(scale) => format!("{} points measured", scale.points.len()),
+    }
+}
+
+/// `1234567` as `1,234,567`.
+fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Traffic;
+    use crate::scenario::Scenario;
+
+    fn report() -> Report {
+        let scenario = Scenario::Fanout;
+        let mut report = Report::new(scenario, "server".to_owned(), 1, scenario.defaults());
+        report.opening.connected = 10_000;
+        report.traffic = Some(Traffic { deliveries: 1_100_000, events_sent: 110, ..Traffic::default() });
+        report
+    }
+
+    #[test]
+    fn a_clean_run_says_what_it_has_shown() {
+        let text = verdict(&[report()]);
+        let wanted = "PASSED: 1,100,000 deliveries of 110 events to 10,000 connections: none lost, repeated or out of order";
+        assert_eq!(text, wanted);
+        assert!(verdict(&[report(), report()]).starts_with("PASSED: 2 runs of fanout, 2,200,000 deliveries"));
+    }
+
+    #[test]
+    fn one_fault_among_many_runs_fails_all() {
+        let mut bad = report();
+        bad.faults = vec!["3 events lost".to_owned(), "1 streams ended unasked".to_owned()];
+        let text = verdict(&[report(), bad.clone()]);
+        assert_eq!(text, "FAILED: fanout against server (1 of 2 runs): 3 events lost, and 1 more faults");
+        bad.faults.pop();
+        assert_eq!(verdict(&[bad]), "FAILED: fanout against server: 3 events lost");
+        assert!(verdict(&[]).starts_with("FAILED"));
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let texts = [0, 999, 1_000, 1_234_567].map(thousands);
+        assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -1,0 +1,292 @@
+//! Every scenario, small, against the real server; and against servers that misbehave, whose faults must be found.
+//!
+//! The servers are the release build of `tidegate` (or, for want of one, the build beside the load test) and `toy`, which
+//! loses, repeats or reorders on purpose.
+
+mod toy;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use toy::{Mischief, Toy};
+
+/// What the load test ended with.
+struct Ended {
+    code: Option<i32>,
+    output: String,
+    /// The only run of its JSON file; null if there is none.
+    run: Value,
+}
+
+/// Runs the load test with `arguments`; `name` keeps its JSON file apart from others'.
+fn loadtest(name: &str, arguments: &[&str]) -> Ended {
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.json", std::process::id()));
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
+        .args(arguments)
+        .arg("--json")
+        .arg(&json)
+        .output()
+        .expect("the load test was built");
+    let text = std::fs::read_to_string(&json).unwrap_or_default();
+    // Left behind only by a test that fails right here.
+    let _ = std::fs::remove_file(&json);
+    let all: Value = serde_json::from_str(&text).unwrap_or_default();
+    Ended { code: output.status.code(), output: both(&output), run: all["runs"][0].clone() }
+}
+
+fn both(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Runs a scenario against a server of its own, and expects that nothing is wrong.
+fn passes(scenario: &str, arguments: &[&str]) -> Value {
+    let server = server();
+    let server = ["--server", server.to_str().expect("the path is text")];
+    let ended = loadtest(scenario, &[&[scenario], arguments, &server].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    assert!(ended.output.contains("\nPASSED: "), "{}", ended.output);
+    is_exact(&ended.run);
+    ended.run
+}
+
+/// Every event came to every listener once, by what the report says.
+fn is_exact(run: &Value) {
+    let traffic = &run["traffic"];
+    for fault in ["lost", "duplicated", "reordered", "damaged", "disconnects", "requests_refused"] {
+        assert_eq!(traffic[fault], 0, "{fault}: {traffic}");
+    }
+    let came = number(&traffic["deliveries"]) + number(&traffic["excused"]);
+    assert!((number(&traffic["deliveries_expected"]) - came).abs() < 0.5, "{traffic}");
+    assert!(came > 0.0, "{traffic}");
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} should be a number"))
+}
+
+/// `tidegate` as it ships, or as it was built beside the load test.
+fn server() -> PathBuf {
+    let folder = Path::new(env!("CARGO_BIN_EXE_tidegate-loadtest")).parent().expect("it is in a folder");
+    let candidates = [folder.with_file_name("release").join("tidegate"), folder.join("tidegate")];
+    let found = candidates.iter().find(|path| path.exists());
+    found.expect("cargo build --release --workspace comes first, as in scripts/test").clone()
+}
+
+#[test]
+fn without_a_scenario_it_measures_fanout_and_shows_how_it_goes() {
+    let server = server();
+    let server = server.to_str().expect("the path is text");
+    let arguments = ["--server", server, "--connections", "100", "--seconds", "2", "--progress", "plain"];
+    let ended = loadtest("default", &arguments);
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    assert!(ended.output.contains("opening"), "{}", ended.output);
+    assert!(ended.output.contains("measuring 1/2 100 connections, "), "{}", ended.output);
+    let run = &ended.run;
+    is_exact(run);
+    assert_eq!(run["scenario"], "fanout");
+    let series = run["series"].as_array().expect("a list");
+    assert!(!series.is_empty(), "{run}");
+    for sample in series {
+        assert_eq!(sample["connections"], 100);
+        assert!(number(&sample["resident_kib"]) > 0.0 && number(&sample["second"]) >= 1.0, "{sample}");
+        assert!(number(&sample["p50_ms"]) <= number(&sample["p99_ms"]), "{sample}");
+    }
+    let pairs: Vec<(f64, f64)> =
+        serde_json::from_value(run["latency_percentiles"].clone()).expect("a list of pairs");
+    assert!(pairs.is_sorted() && pairs.is_sorted_by_key(|pair| pair.1), "{pairs:?}");
+    assert_eq!(pairs.last().map(|pair| pair.0), Some(100.0));
+}
+
+#[test]
+fn churn_is_exact_over_every_reconnect() {
+    let run = passes("churn", &["--connections", "100", "--seconds", "2", "--churn", "50", "--away", "300"]);
+    assert!(number(&run["churn"]["returned"]) >= 50.0, "{run}");
+    assert_eq!(run["churn"]["left"], run["churn"]["returned"]);
+    // Three events of ten a second were missed by each who was away, and came later.
+    assert!(number(&run["churn"]["replayed"]) >= 50.0, "{run}");
+}
+
+#[test]
+fn both_storms_bring_everybody_back() {
+    let run = passes("storm", &[&["--connections", "100", "--seconds", "1"], &SOON[..]].concat());
+    for variant in ["at_once", "with_jitter"] {
+        let surge = &run["storm"][variant];
+        assert_eq!((&surge["left"], &surge["returned"]), (&100.into(), &100.into()), "{surge}");
+    }
+    // A jitter around one second keeps to three quarters at least.
+    assert!(number(&run["storm"]["with_jitter"]["back_seconds"]) > 0.75, "{run}");
+}
+
+#[test]
+fn a_peer_that_can_not_resume_gets_a_storm_without_events() {
+    let ended =
+        loadtest("storm-floor", &["storm", "--peer", "floor", "--connections", "50", "--seconds", "1"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    assert_eq!(ended.run["storm"]["at_once"]["returned"], 50);
+    assert!(ended.run["traffic"].is_null());
+}
+
+#[test]
+fn resume_replays_exactly_and_tells_what_is_gone() {
+    let run = passes("resume", &["--connections", "50", "--seconds", "1", "--rooms", "5", "--missed", "40"]);
+    let resume = &run["resume"];
+    assert_eq!(resume["replayed"], 50 * 40, "{resume}");
+    assert_eq!((&resume["returned_beyond"], &resume["told_gap"]), (&50.into(), &50.into()), "{resume}");
+    // Of 1,251 events of each room 1,000 are remembered.
+    assert_eq!(run["traffic"]["excused"], 50 * 251, "{run}");
+}
+
+#[test]
+fn a_server_that_remembers_less_than_it_is_said_to_is_found_out() {
+    let server = server();
+    let server = server.to_str().expect("the path is text");
+    let history = ["--server-arg=--history-events", "--server-arg=20"];
+    let arguments = ["resume", "--server", server, "--connections", "20", "--seconds", "1", "--missed", "40"];
+    let ended = loadtest("resume-short", &[&arguments[..], &history].concat());
+    assert_eq!(ended.code, Some(1), "{}", ended.output);
+    assert!(ended.output.contains("20 gaps announced although"), "{}", ended.output);
+}
+
+#[test]
+fn soak_mixes_everything_and_stays_exact() {
+    let run = passes("soak", &["--connections", "100", "--seconds", "4", "--churn", "20"]);
+    let soak = &run["soak"];
+    assert!(number(&soak["single_stretches"]) >= 2.0 && number(&soak["burst_stretches"]) >= 1.0, "{soak}");
+    assert!(number(&soak["returned"]) >= 10.0, "{soak}");
+    assert!(number(&soak["start_kib"]) > 0.0 && soak["growth_kib"].is_i64(), "{soak}");
+}
+
+#[test]
+fn saturate_ends_between_a_rate_that_holds_and_one_that_does_not() {
+    let limits = ["--rate", "20000", "--p99-max", "2000"];
+    let run = passes("saturate", &[&["--connections", "100", "--seconds", "1"], &limits[..]].concat());
+    let steps = run["saturate"]["steps"].as_array().expect("a list");
+    let best = number(&run["saturate"]["events_per_s"]);
+    assert!(steps.iter().any(|step| !step["failed_by"].is_null()), "{steps:?}");
+    assert!(steps.iter().any(|step| step["failed_by"].is_null() && number(&step["rate_per_s"]) == best));
+    assert!(number(&run["saturate"]["deliveries_per_s"]) > best, "{run}");
+}
+
+#[test]
+fn scale_measures_one_point_after_the_other() {
+    let run = passes("scale", &["--connections", "2", "--rooms", "10", "--seconds", "1"]);
+    let points = run["scale"]["points"].as_array().expect("a list");
+    let of = |point: &Value| (point["along"].clone(), point["connections"].clone());
+    let wanted = [("connections", 1), ("connections", 2), ("rooms", 1)];
+    assert_eq!(
+        points.iter().map(of).collect::<Vec<_>>(),
+        wanted.map(|(along, at)| (along.into(), at.into()))
+    );
+    assert!(points.iter().all(|point| number(&point["cpu_us_each"]) > 0.0), "{points:?}");
+}
+
+#[test]
+fn several_processes_see_what_one_would() {
+    let run = passes("fanout", &["--connections", "6000", "--seconds", "1", "--processes", "3"]);
+    assert_eq!(run["settings"]["processes"], 3);
+    assert_eq!(run["opening"]["connected"], 6_000);
+    // Ten events a second for two seconds, one of them the warm-up, to everybody.
+    assert_eq!(run["traffic"]["events_sent"], 20);
+    assert_eq!(run["traffic"]["deliveries"], 6_000 * 20);
+    assert_eq!(run["traffic"]["deliveries_expected"], 6_000 * 20);
+    let mut series = run["series"].as_array().expect("a list").iter();
+    assert!(series.all(|sample| sample["connections"] == 6_000), "{run}");
+}
+
+#[test]
+fn processes_reconnect_like_threads() {
+    let numbers = ["--connections", "99", "--seconds", "1", "--processes", "2", "--threads", "2"];
+    let run = passes("storm", &[&numbers, &SOON[..]].concat());
+    assert_eq!(run["storm"]["at_once"]["returned"], 99);
+    assert_eq!(run["storm"]["with_jitter"]["returned"], 99);
+}
+
+/// Listeners are told to come back after about a second.
+const SOON: [&str; 2] = ["--server-arg=--retry", "--server-arg=1s"];
+
+/// Runs `scenario` against a toy server and returns how it ended.
+fn against(mischief: Mischief, scenario: &str) -> Ended {
+    let toy = Toy::start(mischief);
+    let url = toy.url();
+    loadtest(
+        &format!("{scenario}-{mischief:?}"),
+        &[scenario, "--url", &url, "--connections", "20", "--seconds", "1", "--rate", "20"],
+    )
+}
+
+/// Expects that each mischief is found in `scenario`, and said in these words. Each has a server of its own, so they
+/// run at once.
+fn all_fail(scenario: &str, wanted: &[(Mischief, &str)]) {
+    std::thread::scope(|scope| {
+        for (mischief, fault) in wanted {
+            scope.spawn(move || {
+                let ended = against(*mischief, scenario);
+                assert_eq!(ended.code, Some(1), "{mischief:?}: {}", ended.output);
+                assert!(ended.output.contains(fault), "{mischief:?}: {}", ended.output);
+                assert!(ended.output.contains("\nFAILED: "), "{mischief:?}: {}", ended.output);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_server_that_does_as_it_should_passes_without_its_usage_being_known() {
+    let ended = against(Mischief::None, "churn");
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    is_exact(&ended.run);
+    assert_eq!(ended.run["usage_from"], "nothing");
+    assert!(ended.run["traffic"]["cpu_us_each"].is_null(), "what isn't known is no zero");
+    assert!(ended.run["memory"]["open_kib"].is_null(), "what isn't known is no zero");
+}
+
+#[test]
+fn one_bad_event_on_one_connection_is_found() {
+    all_fail(
+        "fanout",
+        &[
+            (Mischief::Lose, "1 events lost, 1 of them before others"),
+            (Mischief::Repeat, "1 events duplicated"),
+            (Mischief::Reorder, "1 events reordered"),
+            (Mischief::Damage, "1 events damaged"),
+        ],
+    );
+}
+
+#[test]
+fn a_wrong_replay_is_found() {
+    all_fail("churn", &[(Mischief::Forget, "events lost"), (Mischief::ReplayAll, "events duplicated")]);
+}
+
+#[test]
+fn a_server_that_refuses_everybody_is_a_failure() {
+    let ended = against(Mischief::Refuse, "fanout");
+    // The load test's own first connection is refused already, so there is nothing to measure.
+    assert_eq!(ended.code, Some(2), "{}", ended.output);
+}
+
+/// Runs a script of this folder with small numbers, and expects that nothing is wrong.
+fn script(name: &str, arguments: &[&str]) {
+    let server = server();
+    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(name))
+        .env("TIDEGATE_LOADTEST", env!("CARGO_BIN_EXE_tidegate-loadtest"))
+        .args(arguments)
+        .args(["--connections", "20", "--server"])
+        .arg(server)
+        .output()
+        .expect("the script can be run");
+    assert!(output.status.success(), "{name}: {}", both(&output));
+    assert!(both(&output).contains("PASSED: "), "{name}: {}", both(&output));
+}
+
+#[test]
+fn the_scripts_run() {
+    // At once: each has a server of its own.
+    std::thread::scope(|scope| {
+        scope.spawn(|| script("quick.sh", &["--seconds", "1"]));
+        scope.spawn(|| script("compare.sh", &["fanout", "--seconds", "1", "--rounds", "1"]));
+        let limits = ["--rate", "100000", "--p99-max", "2000"];
+        scope.spawn(move || script("saturate.sh", &[&["--seconds", "1"], &limits[..]].concat()));
+        scope.spawn(|| script("soak.sh", &["2"]));
+    });
+}
