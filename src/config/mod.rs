@@ -28,6 +28,7 @@ mod listen;
 mod nearest;
 mod origins;
 mod path;
+mod proxies;
 mod rate;
 mod report;
 mod setting;
@@ -43,6 +44,7 @@ pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROC
 pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
 pub use listen::{LISTEN_ADDRS_MAX, ListenAddr};
 pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
+pub use proxies::{TRUSTED_PROXIES_MAX, TrustedProxy};
 pub use rate::Rate;
 pub use setting::Reference;
 pub use table::Config;

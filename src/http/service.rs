@@ -11,6 +11,7 @@ use hyper::{Method, Request, Response};
 use serde::Serialize;
 
 use super::body_out::BodyOut;
+use super::client;
 use super::context::{Context, Shared};
 use super::cors::Access;
 use super::exchange::Exchange;
@@ -23,14 +24,15 @@ use super::subscribe::subscribe;
 use crate::hub::mailbox::Command;
 use crate::hub::name::{RoomName, UserName};
 
-/// Answers one request.
+/// Answers one request that came from `peer`; `None` on a Unix socket.
 pub async fn answer(
     context: &Context,
     exchange: &Rc<Exchange>,
     request: Request<Incoming>,
-    address: Option<IpAddr>,
+    peer: Option<IpAddr>,
 ) -> Response<BodyOut> {
     let shared = &context.shared;
+    let address = client::address(&shared.config.trusted_proxies, peer, request.headers());
     let access = match shared.cors.check(request.method(), request.headers()) {
         Ok(access) => access,
         Err(problem) => {
