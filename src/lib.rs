@@ -2,6 +2,7 @@
 //! over Server-Sent Events (WHATWG HTML §9.2). ARCHITECTURE.md tells the whole story.
 
 pub mod config;
+pub mod health;
 pub mod http;
 pub mod hub;
 pub mod server;

@@ -60,6 +60,8 @@ pub const SHARDS_MAX: usize = 64;
 pub enum Invocation {
     /// Run with these settings.
     Run(Box<Config>),
+    /// `--check-health`: ask the server that runs with these settings.
+    CheckHealth(Box<Config>),
     /// `--check-config` found nothing wrong. The text, one line a setting, is for standard output; exit 0.
     Checked(String),
     /// `--help` or `--version`. The text is for standard output; exit 0.
@@ -103,6 +105,8 @@ pub fn load(
     let config = resolved(config, &layers, open_files_max, errors).map_err(LoadError::Config)?;
     Ok(if flags.check {
         Invocation::Checked(report::summary(&config, &layers))
+    } else if flags.check_health {
+        Invocation::CheckHealth(Box::new(config))
     } else {
         Invocation::Run(Box::new(config))
     })

@@ -40,7 +40,7 @@ pub async fn answer(
             return problem_response(problem);
         }
     };
-    match route(context, exchange, request, address, &access).await {
+    let mut response = match route(context, exchange, request, address, &access).await {
         Ok(response) => response,
         Err(problem) => {
             match problem.code {
@@ -54,7 +54,12 @@ pub async fn answer(
             access.apply(response.headers_mut());
             response
         }
+    };
+    // Whoever keeps the connection would find it closed under its next request.
+    if shared.hub.is_draining() && matches!(response.body(), BodyOut::Full(_)) {
+        set(&mut response, header::CONNECTION, "close");
     }
+    response
 }
 
 async fn route(

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
@@ -63,6 +64,29 @@ pub(crate) async fn connect(from: IpAddr, address: SocketAddr) -> io::Result<Tcp
     socket.bind(SocketAddr::new(from, 0))?;
     socket.connect(address).await
 }
+
+/// A connection from `from` to `address` on which `request` was sent.
+///
+/// With thousands in one thread, the next turn of a client that waits to be connected can be long in coming. A browser of
+/// its own would have sent its request by then; here the kernel is asked to take it at once, which on loopback it does.
+async fn send(from: IpAddr, address: SocketAddr, request: &[u8]) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Err(err) if err.raw_os_error() != Some(EINPROGRESS) => return Err(err),
+        _ => {}
+    }
+    let sent = socket.send(request).unwrap_or(0);
+    let mut stream = TcpStream::from_std(socket.into())?;
+    stream.writable().await?;
+    stream.take_error()?.map_or(Ok(()), Err)?;
+    stream.write_all(&request[sent..]).await?;
+    Ok(stream)
+}
+
+/// `connect(2)` on a non-blocking socket, in this architecture's numbers.
+const EINPROGRESS: i32 = 115;
 
 impl EventSource {
     /// Of client `number`, on `path` of the server at `address`. Nothing happens until it is asked for what is next.
@@ -141,12 +165,12 @@ impl EventSource {
 
     /// The stream, or the head of another answer.
     async fn request(&self) -> io::Result<Result<Stream, String>> {
-        let mut socket = connect(self.from, self.address).await?;
         let Self { path, headers, last_id, .. } = self;
         let last_id =
             if last_id.is_empty() { String::new() } else { format!("last-event-id: {last_id}\r\n") };
         let head = format!("GET {path} HTTP/1.1\r\nhost: tests\r\naccept: text/event-stream\r\n");
-        socket.write_all(format!("{head}{headers}{last_id}\r\n").as_bytes()).await?;
+        let socket =
+            send(self.from, self.address, format!("{head}{headers}{last_id}\r\n").as_bytes()).await?;
         let mut stream = Stream::new(socket);
         let head = stream.head().await?;
         let is_stream =
