@@ -67,6 +67,8 @@ struct Nginx {
 enum Upstream<'a> {
     Unix(&'a str),
     Tcp(SocketAddr),
+    /// Divided by room.
+    Nodes([SocketAddr; 2]),
 }
 
 impl Nginx {
@@ -156,15 +158,24 @@ fn configure(folder: &Folder, address: SocketAddr, upstream: &Upstream<'_>) -> S
         ],
     );
     let shipped = "server unix:/run/tidegate/http.sock;";
-    let server = match upstream {
-        Upstream::Unix(path) => (shipped, format!("server unix:{path};")),
-        Upstream::Tcp(addr) => (shipped, format!("server {addr};")),
-    };
     let listen = format!("listen {address} reuseport;");
-    let site = adapt(
-        include_str!("../deploy/nginx-site.conf"),
-        &[(server.0, &server.1), ("listen 80 reuseport;", &listen)],
-    );
+    let site = adapt(include_str!("../deploy/nginx-site.conf"), &[("listen 80 reuseport;", &listen)]);
+    let site = match upstream {
+        Upstream::Unix(path) => adapt(&site, &[(shipped, &format!("server unix:{path};"))]),
+        Upstream::Tcp(addr) => {
+            let server = format!("server {addr};");
+            adapt(&site, &[(shipped, ""), ("#server 127.0.0.1:8080;", &server)])
+        }
+        Upstream::Nodes([first, second]) => adapt(
+            &site,
+            &[
+                (shipped, ""),
+                ("#hash $tidegate_room consistent;", "hash $tidegate_room consistent;"),
+                ("#server 10.0.0.11:8080 max_fails=0;", &format!("server {first} max_fails=0;")),
+                ("#server 10.0.0.12:8080 max_fails=0;", &format!("server {second} max_fails=0;")),
+            ],
+        ),
+    };
     fs::write(folder.0.join("nginx-site.conf"), site).expect("our folder");
     fs::write(folder.0.join("nginx.conf"), main).expect("our folder");
     folder.file("nginx.conf")
@@ -396,6 +407,37 @@ async fn ten_thousand_listen_over_one_unix_socket() {
     for (got, opened) in all {
         assert_eq!(got, [message("high"), message("low")]);
         assert_eq!(opened, 1, "nobody was turned away");
+    }
+}
+
+#[tokio::test]
+async fn rooms_can_be_divided_among_nodes() {
+    const ROOMS: usize = 40;
+
+    let Some(program) = find("nginx") else { return };
+    let folder = Folder::new();
+    let nodes = [Server::start(&[RETRY]).await, Server::start(&[RETRY]).await];
+    let nginx = Nginx::start(&program, &folder, &Upstream::Nodes([nodes[0].address, nodes[1].address])).await;
+    let mut listeners: Vec<_> = (0..ROOMS).map(|n| nginx.listener(n, &format!("/stream/r{n}/u{n}"))).collect();
+    for listener in &mut listeners {
+        patiently("connected", listener.message_of("connected")).await;
+    }
+    for (n, listener) in listeners.iter_mut().enumerate() {
+        let event = json!({"room": format!("r{n}"), "data": n}).to_string();
+        let path = format!("{BASE}/publish?room=r{n}");
+        let (status, answer) = nginx.ask(INSIDE, "POST", &path, "", &event).await;
+        assert!(status == 200 && answer.contains(r#""subscribers":1,"#), "{answer}");
+        assert_eq!(patiently("the event", listener.message()).await, message(&n.to_string()));
+    }
+    let [first, second] = [connections(&nodes[0]).await, connections(&nodes[1]).await];
+    assert!(first > 0 && second > 0 && first + second == ROOMS as u64, "{first} and {second}");
+    // By query or by path, a room has one place.
+    for n in 0..ROOMS {
+        let mut other = nginx.listener(n, &format!("/stream?room=r{n}&user=v{n}"));
+        patiently("connected", other.message_of("connected")).await;
+        let (status, text) = nginx.ask(INSIDE, "GET", &format!("{BASE}/rooms/r{n}"), "", "").await;
+        let room: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!((status, &room["connections"]), (200, &json!(2)), "{text}");
     }
 }
 

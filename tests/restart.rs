@@ -23,9 +23,9 @@ use tidegate::server::Server;
 use tidegate::server::supervision::Supervision;
 use tokio::task::JoinSet;
 
-use self::common::conn::{Conn, request};
+use self::common::conn::{Conn, chunk, request};
 use self::common::stream::Listener;
-use self::common::{BASE, TempPath, config, eventually};
+use self::common::{BASE, TempPath, assert_problem, config, eventually};
 use self::eventsource::{Event, EventSource};
 
 /// A socket as a manager opens it: with a queue that everyone fits into.
@@ -116,6 +116,24 @@ fn a_request_that_was_begun_is_answered_at_the_very_end() {
     let answer = begun.response();
     assert_eq!((answer.status(), answer.header("connection")), (200, Some("close")));
     draining.join().expect("no panic").expect("no error");
+}
+
+#[test]
+fn a_publisher_of_lines_is_told_how_far_it_got() {
+    let server = Server::start(config()).expect("a free port");
+    let ListenAddr::Tcp(addr) = server.addresses()[0].clone() else { panic!("a port") };
+    let mut listener = Listener::open(Conn::tcp(addr), "/stream/a/u", &[]);
+    let mut lines = Conn::tcp(addr);
+    let head = "host: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked";
+    lines.send(format!("POST {BASE}/publish HTTP/1.1\r\n{head}\r\n\r\n"));
+    for n in 0..3 {
+        lines.send(chunk(&format!("{}\n", json!({"room": "a", "data": n}))));
+        assert_eq!(listener.data(), n.to_string());
+    }
+    server.drain().expect("it ran");
+    let answer = lines.response();
+    assert_problem(&answer, 503, "draining");
+    assert_eq!((&answer.json()["published"], answer.header("connection")), (&json!(3), Some("close")));
 }
 
 #[test]

@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn accepted_sockets_inherit_the_listeners_options() {
         let address = ListenAddr::Tcp(([127, 0, 0, 1], 0).into());
-        check_options(listen(&address, 1, OPTIONS).unwrap());
+        check_options(&listen(&address, 1, OPTIONS).unwrap());
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let listeners = adopt(socket.into(), 2, OPTIONS).unwrap();
         assert_eq!(listeners.sockets.len(), 2);
-        check_options(listeners);
+        check_options(&listeners);
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
     const OPTIONS: SocketOptions =
         SocketOptions { send_buffer: 48 << 10, user_timeout: Some(Duration::from_millis(12_345)) };
 
-    fn check_options(listeners: Listeners) {
+    fn check_options(listeners: &Listeners) {
         let ListenAddr::Tcp(bound) = listeners.address else { panic!("it is TCP") };
         let _client = std::net::TcpStream::connect(bound).unwrap();
         let (accepted, _) = listeners.sockets[0].accept().unwrap();

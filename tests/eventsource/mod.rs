@@ -106,7 +106,7 @@ impl EventSource {
 
     /// With a header that browsers do not send.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers += &format!("{name}: {value}\r\n");
+        self.headers = format!("{}{name}: {value}\r\n", self.headers);
         self
     }
 
@@ -114,13 +114,11 @@ impl EventSource {
     pub(crate) async fn next(&mut self) -> Event {
         loop {
             let Some(stream) = &mut self.stream else { return self.open().await };
-            while let Some(block) = stream.take_block() {
+            if let Some(block) = stream.take_block() {
                 if let Some(message) = self.dispatch(&block) {
                     return Event::Message(message);
                 }
-                return Box::pin(self.next()).await;
-            }
-            if !stream.read().await {
+            } else if !stream.read().await {
                 self.stream = None;
                 return Event::End;
             }
