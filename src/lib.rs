@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod dashboard;
+pub mod health;
 pub mod http;
 pub mod hub;
 pub mod server;

@@ -1,11 +1,12 @@
 //! The `tidegate` program: settings, logs, signals, and an exit status that says what happened.
 
-use std::error::Error as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use tidegate::config::{self, Config, Invocation, ListenAddr, LogFormat, LogLevel};
+use tidegate::health;
 use tidegate::server::Server;
+use tidegate::server::supervision::{self, Supervision};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let env = |key: &str| std::env::var_os(key).map(|value| value.to_string_lossy().into_owned());
     let config = match config::load(std::env::args_os(), env, open_files_max) {
         Ok(Invocation::Run(config)) => *config,
+        Ok(Invocation::CheckHealth(config)) => return check_health(&config),
         Ok(Invocation::Checked(text) | Invocation::Help(text)) => {
             // Whoever closed our output does not want the rest.
             let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
@@ -28,7 +30,9 @@ fn main() -> ExitCode {
         }
     };
     start_logs(&config);
-    match run(config) {
+    // While there is one thread.
+    let started = Supervision::from_env().map_err(|err| err.to_string());
+    match started.and_then(|supervision| run(config, supervision)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             tracing::error!("{message}");
@@ -38,19 +42,38 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config) -> Result<(), String> {
+fn check_health(config: &Config) -> ExitCode {
+    let (text, code) = match health::check(config.admin_listen.as_ref()) {
+        Ok(()) => ("ready".to_owned(), ExitCode::SUCCESS),
+        Err(err) => (with_cause(&err), ExitCode::FAILURE),
+    };
+    let _ = writeln!(std::io::stdout(), "{text}");
+    code
+}
+
+fn with_cause(err: &dyn std::error::Error) -> String {
+    match err.source() {
+        Some(cause) => format!("{err}: {cause}"),
+        None => err.to_string(),
+    }
+}
+
+fn run(config: Config, supervision: Supervision) -> Result<(), String> {
     // Before anything is opened: a signal from here on ends in a drain.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|err| err.to_string())?;
     let signal = runtime.block_on(async { Signals::new() }).map_err(|err| err.to_string())?;
     let base = config.base_path.clone();
-    let server = Server::start(config).map_err(|err| match err.source() {
-        Some(cause) => format!("{err}: {cause}"),
-        None => err.to_string(),
-    })?;
+    let is_activated = !supervision.sockets.is_empty();
+    let server = Server::start_supervised(config, supervision).map_err(|err| with_cause(&err))?;
+    if is_activated {
+        tracing::info!("the service manager's sockets take the place of `listen`");
+    }
     welcome(&server, &base);
+    supervision::say_ready(server.shared().config.max_connections);
     runtime.block_on(signal.first());
     tracing::info!("draining");
+    supervision::say_stopping();
     // A second signal means now.
     let draining = std::thread::spawn(move || server.drain());
     runtime.block_on(async {

@@ -99,10 +99,11 @@ fn variable_of(key: &str) -> String {
 }
 
 /// A value of each setting that is not its default.
-const SAMPLES: [(&str, &str); 36] = [
+const SAMPLES: [(&str, &str); 37] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock"),
     ("admin_listen", "off"),
     ("insecure", "true"),
+    ("trusted_proxies", "unix,10.0.0.0/8,2001:db8::5"),
     ("base_path", "/"),
     ("cors_origins", "https://app.example,http://localhost:3000"),
     ("shards", "61"),

@@ -52,7 +52,7 @@ fn a_publisher_gets_through_a_crowd_that_says_nothing() {
     let server = narrow();
     let mut listener = server.listen("/stream/a/u");
     let crowd: Vec<Conn> = std::thread::scope(|scope| {
-        let connect = || (0..50).map(|_| server.connect()).collect::<Vec<Conn>>();
+        let connect = || (0..20).map(|_| server.connect()).collect::<Vec<Conn>>();
         let threads = [(); 4].map(|()| scope.spawn(connect));
         threads.into_iter().flat_map(|thread| thread.join().expect("it connects")).collect()
     });

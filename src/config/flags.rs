@@ -24,6 +24,7 @@ pub(super) enum Flags {
 pub(super) struct GivenFlags {
     pub(super) config: Option<PathBuf>,
     pub(super) check: bool,
+    pub(super) check_health: bool,
     pub(super) layer: Vec<Given>,
 }
 
@@ -32,6 +33,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, L
         Ok(matches) => Ok(Flags::Given(GivenFlags {
             config: matches.get_one::<PathBuf>(CONFIG).cloned(),
             check: matches.get_flag(CHECK_CONFIG),
+            check_health: matches.get_flag(CHECK_HEALTH),
             layer: SETTINGS.iter().filter_map(|setting| given(&matches, setting.key)).collect(),
         })),
         Err(err) if matches!(err.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
@@ -56,13 +58,18 @@ fn command() -> Command {
         .long("check-config")
         .action(ArgAction::SetTrue)
         .help("Say whether the settings are right, and which ones would count, without starting");
+    let health = Arg::new(CHECK_HEALTH)
+        .long("check-health")
+        .action(ArgAction::SetTrue)
+        .conflicts_with(CHECK_CONFIG)
+        .help("Ask the server that runs with these settings whether it is ready, and exit with 0 or 1");
     Command::new("tidegate")
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
         .after_help("A flag counts before the environment, the environment before the file.")
         .args_override_self(true)
         .next_line_help(true)
-        .args([config, check])
+        .args([config, check, health])
         .args(SETTINGS.iter().zip(FLAGS.iter()).map(|(setting, flag)| arg(setting, flag)))
 }
 
@@ -111,9 +118,10 @@ fn wrapped(text: &str) -> String {
 /// Leaves room for clap's indent of ten on a terminal of a hundred columns.
 const HELP_COLUMNS: usize = 88;
 
-// Neither is a setting: they have no key in the file.
+// None of these is a setting: they have no key in the file.
 const CONFIG: &str = "config";
 const CHECK_CONFIG: &str = "check_config";
+const CHECK_HEALTH: &str = "check_health";
 
 /// Names of flags in the order of [`SETTINGS`]; clap takes only static ones.
 static FLAGS: LazyLock<Vec<String>> = LazyLock::new(|| SETTINGS.iter().map(Setting::flag).collect());

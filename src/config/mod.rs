@@ -28,6 +28,7 @@ mod listen;
 mod nearest;
 mod origins;
 mod path;
+mod proxies;
 mod rate;
 mod report;
 mod setting;
@@ -43,6 +44,7 @@ pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROC
 pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
 pub use listen::{LISTEN_ADDRS_MAX, ListenAddr};
 pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
+pub use proxies::{TRUSTED_PROXIES_MAX, TrustedProxy};
 pub use rate::Rate;
 pub use setting::Reference;
 pub use table::Config;
@@ -58,6 +60,8 @@ pub const SHARDS_MAX: usize = 64;
 pub enum Invocation {
     /// Run with these settings.
     Run(Box<Config>),
+    /// `--check-health`: ask the server that runs with these settings.
+    CheckHealth(Box<Config>),
     /// `--check-config` found nothing wrong. The text, one line a setting, is for standard output; exit 0.
     Checked(String),
     /// `--help` or `--version`. The text is for standard output; exit 0.
@@ -101,6 +105,8 @@ pub fn load(
     let config = resolved(config, &layers, open_files_max, errors).map_err(LoadError::Config)?;
     Ok(if flags.check {
         Invocation::Checked(report::summary(&config, &layers))
+    } else if flags.check_health {
+        Invocation::CheckHealth(Box::new(config))
     } else {
         Invocation::Run(Box::new(config))
     })

@@ -14,6 +14,7 @@ use super::layers::Layers;
 use super::listen::{LISTEN_ADDRS_MAX, ListenAddr, listen_addr};
 use super::origins::{CorsOrigins, cors_origins};
 use super::path::base_path;
+use super::proxies::{TRUSTED_PROXIES_MAX, TrustedProxy, trusted_proxy};
 use super::rate::{Rate, rate};
 use super::setting::{Setting, facts, settings};
 
@@ -27,6 +28,10 @@ settings! {
 
         /// Listen on addresses that other machines reach although nothing authenticates them.
         insecure: bool = "false", choice::<bool>();
+
+        /// Proxies whose `X-Forwarded-For` says who the client is: addresses, networks, and `unix` for whoever may open
+        /// the Unix sockets. Everyone else is taken for the client.
+        trusted_proxies: Vec<TrustedProxy> = "", list(trusted_proxy(), 0..=TRUSTED_PROXIES_MAX);
 
         /// What stands before `/stream`, `/publish` and the other paths.
         base_path: String = "/api/v1/sse", base_path();
@@ -57,7 +62,8 @@ settings! {
         /// Whether a user's one stream too many is refused or replaces the oldest.
         user_overflow: UserOverflow = "refuse", choice::<UserOverflow>();
 
-        /// Streams one IP address may have open. 0 is any number: behind a proxy, all come from one address.
+        /// Streams one IP address may have open. 0 is any number. Behind a proxy, all come from its address unless it is
+        /// one of `trusted_proxies`.
         max_connections_per_address: Option<usize> = "0", zero_or(integer(1..=CONNECTIONS_CEILING));
 
         /// Whether a refusal that may pass is a stream with one event, which browsers come back from, or a status 503,

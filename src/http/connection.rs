@@ -30,8 +30,6 @@ enum Ended {
 pub async fn serve(context: Rc<Context>, stream: Stream, address: Option<IpAddr>) {
     let exchange = Exchange::new(context.times());
     let place = context.exchanges.borrow_mut().insert(exchange.clone());
-    // Until it says something, it could make room for another.
-    context.idle.notify_waiters();
     let handed_over = drive(&context, &exchange, stream, address).await;
     context.exchanges.borrow_mut().remove(place);
     if exchange.is_refused() {
@@ -56,7 +54,14 @@ async fn drive(
 ) -> Option<socket2::Socket> {
     // hyper's buffers take 16 KiB. Whoever only connects is not given them.
     let came = poll_fn(|cx| {
-        if exchange.poll_expired(cx) { Poll::Ready(false) } else { stream.poll_readable(cx).map(|()| true) }
+        if !exchange.poll_expired(cx) {
+            return stream.poll_readable(cx).map(|()| true);
+        }
+        let came = stream.has_input();
+        if came {
+            exchange.spare();
+        }
+        Poll::Ready(came)
     });
     if !came.await {
         return None;
@@ -76,14 +81,22 @@ async fn drive(
         .writev(false)
         .serve_connection(io, service);
     let ended = poll_fn(|cx| {
-        if exchange.poll_expired(cx) {
+        let expired = exchange.poll_expired(cx);
+        if expired && !exchange.is_answered() {
             return Poll::Ready(Ended::Expired);
         }
         let polled = Pin::new(&mut connection).poll(cx);
         if exchange.is_head_complete() {
             return Poll::Ready(Ended::Stream);
         }
-        if exchange.idle_since().is_some() {
+        if expired && polled.is_pending() {
+            if exchange.is_answered() {
+                return Poll::Ready(Ended::Expired);
+            }
+            // The next request had come already.
+            exchange.spare();
+        }
+        if exchange.idle_since(context.shared.clock.now()).is_some() {
             context.idle.notify_waiters();
         }
         polled.map(|result| {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::cors::Cors;
 use super::exchange::{Exchange, Times};
@@ -21,6 +21,17 @@ use crate::server::clock::Clock;
 use crate::server::sockets::Sockets;
 use crate::shard::stats::Stats;
 use crate::shard::{Shard, Step};
+
+/// How far the server is on its way out.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Stage {
+    /// Not at all.
+    Serving,
+    /// Streams are being closed. Requests are answered, and their connections not kept.
+    Draining,
+    /// Only requests that were begun are answered yet.
+    Ending,
+}
 
 /// Shared by all threads.
 pub struct Shared {
@@ -40,8 +51,12 @@ pub struct Shared {
     pub shards: Vec<Arc<Stats>>,
     /// The kernel's number of each shard's thread, once it runs.
     pub threads: Vec<OnceLock<u32>>,
+    /// How far the server is on its way out.
+    pub stage: watch::Sender<Stage>,
     /// Shards that have closed everyone in a drain.
     pub drained: AtomicUsize,
+    /// Threads that have no request left, at the end.
+    pub finished: AtomicUsize,
     /// The shards. Each is locked by its own thread for a step at a time, and by a publisher that finds it free.
     pub cores: Vec<Mutex<Shard<Sockets>>>,
 }

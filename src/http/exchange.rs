@@ -77,6 +77,17 @@ impl Stream {
         }
     }
 
+    /// Whether something has come, whatever the runtime knows of it.
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit(); 1];
+        let peeked = match self {
+            Self::Tcp(stream) => socket2::SockRef::from(stream).peek(&mut byte),
+            Self::Unix(stream) => socket2::SockRef::from(stream).peek(&mut byte),
+        };
+        matches!(peeked, Ok(1..))
+    }
+
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
@@ -84,6 +95,9 @@ impl Stream {
         }
     }
 }
+
+/// How long after it was accepted a connection is not asked to make room for others.
+pub const FIRST_BYTE_TIME: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -216,17 +230,33 @@ impl Exchange {
         }
     }
 
-    /// Since when the connection has only waited for a request; `None` if it does not.
+    /// Since when the connection has only waited for a request; `None` if it does not, or if it is so new that its
+    /// first request may well be on the way: a crowd that comes at once would drive each other out.
     #[must_use]
-    pub fn idle_since(&self) -> Option<Moment> {
-        let idle = matches!(self.phase.get(), Phase::Waiting | Phase::Idle) && !self.expired.get();
-        idle.then(|| self.since.get())
+    pub fn idle_since(&self, now: Moment) -> Option<Moment> {
+        let since = self.since.get();
+        let idle = match self.phase.get() {
+            Phase::Waiting => since + FIRST_BYTE_TIME <= now,
+            phase => phase == Phase::Idle,
+        };
+        (idle && !self.expired.get()).then_some(since)
     }
 
     /// Gives the connection up because its descriptor is needed.
     pub fn shed(&self) {
         self.expired.set(true);
         self.wake();
+    }
+
+    /// Takes that back: something has come after all.
+    pub fn spare(&self) {
+        self.expired.set(false);
+    }
+
+    /// Whether its last request is answered, and nothing of another has come.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.phase.get() == Phase::Idle
     }
 
     /// Whether the peer was refused before there was a request that the service could have counted.

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod body;
 pub mod body_out;
+pub mod client;
 pub mod connection;
 pub mod context;
 pub mod cors;

@@ -1,6 +1,7 @@
 //! `POST {base}/publish`: one event, a batch, or a stream of lines that go out as they arrive.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +13,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::body::{self, Body, Media};
-use super::context::Shared;
+use super::context::{Shared, Stage};
 use super::lines::Lines;
 use super::problem::{Code, Problem};
 use crate::hub::draft::Draft;
@@ -144,9 +145,16 @@ async fn read_lines(
     lines: &mut Lines,
     progress: &mut Progress,
 ) -> Result<(), Problem> {
+    let mut stage = shared.stage.subscribe();
+    let mut ending = pin!(stage.wait_for(|stage| *stage >= Stage::Ending));
     loop {
         let wait: Duration = shared.config.publish_idle;
-        let data = timeout(wait, next_data(body)).await.map_err(|_| Code::RequestTimeout)??;
+        let data = tokio::select! {
+            // Nothing is lost: what was read is in `lines`.
+            data = timeout(wait, next_data(body)) => data.map_err(|_| Code::RequestTimeout)??,
+            // A publisher that may go on for hours is told how far it got.
+            _ = &mut ending => return Err(Code::Draining.into()),
+        };
         let ended = data.is_none();
         if let Some(data) = data {
             lines.push(data);

@@ -11,6 +11,7 @@ use hyper::{Method, Request, Response};
 use serde::Serialize;
 
 use super::body_out::BodyOut;
+use super::client;
 use super::context::{Context, Shared};
 use super::cors::Access;
 use super::exchange::Exchange;
@@ -24,18 +25,19 @@ use super::subscribe::subscribe;
 use crate::hub::mailbox::Command;
 use crate::hub::name::{RoomName, UserName};
 
-/// Answers one request.
+/// Answers one request that came from `peer`; `None` on a Unix socket.
 pub async fn answer(
     context: &Context,
     exchange: &Rc<Exchange>,
     request: Request<Incoming>,
-    address: Option<IpAddr>,
+    peer: Option<IpAddr>,
 ) -> Response<BodyOut> {
     let shared = &context.shared;
     if let Err(problem) = host::check(request.method(), request.version(), request.uri(), request.headers()) {
         shared.stats.refused_as("bad_request");
         return problem_response(problem);
     }
+    let address = client::address(&shared.config.trusted_proxies, peer, request.headers());
     let access = match shared.cors.check(request.method(), request.headers()) {
         Ok(access) => access,
         Err(problem) => {
@@ -43,7 +45,7 @@ pub async fn answer(
             return problem_response(problem);
         }
     };
-    match route(context, exchange, request, address, &access).await {
+    let mut response = match route(context, exchange, request, address, &access).await {
         Ok(response) => response,
         Err(problem) => {
             match problem.code {
@@ -57,7 +59,12 @@ pub async fn answer(
             access.apply(response.headers_mut());
             response
         }
+    };
+    // Whoever keeps the connection would find it closed under its next request.
+    if shared.hub.is_draining() && matches!(response.body(), BodyOut::Full(_)) {
+        set(&mut response, header::CONNECTION, "close");
     }
+    response
 }
 
 async fn route(

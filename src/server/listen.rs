@@ -1,13 +1,14 @@
 //! Opening the doors: one listener a shard, with the socket options that accepted connections inherit.
 //!
 //! On Linux an accepted socket is a copy of its listener (`tcp(7)`, `socket(7)`): buffer size, `TCP_NODELAY` and
-//! `TCP_USER_TIMEOUT` are set once here and cost no call per connection.
+//! `TCP_USER_TIMEOUT` are set once here and cost no call per connection. Sockets that the service manager opened are
+//! [`adopt`]ed: they get the same options, and outlive us.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -52,6 +53,19 @@ pub struct Listeners {
     pub address: ListenAddr,
     /// One a shard.
     pub sockets: Vec<Socket>,
+    /// Whether somebody else holds them, too, so that those who wait in their queue are not lost with us.
+    pub inherited: bool,
+}
+
+impl Listeners {
+    /// The file that is to be removed at the end, if there is one.
+    #[must_use]
+    pub fn own_file(&self) -> Option<PathBuf> {
+        match &self.address {
+            ListenAddr::Unix(path) if !self.inherited => Some(path.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// Listens on `address` with `count` sockets.
@@ -76,7 +90,33 @@ pub fn listen(address: &ListenAddr, count: usize, options: SocketOptions) -> Res
         }
         ListenAddr::Unix(_) => address.clone(),
     };
-    Ok(Listeners { address: bound, sockets })
+    Ok(Listeners { address: bound, sockets, inherited: false })
+}
+
+/// Makes `count` sockets of one that listens already. As with Unix sockets, all are the same and whoever is free accepts.
+///
+/// # Errors
+///
+/// If it is bound to something else than an IP address or a path, or does not take the options.
+pub fn adopt(socket: Socket, count: usize, options: SocketOptions) -> io::Result<Listeners> {
+    let local = socket.local_addr()?;
+    let address = match (local.as_socket(), local.as_pathname()) {
+        (Some(addr), _) => ListenAddr::Tcp(addr),
+        (None, Some(path)) => ListenAddr::Unix(path.to_owned()),
+        (None, None) => return Err(io::ErrorKind::AddrNotAvailable.into()),
+    };
+    socket.set_nonblocking(true)?;
+    socket.set_send_buffer_size(options.send_buffer)?;
+    if matches!(address, ListenAddr::Tcp(_)) {
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_user_timeout(options.user_timeout)?;
+    }
+    Ok(Listeners { address, sockets: clones(socket, count)?, inherited: true })
+}
+
+fn clones(socket: Socket, count: usize) -> io::Result<Vec<Socket>> {
+    let clones = (1..count).map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
+    Ok(std::iter::once(socket).chain(clones).collect())
 }
 
 fn listen_tcp(mut addr: SocketAddr, count: usize, options: SocketOptions) -> io::Result<Vec<Socket>> {
@@ -124,8 +164,7 @@ fn listen_unix(path: &Path, count: usize, options: SocketOptions) -> io::Result<
     socket.set_send_buffer_size(options.send_buffer)?;
     socket.bind(&address)?;
     socket.listen(BACKLOG)?;
-    let clones = (1..count).map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
-    Ok(std::iter::once(socket).chain(clones).collect())
+    clones(socket, count)
 }
 
 #[cfg(test)]
@@ -134,16 +173,40 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_the_listeners_options() {
-        let options =
-            SocketOptions { send_buffer: 48 << 10, user_timeout: Some(Duration::from_millis(12_345)) };
         let address = ListenAddr::Tcp(([127, 0, 0, 1], 0).into());
-        let listeners = listen(&address, 1, options).unwrap();
+        check_options(&listen(&address, 1, OPTIONS).unwrap());
+    }
+
+    #[test]
+    fn an_adopted_socket_gets_the_same_options() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listeners = adopt(socket.into(), 2, OPTIONS).unwrap();
+        assert_eq!(listeners.sockets.len(), 2);
+        check_options(&listeners);
+    }
+
+    #[test]
+    fn a_file_is_removed_by_whoever_made_it() {
+        let path = std::env::temp_dir().join(format!("tidegate-adopt-{}.sock", std::process::id()));
+        let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let adopted = adopt(socket.into(), 1, OPTIONS).unwrap();
+        assert_eq!((&adopted.address, adopted.own_file()), (&ListenAddr::Unix(path.clone()), None));
+        drop(adopted);
+        let opened = listen(&ListenAddr::Unix(path.clone()), 1, OPTIONS).unwrap();
+        assert_eq!(opened.own_file(), Some(path.clone()));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    const OPTIONS: SocketOptions =
+        SocketOptions { send_buffer: 48 << 10, user_timeout: Some(Duration::from_millis(12_345)) };
+
+    fn check_options(listeners: &Listeners) {
         let ListenAddr::Tcp(bound) = listeners.address else { panic!("it is TCP") };
         let _client = std::net::TcpStream::connect(bound).unwrap();
         let (accepted, _) = listeners.sockets[0].accept().unwrap();
         assert!(accepted.tcp_nodelay().unwrap());
-        assert_eq!(accepted.tcp_user_timeout().unwrap(), options.user_timeout);
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), OPTIONS.user_timeout);
         // The kernel doubles what it is given (socket(7)).
-        assert_eq!(accepted.send_buffer_size().unwrap(), 2 * options.send_buffer);
+        assert_eq!(accepted.send_buffer_size().unwrap(), 2 * OPTIONS.send_buffer);
     }
 }

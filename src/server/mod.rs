@@ -4,25 +4,28 @@ pub mod clock;
 pub mod listen;
 pub mod machine;
 pub mod sockets;
+pub mod supervision;
 pub mod worker;
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use self::clock::Clock;
-use self::listen::{ListenError, SocketOptions, listen};
+use self::listen::{ListenError, Listeners, SocketOptions, adopt, listen};
 use self::sockets::Sockets;
+use self::supervision::Supervision;
 use self::worker::{Listener, Worker};
 use crate::config::{Config, CorsOrigins, DeliveryOverflow, ListenAddr, UserOverflow};
 use crate::http::admin::{Admin, Probe};
-use crate::http::context::Shared;
+use crate::http::context::{Shared, Stage};
 use crate::http::cors::Cors;
 use crate::http::limit::PublishLimit;
 use crate::http::stats::HttpStats;
@@ -42,6 +45,10 @@ use crate::shard::{Shard, ShardSettings};
 pub enum StartError {
     /// An address cannot be listened on.
     Listen(ListenError),
+    /// A socket that the service manager handed over is of no use.
+    Inherited(io::Error),
+    /// A socket that the service manager handed over can be reached by other machines, and nothing authenticates them.
+    Exposed(ListenAddr),
     /// An origin in `cors_origins` is none.
     Origin(String),
     /// The operating system refused something else.
@@ -52,6 +59,12 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(err) => err.fmt(f),
+            Self::Inherited(_) => f.write_str("cannot listen on a socket of the service manager"),
+            Self::Exposed(address) => write!(
+                f,
+                "ListenStream={address}: wanted a loopback address or a Unix socket while no authentication is set up, \
+                 or insecure=true"
+            ),
             Self::Origin(text) => write!(f, "cors_origins: {text}"),
             Self::Os(_) => f.write_str("the operating system refused"),
         }
@@ -62,8 +75,8 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen(err) => err.source(),
-            Self::Origin(_) => None,
-            Self::Os(err) => Some(err),
+            Self::Exposed(_) | Self::Origin(_) => None,
+            Self::Inherited(err) | Self::Os(err) => Some(err),
         }
     }
 }
@@ -85,6 +98,8 @@ pub struct Server {
     shared: Arc<Shared>,
     addresses: Vec<ListenAddr>,
     admin_address: Option<ListenAddr>,
+    /// Unix sockets' files that we made and remove.
+    own_files: Vec<PathBuf>,
     workers: Vec<Running>,
     /// Ends the admin thread, and with it the housekeeping, when dropped.
     stop_admin: Option<tokio::sync::oneshot::Sender<()>>,
@@ -101,34 +116,51 @@ struct Running {
 /// How long a drain may take beyond its setting: sockets that are full get a last chance to take their rest.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
+/// How long requests that were begun before the end may take. It is over as soon as there are none; a connection on which
+/// nothing has come yet uses it up, since its request may be on the way.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+/// Time between two looks at how far a drain is.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// Time between two rounds of housekeeping.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Server {
+    /// Starts without a service manager.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start_supervised`].
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_supervised(config, Supervision::default())
+    }
+
     /// Opens every listener, then starts every thread. Nothing is accepted if any of it fails.
     ///
     /// # Errors
     ///
     /// What could not be opened.
-    pub fn start(config: Config) -> Result<Self, StartError> {
-        let options =
-            SocketOptions { send_buffer: config.send_buffer, user_timeout: config.tcp_user_timeout };
+    pub fn start_supervised(config: Config, supervision: Supervision) -> Result<Self, StartError> {
+        let Supervision { sockets, admin_socket, watchdog } = supervision;
         let count = config.shards;
-        let opened = config.listen.iter().map(|address| listen(address, count, options));
-        let opened: Vec<listen::Listeners> = opened.collect::<Result<_, _>>()?;
-        let admin_listener =
-            config.admin_listen.as_ref().map(|address| listen(address, 1, options)).transpose()?;
+        let opened = open(&config, &config.listen, sockets, count)?;
+        let admin = config.admin_listen.as_slice();
+        let mut admin_listener = open(&config, admin, admin_socket.into_iter().collect(), 1)?.pop();
         let addresses = opened.iter().map(|listeners| listeners.address.clone()).collect();
         let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
+        let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
         let (shared, polls) = share(config)?;
         let shared = Arc::new(shared);
         let probe_room = Arc::new(Source::new(Kind::Room, "", count, 0));
         let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
-        let mut by_shard: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
+        let mut by_shard: Vec<Vec<(Listener, Stage)>> = (0..count).map(|_| Vec::new()).collect();
         for listeners in opened {
+            // What nobody else accepts has to be told that we are on our way out; what somebody does is not ours to refuse.
+            let until = if listeners.inherited { Stage::Draining } else { Stage::Ending };
             for (shard, socket) in listeners.sockets.into_iter().enumerate() {
-                by_shard[shard].push(Listener::new(&listeners.address, socket));
+                by_shard[shard].push((Listener::new(&listeners.address, socket), until));
             }
         }
         let mut workers = Vec::new();
@@ -151,7 +183,7 @@ impl Server {
             workers.push(Running { thread: thread.spawn(move || worker.run())?, stop });
         }
         let (stop_admin, stopped) = tokio::sync::oneshot::channel();
-        let admin_socket = admin_listener.and_then(|mut listeners| {
+        let admin_socket = admin_listener.as_mut().and_then(|listeners| {
             let socket = listeners.sockets.pop()?;
             Some(Listener::new(&listeners.address, socket))
         });
@@ -159,11 +191,12 @@ impl Server {
         let for_admin = shared.clone();
         let admin = std::thread::Builder::new()
             .name("admin".into())
-            .spawn(move || run_admin(&for_admin, &admin, admin_socket, stopped))?;
+            .spawn(move || run_admin(&for_admin, &admin, admin_socket, watchdog, stopped))?;
         Ok(Self {
             shared,
             addresses,
             admin_address,
+            own_files,
             workers,
             stop_admin: Some(stop_admin),
             admin: Some(admin),
@@ -188,19 +221,28 @@ impl Server {
         &self.shared
     }
 
-    /// Closes every stream, spread over the drain time, and ends. Newcomers are refused softly meanwhile.
+    /// Closes every stream, spread over the drain time, answers the requests that were begun, and ends. Newcomers are
+    /// refused softly meanwhile, or left to whoever holds the sockets next.
     ///
     /// # Errors
     ///
     /// If a thread had ended before with an error.
     pub fn drain(mut self) -> io::Result<()> {
-        let deadline = std::time::Instant::now() + self.shared.config.drain + DRAIN_GRACE;
+        // First: who is accepted from now on by others would be refused by us.
+        self.shared.stage.send_replace(Stage::Draining);
         self.shared.hub.drain();
-        let drained = || self.shared.drained.load(Ordering::Acquire) == self.workers.len();
-        while !drained() && std::time::Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.wait_for_all(&self.shared.drained, self.shared.config.drain + DRAIN_GRACE);
+        self.shared.stage.send_replace(Stage::Ending);
+        self.wait_for_all(&self.shared.finished, LAST_REQUESTS);
         self.end()
+    }
+
+    /// Waits until `count` is that of all threads, but no longer than `time`.
+    fn wait_for_all(&self, count: &AtomicUsize, time: Duration) {
+        let deadline = Instant::now() + time;
+        while count.load(Ordering::Acquire) < self.workers.len() && Instant::now() < deadline {
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -213,11 +255,9 @@ impl Server {
         if let Some(admin) = self.admin.take() {
             result = result.and(admin.join().unwrap_or_else(|_| Err(io::Error::other("admin panicked"))));
         }
-        for address in self.addresses.iter().chain(&self.admin_address) {
-            if let ListenAddr::Unix(path) = address {
-                // Whoever comes next need not wonder whether somebody still listens.
-                let _ = std::fs::remove_file(path);
-            }
+        for path in self.own_files.drain(..) {
+            // Whoever comes next need not wonder whether somebody still listens.
+            let _ = std::fs::remove_file(path);
         }
         result
     }
@@ -239,11 +279,35 @@ impl Listener {
     }
 }
 
+/// Listens on `sockets`, if the service manager handed any over, or else on `addresses`.
+fn open(
+    config: &Config,
+    addresses: &[ListenAddr],
+    sockets: Vec<socket2::Socket>,
+    count: usize,
+) -> Result<Vec<Listeners>, StartError> {
+    let options = SocketOptions { send_buffer: config.send_buffer, user_timeout: config.tcp_user_timeout };
+    if sockets.is_empty() {
+        let opened = addresses.iter().map(|address| listen(address, count, options));
+        return Ok(opened.collect::<Result<_, _>>()?);
+    }
+    let adopted = sockets.into_iter().map(|socket| {
+        let listeners = adopt(socket, count, options).map_err(StartError::Inherited)?;
+        if config.insecure || listeners.address.is_local() {
+            Ok(listeners)
+        } else {
+            Err(StartError::Exposed(listeners.address))
+        }
+    });
+    adopted.collect()
+}
+
 /// The admin listener, and the housekeeping, which would not wait for a busy shard either.
 fn run_admin(
     shared: &Shared,
     admin: &Arc<Admin>,
     listener: Option<Listener>,
+    watchdog: Option<Duration>,
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -268,13 +332,28 @@ fn run_admin(
             let _ = stopped.await;
             admin.dashboard().close().await;
         };
+        let watch = async {
+            let Some(time) = watchdog else { return std::future::pending().await };
+            let mut interval = tokio::time::interval(time / WATCHDOG_SIGNS);
+            loop {
+                interval.tick().await;
+                match admin.is_delivering().await {
+                    Ok(()) => supervision::say_alive(),
+                    Err(reason) => tracing::warn!(reason, "no sign of life for the watchdog"),
+                }
+            }
+        };
         tokio::select! {
             () = tidy => Ok(()),
+            () = watch => Ok(()),
             result = serve => result,
             () = ended => Ok(()),
         }
     })
 }
+
+/// Signs of life within the watchdog's time: one may come late.
+const WATCHDOG_SIGNS: u32 = 3;
 
 /// Makes what all threads share, and the epoll set of each shard's sockets.
 fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
@@ -302,7 +381,9 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
         stats: HttpStats::default(),
         threads: vec![OnceLock::new(); shards.len()],
         shards,
+        stage: watch::Sender::new(Stage::Serving),
         drained: AtomicUsize::new(0),
+        finished: AtomicUsize::new(0),
         cores,
         config,
     };

@@ -17,12 +17,12 @@ use socket2::Socket;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, Sleep};
 
 use crate::http::connection::serve;
-use crate::http::context::{Context, Shared};
-use crate::http::exchange::Stream;
+use crate::http::context::{Context, Shared, Stage};
+use crate::http::exchange::{FIRST_BYTE_TIME, Stream};
 use crate::hub::moment::Moment;
 use crate::hub::source::Source;
 use crate::shard::Step;
@@ -40,6 +40,9 @@ const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 /// How long accepting pauses when descriptors run out. The backlog stays readable, so retrying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Time between two looks at requests that are still to be answered at the end.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// Bytes a listener may send on its stream between two looks. Browsers send none.
 const INPUT_BYTES_MAX: usize = 16 << 10;
 
@@ -51,8 +54,8 @@ pub struct Worker {
     pub index: usize,
     /// The epoll set of its shard's sockets.
     pub poll: mio::Poll,
-    /// Its listeners.
-    pub listeners: Vec<Listener>,
+    /// Its listeners, and the stage in which each stops accepting.
+    pub listeners: Vec<(Listener, Stage)>,
     /// Connections that may be HTTP at once.
     pub requests_max: usize,
     /// The server's own connection, and the room it is in.
@@ -104,10 +107,12 @@ impl Worker {
         });
         join_probe(&context, self.probe)?;
         let places = Rc::new(Semaphore::new(self.requests_max));
-        for listener in self.listeners {
+        let mut accepting = JoinSet::new();
+        for (listener, until) in self.listeners {
             let listener = listener.into_async()?;
-            tokio::task::spawn_local(accept(context.clone(), listener, places.clone()));
+            accepting.spawn_local(accept(context.clone(), listener, until, places.clone()));
         }
+        tokio::task::spawn_local(finish(context.clone(), accepting, places, self.requests_max));
         tokio::task::spawn_local(expire(context.clone()));
         tokio::select! {
             never = run_shard(&context, ready) => match never {},
@@ -153,12 +158,20 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
     context.shard().join(join, context.shared.clock.now()).map(drop)
 }
 
-/// Accepts as long as there are places for requests. One connection a listener is accepted without a place, so that
-/// others make room for it only when it is there.
-async fn accept(context: Rc<Context>, listener: AsyncListener, places: Rc<Semaphore>) {
+/// Accepts as long as there are places for requests, until the server is in stage `until`. One connection a listener is
+/// accepted without a place, so that others make room for it only when it is there.
+async fn accept(context: Rc<Context>, listener: AsyncListener, until: Stage, places: Rc<Semaphore>) {
     let stats = &context.shared.stats;
+    let mut stage = context.shared.stage.subscribe();
+    let mut ended = pin!(stage.wait_for(|stage| *stage >= until));
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut ended => return,
+            // Nothing is lost if this one is dropped: what was not accepted stays in the queue.
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, address)) => {
                 stats.accepted.add();
                 let place = place(&context, places.clone()).await;
@@ -180,6 +193,29 @@ async fn accept(context: Rc<Context>, listener: AsyncListener, places: Rc<Semaph
     }
 }
 
+/// At the end: answers what was begun, gives up connections that only wait for another request, and says so when there
+/// are none left.
+async fn finish(
+    context: Rc<Context>,
+    mut accepting: JoinSet<()>,
+    places: Rc<Semaphore>,
+    requests_max: usize,
+) {
+    let mut stage = context.shared.stage.subscribe();
+    if stage.wait_for(|stage| *stage >= Stage::Ending).await.is_err() {
+        return;
+    }
+    // Whoever was accepted has its place then.
+    while accepting.join_next().await.is_some() {}
+    while places.available_permits() < requests_max {
+        // First: what has come is read meanwhile.
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let exchanges = context.exchanges.borrow();
+        exchanges.iter().filter(|(_, exchange)| exchange.is_answered()).for_each(|(_, idle)| idle.shed());
+    }
+    context.shared.finished.fetch_add(1, Ordering::Release);
+}
+
 /// A place, for which idle connections make room if need be, as soon as there are any.
 async fn place(context: &Context, places: Rc<Semaphore>) -> Place {
     if places.available_permits() == 0 {
@@ -190,8 +226,10 @@ async fn place(context: &Context, places: Rc<Semaphore>) -> Place {
         tokio::select! {
             biased;
             place = &mut place => return place,
-            // Nothing is lost if this one is dropped: whoever comes next sheds before it waits.
+            // Nothing is lost if these are dropped: whoever comes next sheds before it waits.
             () = context.idle.notified() => shed_idle(context),
+            // Newcomers become idle by doing nothing, of which nobody tells.
+            () = tokio::time::sleep(FIRST_BYTE_TIME) => shed_idle(context),
         }
     }
 }
@@ -221,7 +259,8 @@ impl AcquireLocal for Rc<Semaphore> {
 fn shed_idle(context: &Context) {
     let exchanges = context.exchanges.borrow();
     // Not just any: a newcomer's request may be on its way. O(requests), which are at most 512 a shard.
-    let idle = exchanges.iter().filter_map(|(_, exchange)| Some((exchange.idle_since()?, exchange)));
+    let now = context.shared.clock.now();
+    let idle = exchanges.iter().filter_map(|(_, exchange)| Some((exchange.idle_since(now)?, exchange)));
     if let Some((_, oldest)) = idle.min_by_key(|(since, _)| *since) {
         oldest.shed();
     }
