@@ -422,6 +422,8 @@ fn packed(picture: &[u8]) -> Vec<u8> {
     let mut encoder = png::Encoder::new(&mut packed, info.width, info.height);
     encoder.set_color(info.color_type);
     encoder.set_compression(png::Compression::High);
+    // Large areas of one colour pack best as they are.
+    encoder.set_filter(png::Filter::NoFilter);
     let mut writer = encoder.write_header().expect("a Vec takes it");
     writer.write_image_data(&pixels[..info.buffer_size()]).expect("a Vec takes it");
     drop(writer);

@@ -145,6 +145,7 @@ fn it_says_what_to_try_and_that_works() {
         process.welcome
     );
     assert!(process.welcome.contains(&format!(" streams. Metrics: http://{admin}/metrics\n")));
+    assert!(process.welcome.contains(&format!("\nLive page: http://{admin}/dashboard\n")));
     assert!(process.welcome.contains(&format!("  curl -N http://{addr}{BASE}/stream/lobby/me\n")));
     let publish =
         format!("  curl http://{addr}{BASE}/publish -d '{{\"room\":\"lobby\",\"data\":\"hello\"}}'\n");

@@ -23,7 +23,7 @@ settings! {
         /// Where listeners and publishers connect: addresses and Unix sockets, all serving the same.
         listen: Vec<ListenAddr> = "127.0.0.1:8080", list(listen_addr(), 1..=LISTEN_ADDRS_MAX);
 
-        /// Where `/metrics`, `/livez` and `/readyz` are served. Keep it away from the public.
+        /// Where `/metrics`, `/livez`, `/readyz` and `/dashboard` are served. Keep it away from the public.
         admin_listen: Option<ListenAddr> = "127.0.0.1:9180", off_or(listen_addr(), "127.0.0.1:9180");
 
         /// Listen on addresses that other machines reach although nothing authenticates them.

@@ -305,7 +305,7 @@ class Chart {
       pen.fill();
       pen.stroke();
     });
-    const clock = new Date(Date.now() - (end - time)).toLocaleTimeString();
+    const clock = new Date(heardAt - (end - time)).toLocaleTimeString();
     const half = pen.measureText(clock).width / 2 + 4;
     const center = Math.min(Math.max(x(time), half), this.canvas.clientWidth - half);
     pen.fillStyle = colors.card;
@@ -406,6 +406,8 @@ const byCount = (sums) => [...sums].sort((a, b) => b[1] - a[1]);
 
 const STATES = { ready: "Ready", full: "Full", draining: "Draining", lost: "Connection lost" };
 let heard = 0;
+// The same moment by the clock on the wall.
+let heardAt = 0;
 let lastId = "";
 let notice = "";
 
@@ -437,7 +439,7 @@ function take({ data, lastEventId }) {
   if (newest() && sample.up_ms <= newest().up_ms) samples = [];
   samples.push(sample);
   samples = samples.filter((s) => sample.up_ms - s.up_ms <= WINDOW_MS);
-  [heard, lastId] = [performance.now(), lastEventId];
+  [heard, heardAt, lastId] = [performance.now(), Date.now(), lastEventId];
   // History comes as three hundred events at once, and is drawn once.
   clearTimeout(due);
   due = setTimeout(show, 20);

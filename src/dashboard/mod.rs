@@ -1,6 +1,6 @@
 //! The live page at `/dashboard`, and what feeds it: an engine of its own.
 //!
-//! Once a second a [`Sampler`] reads the server's counters, and what happened since is published as one event into a
+//! Once a second a sampler reads the server's counters, and what happened since is published as one event into a
 //! hub that has one room, served by a shard whose sockets are bodies of hyper's responses. So the page gets what every
 //! listener gets (history on join, exact resume, gaps, a farewell, slow readers dealt with) by the same code, while
 //! nothing of it can show: no offset of the users' order is used up, no count is wrong, no broadcast gets in, and a

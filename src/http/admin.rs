@@ -20,13 +20,17 @@ use tokio::task::JoinSet;
 
 use super::context::Shared;
 use super::problem::{Code, Problem};
-use crate::dashboard::{Dashboard, StreamBody, page};
+use crate::config::ADMIN_RESERVE;
+use crate::dashboard::{Dashboard, STREAMS_MAX, StreamBody, page};
 use crate::hub::source::Source;
 use crate::server::worker::Listener;
 use crate::telemetry::Telemetry;
 
 /// Connections served at once, streams of the dashboard apart. A scraper needs one; the rest wait in the backlog.
 const CONNECTIONS_MAX: usize = 8;
+
+// Both have descriptors set aside.
+const _: () = assert!((CONNECTIONS_MAX + STREAMS_MAX) as u64 <= ADMIN_RESERVE);
 
 /// How long the readiness probe waits for its event.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
