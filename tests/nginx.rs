@@ -418,7 +418,8 @@ async fn rooms_can_be_divided_among_nodes() {
     let folder = Folder::new();
     let nodes = [Server::start(&[RETRY]).await, Server::start(&[RETRY]).await];
     let nginx = Nginx::start(&program, &folder, &Upstream::Nodes([nodes[0].address, nodes[1].address])).await;
-    let mut listeners: Vec<_> = (0..ROOMS).map(|n| nginx.listener(n, &format!("/stream/r{n}/u{n}"))).collect();
+    let mut listeners: Vec<_> =
+        (0..ROOMS).map(|n| nginx.listener(n, &format!("/stream/r{n}/u{n}"))).collect();
     for listener in &mut listeners {
         patiently("connected", listener.message_of("connected")).await;
     }
