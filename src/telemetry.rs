@@ -102,7 +102,7 @@ impl Telemetry {
         put_histogram(
             &mut text,
             "tidegate_delivery_seconds",
-            "Time from an event's publish until a connection's socket took it, for each delivery.",
+            "Time from an event's publish until a connection's socket took it, for each delivery but replays of history.",
             MICROS,
             &shared.shards,
             |stats| &stats.delivery,

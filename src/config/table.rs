@@ -20,7 +20,8 @@ use super::setting::{Setting, facts, settings};
 
 settings! {
     "Listening" {
-        /// Where listeners and publishers connect: addresses and Unix sockets, all serving the same.
+        /// Where listeners and publishers connect: addresses and Unix sockets, all serving the same. Sockets that
+        /// systemd hands over take their place.
         listen: Vec<ListenAddr> = "127.0.0.1:8080", list(listen_addr(), 1..=LISTEN_ADDRS_MAX);
 
         /// Where `/metrics`, `/livez`, `/readyz` and `/dashboard` are served. Keep it away from the public.
