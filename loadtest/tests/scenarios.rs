@@ -162,10 +162,10 @@ fn saturate_ends_between_a_rate_that_holds_and_one_that_does_not() {
     let limits = ["--rate", "20000", "--p99-max", "2000"];
     let run = passes("saturate", &[&["--connections", "100", "--seconds", "1"], &limits[..]].concat());
     let steps = run["saturate"]["steps"].as_array().expect("a list");
-    let best = number(&run["saturate"]["events_per_s"]);
+    let best = &run["saturate"]["events_per_s"];
     assert!(steps.iter().any(|step| !step["failed_by"].is_null()), "{steps:?}");
-    assert!(steps.iter().any(|step| step["failed_by"].is_null() && number(&step["rate_per_s"]) == best));
-    assert!(number(&run["saturate"]["deliveries_per_s"]) > best, "{run}");
+    assert!(steps.iter().any(|step| step["failed_by"].is_null() && step["rate_per_s"] == *best));
+    assert!(number(&run["saturate"]["deliveries_per_s"]) > number(best), "{run}");
 }
 
 #[test]
@@ -206,22 +206,21 @@ fn processes_reconnect_like_threads() {
 const SOON: [&str; 2] = ["--server-arg=--retry", "--server-arg=1s"];
 
 /// Runs `scenario` against a toy server and returns how it ended.
-fn against(mischief: Mischief, scenario: &str) -> Ended {
+fn against(mischief: Mischief, scenario: &str, more: &[&str]) -> Ended {
     let toy = Toy::start(mischief);
     let url = toy.url();
-    loadtest(
-        &format!("{scenario}-{mischief:?}"),
-        &[scenario, "--url", &url, "--connections", "20", "--seconds", "1", "--rate", "20"],
-    )
+    let numbers = ["--url", &url, "--connections", "20", "--seconds", "1", "--rate", "20"];
+    let name = format!("{scenario}-{mischief:?}{}", more.concat());
+    loadtest(&name, &[&[scenario], &numbers[..], more].concat())
 }
 
 /// Expects that each mischief is found in `scenario`, and said in these words. Each has a server of its own, so they
 /// run at once.
-fn all_fail(scenario: &str, wanted: &[(Mischief, &str)]) {
+fn all_fail(scenario: &str, more: &[&str], wanted: &[(Mischief, &str)]) {
     std::thread::scope(|scope| {
         for (mischief, fault) in wanted {
             scope.spawn(move || {
-                let ended = against(*mischief, scenario);
+                let ended = against(*mischief, scenario, more);
                 assert_eq!(ended.code, Some(1), "{mischief:?}: {}", ended.output);
                 assert!(ended.output.contains(fault), "{mischief:?}: {}", ended.output);
                 assert!(ended.output.contains("\nFAILED: "), "{mischief:?}: {}", ended.output);
@@ -232,7 +231,7 @@ fn all_fail(scenario: &str, wanted: &[(Mischief, &str)]) {
 
 #[test]
 fn a_server_that_does_as_it_should_passes_without_its_usage_being_known() {
-    let ended = against(Mischief::None, "churn");
+    let ended = against(Mischief::None, "churn", &[]);
     assert_eq!(ended.code, Some(0), "{}", ended.output);
     is_exact(&ended.run);
     assert_eq!(ended.run["usage_from"], "nothing");
@@ -244,6 +243,7 @@ fn a_server_that_does_as_it_should_passes_without_its_usage_being_known() {
 fn one_bad_event_on_one_connection_is_found() {
     all_fail(
         "fanout",
+        &[],
         &[
             (Mischief::Lose, "1 events lost, 1 of them before others"),
             (Mischief::Repeat, "1 events duplicated"),
@@ -254,13 +254,21 @@ fn one_bad_event_on_one_connection_is_found() {
 }
 
 #[test]
+fn one_bad_event_in_another_process_is_found() {
+    let processes = ["--processes", "2"];
+    let wanted = [(Mischief::Lose, "1 events lost"), (Mischief::Repeat, "1 events duplicated")];
+    all_fail("fanout", &processes, &wanted);
+}
+
+#[test]
 fn a_wrong_replay_is_found() {
-    all_fail("churn", &[(Mischief::Forget, "events lost"), (Mischief::ReplayAll, "events duplicated")]);
+    let wanted = [(Mischief::Forget, "events lost"), (Mischief::ReplayAll, "events duplicated")];
+    all_fail("churn", &[], &wanted);
 }
 
 #[test]
 fn a_server_that_refuses_everybody_is_a_failure() {
-    let ended = against(Mischief::Refuse, "fanout");
+    let ended = against(Mischief::Refuse, "fanout", &[]);
     // The load test's own first connection is refused already, so there is nothing to measure.
     assert_eq!(ended.code, Some(2), "{}", ended.output);
 }

@@ -140,10 +140,9 @@ fn publish(event: &Value, rooms: &Rooms, mischief: Mischief) {
     room.listeners.retain_mut(|listener| {
         let is_victim = std::mem::take(&mut is_first) && is_due;
         let text = match mischief {
-            Mischief::Lose if is_victim && number == FIFTH => String::new(),
+            Mischief::Lose | Mischief::Reorder if is_victim && number == FIFTH => String::new(),
             Mischief::Repeat if is_victim && number == FIFTH => whole.repeat(2),
             Mischief::Damage if is_victim && number == FIFTH => frame(number, &data[..data.len() - 1]),
-            Mischief::Reorder if is_victim && number == FIFTH => String::new(),
             Mischief::Reorder if is_victim => whole.clone() + &frame(FIFTH, &room.events[FIFTH - 1]),
             _ => whole.clone(),
         };
