@@ -1,11 +1,11 @@
 //! What the scenarios beyond plain traffic find.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::report::{Figure, count, number};
+use crate::report::{Figure, count, number, or_nan};
 
 /// Goes into the report under the scenario's name.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Found {
     /// Of `churn`.
@@ -23,7 +23,7 @@ pub enum Found {
 }
 
 /// Listeners that leave and come back in turns.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Churn {
     /// Connections cut.
     pub left: u64,
@@ -40,11 +40,12 @@ pub struct Churn {
     /// 99th percentile.
     pub reconnect_p99_ms: f64,
     /// Server CPU for each reconnect, microseconds: what was used beyond the same traffic without churn.
+    #[serde(deserialize_with = "or_nan")]
     pub cpu_us_each: f64,
 }
 
 /// All connections cut, twice.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Storm {
     /// Everybody comes back in the same moment.
     pub at_once: Surge,
@@ -53,7 +54,7 @@ pub struct Storm {
 }
 
 /// All connections cut, and everybody coming back.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Surge {
     /// Connections cut.
     pub left: u64,
@@ -74,11 +75,12 @@ pub struct Surge {
     /// Events replayed.
     pub replayed: u64,
     /// Server CPU for each who came back, deliveries meanwhile included, microseconds.
+    #[serde(deserialize_with = "or_nan")]
     pub cpu_us_each: f64,
 }
 
 /// Listeners that missed events and come back for them.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Resume {
     /// Events of each room missed in the first part.
     pub missed: u64,
@@ -89,6 +91,7 @@ pub struct Resume {
     /// Events replayed a second.
     pub replayed_per_s: f64,
     /// Server CPU for each replayed event, microseconds; accepting the connections is in it.
+    #[serde(deserialize_with = "or_nan")]
     pub cpu_us_each: f64,
     /// Events of each room missed in the second part: more than the server remembers.
     pub missed_beyond: u64,
@@ -99,7 +102,7 @@ pub struct Resume {
 }
 
 /// A long time of everything.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Soak {
     /// When memory was taken for a start: after the warm-up.
     pub warm_up_seconds: f64,
@@ -120,7 +123,7 @@ pub struct Soak {
 }
 
 /// The search for the highest rate.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Saturate {
     /// The highest rate that was sustained, if any was.
     pub events_per_s: Option<u32>,
@@ -131,7 +134,7 @@ pub struct Saturate {
 }
 
 /// One rate that was tried.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Step {
     /// Events a second offered.
     pub rate_per_s: u32,
@@ -146,23 +149,25 @@ pub struct Step {
     /// 99th percentile.
     pub p99_ms: f64,
     /// Server CPU, in percent of one core.
+    #[serde(deserialize_with = "or_nan")]
     pub cpu_percent: f64,
     /// Server CPU for each delivery, microseconds.
+    #[serde(deserialize_with = "or_nan")]
     pub cpu_us_each: f64,
 }
 
 /// Cost as connections and rooms grow.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Scale {
     /// Every point, connections first.
     pub points: Vec<Point>,
 }
 
 /// One measurement among others of the same kind.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Point {
     /// What grows along this row of points: `connections` or `rooms`.
-    pub along: &'static str,
+    pub along: String,
     /// Listeners.
     pub connections: usize,
     /// Rooms.
@@ -172,8 +177,10 @@ pub struct Point {
     /// Deliveries a second.
     pub deliveries_per_s: f64,
     /// Server CPU for each delivery, microseconds.
+    #[serde(deserialize_with = "or_nan")]
     pub cpu_us_each: f64,
     /// Server CPU, in percent of one core.
+    #[serde(deserialize_with = "or_nan")]
     pub cpu_percent: f64,
     /// Median latency.
     pub p50_ms: f64,
@@ -182,6 +189,7 @@ pub struct Point {
     /// Resident memory with every connection open, KiB.
     pub resident_kib: Option<u64>,
     /// Its growth for each connection, KiB.
+    #[serde(deserialize_with = "or_nan")]
     pub memory_each_kib: f64,
 }
 

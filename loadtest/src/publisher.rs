@@ -61,11 +61,13 @@ impl Published {
         }
     }
 
-    /// Whether less was sent than should have been, or more slowly. The first `burst` events need no time, so only what
-    /// came after them has a rate.
+    /// Whether less was sent than should have been, or more slowly. The first step needs no time, so only what came
+    /// after it has a rate.
     #[must_use]
     pub fn fell_behind(&self, settings: &Settings) -> bool {
-        self.sent < self.offered || self.sent_per_s(settings) < 0.98 * f64::from(settings.rate_per_s)
+        let has_rate = after_first(self.sent, settings) > 0.0;
+        let is_slow = self.sent_per_s(settings) < 0.98 * f64::from(settings.rate_per_s);
+        self.sent < self.offered || (has_rate && is_slow)
     }
 
     /// Events sent a second.
@@ -456,6 +458,21 @@ mod tests {
             }
             assert!(visits.iter().all(|count| *count == 2), "{streams} streams");
         }
+    }
+
+    #[test]
+    fn what_was_sent_late_or_not_at_all_is_behind() {
+        let settings = crate::scenario::Scenario::Fanout.defaults();
+        let sent = |sent, offered, seconds: u64| Published {
+            sent,
+            offered,
+            last_ns: seconds * 1_000_000_000,
+            ..Published::default()
+        };
+        assert!(!sent(11, 11, 1).fell_behind(&settings));
+        assert!(sent(11, 11, 2).fell_behind(&settings), "ten a second were wanted");
+        assert!(sent(11, 12, 1).fell_behind(&settings));
+        assert!(!sent(1, 1, 0).fell_behind(&settings), "a single event has no rate");
     }
 
     #[test]

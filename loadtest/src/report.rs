@@ -1,13 +1,14 @@
 //! What a run found: everything raw for JSON, the figures for tables, and the verdict.
 
-use serde::Serialize;
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::found::Found;
 use crate::scenario::{Scenario, Settings};
 use crate::usage::Cpu;
 
 /// One run of one scenario against one server.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Report {
     /// What was run.
     pub scenario: Scenario,
@@ -34,21 +35,20 @@ pub struct Report {
     /// What one should know when reading the figures.
     pub notes: Vec<String>,
     /// What the scenario found beyond all that, under the scenario's name.
-    #[serde(flatten)]
     pub found: Option<Found>,
     /// The measured time, second by second.
-    pub series: Vec<Sample>,
-    /// Publish to read of the measured window: percentile and milliseconds.
+    pub series: Vec<Second>,
+    /// Publish to read of the measured window: percentiles, and the milliseconds that so many took at most.
     pub latency_percentiles: Vec<(f64, f64)>,
-    /// Where CPU and memory of the server come from.
-    pub usage_from: &'static str,
+    /// Where CPU and memory of the server come from: `process`, `metrics` or `nothing`.
+    pub usage_from: String,
 }
 
 /// What one second was like.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Sample {
-    /// Its end, seconds after the window's start.
-    pub second: f64,
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct Second {
+    /// Its end, after the window's start.
+    pub seconds: f64,
     /// Connections at its end.
     pub connections: usize,
     /// Deliveries a second in it.
@@ -64,7 +64,7 @@ pub struct Sample {
 }
 
 /// Connections from connect(2) to `connected`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Opening {
     /// Reached `connected`.
     pub connected: usize,
@@ -77,6 +77,7 @@ pub struct Opening {
     /// Connections a second.
     pub rate_per_s: f64,
     /// Server CPU for each, microseconds.
+    #[serde(deserialize_with = "or_nan")]
     pub cpu_us_each: f64,
     /// Median of connect to `connected`.
     pub connect_p50_ms: f64,
@@ -87,7 +88,7 @@ pub struct Opening {
 }
 
 /// Resident memory of the server, KiB.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Memory {
     /// After one connection came and went. Absent, as the others, when the server's memory can't be known.
     pub before_kib: Option<u64>,
@@ -98,11 +99,12 @@ pub struct Memory {
     /// Highest during the traffic.
     pub peak_kib: Option<u64>,
     /// `(open - before) / connections`; not a number when unknown.
+    #[serde(deserialize_with = "or_nan")]
     pub each_kib: f64,
 }
 
 /// Publishing and delivery.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Traffic {
     /// Events that should have been sent, warm-up included.
     pub events_offered: u64,
@@ -151,10 +153,13 @@ pub struct Traffic {
     /// Of that, in the kernel (10 ms steps).
     pub cpu_system_ns: u64,
     /// Server CPU for each delivery, microseconds.
+    #[serde(deserialize_with = "or_nan")]
     pub cpu_us_each: f64,
     /// Server CPU, in percent of one core.
+    #[serde(deserialize_with = "or_nan")]
     pub cpu_percent: f64,
     /// Time the server waited for a core, in percent of the window.
+    #[serde(deserialize_with = "or_nan")]
     pub wait_percent: f64,
     /// The load test's own CPU, in percent of one core.
     pub client_percent: f64,
@@ -191,7 +196,7 @@ impl Traffic {
 }
 
 /// Compressed streams.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Gzip {
     /// Inflated and checked in full.
     pub inflated: usize,
@@ -206,7 +211,7 @@ pub struct Gzip {
 }
 
 /// Listeners that stopped reading.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Stuck {
     /// How many.
     pub connections: usize,
@@ -215,13 +220,15 @@ pub struct Stuck {
     /// Told `gap` when they read again.
     pub gaps: u64,
     /// Highest growth of resident memory for each, KiB.
+    #[serde(deserialize_with = "or_nan")]
     pub peak_each_kib: f64,
     /// Growth at the end for each, KiB.
+    #[serde(deserialize_with = "or_nan")]
     pub after_each_kib: f64,
 }
 
 /// The end of a server that was sent SIGTERM.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Drain {
     /// Streams that ended in each second after the signal.
     pub closes_by_second: Vec<u64>,
@@ -278,7 +285,7 @@ impl Report {
             found: None,
             series: Vec::new(),
             latency_percentiles: Vec::new(),
-            usage_from: "nothing",
+            usage_from: "nothing".to_owned(),
         }
     }
 
@@ -407,6 +414,15 @@ pub fn print_remarks(report: &Report) {
     }
 }
 
+/// Percentiles of `latency`, dense towards the slowest.
+#[must_use]
+pub fn percentiles(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
+    if latency.is_empty() {
+        return Vec::new();
+    }
+    PERCENTILES.iter().map(|percentile| (*percentile, ms(latency.value_at_percentile(*percentile)))).collect()
+}
+
 /// A number with as many decimals as its size deserves.
 #[must_use]
 pub fn number(value: f64) -> String {
@@ -440,4 +456,37 @@ pub fn ms(nanoseconds: u64) -> f64 {
 #[must_use]
 pub fn per(total: f64, among: u64) -> f64 {
     if among == 0 { 0.0 } else { total / count(among) }
+}
+
+/// What isn't known is not a number, which JSON writes as null.
+pub(crate) fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+const PERCENTILES: [f64; 29] = [
+    0.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 85.0, 90.0, 92.5, 95.0, 96.0, 97.0, 98.0,
+    98.5, 99.0, 99.3, 99.5, 99.7, 99.8, 99.9, 99.95, 99.97, 99.99, 100.0,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_can_be_read_again_even_if_little_is_known() {
+        let scenario = Scenario::Fanout;
+        let mut report = Report::new(scenario, "running".to_owned(), 1, scenario.defaults());
+        let mut traffic = Traffic { deliveries: 7, ..Traffic::default() };
+        traffic.set_cpu(None);
+        report.traffic = Some(traffic);
+        report.found =
+            Some(Found::Churn(crate::found::Churn { cpu_us_each: f64::NAN, ..Default::default() }));
+        report.series = vec![Second { seconds: 1.0, ..Second::default() }];
+        let text = serde_json::to_string(&report).expect("plain data");
+        let back: Report = serde_json::from_str(&text).expect("as written");
+        let traffic = back.traffic.expect("it was there");
+        assert!(traffic.deliveries == 7 && traffic.cpu_us_each.is_nan());
+        assert!(matches!(back.found, Some(Found::Churn(churn)) if churn.cpu_us_each.is_nan()));
+        assert_eq!(back.series[0].resident_kib, None);
+    }
 }

@@ -89,7 +89,7 @@ fn without_a_scenario_it_measures_fanout_and_shows_how_it_goes() {
     assert!(!series.is_empty(), "{run}");
     for sample in series {
         assert_eq!(sample["connections"], 100);
-        assert!(number(&sample["resident_kib"]) > 0.0 && number(&sample["second"]) >= 1.0, "{sample}");
+        assert!(number(&sample["resident_kib"]) > 0.0 && number(&sample["seconds"]) >= 1.0, "{sample}");
         assert!(number(&sample["p50_ms"]) <= number(&sample["p99_ms"]), "{sample}");
     }
     let pairs: Vec<(f64, f64)> =
@@ -100,22 +100,22 @@ fn without_a_scenario_it_measures_fanout_and_shows_how_it_goes() {
 
 #[test]
 fn churn_is_exact_over_every_reconnect() {
-    let run = passes("churn", &["--connections", "100", "--seconds", "2", "--churn", "50", "--away", "300"]);
-    assert!(number(&run["churn"]["returned"]) >= 50.0, "{run}");
-    assert_eq!(run["churn"]["left"], run["churn"]["returned"]);
+    let run = passes("churn", &["--connections", "100", "--seconds", "1", "--churn", "90", "--away", "300"]);
+    assert!(number(&run["found"]["churn"]["returned"]) >= 50.0, "{run}");
+    assert_eq!(run["found"]["churn"]["left"], run["found"]["churn"]["returned"]);
     // Three events of ten a second were missed by each who was away, and came later.
-    assert!(number(&run["churn"]["replayed"]) >= 50.0, "{run}");
+    assert!(number(&run["found"]["churn"]["replayed"]) >= 50.0, "{run}");
 }
 
 #[test]
 fn both_storms_bring_everybody_back() {
     let run = passes("storm", &[&["--connections", "100", "--seconds", "1"], &SOON[..]].concat());
     for variant in ["at_once", "with_jitter"] {
-        let surge = &run["storm"][variant];
+        let surge = &run["found"]["storm"][variant];
         assert_eq!((&surge["left"], &surge["returned"]), (&100.into(), &100.into()), "{surge}");
     }
     // A jitter around one second keeps to three quarters at least.
-    assert!(number(&run["storm"]["with_jitter"]["back_seconds"]) > 0.75, "{run}");
+    assert!(number(&run["found"]["storm"]["with_jitter"]["back_seconds"]) > 0.75, "{run}");
 }
 
 #[test]
@@ -123,14 +123,14 @@ fn a_peer_that_can_not_resume_gets_a_storm_without_events() {
     let ended =
         loadtest("storm-floor", &["storm", "--peer", "floor", "--connections", "50", "--seconds", "1"]);
     assert_eq!(ended.code, Some(0), "{}", ended.output);
-    assert_eq!(ended.run["storm"]["at_once"]["returned"], 50);
+    assert_eq!(ended.run["found"]["storm"]["at_once"]["returned"], 50);
     assert!(ended.run["traffic"].is_null());
 }
 
 #[test]
 fn resume_replays_exactly_and_tells_what_is_gone() {
     let run = passes("resume", &["--connections", "50", "--seconds", "1", "--rooms", "5", "--missed", "40"]);
-    let resume = &run["resume"];
+    let resume = &run["found"]["resume"];
     assert_eq!(resume["replayed"], 50 * 40, "{resume}");
     assert_eq!((&resume["returned_beyond"], &resume["told_gap"]), (&50.into(), &50.into()), "{resume}");
     // Of 1,251 events of each room 1,000 are remembered.
@@ -151,7 +151,7 @@ fn a_server_that_remembers_less_than_it_is_said_to_is_found_out() {
 #[test]
 fn soak_mixes_everything_and_stays_exact() {
     let run = passes("soak", &["--connections", "100", "--seconds", "4", "--churn", "20"]);
-    let soak = &run["soak"];
+    let soak = &run["found"]["soak"];
     assert!(number(&soak["single_stretches"]) >= 2.0 && number(&soak["burst_stretches"]) >= 1.0, "{soak}");
     assert!(number(&soak["returned"]) >= 10.0, "{soak}");
     assert!(number(&soak["start_kib"]) > 0.0 && soak["growth_kib"].is_i64(), "{soak}");
@@ -161,17 +161,17 @@ fn soak_mixes_everything_and_stays_exact() {
 fn saturate_ends_between_a_rate_that_holds_and_one_that_does_not() {
     let limits = ["--rate", "20000", "--p99-max", "2000"];
     let run = passes("saturate", &[&["--connections", "100", "--seconds", "1"], &limits[..]].concat());
-    let steps = run["saturate"]["steps"].as_array().expect("a list");
-    let best = number(&run["saturate"]["events_per_s"]);
+    let steps = run["found"]["saturate"]["steps"].as_array().expect("a list");
+    let best = &run["found"]["saturate"]["events_per_s"];
     assert!(steps.iter().any(|step| !step["failed_by"].is_null()), "{steps:?}");
-    assert!(steps.iter().any(|step| step["failed_by"].is_null() && number(&step["rate_per_s"]) == best));
-    assert!(number(&run["saturate"]["deliveries_per_s"]) > best, "{run}");
+    assert!(steps.iter().any(|step| step["failed_by"].is_null() && step["rate_per_s"] == *best));
+    assert!(number(&run["found"]["saturate"]["deliveries_per_s"]) > number(best), "{run}");
 }
 
 #[test]
 fn scale_measures_one_point_after_the_other() {
     let run = passes("scale", &["--connections", "2", "--rooms", "10", "--seconds", "1"]);
-    let points = run["scale"]["points"].as_array().expect("a list");
+    let points = run["found"]["scale"]["points"].as_array().expect("a list");
     let of = |point: &Value| (point["along"].clone(), point["connections"].clone());
     let wanted = [("connections", 1), ("connections", 2), ("rooms", 1)];
     assert_eq!(
@@ -198,30 +198,29 @@ fn several_processes_see_what_one_would() {
 fn processes_reconnect_like_threads() {
     let numbers = ["--connections", "99", "--seconds", "1", "--processes", "2", "--threads", "2"];
     let run = passes("storm", &[&numbers, &SOON[..]].concat());
-    assert_eq!(run["storm"]["at_once"]["returned"], 99);
-    assert_eq!(run["storm"]["with_jitter"]["returned"], 99);
+    assert_eq!(run["found"]["storm"]["at_once"]["returned"], 99);
+    assert_eq!(run["found"]["storm"]["with_jitter"]["returned"], 99);
 }
 
 /// Listeners are told to come back after about a second.
 const SOON: [&str; 2] = ["--server-arg=--retry", "--server-arg=1s"];
 
 /// Runs `scenario` against a toy server and returns how it ended.
-fn against(mischief: Mischief, scenario: &str) -> Ended {
+fn against(mischief: Mischief, scenario: &str, more: &[&str]) -> Ended {
     let toy = Toy::start(mischief);
     let url = toy.url();
-    loadtest(
-        &format!("{scenario}-{mischief:?}"),
-        &[scenario, "--url", &url, "--connections", "20", "--seconds", "1", "--rate", "20"],
-    )
+    let numbers = ["--url", &url, "--connections", "20", "--seconds", "1", "--rate", "20"];
+    let name = format!("{scenario}-{mischief:?}{}", more.concat());
+    loadtest(&name, &[&[scenario], &numbers[..], more].concat())
 }
 
 /// Expects that each mischief is found in `scenario`, and said in these words. Each has a server of its own, so they
 /// run at once.
-fn all_fail(scenario: &str, wanted: &[(Mischief, &str)]) {
+fn all_fail(scenario: &str, more: &[&str], wanted: &[(Mischief, &str)]) {
     std::thread::scope(|scope| {
         for (mischief, fault) in wanted {
             scope.spawn(move || {
-                let ended = against(*mischief, scenario);
+                let ended = against(*mischief, scenario, more);
                 assert_eq!(ended.code, Some(1), "{mischief:?}: {}", ended.output);
                 assert!(ended.output.contains(fault), "{mischief:?}: {}", ended.output);
                 assert!(ended.output.contains("\nFAILED: "), "{mischief:?}: {}", ended.output);
@@ -232,7 +231,7 @@ fn all_fail(scenario: &str, wanted: &[(Mischief, &str)]) {
 
 #[test]
 fn a_server_that_does_as_it_should_passes_without_its_usage_being_known() {
-    let ended = against(Mischief::None, "churn");
+    let ended = against(Mischief::None, "churn", &[]);
     assert_eq!(ended.code, Some(0), "{}", ended.output);
     is_exact(&ended.run);
     assert_eq!(ended.run["usage_from"], "nothing");
@@ -241,26 +240,39 @@ fn a_server_that_does_as_it_should_passes_without_its_usage_being_known() {
 }
 
 #[test]
+fn who_is_sent_away_comes_again_and_misses_nothing() {
+    let ended = against(Mischief::Busy, "churn", &["--churn", "50"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    is_exact(&ended.run);
+    let churn = &ended.run["found"]["churn"];
+    assert!(number(&churn["refused"]) >= 1.0 && churn["refused"] == churn["retries"], "{churn}");
+    assert_eq!(churn["left"], churn["returned"], "{churn}");
+}
+
+#[test]
 fn one_bad_event_on_one_connection_is_found() {
-    all_fail(
-        "fanout",
-        &[
-            (Mischief::Lose, "1 events lost, 1 of them before others"),
-            (Mischief::Repeat, "1 events duplicated"),
-            (Mischief::Reorder, "1 events reordered"),
-            (Mischief::Damage, "1 events damaged"),
-        ],
-    );
+    let wanted = [
+        (Mischief::Lose, "1 events lost, 1 of them before others"),
+        (Mischief::Repeat, "1 events duplicated"),
+        (Mischief::Reorder, "1 events reordered"),
+        (Mischief::Damage, "1 events damaged"),
+    ];
+    std::thread::scope(|scope| {
+        scope.spawn(|| all_fail("fanout", &[], &wanted));
+        // The bad connection is in one of two other processes.
+        scope.spawn(|| all_fail("fanout", &["--processes", "2"], &wanted[..2]));
+    });
 }
 
 #[test]
 fn a_wrong_replay_is_found() {
-    all_fail("churn", &[(Mischief::Forget, "events lost"), (Mischief::ReplayAll, "events duplicated")]);
+    let wanted = [(Mischief::Forget, "events lost"), (Mischief::ReplayAll, "events duplicated")];
+    all_fail("churn", &[], &wanted);
 }
 
 #[test]
 fn a_server_that_refuses_everybody_is_a_failure() {
-    let ended = against(Mischief::Refuse, "fanout");
+    let ended = against(Mischief::Refuse, "fanout", &[]);
     // The load test's own first connection is refused already, so there is nothing to measure.
     assert_eq!(ended.code, Some(2), "{}", ended.output);
 }

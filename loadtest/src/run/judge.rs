@@ -3,17 +3,14 @@
 use super::Run;
 use crate::fleet::{Account, Done, Standing, Tally};
 use crate::publisher::Published;
-use crate::report::{Gzip, Stuck, Traffic, count, ms, per};
+use crate::report::{Gzip, Stuck, Traffic, count, ms, per, percentiles};
 use crate::scenario::Scenario;
 
 impl Run {
     /// Sums over listeners, for everything but the window, whose latencies are in `counted`.
     pub(super) fn tally(&mut self, done: &Done, counted: &Tally) -> Traffic {
         let latency = |quantile| ms(counted.latency.value_at_quantile(quantile));
-        if !counted.latency.is_empty() {
-            self.report.latency_percentiles =
-                PERCENTILES.iter().map(|percentile| (*percentile, latency(percentile / 100.0))).collect();
-        }
+        self.report.latency_percentiles = percentiles(&counted.latency);
         let settings = self.settings();
         let published = &self.published;
         let checked = || done.listeners.iter().filter(|listener| is_checked(listener));
@@ -196,10 +193,5 @@ fn is_checked(listener: &Account) -> bool {
     is_up && !listener.is_stuck && !listener.is_counted
 }
 
-/// Of the latency distribution, for plots.
-const PERCENTILES: [f64; 18] = [
-    0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.9, 99.99,
-    100.0,
-];
 /// Compressed streams differ by their `connected` events.
 const CONNECTED_SPREAD_BYTES: u64 = 256;

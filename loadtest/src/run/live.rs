@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Run;
 use crate::fleet::{Counts, Fleet, Tally};
-use crate::report::{Sample, count, ms, number};
+use crate::report::{Second, count, ms, number};
 
 /// The last second, and what was counted since the scenario last asked.
 #[derive(Debug)]
@@ -103,8 +103,8 @@ impl Run {
         let used_ns = cpu_ns.zip(live.cpu_ns).map(|(now, before)| now.saturating_sub(before));
         let latency =
             |quantile| (!news.latency.is_empty()).then(|| ms(news.latency.value_at_quantile(quantile)));
-        let sample = Sample {
-            second: ms(now_ns - live.start_ns) / 1e3,
+        let second = Second {
+            seconds: ms(now_ns - live.start_ns) / 1e3,
             connections: counts.up,
             deliveries_per_s: count(counts.deliveries - live.deliveries) / seconds,
             p50_ms: latency(0.5),
@@ -118,26 +118,26 @@ impl Run {
         live.last_ns = now_ns;
         // After a stall the next sample covers all of it; none is made up.
         live.next_ns = now_ns - (now_ns - live.start_ns) % SECOND_NS + SECOND_NS;
-        self.progress.at((now_ns - live.start_ns) / SECOND_NS, &line(&sample, &live.so_far));
-        self.report.series.push(sample);
+        self.progress.at((now_ns - live.start_ns) / SECOND_NS, &line(&second, &live.so_far));
+        self.report.series.push(second);
         Ok(())
     }
 }
 
 /// The last second, with latencies so far.
-fn line(sample: &Sample, so_far: &Tally) -> String {
+fn line(second: &Second, so_far: &Tally) -> String {
     let latency = |quantile| {
         let is_empty = so_far.latency.is_empty();
         number(if is_empty { f64::NAN } else { ms(so_far.latency.value_at_quantile(quantile)) })
     };
     let mut line = format!(
         "{} connections, {:.0} deliveries/s, p50 {} ms, p99 {} ms",
-        sample.connections,
-        sample.deliveries_per_s,
+        second.connections,
+        second.deliveries_per_s,
         latency(0.5),
         latency(0.99),
     );
-    if let (Some(kib), Some(percent)) = (sample.resident_kib, sample.cpu_percent) {
+    if let (Some(kib), Some(percent)) = (second.resident_kib, second.cpu_percent) {
         let mib = number(count(kib) / 1024.0);
         line = format!("{line}, server {mib} MiB, {percent:.0} % CPU");
     }

@@ -96,7 +96,7 @@ impl Run {
         }
         let plan = Plan::new(&target, names, job.settings.clone());
         let report = Report {
-            usage_from: meter.name(),
+            usage_from: meter.name().to_owned(),
             ..Report::new(job.scenario, job.label.clone(), round, job.settings.clone())
         };
         let (live, published) = (Live::default(), Published::default());

@@ -6,7 +6,7 @@
 use super::{Job, run_one};
 use crate::clock::Clock;
 use crate::found::{Found, Point, Scale};
-use crate::report::Report;
+use crate::report::{Report, Traffic};
 use crate::scenario::{Scenario, Settings};
 
 /// Runs every point; the report has the last point's figures besides.
@@ -20,8 +20,8 @@ pub(super) fn run(job: &Job, round: u32, clock: Clock) -> Result<Report, Box<dyn
         let at = |text: &String| format!("{connections} connections, {rooms} rooms: {text}");
         all.faults.extend(report.faults.iter().map(at));
         all.notes.extend(report.notes.iter().map(at));
-        all.usage_from = report.usage_from;
         scale.points.push(point_of(along, &report));
+        all.usage_from = report.usage_from;
         all.opening = report.opening;
         all.memory = report.memory;
         all.traffic = Some(sum(all.traffic.take(), report.traffic.unwrap_or_default()));
@@ -31,7 +31,7 @@ pub(super) fn run(job: &Job, round: u32, clock: Clock) -> Result<Report, Box<dyn
 }
 
 /// What is counted is of all points; what is measured of the last one.
-fn sum(before: Option<crate::report::Traffic>, mut last: crate::report::Traffic) -> crate::report::Traffic {
+fn sum(before: Option<Traffic>, mut last: Traffic) -> Traffic {
     let Some(before) = before else {
         return last;
     };
@@ -74,7 +74,7 @@ fn points(settings: &Settings) -> Vec<(&'static str, Settings)> {
 fn point_of(along: &'static str, report: &Report) -> Point {
     let traffic = report.traffic.clone().unwrap_or_default();
     Point {
-        along,
+        along: along.to_owned(),
         connections: report.settings.connections,
         rooms: report.settings.rooms,
         rate_per_s: report.settings.rate_per_s,

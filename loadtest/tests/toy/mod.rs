@@ -26,6 +26,8 @@ pub(crate) enum Mischief {
     ReplayAll,
     /// Closes every connection.
     Refuse,
+    /// Sends every second one who comes back away again, and says so. That is no fault.
+    Busy,
 }
 
 /// A running server. Its threads end with the test.
@@ -40,6 +42,7 @@ struct Room {
     listeners: Vec<TcpStream>,
     /// Whether the mischief was done.
     is_done: bool,
+    returns: usize,
 }
 
 type Rooms = Arc<Mutex<HashMap<String, Room>>>;
@@ -112,6 +115,11 @@ fn listen(mut socket: TcpStream, head: &[String], rooms: &Rooms, mischief: Misch
     let seen: Option<usize> = id.and_then(|id| id.strip_prefix("t-")?.parse().ok());
     let mut rooms = rooms.lock().expect("nobody panics");
     let room = rooms.entry(name.to_owned()).or_default();
+    room.returns += usize::from(seen.is_some());
+    if mischief == Mischief::Busy && seen.is_some() && room.returns % 2 == 1 {
+        let refusal = "HTTP/1.1 200 OK\r\n\r\nretry: 50\nevent: overload\ndata: {}\n\n";
+        return socket.write_all(refusal.as_bytes());
+    }
     let from = match (seen, mischief) {
         (None, _) | (Some(_), Mischief::Forget) => room.events.len(),
         (Some(_), Mischief::ReplayAll) => 0,
@@ -140,10 +148,9 @@ fn publish(event: &Value, rooms: &Rooms, mischief: Mischief) {
     room.listeners.retain_mut(|listener| {
         let is_victim = std::mem::take(&mut is_first) && is_due;
         let text = match mischief {
-            Mischief::Lose if is_victim && number == FIFTH => String::new(),
+            Mischief::Lose | Mischief::Reorder if is_victim && number == FIFTH => String::new(),
             Mischief::Repeat if is_victim && number == FIFTH => whole.repeat(2),
             Mischief::Damage if is_victim && number == FIFTH => frame(number, &data[..data.len() - 1]),
-            Mischief::Reorder if is_victim && number == FIFTH => String::new(),
             Mischief::Reorder if is_victim => whole.clone() + &frame(FIFTH, &room.events[FIFTH - 1]),
             _ => whole.clone(),
         };
