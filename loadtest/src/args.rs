@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::peers::Peer;
 use crate::run::Job;
 use crate::scenario::{Form, Scenario, Settings};
-use crate::target::{Peer, Source, sibling};
+use crate::target::{Source, sibling};
 
 /// Load test for Tidegate and its reference servers.
 #[derive(Debug, Parser)]
@@ -252,4 +253,4 @@ fn base(jobs: &[Job]) -> Option<String> {
     (jobs.len() > 1).then(|| base.to_owned())
 }
 
-const PLAIN: &str = "server-plain";
+const PLAIN: &str = "tidegate-plain";

@@ -7,6 +7,7 @@ pub mod args;
 pub mod clock;
 pub mod compare;
 pub mod fleet;
+pub mod peers;
 pub mod publisher;
 pub mod report;
 pub mod request;
