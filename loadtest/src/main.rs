@@ -6,13 +6,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tidegate_loadtest::args::Work;
+use tidegate_loadtest::args::{Task, Work};
 use tidegate_loadtest::clock::Clock;
-use tidegate_loadtest::compare::{Comparison, compare};
+use tidegate_loadtest::compare::{self, compare};
+use tidegate_loadtest::results::{Results, newest};
+use tidegate_loadtest::{plot, table};
 
 fn main() -> ExitCode {
-    let outcome = Work::from_args().map_err(Into::into).and_then(|work| measure(&work));
-    match outcome {
+    match Task::from_args().map_err(Into::into).and_then(|task| perform(&task)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             println!("FAILED: see the faults above");
@@ -25,20 +26,62 @@ fn main() -> ExitCode {
     }
 }
 
+/// Does what was asked for, and returns whether it was free of faults.
+fn perform(task: &Task) -> Result<bool, Box<dyn std::error::Error>> {
+    match task {
+        Task::Measure(work) => return measure(work),
+        Task::Table { results, readme, is_check } => {
+            let results = Results::load(&suite_in(results)?)?;
+            match readme {
+                Some(readme) => table::update(readme, &results, *is_check)?,
+                None => print!("{}", table::section(&results)),
+            }
+        }
+        Task::Plot { results, out } => draw(&Results::load(results)?, out)?,
+    }
+    Ok(true)
+}
+
+/// `path`, or the newest suite in it.
+fn suite_in(path: &Path) -> Result<std::path::PathBuf, String> {
+    if path.is_file() {
+        return Ok(path.to_owned());
+    }
+    newest(path, "suite")?.ok_or_else(|| format!("{}: no <date>-suite.json there", path.display()))
+}
+
 /// Runs everything and returns whether it was free of faults.
 fn measure(work: &Work) -> Result<bool, Box<dyn std::error::Error>> {
     let open_files_max = raise_open_files()?;
-    let connections = work.jobs.iter().map(|job| job.settings.connections).max().unwrap_or(0);
+    let connections = work.plan.jobs.iter().map(|job| job.settings.connections).max().unwrap_or(0);
     if connections as u64 + OPEN_FILES_RESERVE > open_files_max {
         let fit = open_files_max.saturating_sub(OPEN_FILES_RESERVE);
         return Err(format!("--connections {connections}: wanted at most {fit} here").into());
     }
-    let comparison = compare(&work.jobs, work.rounds, work.base.clone(), Clock::start())?;
-    comparison.print(&work.jobs);
-    if let Some(path) = &work.json {
-        write_json(path, &comparison)?;
+    // Kept after every scenario: what comes later must not cost what was measured.
+    let keep = |results: &Results| match &work.results {
+        Some(folder) => results.save(&results.place(folder)),
+        None => Ok(()),
+    };
+    let results = compare(&work.plan, Clock::start(), keep)?;
+    compare::print(&results);
+    if let Some(folder) = &work.results {
+        println!("kept in {}", results.place(folder).display());
     }
-    Ok(comparison.is_clean())
+    if let Some(path) = &work.json {
+        results.save(path)?;
+    }
+    if let Some(folder) = &work.plots {
+        draw(&results, folder)?;
+    }
+    Ok(compare::is_clean(&results, &work.plan.jobs))
+}
+
+fn draw(results: &Results, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    for file in plot::draw(results, folder)? {
+        println!("drawn: {}", file.display());
+    }
+    Ok(())
 }
 
 /// Takes as many descriptors as the hard limit allows; started servers inherit that.
@@ -47,11 +90,6 @@ fn raise_open_files() -> Result<u64, Box<dyn std::error::Error>> {
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)?;
     Ok(limit.maximum.unwrap_or(u64::MAX))
-}
-
-fn write_json(path: &Path, comparison: &Comparison) -> Result<(), Box<dyn std::error::Error>> {
-    let text = serde_json::to_string_pretty(comparison)?;
-    std::fs::write(path, text).map_err(|err| format!("{}: {err}", path.display()).into())
 }
 
 const OPEN_FILES_RESERVE: u64 = 64;

@@ -1,12 +1,13 @@
 //! What a run found: everything raw for JSON, the figures for tables, and the verdict.
 
-use serde::Serialize;
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::scenario::{Scenario, Settings};
 use crate::usage::Cpu;
 
 /// One run of one scenario against one server.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Report {
     /// What was run.
     pub scenario: Scenario,
@@ -28,14 +29,40 @@ pub struct Report {
     pub stuck: Option<Stuck>,
     /// How the server ended.
     pub drain: Option<Drain>,
+    /// Publish to read: percentiles, and the milliseconds that so many took at most.
+    #[serde(default)]
+    pub latency_percentiles: Vec<(f64, f64)>,
+    /// How the run went, second by second.
+    #[serde(default)]
+    pub series: Vec<Second>,
     /// What went wrong. Empty, or the run failed.
     pub faults: Vec<String>,
     /// What one should know when reading the figures.
     pub notes: Vec<String>,
 }
 
+/// One second of a run.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Second {
+    /// Since the begin of the measured window.
+    pub seconds: f64,
+    /// Open now.
+    pub connections: u64,
+    /// In the last second.
+    pub deliveries_per_s: f64,
+    /// Publish to read, median of the last second.
+    pub p50_ms: f64,
+    /// 99th percentile of the last second.
+    pub p99_ms: f64,
+    /// Memory of the server now.
+    pub resident_kib: u64,
+    /// Of the server in the last second, in percent of one core.
+    pub cpu_percent: f64,
+}
+
 /// Connections from connect(2) to `connected`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Opening {
     /// Reached `connected`.
     pub connected: usize,
@@ -58,7 +85,7 @@ pub struct Opening {
 }
 
 /// Resident memory of the server, KiB.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Memory {
     /// After one connection came and went.
     pub before_kib: u64,
@@ -73,7 +100,7 @@ pub struct Memory {
 }
 
 /// Publishing and delivery.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Traffic {
     /// Events that should have been sent, warm-up included.
     pub events_offered: u64,
@@ -154,7 +181,7 @@ impl Traffic {
 }
 
 /// Compressed streams.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Gzip {
     /// Inflated and checked in full.
     pub inflated: usize,
@@ -169,7 +196,7 @@ pub struct Gzip {
 }
 
 /// Listeners that stopped reading.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Stuck {
     /// How many.
     pub connections: usize,
@@ -184,7 +211,7 @@ pub struct Stuck {
 }
 
 /// The end of a server that was sent SIGTERM.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Drain {
     /// Streams that ended in each second after the signal.
     pub closes_by_second: Vec<u64>,
@@ -222,6 +249,34 @@ pub struct Figure {
 }
 
 impl Report {
+    /// Why the server can't sustain the scenario, if that shows. Of the scenarios that only offer a load; the others
+    /// have more to judge.
+    #[must_use]
+    pub fn shortfall(&self) -> Option<String> {
+        use Scenario::{Accept, Burst, Dense, Fanout, Idle, Latency, Rooms};
+        if !matches!(self.scenario, Idle | Accept | Fanout | Dense | Burst | Rooms | Latency) {
+            return None;
+        }
+        let Opening { failed, connected, .. } = self.opening;
+        if failed > 0 {
+            return Some(format!("{failed} of {} listeners did not get in", failed + connected));
+        }
+        let traffic = self.traffic.as_ref().and_then(|traffic| self.traffic_shortfall(traffic));
+        traffic.or_else(|| self.faults.first().cloned())
+    }
+
+    fn traffic_shortfall(&self, traffic: &Traffic) -> Option<String> {
+        let rate = f64::from(self.settings.rate_per_s);
+        if traffic.lost > 0 {
+            return Some(format!("lost {} of {} deliveries", traffic.lost, traffic.deliveries_expected));
+        }
+        if traffic.events_sent < traffic.events_offered || traffic.sent_per_s < 0.98 * rate {
+            return Some(format!("took {:.1} of {rate} events/s", traffic.sent_per_s));
+        }
+        let p99 = traffic.latency_p99_ms;
+        (p99 > LATE_MS).then(|| format!("fell {:.1} s behind", p99 / 1e3))
+    }
+
     /// The figures this scenario is about, the most telling first.
     #[must_use]
     pub fn figures(&self) -> Vec<Figure> {
@@ -341,6 +396,15 @@ pub fn print_remarks(report: &Report) {
     }
 }
 
+/// Percentiles of `latency`, dense towards the slowest.
+#[must_use]
+pub fn percentiles(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
+    if latency.is_empty() {
+        return Vec::new();
+    }
+    PERCENTILES.iter().map(|percentile| (*percentile, ms(latency.value_at_percentile(*percentile)))).collect()
+}
+
 /// A number with as many decimals as its size deserves.
 #[must_use]
 pub fn number(value: f64) -> String {
@@ -375,3 +439,10 @@ pub fn ms(nanoseconds: u64) -> f64 {
 pub fn per(total: f64, among: u64) -> f64 {
     if among == 0 { 0.0 } else { total / count(among) }
 }
+
+const PERCENTILES: [f64; 29] = [
+    0.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 85.0, 90.0, 92.5, 95.0, 96.0, 97.0, 98.0,
+    98.5, 99.0, 99.3, 99.5, 99.7, 99.8, 99.9, 99.95, 99.97, 99.99, 100.0,
+];
+/// A server whose slowest events come later than this after they were published is only filling queues.
+const LATE_MS: f64 = 1_000.0;

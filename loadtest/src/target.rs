@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
@@ -101,7 +101,7 @@ pub struct Target {
     child: Option<Child>,
     folder: Option<TempDir>,
     /// The application behind it; ends with it.
-    _origin: Option<Origin>,
+    origin: Option<Origin>,
 }
 
 /// Why there is nothing to measure.
@@ -234,9 +234,13 @@ impl Target {
             pid: child.id(),
             child: Some(child),
             folder: Some(folder),
-            _origin: origin,
+            origin,
         };
-        if target.listens(addr) && target.listens(publish_addr) {
+        // A server of several processes may listen before it can answer.
+        let is_ready = target.listens(addr)
+            && target.listens(publish_addr)
+            && (target.origin.is_none() || target.answers());
+        if is_ready {
             return Ok(target);
         }
         Err(TargetError::Silent(path, target.log_end()))
@@ -258,7 +262,7 @@ impl Target {
             pid,
             child: None,
             folder: None,
-            _origin: None,
+            origin: None,
         })
     }
 
@@ -270,6 +274,19 @@ impl Target {
             }
             if matches!(self.wait(Duration::ZERO), Ok(Some(_)) | Err(_)) {
                 return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+
+    /// Waits until somebody who wants to listen is let in.
+    fn answers(&mut self) -> bool {
+        let deadline = Instant::now() + START_MAX;
+        let request = format!("GET {BASE}/stream/probe/probe HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
+        while Instant::now() < deadline && matches!(self.wait(Duration::ZERO), Ok(None)) {
+            if matches!(status_line(self.addr, &request), Ok(line) if line.starts_with(b"HTTP/1.1 200 ")) {
+                return true;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -303,6 +320,16 @@ impl Drop for Target {
         }
         let _ = self.child.as_mut().map(Child::wait);
     }
+}
+
+/// The beginning of what `addr` answers to `request` within a second.
+fn status_line(addr: SocketAddr, request: &str) -> io::Result<[u8; 13]> {
+    let mut socket = TcpStream::connect(addr)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    socket.write_all(request.as_bytes())?;
+    let mut line = [0; 13];
+    socket.read_exact(&mut line)?;
+    Ok(line)
 }
 
 /// `name` beside this executable.

@@ -3,7 +3,7 @@
 use super::Run;
 use crate::fleet::{Done, Listener, Standing};
 use crate::publisher::Published;
-use crate::report::{Gzip, Stuck, Traffic, count, ms, per};
+use crate::report::{Gzip, Stuck, Traffic, count, ms, per, percentiles};
 use crate::scenario::Scenario;
 use crate::wire::stream::Stream;
 
@@ -90,6 +90,7 @@ impl Run {
     }
 
     pub(super) fn judge_traffic(&mut self, traffic: &Traffic, published: &Published, done: &Done) {
+        self.report.latency_percentiles = percentiles(&done.tally.latency);
         let inside = traffic.lost_inside;
         let first = traffic
             .lost_first

@@ -79,6 +79,8 @@ impl Run {
             gzip: None,
             stuck: None,
             drain: None,
+            latency_percentiles: Vec::new(),
+            series: Vec::new(),
             faults: Vec::new(),
             notes: Vec::new(),
         };
