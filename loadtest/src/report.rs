@@ -29,6 +29,9 @@ pub struct Report {
     pub stuck: Option<Stuck>,
     /// How the server ended.
     pub drain: Option<Drain>,
+    /// What the scenario found beyond plain traffic, under its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<serde_json::Value>,
     /// Publish to read: percentiles, and the milliseconds that so many took at most.
     #[serde(default)]
     pub latency_percentiles: Vec<(f64, f64)>,
@@ -258,17 +261,25 @@ impl Report {
             return None;
         }
         let Opening { failed, connected, .. } = self.opening;
-        if failed > 0 {
-            return Some(format!("{failed} of {} listeners did not get in", failed + connected));
+        let everybody = failed + connected;
+        if count(failed as u64) > LOST_SHARE_MAX * count(everybody as u64) {
+            return Some(format!("{failed} of {everybody} listeners did not get in"));
         }
-        let traffic = self.traffic.as_ref().and_then(|traffic| self.traffic_shortfall(traffic));
-        traffic.or_else(|| self.faults.first().cloned())
+        self.traffic.as_ref().and_then(|traffic| self.traffic_shortfall(traffic))
     }
 
     fn traffic_shortfall(&self, traffic: &Traffic) -> Option<String> {
         let rate = f64::from(self.settings.rate_per_s);
-        if traffic.lost > 0 {
-            return Some(format!("lost {} of {} deliveries", traffic.lost, traffic.deliveries_expected));
+        let Traffic { lost, deliveries_expected, requests_refused, .. } = *traffic;
+        let wrong = traffic.duplicated + traffic.reordered + traffic.damaged + traffic.gaps;
+        if count(lost) > LOST_SHARE_MAX * count(deliveries_expected) {
+            return Some(format!("lost {lost} of {deliveries_expected} deliveries"));
+        }
+        if wrong > 0 {
+            return Some(format!("{wrong} events repeated, out of order, damaged or owned up to as lost"));
+        }
+        if requests_refused > 0 {
+            return Some(format!("refused {requests_refused} publish requests"));
         }
         if traffic.events_sent < traffic.events_offered || traffic.sent_per_s < 0.98 * rate {
             return Some(format!("took {:.1} of {rate} events/s", traffic.sent_per_s));
@@ -444,5 +455,7 @@ const PERCENTILES: [f64; 29] = [
     0.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 85.0, 90.0, 92.5, 95.0, 96.0, 97.0, 98.0,
     98.5, 99.0, 99.3, 99.5, 99.7, 99.8, 99.9, 99.95, 99.97, 99.99, 100.0,
 ];
+/// What a server may lose and still have figures. It is a fault all the same, and told.
+const LOST_SHARE_MAX: f64 = 0.01;
 /// A server whose slowest events come later than this after they were published is only filling queues.
 const LATE_MS: f64 = 1_000.0;

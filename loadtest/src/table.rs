@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::report::number;
+use crate::report::{Report, number};
 use crate::results::{Results, Server};
 use crate::scenario::{Scenario, Settings};
 
@@ -149,6 +149,10 @@ pub fn section(results: &Results) -> String {
     if !shortfalls.is_empty() {
         text += &format!("What could not be sustained: {}.\n", shortfalls.join("; "));
     }
+    let losses: Vec<String> = losses(results).collect();
+    if !losses.is_empty() {
+        text += &format!("Lost, although few enough to have figures: {}.\n", losses.join("; "));
+    }
     for left_out in &results.left_out {
         text += &format!("{} was left out: {}.\n", title(&left_out.name), left_out.why);
     }
@@ -160,6 +164,22 @@ pub fn shortfalls(results: &Results) -> impl Iterator<Item = (String, &str)> {
     results.outcomes.iter().filter_map(|outcome| {
         let who = format!("{} in `{}`", title(&outcome.server), outcome.scenario.name());
         outcome.shortfall.as_deref().map(|why| (who, why))
+    })
+}
+
+/// Who lost something in scenarios that count as sustained.
+fn losses(results: &Results) -> impl Iterator<Item = String> {
+    let sustained = results.outcomes.iter().filter(|outcome| outcome.shortfall.is_none());
+    sustained.filter_map(|outcome| {
+        let is_of = |run: &&Report| run.scenario == outcome.scenario && run.target == outcome.server;
+        let traffic = results.runs.iter().filter(is_of).filter_map(|run| run.traffic.as_ref());
+        let (lost, expected) = traffic.fold((0, 0), |(lost, expected), traffic| {
+            (lost + traffic.lost, expected + traffic.deliveries_expected)
+        });
+        let who = title(&outcome.server);
+        let scenario = outcome.scenario.name();
+        let (lost_text, expected_text) = (grouped(lost), grouped(expected));
+        (lost > 0).then(|| format!("{who} {lost_text} of {expected_text} deliveries in `{scenario}`"))
     })
 }
 

@@ -79,6 +79,7 @@ impl Run {
             gzip: None,
             stuck: None,
             drain: None,
+            found: None,
             latency_percentiles: Vec::new(),
             series: Vec::new(),
             faults: Vec::new(),
