@@ -162,15 +162,12 @@ pub fn print(results: &Results) {
         return report::print(only);
     }
     let rounds = results.rounds;
-    match results.scenarios().as_slice() {
-        [only] => {
-            println!("{}, medians of {rounds} round(s)", only.name());
-            print_figures(results, *only);
-        }
-        _ => {
-            println!("{}, medians of {rounds} round(s)\n", results.name);
-            print!("{}", Table::of(results).to_text());
-        }
+    if let [only] = results.scenarios().as_slice() {
+        println!("{only}, medians of {rounds} round(s)");
+        print_figures(results, *only);
+    } else {
+        println!("{}, medians of {rounds} round(s)\n", results.name);
+        print!("{}", Table::of(results).to_text());
     }
     for (who, why) in shortfalls(results) {
         println!("  {who} can't sustain it: {why}");
@@ -200,15 +197,21 @@ fn print_figures(results: &Results, scenario: Scenario) {
     let rated: Vec<&str> =
         labels.iter().copied().filter(|label| !base.is_empty() && *label != base).collect();
     print!("  {:<34}", "");
-    labels.iter().for_each(|label| print!("{label:>16}"));
-    rated.iter().for_each(|label| print!("{:>22}", format!("{label}/{base}")));
+    for label in &labels {
+        print!("{label:>16}");
+    }
+    for label in &rated {
+        print!("{:>22}", format!("{label}/{base}"));
+    }
     println!();
     for figure in figures(results) {
         print!("  {:<34}", figure.label);
-        labels.iter().for_each(|label| print!("{:>16}", number(results.median(scenario, label, figure.key))));
+        let median = |label: &str| results.median(scenario, label, figure.key);
+        for label in &labels {
+            print!("{:>16}", number(median(label)));
+        }
         for label in &rated {
-            let ratio =
-                results.median(scenario, label, figure.key) / results.median(scenario, base, figure.key);
+            let ratio = median(label) / median(base);
             let is_shown = figure.has_ratio && ratio.is_finite();
             print!("{:>22}", if is_shown { format!("{ratio:.2}x") } else { "-".to_owned() });
         }

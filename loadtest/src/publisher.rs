@@ -136,10 +136,11 @@ impl Publisher {
     pub fn join(self) -> io::Result<Published> {
         let mut published = self.writer.join().map_err(|_| io::Error::other("the publisher panicked"))?;
         let answers = self.reader.join().map_err(|_| io::Error::other("the reader panicked"))?;
-        let (accepted, last_ns) = match self.is_answered {
-            true => (answers.accepted, answers.last_ns),
-            // The server took it, or the writer would have had to wait.
-            false => (published.sent, published.last_ns),
+        // Without answers: the server took it, or the writer would have had to wait.
+        let (accepted, last_ns) = if self.is_answered {
+            (answers.accepted, answers.last_ns)
+        } else {
+            (published.sent, published.last_ns)
         };
         published.accepted = accepted;
         published.requests_refused = answers.refused;

@@ -1,5 +1,6 @@
 //! The comparison as people read it: one row a question, one column a server.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -117,7 +118,9 @@ impl Table {
         for line in lines() {
             for (at, cell) in line.iter().enumerate() {
                 let width = widths[at];
-                text += &if at == 0 { format!("  {cell:<width$}") } else { format!("  {cell:>width$}") };
+                // Writing to a string can't fail.
+                let _ =
+                    if at == 0 { write!(text, "  {cell:<width$}") } else { write!(text, "  {cell:>width$}") };
             }
             text.push('\n');
         }
@@ -147,14 +150,14 @@ pub fn section(results: &Results) -> String {
     );
     let shortfalls: Vec<String> = shortfalls(results).map(|(who, why)| format!("{who}: {why}")).collect();
     if !shortfalls.is_empty() {
-        text += &format!("What could not be sustained: {}.\n", shortfalls.join("; "));
+        let _ = writeln!(text, "What could not be sustained: {}.", shortfalls.join("; "));
     }
     let losses: Vec<String> = losses(results).collect();
     if !losses.is_empty() {
-        text += &format!("Lost, although few enough to have figures: {}.\n", losses.join("; "));
+        let _ = writeln!(text, "Lost, although few enough to have figures: {}.", losses.join("; "));
     }
     for left_out in &results.left_out {
-        text += &format!("{} was left out: {}.\n", title(&left_out.name), left_out.why);
+        let _ = writeln!(text, "{} was left out: {}.", title(&left_out.name), left_out.why);
     }
     text
 }

@@ -10,7 +10,7 @@ pub enum Dialect {
     Tidegate,
     /// `POST {base}/publish/{room}` with the data for a body. One event a request.
     Nchan,
-    /// A ZeroMQ PUSH socket (ZMTP 3.0, rfc.zeromq.org/spec/23) with a JSON item a message. Nothing is answered; a
+    /// A `ZeroMQ` PUSH socket (ZMTP 3.0, rfc.zeromq.org/spec/23) with a JSON item a message. Nothing is answered; a
     /// server that can't keep up stops reading.
     Pushpin,
 }

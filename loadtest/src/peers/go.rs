@@ -19,8 +19,6 @@ pub(super) fn version() -> Result<String, TargetError> {
 
 pub(super) fn launch() -> Result<Launch, TargetError> {
     let go = find("go", "golang-go")?;
-    // Once for all rounds.
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let hub = BUILT.get_or_init(|| build(&go)).clone().map_err(|log| TargetError::Build(go, log))?;
     let mut launch = Launch::new(&hub)?;
     launch.command.arg(launch.addr.to_string());
@@ -51,5 +49,7 @@ fn build(go: &Path) -> Result<PathBuf, String> {
     Ok(hub)
 }
 
+/// The hub, built once for all rounds.
+static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
 const SOURCE: &str = include_str!("../../peers/go/main.go");
 const MODULE: &str = include_str!("../../peers/go/go.mod");

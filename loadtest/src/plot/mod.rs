@@ -19,11 +19,11 @@ use crate::results::Results;
 /// A file can't be written.
 pub fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, String> {
     fs::create_dir_all(folder).map_err(|err| format!("{}: {err}", folder.display()))?;
-    let draw: [fn(&Results, &Path) -> Result<Vec<PathBuf>, String>; 4] =
-        [latency::draw, time::draw, cost::draw, ratio::draw];
-    let mut files = Vec::new();
-    for draw in draw {
-        files.extend(draw(results, folder)?);
-    }
-    Ok(files)
+    let plots = [
+        latency::draw(results, folder)?,
+        time::draw(results, folder)?,
+        cost::draw(results, folder)?,
+        ratio::draw(results, folder)?,
+    ];
+    Ok(plots.concat())
 }
