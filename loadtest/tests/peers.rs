@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -154,6 +154,21 @@ fn a_suite_is_kept_shown_and_drawn() {
         assert!(svg.contains("axum"), "{name} names who is compared");
         let png = fs::read(format!("{plots}/{name}.png")).expect("it was drawn");
         assert!(png.starts_with(b"\x89PNG") && png.len() > 10_000, "{name}: {} bytes", png.len());
+    }
+
+    // What other scenarios keep besides.
+    let kept = fs::read_dir(&results).expect("it is kept").flatten().next().expect("one file").path();
+    let mut found: Value = serde_json::from_slice(&fs::read(&kept).expect("reads")).expect("it is JSON");
+    found["runs"][0]["series"] =
+        json!([{"seconds": 1.0, "p99_ms": 4.5, "resident_kib": 9000}, {"seconds": 2.0}]);
+    let point = |along: &str| json!({"along": along, "connections": 1000, "rate_per_s": 10, "p99_ms": 7.5});
+    found["runs"][0]["found"] = json!({"scale": {"points": [point("connections"), point("rooms")]}});
+    let more = at("more.json");
+    fs::write(&more, found.to_string()).expect("writes");
+    let drawn = tool(&["plot", &more, "--out", &plots], |_| ());
+    assert_eq!(drawn.status.code(), Some(0), "{}", said(&drawn));
+    for name in ["time-fanout", "cost-connections", "cost-rooms"] {
+        assert!(fs::metadata(format!("{plots}/{name}.png")).is_ok(), "{name}: {}", said(&drawn));
     }
 
     fs::write(&readme, "<!-- figures: x -->\n<!-- end of figures -->\n").expect("writes");

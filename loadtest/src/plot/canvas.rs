@@ -50,18 +50,24 @@ impl Axis {
         Self { title: title.to_owned(), range: 0.0..top, ticks: ticks.map(|at| (at, tick(at))).collect() }
     }
 
-    /// Over whole powers of ten around `values`, which are logarithms already.
+    /// Around `values`, which are logarithms already, with labels at powers of ten, and between few of them at the steps
+    /// in between.
     pub(super) fn powers(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
-        let low = values.clone().fold(f64::INFINITY, f64::min).clamp(-9.0, 9.0).floor();
-        let high = values.fold(f64::NEG_INFINITY, f64::max).clamp(low + 0.5, 10.0);
-        let range = low..(high + 0.1).max(low + 1.0);
-        // Between few powers there is room for the steps in between.
-        let steps: &[f64] = if range.end - range.start < 2.6 { &[1.0, 2.0, 5.0] } else { &[1.0] };
-        let powers = (0..20).map(|nth| low + f64::from(nth));
-        let values = powers.flat_map(|power| steps.iter().map(move |step| step * 10_f64.powf(power)));
-        let ticks = values.map(|value| (value.log10(), tick(value)));
-        let ticks = ticks.take_while(|(place, _)| *place <= range.end).collect();
-        Self { title: title.to_owned(), range, ticks }
+        let least = values.clone().fold(f64::INFINITY, f64::min).clamp(-9.0, 9.0);
+        let most = values.fold(f64::NEG_INFINITY, f64::max).clamp(least, 10.0);
+        let steps = || {
+            let powers = (0..21).map(|nth| least.floor() + f64::from(nth));
+            powers.flat_map(|power| [1.0, 2.0, 5.0].map(|step| step * 10_f64.powf(power)))
+        };
+        // The last step below everything, but for what rounding adds.
+        let low = steps().map(f64::log10).take_while(|step| *step <= least + 1e-9).last().unwrap_or(least);
+        let range = low..(most + 0.1).max(low + 0.7);
+        let is_short = range.end - range.start < 2.6;
+        let is_power = |value: &f64| (value.log10() - value.log10().round()).abs() < 1e-9;
+        let ticks =
+            steps().filter(|value| is_short || is_power(value)).map(|value| (value.log10(), tick(value)));
+        let is_inside = |(place, _): &(f64, String)| (range.start - 1e-9..=range.end).contains(place);
+        Self { title: title.to_owned(), ticks: ticks.filter(is_inside).collect(), range }
     }
 }
 
@@ -85,7 +91,7 @@ pub(super) fn picture(
             for (x, curve) in line {
                 let square = [(*x, y + 3), (x + 14, y + 17)];
                 paper.draw(&Rectangle::new(square, color(&curve.server).filled())).map_err(text)?;
-                write(&paper, &curve.label, (x + 20, y + 2), (14, INK), HPos::Left)?;
+                write(&paper, &curve.label, (x + 20, y + 4), (14, INK), HPos::Left)?;
             }
         }
         let (_, below) = paper.split_vertically(head);
@@ -141,7 +147,7 @@ impl Frame {
         for (value, label) in &up.ticks {
             let (_, y) = frame.at(across.range.start, *value);
             area.draw(&PathElement::new(vec![(frame.left, y), (frame.right, y)], GRID)).map_err(text)?;
-            write(area, label, (frame.left - 10, y - 8), (14, SOFT), HPos::Right)?;
+            write(area, label, (frame.left - 10, y - 6), (14, SOFT), HPos::Right)?;
         }
         for (value, label) in &across.ticks {
             let (x, _) = frame.at(*value, up.range.start);
@@ -269,3 +275,34 @@ const HEADLINE: i32 = 48;
 const LEGEND_LINE: i32 = 26;
 /// Pixels of the PNG for each of the picture, for sharp screens.
 const SCALE: f32 = 2.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(axis: &Axis) -> Vec<&str> {
+        axis.ticks.iter().map(|(_, label)| label.as_str()).collect()
+    }
+
+    #[test]
+    fn axes_begin_and_end_close_to_the_values_and_have_round_labels() {
+        let linear = Axis::linear("", [0.0, 19_000.0].into_iter());
+        assert_eq!(labels(&linear), ["0", "5000", "10k", "15k", "20k"]);
+        let short = Axis::powers("", [0.66_f64, 7.7].map(f64::log10).into_iter());
+        assert_eq!(labels(&short), ["0.5", "1", "2", "5"]);
+        let long = Axis::powers("", [1.0_f64, 3_000.0].map(f64::log10).into_iter());
+        assert_eq!(labels(&long), ["1", "10", "100", "1000"]);
+        let single = Axis::powers("", [1.0].into_iter());
+        assert!(single.range.contains(&1.0) && !single.ticks.is_empty());
+    }
+
+    #[test]
+    fn a_long_legend_takes_another_line_and_stays_on_the_paper() {
+        let curves: Vec<Curve> =
+            (0..9).map(|nth| curve(&format!("a longer name {nth}"), Vec::new())).collect();
+        let lines = legend(&curves);
+        assert_eq!(lines.iter().map(Vec::len).sum::<usize>(), 9);
+        assert!(lines.len() > 1);
+        assert!(lines.iter().flatten().all(|(x, _)| *x < 760), "room for a name");
+    }
+}

@@ -18,7 +18,7 @@ const QUESTIONS: [(Scenario, &str, [&str; 2]); 7] = [
     (Scenario::Dense, "cpu_us", ["CPU per delivery", "dense"]),
     (Scenario::Burst, "cpu_us", ["CPU per delivery", "burst"]),
     (Scenario::Rooms, "cpu_us", ["CPU per delivery", "rooms"]),
-    (Scenario::Latency, "p99_ms", ["p99 latency", "latency"]),
+    (Scenario::Latency, "p99_ms", ["p99 latency", "small room"]),
 ];
 
 /// One plot, if several servers were measured against a base.
@@ -59,9 +59,12 @@ fn bars(area: &Area, up: &Axis, curves: &[Curve]) -> Outcome {
     asked.sort_by(f64::total_cmp);
     asked.dedup();
     let is_all = curves.iter().all(|curve| curve.points.len() == asked.len());
-    let title = if is_all { "" } else { "× could not sustain it" }.to_owned();
-    let across = Axis { title, range: 0.0..place(asked.len()), ticks: Vec::new() };
+    let across = Axis { title: String::new(), range: 0.0..place(asked.len()), ticks: Vec::new() };
     let frame = Frame::draw(area, &across, up)?;
+    if !is_all {
+        let (right, _) = frame.at(across.range.end, 0.0);
+        write(area, "× could not sustain it", (right, 8), (14, SOFT), HPos::Right)?;
+    }
     let width = 0.84 / place(curves.len());
     for (nth, question) in asked.iter().enumerate() {
         let left = place(nth);
