@@ -2,13 +2,16 @@
 //! `fanout`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::compare::Plan;
 use crate::fleet::SUBCOMMAND;
+use crate::peers::Peer;
 use crate::run::Job;
 use crate::scenario::{Form, Scenario, Settings};
-use crate::target::{Peer, Source, sibling};
+use crate::target::{Source, sibling};
 use crate::ui::Mode;
 
 /// Load test for Tidegate and its reference servers. Without a scenario: 10,000 connections, 10 events/s, against a
@@ -23,25 +26,76 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, and it is parsed once")]
 enum Command {
-    /// Run one scenario against several servers in turns; print medians and ratios.
+    /// Run one scenario, or the suite, against several servers in turns; print medians and ratios.
     Compare {
-        /// The scenario.
-        scenario: Scenario,
-        /// Servers to compare with.
-        #[arg(long, value_delimiter = ',', default_value = "floor")]
-        peers: Vec<Peer>,
+        /// A scenario, or `suite` for those of `--scenarios`, which is kept under `loadtest/results`.
+        what: What,
+        /// Servers to compare with [default: floor, suite: all].
+        #[arg(long, value_delimiter = ',')]
+        peers: Option<Vec<Peer>>,
         /// Leave the server under test out.
         #[arg(long)]
         peers_only: bool,
+        /// The scenarios of the suite. Memory of idle connections and the cost of accepting come with `fanout`.
+        #[arg(long, value_delimiter = ',', default_values_t = SUITE)]
+        scenarios: Vec<Scenario>,
+        /// What the results are called [default: suite, or the scenario].
+        #[arg(long)]
+        name: Option<String>,
+        /// Keep the results in this folder, as `<date>-<name>.json` [suite: loadtest/results].
+        #[arg(long)]
+        results: Option<PathBuf>,
         #[command(flatten)]
-        options: Options,
+        options: Box<Options>,
+    },
+    /// Print the comparison of the newest suite for a README, or write it there between its markers.
+    Table {
+        /// A results file, or the folder they are kept in.
+        #[arg(long, default_value = RESULTS)]
+        results: PathBuf,
+        /// Replace what stands between `<!-- figures: … -->` and `<!-- end of figures -->` in this file.
+        #[arg(long)]
+        readme: Option<PathBuf>,
+        /// Only say whether the file is up to date.
+        #[arg(long, requires = "readme")]
+        check: bool,
+    },
+    /// Draw the plots of a results file again.
+    Plot {
+        /// The file: of `--json` or kept by a comparison.
+        results: PathBuf,
+        /// Where to.
+        #[arg(long)]
+        out: PathBuf,
     },
     #[command(flatten)]
     Single(Single),
     /// Hold connections for another process of this program.
     #[command(name = SUBCOMMAND, hide = true)]
     Listeners,
+}
+
+/// What to compare.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Suite,
+    One(Scenario),
+}
+
+impl FromStr for What {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "suite" | "all" => Ok(Self::Suite),
+            _ => Scenario::from_str(text, false).map(Self::One).map_err(|_| {
+                let names: Vec<&str> = Scenario::value_variants().iter().map(|one| one.name()).collect();
+                format!("wanted suite or one of {}", names.join(", "))
+            }),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -189,31 +243,50 @@ struct Options {
     /// Write everything raw to this file.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Draw plots in this folder, as SVG and PNG.
+    #[arg(long)]
+    plots: Option<PathBuf>,
 }
 
 /// What the command line asks for.
 #[derive(Debug)]
+pub enum Task {
+    /// Measure.
+    Measure(Box<Work>),
+    /// Hold connections for another process.
+    Listeners,
+    /// Print or write the comparison for a README.
+    Table {
+        /// A file or folder.
+        results: PathBuf,
+        /// Where to.
+        readme: Option<PathBuf>,
+        /// Only look.
+        is_check: bool,
+    },
+    /// Draw plots again.
+    Plot {
+        /// The file.
+        results: PathBuf,
+        /// The folder.
+        out: PathBuf,
+    },
+}
+
+/// Something to measure.
+#[derive(Debug)]
 pub struct Work {
     /// Runs to make in turns.
-    pub jobs: Vec<Job>,
-    /// How often.
-    pub rounds: u32,
-    /// The label that ratios refer to.
-    pub base: Option<String>,
-    /// Where raw results go.
+    pub plan: Plan,
+    /// The folder where results are kept by date.
+    pub results: Option<PathBuf>,
+    /// Where they are written besides.
     pub json: Option<PathBuf>,
+    /// Where plots go.
+    pub plots: Option<PathBuf>,
 }
 
-/// What this process is here for.
-#[derive(Debug)]
-pub enum Asked {
-    /// To measure.
-    Work(Box<Work>),
-    /// To hold connections for another process.
-    Listeners,
-}
-
-impl Asked {
+impl Task {
     /// Reads the command line; prints help or what is wrong and exits when that is called for.
     ///
     /// # Errors
@@ -221,21 +294,31 @@ impl Asked {
     /// Numbers that don't fit each other, or nothing to run.
     pub fn from_args() -> Result<Self, String> {
         let Cli { command, options } = Cli::parse();
-        let work = match command {
-            Some(Command::Listeners) => return Ok(Self::Listeners),
-            Some(Command::Compare { scenario, peers, peers_only, options }) => {
+        match command {
+            Some(Command::Listeners) => Ok(Self::Listeners),
+            Some(Command::Compare { what, peers, peers_only, scenarios, name, results, options }) => {
                 let mut sources = if peers_only { Vec::new() } else { vec![options.source()?] };
-                sources.extend(peers.into_iter().map(Source::Peer));
+                let (scenarios, default_peers, default_name, default_results) = match what {
+                    What::Suite => (scenarios, Peer::SUITE.to_vec(), "suite", Some(PathBuf::from(RESULTS))),
+                    What::One(scenario) => (vec![scenario], vec![Peer::Floor], scenario.name(), None),
+                };
+                sources.extend(peers.unwrap_or(default_peers).into_iter().map(Source::Peer));
                 let rounds = options.rounds.unwrap_or(3);
-                Work::new(scenario, sources, rounds, options)?
+                let mut work = Work::new(&scenarios, &sources, rounds, *options)?;
+                work.plan.name = name.unwrap_or_else(|| default_name.to_owned());
+                work.results = results.or(default_results);
+                Ok(Self::Measure(Box::new(work)))
             }
+            Some(Command::Table { results, readme, check }) => {
+                Ok(Self::Table { results, readme, is_check: check })
+            }
+            Some(Command::Plot { results, out }) => Ok(Self::Plot { results, out }),
             Some(Command::Single(single)) => {
                 let (scenario, options) = single.into_parts();
-                Work::single(scenario, options)?
+                Work::single(scenario, options).map(|work| Self::Measure(Box::new(work)))
             }
-            None => Work::single(Scenario::Fanout, options)?,
-        };
-        Ok(Self::Work(Box::new(work)))
+            None => Work::single(Scenario::Fanout, options).map(|work| Self::Measure(Box::new(work))),
+        }
     }
 }
 
@@ -243,31 +326,54 @@ impl Work {
     fn single(scenario: Scenario, options: Options) -> Result<Self, String> {
         let rounds = options.rounds.unwrap_or(1);
         let source = options.source()?;
-        Self::new(scenario, vec![source], rounds, options)
+        Self::new(&[scenario], &[source], rounds, options)
     }
 
-    fn new(scenario: Scenario, sources: Vec<Source>, rounds: u32, options: Options) -> Result<Self, String> {
-        let settings = options.settings(scenario)?;
+    fn new(
+        scenarios: &[Scenario],
+        sources: &[Source],
+        rounds: u32,
+        options: Options,
+    ) -> Result<Self, String> {
         let mut jobs = Vec::new();
-        for source in sources {
-            let label = source.name().to_owned();
-            if !source.supports(scenario) {
-                eprintln!("{label} is left out: it does not support {}", scenario.name());
-                continue;
-            }
-            let job = Job { scenario, settings: settings.clone(), source, label, progress: options.progress };
-            // Compression is measured against the same server without it.
-            if scenario == Scenario::Gzip && matches!(job.source, Source::Server { .. }) {
-                let plain = Settings { gzip: false, ..settings.clone() };
-                jobs.push(Job { label: PLAIN.to_owned(), settings: plain, ..job.clone() });
-            }
-            jobs.push(job);
+        for scenario in scenarios {
+            add_jobs(*scenario, sources, &options.settings(*scenario)?, options.progress, &mut jobs);
         }
         if jobs.is_empty() {
             return Err("nothing to run".to_owned());
         }
         let base = base(&jobs);
-        Ok(Self { jobs, rounds, base, json: options.json })
+        let name = scenarios.first().map_or("", |scenario| scenario.name()).to_owned();
+        let plan = Plan { name, jobs, rounds, base };
+        Ok(Self { plan, results: None, json: options.json, plots: options.plots })
+    }
+}
+
+/// Adds one job a server that the scenario means anything for.
+fn add_jobs(
+    scenario: Scenario,
+    sources: &[Source],
+    settings: &Settings,
+    progress: Mode,
+    jobs: &mut Vec<Job>,
+) {
+    for source in sources {
+        let label = source.name().to_owned();
+        if !source.supports(scenario) {
+            eprintln!("{label} is left out: it does not support {}", scenario.name());
+            continue;
+        }
+        let mut settings = settings.clone();
+        if let Source::Peer(peer) = source {
+            settings.in_flight_max = settings.in_flight_max.min(peer.in_flight_max());
+        }
+        let job = Job { scenario, settings, source: source.clone(), label, progress };
+        // Compression is measured against the same server without it.
+        if scenario == Scenario::Gzip && matches!(job.source, Source::Server { .. }) {
+            let plain = Settings { gzip: false, ..job.settings.clone() };
+            jobs.push(Job { label: PLAIN.to_owned(), settings: plain, ..job.clone() });
+        }
+        jobs.push(job);
     }
 }
 
@@ -345,4 +451,8 @@ fn base(jobs: &[Job]) -> Option<String> {
     (jobs.len() > 1).then(|| base.to_owned())
 }
 
-const PLAIN: &str = "server-plain";
+const PLAIN: &str = "tidegate-plain";
+const RESULTS: &str = "loadtest/results";
+/// What the suite runs. `idle` and `accept` are the beginning of `fanout`.
+const SUITE: [Scenario; 5] =
+    [Scenario::Fanout, Scenario::Dense, Scenario::Burst, Scenario::Rooms, Scenario::Latency];

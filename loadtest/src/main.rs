@@ -7,20 +7,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tidegate_loadtest::args::{Asked, Work};
+use tidegate_loadtest::args::{Task, Work};
 use tidegate_loadtest::clock::Clock;
-use tidegate_loadtest::compare::{Comparison, compare};
-use tidegate_loadtest::fleet;
+use tidegate_loadtest::compare::{self, compare};
+use tidegate_loadtest::results::{Results, newest};
 use tidegate_loadtest::target::Source;
 use tidegate_loadtest::verdict::verdict;
+use tidegate_loadtest::{fleet, plot, table};
 
 fn main() -> ExitCode {
-    let outcome = match Asked::from_args() {
-        Ok(Asked::Work(work)) => measure(*work),
-        Ok(Asked::Listeners) => raise_open_files().and_then(|_| Ok(fleet::serve()?)).map(|()| true),
-        Err(err) => Err(err.into()),
-    };
-    match outcome {
+    match Task::from_args().map_err(Into::into).and_then(perform) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(err) => {
@@ -30,10 +26,38 @@ fn main() -> ExitCode {
     }
 }
 
+/// Does what was asked for, and returns whether it was free of faults.
+fn perform(task: Task) -> Result<bool, Box<dyn std::error::Error>> {
+    match task {
+        Task::Measure(work) => return measure(*work),
+        Task::Listeners => {
+            raise_open_files()?;
+            fleet::serve()?;
+        }
+        Task::Table { results, readme, is_check } => {
+            let results = Results::load(&suite_in(&results)?)?;
+            match readme {
+                Some(readme) => table::update(&readme, &results, is_check)?,
+                None => print!("{}", table::section(&results)),
+            }
+        }
+        Task::Plot { results, out } => draw(&Results::load(&results)?, &out)?,
+    }
+    Ok(true)
+}
+
+/// `path`, or the newest suite in it.
+fn suite_in(path: &Path) -> Result<std::path::PathBuf, String> {
+    if path.is_file() {
+        return Ok(path.to_owned());
+    }
+    newest(path, "suite")?.ok_or_else(|| format!("{}: no <date>-suite.json there", path.display()))
+}
+
 /// Runs everything and returns whether it was free of faults.
 fn measure(mut work: Work) -> Result<bool, Box<dyn std::error::Error>> {
     let fit = raise_open_files()?.saturating_sub(OPEN_FILES_RESERVE).max(1);
-    for job in &mut work.jobs {
+    for job in &mut work.plan.jobs {
         let connections = job.settings.connections as u64;
         if connections > fit && !matches!(job.source, Source::Running { .. }) {
             // One process can't, but any number of them; a server started here is one process.
@@ -46,13 +70,32 @@ fn measure(mut work: Work) -> Result<bool, Box<dyn std::error::Error>> {
         let needed = usize::try_from(connections.div_ceil(fit))?;
         job.settings.processes = job.settings.processes.max(needed);
     }
-    let comparison = compare(&work.jobs, work.rounds, work.base.clone(), Clock::start())?;
-    comparison.print(&work.jobs);
-    if let Some(path) = &work.json {
-        write_json(path, &comparison)?;
+    // Kept after every scenario: what comes later must not cost what was measured.
+    let keep = |results: &Results| match &work.results {
+        Some(folder) => results.save(&results.place(folder)),
+        None => Ok(()),
+    };
+    let results = compare(&work.plan, Clock::start(), keep)?;
+    compare::print(&results);
+    if let Some(folder) = &work.results {
+        println!("kept in {}", results.place(folder).display());
     }
-    println!("{}", verdict(&comparison.runs));
-    Ok(comparison.is_clean())
+    if let Some(path) = &work.json {
+        results.save(path)?;
+    }
+    if let Some(folder) = &work.plots {
+        draw(&results, folder)?;
+    }
+    let counted = compare::counted(&results, &work.plan.jobs);
+    println!("{}", verdict(&counted));
+    Ok(counted.iter().all(|run| run.faults.is_empty()))
+}
+
+fn draw(results: &Results, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    for file in plot::draw(results, folder)? {
+        println!("drawn: {}", file.display());
+    }
+    Ok(())
 }
 
 /// Takes as many descriptors as the hard limit allows; started servers inherit that.
@@ -61,11 +104,6 @@ fn raise_open_files() -> Result<u64, Box<dyn std::error::Error>> {
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)?;
     Ok(limit.maximum.unwrap_or(u64::MAX))
-}
-
-fn write_json(path: &Path, comparison: &Comparison) -> Result<(), Box<dyn std::error::Error>> {
-    let text = serde_json::to_string_pretty(comparison)?;
-    std::fs::write(path, text).map_err(|err| format!("{}: {err}", path.display()).into())
 }
 
 const OPEN_FILES_RESERVE: u64 = 64;

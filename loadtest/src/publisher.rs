@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::peers::Dialect;
 use crate::report::{count, ms};
 use crate::scenario::{Form, Names, Settings};
 use crate::target::Target;
@@ -26,7 +27,7 @@ pub struct Published {
     pub offered: u64,
     /// Events that were.
     pub sent: u64,
-    /// Events in requests answered with 200.
+    /// Events in requests answered with 200 or the like.
     pub accepted: u64,
     /// Requests answered with anything else.
     pub requests_refused: u64,
@@ -100,6 +101,7 @@ pub struct Publisher {
     reader: JoinHandle<Answers>,
     is_stopped: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
+    is_answered: bool,
 }
 
 #[derive(Debug, Default)]
@@ -125,12 +127,18 @@ impl Publisher {
         (first_ns, seconds): (u64, f64),
         counts: Vec<u64>,
     ) -> io::Result<Self> {
-        let socket = TcpStream::connect(target.addr)?;
+        let mut socket = TcpStream::connect(target.publish_addr)?;
         socket.set_nodelay(true)?;
         // Bounded, so that a server which takes requests but answers none is noticed.
         socket.set_read_timeout(Some(ANSWER_MAX))?;
         socket.set_write_timeout(Some(ANSWER_MAX))?;
-        let (pending, expected) = sync_channel(unanswered_max(settings));
+        let dialect = target.dialect;
+        dialect.greet(&mut socket)?;
+        let mut settings = settings.clone();
+        if !dialect.has_batches() {
+            settings.form = Form::Single;
+        }
+        let (pending, expected) = sync_channel(unanswered_max(&settings));
         let answers = socket.try_clone()?;
         let reader = std::thread::Builder::new()
             .name("answers".to_owned())
@@ -144,15 +152,17 @@ impl Publisher {
             first_ns,
             seconds,
             counts,
-            head: format!("POST {}/publish HTTP/1.1\r\nHost: {}\r\n", target.base, target.host),
-            addresses: addresses(names, settings),
+            dialect,
+            path: format!("{}/publish", target.base),
+            host: target.host.clone(),
+            addresses: addresses(dialect, names, &settings),
             padding: vec![b'x'; settings.bytes],
-            settings: settings.clone(),
+            settings,
             is_stopped: Arc::clone(&is_stopped),
             sent: Arc::clone(&sent),
         };
         let writer = std::thread::Builder::new().name("publisher".to_owned()).spawn(move || writer.run())?;
-        Ok(Self { writer, reader, is_stopped, sent })
+        Ok(Self { writer, reader, is_stopped, sent, is_answered: dialect.is_answered() })
     }
 
     /// Events sent so far.
@@ -180,19 +190,25 @@ impl Publisher {
     pub fn join(self) -> io::Result<Published> {
         let mut published = self.writer.join().map_err(|_| io::Error::other("the publisher panicked"))?;
         let answers = self.reader.join().map_err(|_| io::Error::other("the reader panicked"))?;
-        published.accepted = answers.accepted;
+        // Without answers: the server took it, or the writer would have had to wait.
+        let (accepted, last_ns) = if self.is_answered {
+            (answers.accepted, answers.last_ns)
+        } else {
+            (published.sent, published.last_ns)
+        };
+        published.accepted = accepted;
         published.requests_refused = answers.refused;
-        published.answered_ns = answers.last_ns;
+        published.answered_ns = last_ns;
         published.error = published.error.or(answers.error);
         Ok(published)
     }
 }
 
-/// `"room":"r7"` for every stream.
-fn addresses(names: &Names, settings: &Settings) -> Vec<String> {
+/// What stands for each stream in a request.
+fn addresses(dialect: Dialect, names: &Names, settings: &Settings) -> Vec<String> {
     let address = |index| {
         let (field, name) = names.address(settings, index);
-        format!("\"{field}\":\"{name}\"")
+        dialect.address(field, &name)
     };
     (0..settings.streams()).map(address).collect()
 }
@@ -205,7 +221,9 @@ struct Writer {
     first_ns: u64,
     seconds: f64,
     counts: Vec<u64>,
-    head: String,
+    dialect: Dialect,
+    path: String,
+    host: String,
     addresses: Vec<String>,
     padding: Vec<u8>,
     settings: Settings,
@@ -264,7 +282,7 @@ impl Writer {
             left -= events;
             let now_ns = self.clock.now_ns();
             self.request(events, now_ns, published, out);
-            if self.settings.form != Form::Ndjson {
+            if self.settings.form != Form::Ndjson && self.dialect.is_answered() {
                 self.expect_answer(events, out)?;
             }
             if left == 0 || out.len() > WRITE_BYTES {
@@ -298,6 +316,8 @@ impl Writer {
             *seq += 1;
         }
         match self.settings.form {
+            // Each event is a request already.
+            _ if !self.dialect.has_batches() => {}
             Form::Ndjson => {
                 out.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
                 body.extend_from_slice(b"\r\n");
@@ -306,7 +326,7 @@ impl Writer {
                 if self.settings.form == Form::Array {
                     body.push(b']');
                 }
-                out.extend_from_slice(self.head.as_bytes());
+                out.extend_from_slice(self.head().as_bytes());
                 let fields =
                     format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
                 out.extend_from_slice(fields.as_bytes());
@@ -316,19 +336,19 @@ impl Writer {
     }
 
     fn event(&self, stream: usize, seq: u64, now_ns: u64, body: &mut Vec<u8>) {
-        let stamp = format!("{seq} {now_ns} ");
-        body.extend_from_slice(b"{");
-        body.extend_from_slice(self.addresses[stream].as_bytes());
-        body.extend_from_slice(b",\"data\":\"");
-        body.extend_from_slice(stamp.as_bytes());
-        let padding = self.padding.len().saturating_sub(stamp.len());
-        body.extend_from_slice(&self.padding[..padding]);
-        body.extend_from_slice(b"\"}");
+        let mut data = format!("{seq} {now_ns} ").into_bytes();
+        let padding = self.padding.len().saturating_sub(data.len());
+        data.extend_from_slice(&self.padding[..padding]);
+        self.dialect.event(&self.path, &self.host, &self.addresses[stream], &data, body);
+    }
+
+    fn head(&self) -> String {
+        format!("POST {} HTTP/1.1\r\nHost: {}\r\n", self.path, self.host)
     }
 
     fn begin(&self, out: &mut Vec<u8>) {
         if self.settings.form == Form::Ndjson {
-            out.extend_from_slice(self.head.as_bytes());
+            out.extend_from_slice(self.head().as_bytes());
             out.extend_from_slice(
                 b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n",
             );
@@ -383,7 +403,8 @@ fn read_answers(mut socket: TcpStream, expected: &Receiver<u64>, clock: Clock) -
         match read_answer(&mut socket, &mut bytes) {
             Ok(status) => {
                 answers.last_ns = clock.now_ns();
-                if status == 200 {
+                // nchan's are 201 and 202: with and without listeners.
+                if (200..300).contains(&status) {
                     answers.accepted += events;
                 } else {
                     answers.refused += 1;
@@ -434,8 +455,11 @@ fn answer(bytes: &[u8]) -> io::Result<Option<(u16, usize)>> {
 /// Requests that may be unanswered: what a second brings. More would only hide in socket buffers that the server can't
 /// keep up.
 fn unanswered_max(settings: &Settings) -> usize {
-    let steps_per_s = 1.0 / settings.step().as_secs_f64();
-    usize::try_from(whole(steps_per_s)).unwrap_or(0).clamp(2, 1_024)
+    let requests_per_s = match settings.form {
+        Form::Single => f64::from(settings.rate_per_s),
+        Form::Array | Form::Ndjson => 1.0 / settings.step().as_secs_f64(),
+    };
+    usize::try_from(whole(requests_per_s)).unwrap_or(0).clamp(2, 1_024)
 }
 
 const ANSWER_MAX: Duration = Duration::from_secs(15);

@@ -289,6 +289,42 @@ impl Report {
         }
     }
 
+    /// Why the server can't sustain the scenario, if that shows. Of the scenarios that only offer a load; the others
+    /// have more to judge.
+    #[must_use]
+    pub fn shortfall(&self) -> Option<String> {
+        use Scenario::{Accept, Burst, Dense, Fanout, Idle, Latency, Rooms};
+        if !matches!(self.scenario, Idle | Accept | Fanout | Dense | Burst | Rooms | Latency) {
+            return None;
+        }
+        let Opening { failed, connected, .. } = self.opening;
+        let everybody = failed + connected;
+        if count(failed as u64) > LOST_SHARE_MAX * count(everybody as u64) {
+            return Some(format!("{failed} of {everybody} listeners did not get in"));
+        }
+        self.traffic.as_ref().and_then(|traffic| self.traffic_shortfall(traffic))
+    }
+
+    fn traffic_shortfall(&self, traffic: &Traffic) -> Option<String> {
+        let rate = f64::from(self.settings.rate_per_s);
+        let Traffic { lost, deliveries_expected, requests_refused, .. } = *traffic;
+        let wrong = traffic.duplicated + traffic.reordered + traffic.damaged + traffic.gaps;
+        if count(lost) > LOST_SHARE_MAX * count(deliveries_expected) {
+            return Some(format!("lost {lost} of {deliveries_expected} deliveries"));
+        }
+        if wrong > 0 {
+            return Some(format!("{wrong} events repeated, out of order, damaged or owned up to as lost"));
+        }
+        if requests_refused > 0 {
+            return Some(format!("refused {requests_refused} publish requests"));
+        }
+        if traffic.events_sent < traffic.events_offered || traffic.sent_per_s < 0.98 * rate {
+            return Some(format!("took {:.1} of {rate} events/s", traffic.sent_per_s));
+        }
+        let p99 = traffic.latency_p99_ms;
+        (p99 > LATE_MS).then(|| format!("fell {:.1} s behind", p99 / 1e3))
+    }
+
     /// The figures this scenario is about, the most telling first.
     #[must_use]
     pub fn figures(&self) -> Vec<Figure> {
@@ -462,6 +498,11 @@ pub fn per(total: f64, among: u64) -> f64 {
 pub(crate) fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
+
+/// What a server may lose and still have figures. It is a fault all the same, and told.
+const LOST_SHARE_MAX: f64 = 0.01;
+/// A server whose slowest events come later than this after they were published is only filling queues.
+const LATE_MS: f64 = 1_000.0;
 
 const PERCENTILES: [f64; 29] = [
     0.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 85.0, 90.0, 92.5, 95.0, 96.0, 97.0, 98.0,

@@ -1,5 +1,6 @@
 //! The scenarios and what each one sets by default.
 
+use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -149,6 +150,12 @@ impl Scenario {
                 Settings { connections: 19_000, rooms: 1_000, seconds: 5, form: Form::Array, ..base }
             }
         }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

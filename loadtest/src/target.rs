@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
+use crate::peers::{Dialect, Launch, Origin, Peer, first_line};
 use crate::scenario::Scenario;
+use crate::usage;
 
 /// What to start, or where to find it.
 #[derive(Clone, Debug)]
@@ -35,37 +38,23 @@ pub enum Source {
     },
 }
 
-/// A reference server.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
-pub enum Peer {
-    /// One `send` per connection and event, one thread.
-    Floor,
-    /// The same, coalescing for 20 ms.
-    FloorTick,
-    /// axum and a broadcast channel a room.
-    Axum,
-}
-
 impl Source {
     /// A short name for tables.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Server { .. } => "server",
-            Self::Peer(Peer::Floor) => "floor",
-            Self::Peer(Peer::FloorTick) => "floor-tick",
-            Self::Peer(Peer::Axum) => "axum",
+            Self::Server { .. } => "tidegate",
+            Self::Peer(peer) => peer.name(),
             Self::Running { .. } => "running",
         }
     }
 
-    /// Whether `scenario` means anything for it. A peer runs `gzip` uncompressed.
+    /// Whether `scenario` means anything for it.
     #[must_use]
     pub fn supports(&self, scenario: Scenario) -> bool {
         match self {
-            Self::Peer(_) if scenario.needs_resume() => false,
-            Self::Peer(Peer::Axum) => scenario != Scenario::Targeted,
-            Self::Server { .. } | Self::Peer(_) => true,
+            Self::Peer(peer) => peer.supports(scenario),
+            Self::Server { .. } => true,
             // Ending a server that was not started here is not this tool's to do.
             Self::Running { .. } => scenario != Scenario::Drain,
         }
@@ -75,6 +64,22 @@ impl Source {
     #[must_use]
     pub fn can_resume(&self) -> bool {
         !matches!(self, Self::Peer(_))
+    }
+
+    /// What exactly would be measured.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, and the package that has it.
+    pub fn version(&self) -> Result<String, TargetError> {
+        match self {
+            Self::Server { path, .. } => {
+                let missing = || TargetError::Start(path.clone(), io::ErrorKind::NotFound.into());
+                first_line(path, &["--version"]).ok_or_else(missing)
+            }
+            Self::Peer(peer) => peer.version(),
+            Self::Running { url, .. } => Ok(url.clone()),
+        }
     }
 
     /// Whether it can compress.
@@ -87,22 +92,39 @@ impl Source {
 /// A server that answers.
 #[derive(Debug)]
 pub struct Target {
-    /// Where it listens.
+    /// Where listeners connect.
     pub addr: SocketAddr,
+    /// Where publishers do.
+    pub publish_addr: SocketAddr,
+    /// How to publish.
+    pub dialect: Dialect,
+    /// Whether a response's head is all there is to see of `connected`.
+    pub is_head_connected: bool,
     /// `Host` header.
     pub host: String,
     /// Path before `/stream` and `/publish`.
     pub base: String,
-    /// Its process; zero for one that runs already and is not known.
+    /// Its process, and what it started counts as well; zero for one that runs already and is not known.
     pub pid: u32,
     child: Option<Child>,
-    log: Option<PathBuf>,
+    folder: Option<TempDir>,
+    /// The application behind it; ends with it.
+    origin: Option<Origin>,
 }
 
 /// Why there is nothing to measure.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TargetError {
+    /// A program or file is not installed, and the Debian package that has it.
+    Missing {
+        /// The program or file.
+        what: String,
+        /// The package.
+        package: &'static str,
+    },
+    /// The compiler, and what it said.
+    Build(PathBuf, String),
     /// The binary can't be started.
     Start(PathBuf, io::Error),
     /// It ended, or did not listen in time; with the end of what it wrote.
@@ -116,6 +138,10 @@ pub enum TargetError {
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Missing { what, package } => {
+                write!(f, "{what} is not installed (Debian package {package})")
+            }
+            Self::Build(compiler, log) => write!(f, "{} failed: {log}", compiler.display()),
             Self::Start(path, err) => write!(f, "can't start {}: {err}", path.display()),
             Self::Silent(path, log) => write!(f, "{} does not listen: {log}", path.display()),
             Self::Url(url) => write!(f, "{url:?}: wanted http://host:port/base"),
@@ -128,7 +154,7 @@ impl std::error::Error for TargetError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Start(_, err) | Self::Io(err) => Some(err),
-            Self::Silent(..) | Self::Url(_) => None,
+            Self::Missing { .. } | Self::Build(..) | Self::Silent(..) | Self::Url(_) => None,
         }
     }
 }
@@ -148,25 +174,15 @@ impl Target {
     pub fn start(source: &Source, scenario: Scenario, gzip: bool) -> Result<Self, TargetError> {
         match source {
             Source::Server { path, args } => {
-                let admin = free_address()?.to_string();
-                let mut all = vec!["--admin-listen".to_owned(), admin];
+                let mut launch = Launch::listening(path)?;
+                launch.command.args(["--admin-listen", &free_address()?.to_string()]);
                 if gzip {
-                    all.extend(["--gzip".to_owned(), "on".to_owned()]);
+                    launch.command.args(["--gzip", "on"]);
                 }
-                all.extend(args.iter().cloned());
-                Self::spawn(path, &all)
+                launch.command.args(args);
+                Self::spawn(launch)
             }
-            Source::Peer(Peer::Axum) => Self::spawn(&sibling("axum-hub")?, &[]),
-            Source::Peer(peer) => {
-                let mut args = Vec::new();
-                if *peer == Peer::FloorTick {
-                    args.extend(["--tick".to_owned(), "20ms".to_owned()]);
-                }
-                if scenario == Scenario::Targeted {
-                    args.push("--users".to_owned());
-                }
-                Self::spawn(&sibling("floor")?, &args)
-            }
+            Source::Peer(peer) => Self::spawn(peer.launch(scenario)?),
             Source::Running { url, pid, .. } => Self::running(url, pid.unwrap_or(0)),
         }
     }
@@ -206,34 +222,36 @@ impl Target {
         Some(format!("the server ended ({status}): {}", self.log_end()))
     }
 
-    fn spawn(path: &Path, args: &[String]) -> Result<Self, TargetError> {
-        let addr = free_address()?;
-        let log = std::env::temp_dir().join(format!(
-            "tidegate-loadtest-{}-{}.log",
-            std::process::id(),
-            addr.port()
-        ));
-        let output = File::create(&log)?;
-        let child = Command::new(path)
-            .args(["--listen", &addr.to_string()])
-            .args(args)
+    fn spawn(launch: Launch) -> Result<Self, TargetError> {
+        let Launch { mut command, addr, publish_addr, dialect, is_head_connected, folder, origin } = launch;
+        let path = PathBuf::from(command.get_program());
+        let output = File::create(folder.path().join(LOG))?;
+        let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
-            .map_err(|err| TargetError::Start(path.to_owned(), err))?;
+            .map_err(|err| TargetError::Start(path.clone(), err))?;
         let mut target = Self {
             addr,
+            publish_addr,
+            dialect,
+            is_head_connected,
             host: addr.to_string(),
             base: BASE.to_owned(),
             pid: child.id(),
             child: Some(child),
-            log: Some(log),
+            folder: Some(folder),
+            origin,
         };
-        if target.listens() {
+        // A server of several processes may listen before it can answer.
+        let is_ready = target.listens(addr)
+            && target.listens(publish_addr)
+            && (target.origin.is_none() || target.answers());
+        if is_ready {
             return Ok(target);
         }
-        Err(TargetError::Silent(path.to_owned(), target.log_end()))
+        Err(TargetError::Silent(path, target.log_end()))
     }
 
     fn running(url: &str, pid: u32) -> Result<Self, TargetError> {
@@ -241,20 +259,25 @@ impl Target {
         let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
         let (host, base) = rest.split_once('/').ok_or_else(wrong)?;
         let addr = host.to_socket_addrs().map_err(|_| wrong())?.find(SocketAddr::is_ipv4);
+        let addr = addr.ok_or_else(wrong)?;
         Ok(Self {
-            addr: addr.ok_or_else(wrong)?,
+            addr,
+            publish_addr: addr,
+            dialect: Dialect::Tidegate,
+            is_head_connected: false,
             host: host.to_owned(),
             base: format!("/{}", base.trim_end_matches('/')),
             pid,
             child: None,
-            log: None,
+            folder: None,
+            origin: None,
         })
     }
 
-    fn listens(&mut self) -> bool {
+    fn listens(&mut self, addr: SocketAddr) -> bool {
         let deadline = Instant::now() + START_MAX;
         while Instant::now() < deadline {
-            if TcpStream::connect(self.addr).is_ok() {
+            if TcpStream::connect(addr).is_ok() {
                 return true;
             }
             if matches!(self.wait(Duration::ZERO), Ok(Some(_)) | Err(_)) {
@@ -265,8 +288,21 @@ impl Target {
         false
     }
 
+    /// Waits until somebody who wants to listen is let in.
+    fn answers(&mut self) -> bool {
+        let deadline = Instant::now() + START_MAX;
+        let request = format!("GET {BASE}/stream/probe/probe HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
+        while Instant::now() < deadline && matches!(self.wait(Duration::ZERO), Ok(None)) {
+            if matches!(status_line(self.addr, &request), Ok(line) if line.starts_with(b"HTTP/1.1 200 ")) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+
     fn log_end(&self) -> String {
-        let text = self.log.as_ref().and_then(|log| fs::read_to_string(log).ok());
+        let text = self.folder.as_ref().and_then(|folder| fs::read_to_string(folder.path().join(LOG)).ok());
         let text = text.unwrap_or_default();
         let lines: Vec<&str> = text.lines().rev().take(5).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
@@ -275,15 +311,33 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
+        if self.child.is_none() {
+            return;
+        }
+        let family = usage::family(self.pid);
+        if family.len() > 1 {
+            // One that started others ends them. Whom it left behind is killed below; the numbers are not given to
+            // others that soon.
+            let _ = self.terminate();
+            let _ = self.wait(END_MAX);
+        }
+        for pid in family {
             // Measured already; a graceful end would only cost time.
-            let _ = child.kill();
-            let _ = child.wait();
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
         }
-        if let Some(log) = &self.log {
-            let _ = fs::remove_file(log);
-        }
+        let _ = self.child.as_mut().map(Child::wait);
     }
+}
+
+/// The beginning of what `addr` answers to `request` within a second.
+fn status_line(addr: SocketAddr, request: &str) -> io::Result<[u8; 13]> {
+    let mut socket = TcpStream::connect(addr)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    socket.write_all(request.as_bytes())?;
+    let mut line = [0; 13];
+    socket.read_exact(&mut line)?;
+    Ok(line)
 }
 
 /// `name` beside this executable.
@@ -296,9 +350,12 @@ pub fn sibling(name: &str) -> io::Result<PathBuf> {
 }
 
 /// A port nobody has. Somebody could take it before the server does; then the start fails and says so.
-fn free_address() -> io::Result<SocketAddr> {
+pub(crate) fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
 const BASE: &str = "/api/v1/sse";
+const LOG: &str = "log";
+/// What a server of several processes gets to end them.
+const END_MAX: Duration = Duration::from_secs(3);
 const START_MAX: Duration = Duration::from_secs(10);

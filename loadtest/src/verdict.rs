@@ -5,8 +5,8 @@ use crate::report::{Report, number};
 
 /// `PASSED: …` or `FAILED: …` for all runs together.
 #[must_use]
-pub fn verdict(runs: &[Report]) -> String {
-    let faulty: Vec<&Report> = runs.iter().filter(|run| !run.faults.is_empty()).collect();
+pub fn verdict(runs: &[&Report]) -> String {
+    let faulty: Vec<&&Report> = runs.iter().filter(|run| !run.faults.is_empty()).collect();
     if let Some(first) = faulty.first() {
         return failed(first, faulty.len(), runs.len());
     }
@@ -126,20 +126,22 @@ mod tests {
 
     #[test]
     fn a_clean_run_says_what_it_has_shown() {
-        let text = verdict(&[report()]);
+        let text = verdict(&[&report()]);
         let wanted = "PASSED: 1,100,000 deliveries of 110 events to 10,000 connections: none lost, repeated or out of order";
         assert_eq!(text, wanted);
-        assert!(verdict(&[report(), report()]).starts_with("PASSED: 2 runs of fanout, 2,200,000 deliveries"));
+        assert!(
+            verdict(&[&report(), &report()]).starts_with("PASSED: 2 runs of fanout, 2,200,000 deliveries")
+        );
     }
 
     #[test]
     fn one_fault_among_many_runs_fails_all() {
         let mut bad = report();
         bad.faults = vec!["3 events lost".to_owned(), "1 streams ended unasked".to_owned()];
-        let text = verdict(&[report(), bad.clone()]);
+        let text = verdict(&[&report(), &bad]);
         assert_eq!(text, "FAILED: fanout against server (1 of 2 runs): 3 events lost, and 1 more faults");
         bad.faults.pop();
-        assert_eq!(verdict(&[bad]), "FAILED: fanout against server: 3 events lost");
+        assert_eq!(verdict(&[&bad]), "FAILED: fanout against server: 3 events lost");
         assert!(verdict(&[]).starts_with("FAILED"));
     }
 

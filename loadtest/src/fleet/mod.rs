@@ -38,6 +38,8 @@ pub struct Plan {
     pub host: String,
     /// Path before `/stream`.
     pub base: String,
+    /// Whether a response's head is all there is to see of `connected`.
+    pub is_head_connected: bool,
     /// Names of rooms and users.
     pub names: Names,
     /// The scenario in numbers.
@@ -48,7 +50,14 @@ impl Plan {
     /// A plan for `target`.
     #[must_use]
     pub fn new(target: &Target, names: Names, settings: Settings) -> Self {
-        Self { addr: target.addr, host: target.host.clone(), base: target.base.clone(), names, settings }
+        Self {
+            addr: target.addr,
+            host: target.host.clone(),
+            base: target.base.clone(),
+            is_head_connected: target.is_head_connected,
+            names,
+            settings,
+        }
     }
 
     /// The request that subscribes connection `index`, from `last_id` on if there is one. Both ways to present it are
@@ -249,6 +258,7 @@ mod tests {
             base: "/b".to_owned(),
             names: Names::default(),
             settings,
+            is_head_connected: false,
         }
     }
 

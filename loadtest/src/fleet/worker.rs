@@ -283,6 +283,7 @@ impl Worker {
             Seen::Closing => tally.closing += 1,
             Seen::Other => tally.foreign += 1,
         });
+        outcome.has_connected |= plan.is_head_connected && stream.is_open();
         if let Err(err) = fed {
             tally.error(|| err.to_string());
             outcome.is_malformed = true;

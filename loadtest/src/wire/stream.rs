@@ -89,6 +89,12 @@ impl Stream {
         })
     }
 
+    /// Whether the response's head has arrived whole.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.body.is_open()
+    }
+
     /// How the stream stands, should it end here.
     #[must_use]
     pub fn ending(&self) -> Ending {
