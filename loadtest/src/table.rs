@@ -134,12 +134,13 @@ pub fn section(results: &Results) -> String {
     let machine = &results.machine;
     let commit = results.commit.as_ref().map(|commit| format!(", at commit `{commit}`")).unwrap_or_default();
     let seconds = results.runs.iter().map(|run| run.settings.seconds).max().unwrap_or(0);
-    let base = results.base.as_deref().unwrap_or("none");
+    let base = results.base.as_deref().map(|base| format!("; in parentheses the ratio to the {base}"));
+    let base = base.unwrap_or_default();
     let gib = machine.memory_mib.div_ceil(1_024);
     let versions: Vec<&str> = results.servers.iter().map(|server| server.version.as_str()).collect();
     let mut text = format!(
         "Measured {}{commit} on {} cores of {}, {gib} GiB, Linux {}, client and server on the same cores. Medians of {} \
-         rounds in turns, {seconds} s each; in parentheses the ratio to the {base}.\n\n{}\nServers: {}.\n",
+         rounds in turns, {seconds} s each{base}.\n\n{}\nServers: {}.\n",
         results.date,
         machine.cores,
         machine.cpu,
