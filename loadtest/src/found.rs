@@ -165,6 +165,7 @@ pub struct Scale {
 
 /// One measurement among others of the same kind.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Point {
     /// What grows along this row of points: `connections` or `rooms`.
     pub along: String,

@@ -46,6 +46,7 @@ pub struct Report {
 
 /// What one second was like.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Second {
     /// Its end, after the window's start.
     pub seconds: f64,

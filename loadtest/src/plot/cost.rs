@@ -2,25 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use super::canvas::{Axis, Curve, curve, lines, picture, text};
-use crate::report::Report;
+use super::canvas::{Axis, Curve, curve, lines, picture};
+use crate::found::{Found, Point};
+use crate::report::{Report, count};
 use crate::results::Results;
-
-/// One measurement among others of the same kind, as far as it is drawn.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Point {
-    /// What grows along this row of points: `connections` or `rooms`.
-    along: String,
-    connections: f64,
-    rate_per_s: f64,
-    cpu_us_each: f64,
-    cpu_percent: f64,
-    p99_ms: f64,
-    resident_kib: Option<f64>,
-}
 
 /// A title, and what is drawn under it.
 type Panel = (&'static str, fn(&Point) -> f64);
@@ -42,11 +27,11 @@ const GROWTHS: [Growth; 2] = [
         headline: "How cost grows with connections",
         across: "connections",
         is_tenfold: false,
-        value: |point| point.connections,
+        value: |point| count(point.connections as u64),
         panels: [
             ("CPU per delivery, µs", |point| point.cpu_us_each),
             ("p99 latency, ms", |point| point.p99_ms),
-            ("memory, MiB", |point| point.resident_kib.unwrap_or(0.0) / 1_024.0),
+            ("memory, MiB", |point| count(point.resident_kib.unwrap_or(0)) / 1_024.0),
         ],
     },
     Growth {
@@ -54,7 +39,7 @@ const GROWTHS: [Growth; 2] = [
         headline: "How cost grows with rooms and events",
         across: "events/s over all rooms",
         is_tenfold: true,
-        value: |point| point.rate_per_s,
+        value: |point| f64::from(point.rate_per_s),
         panels: [
             ("CPU per delivery, µs", |point| point.cpu_us_each),
             ("CPU, % of a core", |point| point.cpu_percent),
@@ -65,9 +50,9 @@ const GROWTHS: [Growth; 2] = [
 
 /// One plot for each kind of growth that was measured.
 pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let mut servers: Vec<(&str, Vec<Point>)> = Vec::new();
+    let mut servers: Vec<(&str, &[Point])> = Vec::new();
     for run in &results.runs {
-        let points = points(run)?;
+        let points = points(run);
         // Rounds are alike; the first has what there is to see.
         if !points.is_empty() && !servers.iter().any(|(server, _)| *server == run.target) {
             servers.push((&run.target, points));
@@ -98,14 +83,15 @@ pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Str
 }
 
 /// The points of a run of `scale`.
-fn points(run: &Report) -> Result<Vec<Point>, String> {
-    let found = serde_json::to_value(&run.found).map_err(text)?;
-    let points = found.pointer("/scale/points").cloned().unwrap_or_else(|| serde_json::json!([]));
-    serde_json::from_value(points).map_err(text)
+fn points(run: &Report) -> &[Point] {
+    match &run.found {
+        Some(Found::Scale(scale)) => &scale.points,
+        _ => &[],
+    }
 }
 
-fn curves(servers: &[(&str, Vec<Point>)], growth: &Growth, value: fn(&Point) -> f64) -> Vec<Curve> {
-    let of_server = |(server, points): &(&str, Vec<Point>)| {
+fn curves(servers: &[(&str, &[Point])], growth: &Growth, value: fn(&Point) -> f64) -> Vec<Curve> {
+    let of_server = |(server, points): &(&str, &[Point])| {
         let along = points.iter().filter(|point| point.along == growth.along);
         let place = |point: &Point| {
             let across = (growth.value)(point);
