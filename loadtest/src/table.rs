@@ -163,11 +163,14 @@ pub fn section(results: &Results) -> String {
     text
 }
 
-/// Who can't sustain what, and how that showed.
-pub fn shortfalls(results: &Results) -> impl Iterator<Item = (String, &str)> {
+/// Who can't sustain what, and how that showed: in the first run that fell short, or in that there is none.
+pub fn shortfalls(results: &Results) -> impl Iterator<Item = (String, String)> {
     results.outcomes.iter().filter_map(|outcome| {
         let who = format!("{} in `{}`", title(&outcome.server), outcome.scenario.name());
-        outcome.shortfall.as_deref().map(|why| (who, why))
+        let kept = outcome.shortfall.clone()?;
+        let is_of = |run: &&Report| run.scenario == outcome.scenario && run.target == outcome.server;
+        let seen = results.runs.iter().filter(is_of).find_map(Report::shortfall);
+        Some((who, seen.unwrap_or(kept)))
     })
 }
 
