@@ -1,7 +1,7 @@
 //! The command line. Every number has a bound, because a load test is pointed at real machines. Without a scenario it is
-//! `fanout`.
+//! `fanout`, with everything raw and plots in a folder `loadtest-report`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -15,7 +15,7 @@ use crate::target::{Source, sibling};
 use crate::ui::Mode;
 
 /// Load test for Tidegate and its reference servers. Without a scenario: 10,000 connections, 10 events/s, against a
-/// server it starts itself.
+/// server it starts itself, with results and plots in `loadtest-report`.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -317,7 +317,13 @@ impl Task {
                 let (scenario, options) = single.into_parts();
                 Work::single(scenario, options).map(|work| Self::Measure(Box::new(work)))
             }
-            None => Work::single(Scenario::Fanout, options).map(|work| Self::Measure(Box::new(work))),
+            None => {
+                let mut work = Work::single(Scenario::Fanout, options)?;
+                // Whoever asks for nothing in particular is shown everything.
+                work.json.get_or_insert_with(|| Path::new(REPORT).join("results.json"));
+                work.plots.get_or_insert_with(|| PathBuf::from(REPORT));
+                Ok(Self::Measure(Box::new(work)))
+            }
         }
     }
 }
@@ -452,6 +458,9 @@ fn base(jobs: &[Job]) -> Option<String> {
 }
 
 const PLAIN: &str = "tidegate-plain";
+/// Where a run without a scenario leaves its results and plots.
+const REPORT: &str = "loadtest-report";
+
 const RESULTS: &str = "loadtest/results";
 /// What the suite runs. `idle` and `accept` are the beginning of `fanout`.
 const SUITE: [Scenario; 5] =

@@ -82,6 +82,7 @@ fn measure(mut work: Work) -> Result<bool, Box<dyn std::error::Error>> {
     }
     if let Some(path) = &work.json {
         results.save(path)?;
+        println!("kept in {}", path.display());
     }
     if let Some(folder) = &work.plots {
         draw(&results, folder)?;

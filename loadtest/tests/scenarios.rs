@@ -23,6 +23,7 @@ struct Ended {
 fn loadtest(name: &str, arguments: &[&str]) -> Ended {
     let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.json", std::process::id()));
     let output = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .args(arguments)
         .arg("--json")
         .arg(&json)
@@ -77,12 +78,23 @@ fn server() -> PathBuf {
 fn without_a_scenario_it_measures_fanout_and_shows_how_it_goes() {
     let server = server();
     let server = server.to_str().expect("the path is text");
-    let arguments = ["--server", server, "--connections", "100", "--seconds", "2", "--progress", "plain"];
-    let ended = loadtest("default", &arguments);
-    assert_eq!(ended.code, Some(0), "{}", ended.output);
-    assert!(ended.output.contains("opening"), "{}", ended.output);
-    assert!(ended.output.contains("measuring 1/2 100 connections, "), "{}", ended.output);
-    let run = &ended.run;
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"))
+        .current_dir(&folder)
+        .args(["--server", server, "--connections", "100", "--seconds", "2", "--progress", "plain"])
+        .output()
+        .expect("the load test was built");
+    let said = both(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("opening"), "{said}");
+    assert!(said.contains("measuring 1/2 100 connections, "), "{said}");
+    let report = folder.path().join("loadtest-report");
+    for plot in ["latency-fanout.svg", "latency-fanout.png", "time-fanout.png"] {
+        assert!(report.join(plot).is_file(), "{plot}: {said}");
+    }
+    let text = std::fs::read_to_string(report.join("results.json")).expect("the results are kept");
+    let all: Value = serde_json::from_str(&text).expect("they are JSON");
+    let run = &all["runs"][0];
     is_exact(run);
     assert_eq!(run["scenario"], "fanout");
     let series = run["series"].as_array().expect("a list");
@@ -281,6 +293,7 @@ fn a_server_that_refuses_everybody_is_a_failure() {
 fn script(name: &str, arguments: &[&str]) {
     let server = server();
     let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(name))
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .env("TIDEGATE_LOADTEST", env!("CARGO_BIN_EXE_tidegate-loadtest"))
         .args(arguments)
         .args(["--connections", "20", "--server"])
