@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::eventsource::{Event, EventSource, Message, client_address, connect};
-use self::neighbours::{PATIENCE, Server, find, until};
+use self::neighbours::{Folder, PATIENCE, Server, find, until};
 
 const BASE: &str = "/api/v1/sse";
 
@@ -29,29 +29,6 @@ const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Listeners that were cut off come back at once, or no test would end.
 const RETRY: (&str, &str) = ("RETRY", "100ms");
-
-/// A folder that goes when the test does.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("tidegate-nginx-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir_all(&folder).expect("a temporary folder");
-        Self(folder)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// nginx with the shipped files. Ends with all its workers when dropped.
 struct Nginx {
@@ -81,7 +58,7 @@ impl Nginx {
         let child = Command::new(program)
             .args(["-c", &conf, "-g", "daemon off;"])
             .stdin(Stdio::null())
-            .stderr(fs::File::create(folder.0.join("stderr")).expect("a file"))
+            .stderr(fs::File::create(folder.path().join("stderr")).expect("a file"))
             .spawn()
             .expect("nginx is installed");
         let nginx = Self { address, program: program.to_owned(), conf, child, _port: port };
@@ -176,8 +153,8 @@ fn configure(folder: &Folder, address: SocketAddr, upstream: &Upstream<'_>) -> S
             ],
         ),
     };
-    fs::write(folder.0.join("nginx-site.conf"), site).expect("our folder");
-    fs::write(folder.0.join("nginx.conf"), main).expect("our folder");
+    fs::write(folder.path().join("nginx-site.conf"), site).expect("our folder");
+    fs::write(folder.path().join("nginx.conf"), main).expect("our folder");
     folder.file("nginx.conf")
 }
 

@@ -8,16 +8,15 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 use self::eventsource::EventSource;
-use self::neighbours::{find, until};
+use self::neighbours::{Folder, find, until};
 
 const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 
@@ -25,30 +24,6 @@ const BASE: &str = "/api/v1/sse";
 
 /// Tenths of systemd's own measure of what a service could do, from 0 to 100.
 const EXPOSURE_MAX: &str = "15";
-
-/// A folder that goes when the test does.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name =
-            format!("tidegate-systemd-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir_all(&folder).expect("a temporary folder");
-        Self(folder)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The shipped units, with the program where it is.
 fn units(folder: &Folder) -> [String; 2] {
@@ -59,14 +34,14 @@ fn units(folder: &Folder) -> [String; 2] {
     let units =
         [("tidegate.service", &*service), ("tidegate.socket", include_str!("../deploy/tidegate.socket"))];
     units.map(|(name, text)| {
-        fs::write(folder.0.join(name), text).expect("our folder");
+        fs::write(folder.path().join(name), text).expect("our folder");
         folder.file(name)
     })
 }
 
 fn analyze(program: &Path, folder: &Folder, args: &[&str]) -> Output {
     // Its own units come after ours.
-    let path = format!("{}:", folder.0.display());
+    let path = format!("{}:", folder.path().display());
     Command::new(program).args(args).env("SYSTEMD_UNIT_PATH", path).output().expect("it runs")
 }
 
@@ -232,7 +207,7 @@ async fn the_manager_is_told_of_the_start_the_end_and_life_in_between() {
     let mut process = Process(child.expect("it runs"));
     manager.until_said("READY=1").await;
     // Ready means just that.
-    UnixStream::connect(folder.0.join("http.sock")).await.expect("it listens");
+    UnixStream::connect(folder.path().join("http.sock")).await.expect("it listens");
     manager.until_said("WATCHDOG=1").await;
     manager.heard.clear();
     manager.until_said("WATCHDOG=1").await;
@@ -286,7 +261,7 @@ async fn health_is_asked_for_over_either_kind_of_socket() {
     // Ten minutes are enough for them to be there still, most of them.
     let mut streams = Vec::new();
     for _ in 0..20 {
-        let mut stream = UnixStream::connect(folder.0.join("http.sock")).await.expect("it listens");
+        let mut stream = UnixStream::connect(folder.path().join("http.sock")).await.expect("it listens");
         let request = format!("GET {BASE}/stream?room=a HTTP/1.1\r\nhost: tests\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("it reads");
         stream.read_u8().await.expect("an answer");

@@ -2,6 +2,7 @@
 
 use crate::found::Found;
 use crate::report::{Report, number};
+use crate::table::grouped;
 
 /// `PASSED: …` or `FAILED: …` for all runs together.
 #[must_use]
@@ -17,7 +18,7 @@ pub fn verdict(runs: &[&Report]) -> String {
             let deliveries =
                 runs.iter().filter_map(|run| run.traffic.as_ref()).map(|one| one.deliveries).sum();
             let (count, name) = (runs.len(), first.scenario.name());
-            let deliveries = thousands(deliveries);
+            let deliveries = grouped(deliveries);
             format!(
                 "PASSED: {count} runs of {name}, {deliveries} deliveries: none lost, repeated or out of order"
             )
@@ -38,14 +39,14 @@ fn failed(first: &Report, faulty: usize, runs: usize) -> String {
 
 /// What one run without a fault has shown.
 fn shown(run: &Report) -> String {
-    let connections = thousands(run.opening.connected as u64);
+    let connections = grouped(run.opening.connected as u64);
     let Some(traffic) = &run.traffic else {
         return match &run.found {
             Some(found) => special(found),
             None => format!("{connections} connections opened and held, none refused or ended"),
         };
     };
-    let (deliveries, events) = (thousands(traffic.deliveries), thousands(traffic.events_sent));
+    let (deliveries, events) = (grouped(traffic.deliveries), grouped(traffic.events_sent));
     let what = match (&run.found, &run.drain) {
         (Some(found), _) => format!("{}; ", special(found)),
         (None, Some(drain)) => {
@@ -56,10 +57,10 @@ fn shown(run: &Report) -> String {
     };
     let gaps = match traffic.gaps {
         0 => String::new(),
-        gaps => format!(", {} gaps told", thousands(gaps)),
+        gaps => format!(", {} gaps told", grouped(gaps)),
     };
     let connections = match &run.found {
-        Some(Found::Scale(_)) => format!("up to {}", thousands(run.settings.connections as u64)),
+        Some(Found::Scale(_)) => format!("up to {}", grouped(run.settings.connections as u64)),
         _ => connections,
     };
     let ordered = "none lost, repeated or out of order";
@@ -69,45 +70,32 @@ fn shown(run: &Report) -> String {
 fn special(found: &Found) -> String {
     match found {
         Found::Churn(churn) => {
-            let (returned, p99) = (thousands(churn.returned), number(churn.reconnect_p99_ms));
+            let (returned, p99) = (grouped(churn.returned), number(churn.reconnect_p99_ms));
             format!("{returned} reconnects, connected again within {p99} ms (p99)")
         }
         Found::Storm(storm) => format!(
             "after a cut all {} were back in {} s at once and in {} s with jitter",
-            thousands(storm.at_once.returned),
+            grouped(storm.at_once.returned),
             number(storm.at_once.back_seconds),
             number(storm.with_jitter.back_seconds),
         ),
         Found::Resume(resume) => format!(
             "{} events replayed exactly, {}/s; all {} who missed too much were told",
-            thousands(resume.replayed),
+            grouped(resume.replayed),
             number(resume.replayed_per_s.round()),
-            thousands(resume.told_gap),
+            grouped(resume.told_gap),
         ),
         Found::Soak(soak) => {
             let growth = soak.growth_kib.map_or("unknown".to_owned(), |kib| format!("{kib} KiB"));
-            format!("{} reconnects, memory growth after warm-up {growth}", thousands(soak.returned))
+            format!("{} reconnects, memory growth after warm-up {growth}", grouped(soak.returned))
         }
         Found::Saturate(saturate) => format!(
             "{} events/s and {} deliveries/s sustained",
-            thousands(saturate.events_per_s.unwrap_or(0).into()),
+            grouped(saturate.events_per_s.unwrap_or(0).into()),
             number(saturate.deliveries_per_s.round()),
         ),
         Found::Scale(scale) => format!("{} points measured", scale.points.len()),
     }
-}
-
-/// `1234567` as `1,234,567`.
-fn thousands(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -147,7 +135,7 @@ mod tests {
 
     #[test]
     fn thousands_are_set_apart() {
-        let texts = [0, 999, 1_000, 1_234_567].map(thousands);
+        let texts = [0, 999, 1_000, 1_234_567].map(grouped);
         assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
     }
 }
