@@ -1,6 +1,7 @@
 //! Tidegate: a push tier. An application hands it an event once; it fans the event out to every browser that listens,
 //! over Server-Sent Events (WHATWG HTML §9.2). ARCHITECTURE.md tells the whole story.
 
+pub mod auth;
 pub mod config;
 pub mod dashboard;
 pub mod health;

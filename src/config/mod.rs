@@ -15,6 +15,7 @@
 //! later layer, never added to. `TIDEGATE_` variables that name no setting are ignored, because Kubernetes sets
 //! some of its own for a service called `tidegate`.
 
+mod access;
 mod bounded;
 mod check;
 mod choices;
@@ -39,6 +40,7 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
+pub use access::{PUBLIC_ROOMS_MAX, RoomPattern};
 pub use choices::{DeliveryOverflow, LogFormat, LogLevel, RefusalStyle, UserOverflow};
 pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
 pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
@@ -118,6 +120,12 @@ pub fn reference() -> impl Iterator<Item = Reference> {
 }
 
 impl Config {
+    /// Whether anything is set up by which callers can be told apart. If not, everyone may do everything.
+    #[must_use]
+    pub fn authenticates(&self) -> bool {
+        false
+    }
+
     /// All defaults, for tests: `Config { drain: Duration::ZERO, ..Config::default_for(1024) }`.
     ///
     /// # Panics

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::SHARDS_MAX;
+use super::access::{PUBLIC_ROOMS_MAX, RoomPattern, cookie_name, room_pattern};
 use super::bounded::{GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size};
 use super::choices::{DeliveryOverflow, LogFormat, LogLevel, RefusalStyle, UserOverflow, choice, switch};
 use super::descriptors::CONNECTIONS_CEILING;
@@ -39,6 +40,18 @@ settings! {
 
         /// Origins whose pages may use the server from a browser, besides its own.
         cors_origins: CorsOrigins = "", cors_origins();
+    }
+
+    "Access" {
+        /// Rooms that anyone may listen in without a token, such as `public-*`. All others need one, as soon as tokens,
+        /// API keys or a callback are set up.
+        public_rooms: Vec<RoomPattern> = "", list(room_pattern(), 0..=PUBLIC_ROOMS_MAX);
+
+        /// Cookie that may hold the token, for browsers: `EventSource` sends no headers of its own choice.
+        token_cookie: Option<String> = "off", off_or(cookie_name(), "__Host-token");
+
+        /// Whether the token may be `?token=` in the URL. URLs end up in logs and histories: use short-lived tokens.
+        token_query: bool = "off", switch();
     }
 
     "Work" {

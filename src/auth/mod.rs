@@ -1,0 +1,8 @@
+//! Who may do what. Knows no socket, no HTTP and no connection; what it decides is enforced in `http` and `shard`.
+//!
+//! A *credential* (a token, or the key of an application's backend) proves an [`identity`], which has a [`grant`]: a list
+//! of permissions with room [`pattern`]s.
+
+pub mod grant;
+pub mod identity;
+pub mod pattern;

@@ -1,0 +1,103 @@
+//! Kinds of the settings that say who may do what: room patterns, and the name of a cookie.
+
+use std::fmt;
+
+use super::kind::Kind;
+use crate::auth::pattern::Pattern;
+
+/// Patterns one setting may have.
+pub const PUBLIC_ROOMS_MAX: usize = 64;
+
+/// A pattern as it was written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RoomPattern {
+    text: String,
+    /// What it means.
+    pub pattern: Pattern,
+}
+
+impl fmt::Display for RoomPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A [`Pattern`]. A comma in it is written `%2C`.
+pub(super) fn room_pattern() -> PatternKind {
+    PatternKind
+}
+
+pub(super) struct PatternKind;
+
+impl Kind for PatternKind {
+    type Value = RoomPattern;
+
+    fn placeholder(&self) -> &'static str {
+        "PATTERN"
+    }
+
+    fn wanted(&self, _: &str) -> String {
+        "a room such as lobby, or what its name begins with and a star, such as public-*".to_owned()
+    }
+
+    fn parse(&self, text: &str) -> Option<RoomPattern> {
+        Pattern::parse(text).ok().map(|pattern| RoomPattern { text: text.to_owned(), pattern })
+    }
+
+    fn print(&self, value: &RoomPattern) -> String {
+        value.to_string()
+    }
+}
+
+/// The name of a cookie: a token as RFC 6265 §4.1.1 has it.
+pub(super) fn cookie_name() -> CookieKind {
+    CookieKind
+}
+
+pub(super) struct CookieKind;
+
+impl Kind for CookieKind {
+    type Value = String;
+
+    fn placeholder(&self) -> &'static str {
+        "NAME"
+    }
+
+    fn wanted(&self, example: &str) -> String {
+        format!("the name of a cookie such as {example}")
+    }
+
+    fn parse(&self, text: &str) -> Option<String> {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let fits = (1..=COOKIE_NAME_BYTES_MAX).contains(&text.len());
+        (fits && text.bytes().all(is_token)).then(|| text.to_owned())
+    }
+
+    fn print(&self, value: &String) -> String {
+        value.clone()
+    }
+}
+
+const COOKIE_NAME_BYTES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_read_back_as_they_were_written() {
+        for text in ["lobby", "public-*", "*", "a%2Cb"] {
+            let read = room_pattern().parse(text).expect("a pattern");
+            assert_eq!(room_pattern().print(&read), text);
+        }
+        assert!(room_pattern().parse("a*b").is_none() && room_pattern().parse("").is_none());
+    }
+
+    #[test]
+    fn a_cookies_name_is_one_word() {
+        assert_eq!(cookie_name().parse("__Host-token").as_deref(), Some("__Host-token"));
+        for text in ["", "a b", "a=b", "a;b", "a\"b", "é"] {
+            assert_eq!(cookie_name().parse(text), None, "{text:?}");
+        }
+    }
+}
