@@ -159,8 +159,9 @@ fn draft() -> impl Strategy<Value = Draft> {
     let name = "[a-z \"\\\\é]{1,10}".prop_filter_map("reserved", |text| EventName::new(&text).ok());
     let id = "[A-Za-z0-9._~-]{1,127}".prop_filter_map("not an id", |text| EventId::new(&text).ok());
     let data = any::<String>().prop_filter("too long", |text| text.len() <= checks::EVENT_BYTES_MAX);
-    (target, option::of(name), option::of(id), data, option::of(user()))
-        .prop_map(|(target, name, id, data, exclude)| Draft { target, name, id, data, exclude })
+    (target, option::of(name), option::of(id), data, option::of(user())).prop_map(
+        |(target, name, id, data, exclude)| Draft { target, name, id, data, exclude, require: None },
+    )
 }
 
 /// JSON values whose numbers `serde_json` prints as it read them.

@@ -60,6 +60,7 @@ fn many_connections_are_spread_over_the_shards() {
             id: None,
             data: "x".into(),
             exclude: None,
+            require: None,
         }],
         server.server().shared().clock.now(),
     );

@@ -52,6 +52,9 @@ settings! {
 
         /// Whether the token may be `?token=` in the URL. URLs end up in logs and histories: use short-lived tokens.
         token_query: bool = "off", switch();
+
+        /// How long a revocation is remembered. No less than the longest life of a token.
+        revocation_time: Duration = "24h", duration(MINUTE..=30 * 24 * HOUR);
     }
 
     "Work" {

@@ -119,7 +119,14 @@ impl Dashboard {
     fn publish(&self, data: String) {
         let room = RoomName::new(ROOM).expect("a plain name");
         let name = EventName::new(EVENT).expect("a plain name");
-        let draft = Draft { target: Target::Room(room), name: Some(name), id: None, data, exclude: None };
+        let draft = Draft {
+            target: Target::Room(room),
+            name: Some(name),
+            id: None,
+            data,
+            exclude: None,
+            require: None,
+        };
         self.hub.publish([draft], self.clock.now());
         self.step();
     }
@@ -166,6 +173,7 @@ impl Dashboard {
             rooms: vec![self.hub.rooms().get_or_create(ROOM)],
             user,
             address,
+            session: None,
             start: last_event_id.map_or(Start::History(HISTORY_SAMPLES), Start::After),
             probe: false,
         };

@@ -38,7 +38,15 @@ pub async fn serve(context: Rc<Context>, stream: Stream, address: Option<IpAddr>
     let (Some((subscription, head)), Some(socket)) = (exchange.take_subscription(), handed_over) else {
         return;
     };
-    let joined = context.shard().join(subscription.into_join(socket, head), context.shared.clock.now());
+    let identity = subscription.identity();
+    let now = context.shared.clock.now();
+    let mut shard = context.shard();
+    let joined = shard.join(subscription.into_join(socket, head), now);
+    // Under the same lock: what was revoked since it was looked at would not be closed by anyone else.
+    if let Some(identity) = identity.filter(|identity| !context.shared.trusts(identity)) {
+        shard.end_identity(&identity, now);
+    }
+    drop(shard);
     if let Err(err) = joined {
         tracing::warn!(%err, "a connection could not be watched");
     }

@@ -141,6 +141,9 @@ codes! {
     /// `require` is there and no grants are. Ignoring it would show the event to those it keeps out.
     RequireUnsupported "require_unsupported" UNPROCESSABLE_ENTITY
         "require needs grants, and this server has none set up";
+    /// `require` is no name of a permission.
+    RequireInvalid "require_invalid" UNPROCESSABLE_ENTITY
+        "require is a permission: a string of 1 to 64 bytes of A-Z a-z 0-9 . _ -";
     /// The array holds no events.
     BatchEmpty "batch_empty" UNPROCESSABLE_ENTITY
         "a batch needs at least one event";
@@ -160,6 +163,24 @@ codes! {
         "the request did not arrive in time";
 
     // Refusals of well-formed requests.
+    /// Nothing proves who asks, or what does is worth nothing. Why is not for the asker to know.
+    Unauthorized "unauthorized" UNAUTHORIZED
+        "this needs a valid token or key";
+    /// Who asks is known, and may not do this.
+    Forbidden "forbidden" FORBIDDEN
+        "the token or key does not allow this";
+    /// There are two tokens, which may be two people's.
+    TokenAmbiguous "token_ambiguous" BAD_REQUEST
+        "a request has one token: in Authorization, in a cookie or in the query";
+    /// Who asks cannot be found out now.
+    AuthUnavailable "auth_unavailable" SERVICE_UNAVAILABLE
+        "who may do this cannot be found out at the moment; see Retry-After";
+    /// No connection of the user is the one to be refreshed.
+    ConnectionUnknown "connection_unknown" NOT_FOUND
+        "the user has no such connection";
+    /// As many revocations are in force as can be remembered.
+    RevocationsFull "revocations_full" SERVICE_UNAVAILABLE
+        "no more revocations can be remembered; see Retry-After";
     /// A page of an origin that is not allowed tried to change something.
     OriginForbidden "origin_forbidden" FORBIDDEN
         "pages of this origin may not do this";
@@ -288,6 +309,10 @@ impl Problem {
         if let Some(seconds) = self.retry_after_s.or(by_default) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.code == Code::Unauthorized {
+            // The same whatever was wrong (RFC 6750 §3): why a token is worth nothing would help only its forger.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\""));
+        }
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
@@ -345,6 +370,13 @@ mod tests {
         (Code::EventIdInvalid, "event_id_invalid", 422),
         (Code::ExcludeInvalid, "exclude_invalid", 422),
         (Code::RequireUnsupported, "require_unsupported", 422),
+        (Code::RequireInvalid, "require_invalid", 422),
+        (Code::Unauthorized, "unauthorized", 401),
+        (Code::Forbidden, "forbidden", 403),
+        (Code::TokenAmbiguous, "token_ambiguous", 400),
+        (Code::AuthUnavailable, "auth_unavailable", 503),
+        (Code::ConnectionUnknown, "connection_unknown", 404),
+        (Code::RevocationsFull, "revocations_full", 503),
         (Code::BatchEmpty, "batch_empty", 422),
         (Code::RequestMalformed, "request_malformed", 400),
         (Code::HostInvalid, "host_invalid", 400),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,15 +14,19 @@ use serde::Serialize;
 use super::body_out::BodyOut;
 use super::client;
 use super::context::{Context, Shared};
-use super::cors::Access;
 use super::exchange::Exchange;
 use super::host;
+use super::identify;
 use super::inspect;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::publish::publish;
 use super::query::{DisconnectQuery, HistoryQuery, StreamQuery};
 use super::route::Route;
-use super::subscribe::subscribe;
+use super::session;
+use super::subscribe::{refuse, subscribe};
+use crate::auth::grant::Action;
+use crate::hub::Refusal;
 use crate::hub::mailbox::Command;
 use crate::hub::name::{RoomName, UserName};
 
@@ -37,19 +42,28 @@ pub async fn answer(
         shared.stats.refused_as("bad_request");
         return problem_response(problem);
     }
-    let address = client::address(&shared.config.trusted_proxies, peer, request.headers());
-    let access = match shared.cors.check(request.method(), request.headers()) {
+    let policy = shared.policy.load_full();
+    let address = client::address(&policy.trusted_proxies, peer, request.headers());
+    let access = match policy.cors.check(request.method(), request.headers()) {
         Ok(access) => access,
         Err(problem) => {
             shared.stats.refused_as("origin");
             return problem_response(problem);
         }
     };
-    let mut response = match route(context, exchange, request, address, &access).await {
-        Ok(response) => response,
+    // A preflight's answer says by itself who may ask what.
+    let is_preflight = request.method() == Method::OPTIONS;
+    let mut response = match route(context, exchange, &policy, request, address).await {
+        Ok(response) if is_preflight => response,
+        Ok(mut response) => {
+            access.apply(response.headers_mut());
+            response
+        }
         Err(problem) => {
             match problem.code {
                 Code::RateLimited => shared.stats.refused_as("rate_limited"),
+                Code::Unauthorized => shared.stats.refused_as("unauthorized"),
+                Code::Forbidden => shared.stats.refused_as("forbidden"),
                 code if code.status().is_client_error() => shared.stats.refused_as("bad_request"),
                 // Refused subscriptions were counted by their reason.
                 _ => {}
@@ -70,9 +84,9 @@ pub async fn answer(
 async fn route(
     context: &Context,
     exchange: &Rc<Exchange>,
+    policy: &Policy,
     request: Request<Incoming>,
     address: Option<IpAddr>,
-    access: &Access,
 ) -> Result<Response<BodyOut>, Problem> {
     let shared = &context.shared;
     let (uri, version) = (request.uri().clone(), request.version());
@@ -81,32 +95,51 @@ async fn route(
         return Ok(welcome(shared));
     }
     if uri.path() == "*" {
-        return Ok(whole(shared.cors.preflight(host::ALLOW, request.headers())));
+        return Ok(whole(policy.cors.preflight(host::ALLOW, request.headers())));
     }
-    let mut response = match Route::parse(&shared.config.base_path, request.method(), uri.path())? {
-        Route::Preflight { allow } => {
-            return Ok(whole(shared.cors.preflight(allow, request.headers())));
+    let route = Route::parse(&shared.config.base_path, request.method(), uri.path())?;
+    if let Route::Preflight { allow } = route {
+        return Ok(whole(policy.cors.preflight(allow, request.headers())));
+    }
+    let caller = match identify::caller(shared, policy, request.headers(), query) {
+        Err(problem) if problem.code == Code::AuthUnavailable && route.is_stream() => {
+            shared.stats.refused(Refusal::Unidentified);
+            return refuse(context, Refusal::Unidentified, request.headers());
         }
+        caller => caller?,
+    };
+    Ok(match route {
+        Route::Preflight { .. } => unreachable!("answered above"),
         Route::StreamPath { room, user } => {
             let query = StreamQuery::parse_with_path(query, room, user)?;
-            subscribe(context, exchange, &query, version, request.headers(), address)?
+            subscribe(context, exchange, &caller, &query, version, request.headers(), address)?
         }
         Route::Stream => {
             let query = StreamQuery::parse(query)?;
-            subscribe(context, exchange, &query, version, request.headers(), address)?
+            subscribe(context, exchange, &caller, &query, version, request.headers(), address)?
         }
-        Route::Publish => json(&publish(shared, request, address).await?),
+        Route::Publish => json(&publish(shared, &caller, request, address).await?),
         Route::Disconnect { room, user } => {
+            caller.may(Action::Disconnect(room.as_str()))?;
             json(&disconnect(shared, &room, &user, DisconnectQuery::parse(query)?).await?)
         }
-        Route::Info => json(&inspect::info(shared)),
-        Route::Room { room } => json(&inspect::room(shared, room.as_str()).await?),
-        Route::History { room } => {
-            json(&inspect::history(shared, room.as_str(), &HistoryQuery::parse(query)?)?)
+        Route::Refresh => json(&session::refresh(shared, &caller, request).await?),
+        Route::Revoke => json(&session::revoke(shared, &caller, request).await?),
+        Route::Info => {
+            caller.may(Action::Administer)?;
+            json(&inspect::info(shared))
         }
-    };
-    access.apply(response.headers_mut());
-    Ok(response)
+        Route::Room { room } => {
+            caller.may(Action::Members(room.as_str()))?;
+            json(&inspect::room(shared, room.as_str()).await?)
+        }
+        Route::History { room } => {
+            caller.may(Action::Read(room.as_str()))?;
+            let query = HistoryQuery::parse(query)?;
+            let reader = caller.identity().map(Arc::as_ref);
+            json(&inspect::history(shared, room.as_str(), &query, reader)?)
+        }
+    })
 }
 
 /// The answer to a disconnect.

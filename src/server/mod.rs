@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -23,11 +24,12 @@ use self::listen::{ListenError, Listeners, SocketOptions, adopt, listen};
 use self::sockets::Sockets;
 use self::supervision::Supervision;
 use self::worker::{Listener, Worker};
-use crate::config::{Config, CorsOrigins, DeliveryOverflow, ListenAddr, UserOverflow};
+use crate::auth::revocation::Revocations;
+use crate::config::{Config, DeliveryOverflow, ListenAddr, UserOverflow};
 use crate::http::admin::{Admin, Probe};
 use crate::http::context::{Shared, Stage};
-use crate::http::cors::Cors;
 use crate::http::limit::PublishLimit;
+use crate::http::policy::{Policy, PolicyError};
 use crate::http::stats::HttpStats;
 use crate::hub::allowance::Rate;
 use crate::hub::log::LogBounds;
@@ -49,8 +51,8 @@ pub enum StartError {
     Inherited(io::Error),
     /// A socket that the service manager handed over can be reached by other machines, and nothing authenticates them.
     Exposed(ListenAddr),
-    /// An origin in `cors_origins` is none.
-    Origin(String),
+    /// What the settings name is not as it should be.
+    Policy(PolicyError),
     /// The operating system refused something else.
     Os(io::Error),
 }
@@ -65,7 +67,7 @@ impl fmt::Display for StartError {
                 "ListenStream={address}: wanted a loopback address or a Unix socket while no authentication is set up, \
                  or insecure=true"
             ),
-            Self::Origin(text) => write!(f, "cors_origins: {text}"),
+            Self::Policy(err) => err.fmt(f),
             Self::Os(_) => f.write_str("the operating system refused"),
         }
     }
@@ -75,7 +77,8 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen(err) => err.source(),
-            Self::Exposed(_) | Self::Origin(_) => None,
+            Self::Policy(err) => err.source(),
+            Self::Exposed(_) => None,
             Self::Inherited(err) | Self::Os(err) => Some(err),
         }
     }
@@ -317,6 +320,7 @@ fn run_admin(
             loop {
                 interval.tick().await;
                 shared.hub.tidy(shared.clock.now());
+                shared.revocations.sweep(shared.clock.unix_s());
             }
         };
         let serve = async {
@@ -357,12 +361,7 @@ const WATCHDOG_SIGNS: u32 = 3;
 
 /// Makes what all threads share, and the epoll set of each shard's sockets.
 fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
-    let cors = match &config.cors_origins {
-        CorsOrigins::Any => Cors::parse(["*"]),
-        CorsOrigins::Only(origins) => Cors::parse(origins.iter().map(String::as_str)),
-    };
-    let cors = cors.map_err(|(index, err)| StartError::Origin(format!("entry {index}: {err}")))?;
-    let publish_limit = config.publish_rate_per_user.map(|rate| PublishLimit::new(rate.into()));
+    let policy = ArcSwap::from_pointee(Policy::new(&config).map_err(StartError::Policy)?);
     let hub = Hub::new(hub_settings(&config));
     let shards: Vec<Arc<Stats>> = (0..config.shards).map(|_| Arc::default()).collect();
     let (mut cores, mut polls) = (Vec::new(), Vec::new());
@@ -375,9 +374,10 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
     }
     let shared = Shared {
         hub,
-        cors,
+        policy,
+        revocations: Revocations::new(config.revocation_time),
         clock: Clock::start(),
-        publish_limit,
+        publish_limit: PublishLimit::default(),
         stats: HttpStats::default(),
         threads: vec![OnceLock::new(); shards.len()],
         shards,

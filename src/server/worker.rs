@@ -152,6 +152,7 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
         rooms: vec![room],
         user: None,
         address: None,
+        session: None,
         start: Start::Now,
         probe: true,
     };
