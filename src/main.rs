@@ -3,11 +3,13 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use tidegate::config::{self, Config, Invocation, ListenAddr, LogFormat, LogLevel};
+use tidegate::config::{self, Config, Invocation, ListenAddr, LoadError, LogFormat, LogLevel};
 use tidegate::health;
 use tidegate::server::Server;
 use tidegate::server::supervision::{self, Supervision};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -15,8 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // The soft limit is low for the sake of programs that use select(2). We do not.
     let open_files_max = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
-    let env = |key: &str| std::env::var_os(key).map(|value| value.to_string_lossy().into_owned());
-    let config = match config::load(std::env::args_os(), env, open_files_max) {
+    let config = match load(open_files_max) {
         Ok(Invocation::Run(config)) => *config,
         Ok(Invocation::CheckHealth(config)) => return check_health(&config),
         Ok(Invocation::Checked(text) | Invocation::Help(text)) => {
@@ -29,10 +30,10 @@ fn main() -> ExitCode {
             return ExitCode::from(err.exit_code());
         }
     };
-    start_logs(&config);
+    let level = start_logs(&config);
     // While there is one thread.
     let started = Supervision::from_env().map_err(|err| err.to_string());
-    match started.and_then(|supervision| run(config, supervision)) {
+    match started.and_then(|supervision| run(config, supervision, &level)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             tracing::error!("{message}");
@@ -40,6 +41,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads all settings, as they are now.
+fn load(open_files_max: u64) -> Result<Invocation, LoadError> {
+    let env = |key: &str| std::env::var_os(key).map(|value| value.to_string_lossy().into_owned());
+    config::load(std::env::args_os(), env, open_files_max)
 }
 
 fn check_health(config: &Config) -> ExitCode {
@@ -58,11 +65,11 @@ fn with_cause(err: &dyn std::error::Error) -> String {
     }
 }
 
-fn run(config: Config, supervision: Supervision) -> Result<(), String> {
+fn run(config: Config, supervision: Supervision, level: &LevelHandle) -> Result<(), String> {
     // Before anything is opened: a signal from here on ends in a drain.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|err| err.to_string())?;
-    let signal = runtime.block_on(async { Signals::new() }).map_err(|err| err.to_string())?;
+    let mut signals = runtime.block_on(async { Signals::new() }).map_err(|err| err.to_string())?;
     let base = config.base_path.clone();
     let is_activated = !supervision.sockets.is_empty();
     let server = Server::start_supervised(config, supervision).map_err(|err| with_cause(&err))?;
@@ -71,7 +78,9 @@ fn run(config: Config, supervision: Supervision) -> Result<(), String> {
     }
     welcome(&server, &base);
     supervision::say_ready(server.shared().config.max_connections);
-    runtime.block_on(signal.first());
+    while let Signal::Reload = runtime.block_on(signals.next()) {
+        reload(&server, level);
+    }
     tracing::info!("draining");
     supervision::say_stopping();
     // A second signal means now.
@@ -85,14 +94,46 @@ fn run(config: Config, supervision: Supervision) -> Result<(), String> {
         };
         tokio::select! {
             () = finished => {}
-            () = signal.next() => std::process::exit(130),
+            () = signal.end() => std::process::exit(130),
         }
         draining.join().map_err(|_| "the drain panicked".to_owned())?.map_err(|err| err.to_string())
     })
 }
 
-/// SIGTERM and SIGINT.
+/// Takes the settings over as they are now; says why, if they are not right.
+fn reload(server: &Server, level: &LevelHandle) {
+    let open_files_max = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    let config = match load(open_files_max) {
+        Ok(Invocation::Run(config)) => config,
+        Ok(_) => return,
+        Err(err) => return tracing::error!("the settings stay as they were: {}", err.to_string().trim_end()),
+    };
+    match server.reload(&config) {
+        Ok(restart_needed) => {
+            // The subscriber lives as long as the process.
+            let _ = level.reload(filter(config.log_level));
+            if !restart_needed.is_empty() {
+                tracing::warn!(
+                    settings = restart_needed.join(", "),
+                    "changed, but only a restart takes these over"
+                );
+            }
+            tracing::info!("the settings were read again");
+        }
+        Err(err) => tracing::error!("the settings stay as they were: {}", with_cause(&err)),
+    }
+}
+
+/// What a signal asks for.
+enum Signal {
+    /// SIGHUP: read the settings again.
+    Reload,
+    /// SIGTERM and SIGINT.
+    End,
+}
+
 struct Signals {
+    hangup: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
@@ -100,38 +141,45 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => Signal::Reload,
+            _ = self.terminate.recv() => Signal::End,
+            _ = self.interrupt.recv() => Signal::End,
         }
     }
 
-    async fn first(mut self) {
-        self.next().await;
+    /// Waits for a signal that is not to be put off.
+    async fn end(&mut self) {
+        while let Signal::Reload = self.next().await {}
     }
 }
 
-fn start_logs(config: &Config) {
-    let level = match config.log_level {
-        LogLevel::Off => "off",
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
-    };
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
+/// Changes the least serious level that is logged.
+type LevelHandle = tracing_subscriber::reload::Handle<EnvFilter, tracing_subscriber::Registry>;
+
+fn start_logs(config: &Config) -> LevelHandle {
+    let (filter, level) = tracing_subscriber::reload::Layer::new(filter(config.log_level));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
+    let logs = tracing_subscriber::registry().with(filter);
     match config.log_format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().flatten_event(true).init(),
+        LogFormat::Text => logs.with(lines).init(),
+        LogFormat::Json => logs.with(lines.json().flatten_event(true)).init(),
     }
+    level
+}
+
+fn filter(level: LogLevel) -> EnvFilter {
+    EnvFilter::new(level.as_str())
 }
 
 /// Says where it listens and what to try next.

@@ -170,6 +170,7 @@ fn serve(
                 user: inbox,
                 address,
                 start,
+                session: None,
                 probe: false,
             };
             here.push((shard.join(join, now).unwrap(), heard.len()));

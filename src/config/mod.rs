@@ -31,6 +31,7 @@ mod origins;
 mod path;
 mod proxies;
 mod rate;
+mod reload;
 mod report;
 mod setting;
 mod table;
@@ -48,6 +49,7 @@ pub use listen::{LISTEN_ADDRS_MAX, ListenAddr};
 pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
 pub use proxies::{TRUSTED_PROXIES_MAX, TrustedProxy};
 pub use rate::Rate;
+pub use reload::{RELOADABLE, restart_needed};
 pub use setting::Reference;
 pub use table::Config;
 

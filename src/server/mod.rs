@@ -24,8 +24,9 @@ use self::listen::{ListenError, Listeners, SocketOptions, adopt, listen};
 use self::sockets::Sockets;
 use self::supervision::Supervision;
 use self::worker::{Listener, Worker};
+use crate::auth::identity::Identity;
 use crate::auth::revocation::Revocations;
-use crate::config::{Config, DeliveryOverflow, ListenAddr, UserOverflow};
+use crate::config::{Config, DeliveryOverflow, ListenAddr, UserOverflow, restart_needed};
 use crate::http::admin::{Admin, Probe};
 use crate::http::context::{Shared, Stage};
 use crate::http::limit::PublishLimit;
@@ -33,12 +34,13 @@ use crate::http::policy::{Policy, PolicyError};
 use crate::http::stats::HttpStats;
 use crate::hub::allowance::Rate;
 use crate::hub::log::LogBounds;
+use crate::hub::mailbox::Command;
 use crate::hub::position::Epoch;
 use crate::hub::presence::Caps;
 use crate::hub::sequencer::HistoryBounds;
 use crate::hub::source::{Kind, Source};
 use crate::hub::{Hub, HubSettings, Overflow};
-use crate::shard::stats::Stats;
+use crate::shard::stats::{CloseReason, Stats};
 use crate::shard::{Shard, ShardSettings};
 
 /// Why the server did not start.
@@ -222,6 +224,31 @@ impl Server {
     #[must_use]
     pub fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Takes over what may change under way ([`RELOADABLE`](crate::config::RELOADABLE)), for all threads at once, and
+    /// closes the streams for which nothing vouches any more. Names the settings that need a restart.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with files that `config` names. Then everything stays as it is.
+    pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, PolicyError> {
+        let policy = Arc::new(Policy::new(config)?);
+        self.shared.policy.store(policy.clone());
+        let doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync> =
+            Arc::new(move |identity| !policy.trusts(identity));
+        for shard in 0..self.workers.len() {
+            let done = Box::new(|ended| {
+                if ended > 0 {
+                    tracing::info!(ended, "streams whose key is gone were closed");
+                }
+            });
+            let command = Command::End { doomed: doomed.clone(), reason: CloseReason::Revoked, done };
+            if self.shared.hub.mailbox(shard).send(command).is_err() {
+                tracing::warn!(shard, "too much mail: streams whose key is gone stay until their token ends");
+            }
+        }
+        Ok(restart_needed(&self.shared.config, config))
     }
 
     /// Closes every stream, spread over the drain time, answers the requests that were begun, and ends. Newcomers are
