@@ -136,18 +136,24 @@ fn start_logs(config: &Config) {
 
 /// Says where it listens and what to try next.
 fn welcome(server: &Server, base: &str) {
-    let address = server.addresses()[0].to_string();
-    let (curl, url) = match address.strip_prefix("unix:") {
+    // The first that takes what people type.
+    let listens = server.listens();
+    let first = listens.iter().find(|listen| !listen.proxied).unwrap_or(&listens[0]);
+    let address = first.address.to_string();
+    let (mut curl, url) = match address.strip_prefix("unix:") {
         Some(path) => (format!("curl --unix-socket {path}"), format!("http://localhost{base}")),
         None => ("curl".to_owned(), format!("http://{address}{base}")),
     };
+    if first.proxied {
+        curl += " --haproxy-protocol";
+    }
     let admin = server.admin_address().map_or("off".into(), |admin| format!("http://{admin}/metrics"));
     // Browsers don't open Unix sockets.
     let page = match server.admin_address() {
         Some(ListenAddr::Tcp(admin)) => format!("Live page: http://{admin}/dashboard\n"),
         _ => String::new(),
     };
-    for listen in server.addresses() {
+    for listen in listens {
         tracing::info!(%listen, "listening");
     }
     let text = format!(

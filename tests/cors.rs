@@ -6,7 +6,7 @@ mod common;
 use common::conn::request;
 use common::{BASE, TestServer, assert_problem};
 use serde_json::json;
-use tidegate::config::CorsOrigins;
+use tidegate::config::{AddressRange, CorsOrigins};
 
 const OURS: &str = "https://app.example";
 const FOREIGN: &str = "https://evil.example";
@@ -81,7 +81,10 @@ fn preflights_tell_a_listed_origin_what_it_may_send() {
 
 #[test]
 fn without_a_list_only_our_own_pages_may_publish() {
-    let server = TestServer::start();
+    // Behind a proxy, as names are that stand for this machine.
+    let server = TestServer::with(|config| {
+        config.trusted_proxies = vec![AddressRange::Net("127.0.0.1/32".parse().expect("a network"))]
+    });
     let publish = |host: &str, origin: &str| {
         let body = body();
         let head = format!(

@@ -15,6 +15,7 @@
 //! later layer, never added to. `TIDEGATE_` variables that name no setting are ignored, because Kubernetes sets
 //! some of its own for a service called `tidegate`.
 
+mod addresses;
 mod bounded;
 mod check;
 mod choices;
@@ -28,9 +29,10 @@ mod listen;
 mod nearest;
 mod origins;
 mod path;
-mod proxies;
 mod rate;
 mod report;
+mod requests;
+mod secret;
 mod setting;
 mod table;
 mod units;
@@ -39,13 +41,18 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
-pub use choices::{DeliveryOverflow, LogFormat, LogLevel, RefusalStyle, UserOverflow};
+pub use addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX};
+pub use choices::{DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, UserOverflow};
 pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
 pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
-pub use listen::{LISTEN_ADDRS_MAX, ListenAddr};
+pub use listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
 pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
-pub use proxies::{TRUSTED_PROXIES_MAX, TrustedProxy};
 pub use rate::Rate;
+pub use requests::{
+    ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
+    RequiredHeader,
+};
+pub use secret::{MASK, Secret};
 pub use setting::Reference;
 pub use table::Config;
 
@@ -129,6 +136,12 @@ impl Config {
         let mut errors = Vec::new();
         let config = Self::parse(&layers, &mut errors);
         resolved(config, &layers, open_files_max, errors).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    /// Whether anything is set up that tells who asks. Until then, whoever reaches the server may do everything.
+    #[must_use]
+    pub fn authenticates(&self) -> bool {
+        false
     }
 }
 

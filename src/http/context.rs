@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use tokio::sync::{Notify, watch};
 
+use super::checks::Checks;
 use super::cors::Cors;
 use super::exchange::{Exchange, Times};
 use super::limit::PublishLimit;
@@ -41,6 +42,8 @@ pub struct Shared {
     pub config: Config,
     /// Who may use the server from other origins.
     pub cors: Cors,
+    /// What requests have to be like.
+    pub checks: Checks,
     /// The time.
     pub clock: Clock,
     /// Rates of publishers, if bounded.

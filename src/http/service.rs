@@ -11,10 +11,10 @@ use hyper::{Method, Request, Response};
 use serde::Serialize;
 
 use super::body_out::BodyOut;
-use super::client;
 use super::context::{Context, Shared};
 use super::cors::Access;
 use super::exchange::Exchange;
+use super::gate::{self, Arrival};
 use super::host;
 use super::inspect;
 use super::problem::{Code, Problem};
@@ -33,18 +33,12 @@ pub async fn answer(
     peer: Option<IpAddr>,
 ) -> Response<BodyOut> {
     let shared = &context.shared;
-    if let Err(problem) = host::check(request.method(), request.version(), request.uri(), request.headers()) {
-        shared.stats.refused_as("bad_request");
-        return problem_response(problem);
+    let Arrival { address, access, verdict } = gate::receive(shared, &request, peer);
+    if let Err(problem) = verdict {
+        let mut response = problem_response(problem);
+        access.apply(response.headers_mut());
+        return response;
     }
-    let address = client::address(&shared.config.trusted_proxies, peer, request.headers());
-    let access = match shared.cors.check(request.method(), request.headers()) {
-        Ok(access) => access,
-        Err(problem) => {
-            shared.stats.refused_as("origin");
-            return problem_response(problem);
-        }
-    };
     let mut response = match route(context, exchange, request, address, &access).await {
         Ok(response) => response,
         Err(problem) => {
@@ -155,8 +149,6 @@ fn json(value: &impl Serialize) -> Response<BodyOut> {
     let text = serde_json::to_vec(value).expect("numbers, text and lists always serialise");
     let mut response = Response::new(BodyOut::from(Bytes::from(text)));
     set(&mut response, header::CONTENT_TYPE, "application/json");
-    set(&mut response, header::CACHE_CONTROL, "no-store");
-    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     response
 }
 

@@ -22,7 +22,7 @@ impl Count {
 }
 
 /// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 8] = [
+pub const REFUSED: [&str; 13] = [
     "full",
     "draining",
     "user_connections",
@@ -31,6 +31,11 @@ pub const REFUSED: [&str; 8] = [
     "rate_limited",
     "bad_request",
     "origin",
+    "address",
+    "header",
+    "user_agent",
+    "host",
+    "proxy_header",
 ];
 
 /// What requests count.

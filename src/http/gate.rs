@@ -1,0 +1,49 @@
+//! Everything that decides about a request before anyone asks who sent it, in its order. What is refused here is counted
+//! by its reason.
+
+use std::net::IpAddr;
+
+use hyper::Request;
+
+use super::client;
+use super::context::Shared;
+use super::cors::Access;
+use super::host;
+use super::problem::{Code, Problem};
+
+/// What is known of a request by then.
+pub struct Arrival {
+    /// The client's address, as far as it is known.
+    pub address: Option<IpAddr>,
+    /// What its answer tells browsers: a page that is allowed to may read why it was refused.
+    pub access: Access,
+    /// Whether it may go on; the first thing that is wrong with it, if not.
+    pub verdict: Result<(), Problem>,
+}
+
+/// Looks at `request`, which came over a connection from `peer`; `None` is a Unix socket.
+#[must_use]
+pub fn receive<B>(shared: &Shared, request: &Request<B>, peer: Option<IpAddr>) -> Arrival {
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let address = client::address(&shared.config.trusted_proxies, peer, headers);
+    let verdict = host::check(method, request.version(), uri, headers)
+        .and_then(|()| shared.checks.check(peer, address, uri, headers))
+        .and_then(|()| shared.cors.check(method, headers));
+    if let Err(problem) = &verdict {
+        shared.stats.refused_as(reason(problem.code));
+        tracing::debug!(code = problem.code.as_str(), "request refused");
+    }
+    Arrival { address, access: shared.cors.access(headers), verdict }
+}
+
+/// As `refused_total` counts it.
+fn reason(code: Code) -> &'static str {
+    match code {
+        Code::AddressForbidden => "address",
+        Code::HeaderRequired => "header",
+        Code::UserAgentForbidden => "user_agent",
+        Code::HostForbidden => "host",
+        Code::OriginForbidden => "origin",
+        _ => "bad_request",
+    }
+}
