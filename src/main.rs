@@ -1,13 +1,13 @@
 //! The `tidegate` program: settings, logs, signals, and an exit status that says what happened.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use tidegate::config::{self, Config, Invocation, ListenAddr, LogFormat, LogLevel};
-use tidegate::health;
+use tidegate::config::{self, Config, Invocation, ListenAddr};
 use tidegate::server::Server;
 use tidegate::server::supervision::{self, Supervision};
-use tracing_subscriber::EnvFilter;
+use tidegate::{health, logs};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             return ExitCode::from(err.exit_code());
         }
     };
-    start_logs(&config);
+    logs::dispatch(config.log_level, config.log_format, std::io::stderr).init();
     // While there is one thread.
     let started = Supervision::from_env().map_err(|err| err.to_string());
     match started.and_then(|supervision| run(config, supervision)) {
@@ -112,25 +112,6 @@ impl Signals {
 
     async fn first(mut self) {
         self.next().await;
-    }
-}
-
-fn start_logs(config: &Config) {
-    let level = match config.log_level {
-        LogLevel::Off => "off",
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
-    };
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match config.log_format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().flatten_event(true).init(),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use hyper::Request;
+use hyper::header::USER_AGENT;
 
 use super::client;
 use super::context::Shared;
@@ -26,12 +27,14 @@ pub struct Arrival {
 pub fn receive<B>(shared: &Shared, request: &Request<B>, peer: Option<IpAddr>) -> Arrival {
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
     let address = client::address(&shared.config.trusted_proxies, peer, headers);
+    // Without the query, which may have secrets in it.
+    tracing::trace!(%method, path = uri.path(), client = ?address, agent = ?headers.get(USER_AGENT), "request");
     let verdict = host::check(method, request.version(), uri, headers)
         .and_then(|()| shared.checks.check(peer, address, uri, headers))
         .and_then(|()| shared.cors.check(method, headers));
     if let Err(problem) = &verdict {
         shared.stats.refused_as(reason(problem.code));
-        tracing::debug!(code = problem.code.as_str(), "request refused");
+        tracing::debug!(code = problem.code.as_str(), client = ?address, "request refused");
     }
     Arrival { address, access: shared.cors.access(headers), verdict }
 }
