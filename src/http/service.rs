@@ -72,7 +72,9 @@ async fn route(
     let (uri, version) = (request.uri().clone(), request.version());
     let query = uri.query();
     if request.method() == Method::GET && uri.path() == "/" {
-        return Ok(welcome(shared));
+        let mut response = welcome(shared);
+        access.apply(response.headers_mut());
+        return Ok(response);
     }
     if uri.path() == "*" {
         return Ok(whole(shared.cors.preflight(host::ALLOW, request.headers())));
