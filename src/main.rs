@@ -1,14 +1,13 @@
 //! The `tidegate` program: settings, logs, signals, and an exit status that says what happened.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use tidegate::config::{self, Config, Invocation, ListenAddr, LoadError, LogFormat, LogLevel};
+use tidegate::config::{self, Config, Invocation, ListenAddr, LoadError};
 use tidegate::health;
+use tidegate::logs::{self, SetLevel};
 use tidegate::server::Server;
 use tidegate::server::supervision::{self, Supervision};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[global_allocator]
@@ -30,10 +29,11 @@ fn main() -> ExitCode {
             return ExitCode::from(err.exit_code());
         }
     };
-    let level = start_logs(&config);
+    let (dispatch, set_level) = logs::dispatch(config.log_level, config.log_format, std::io::stderr);
+    dispatch.init();
     // While there is one thread.
     let started = Supervision::from_env().map_err(|err| err.to_string());
-    match started.and_then(|supervision| run(config, supervision, &level)) {
+    match started.and_then(|supervision| run(config, supervision, &set_level)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             tracing::error!("{message}");
@@ -65,7 +65,7 @@ fn with_cause(err: &dyn std::error::Error) -> String {
     }
 }
 
-fn run(config: Config, supervision: Supervision, level: &LevelHandle) -> Result<(), String> {
+fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result<(), String> {
     // Before anything is opened: a signal from here on ends in a drain.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|err| err.to_string())?;
@@ -79,7 +79,7 @@ fn run(config: Config, supervision: Supervision, level: &LevelHandle) -> Result<
     welcome(&server, &base);
     supervision::say_ready(server.shared().config.max_connections);
     while let Signal::Reload = runtime.block_on(signals.next()) {
-        reload(&server, level);
+        reload(&server, set_level);
     }
     tracing::info!("draining");
     supervision::say_stopping();
@@ -101,7 +101,7 @@ fn run(config: Config, supervision: Supervision, level: &LevelHandle) -> Result<
 }
 
 /// Takes the settings over as they are now; says why, if they are not right.
-fn reload(server: &Server, level: &LevelHandle) {
+fn reload(server: &Server, set_level: &SetLevel) {
     let open_files_max = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     let config = match load(open_files_max) {
         Ok(Invocation::Run(config)) => config,
@@ -110,8 +110,7 @@ fn reload(server: &Server, level: &LevelHandle) {
     };
     match server.reload(&config) {
         Ok(restart_needed) => {
-            // The subscriber lives as long as the process.
-            let _ = level.reload(filter(config.log_level));
+            set_level(config.log_level);
             if !restart_needed.is_empty() {
                 tracing::warn!(
                     settings = restart_needed.join(", "),
@@ -162,40 +161,26 @@ impl Signals {
     }
 }
 
-/// Changes the least serious level that is logged.
-type LevelHandle = tracing_subscriber::reload::Handle<EnvFilter, tracing_subscriber::Registry>;
-
-fn start_logs(config: &Config) -> LevelHandle {
-    let (filter, level) = tracing_subscriber::reload::Layer::new(filter(config.log_level));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let logs = tracing_subscriber::registry().with(filter);
-    match config.log_format {
-        LogFormat::Text => logs.with(lines).init(),
-        LogFormat::Json => logs.with(lines.json().flatten_event(true)).init(),
-    }
-    level
-}
-
-fn filter(level: LogLevel) -> EnvFilter {
-    EnvFilter::new(level.as_str())
-}
-
 /// Says where it listens and what to try next.
 fn welcome(server: &Server, base: &str) {
-    let address = server.addresses()[0].to_string();
-    let (curl, url) = match address.strip_prefix("unix:") {
+    // The first that takes what people type.
+    let listens = server.listens();
+    let first = listens.iter().find(|listen| !listen.proxied).unwrap_or(&listens[0]);
+    let address = first.address.to_string();
+    let (mut curl, url) = match address.strip_prefix("unix:") {
         Some(path) => (format!("curl --unix-socket {path}"), format!("http://localhost{base}")),
         None => ("curl".to_owned(), format!("http://{address}{base}")),
     };
+    if first.proxied {
+        curl += " --haproxy-protocol";
+    }
     let admin = server.admin_address().map_or("off".into(), |admin| format!("http://{admin}/metrics"));
     // Browsers don't open Unix sockets.
     let page = match server.admin_address() {
         Some(ListenAddr::Tcp(admin)) => format!("Live page: http://{admin}/dashboard\n"),
         _ => String::new(),
     };
-    for listen in server.addresses() {
+    for listen in listens {
         tracing::info!(%listen, "listening");
     }
     let text = format!(

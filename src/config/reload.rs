@@ -7,6 +7,13 @@ use super::table::{Config, SETTINGS};
 pub const RELOADABLE: &[&str] = &[
     "trusted_proxies",
     "cors_origins",
+    "cors_credentials",
+    "allowed_hosts",
+    "foreign_origins",
+    "allowed_addresses",
+    "denied_addresses",
+    "required_headers",
+    "denied_user_agents",
     "public_rooms",
     "token_cookie",
     "token_query",

@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_reader_that_is_stuck_is_cut_off() {
         let config = Config {
-            listen: vec![ListenAddr::Tcp(([127, 0, 0, 1], 0).into())],
+            listen: vec![ListenAddr::Tcp(([127, 0, 0, 1], 0).into()).into()],
             admin_listen: None,
             max_unsent_age: Duration::from_millis(1),
             ..Config::default_for(1024)

@@ -13,7 +13,7 @@ use crate::auth::authority::Disbelief;
 ///
 /// # Errors
 ///
-/// [`Code::TokenAmbiguous`]; [`Code::Unauthorized`] for a credential that is no good, whatever the request is for;
+/// [`Code::TokenAmbiguous`]; [`Code::OriginForbidden`] for a cookie that came with a foreign page's request; [`Code::Unauthorized`] for a credential that is no good, whatever the request is for;
 /// [`Code::AuthUnavailable`] if that cannot be known now.
 pub fn caller(
     shared: &Shared,
@@ -27,6 +27,10 @@ pub fn caller(
     let Some(credential) = credential::find(&policy.places, headers, query)? else {
         return Ok(Caller::Nobody(authority.clone()));
     };
+    // The browser attached it by itself: perhaps for a page that may not use it.
+    if credential.is_cookie && !policy.cors.cookie_is_safe(headers) {
+        return Err(Code::OriginForbidden.into());
+    }
     let text = credential.text.ok_or(Code::Unauthorized)?;
     let now = shared.clock.unix_s();
     let identity = authority.identify(&text, now).map_err(|disbelief| match disbelief {

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::checks::Checks;
 use super::cors::Cors;
 use super::credential::Places;
 use crate::auth::authority::Authority;
 use crate::auth::identity::Identity;
-use crate::config::{Config, CorsOrigins, TrustedProxy};
+use crate::config::{AddressRange, Config};
 use crate::hub::allowance::Rate;
 
 /// Whom to let in.
@@ -15,8 +16,10 @@ use crate::hub::allowance::Rate;
 pub struct Policy {
     /// Who may use the server from other origins.
     pub cors: Cors,
+    /// What requests have to be like.
+    pub checks: Checks,
     /// Who speaks for clients.
-    pub trusted_proxies: Vec<TrustedProxy>,
+    pub trusted_proxies: Vec<AddressRange>,
     /// Where credentials may be.
     pub places: Places,
     /// Whom to believe; `None` if nothing is set up, and nobody is asked anything.
@@ -50,13 +53,11 @@ impl Policy {
     ///
     /// What is wrong with it.
     pub fn new(config: &Config) -> Result<Self, PolicyError> {
-        let cors = match &config.cors_origins {
-            CorsOrigins::Any => Cors::parse(["*"]),
-            CorsOrigins::Only(origins) => Cors::parse(origins.iter().map(String::as_str)),
-        };
-        let cors = cors.map_err(|(index, err)| PolicyError::Origin(format!("entry {index}: {err}")))?;
+        let cors =
+            Cors::new(config).map_err(|(index, err)| PolicyError::Origin(format!("entry {index}: {err}")))?;
         Ok(Self {
             cors,
+            checks: Checks::new(config),
             trusted_proxies: config.trusted_proxies.clone(),
             places: Places { cookie: config.token_cookie.clone(), query: config.token_query },
             authority: None,

@@ -11,6 +11,8 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use super::always;
+
 /// `Retry-After` of a 429 or 503 whose maker named no better number.
 pub const RETRY_AFTER_S_DEFAULT: u32 = 5;
 
@@ -181,9 +183,21 @@ codes! {
     /// As many revocations are in force as can be remembered.
     RevocationsFull "revocations_full" SERVICE_UNAVAILABLE
         "no more revocations can be remembered; see Retry-After";
-    /// A page of an origin that is not allowed tried to change something.
+    /// A page of an origin that is not allowed tried to change something, or anything where such pages are refused.
     OriginForbidden "origin_forbidden" FORBIDDEN
         "pages of this origin may not do this";
+    /// The client's address is kept out.
+    AddressForbidden "address_forbidden" FORBIDDEN
+        "clients at this address are not served";
+    /// A header that every request has to have is missing or wrong.
+    HeaderRequired "header_required" FORBIDDEN
+        "the request lacks a header that this server requires";
+    /// The program is kept out.
+    UserAgentForbidden "user_agent_forbidden" FORBIDDEN
+        "programs with this User-Agent are not served";
+    /// The server is asked for by a name that is not its own.
+    HostForbidden "host_forbidden" FORBIDDEN
+        "this server is not asked for by this Host; its operator can add the name to allowed_hosts";
     /// The publish rate is spent.
     RateLimited "rate_limited" TOO_MANY_REQUESTS
         "too many requests; see Retry-After";
@@ -292,19 +306,14 @@ impl Problem {
         json
     }
 
-    /// The whole answer. `no-store`, because an error is about now; `nosniff`, so that no browser takes it for a page.
+    /// The whole answer.
     #[must_use]
     pub fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(Bytes::from(self.to_json())));
         *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
-        for (name, value) in [
-            (header::CONTENT_TYPE, "application/problem+json"),
-            (header::CACHE_CONTROL, "no-store"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ] {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        always::add(headers);
         let by_default = self.code.may_pass().then_some(RETRY_AFTER_S_DEFAULT);
         if let Some(seconds) = self.retry_after_s.or(by_default) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -383,6 +392,10 @@ mod tests {
         (Code::HeadTooLarge, "head_too_large", 431),
         (Code::RequestTimeout, "request_timeout", 408),
         (Code::OriginForbidden, "origin_forbidden", 403),
+        (Code::AddressForbidden, "address_forbidden", 403),
+        (Code::HeaderRequired, "header_required", 403),
+        (Code::UserAgentForbidden, "user_agent_forbidden", 403),
+        (Code::HostForbidden, "host_forbidden", 403),
         (Code::RateLimited, "rate_limited", 429),
         (Code::Full, "full", 503),
         (Code::Draining, "draining", 503),

@@ -12,9 +12,9 @@ use hyper::{Method, Request, Response};
 use serde::Serialize;
 
 use super::body_out::BodyOut;
-use super::client;
 use super::context::{Context, Shared};
 use super::exchange::Exchange;
+use super::gate::{self, Arrival};
 use super::host;
 use super::identify;
 use super::inspect;
@@ -38,19 +38,13 @@ pub async fn answer(
     peer: Option<IpAddr>,
 ) -> Response<BodyOut> {
     let shared = &context.shared;
-    if let Err(problem) = host::check(request.method(), request.version(), request.uri(), request.headers()) {
-        shared.stats.refused_as("bad_request");
-        return problem_response(problem);
-    }
     let policy = shared.policy.load_full();
-    let address = client::address(&policy.trusted_proxies, peer, request.headers());
-    let access = match policy.cors.check(request.method(), request.headers()) {
-        Ok(access) => access,
-        Err(problem) => {
-            shared.stats.refused_as("origin");
-            return problem_response(problem);
-        }
-    };
+    let Arrival { address, access, verdict } = gate::receive(shared, &policy, &request, peer);
+    if let Err(problem) = verdict {
+        let mut response = problem_response(problem);
+        access.apply(response.headers_mut());
+        return response;
+    }
     // A preflight's answer says by itself who may ask what.
     let is_preflight = request.method() == Method::OPTIONS;
     let mut response = match route(context, exchange, &policy, request, address).await {
@@ -62,6 +56,7 @@ pub async fn answer(
         Err(problem) => {
             match problem.code {
                 Code::RateLimited => shared.stats.refused_as("rate_limited"),
+                Code::OriginForbidden => shared.stats.refused_as("origin"),
                 Code::Unauthorized => shared.stats.refused_as("unauthorized"),
                 Code::Forbidden => shared.stats.refused_as("forbidden"),
                 code if code.status().is_client_error() => shared.stats.refused_as("bad_request"),
@@ -188,8 +183,6 @@ fn json(value: &impl Serialize) -> Response<BodyOut> {
     let text = serde_json::to_vec(value).expect("numbers, text and lists always serialise");
     let mut response = Response::new(BodyOut::from(Bytes::from(text)));
     set(&mut response, header::CONTENT_TYPE, "application/json");
-    set(&mut response, header::CACHE_CONTROL, "no-store");
-    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     response
 }
 

@@ -22,7 +22,7 @@ impl Count {
 }
 
 /// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 11] = [
+pub const REFUSED: [&str; 16] = [
     "full",
     "draining",
     "user_connections",
@@ -34,6 +34,11 @@ pub const REFUSED: [&str; 11] = [
     "auth_unavailable",
     "unauthorized",
     "forbidden",
+    "address",
+    "header",
+    "user_agent",
+    "host",
+    "proxy_header",
 ];
 
 /// What requests count.

@@ -23,10 +23,10 @@ use self::clock::Clock;
 use self::listen::{ListenError, Listeners, SocketOptions, adopt, listen};
 use self::sockets::Sockets;
 use self::supervision::Supervision;
-use self::worker::{Listener, Worker};
+use self::worker::{Door, Listener, Worker};
 use crate::auth::identity::Identity;
 use crate::auth::revocation::Revocations;
-use crate::config::{Config, DeliveryOverflow, ListenAddr, UserOverflow, restart_needed};
+use crate::config::{Config, DeliveryOverflow, Listen, ListenAddr, UserOverflow, restart_needed};
 use crate::http::admin::{Admin, Probe};
 use crate::http::context::{Shared, Stage};
 use crate::http::limit::PublishLimit;
@@ -101,7 +101,7 @@ impl From<io::Error> for StartError {
 /// A running server.
 pub struct Server {
     shared: Arc<Shared>,
-    addresses: Vec<ListenAddr>,
+    listens: Vec<Listen>,
     admin_address: Option<ListenAddr>,
     /// Unix sockets' files that we made and remove.
     own_files: Vec<PathBuf>,
@@ -150,9 +150,9 @@ impl Server {
         let Supervision { sockets, admin_socket, watchdog } = supervision;
         let count = config.shards;
         let opened = open(&config, &config.listen, sockets, count)?;
-        let admin = config.admin_listen.as_slice();
-        let mut admin_listener = open(&config, admin, admin_socket.into_iter().collect(), 1)?.pop();
-        let addresses = opened.iter().map(|listeners| listeners.address.clone()).collect();
+        let admin: Vec<Listen> = config.admin_listen.iter().cloned().map(Listen::from).collect();
+        let mut admin_listener = open(&config, &admin, admin_socket.into_iter().collect(), 1)?.pop();
+        let listens = opened.iter().map(Listeners::listen).collect();
         let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
@@ -160,16 +160,17 @@ impl Server {
         let shared = Arc::new(shared);
         let probe_room = Arc::new(Source::new(Kind::Room, "", count, 0));
         let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
-        let mut by_shard: Vec<Vec<(Listener, Stage)>> = (0..count).map(|_| Vec::new()).collect();
+        let mut by_shard: Vec<Vec<Door>> = (0..count).map(|_| Vec::new()).collect();
         for listeners in opened {
             // What nobody else accepts has to be told that we are on our way out; what somebody does is not ours to refuse.
             let until = if listeners.inherited { Stage::Draining } else { Stage::Ending };
             for (shard, socket) in listeners.sockets.into_iter().enumerate() {
-                by_shard[shard].push((Listener::new(&listeners.address, socket), until));
+                let listener = Listener::new(&listeners.address, socket);
+                by_shard[shard].push(Door { listener, proxied: listeners.proxied, until });
             }
         }
         let mut workers = Vec::new();
-        for (index, (listeners, poll)) in by_shard.into_iter().zip(polls).enumerate() {
+        for (index, (doors, poll)) in by_shard.into_iter().zip(polls).enumerate() {
             let (near, far) = std::os::unix::net::UnixStream::pair()?;
             near.set_nonblocking(true)?;
             far.set_nonblocking(true)?;
@@ -179,7 +180,7 @@ impl Server {
                 shared: shared.clone(),
                 index,
                 poll,
-                listeners,
+                doors,
                 requests_max: (shared.config.requests_max / count).max(1),
                 probe: (near.into(), probe_room.clone()),
                 stop: stop.clone(),
@@ -199,7 +200,7 @@ impl Server {
             .spawn(move || run_admin(&for_admin, &admin, admin_socket, watchdog, stopped))?;
         Ok(Self {
             shared,
-            addresses,
+            listens,
             admin_address,
             own_files,
             workers,
@@ -210,8 +211,14 @@ impl Server {
 
     /// Where it listens, with the ports the kernel chose.
     #[must_use]
-    pub fn addresses(&self) -> &[ListenAddr] {
-        &self.addresses
+    pub fn listens(&self) -> &[Listen] {
+        &self.listens
+    }
+
+    /// The same without how.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<ListenAddr> {
+        self.listens.iter().map(|listen| listen.address.clone()).collect()
     }
 
     /// Where the admin listener is, if there is one.
@@ -309,17 +316,20 @@ impl Listener {
     }
 }
 
-/// Listens on `sockets`, if the service manager handed any over, or else on `addresses`.
+/// Listens on `sockets`, if the service manager handed any over, or else on `listens`.
 fn open(
     config: &Config,
-    addresses: &[ListenAddr],
+    listens: &[Listen],
     sockets: Vec<socket2::Socket>,
     count: usize,
 ) -> Result<Vec<Listeners>, StartError> {
     let options = SocketOptions { send_buffer: config.send_buffer, user_timeout: config.tcp_user_timeout };
     if sockets.is_empty() {
-        let opened = addresses.iter().map(|address| listen(address, count, options));
-        return Ok(opened.collect::<Result<_, _>>()?);
+        let opened = listens.iter().map(|Listen { address, proxied }| {
+            let listeners = listen(address, count, options)?;
+            Ok(Listeners { proxied: *proxied, ..listeners })
+        });
+        return opened.collect();
     }
     let adopted = sockets.into_iter().map(|socket| {
         let listeners = adopt(socket, count, options).map_err(StartError::Inherited)?;
