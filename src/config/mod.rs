@@ -25,6 +25,7 @@ mod flags;
 mod kind;
 mod layers;
 mod listen;
+mod memory;
 mod nearest;
 mod origins;
 mod path;
@@ -43,6 +44,7 @@ pub use choices::{DeliveryOverflow, LogFormat, LogLevel, RefusalStyle, UserOverf
 pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
 pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
 pub use listen::{LISTEN_ADDRS_MAX, ListenAddr};
+pub use memory::MemoryLimit;
 pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
 pub use proxies::{TRUSTED_PROXIES_MAX, TrustedProxy};
 pub use rate::Rate;

@@ -12,10 +12,12 @@ use tokio::sync::{Notify, watch};
 use super::cors::Cors;
 use super::exchange::{Exchange, Times};
 use super::limit::PublishLimit;
+use super::problem::{Code, Problem};
 use super::stats::HttpStats;
 use crate::config::Config;
 use crate::hub::draft::Draft;
 use crate::hub::moment::Moment;
+use crate::hub::pressure::Rung;
 use crate::hub::{Hub, Published};
 use crate::server::clock::Clock;
 use crate::server::sockets::Sockets;
@@ -43,6 +45,8 @@ pub struct Shared {
     pub cors: Cors,
     /// The time.
     pub clock: Clock,
+    /// Resident memory from which the ladder's shares are taken. `None` if it is off, or nobody knows a limit.
+    pub memory_limit: Option<u64>,
     /// Rates of publishers, if bounded.
     pub publish_limit: Option<PublishLimit>,
     /// Counters of requests.
@@ -82,6 +86,19 @@ impl Shared {
                 waker.wake();
             }
         })
+    }
+
+    /// Refuses a request of a kind that is given up on `rung`, if the engine is there.
+    ///
+    /// # Errors
+    ///
+    /// That memory is short.
+    pub fn spare_memory(&self, rung: Rung) -> Result<(), Problem> {
+        if self.hub.rung() < rung {
+            return Ok(());
+        }
+        self.stats.refused_as("memory_requests");
+        Err(Code::MemoryExhausted.into())
     }
 
     /// Steps a sleeping shard on behalf of its thread. False if that has to wake up nevertheless: it is at work, there

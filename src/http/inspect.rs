@@ -8,6 +8,7 @@ use super::query::HistoryQuery;
 use crate::hub::log::Entry;
 use crate::hub::mailbox::{Command, Mailbox};
 use crate::hub::position::{Offset, Presented};
+use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
 
 /// Users a room lists by name.
@@ -223,6 +224,7 @@ struct PageEvent {
 ///
 /// [`Code::BeforeInvalid`] if `before` is not a position in this life of the server.
 pub fn history(shared: &Shared, name: &str, query: &HistoryQuery) -> Result<Page, Problem> {
+    shared.spare_memory(Rung::Replays)?;
     let epoch = shared.hub.epoch();
     let before = match query.before.as_deref().map(|before| epoch.read(before)) {
         None => Offset::MAX,

@@ -169,6 +169,9 @@ codes! {
     /// The server has all the connections it can hold.
     Full "full" SERVICE_UNAVAILABLE
         "the server is full; see Retry-After";
+    /// The server is short of memory.
+    MemoryExhausted "memory_exhausted" SERVICE_UNAVAILABLE
+        "the server is short of memory; see Retry-After";
     /// The server is shutting down.
     Draining "draining" SERVICE_UNAVAILABLE
         "the server is shutting down; see Retry-After";

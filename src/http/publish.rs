@@ -14,9 +14,11 @@ use tokio::time::timeout;
 
 use super::body::{self, Body, Media};
 use super::context::{Shared, Stage};
+use super::exchange::{Awaits, Exchange};
 use super::lines::Lines;
 use super::problem::{Code, Problem};
 use crate::hub::draft::Draft;
+use crate::hub::pressure::Rung;
 use crate::hub::{Hub, Published};
 
 /// What an NDJSON line may have beyond its event's data: names, keys and escapes. Data that is mostly control
@@ -47,13 +49,16 @@ pub struct Answer {
 /// What is wrong with it. In a stream of lines, what came before the problem stays published, and is told.
 pub async fn publish(
     shared: &Shared,
+    exchange: &Exchange,
     request: Request<Incoming>,
     address: Option<IpAddr>,
 ) -> Result<Answer, Problem> {
+    // Before the body, which would take memory, too.
+    shared.spare_memory(Rung::Publishes)?;
     let publisher = publisher(request.headers(), address);
     match Media::from_headers(request.headers())? {
-        Media::Json => publish_body(shared, &publisher, request.into_body()).await,
-        Media::Ndjson => publish_lines(shared, &publisher, request.into_body()).await,
+        Media::Json => publish_body(shared, exchange, &publisher, request.into_body()).await,
+        Media::Ndjson => publish_lines(shared, exchange, &publisher, request.into_body()).await,
     }
 }
 
@@ -65,10 +70,18 @@ fn publisher(headers: &HeaderMap, address: Option<IpAddr>) -> String {
     }
 }
 
-async fn publish_body(shared: &Shared, publisher: &str, body: Incoming) -> Result<Answer, Problem> {
+async fn publish_body(
+    shared: &Shared,
+    exchange: &Exchange,
+    publisher: &str,
+    body: Incoming,
+) -> Result<Answer, Problem> {
     let config = &shared.config;
+    exchange.awaits(Awaits::Body);
     let whole = collect(body, config.max_body_bytes);
-    let whole = timeout(config.request_timeout, whole).await.map_err(|_| Code::RequestTimeout)??;
+    let whole = timeout(config.request_timeout, whole).await.map_err(|_| Code::RequestTimeout)?;
+    exchange.awaits(Awaits::Nothing);
+    let whole = whole?;
     match body::parse_body(&whole, config.max_event_bytes)? {
         Body::One(draft) => {
             take_rate(shared, publisher, 1)?;
@@ -126,10 +139,15 @@ struct Progress {
     last: Option<Published>,
 }
 
-async fn publish_lines(shared: &Shared, publisher: &str, mut body: Incoming) -> Result<Answer, Problem> {
+async fn publish_lines(
+    shared: &Shared,
+    exchange: &Exchange,
+    publisher: &str,
+    mut body: Incoming,
+) -> Result<Answer, Problem> {
     let mut lines = Lines::new(shared.config.max_event_bytes + LINE_EXTRA_BYTES);
     let mut progress = Progress::default();
-    let result = read_lines(shared, publisher, &mut body, &mut lines, &mut progress).await;
+    let result = read_lines(shared, exchange, publisher, &mut body, &mut lines, &mut progress).await;
     result.map_err(|problem| problem.after_publishing(progress.published))?;
     let Some(last) = progress.last else {
         return Err(Code::BatchEmpty.into());
@@ -140,6 +158,7 @@ async fn publish_lines(shared: &Shared, publisher: &str, mut body: Incoming) -> 
 
 async fn read_lines(
     shared: &Shared,
+    exchange: &Exchange,
     publisher: &str,
     body: &mut Incoming,
     lines: &mut Lines,
@@ -149,23 +168,28 @@ async fn read_lines(
     let mut ending = pin!(stage.wait_for(|stage| *stage >= Stage::Ending));
     loop {
         let wait: Duration = shared.config.publish_idle;
+        exchange.awaits(if progress.published > 0 { Awaits::Lines } else { Awaits::Body });
         let data = tokio::select! {
             // Nothing is lost: what was read is in `lines`.
             data = timeout(wait, next_data(body)) => data.map_err(|_| Code::RequestTimeout)??,
             // A publisher that may go on for hours is told how far it got.
             _ = &mut ending => return Err(Code::Draining.into()),
+            () = exchange.asked_to_end() => return Err(Code::RequestTimeout.into()),
         };
+        exchange.awaits(Awaits::Nothing);
         let ended = data.is_none();
         if let Some(data) = data {
             lines.push(data);
         }
         loop {
+            shared.spare_memory(Rung::Publishes)?;
             let (drafts, problem) = next_drafts(shared, publisher, lines, ended);
             if !drafts.is_empty() {
                 progress.published += drafts.len() as u64;
                 let published = shared.publish(drafts);
                 progress.subscribers += published.subscribers;
                 progress.last = Some(published);
+                exchange.took_lines();
             }
             match problem {
                 Some(Ok(())) => {}

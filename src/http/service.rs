@@ -95,7 +95,7 @@ async fn route(
             let query = StreamQuery::parse(query)?;
             subscribe(context, exchange, &query, version, request.headers(), address)?
         }
-        Route::Publish => json(&publish(shared, request, address).await?),
+        Route::Publish => json(&publish(shared, exchange, request, address).await?),
         Route::Disconnect { room, user } => {
             json(&disconnect(shared, &room, &user, DisconnectQuery::parse(query)?).await?)
         }

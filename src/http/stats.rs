@@ -22,12 +22,14 @@ impl Count {
 }
 
 /// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 8] = [
+pub const REFUSED: [&str; 10] = [
     "full",
     "draining",
     "user_connections",
     "address_connections",
     "stay_away",
+    "memory",
+    "memory_requests",
     "rate_limited",
     "bad_request",
     "origin",
@@ -39,6 +41,8 @@ pub struct HttpStats {
     refused: [Count; REFUSED.len()],
     /// Connections accepted.
     pub accepted: Count,
+    /// Connections closed because others needed their place.
+    pub shed: Count,
     /// Times accepting paused because descriptors were short.
     pub accept_paused: Count,
 }
@@ -65,5 +69,5 @@ impl HttpStats {
 }
 
 /// Those of [`REFUSED`] that refuse a stream.
-pub const OF_STREAMS: [&str; 5] =
-    ["full", "draining", "user_connections", "address_connections", "stay_away"];
+pub const OF_STREAMS: [&str; 6] =
+    ["full", "draining", "user_connections", "address_connections", "stay_away", "memory"];

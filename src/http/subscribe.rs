@@ -15,10 +15,11 @@ use super::exchange::Exchange;
 use super::problem::{Code, Problem};
 use super::query::StreamQuery;
 use crate::config::RefusalStyle;
-use crate::hub::Refusal;
 use crate::hub::name::UserName;
 use crate::hub::presence::Permit;
+use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
+use crate::hub::{Hub, Refusal};
 use crate::shard::join::{Join, Start};
 use crate::wire::control;
 use crate::wire::encoding::Encoding;
@@ -63,7 +64,13 @@ pub fn subscribe(
         shared.stats.refused_as("stay_away");
         return Ok(stay_away());
     }
-    let permit = match shared.hub.admit(user, address, now) {
+    let start = start(query, headers, shared.config.history_events);
+    let admitted = if is_given_up(&shared.hub, &start, query) {
+        Err(Refusal::Memory)
+    } else {
+        shared.hub.admit(user, address, now)
+    };
+    let permit = match admitted {
         Ok(permit) => permit,
         Err(refusal) => {
             shared.stats.refused(refusal);
@@ -73,7 +80,6 @@ pub fn subscribe(
     let gzip = shared.config.gzip && accepts_gzip(headers);
     let encoding = Encoding { chunked: version > Version::HTTP_10, gzip };
     let rooms = query.rooms.iter().map(|room| shared.hub.rooms().get_or_create(room.as_str())).collect();
-    let start = start(query, headers, shared.config.history_events);
     exchange.subscribe(Subscription { rooms, permit, start, encoding });
     let mut response = stream_response(BodyOut::Stream);
     if shared.config.gzip {
@@ -83,6 +89,17 @@ pub fn subscribe(
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     Ok(response)
+}
+
+/// Whether the stream would begin with a replay while memory is short of that. Who comes back later misses nothing.
+fn is_given_up(hub: &Hub, start: &Start, query: &StreamQuery) -> bool {
+    if hub.rung() < Rung::Replays {
+        return false;
+    }
+    let rooms = query.rooms.iter().filter_map(|room| hub.rooms().get(room.as_str()));
+    let inbox = query.user.as_ref().and_then(|user| hub.users().get(user.as_str()));
+    let sources: Vec<Arc<Source>> = rooms.chain(inbox).chain([hub.all().clone()]).collect();
+    start.is_replay(hub.epoch(), &sources)
 }
 
 /// The head of every answer that is an event stream.
@@ -115,6 +132,7 @@ fn refuse(context: &Context, refusal: Refusal, headers: &HeaderMap) -> Result<Re
             Refusal::Draining => Code::Draining,
             Refusal::User => Code::UserConnectionsExceeded,
             Refusal::Address => Code::AddressConnectionsExceeded,
+            Refusal::Memory => Code::MemoryExhausted,
         };
         let seconds = u32::try_from(wait.as_secs().max(1)).unwrap_or(u32::MAX);
         return Err(Problem::new(code).retry_after_s(seconds));

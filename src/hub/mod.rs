@@ -10,12 +10,13 @@ pub mod moment;
 pub mod name;
 pub mod position;
 pub mod presence;
+pub mod pressure;
 pub mod sequencer;
 pub mod source;
 pub mod table;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use self::moment::Moment;
 use self::name::EVENT_ID_BYTES_MAX;
 use self::position::{Epoch, Offset, POSITION_BYTES_MAX};
 use self::presence::{Caps, Presence};
+use self::pressure::Rung;
 use self::sequencer::{HistoryBounds, Sequencer};
 use self::source::{Kind, Source};
 use self::table::Table;
@@ -69,11 +71,13 @@ pub enum Refusal {
     User,
     /// The address has.
     Address,
+    /// Memory is short.
+    Memory,
 }
 
 impl Refusal {
     /// Every refusal, for metrics.
-    pub const ALL: [Self; 4] = [Self::Full, Self::Draining, Self::User, Self::Address];
+    pub const ALL: [Self; 5] = [Self::Full, Self::Draining, Self::User, Self::Address, Self::Memory];
 
     /// Its name on the wire and in metrics.
     #[must_use]
@@ -83,6 +87,7 @@ impl Refusal {
             Self::Draining => "draining",
             Self::User => "user_connections",
             Self::Address => "address_connections",
+            Self::Memory => "memory",
         }
     }
 }
@@ -108,6 +113,8 @@ pub struct Hub {
     all: Arc<Source>,
     mailboxes: Box<[Mailbox]>,
     presence: Presence,
+    /// Number of the [`Rung`] the engine is on.
+    rung: AtomicU8,
 }
 
 /// A draft with everything done that needs no offset.
@@ -139,6 +146,7 @@ impl Hub {
             all: Arc::new(Source::new(Kind::All, "", shards, 0)),
             mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
             presence: Presence::default(),
+            rung: AtomicU8::new(Rung::Ground.number()),
             settings,
         })
     }
@@ -190,6 +198,17 @@ impl Hub {
     #[must_use]
     pub fn all(&self) -> &Arc<Source> {
         &self.all
+    }
+
+    /// How far up the memory ladder the engine is.
+    #[must_use]
+    pub fn rung(&self) -> Rung {
+        Rung::ALL[usize::from(self.rung.load(Ordering::Relaxed))]
+    }
+
+    /// Climbs or descends to `rung`. Whoever looks from now on acts on it.
+    pub fn set_rung(&self, rung: Rung) {
+        self.rung.store(rung.number(), Ordering::Relaxed);
     }
 
     /// The mailbox of a shard.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::mailbox::Command;
 use super::moment::Moment;
+use super::pressure::Rung;
 use super::source::Source;
 use super::{Hub, Refusal};
 
@@ -90,6 +91,9 @@ impl Hub {
         let presence = &self.presence;
         if self.is_draining() {
             return Err(Refusal::Draining);
+        }
+        if self.rung() >= Rung::Newcomers {
+            return Err(Refusal::Memory);
         }
         presence
             .connections

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod listen;
 pub mod machine;
+pub mod memory;
 pub mod sockets;
 pub mod supervision;
 pub mod worker;
@@ -345,6 +346,7 @@ fn run_admin(
         };
         tokio::select! {
             () = tidy => Ok(()),
+            () = memory::watch(shared) => Ok(()),
             () = watch => Ok(()),
             result = serve => result,
             () = ended => Ok(()),
@@ -377,6 +379,7 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
         hub,
         cors,
         clock: Clock::start(),
+        memory_limit: memory::limit(config.memory_limit),
         publish_limit,
         stats: HttpStats::default(),
         threads: vec![OnceLock::new(); shards.len()],

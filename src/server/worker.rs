@@ -185,7 +185,7 @@ async fn accept(context: Rc<Context>, listener: AsyncListener, until: Stage, pla
                 Accept::Retry => {}
                 Accept::Pause => {
                     stats.accept_paused.add();
-                    shed_idle(&context);
+                    shed_one(&context);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -216,10 +216,10 @@ async fn finish(
     context.shared.finished.fetch_add(1, Ordering::Release);
 }
 
-/// A place, for which idle connections make room if need be, as soon as there are any.
+/// A place, for which connections that wait for their peers make room if need be, as soon as there are any.
 async fn place(context: &Context, places: Rc<Semaphore>) -> Place {
     if places.available_permits() == 0 {
-        shed_idle(context);
+        shed_one(context);
     }
     let mut place = pin!(places.acquire_owned_local());
     loop {
@@ -227,9 +227,9 @@ async fn place(context: &Context, places: Rc<Semaphore>) -> Place {
             biased;
             place = &mut place => return place,
             // Nothing is lost if these are dropped: whoever comes next sheds before it waits.
-            () = context.idle.notified() => shed_idle(context),
+            () = context.idle.notified() => shed_one(context),
             // Newcomers become idle by doing nothing, of which nobody tells.
-            () = tokio::time::sleep(FIRST_BYTE_TIME) => shed_idle(context),
+            () = tokio::time::sleep(FIRST_BYTE_TIME) => shed_one(context),
         }
     }
 }
@@ -255,13 +255,16 @@ impl AcquireLocal for Rc<Semaphore> {
     }
 }
 
-/// Closes the idle HTTP connection that has waited longest: someone needs its descriptor.
-fn shed_idle(context: &Context) {
+/// Closes an HTTP connection that only waits for its peer: someone needs its descriptor. First the idle, then those with
+/// half a request, each time the one that has waited longest: however many hold places by saying little, newcomers wait a
+/// fraction of a second, not for the others' time to be over.
+fn shed_one(context: &Context) {
     let exchanges = context.exchanges.borrow();
     // Not just any: a newcomer's request may be on its way. O(requests), which are at most 512 a shard.
     let now = context.shared.clock.now();
-    let idle = exchanges.iter().filter_map(|(_, exchange)| Some((exchange.idle_since(now)?, exchange)));
-    if let Some((_, oldest)) = idle.min_by_key(|(since, _)| *since) {
+    let held = exchanges.iter().filter_map(|(_, exchange)| Some((exchange.holds(now)?, exchange)));
+    if let Some((_, oldest)) = held.min_by_key(|(held, _)| *held) {
+        context.shared.stats.shed.add();
         oldest.shed();
     }
 }

@@ -69,6 +69,8 @@ reasons! {
         Lease = "lease",
         /// The peer kept sending bytes on a stream that goes one way.
         Flood = "flood",
+        /// It was among those furthest behind when memory was short.
+        Memory = "memory",
     }
 }
 
