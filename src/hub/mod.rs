@@ -312,6 +312,7 @@ impl Hub {
     /// Housekeeping, about once a second from one thread: expires events by age and forgets what nobody needs.
     pub fn tidy(&self, now: Moment) {
         while !self.sequencer.lock().trim(&self.settings.history, now, TRIM_STEPS) {}
+        self.sequencer.lock().shrink();
         // A sixteenth of the tables each time: names are given back within half a minute.
         for _ in 0..Table::shares() / 16 {
             let turn = self.sweep_turn.fetch_add(1, Ordering::Relaxed);
@@ -319,6 +320,7 @@ impl Hub {
             self.users.sweep(turn);
         }
         self.sweep_stay_away(now);
+        self.shrink_addresses();
     }
 
     /// How many events `user` may get now. `None`: as many as there are.

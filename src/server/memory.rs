@@ -25,6 +25,19 @@ pub fn limit(setting: MemoryLimit) -> Option<u64> {
     }
 }
 
+/// Makes the allocator give freed memory back to the system.
+///
+/// mimalloc keeps what was freed for a second, and looks at what is due only when a thread takes a large piece from it or
+/// gives one back. A server that has fallen silent does neither, and would stay as large as its largest hour, refusing for
+/// want of memory that nobody uses. So one such piece is taken, left untouched, and given back. Its own calls for that are
+/// `unsafe`, and its options are read before `main`.
+pub fn give_back() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE_PIECE)));
+}
+
+/// Larger than any piece that mimalloc keeps in a thread's reach.
+const LARGE_PIECE: usize = 4 << 20;
+
 /// Keeps the engine on the rung that its resident memory puts it on.
 pub async fn watch(shared: &Shared) {
     let Some(limit) = shared.memory_limit else { return std::future::pending().await };

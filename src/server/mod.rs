@@ -318,6 +318,10 @@ fn run_admin(
             loop {
                 interval.tick().await;
                 shared.hub.tidy(shared.clock.now());
+                if let Some(limit) = &shared.publish_limit {
+                    limit.sweep(shared.clock.now());
+                }
+                memory::give_back();
             }
         };
         let serve = async {

@@ -9,6 +9,7 @@ use super::batch::{self, Piece};
 use super::close::opened_micros;
 use super::conn::{Conn, ConnKey, Membership, flag};
 use super::net::Net;
+use super::shrink::is_sparse;
 use super::stats::{CloseReason, GapReason};
 use super::{LocalRoom, Pace, Shard};
 use crate::hub::log::Log;
@@ -292,6 +293,9 @@ impl<N: Net> Shard<N> {
         let local = &mut self.rooms[room as usize];
         local.source.leave();
         local.members.swap_remove(place as usize);
+        if is_sparse(local.members.len(), local.members.capacity()) {
+            local.members.shrink_to(2 * local.members.len());
+        }
         if let Some(moved) = local.members.get(place as usize).copied() {
             let moved = self.conns.get_mut(moved).and_then(|conn| conn.membership_mut(room));
             moved.expect("members are connections that are in the room").place = place;

@@ -15,6 +15,7 @@ pub mod conn;
 pub mod flush;
 pub mod join;
 pub mod net;
+mod shrink;
 pub mod stats;
 pub mod tend;
 

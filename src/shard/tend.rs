@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Shard;
 use super::conn::{Conn, ConnKey, flag};
 use super::net::Net;
+use super::shrink::SHRINK_INTERVAL;
 use super::stats::{self, CloseReason};
 use crate::hub::moment::Moment;
 use crate::hub::pressure::Rung;
@@ -37,6 +38,7 @@ pub struct Tending {
     slot: u32,
     last: Moment,
     reap_at: Moment,
+    shrink_at: Moment,
     drain: Option<Drain>,
 }
 
@@ -88,6 +90,10 @@ impl<N: Net> Shard<N> {
         if self.now >= self.tending.reap_at {
             self.tending.reap_at = self.now + REAP_INTERVAL;
             self.reap();
+        }
+        if self.now >= self.tending.shrink_at {
+            self.tending.shrink_at = self.now + SHRINK_INTERVAL;
+            self.shrink();
         }
         self.continue_drain();
     }
