@@ -95,7 +95,7 @@ async fn drive(
             // The next request had come already.
             exchange.spare();
         }
-        if matches!(exchange.holds(context.shared.clock.now()), Some((Hold::Idle, _))) {
+        if matches!(exchange.holds(), Some((Hold::Nothing | Hold::Idle, ..))) {
             context.idle.notify_waiters();
         }
         polled.map(|result| {

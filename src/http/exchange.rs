@@ -141,12 +141,14 @@ pub enum Awaits {
 /// What holds a connection's place, in the order in which places are taken back when there are too few.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Hold {
-    /// Nothing: no request has begun.
-    Idle,
+    /// Nothing: no request has ever begun.
+    Nothing,
     /// The peer, which has not finished its request or does not take the answer.
     Unfinished,
+    /// Nothing, after a request that was answered. Such a connection is a publisher's, more often than not.
+    Idle,
     /// A stream of lines that has been of use and is silent.
-    Silent,
+    Lines,
 }
 
 /// Shared by the IO, the service and the driver of one connection. All on one thread.
@@ -291,21 +293,21 @@ impl Exchange {
         }
     }
 
-    /// What holds its place, and since when, if it can be asked to make room. A crowd that comes at once must not drive
-    /// each other out, so each has its time.
+    /// What holds its place, since when, and until when it is not asked to make room: a crowd that comes at once must not
+    /// drive each other out. `None` if it cannot be asked.
     #[must_use]
-    pub fn holds(&self, now: Moment) -> Option<(Hold, Moment)> {
+    pub fn holds(&self) -> Option<(Hold, Moment, Moment)> {
         let (hold, time) = match (self.phase.get(), self.awaits.get()) {
-            (Phase::Waiting, _) => (Hold::Idle, FIRST_BYTE_TIME),
+            (Phase::Waiting, _) => (Hold::Nothing, FIRST_BYTE_TIME),
             (Phase::Idle, _) => (Hold::Idle, Duration::ZERO),
             (Phase::Reading | Phase::Answered | Phase::Parting, _) | (Phase::Handling, Awaits::Body) => {
                 (Hold::Unfinished, UNFINISHED_TIME)
             }
-            (Phase::Handling, Awaits::Lines) if !self.asked.get() => (Hold::Silent, SILENT_TIME),
+            (Phase::Handling, Awaits::Lines) if !self.asked.get() => (Hold::Lines, SILENT_TIME),
             (Phase::Handling | Phase::Subscribing, _) => return None,
         };
         let since = self.since.get();
-        (since + time <= now && !self.expired.get()).then_some((hold, since))
+        (!self.expired.get()).then_some((hold, since, since + time))
     }
 
     /// Gives the connection up because its descriptor is needed. A stream of lines is asked to end, and answered how far

@@ -356,6 +356,7 @@ mod tests {
         (Code::OriginForbidden, "origin_forbidden", 403),
         (Code::RateLimited, "rate_limited", 429),
         (Code::Full, "full", 503),
+        (Code::MemoryExhausted, "memory_exhausted", 503),
         (Code::Draining, "draining", 503),
         (Code::UserConnectionsExceeded, "user_connections_exceeded", 503),
         (Code::AddressConnectionsExceeded, "address_connections_exceeded", 503),
