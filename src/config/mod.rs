@@ -27,6 +27,7 @@ mod flags;
 mod kind;
 mod layers;
 mod listen;
+mod memory;
 mod nearest;
 mod origins;
 mod path;
@@ -49,6 +50,7 @@ pub use choices::{DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, Refusal
 pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
 pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
 pub use listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
+pub use memory::MemoryLimit;
 pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
 pub use rate::Rate;
 pub use reload::{RELOADABLE, restart_needed};

@@ -16,6 +16,7 @@ use super::error::ConfigError;
 use super::kind::{Kind, list, off_or, zero_or};
 use super::layers::Layers;
 use super::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr, listen, listen_addr};
+use super::memory::{MemoryLimit, memory_limit};
 use super::origins::{CorsOrigins, cors_origins};
 use super::path::base_path;
 use super::rate::{Rate, rate};
@@ -160,6 +161,12 @@ settings! {
 
         /// Bytes of events kept for all rooms together.
         history_total_bytes: usize = "256MiB", size(MIB..=1024 * GIB);
+    }
+
+    "Memory" {
+        /// Resident memory the process should stay below. Over shares of it replays stop, those furthest behind are closed,
+        /// newcomers are refused and then publishes. `auto` is the control group's limit, or the machine's memory.
+        memory_limit: MemoryLimit = "auto", memory_limit();
     }
 
     "Rates" {

@@ -24,6 +24,7 @@ use super::context::Shared;
 use super::problem::{Code, Problem};
 use crate::config::ADMIN_RESERVE;
 use crate::dashboard::{Dashboard, STREAMS_MAX, StreamBody, page};
+use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
 use crate::server::worker::Listener;
 use crate::telemetry::Telemetry;
@@ -193,6 +194,9 @@ impl Admin {
         }
         if hub.connections() >= hub.settings().caps.connections_max {
             return Err("full");
+        }
+        if hub.rung() >= Rung::Newcomers {
+            return Err("memory");
         }
         self.is_delivering().await
     }

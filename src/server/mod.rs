@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod listen;
 pub mod machine;
+pub mod memory;
 pub mod sockets;
 pub mod supervision;
 pub mod worker;
@@ -358,6 +359,8 @@ fn run_admin(
                 interval.tick().await;
                 shared.hub.tidy(shared.clock.now());
                 shared.revocations.sweep(shared.clock.unix_s());
+                shared.publish_limit.sweep(shared.clock.now());
+                memory::give_back();
             }
         };
         let serve = async {
@@ -386,6 +389,7 @@ fn run_admin(
         };
         tokio::select! {
             () = tidy => Ok(()),
+            () = memory::watch(shared) => Ok(()),
             () = watch => Ok(()),
             result = serve => result,
             () = ended => Ok(()),
@@ -415,6 +419,7 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
         revocations: Revocations::new(config.revocation_time),
         clock: Clock::start(),
         publish_limit: PublishLimit::default(),
+        memory_limit: memory::limit(config.memory_limit),
         stats: HttpStats::default(),
         threads: vec![OnceLock::new(); shards.len()],
         shards,
