@@ -17,6 +17,7 @@ use super::problem::{Code, Problem};
 use super::stats::HttpStats;
 use crate::auth::identity::Identity;
 use crate::auth::revocation::Revocations;
+use crate::auth::tokens::TokenStats;
 use crate::config::Config;
 use crate::hub::draft::Draft;
 use crate::hub::moment::Moment;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub config: Config,
     /// Whom to let in. A reload puts another in its place.
     pub policy: ArcSwap<Policy>,
+    /// What looking at tokens counts.
+    pub token_stats: Arc<TokenStats>,
     /// Tokens that are worth nothing any more.
     pub revocations: Revocations,
     /// The time.
