@@ -28,6 +28,7 @@ pub struct Parts<'t> {
 
 /// The members of a header that mean something here.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one member of a header, there or not")]
 pub struct Header {
     /// The algorithm it claims to be signed with.
     pub alg: String,

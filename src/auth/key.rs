@@ -22,7 +22,7 @@ pub struct Key {
     pub kid: Option<String>,
     /// Its fingerprint.
     pub id: KeyId,
-    key: DecodingKey,
+    material: DecodingKey,
 }
 
 impl fmt::Debug for Key {
@@ -103,7 +103,7 @@ impl Key {
             AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem(pem),
             AlgorithmFamily::Ec => DecodingKey::from_ec_pem(pem),
             AlgorithmFamily::Ed => DecodingKey::from_ed_pem(pem),
-            _ => return Err(KeyError::Form),
+            AlgorithmFamily::Hmac => return Err(KeyError::Form),
         };
         Self::checked(algorithm, None, key.map_err(|_| KeyError::Form)?)
     }
@@ -164,13 +164,13 @@ impl Key {
                 bytes.extend_from_slice(e);
             }
         }
-        Self { algorithm, kid, id: fingerprint(&bytes), key }
+        Self { algorithm, kid, id: fingerprint(&bytes), material: key }
     }
 
     /// Whether `signature`, in base64url, is this key's over `message`.
     #[must_use]
     pub fn signed(&self, message: &[u8], signature: &str) -> bool {
-        crypto::verify(signature, message, &self.key, self.algorithm).unwrap_or(false)
+        crypto::verify(signature, message, &self.material, self.algorithm).unwrap_or(false)
     }
 }
 
@@ -221,8 +221,9 @@ fn looks_public(secret: &[u8]) -> bool {
     let has = |needle: &[u8]| secret.windows(needle.len()).any(|window| window == needle);
     let is_der = match secret {
         [0x30, 0x82, high, low, rest @ ..] => rest.len() == usize::from(u16::from_be_bytes([*high, *low])),
-        [0x30, 0x81, length, rest @ ..] => rest.len() == usize::from(*length),
-        [0x30, length @ 0..=0x80, rest @ ..] => rest.len() == usize::from(*length),
+        [0x30, 0x81, length, rest @ ..] | [0x30, length @ 0..=0x80, rest @ ..] => {
+            rest.len() == usize::from(*length)
+        }
         _ => false,
     };
     is_der

@@ -198,7 +198,9 @@ impl Admin {
         if hub.rung() >= Rung::Newcomers {
             return Err("memory");
         }
-        self.is_delivering().await
+        // A drain that begins meanwhile ends the probe's own connections.
+        let delivered = self.is_delivering().await;
+        delivered.map_err(|reason| if hub.is_draining() { "draining" } else { reason })
     }
 
     /// Whether an event published now comes out of every shard. Taken for granted in a drain, which ends the probe's own

@@ -326,14 +326,14 @@ fn holder(permissions: &[&str]) -> Arc<Identity> {
     Arc::new(Identity { user, token, issued, expires, grant, key: KeyId(1), api_key })
 }
 
-fn until(seconds: u64) -> Option<Moment> {
-    Some(Moment(seconds * 1_000_000))
+fn second(n: u64) -> Moment {
+    Moment(n * 1_000_000)
 }
 
 #[test]
 fn a_listener_is_told_once_that_its_token_ends_and_closed_when_it_does() {
     let mut world = World::new(10, usize::MAX);
-    let session = Session { identity: holder(&[]), expires: until(100) };
+    let session = Session { identity: holder(&[]), expires: Some(second(100)) };
     let (_, socket) = world.join_now(Some(session), None);
     let mut told_at = None;
     while world.now < Moment(99_999_999) {
@@ -357,7 +357,7 @@ fn a_listener_is_told_once_that_its_token_ends_and_closed_when_it_does() {
 #[test]
 fn a_full_socket_does_not_outlive_its_token() {
     let mut world = World::new(10, usize::MAX);
-    let session = Session { identity: holder(&[]), expires: until(1) };
+    let session = Session { identity: holder(&[]), expires: Some(second(1)) };
     let (_, socket) = world.join_now(Some(session), None);
     socket.borrow_mut().room = 3;
     world.publish(room(), "more than there is room for", None);
@@ -371,7 +371,7 @@ fn a_full_socket_does_not_outlive_its_token() {
 #[test]
 fn a_refreshed_listener_stays_and_is_told_again() {
     let mut world = World::new(10, usize::MAX);
-    let session = |seconds| Session { identity: holder(&[]), expires: until(seconds) };
+    let session = |seconds| Session { identity: holder(&[]), expires: Some(second(seconds)) };
     let (key, socket) = world.join_now(Some(session(20)), Some("ann"));
     let (_, other) = world.join_now(Some(session(20)), Some("ann"));
     world.step();
