@@ -99,7 +99,7 @@ fn variable_of(key: &str) -> String {
 }
 
 /// A value of each setting that is not its default.
-const SAMPLES: [(&str, &str); 37] = [
+const SAMPLES: [(&str, &str); 38] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock"),
     ("admin_listen", "off"),
     ("insecure", "true"),
@@ -126,6 +126,7 @@ const SAMPLES: [(&str, &str); 37] = [
     ("history_bytes", "100000"),
     ("history_age", "1d"),
     ("history_total_bytes", "1TiB"),
+    ("memory_limit", "512MiB"),
     ("delivery_rate_per_user", "50/s"),
     ("delivery_overflow", "defer"),
     ("publish_rate_per_user", "1000/min"),

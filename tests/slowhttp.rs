@@ -19,7 +19,7 @@ use serde_json::json;
 const SOCKETS: u16 = 600;
 
 /// Good listeners.
-const LISTENERS: usize = 50;
+const LISTENERS: u16 = 50;
 
 /// Descriptors that scrapes, publishes and newcomers may be using at a look.
 const PASSING: f64 = 8.0;
@@ -38,7 +38,7 @@ impl Drop for Attack {
 struct Scene {
     server: Server,
     listeners: Vec<Listener>,
-    events: usize,
+    events: u32,
     open_files: f64,
 }
 
@@ -98,8 +98,10 @@ impl Scene {
         assert!(ended.is_none_or(|status| status.success()), "{ended:?}");
         let metrics = self.metrics();
         let client = metrics.closed("client");
-        assert!(client <= self.events as f64 + 1.0, "{client} left: newcomers, and nobody else");
-        eventually("the good ones are there", || self.metrics().is("tidegate_connections", LISTENERS as f64));
+        assert!(client <= f64::from(self.events) + 1.0, "{client} left: newcomers, and nobody else");
+        eventually("the good ones are there", || {
+            self.metrics().is("tidegate_connections", f64::from(LISTENERS))
+        });
     }
 }
 
