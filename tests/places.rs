@@ -177,3 +177,19 @@ fn silent_streams_of_lines_make_room_last_and_are_told_how_far_they_got() {
     lines[1].send(common::conn::chunk(&format!("{}\n", json!({"room": "a", "data": "on"}))));
     assert_eq!(listener.data(), "on");
 }
+
+/// Whoever ends its own direction in the middle of a request will not finish it.
+#[test]
+fn a_peer_that_half_closes_in_mid_request_is_not_waited_for() {
+    let server = narrow();
+    let mut head = half_a_head(&server);
+    head.end_sending();
+    // Far sooner than the time that heads have, which is longer than this waits.
+    head.take_to_end();
+    let mut body = half_a_body(&server, "application/json");
+    body.end_sending();
+    assert_problem(&body.response(), 400, "request_malformed");
+    assert!(body.is_closed());
+    assert_eq!(info(&mut server.connect()), 200);
+    server.metrics().assert("tidegate_requests_shed_total", 0.0);
+}

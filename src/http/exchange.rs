@@ -299,6 +299,8 @@ impl Exchange {
     pub fn holds(&self) -> Option<(Hold, Moment, Moment)> {
         let (hold, time) = match (self.phase.get(), self.awaits.get()) {
             (Phase::Waiting, _) => (Hold::Nothing, FIRST_BYTE_TIME),
+            // It was told, and has had its time.
+            (Phase::Idle | Phase::Parting, _) if self.asked.get() => (Hold::Nothing, Duration::ZERO),
             (Phase::Idle, _) => (Hold::Idle, Duration::ZERO),
             (Phase::Reading | Phase::Answered | Phase::Parting, _) | (Phase::Handling, Awaits::Body) => {
                 (Hold::Unfinished, UNFINISHED_TIME)
@@ -308,6 +310,18 @@ impl Exchange {
         };
         let since = self.since.get();
         (!self.expired.get()).then_some((hold, since, since + time))
+    }
+
+    /// Whether its place is about to be free.
+    #[must_use]
+    pub fn is_leaving(&self, now: Moment) -> bool {
+        let is_told = match self.phase.get() {
+            Phase::Handling => true,
+            // Unless it does not take the answer.
+            Phase::Answered => now < self.since.get() + UNFINISHED_TIME,
+            _ => false,
+        };
+        self.expired.get() || (self.asked.get() && is_told)
     }
 
     /// Gives the connection up because its descriptor is needed. A stream of lines is asked to end, and answered how far

@@ -49,6 +49,13 @@ impl Rung {
         BEGINS_AT.iter().rev().find(|rung| holds(rung)).map_or(Self::Ground, |(rung, _)| *rung)
     }
 
+    /// Bytes of `limit` from which on it is reached.
+    #[must_use]
+    pub fn begins_at(self, limit: u64) -> u64 {
+        let percent = BEGINS_AT.iter().find(|(rung, _)| *rung == self).map_or(0, |(_, percent)| *percent);
+        limit / 100 * percent
+    }
+
     /// Its number, from 0.
     #[must_use]
     pub fn number(self) -> u8 {

@@ -41,6 +41,14 @@ const LARGE_PIECE: usize = 4 << 20;
 /// Keeps the engine on the rung that its resident memory puts it on.
 pub async fn watch(shared: &Shared) {
     let Some(limit) = shared.memory_limit else { return std::future::pending().await };
+    let (history, replays_until) = (shared.config.history_total_bytes as u64, Rung::Replays.begins_at(limit));
+    if history > replays_until {
+        tracing::warn!(
+            limit,
+            "history_total_bytes is {history}, and from {replays_until} bytes of memory on there are no replays: what \
+             is kept could not be had"
+        );
+    }
     let mut interval = tokio::time::interval(LOOK_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

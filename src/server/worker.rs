@@ -235,6 +235,8 @@ async fn finish(
 /// A place, for which connections that wait for their peers make room if need be, as soon as there are any.
 async fn place(context: &Context, places: Rc<Semaphore>) -> Place {
     if places.available_permits() == 0 {
+        // Those that have just been given theirs are to be seen.
+        tokio::task::yield_now().await;
         shed_one(context, Patience::Some);
     }
     let patient_until = Instant::now() + UNFINISHED_TIME;
@@ -285,11 +287,15 @@ enum Patience {
 /// by saying little, newcomers wait a fraction of a second, not for the others' time to be over.
 fn shed_one(context: &Context, patience: Patience) {
     let exchanges = context.exchanges.borrow();
-    // O(requests), which are at most 512 a shard.
-    let held = exchanges.iter().filter_map(|(_, exchange)| Some((exchange.holds()?, exchange)));
-    let held: Vec<_> = held.collect();
-    // Not just any: a newcomer's request may be on its way.
     let now = context.shared.clock.now();
+    // One for each newcomer, not one for each look.
+    if exchanges.iter().any(|(_, exchange)| exchange.is_leaving(now)) {
+        return;
+    }
+    // O(requests), which are at most 512 a shard.
+    let held: Vec<_> =
+        exchanges.iter().filter_map(|(_, exchange)| Some((exchange.holds()?, exchange))).collect();
+    // Not just any: a newcomer's request may be on its way.
     let due = held.iter().filter(|((.., due), _)| *due <= now).min_by_key(|(holds, _)| *holds);
     let Some(((hold, ..), oldest)) = due else { return };
     let soon = held.iter().any(|((hold, ..), _)| *hold < Hold::Idle);

@@ -112,6 +112,8 @@ impl Conn {
                 count > 0
             }
             Err(err) if is_gone(&err) => false,
+            // A child's end, for one, interrupts a read that has a time-out (signal(7)).
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => self.fill(),
             Err(err) => panic!("nothing more came after {:?}: {err}", String::from_utf8_lossy(&self.unread)),
         }
     }
