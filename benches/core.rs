@@ -98,7 +98,7 @@ fn join(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rooms: &[&str], user: &str, enc
 }
 
 fn draft(target: Target) -> Draft {
-    Draft { target, name: None, id: None, data: DATA.to_owned(), exclude: None }
+    Draft { target, name: None, id: None, data: DATA.to_owned(), exclude: None, require: None }
 }
 
 fn room(name: &str) -> Target {
@@ -147,7 +147,14 @@ fn log(c: &mut Criterion) {
         let (mut log, frame, mut offset) = (Log::default(), frame(), 0);
         b.iter(|| {
             offset += 1;
-            let entry = Entry { offset, frame: frame.clone(), published: Moment(0), exclude: None, id: None };
+            let entry = Entry {
+                offset,
+                frame: frame.clone(),
+                published: Moment(0),
+                exclude: None,
+                require: None,
+                id: None,
+            };
             log.append(entry, bounds, u64::MAX);
         });
     });

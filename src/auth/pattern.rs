@@ -53,7 +53,9 @@ impl fmt::Display for PatternError {
         f.write_str(match self {
             Self::Length => "is empty or longer than 385 bytes",
             Self::Star => "has a * that is not at its end; one that stands for itself is written %2A",
-            Self::Brace => "has a brace that is not part of {user}; one that stands for itself is written %7B or %7D",
+            Self::Brace => {
+                "has a brace that is not part of {user}; one that stands for itself is written %7B or %7D"
+            }
             Self::Encoding => "has a % that does not begin a percent-encoded character",
         })
     }

@@ -16,6 +16,7 @@
 //! some of its own for a service called `tidegate`.
 
 mod access;
+mod addresses;
 mod bounded;
 mod check;
 mod choices;
@@ -29,9 +30,11 @@ mod listen;
 mod nearest;
 mod origins;
 mod path;
-mod proxies;
 mod rate;
+mod reload;
 mod report;
+mod requests;
+mod secret;
 mod setting;
 mod table;
 mod units;
@@ -42,13 +45,19 @@ use std::path::Path;
 use std::thread::available_parallelism;
 
 pub use access::{PUBLIC_ROOMS_MAX, RoomPattern};
-pub use choices::{DeliveryOverflow, LogFormat, LogLevel, RefusalStyle, UserOverflow};
+pub use addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX};
+pub use choices::{DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, UserOverflow};
 pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
 pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
-pub use listen::{LISTEN_ADDRS_MAX, ListenAddr};
+pub use listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
 pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
-pub use proxies::{TRUSTED_PROXIES_MAX, TrustedProxy};
 pub use rate::Rate;
+pub use reload::{RELOADABLE, restart_needed};
+pub use requests::{
+    ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
+    RequiredHeader,
+};
+pub use secret::{MASK, Secret};
 pub use setting::Reference;
 pub use table::Config;
 
@@ -121,12 +130,6 @@ pub fn reference() -> impl Iterator<Item = Reference> {
 }
 
 impl Config {
-    /// Whether anything is set up by which callers can be told apart. If not, everyone may do everything.
-    #[must_use]
-    pub fn authenticates(&self) -> bool {
-        false
-    }
-
     /// All defaults, for tests: `Config { drain: Duration::ZERO, ..Config::default_for(1024) }`.
     ///
     /// # Panics
@@ -158,6 +161,12 @@ impl Config {
     #[must_use]
     pub fn to_toml(&self) -> String {
         report::toml(self, &Layers::default())
+    }
+
+    /// Whether anything is set up that tells who asks. Until then, whoever reaches the server may do everything.
+    #[must_use]
+    pub fn authenticates(&self) -> bool {
+        false
     }
 }
 

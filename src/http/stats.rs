@@ -22,7 +22,7 @@ impl Count {
 }
 
 /// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 8] = [
+pub const REFUSED: [&str; 16] = [
     "full",
     "draining",
     "user_connections",
@@ -31,6 +31,14 @@ pub const REFUSED: [&str; 8] = [
     "rate_limited",
     "bad_request",
     "origin",
+    "auth_unavailable",
+    "unauthorized",
+    "forbidden",
+    "address",
+    "header",
+    "user_agent",
+    "host",
+    "proxy_header",
 ];
 
 /// What requests count.
@@ -65,5 +73,5 @@ impl HttpStats {
 }
 
 /// Those of [`REFUSED`] that refuse a stream.
-pub const OF_STREAMS: [&str; 5] =
-    ["full", "draining", "user_connections", "address_connections", "stay_away"];
+pub const OF_STREAMS: [&str; 6] =
+    ["full", "draining", "user_connections", "address_connections", "stay_away", "auth_unavailable"];
