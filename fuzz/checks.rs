@@ -13,6 +13,7 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue
 use hyper::{Method, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::{RawValue, Value};
+use tidegate::auth::grant::PermissionName;
 use tidegate::config::{AddressRange, Config, ConfigError, ConfigErrors};
 use tidegate::http::body::{self, Body, Media};
 use tidegate::http::client;
@@ -172,7 +173,8 @@ pub(crate) fn to_json(draft: &Draft) -> Value {
     let name = draft.name.as_ref().map(EventName::as_str);
     let id = draft.id.as_ref().map(EventId::as_str);
     let exclude = draft.exclude.as_ref().map(UserName::as_str);
-    for (field, text) in [("event", name), ("id", id), ("exclude", exclude)] {
+    let require = draft.require.as_ref().map(PermissionName::as_str);
+    for (field, text) in [("event", name), ("id", id), ("exclude", exclude), ("require", require)] {
         if let Some(text) = text {
             json[field] = text.into();
         }

@@ -15,6 +15,7 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tidegate::auth::grant::PermissionName;
 use tidegate::http::body;
 use tidegate::http::proxy_header::{self, Progress};
 use tidegate::http::query::StreamQuery;
@@ -275,8 +276,9 @@ fn draft() -> impl Strategy<Value = Draft> {
     let name = "[a-z \"\\\\é]{1,10}".prop_filter_map("reserved", |text| EventName::new(&text).ok());
     let id = "[A-Za-z0-9._~-]{1,127}".prop_filter_map("not an id", |text| EventId::new(&text).ok());
     let data = any::<String>().prop_filter("too long", |text| text.len() <= checks::EVENT_BYTES_MAX);
-    (target, option::of(name), option::of(id), data, option::of(user())).prop_map(
-        |(target, name, id, data, exclude)| Draft { target, name, id, data, exclude, require: None },
+    let require = "[A-Za-z0-9._-]{1,64}".prop_map(|text| PermissionName::new(&text).expect("a name"));
+    (target, option::of(name), option::of(id), data, option::of(user()), option::of(require)).prop_map(
+        |(target, name, id, data, exclude, require)| Draft { target, name, id, data, exclude, require },
     )
 }
 
