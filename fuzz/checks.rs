@@ -1,16 +1,22 @@
-//! What must hold for whatever a peer sends. Fuzz targets call one of these each, `tests/parsers.rs` all of them.
+//! What must hold for whatever a peer sends, and whatever an operator writes. Fuzz targets call one of these each,
+//! `tests/parsers.rs` all of them.
 
 #![allow(dead_code, reason = "each program that includes this file calls only some")]
 
 use std::iter;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::{RawValue, Value};
+use tidegate::auth::grant::PermissionName;
+use tidegate::config::{AddressRange, Config, ConfigError, ConfigErrors};
 use tidegate::http::body::{self, Body, Media};
+use tidegate::http::client;
 use tidegate::http::cors::Cors;
 use tidegate::http::guard::Guard;
 use tidegate::http::lines::{Line, Lines};
@@ -24,6 +30,57 @@ use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::name::{EventId, EventName, UserName};
 use tidegate::hub::position::{Epoch, Presented};
 use tidegate::wire::frame::Unsealed;
+
+/// What a target does with one input.
+pub(crate) type Run = fn(&[u8]);
+
+/// Every target by its name, with how it takes an input apart. Inputs are plain bytes, so that a test can read the
+/// corpus again without the fuzzer.
+pub(crate) const TARGETS: &[(&str, Run)] = &[
+    ("compact", |input| compact(text(input))),
+    ("cursor", |input| cursor(text(input))),
+    ("encode", |input| {
+        // Name, id and data, the name before an RS left out altogether.
+        let (event, name) = match text(input).split_once('\x1e') {
+            Some((name, event)) => (event, Some(name)),
+            None => (text(input), None),
+        };
+        let (id, data) = event.split_once('\x1f').unwrap_or(("k-1", event));
+        encode_then_parse(name, id, data);
+    }),
+    ("forwarded", |input| {
+        // The peer, as IPv6 writes it; nothing for a Unix socket.
+        let (peer, lines) = input.split_at(input.len().min(16));
+        let peer = <[u8; 16]>::try_from(peer).map(|peer| Ipv6Addr::from(peer).into());
+        forwarded(peer.ok(), &lines.split(|byte| *byte == b'\n').collect::<Vec<_>>());
+    }),
+    ("guard", |input| {
+        let (step, requests) = input.split_first().unwrap_or((&1, &[]));
+        guard(requests, (*step).into());
+    }),
+    ("headers", headers),
+    ("lines", |input| {
+        let (sizes, body) = input.split_at(input.len().min(8));
+        lines(body, sizes, 20);
+    }),
+    ("path", |input| path(text(input))),
+    ("proxy_header", proxy_header),
+    ("publish_body", publish_body),
+    ("query", |input| query(text(input))),
+    ("settings", |input| settings(text(input))),
+];
+
+/// Runs the target called `name`.
+pub(crate) fn run(name: &str, input: &[u8]) {
+    let (_, run) = TARGETS.iter().find(|(target, _)| *target == name).expect("a target of the table");
+    run(input);
+}
+
+/// The text at the beginning of `input`.
+fn text(input: &[u8]) -> &str {
+    let valid = std::str::from_utf8(input).map_or_else(|err| err.valid_up_to(), str::len);
+    std::str::from_utf8(&input[..valid]).expect("valid up to there")
+}
 
 /// The bound on data in these checks.
 pub(crate) const EVENT_BYTES_MAX: usize = 64;
@@ -116,7 +173,8 @@ pub(crate) fn to_json(draft: &Draft) -> Value {
     let name = draft.name.as_ref().map(EventName::as_str);
     let id = draft.id.as_ref().map(EventId::as_str);
     let exclude = draft.exclude.as_ref().map(UserName::as_str);
-    for (field, text) in [("event", name), ("id", id), ("exclude", exclude)] {
+    let require = draft.require.as_ref().map(PermissionName::as_str);
+    for (field, text) in [("event", name), ("id", id), ("exclude", exclude), ("require", require)] {
         if let Some(text) = text {
             json[field] = text.into();
         }
@@ -252,6 +310,64 @@ pub(crate) fn headers(bytes: &[u8]) {
         assert!(allowed.is_none_or(|origin| *origin == value || origin == "*"));
     }
 }
+
+/// The client is the peer, or was named; it is no trusted proxy unless everybody is or somebody wrote nonsense; and
+/// neither what it writes itself nor how the list is cut into lines changes who it is.
+pub(crate) fn forwarded(peer: Option<IpAddr>, lines: &[&[u8]]) {
+    let find = |lines: &[&[u8]]| -> Option<Option<IpAddr>> {
+        let value =
+            |line: &&[u8]| Some(("x-forwarded-for".parse().ok()?, HeaderValue::from_bytes(line).ok()?));
+        Some(client::address(&TRUSTED, peer, &lines.iter().map(value).collect::<Option<HeaderMap>>()?))
+    };
+    let is_trusted = |address| TRUSTED.iter().any(|proxy| proxy.covers(address));
+    let peer = peer.map(|peer| peer.to_canonical());
+    let Some(found) = find(lines) else {
+        return; // No header's value.
+    };
+    assert_eq!(found, found.map(|found| found.to_canonical()));
+    assert!(found == peer || is_trusted(peer), "a stranger spoke for somebody else");
+    assert_eq!(find(&[&lines.join(&b","[..])]), Some(found));
+    if !is_trusted(found) {
+        for forged in [&b"8.8.8.8"[..], b"10.0.0.1", b"unknown", b"", b", ,"] {
+            assert_eq!(find(&[&[forged], lines].concat()), Some(found));
+            assert_eq!(find(&[&[forged, &lines.join(&b","[..])].join(&b","[..])]), Some(found));
+        }
+    }
+}
+
+/// The proxies that these checks trust.
+static TRUSTED: LazyLock<Vec<AddressRange>> = LazyLock::new(|| {
+    let text = "trusted_proxies = ['unix', '10.0.0.0/8', 'fd00::/8']";
+    read_settings(text).expect("these settings are right").trusted_proxies
+});
+
+/// A file of settings is read without panic. What is wrong with it is told on a line each, and where that is; settings
+/// that are right are the same when they are printed and read again.
+pub(crate) fn settings(text: &str) {
+    let errors = match read_settings(text) {
+        Ok(config) => {
+            assert_eq!(read_settings(&config.to_toml()).expect("they were right"), config);
+            return;
+        }
+        Err(errors) => errors,
+    };
+    for error in &errors {
+        let told = error.to_string();
+        assert!(!told.contains(char::is_control), "{told:?}");
+        if let ConfigError::Syntax { place, .. } | ConfigError::UnknownKey { place, .. } = error {
+            assert!((1..=text.matches('\n').count() + 1).contains(&place.line), "{told}");
+            let line = text.split('\n').nth(place.line - 1).expect("it has that line");
+            assert!((1..=line.chars().count() + 1).contains(&place.column), "{told}");
+        }
+    }
+}
+
+fn read_settings(text: &str) -> Result<Config, ConfigErrors> {
+    Config::from_toml(Path::new("settings.toml"), text, OPEN_FILES_MAX)
+}
+
+/// The open files limit in these checks.
+const OPEN_FILES_MAX: u64 = 20_000;
 
 /// A presented id means a position of this life only if it is exactly what this life writes for it.
 pub(crate) fn cursor(text: &str) {

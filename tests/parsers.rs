@@ -1,16 +1,21 @@
 //! Promise: whatever a peer sends, the parsers neither panic nor let through what they say they refuse. The checks are
-//! the ones the fuzz targets use; here they are fed with inputs that get past the first brace.
+//! the ones the fuzz targets use; here they are fed with inputs that get past the first brace, and with everything that
+//! fuzzing has found worth keeping.
 
 #[path = "../fuzz/checks.rs"]
 mod checks;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::{fs, panic};
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tidegate::auth::grant::PermissionName;
 use tidegate::http::body;
 use tidegate::http::proxy_header::{self, Progress};
 use tidegate::http::query::StreamQuery;
@@ -143,6 +148,89 @@ const REQUEST_PIECES: &[&str] = &[
     "0123456789012345678901234567890123456789",
 ];
 
+/// Pieces of what proxies say, good and bad.
+const HOP_PIECES: &[&str] = &[
+    "10.0.0.1",
+    "10.1.2.3:80",
+    "198.51.100.7",
+    "8.8.8.8:4711",
+    "[fd00::1]",
+    "[2001:db8::7]:80",
+    "2001:db8::7",
+    "::ffff:10.0.0.9",
+    "unix:",
+    "unknown",
+    "\"",
+    "_hidden",
+    ",",
+    ", ",
+    ",",
+    "\n",
+    "\t",
+    " ",
+    "[",
+    "]",
+    ":",
+    "0",
+    "999",
+    "é",
+];
+
+/// Pieces of settings, good and bad.
+const SETTINGS_PIECES: &[&str] = &[
+    "listen",
+    "admin_listen",
+    "trusted_proxies",
+    "cors_origins",
+    "base_path",
+    "shards",
+    "max_event_bytes",
+    "max_body_bytes",
+    "flush_interval",
+    "heartbeat",
+    "delivery_rate_per_user",
+    "gzip",
+    "log_level",
+    " = ",
+    " = ",
+    "=",
+    "\n",
+    "\n",
+    "\r\n",
+    "\r",
+    "\"",
+    "'",
+    "\"\"\"",
+    "[",
+    "]",
+    ", ",
+    "{",
+    "}",
+    ".",
+    "#",
+    "\\u0000",
+    "\\n",
+    "\u{7f}",
+    "é",
+    "0",
+    "10",
+    "0x400",
+    "1_000",
+    "-1",
+    "1e9",
+    "true",
+    "\"10ms\"",
+    "\"64KiB\"",
+    "\"off\"",
+    "\"50/s\"",
+    "\"/a/b\"",
+    "\"[::1]:80\"",
+    "\"unix:/run/a\"",
+    "[\"10.0.0.0/8\", \"unix\"]",
+    "\"https://a.example\"",
+    "1979-05-27T07:32:00Z",
+];
+
 /// Pieces of PROXY protocol headers, good and bad. Signatures of version 2 are put in front.
 const PROXY_PIECES: &[&str] = &[
     "PROXY ",
@@ -188,8 +276,9 @@ fn draft() -> impl Strategy<Value = Draft> {
     let name = "[a-z \"\\\\é]{1,10}".prop_filter_map("reserved", |text| EventName::new(&text).ok());
     let id = "[A-Za-z0-9._~-]{1,127}".prop_filter_map("not an id", |text| EventId::new(&text).ok());
     let data = any::<String>().prop_filter("too long", |text| text.len() <= checks::EVENT_BYTES_MAX);
-    (target, option::of(name), option::of(id), data, option::of(user())).prop_map(
-        |(target, name, id, data, exclude)| Draft { target, name, id, data, exclude, require: None },
+    let require = "[A-Za-z0-9._-]{1,64}".prop_map(|text| PermissionName::new(&text).expect("a name"));
+    (target, option::of(name), option::of(id), data, option::of(user()), option::of(require)).prop_map(
+        |(target, name, id, data, exclude, require)| Draft { target, name, id, data, exclude, require },
     )
 }
 
@@ -208,6 +297,53 @@ fn json() -> impl Strategy<Value = Value> {
             vec(("[ a-z\"\\\\]{0,6}", inner), 0..5).prop_map(|pairs| pairs.into_iter().collect()),
         ]
     })
+}
+
+/// An address among those that the checks trust.
+fn ten([b, c, d]: [u8; 3]) -> IpAddr {
+    [10, b, c, d].into()
+}
+
+/// Inputs for `target`: those that reach every edge, and those that once broke something.
+fn kept(target: &str) -> Vec<PathBuf> {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let folder = |name: &str| fs::read_dir(fuzz.join(name).join(target)).into_iter().flatten();
+    let files = folder("corpus").chain(folder("crashes"));
+    files.map(|entry| entry.expect("a folder that is read").path()).collect()
+}
+
+#[test]
+fn what_fuzzing_found_holds() {
+    for (target, run) in checks::TARGETS {
+        let inputs = kept(target);
+        assert!(!inputs.is_empty(), "{target} has a corpus");
+        for path in inputs {
+            let input = fs::read(&path).expect("a file that is listed");
+            let ran = panic::catch_unwind(|| run(&input));
+            assert!(ran.is_ok(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_target_is_fuzzed_kept_and_replayed() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let names = |folder: &str| -> BTreeSet<String> {
+        let entries = fs::read_dir(fuzz.join(folder)).into_iter().flatten();
+        let paths = entries.map(|entry| entry.expect("a folder that is read").path());
+        paths.map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned()).collect()
+    };
+    let targets: BTreeSet<_> = checks::TARGETS.iter().map(|(target, _)| (*target).to_owned()).collect();
+    assert_eq!(names("fuzz_targets"), targets);
+    assert_eq!(names("corpus"), targets);
+    assert!(names("crashes").is_subset(&targets));
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).expect("a manifest");
+    for target in targets {
+        let path = format!("fuzz_targets/{target}.rs");
+        let text = fs::read_to_string(fuzz.join(&path)).expect("it was listed");
+        assert!(text.contains(&format!("checks::run(\"{target}\", input)")), "{path} runs its own check");
+        assert!(manifest.contains(&format!("name = \"{target}\"\npath = \"{path}\"")), "{path} is built");
+    }
 }
 
 proptest! {
@@ -344,6 +480,24 @@ proptest! {
         let path = format!("/b/stream/{}/{}", encode(room.as_str()), encode(user.as_str()));
         let found = Route::parse("/b", &hyper::Method::GET, &path);
         prop_assert_eq!(found, Ok(Route::StreamPath { room, user }));
+    }
+
+    #[test]
+    fn proxies_may_say_anything_about_a_client(
+        peer in option::of(prop_oneof![any::<IpAddr>(), any::<[u8; 3]>().prop_map(ten)]),
+        text in soup(HOP_PIECES),
+        bytes in vec(any::<u8>(), 0..60),
+    ) {
+        for text in [text.as_bytes(), &bytes] {
+            checks::forwarded(peer, &text.split(|byte| *byte == b'\n').collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn anything_may_stand_in_the_settings(text in soup(SETTINGS_PIECES), any in any::<String>()) {
+        checks::settings(&text);
+        checks::settings(&any);
+        checks::settings(&format!("gzip = true\n{text}"));
     }
 
     #[test]

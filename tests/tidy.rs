@@ -69,3 +69,22 @@ fn nothing_is_left_to_do_in_secret() {
         assert_eq!(found, None, "{}", path.display());
     }
 }
+
+#[test]
+fn no_part_of_this_is_unsafe() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| -> toml::Table {
+        let text = fs::read_to_string(root.join(path)).expect("a manifest");
+        text.parse().expect("manifests are TOML")
+    };
+    let forbids = |lints: &toml::Value| lints["rust"]["unsafe_code"].as_str() == Some("forbid");
+    let workspace = read("Cargo.toml");
+    assert!(forbids(&workspace["workspace"]["lints"]));
+    let members = workspace["workspace"]["members"].as_array().expect("members are a list");
+    let members = members.iter().map(|member| format!("{}/Cargo.toml", member.as_str().expect("a folder")));
+    for path in members.chain(["Cargo.toml".to_owned(), "fuzz/Cargo.toml".to_owned()]) {
+        let lints = &read(&path)["lints"];
+        let by_workspace = lints.get("workspace").and_then(toml::Value::as_bool);
+        assert!(by_workspace == Some(true) || forbids(lints), "{path}");
+    }
+}

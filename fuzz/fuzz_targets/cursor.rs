@@ -4,6 +4,4 @@
 #[path = "../checks.rs"]
 mod checks;
 
-libfuzzer_sys::fuzz_target!(|text: &str| {
-    checks::cursor(text);
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| checks::run("cursor", input));

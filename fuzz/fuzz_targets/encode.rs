@@ -4,7 +4,4 @@
 #[path = "../checks.rs"]
 mod checks;
 
-libfuzzer_sys::fuzz_target!(|event: (Option<&str>, &str, &str)| {
-    let (name, id, data) = event;
-    checks::encode_then_parse(name, id, data);
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| checks::run("encode", input));

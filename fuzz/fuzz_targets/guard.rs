@@ -4,6 +4,4 @@
 #[path = "../checks.rs"]
 mod checks;
 
-libfuzzer_sys::fuzz_target!(|input: (&[u8], u8)| {
-    checks::guard(input.0, input.1.into());
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| checks::run("guard", input));

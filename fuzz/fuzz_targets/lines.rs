@@ -4,7 +4,4 @@
 #[path = "../checks.rs"]
 mod checks;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let (sizes, body) = bytes.split_at(bytes.len().min(8));
-    checks::lines(body, sizes, 20);
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| checks::run("lines", input));

@@ -4,6 +4,4 @@
 #[path = "../checks.rs"]
 mod checks;
 
-libfuzzer_sys::fuzz_target!(|text: &str| {
-    checks::query(text);
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| checks::run("query", input));

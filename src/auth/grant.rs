@@ -279,4 +279,21 @@ mod tests {
         assert_eq!(grant.permissions.len(), PERMISSIONS_MAX);
         assert_eq!(errors, [(PERMISSIONS_MAX, PermissionError::TooMany)]);
     }
+
+    #[test]
+    fn what_is_wrong_is_told_in_words() {
+        let told = |text: &str| Permission::parse(text).expect_err("no permission");
+        assert!(told("").to_string().contains("1 to 64 bytes"));
+        assert!(told("sse:write").to_string().contains("none of sse:read"));
+        assert_eq!(told("sse:read:a*b").to_string(), PatternError::Star.to_string());
+        assert!(std::error::Error::source(&told("sse:read:a*b")).is_some());
+        assert!(std::error::Error::source(&told("")).is_none());
+    }
+
+    #[test]
+    fn permissions_make_a_grant() {
+        let grant: Grant = [Permission::to_read("a"), Permission::to_read("b*")].into_iter().collect();
+        let reads = ["a", "b*", "b", "c"].map(|room| grant.allows(None, Action::Read(room)));
+        assert_eq!(reads, [true, true, false, false]);
+    }
 }

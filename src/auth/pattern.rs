@@ -209,4 +209,13 @@ mod tests {
             assert_eq!(Pattern::parse(text), Err(error), "{text:?}");
         }
     }
+
+    #[test]
+    fn what_is_wrong_is_told_in_words() {
+        let told = |text: &str| Pattern::parse(text).expect_err("no pattern").to_string();
+        let length = format!("is empty or longer than {PATTERN_BYTES_MAX} bytes");
+        assert_eq!([told(""), told(&"a".repeat(386))], [length.clone(), length]);
+        assert!(Pattern::parse(&"a".repeat(385)).is_ok());
+        assert!(told("a*b").contains("%2A") && told("a{b").contains("%7B") && told("a%2").contains('%'));
+    }
 }

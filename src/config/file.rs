@@ -24,7 +24,8 @@ pub(super) fn read(path: &Path, source: Source, layers: &mut Layers, errors: &mu
     }
 }
 
-fn parse(path: &Path, text: &str, layers: &mut Layers, errors: &mut Vec<ConfigError>) {
+/// Reads `text`, which stands at `path`, likewise.
+pub(super) fn parse(path: &Path, text: &str, layers: &mut Layers, errors: &mut Vec<ConfigError>) {
     let place = |span: Range<usize>| place(path, text, span.start);
     let (table, faults) = DeTable::parse_recoverable(text);
     if !faults.is_empty() {

@@ -43,6 +43,7 @@ mod units;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::thread::available_parallelism;
 
 pub use access::{PUBLIC_ROOMS_MAX, RoomPattern};
@@ -151,6 +152,26 @@ impl Config {
         let mut errors = Vec::new();
         let config = Self::parse(&layers, &mut errors);
         resolved(config, &layers, open_files_max, errors).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    /// The settings that a file with this `text` has when neither environment nor flags say anything. Opens no file:
+    /// `path` is where errors place the text.
+    ///
+    /// # Errors
+    ///
+    /// Everything found wrong, as [`load`] would tell it.
+    pub fn from_toml(path: &Path, text: &str, open_files_max: u64) -> Result<Self, ConfigErrors> {
+        let mut layers = Layers::default();
+        let mut errors = Vec::new();
+        file::parse(path, text, &mut layers, &mut errors);
+        let config = Self::parse(&layers, &mut errors);
+        resolved(config, &layers, open_files_max, errors)
+    }
+
+    /// The text of a file that means these settings, whatever the defaults are.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        report::toml(self, &Layers::default())
     }
 
     /// Whether anything is set up that tells who asks. Until then, whoever reaches the server may do everything.

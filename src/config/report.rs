@@ -8,9 +8,14 @@ use super::kind::{Shape, entries};
 use super::layers::Layers;
 use super::table::{Config, SETTINGS};
 
-/// One line a setting, in the order of the table.
+/// The settings, below a line that says what they are.
 pub(super) fn summary(config: &Config, layers: &Layers) -> String {
-    let mut out = String::from("# The settings are right. Those not marked are defaults.\n");
+    format!("# The settings are right. Those not marked are defaults.\n{}", toml(config, layers))
+}
+
+/// One line a setting, in the order of the table.
+pub(super) fn toml(config: &Config, layers: &Layers) -> String {
+    let mut out = String::new();
     for (setting, text) in SETTINGS.iter().zip(config.texts()) {
         let value = literal(&text, (setting.facts)().shape);
         let mark = match layers.given(setting.key).map(|given| &given.source) {

@@ -332,10 +332,12 @@ mod tests {
         ];
         for (good, bad, what) in table {
             let text = format!("{good}{bad}Host: x\r\n\r\n");
+            let (whole, _) = passed(&text, text.len());
             for step in [1, 2, 3, 7, 1_000] {
                 let (count, guard) = passed(&text, step);
                 assert!(guard.is_broken() && !guard.is_broken_in_body(), "{what}, {step}");
                 assert!(count <= good.len(), "{what}, {step}: {count}");
+                assert_eq!(count, whole, "{what}, {step}");
             }
         }
     }
@@ -365,6 +367,38 @@ mod tests {
                 let (count, guard) = passed(&text, step);
                 assert!(guard.is_broken_in_body() && count < text.len(), "{chunk:?}, {step}");
             }
+        }
+    }
+
+    #[test]
+    fn a_line_may_be_as_long_as_its_bound_and_no_longer() {
+        let feed = |text: &str, bound: usize, step: usize| {
+            let mut guard = Guard::new(bound);
+            let passed: usize = text.as_bytes().chunks(step).map(|piece| guard.pass(piece)).sum();
+            (passed == text.len(), guard.is_inside())
+        };
+        let line = "GET / HTTP/1.1\r\n";
+        let long = "x".repeat(CHUNK_LINE_BYTES_MAX - "1;\r\n".len());
+        let chunks = |more: &str| {
+            let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+            format!("{head}1;{long}{more}\r\na\r\n0\r\n\r\n")
+        };
+        for step in [1, 5, 1_000] {
+            let head = format!("{line}\r\n");
+            assert_eq!(feed(&head, line.len(), step), (true, false), "{step}");
+            assert_eq!(feed(&head, line.len() - 1, step), (true, true), "{step}");
+            assert_eq!(feed(&chunks(""), 100, step), (true, false), "{step}");
+            assert!(!feed(&chunks("x"), 100, step).0, "{step}");
+        }
+    }
+
+    #[test]
+    fn nothing_passes_after_something_wrong() {
+        for wrong in ["GET / HTTP/1.1\n", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"] {
+            let (_, mut guard) = passed(wrong, 1_000);
+            let in_body = guard.is_broken_in_body();
+            assert_eq!(guard.pass(b"\r\nGET / HTTP/1.1\r\n\r\n"), 0, "{wrong:?}");
+            assert!(guard.is_broken() && guard.is_broken_in_body() == in_body, "{wrong:?}");
         }
     }
 

@@ -61,8 +61,9 @@ impl Unsealed {
         let name_bytes = name.as_ref().map_or(0, |name| field_bytes("event", name.as_str().len()));
         let data_at = CHUNK_HEAD_BYTES_MAX + name_bytes + field_bytes("id", id_bytes_max);
         let breaks = data.bytes().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
-        let data_bytes = data.len() + (breaks + 1) * field_bytes("data", 0);
-        // Exact, so that `Bytes` takes the buffer over as it is.
+        // What begins each further line takes the place of a line end.
+        let data_bytes = data.len() + field_bytes("data", 0) + breaks * (field_bytes("data", 0) - 1);
+        // Exact, so that `Bytes` takes the buffer over as it is. Only a CRLF is counted as two.
         let mut buf = Vec::with_capacity(data_at + data_bytes + 1 + CHUNK_TAIL.len());
         buf.resize(data_at, 0);
         for line in lines(data) {
@@ -181,6 +182,18 @@ mod tests {
     #[test]
     fn empty_data_is_still_an_event() {
         assert_eq!(&frame(None, "1", "").plain()[..], b"id: 1\ndata: \n\n");
+    }
+
+    #[test]
+    fn an_event_is_given_the_memory_it_needs_and_no_more() {
+        for (name, before) in [(None, "id: 12345678\n"), (Some("price"), "event: price\nid: 12345678\n")] {
+            let name = name.map(|name| EventName::new(name).unwrap());
+            for data in ["", "one", "one\ntwo\rthree\n"] {
+                let unsealed = Unsealed::new(name.clone(), data, 8);
+                assert_eq!(unsealed.data_at, CHUNK_HEAD_BYTES_MAX + before.len());
+                assert_eq!(unsealed.buf.capacity(), unsealed.buf.len(), "{data:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,7 @@
+//! Any bytes as what proxies say about a client.
+#![no_main]
+
+#[path = "../checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| checks::run("forwarded", input));
