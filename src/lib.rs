@@ -10,4 +10,5 @@ pub mod hub;
 pub mod server;
 pub mod shard;
 pub mod telemetry;
+pub mod upstream;
 pub mod wire;

@@ -53,7 +53,9 @@ impl fmt::Display for PatternError {
         f.write_str(match self {
             Self::Length => "is empty or longer than 385 bytes",
             Self::Star => "has a * that is not at its end; one that stands for itself is written %2A",
-            Self::Brace => "has a brace that is not part of {user}; one that stands for itself is written %7B or %7D",
+            Self::Brace => {
+                "has a brace that is not part of {user}; one that stands for itself is written %7B or %7D"
+            }
             Self::Encoding => "has a % that does not begin a percent-encoded character",
         })
     }
@@ -88,6 +90,16 @@ impl Pattern {
     #[must_use]
     pub fn exactly(name: &str) -> Self {
         Self { parts: Box::new([Part::Text(name.into())]), open: false }
+    }
+
+    /// Memory it takes beyond its own size, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let text = |part: &Part| match part {
+            Part::Text(text) => text.len(),
+            Part::User => 0,
+        };
+        size_of_val::<[Part]>(&self.parts) + self.parts.iter().map(text).sum::<usize>()
     }
 
     /// Whether `name` is one of the set, for a token of `user`.

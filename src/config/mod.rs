@@ -35,6 +35,7 @@ mod report;
 mod setting;
 mod table;
 mod units;
+mod upstream;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -50,6 +51,7 @@ pub use proxies::{TRUSTED_PROXIES_MAX, TrustedProxy};
 pub use rate::Rate;
 pub use setting::Reference;
 pub use table::Config;
+pub use upstream::UpstreamUrl;
 
 use flags::Flags;
 use layers::Layers;

@@ -2,6 +2,7 @@
 //!
 //! The comment above a row is also its text in `--help`, so it says nothing in Markdown but code.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::SHARDS_MAX;
@@ -18,6 +19,7 @@ use super::path::base_path;
 use super::proxies::{TRUSTED_PROXIES_MAX, TrustedProxy, trusted_proxy};
 use super::rate::{Rate, rate};
 use super::setting::{Setting, facts, settings};
+use super::upstream::{UpstreamUrl, file_path, upstream_url};
 
 settings! {
     "Listening" {
@@ -52,6 +54,28 @@ settings! {
 
         /// Whether the token may be `?token=` in the URL. URLs end up in logs and histories: use short-lived tokens.
         token_query: bool = "off", switch();
+
+        /// Where the application is asked whether a listener may have its stream, for those without tokens: a POST with
+        /// the listener's own `Authorization` and `Cookie`.
+        auth_callback: Option<UpstreamUrl> = "off", off_or(upstream_url(), "http://127.0.0.1:3000/sse/auth");
+
+        /// How long the application may take to answer. After that, listeners are refused softly and come back.
+        auth_callback_timeout: Duration = "2s", duration(50 * MS..=30 * SECOND);
+
+        /// Questions the application is asked at once. Some more wait for their turn, the rest is refused softly.
+        auth_callback_concurrency: usize = "64", integer(1..=1024);
+
+        /// How long an answer holds for the same question. 0 asks each time.
+        auth_callback_cache: Option<Duration> = "5s", zero_or(duration(100 * MS..=HOUR));
+
+        /// Where the application is told of streams that ended.
+        disconnect_callback: Option<UpstreamUrl> = "off", off_or(upstream_url(), "http://127.0.0.1:3000/sse/gone");
+
+        /// How often the keys of tokens that come from a URL are fetched anew.
+        jwks_refresh: Duration = "10m", duration(10 * SECOND..=24 * HOUR);
+
+        /// Certificates in PEM that are trusted besides the system's, where servers are asked by https.
+        upstream_ca_file: Option<PathBuf> = "off", off_or(file_path(), "/etc/tidegate/ca.pem");
     }
 
     "Work" {

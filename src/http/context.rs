@@ -21,6 +21,7 @@ use crate::server::clock::Clock;
 use crate::server::sockets::Sockets;
 use crate::shard::stats::Stats;
 use crate::shard::{Shard, Step};
+use crate::upstream::Upstream;
 
 /// How far the server is on its way out.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -47,6 +48,8 @@ pub struct Shared {
     pub publish_limit: Option<PublishLimit>,
     /// Counters of requests.
     pub stats: HttpStats,
+    /// Other servers that are asked.
+    pub upstream: Upstream,
     /// Counters of each shard.
     pub shards: Vec<Arc<Stats>>,
     /// The kernel's number of each shard's thread, once it runs.

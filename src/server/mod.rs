@@ -38,6 +38,8 @@ use crate::hub::source::{Kind, Source};
 use crate::hub::{Hub, HubSettings, Overflow};
 use crate::shard::stats::Stats;
 use crate::shard::{Shard, ShardSettings};
+use crate::upstream::client::ClientError;
+use crate::upstream::{self, Upstream};
 
 /// Why the server did not start.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub enum StartError {
     Exposed(ListenAddr),
     /// An origin in `cors_origins` is none.
     Origin(String),
+    /// Other servers cannot be asked.
+    Upstream(ClientError),
     /// The operating system refused something else.
     Os(io::Error),
 }
@@ -65,6 +69,7 @@ impl fmt::Display for StartError {
                 "ListenStream={address}: wanted a loopback address or a Unix socket while no authentication is set up, \
                  or insecure=true"
             ),
+            Self::Upstream(err) => err.fmt(f),
             Self::Origin(text) => write!(f, "cors_origins: {text}"),
             Self::Os(_) => f.write_str("the operating system refused"),
         }
@@ -75,6 +80,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen(err) => err.source(),
+            Self::Upstream(err) => err.source(),
             Self::Exposed(_) | Self::Origin(_) => None,
             Self::Inherited(err) | Self::Os(err) => Some(err),
         }
@@ -84,6 +90,12 @@ impl std::error::Error for StartError {
 impl From<ListenError> for StartError {
     fn from(err: ListenError) -> Self {
         Self::Listen(err)
+    }
+}
+
+impl From<ClientError> for StartError {
+    fn from(err: ClientError) -> Self {
+        Self::Upstream(err)
     }
 }
 
@@ -104,6 +116,8 @@ pub struct Server {
     /// Ends the admin thread, and with it the housekeeping, when dropped.
     stop_admin: Option<tokio::sync::oneshot::Sender<()>>,
     admin: Option<JoinHandle<io::Result<()>>>,
+    /// Asks other servers, if there are any to ask.
+    upstream: Option<upstream::Running>,
 }
 
 /// A worker's thread.
@@ -119,6 +133,9 @@ const DRAIN_GRACE: Duration = Duration::from_millis(500);
 /// How long requests that were begun before the end may take. It is over as soon as there are none; a connection on which
 /// nothing has come yet uses it up, since its request may be on the way.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+/// How long the application is given to be told of the streams that a drain closed.
+const LAST_NOTICES: Duration = Duration::from_secs(2);
 
 /// Time between two looks at how far a drain is.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -151,7 +168,7 @@ impl Server {
         let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
-        let (shared, polls) = share(config)?;
+        let (shared, polls, work) = share(config)?;
         let shared = Arc::new(shared);
         let probe_room = Arc::new(Source::new(Kind::Room, "", count, 0));
         let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
@@ -187,6 +204,7 @@ impl Server {
             let socket = listeners.sockets.pop()?;
             Some(Listener::new(&listeners.address, socket))
         });
+        let upstream = work.map(upstream::Work::start).transpose()?;
         let admin = Admin::new(shared.clone(), probe);
         let for_admin = shared.clone();
         let admin = std::thread::Builder::new()
@@ -200,6 +218,7 @@ impl Server {
             workers,
             stop_admin: Some(stop_admin),
             admin: Some(admin),
+            upstream,
         })
     }
 
@@ -234,7 +253,7 @@ impl Server {
         self.wait_for_all(&self.shared.drained, self.shared.config.drain + DRAIN_GRACE);
         self.shared.stage.send_replace(Stage::Ending);
         self.wait_for_all(&self.shared.finished, LAST_REQUESTS);
-        self.end()
+        self.end(LAST_NOTICES)
     }
 
     /// Waits until `count` is that of all threads, but no longer than `time`.
@@ -245,11 +264,16 @@ impl Server {
         }
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    /// Ends every thread. `patience` is for telling the application of the streams that ended.
+    fn end(&mut self, patience: Duration) -> io::Result<()> {
         let mut result = Ok(());
         self.workers.iter().for_each(|worker| worker.stop.notify_one());
         for Running { thread, .. } in self.workers.drain(..) {
             result = result.and(thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked"))));
+        }
+        // After the shards, whose last words it tells; before the admin listener, which shows how that goes.
+        if let Some(upstream) = self.upstream.take() {
+            result = result.and(upstream.end(patience));
         }
         drop(self.stop_admin.take());
         if let Some(admin) = self.admin.take() {
@@ -266,7 +290,7 @@ impl Server {
 impl Drop for Server {
     /// Ends at once.
     fn drop(&mut self) {
-        let _ = self.end();
+        let _ = self.end(Duration::ZERO);
     }
 }
 
@@ -355,8 +379,8 @@ fn run_admin(
 /// Signs of life within the watchdog's time: one may come late.
 const WATCHDOG_SIGNS: u32 = 3;
 
-/// Makes what all threads share, and the epoll set of each shard's sockets.
-fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
+/// Makes what all threads share, the epoll set of each shard's sockets, and what there is to do for the upstream thread.
+fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>, Option<upstream::Work>), StartError> {
     let cors = match &config.cors_origins {
         CorsOrigins::Any => Cors::parse(["*"]),
         CorsOrigins::Only(origins) => Cors::parse(origins.iter().map(String::as_str)),
@@ -364,19 +388,23 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
     let cors = cors.map_err(|(index, err)| StartError::Origin(format!("entry {index}: {err}")))?;
     let publish_limit = config.publish_rate_per_user.map(|rate| PublishLimit::new(rate.into()));
     let hub = Hub::new(hub_settings(&config));
+    let clock = Clock::start();
+    let (upstream, work) = Upstream::prepare(&config, None, clock, hub.epoch())?;
     let shards: Vec<Arc<Stats>> = (0..config.shards).map(|_| Arc::default()).collect();
     let (mut cores, mut polls) = (Vec::new(), Vec::new());
     for (index, stats) in shards.iter().enumerate() {
         let poll = mio::Poll::new()?;
         let sockets = Sockets::new(poll.registry().try_clone()?);
         let settings = shard_settings(&config, index);
-        cores.push(Mutex::new(Shard::new(hub.clone(), settings, sockets, stats.clone(), fastrand::u64(..))));
+        let shard = Shard::new(hub.clone(), settings, sockets, stats.clone(), fastrand::u64(..));
+        cores.push(Mutex::new(shard.telling(upstream.notices.clone())));
         polls.push(poll);
     }
     let shared = Shared {
         hub,
         cors,
-        clock: Clock::start(),
+        clock,
+        upstream,
         publish_limit,
         stats: HttpStats::default(),
         threads: vec![OnceLock::new(); shards.len()],
@@ -387,7 +415,7 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
         cores,
         config,
     };
-    Ok((shared, polls))
+    Ok((shared, polls, work))
 }
 
 fn hub_settings(config: &Config) -> HubSettings {
