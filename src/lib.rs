@@ -7,6 +7,7 @@ pub mod dashboard;
 pub mod health;
 pub mod http;
 pub mod hub;
+pub mod logs;
 pub mod server;
 pub mod shard;
 pub mod telemetry;

@@ -13,6 +13,7 @@
 //! one a permission covers everything. No permission implies another. One that can't be understood allows nothing.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::pattern::{Pattern, PatternError};
 
@@ -125,9 +126,28 @@ impl Permission {
     }
 }
 
-/// Whether `name` is one that `require` may name and a token may hold.
-#[must_use]
-pub fn is_name(name: &str) -> bool {
+/// The name of a permission that an event can require. Cheap to share.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PermissionName(Arc<str>);
+
+impl PermissionName {
+    /// Checks `name`: 1 to [`PERMISSION_BYTES_MAX`] bytes of `A-Z a-z 0-9 . _ -`.
+    ///
+    /// # Errors
+    ///
+    /// [`PermissionError::Name`].
+    pub fn new(name: &str) -> Result<Self, PermissionError> {
+        if is_name(name) { Ok(Self(name.into())) } else { Err(PermissionError::Name) }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=PERMISSION_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain)
 }

@@ -3,6 +3,10 @@
 //! A *credential* (a token, or the key of an application's backend) proves an [`identity`], which has a [`grant`]: a list
 //! of permissions with room [`pattern`]s.
 
+pub mod api_keys;
+pub mod authority;
 pub mod grant;
 pub mod identity;
 pub mod pattern;
+pub mod revocation;
+pub mod tokens;

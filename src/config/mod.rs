@@ -16,6 +16,7 @@
 //! some of its own for a service called `tidegate`.
 
 mod access;
+mod addresses;
 mod bounded;
 mod check;
 mod choices;
@@ -26,12 +27,15 @@ mod flags;
 mod kind;
 mod layers;
 mod listen;
+mod memory;
 mod nearest;
 mod origins;
 mod path;
-mod proxies;
 mod rate;
+mod reload;
 mod report;
+mod requests;
+mod secret;
 mod setting;
 mod table;
 mod units;
@@ -42,13 +46,20 @@ use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
 pub use access::{PUBLIC_ROOMS_MAX, RoomPattern};
-pub use choices::{DeliveryOverflow, LogFormat, LogLevel, RefusalStyle, UserOverflow};
+pub use addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX};
+pub use choices::{DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, UserOverflow};
 pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
 pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
-pub use listen::{LISTEN_ADDRS_MAX, ListenAddr};
+pub use listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
+pub use memory::MemoryLimit;
 pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
-pub use proxies::{TRUSTED_PROXIES_MAX, TrustedProxy};
 pub use rate::Rate;
+pub use reload::{RELOADABLE, restart_needed};
+pub use requests::{
+    ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
+    RequiredHeader,
+};
+pub use secret::{MASK, Secret};
 pub use setting::Reference;
 pub use table::Config;
 pub use upstream::UpstreamUrl;
@@ -122,12 +133,6 @@ pub fn reference() -> impl Iterator<Item = Reference> {
 }
 
 impl Config {
-    /// Whether anything is set up by which callers can be told apart. If not, everyone may do everything.
-    #[must_use]
-    pub fn authenticates(&self) -> bool {
-        false
-    }
-
     /// All defaults, for tests: `Config { drain: Duration::ZERO, ..Config::default_for(1024) }`.
     ///
     /// # Panics
@@ -139,6 +144,12 @@ impl Config {
         let mut errors = Vec::new();
         let config = Self::parse(&layers, &mut errors);
         resolved(config, &layers, open_files_max, errors).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    /// Whether anything is set up that tells who asks. Until then, whoever reaches the server may do everything.
+    #[must_use]
+    pub fn authenticates(&self) -> bool {
+        false
     }
 }
 

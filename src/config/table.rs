@@ -7,25 +7,33 @@ use std::time::Duration;
 
 use super::SHARDS_MAX;
 use super::access::{PUBLIC_ROOMS_MAX, RoomPattern, cookie_name, room_pattern};
+use super::addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX, address_range};
 use super::bounded::{GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size};
-use super::choices::{DeliveryOverflow, LogFormat, LogLevel, RefusalStyle, UserOverflow, choice, switch};
+use super::choices::{
+    DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, UserOverflow, choice, switch,
+};
 use super::descriptors::CONNECTIONS_CEILING;
 use super::error::ConfigError;
 use super::kind::{Kind, list, off_or, zero_or};
 use super::layers::Layers;
-use super::listen::{LISTEN_ADDRS_MAX, ListenAddr, listen_addr};
+use super::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr, listen, listen_addr};
+use super::memory::{MemoryLimit, memory_limit};
 use super::origins::{CorsOrigins, cors_origins};
 use super::path::base_path;
-use super::proxies::{TRUSTED_PROXIES_MAX, TrustedProxy, trusted_proxy};
 use super::rate::{Rate, rate};
+use super::requests::{
+    ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
+    RequiredHeader, denied_user_agent, host_pattern, required_header,
+};
 use super::setting::{Setting, facts, settings};
 use super::upstream::{UpstreamUrl, file_path, upstream_url};
 
 settings! {
     "Listening" {
-        /// Where listeners and publishers connect: addresses and Unix sockets, all serving the same. Sockets that
-        /// systemd hands over take their place.
-        listen: Vec<ListenAddr> = "127.0.0.1:8080", list(listen_addr(), 1..=LISTEN_ADDRS_MAX);
+        /// Where listeners and publishers connect: addresses and Unix sockets, all serving the same. Behind `proxy:`,
+        /// every connection has to begin with a PROXY protocol header, which says for whom it is. Sockets that systemd
+        /// hands over take their place.
+        listen: Vec<Listen> = "127.0.0.1:8080", list(listen(), 1..=LISTEN_ADDRS_MAX);
 
         /// Where `/metrics`, `/livez`, `/readyz` and `/dashboard` are served. Keep it away from the public.
         admin_listen: Option<ListenAddr> = "127.0.0.1:9180", off_or(listen_addr(), "127.0.0.1:9180");
@@ -33,15 +41,42 @@ settings! {
         /// Listen on addresses that other machines reach although nothing authenticates them.
         insecure: bool = "false", choice::<bool>();
 
-        /// Proxies whose `X-Forwarded-For` says who the client is: addresses, networks, and `unix` for whoever may open
-        /// the Unix sockets. Everyone else is taken for the client.
-        trusted_proxies: Vec<TrustedProxy> = "", list(trusted_proxy(), 0..=TRUSTED_PROXIES_MAX);
+        /// Proxies whose `X-Forwarded-For` or PROXY protocol says who the client is: addresses, networks, and `unix` for
+        /// whoever may open the Unix sockets. Everyone else is taken for the client.
+        trusted_proxies: Vec<AddressRange> = "", list(address_range(), 0..=TRUSTED_PROXIES_MAX);
 
         /// What stands before `/stream`, `/publish` and the other paths.
         base_path: String = "/api/v1/sse", base_path();
 
         /// Origins whose pages may use the server from a browser, besides its own.
         cors_origins: CorsOrigins = "", cors_origins();
+
+        /// Whether pages of `cors_origins` may send cookies along.
+        cors_credentials: bool = "off", switch();
+    }
+
+    "Who may ask" {
+        /// Names under which the server may be asked for, without port: names, `*.name` for all below one, and
+        /// addresses. None is any; but as long as nothing authenticates, a browser on this machine has to ask for an
+        /// address or `localhost`, or any page could have its own name stand for this server.
+        allowed_hosts: Vec<HostPattern> = "", list(host_pattern(), 0..=ALLOWED_HOSTS_MAX);
+
+        /// Whether pages of origins that are not in `cors_origins` may ask for what they are not shown, or nothing.
+        foreign_origins: ForeignOrigins = "read", choice::<ForeignOrigins>();
+
+        /// Clients that are let in: addresses, networks, and `unix` for who comes over a Unix socket without being
+        /// forwarded. None is everyone.
+        allowed_addresses: Vec<AddressRange> = "", list(address_range(), 0..=ADDRESSES_MAX);
+
+        /// Clients that are kept out, those of `allowed_addresses` included.
+        denied_addresses: Vec<AddressRange> = "", list(address_range(), 0..=ADDRESSES_MAX);
+
+        /// Headers without which a request is refused: `name`, or `name=value`, which is kept secret.
+        required_headers: Vec<RequiredHeader> = "", list(required_header(), 0..=REQUIRED_HEADERS_MAX);
+
+        /// Programs that are kept out, by a part of their `User-Agent` in any case; `none` is those without one. Keeps out
+        /// who does not mean to get in, nobody else.
+        denied_user_agents: Vec<DeniedUserAgent> = "", list(denied_user_agent(), 0..=DENIED_USER_AGENTS_MAX);
     }
 
     "Access" {
@@ -54,6 +89,9 @@ settings! {
 
         /// Whether the token may be `?token=` in the URL. URLs end up in logs and histories: use short-lived tokens.
         token_query: bool = "off", switch();
+
+        /// How long a revocation is remembered. No less than the longest life of a token.
+        revocation_time: Duration = "24h", duration(MINUTE..=30 * 24 * HOUR);
 
         /// Where the application is asked whether a listener may have its stream, for those without tokens: a POST with
         /// the listener's own `Authorization` and `Cookie`.
@@ -147,6 +185,12 @@ settings! {
 
         /// Bytes of events kept for all rooms together.
         history_total_bytes: usize = "256MiB", size(MIB..=1024 * GIB);
+    }
+
+    "Memory" {
+        /// Resident memory the process should stay below. Over shares of it replays stop, those furthest behind are closed,
+        /// newcomers are refused and then publishes. `auto` is the control group's limit, or the machine's memory.
+        memory_limit: MemoryLimit = "auto", memory_limit();
     }
 
     "Rates" {

@@ -22,15 +22,25 @@ impl Count {
 }
 
 /// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 8] = [
+pub const REFUSED: [&str; 18] = [
     "full",
     "draining",
     "user_connections",
     "address_connections",
     "stay_away",
+    "memory",
+    "memory_requests",
     "rate_limited",
     "bad_request",
     "origin",
+    "auth_unavailable",
+    "unauthorized",
+    "forbidden",
+    "address",
+    "header",
+    "user_agent",
+    "host",
+    "proxy_header",
 ];
 
 /// What requests count.
@@ -39,6 +49,8 @@ pub struct HttpStats {
     refused: [Count; REFUSED.len()],
     /// Connections accepted.
     pub accepted: Count,
+    /// Connections closed because others needed their place.
+    pub shed: Count,
     /// Times accepting paused because descriptors were short.
     pub accept_paused: Count,
 }
@@ -65,5 +77,12 @@ impl HttpStats {
 }
 
 /// Those of [`REFUSED`] that refuse a stream.
-pub const OF_STREAMS: [&str; 5] =
-    ["full", "draining", "user_connections", "address_connections", "stay_away"];
+pub const OF_STREAMS: [&str; 7] = [
+    "full",
+    "draining",
+    "user_connections",
+    "address_connections",
+    "stay_away",
+    "memory",
+    "auth_unavailable",
+];

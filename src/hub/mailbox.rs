@@ -9,9 +9,15 @@ use std::task::{Poll, Waker};
 use parking_lot::Mutex;
 
 use super::source::Source;
+use crate::auth::identity::Identity;
+use crate::shard::session::Session;
+use crate::shard::stats::CloseReason;
 
 /// Commands that may wait for one shard.
 pub const COMMANDS_MAX: usize = 4096;
+
+/// Places for mail that are kept while there is none.
+const DIRTY_KEPT: usize = 1024;
 
 /// A request to a shard.
 pub enum Command {
@@ -36,8 +42,42 @@ pub enum Command {
         /// The user, by inbox.
         user: Arc<Source>,
     },
+    /// Close the connections of every identity that is `doomed`.
+    End {
+        /// Which.
+        doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
+        /// What their listeners are told.
+        reason: CloseReason,
+        /// Gets the number of connections closed.
+        done: Box<dyn FnOnce(u32) + Send>,
+    },
+    /// Let connections stay longer.
+    Refresh(Box<Refresh>),
     /// Begin to close everything, evenly over the drain time.
     Drain,
+}
+
+/// Which connections may stay, and by what right.
+pub struct Refresh {
+    /// Their user, by inbox.
+    pub user: Arc<Source>,
+    /// The key of the only one that is meant, if there is only one.
+    pub connection: Option<u64>,
+    /// The new right.
+    pub session: Session,
+    /// Whether it allows a room.
+    pub may_read: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Gets what came of it.
+    pub done: Box<dyn FnOnce(Refreshed) + Send>,
+}
+
+/// What came of a [`Refresh`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Refreshed {
+    /// Connections that have the new right.
+    pub connections: u32,
+    /// Connections that are in a room it does not allow, and keep the old one.
+    pub refused: u32,
 }
 
 /// A source with news, as the shard that gets this knows it.
@@ -98,11 +138,13 @@ impl Mailbox {
         None
     }
 
-    /// Moves what is there to the ends of `dirty` and `commands`. Both vectors keep their memory.
+    /// Moves what is there to the ends of `dirty` and `commands`. Vectors keep their memory, but not that of a flood.
     pub fn take(&self, dirty: &mut Vec<Dirty>, commands: &mut Vec<Command>) {
         let mut inner = self.inner.lock();
         dirty.append(&mut inner.dirty);
         commands.append(&mut inner.commands);
+        inner.dirty.shrink_to(DIRTY_KEPT);
+        inner.commands.shrink_to(DIRTY_KEPT);
     }
 
     /// Ready when there is mail; otherwise `waker` is woken by the next.

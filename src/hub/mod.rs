@@ -10,12 +10,13 @@ pub mod moment;
 pub mod name;
 pub mod position;
 pub mod presence;
+pub mod pressure;
 pub mod sequencer;
 pub mod source;
 pub mod table;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -29,9 +30,11 @@ use self::moment::Moment;
 use self::name::EVENT_ID_BYTES_MAX;
 use self::position::{Epoch, Offset, POSITION_BYTES_MAX};
 use self::presence::{Caps, Presence};
+use self::pressure::Rung;
 use self::sequencer::{HistoryBounds, Sequencer};
 use self::source::{Kind, Source};
 use self::table::Table;
+use crate::auth::grant::PermissionName;
 use crate::wire::frame::Unsealed;
 
 /// What a hub is made with.
@@ -69,11 +72,16 @@ pub enum Refusal {
     User,
     /// The address has.
     Address,
+    /// Whether it may come in cannot be found out now.
+    Unidentified,
+    /// Memory is short.
+    Memory,
 }
 
 impl Refusal {
     /// Every refusal, for metrics.
-    pub const ALL: [Self; 4] = [Self::Full, Self::Draining, Self::User, Self::Address];
+    pub const ALL: [Self; 6] =
+        [Self::Full, Self::Draining, Self::User, Self::Address, Self::Memory, Self::Unidentified];
 
     /// Its name on the wire and in metrics.
     #[must_use]
@@ -83,6 +91,8 @@ impl Refusal {
             Self::Draining => "draining",
             Self::User => "user_connections",
             Self::Address => "address_connections",
+            Self::Unidentified => "auth_unavailable",
+            Self::Memory => "memory",
         }
     }
 }
@@ -108,12 +118,15 @@ pub struct Hub {
     all: Arc<Source>,
     mailboxes: Box<[Mailbox]>,
     presence: Presence,
+    /// Number of the [`Rung`] the engine is on.
+    rung: AtomicU8,
 }
 
 /// A draft with everything done that needs no offset.
 struct Prepared {
     source: Arc<Source>,
     exclude: Option<Arc<Source>>,
+    require: Option<PermissionName>,
     id: Option<name::EventId>,
     unsealed: Unsealed,
 }
@@ -139,6 +152,7 @@ impl Hub {
             all: Arc::new(Source::new(Kind::All, "", shards, 0)),
             mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
             presence: Presence::default(),
+            rung: AtomicU8::new(Rung::Ground.number()),
             settings,
         })
     }
@@ -192,6 +206,17 @@ impl Hub {
         &self.all
     }
 
+    /// How far up the memory ladder the engine is.
+    #[must_use]
+    pub fn rung(&self) -> Rung {
+        Rung::ALL[usize::from(self.rung.load(Ordering::Relaxed))]
+    }
+
+    /// Climbs or descends to `rung`. Whoever looks from now on acts on it.
+    pub fn set_rung(&self, rung: Rung) {
+        self.rung.store(rung.number(), Ordering::Relaxed);
+    }
+
     /// The mailbox of a shard.
     #[must_use]
     pub fn mailbox(&self, shard: usize) -> &Mailbox {
@@ -231,7 +256,7 @@ impl Hub {
     /// Publishes to `source` without counting it or keeping it any longer than it takes: the readiness probe's own event.
     pub fn publish_probe(&self, source: &Arc<Source>, data: &str, now: Moment) -> Published {
         let unsealed = Unsealed::new(None, data, POSITION_BYTES_MAX);
-        let event = Prepared { source: source.clone(), exclude: None, id: None, unsealed };
+        let event = Prepared { source: source.clone(), exclude: None, require: None, id: None, unsealed };
         let log = LogBounds { events_max: 0, bytes_max: 0 };
         let bounds = HistoryBounds { log, ..self.settings.history };
         let (published, wakers) = self.append(std::iter::once(event), &bounds, now);
@@ -251,6 +276,7 @@ impl Hub {
         Prepared {
             source,
             exclude: draft.exclude.map(|user| self.users.get_or_create(user.as_str())),
+            require: draft.require,
             id: draft.id,
             unsealed: Unsealed::new(draft.name, &draft.data, id_bytes_max),
         }
@@ -267,14 +293,14 @@ impl Hub {
         let mut wakers = Vec::new();
         let mut published = Published { offset: 0, subscribers: 0 };
         let mut sequencer = self.sequencer.lock();
-        for Prepared { source, exclude, id, unsealed } in events {
+        for Prepared { source, exclude, require, id, unsealed } in events {
             published.subscribers += u64::from(source.connections());
             published.offset = sequencer.append(&source, bounds, |offset| {
                 let frame = match &id {
                     Some(id) => unsealed.seal(id.as_str().as_bytes()),
                     None => unsealed.seal(self.epoch().position(offset).as_str().as_bytes()),
                 };
-                Entry { offset, frame, published: now, exclude, id }
+                Entry { offset, frame, published: now, exclude, require, id }
             });
             for (shard, mailbox) in self.mailboxes.iter().enumerate() {
                 if source.claim(shard).is_some() {
@@ -293,6 +319,7 @@ impl Hub {
     /// Housekeeping, about once a second from one thread: expires events by age and forgets what nobody needs.
     pub fn tidy(&self, now: Moment) {
         while !self.sequencer.lock().trim(&self.settings.history, now, TRIM_STEPS) {}
+        self.sequencer.lock().shrink();
         // A sixteenth of the tables each time: names are given back within half a minute.
         for _ in 0..Table::shares() / 16 {
             let turn = self.sweep_turn.fetch_add(1, Ordering::Relaxed);
@@ -300,6 +327,7 @@ impl Hub {
             self.users.sweep(turn);
         }
         self.sweep_stay_away(now);
+        self.shrink_addresses();
     }
 
     /// How many events `user` may get now. `None`: as many as there are.

@@ -20,9 +20,9 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, Sleep};
 
-use crate::http::connection::serve;
+use crate::http::connection::{Accepted, serve};
 use crate::http::context::{Context, Shared, Stage};
-use crate::http::exchange::{FIRST_BYTE_TIME, Stream};
+use crate::http::exchange::{FIRST_BYTE_TIME, Hold, Stream, UNFINISHED_TIME};
 use crate::hub::moment::Moment;
 use crate::hub::source::Source;
 use crate::shard::Step;
@@ -54,14 +54,24 @@ pub struct Worker {
     pub index: usize,
     /// The epoll set of its shard's sockets.
     pub poll: mio::Poll,
-    /// Its listeners, and the stage in which each stops accepting.
-    pub listeners: Vec<(Listener, Stage)>,
+    /// Its listeners.
+    pub doors: Vec<Door>,
     /// Connections that may be HTTP at once.
     pub requests_max: usize,
     /// The server's own connection, and the room it is in.
     pub probe: (Socket, Arc<Source>),
     /// Ends the thread at once.
     pub stop: Arc<Notify>,
+}
+
+/// A listener, and how it is served.
+pub struct Door {
+    /// The listener.
+    pub listener: Listener,
+    /// Whether its connections begin with a PROXY protocol header.
+    pub proxied: bool,
+    /// The stage of the server in which it stops accepting.
+    pub until: Stage,
 }
 
 /// A listener of either kind.
@@ -108,9 +118,9 @@ impl Worker {
         join_probe(&context, self.probe)?;
         let places = Rc::new(Semaphore::new(self.requests_max));
         let mut accepting = JoinSet::new();
-        for (listener, until) in self.listeners {
+        for Door { listener, proxied, until } in self.doors {
             let listener = listener.into_async()?;
-            accepting.spawn_local(accept(context.clone(), listener, until, places.clone()));
+            accepting.spawn_local(accept(context.clone(), (listener, proxied), until, places.clone()));
         }
         tokio::task::spawn_local(finish(context.clone(), accepting, places, self.requests_max));
         tokio::task::spawn_local(expire(context.clone()));
@@ -152,6 +162,7 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
         rooms: vec![room],
         user: None,
         address: None,
+        session: None,
         start: Start::Now,
         probe: true,
     };
@@ -160,7 +171,12 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
 
 /// Accepts as long as there are places for requests, until the server is in stage `until`. One connection a listener is
 /// accepted without a place, so that others make room for it only when it is there.
-async fn accept(context: Rc<Context>, listener: AsyncListener, until: Stage, places: Rc<Semaphore>) {
+async fn accept(
+    context: Rc<Context>,
+    (listener, proxied): (AsyncListener, bool),
+    until: Stage,
+    places: Rc<Semaphore>,
+) {
     let stats = &context.shared.stats;
     let mut stage = context.shared.stage.subscribe();
     let mut ended = pin!(stage.wait_for(|stage| *stage >= until));
@@ -172,12 +188,12 @@ async fn accept(context: Rc<Context>, listener: AsyncListener, until: Stage, pla
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => {
+            Ok((stream, peer)) => {
                 stats.accepted.add();
                 let place = place(&context, places.clone()).await;
                 let context = context.clone();
                 tokio::task::spawn_local(async move {
-                    serve(context, stream, address).await;
+                    serve(context, Accepted { stream, peer, proxied }).await;
                     drop(place);
                 });
             }
@@ -185,7 +201,7 @@ async fn accept(context: Rc<Context>, listener: AsyncListener, until: Stage, pla
                 Accept::Retry => {}
                 Accept::Pause => {
                     stats.accept_paused.add();
-                    shed_idle(&context);
+                    shed_one(&context, Patience::None);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -216,21 +232,23 @@ async fn finish(
     context.shared.finished.fetch_add(1, Ordering::Release);
 }
 
-/// A place, for which idle connections make room if need be, as soon as there are any.
+/// A place, for which connections that wait for their peers make room if need be, as soon as there are any.
 async fn place(context: &Context, places: Rc<Semaphore>) -> Place {
     if places.available_permits() == 0 {
-        shed_idle(context);
+        shed_one(context, Patience::Some);
     }
+    let patient_until = Instant::now() + UNFINISHED_TIME;
     let mut place = pin!(places.acquire_owned_local());
     loop {
         tokio::select! {
             biased;
             place = &mut place => return place,
             // Nothing is lost if these are dropped: whoever comes next sheds before it waits.
-            () = context.idle.notified() => shed_idle(context),
-            // Newcomers become idle by doing nothing, of which nobody tells.
-            () = tokio::time::sleep(FIRST_BYTE_TIME) => shed_idle(context),
+            () = context.idle.notified() => {}
+            // Newcomers become idle, and requests late, by doing nothing, of which nobody tells.
+            () = tokio::time::sleep(FIRST_BYTE_TIME) => {}
         }
+        shed_one(context, if Instant::now() < patient_until { Patience::Some } else { Patience::None });
     }
 }
 
@@ -255,15 +273,31 @@ impl AcquireLocal for Rc<Semaphore> {
     }
 }
 
-/// Closes the idle HTTP connection that has waited longest: someone needs its descriptor.
-fn shed_idle(context: &Context) {
+/// Whether a newcomer can wait for half a request's time to be over, rather than have an honest connection closed.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Patience {
+    Some,
+    None,
+}
+
+/// Closes an HTTP connection that only waits for its peer: someone needs its descriptor. Those first that have not said a
+/// word, then those with half a request, then the idle, each time the one that has waited longest. However many hold places
+/// by saying little, newcomers wait a fraction of a second, not for the others' time to be over.
+fn shed_one(context: &Context, patience: Patience) {
     let exchanges = context.exchanges.borrow();
-    // Not just any: a newcomer's request may be on its way. O(requests), which are at most 512 a shard.
+    // O(requests), which are at most 512 a shard.
+    let held = exchanges.iter().filter_map(|(_, exchange)| Some((exchange.holds()?, exchange)));
+    let held: Vec<_> = held.collect();
+    // Not just any: a newcomer's request may be on its way.
     let now = context.shared.clock.now();
-    let idle = exchanges.iter().filter_map(|(_, exchange)| Some((exchange.idle_since(now)?, exchange)));
-    if let Some((_, oldest)) = idle.min_by_key(|(since, _)| *since) {
-        oldest.shed();
+    let due = held.iter().filter(|((.., due), _)| *due <= now).min_by_key(|(holds, _)| *holds);
+    let Some(((hold, ..), oldest)) = due else { return };
+    let soon = held.iter().any(|((hold, ..), _)| *hold < Hold::Idle);
+    if *hold >= Hold::Idle && soon && patience == Patience::Some {
+        return;
     }
+    context.shared.stats.shed.add();
+    oldest.shed();
 }
 
 enum Accept {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use slab::Slab;
 
+use super::session::Expiry;
+use super::shrink::is_sparse;
 use super::stats::CloseReason;
+use crate::auth::identity::Identity;
 use crate::hub::moment::Moment;
 use crate::hub::position::Offset;
 use crate::hub::source::{NOBODY, Source};
@@ -100,6 +103,10 @@ pub struct Conn<S> {
     pub opened: Moment,
     /// Its address, where connections are bounded by address.
     pub address: Option<Box<IpAddr>>,
+    /// Who listens, where that has to be proved.
+    pub identity: Option<Arc<Identity>>,
+    /// When that is worth nothing any more.
+    pub expiry: Expiry,
 }
 
 /// State of a connection that could not be written to.
@@ -176,11 +183,21 @@ impl<S> Conns<S> {
         let conn = self.slots.try_remove(slot as usize)?;
         let generation = &mut self.generations[slot as usize];
         *generation = generation.wrapping_add(1);
-        if self.slots.is_empty() {
-            // Everyone left: give the memory back.
+        Some(conn)
+    }
+
+    /// Cuts the unused end off, if there is much of it. Generations stay: four bytes for each connection there ever was
+    /// at once are what keeps an old key from reaching a new tenant.
+    pub fn shrink(&mut self) {
+        if is_sparse(self.slots.len(), self.slots.capacity()) {
             self.slots.shrink_to_fit();
         }
-        Some(conn)
+    }
+
+    /// Places there are.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.slots.capacity()
     }
 
     /// The slot of `key`, if its connection is still open.
@@ -255,6 +272,8 @@ mod tests {
             next_of_user: NOBODY,
             opened: Moment(0),
             address: None,
+            identity: None,
+            expiry: Expiry::NEVER,
         }
     }
 
@@ -273,6 +292,6 @@ mod tests {
 
     #[test]
     fn a_connection_stays_within_two_cache_lines() {
-        assert!(size_of::<Conn<i32>>() <= 104, "{} bytes", size_of::<Conn<i32>>());
+        assert!(size_of::<Conn<i32>>() <= 112, "{} bytes", size_of::<Conn<i32>>());
     }
 }

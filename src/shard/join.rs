@@ -9,12 +9,15 @@ use super::batch::{self, Piece};
 use super::close::opened_micros;
 use super::conn::{Conn, ConnKey, Membership, flag};
 use super::net::Net;
+use super::session::{Expiry, Session};
+use super::shrink::is_sparse;
 use super::stats::{CloseReason, GapReason};
 use super::{LocalRoom, Pace, Shard};
+use crate::hub::log::Log;
 use crate::hub::moment::Moment;
 use crate::hub::name::{EVENT_ID_BYTES_MAX, is_id_byte};
-use crate::hub::position::{Offset, Presented};
-use crate::hub::source::{NOBODY, Source};
+use crate::hub::position::{Epoch, Offset, Presented};
+use crate::hub::source::{Kind, NOBODY, Source};
 use crate::wire::control::{self, Connected};
 use crate::wire::encoding::Encoding;
 use crate::wire::gzip;
@@ -33,6 +36,27 @@ pub enum Start {
     After(String),
 }
 
+impl Start {
+    /// Whether a stream of `sources` that starts so begins with events they hold. An id that is no position may be one that
+    /// a publisher chose: what follows it is not looked for, so it counts if there is anything at all.
+    pub fn is_replay<'a>(&self, epoch: Epoch, sources: impl IntoIterator<Item = &'a Arc<Source>>) -> bool {
+        let after = match self {
+            Self::Now | Self::History(0) => return false,
+            Self::History(_) => 0,
+            Self::After(id) => match epoch.read(id) {
+                Presented::Here(offset) => offset,
+                Presented::Elsewhere | Presented::Foreign => 0,
+            },
+        };
+        // `history=N` is of rooms alone.
+        let concerns =
+            |source: &&Arc<Source>| source.kind() == Kind::Room || !matches!(self, Self::History(_));
+        let has_later =
+            |source: &Arc<Source>| source.log().get().and_then(Log::last).is_some_and(|last| last > after);
+        sources.into_iter().filter(concerns).any(has_later)
+    }
+}
+
 /// A connection to be.
 pub struct Join<S> {
     /// The socket. Nothing of the response has been written to it.
@@ -47,6 +71,8 @@ pub struct Join<S> {
     pub user: Option<Arc<Source>>,
     /// Its address, counted, where connections are bounded by address.
     pub address: Option<IpAddr>,
+    /// By what right it listens, where it needs one.
+    pub session: Option<Session>,
     /// Where its stream starts.
     pub start: Start,
     /// Whether it is the server's own.
@@ -108,8 +134,11 @@ impl<N: Net> Shard<N> {
             next_of_user: NOBODY,
             opened: now,
             address: join.address.map(Box::new),
+            identity: None,
+            expiry: Expiry::NEVER,
         });
         debug_assert_eq!(inserted, key);
+        self.set_session(key.slot, join.session.as_ref());
         self.link_user(key.slot);
         // Only now: an event published from here on is announced to us, one before is at or below this head.
         let head = self.hub.head();
@@ -195,7 +224,7 @@ impl<N: Net> Shard<N> {
         for source in self.sources(slot) {
             let log = source.log();
             expired_to = expired_to.max(log.expired_to());
-            if source.kind() == crate::hub::source::Kind::Room
+            if source.kind() == Kind::Room
                 && let Some(log) = log.get()
             {
                 let upto_head = log.newest_first().map(|entry| entry.offset).filter(|offset| *offset <= head);
@@ -270,6 +299,9 @@ impl<N: Net> Shard<N> {
         let local = &mut self.rooms[room as usize];
         local.source.leave();
         local.members.swap_remove(place as usize);
+        if is_sparse(local.members.len(), local.members.capacity()) {
+            local.members.shrink_to(2 * local.members.len());
+        }
         if let Some(moved) = local.members.get(place as usize).copied() {
             let moved = self.conns.get_mut(moved).and_then(|conn| conn.membership_mut(room));
             moved.expect("members are connections that are in the room").place = place;

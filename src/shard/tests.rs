@@ -1,4 +1,5 @@
-//! What the simulation (`tests/simulation`) once found, each as the smallest case that shows it.
+//! What the simulation (`tests/simulation`) once found, each as the smallest case that shows it; and what it has no crowd
+//! for: those furthest behind when memory is short, and tables after a flood of names.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,14 +12,19 @@ use bytes::Bytes;
 use super::conn::ConnKey;
 use super::join::{Join, Start};
 use super::net::Net;
+use super::session::Session;
 use super::stats::{CloseReason, DropReason, GapReason, Stats};
 use super::{Shard, ShardSettings, Step};
+use crate::auth::grant::{Grant, PermissionName};
+use crate::auth::identity::{Identity, KeyId};
 use crate::hub::draft::{Draft, Target};
 use crate::hub::log::LogBounds;
+use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::moment::Moment;
 use crate::hub::name::{RoomName, UserName};
 use crate::hub::position::Epoch;
 use crate::hub::presence::Caps;
+use crate::hub::pressure::Rung;
 use crate::hub::sequencer::HistoryBounds;
 use crate::hub::{Hub, HubSettings};
 use crate::wire::encoding::Encoding;
@@ -79,7 +85,7 @@ impl World {
                 bytes_max,
                 age_max: Duration::from_hours(1),
             },
-            caps: Caps { connections_max: 100, per_user_max: None, replace: false, per_address_max: None },
+            caps: Caps { connections_max: 10_000, per_user_max: None, replace: false, per_address_max: None },
             delivery: None,
         });
         let settings = ShardSettings {
@@ -97,24 +103,50 @@ impl World {
     }
 
     fn join(&mut self, user: Option<&str>, start: Start, room: usize) -> (ConnKey, Socket) {
+        self.join_rooms(&["r".to_owned()], None, user, start, room)
+    }
+
+    fn join_by(
+        &mut self,
+        session: Option<Session>,
+        user: Option<&str>,
+        start: Start,
+        room: usize,
+    ) -> (ConnKey, Socket) {
+        self.join_rooms(&["r".to_owned()], session, user, start, room)
+    }
+
+    fn join_rooms(
+        &mut self,
+        rooms: &[String],
+        session: Option<Session>,
+        user: Option<&str>,
+        start: Start,
+        room: usize,
+    ) -> (ConnKey, Socket) {
         let socket = Rc::new(RefCell::new(Line { text: String::new(), room, fails: false }));
         let (user, address) = self.hub.admit(user, None, self.now).unwrap().keep();
         let join = Join {
             socket: socket.clone(),
             head: Bytes::new(),
             encoding: Encoding::default(),
-            rooms: vec![self.hub.rooms().get_or_create("r")],
+            rooms: rooms.iter().map(|room| self.hub.rooms().get_or_create(room)).collect(),
             user,
             address,
+            session,
             start,
             probe: false,
         };
         (self.shard.join(join, self.now).unwrap(), socket)
     }
 
+    fn join_now(&mut self, session: Option<Session>, user: Option<&str>) -> (ConnKey, Socket) {
+        self.join_by(session, user, Start::Now, usize::MAX)
+    }
+
     fn publish(&self, target: Target, data: &str, exclude: Option<&str>) {
         let exclude = exclude.map(|user| UserName::new(user).unwrap());
-        let draft = Draft { target, name: None, id: None, data: data.to_owned(), exclude };
+        let draft = Draft { target, name: None, id: None, data: data.to_owned(), exclude, require: None };
         self.hub.publish([draft], self.now);
     }
 
@@ -221,6 +253,7 @@ fn who_joins_during_a_drain_gets_a_farewell_at_once() {
         rooms: vec![world.hub.rooms().get_or_create("r")],
         user,
         address,
+        session: None,
         start: Start::Now,
         probe: false,
     };
@@ -283,4 +316,307 @@ fn the_age_of_history_is_no_latency() {
     let (buckets, above, sum) = world.stats.delivery.read();
     assert_eq!(buckets.map(|(_, count)| count).sum::<u64>() + above, 2, "those that were awaited");
     assert!(sum < 1_000_000, "{sum}");
+}
+
+/// Somebody with these permissions, and without a user.
+fn holder(permissions: &[&str]) -> Arc<Identity> {
+    let (grant, _) = Grant::parse(permissions.iter().copied());
+    let grant = Arc::new(grant);
+    let (user, token, issued, expires, api_key) = (None, Some("t".into()), None, None, None);
+    Arc::new(Identity { user, token, issued, expires, grant, key: KeyId(1), api_key })
+}
+
+fn until(seconds: u64) -> Option<Moment> {
+    Some(Moment(seconds * 1_000_000))
+}
+
+#[test]
+fn a_listener_is_told_once_that_its_token_ends_and_closed_when_it_does() {
+    let mut world = World::new(10, usize::MAX);
+    let session = Session { identity: holder(&[]), expires: until(100) };
+    let (_, socket) = world.join_now(Some(session), None);
+    let mut told_at = None;
+    while world.now < Moment(99_999_999) {
+        world.step();
+        if told_at.is_none() && text(&socket).contains("event: expiring") {
+            told_at = Some(world.now);
+        }
+        assert!(!text(&socket).contains("event: closing"), "at {:?}", world.now);
+    }
+    let told_at = told_at.expect("it was told");
+    assert!((Moment(70_000_000)..Moment(70_700_000)).contains(&told_at), "{told_at:?}");
+    while world.now < Moment(100_700_000) {
+        world.step();
+    }
+    assert_eq!(text(&socket).matches("event: expiring").count(), 1);
+    assert!(text(&socket).contains("event: closing\ndata: {\"reason\":\"expired\"}"), "{}", text(&socket));
+    assert_eq!(world.stats.closed[CloseReason::Expired as usize].get(), 1);
+    assert_eq!(world.shard.conns().len(), 0);
+}
+
+#[test]
+fn a_full_socket_does_not_outlive_its_token() {
+    let mut world = World::new(10, usize::MAX);
+    let session = Session { identity: holder(&[]), expires: until(1) };
+    let (_, socket) = world.join_now(Some(session), None);
+    socket.borrow_mut().room = 3;
+    world.publish(room(), "more than there is room for", None);
+    while world.now < Moment(1_700_000) {
+        world.step();
+    }
+    assert_eq!(world.stats.closed[CloseReason::Expired as usize].get(), 1);
+    assert_eq!(world.shard.conns().len(), 0);
+}
+
+#[test]
+fn a_refreshed_listener_stays_and_is_told_again() {
+    let mut world = World::new(10, usize::MAX);
+    let session = |seconds| Session { identity: holder(&[]), expires: until(seconds) };
+    let (key, socket) = world.join_now(Some(session(20)), Some("ann"));
+    let (_, other) = world.join_now(Some(session(20)), Some("ann"));
+    world.step();
+    assert_eq!(text(&socket).matches("event: expiring").count(), 1, "less than half a minute is left");
+    let refresh = |connection, may: bool| {
+        let user = world.hub.users().get("ann").expect("she is here");
+        let (sent, got) = std::sync::mpsc::channel();
+        let done = Box::new(move |refreshed| sent.send(refreshed).unwrap());
+        let may_read = Arc::new(move |_: &str| may);
+        (Command::Refresh(Box::new(Refresh { user, connection, session: session(200), may_read, done })), got)
+    };
+    let (refused, of_refused) = refresh(Some(key.to_u64()), false);
+    let (granted, of_granted) = refresh(Some(key.to_u64()), true);
+    assert!(world.hub.mailbox(0).send(refused).is_ok() && world.hub.mailbox(0).send(granted).is_ok());
+    world.step();
+    assert_eq!(of_refused.recv(), Ok(Refreshed { connections: 0, refused: 1 }));
+    assert_eq!(of_granted.recv(), Ok(Refreshed { connections: 1, refused: 0 }));
+    while world.now < Moment(171_000_000) {
+        world.step();
+    }
+    assert!(text(&other).contains("expired"), "nobody spoke for the other one");
+    assert!(!text(&socket).contains("closing"));
+    assert_eq!(text(&socket).matches("event: expiring").count(), 2);
+}
+
+#[test]
+fn those_of_a_doomed_identity_are_closed_and_no_others() {
+    let mut world = World::new(10, usize::MAX);
+    let by = |identity| Some(Session { identity, expires: None });
+    let (_, doomed) = world.join_now(by(holder(&["vip"])), None);
+    let (_, spared) = world.join_now(by(holder(&["dj"])), None);
+    let (_, unknown) = world.join_now(None, None);
+    let (sent, got) = std::sync::mpsc::channel();
+    let command = Command::End {
+        doomed: Arc::new(|identity| identity.holds("vip", None)),
+        reason: CloseReason::Revoked,
+        done: Box::new(move |count| sent.send(count).unwrap()),
+    };
+    assert!(world.hub.mailbox(0).send(command).is_ok());
+    world.step();
+    assert_eq!(got.recv(), Ok(1));
+    assert!(text(&doomed).contains("\"reason\":\"revoked\""));
+    assert!(!text(&spared).contains("closing") && !text(&unknown).contains("closing"));
+}
+
+#[test]
+fn an_event_that_requires_a_permission_reaches_those_who_have_it_now_and_later() {
+    let mut world = World::new(10, usize::MAX);
+    let by = |permissions: &[&str]| Some(Session { identity: holder(permissions), expires: None });
+    let listeners = [
+        (by(&["vip"]), true, true),
+        (by(&["vip:r"]), true, false),
+        (by(&["vip:elsewhere"]), false, false),
+        (by(&["dj"]), false, false),
+        (None, false, false),
+    ];
+    let sockets: Vec<_> =
+        listeners.iter().map(|(session, ..)| world.join_now(session.clone(), None).1).collect();
+    let start = world.hub.epoch().position(0).to_string();
+    for (target, data) in [(room(), "to the room"), (Target::All, "to all")] {
+        let require = PermissionName::new("vip").ok();
+        let draft = Draft { target, name: None, id: None, data: data.into(), exclude: None, require };
+        world.hub.publish([draft], world.now);
+        world.step();
+    }
+    world.publish(room(), "to everybody", None);
+    world.step();
+    for ((session, of_room, of_all), live) in listeners.iter().zip(&sockets) {
+        let (_, resumed) = world.join_by(session.clone(), None, Start::After(start.clone()), usize::MAX);
+        world.step();
+        for socket in [live, &resumed] {
+            assert_eq!(text(socket).contains("to the room"), *of_room, "{session:?}");
+            assert_eq!(text(socket).contains("to all"), *of_all, "{session:?}");
+            assert!(text(socket).contains("to everybody"));
+        }
+    }
+}
+impl World {
+    /// Whether each of `keys` is still connected.
+    fn are_open(&self, keys: &[ConnKey]) -> Vec<bool> {
+        keys.iter().map(|key| self.shard.conns().find(*key).is_some()).collect()
+    }
+
+    /// Lets `time` pass, a step at a time.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = self.now + Duration::from_millis(100);
+            while self.shard.step(self.now) == Step::Again {}
+        }
+    }
+}
+
+#[test]
+fn who_is_furthest_behind_goes_first_when_memory_is_short() {
+    let mut world = World::new(100, usize::MAX);
+    let ample = world.join(None, Start::Now, usize::MAX).0;
+    // Each of these takes one event less than the one before it.
+    let behind: Vec<ConnKey> = (0..8)
+        .map(|nth| {
+            let (key, socket) = world.join(None, Start::Now, usize::MAX);
+            socket.borrow_mut().room = 1000 * (8 - nth);
+            key
+        })
+        .collect();
+    for _ in 0..10 {
+        world.publish(room(), &"x".repeat(950), None);
+        world.pass(Duration::from_secs(1));
+    }
+    assert_eq!(world.stats.lagging.get(), 8);
+    world.hub.set_rung(Rung::Replays);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.stats.lagging.get(), 8, "not on the first rung");
+
+    world.hub.set_rung(Rung::Laggards);
+    // A quarter of them a second, rounded up: of 8, 6, 4, 3.
+    for left in [6, 4, 3, 2] {
+        world.pass(Duration::from_secs(1));
+        let open = world.are_open(&behind);
+        assert_eq!(
+            open,
+            (0..8).map(|nth| nth < left).collect::<Vec<_>>(),
+            "the oldest unsent event goes first"
+        );
+    }
+    world.hub.set_rung(Rung::Replays);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.stats.lagging.get(), 2, "nobody more once memory is back");
+    assert_eq!(world.stats.closed[CloseReason::Memory as usize].get(), 6);
+    assert_eq!(world.are_open(&[ample]), [true], "who keeps up is not concerned");
+}
+
+/// They were cut off in the middle of events, and miss nothing.
+#[test]
+fn who_was_reaped_for_memory_resumes_exactly() {
+    let mut world = World::new(100, usize::MAX);
+    let (key, socket) = world.join(None, Start::Now, usize::MAX);
+    socket.borrow_mut().room = 30;
+    for data in ["one", "two", "three"] {
+        world.publish(room(), data, None);
+        world.pass(Duration::from_secs(1));
+    }
+    world.hub.set_rung(Rung::Laggards);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.are_open(&[key]), [false]);
+    world.hub.set_rung(Rung::Ground);
+    let whole =
+        text(&socket).rfind("\n\n").map(|end| text(&socket)[..end].to_owned()).expect("`connected` at least");
+    let seen = whole.rsplit("id: ").next().and_then(|rest| rest.lines().next()).expect("an id").to_owned();
+    let (_, again) = world.join(None, Start::After(seen), usize::MAX);
+    let both = format!("{whole}\n{}", text(&again));
+    let data: Vec<&str> = both.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let events: Vec<&&str> = data.iter().filter(|data| !data.starts_with('{')).collect();
+    assert_eq!(events, [&"one", &"two", &"three"]);
+}
+
+#[test]
+fn a_replay_is_what_begins_with_events_there_are() {
+    let mut world = World::new(100, usize::MAX);
+    world.join(Some("u"), Start::Now, usize::MAX);
+    let hub = world.hub.clone();
+    let position = |offset| Start::After(Epoch::new(1).position(offset).to_string());
+    let foreign = || Start::After("order-17".to_owned());
+    let is_replay = |start: &Start| {
+        let sources = [hub.rooms().get_or_create("r"), hub.users().get_or_create("u"), hub.all().clone()];
+        start.is_replay(hub.epoch(), &sources)
+    };
+    for start in [Start::Now, Start::History(5), position(0), foreign()] {
+        assert!(!is_replay(&start), "{start:?}: there is nothing");
+    }
+    world.publish(Target::User(UserName::new("u").unwrap()), "x", None);
+    assert!(!is_replay(&Start::History(5)), "an inbox is not in it");
+    assert!(is_replay(&position(0)));
+    world.publish(room(), "x", None);
+    for (start, expected) in [
+        (Start::Now, false),
+        (Start::History(0), false),
+        (Start::History(1), true),
+        (position(0), true),
+        (position(1), true),
+        (position(2), false),
+        (foreign(), true),
+    ] {
+        assert_eq!(is_replay(&start), expected, "{start:?}");
+    }
+}
+
+/// Names that come and go, 64 rooms a connection.
+#[test]
+fn a_flood_of_names_gives_its_memory_back() {
+    const CONNECTIONS: usize = 3000;
+    let mut world = World::new(10, usize::MAX);
+    world.join(None, Start::Now, usize::MAX);
+    let mut crowd = Vec::new();
+    for n in 0..CONNECTIONS {
+        let rooms: Vec<String> = (0..64).map(|m| format!("room {n} {m}")).collect();
+        crowd.push(world.join_rooms(&rooms, None, Some(&format!("user {n}")), Start::Now, usize::MAX).0);
+        world.publish(Target::Room(RoomName::new(&rooms[0]).unwrap()), "x", Some(&format!("other {n}")));
+        assert!(world.hub.send_away(&format!("away {n}"), "r", Duration::from_secs(1), world.now));
+    }
+    // Everywhere at once, so that every queue has had them all.
+    for n in 0..CONNECTIONS {
+        for m in 1..64 {
+            let room = RoomName::new(&format!("room {n} {m}")).unwrap();
+            world.publish(Target::Room(room), "x", None);
+        }
+    }
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.shard.rooms(), 64 * CONNECTIONS + 1);
+    assert!(world.hub.users().len() >= 2 * CONNECTIONS);
+    // One that came in the middle of it all stays.
+    let stays = crowd.swap_remove(CONNECTIONS / 2);
+    for key in crowd {
+        world.shard.on_closed(key, CloseReason::Client, world.now);
+    }
+    assert_eq!(world.shard.rooms(), 65);
+    // Past the history's age, and some rounds of housekeeping.
+    world.now = world.now + Duration::from_hours(1);
+    for _ in 0..40 {
+        world.pass(Duration::from_secs(1));
+        world.hub.tidy(world.now);
+    }
+    let hub = &world.hub;
+    assert_eq!((hub.rooms().len(), hub.users().len(), hub.history()), (65, 1, (0, 0)));
+    // 64 shares of at least four places each.
+    assert!(hub.rooms().places() <= 512 && hub.users().places() <= 512, "{}", hub.rooms().places());
+    assert!(hub.places().iter().all(|places| *places <= 64), "{:?}", hub.places());
+    let [rooms, conns, queues, mail] = world.shard.places();
+    // A connection's slot is in the kernel's hands: those before the one that stays are kept.
+    assert!(
+        rooms <= 128 && conns <= CONNECTIONS && queues <= 128 && mail <= 1024,
+        "{:?}",
+        world.shard.places()
+    );
+
+    // The one that stays is in its rooms still, wherever they are kept now.
+    let sent = world.stats.delivered.get();
+    for m in 0..64 {
+        let room = RoomName::new(&format!("room {} {m}", CONNECTIONS / 2)).unwrap();
+        world.publish(Target::Room(room), "y", None);
+    }
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.stats.delivered.get() - sent, 64);
+    world.shard.on_closed(stays, CloseReason::Client, world.now);
+    assert_eq!(world.shard.rooms(), 1);
+    world.pass(Duration::from_secs(11));
+    assert!(world.shard.places()[1] <= 64, "{:?}", world.shard.places());
 }

@@ -1,0 +1,73 @@
+//! Whom to let in: everything about requests that a reload changes at once, for all threads.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::checks::Checks;
+use super::cors::Cors;
+use super::credential::Places;
+use crate::auth::authority::Authority;
+use crate::auth::identity::Identity;
+use crate::config::{AddressRange, Config};
+use crate::hub::allowance::Rate;
+
+/// Whom to let in.
+#[derive(Debug)]
+pub struct Policy {
+    /// Who may use the server from other origins.
+    pub cors: Cors,
+    /// What requests have to be like.
+    pub checks: Checks,
+    /// Who speaks for clients.
+    pub trusted_proxies: Vec<AddressRange>,
+    /// Where credentials may be.
+    pub places: Places,
+    /// Whom to believe; `None` if nothing is set up, and nobody is asked anything.
+    pub authority: Option<Arc<Authority>>,
+    /// How much a user may publish.
+    pub publish_rate: Option<Rate>,
+}
+
+/// Settings that are right by themselves, and files that are not.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// An origin in `cors_origins` is none.
+    Origin(String),
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Origin(text) => write!(f, "cors_origins: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for PolicyError {}
+
+impl Policy {
+    /// Reads what `config` names.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn new(config: &Config) -> Result<Self, PolicyError> {
+        let cors =
+            Cors::new(config).map_err(|(index, err)| PolicyError::Origin(format!("entry {index}: {err}")))?;
+        Ok(Self {
+            cors,
+            checks: Checks::new(config),
+            trusted_proxies: config.trusted_proxies.clone(),
+            places: Places { cookie: config.token_cookie.clone(), query: config.token_query },
+            authority: None,
+            publish_rate: config.publish_rate_per_user.map(Into::into),
+        })
+    }
+
+    /// Whether what vouches for `identity` still counts.
+    #[must_use]
+    pub fn trusts(&self, identity: &Identity) -> bool {
+        self.authority.as_ref().is_some_and(|authority| authority.has_key(identity.key))
+    }
+}
