@@ -99,7 +99,7 @@ fn variable_of(key: &str) -> String {
 }
 
 /// A value of each setting that is not its default.
-const SAMPLES: [(&str, &str); 44] = [
+const SAMPLES: [(&str, &str); 56] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock"),
     ("admin_listen", "off"),
     ("insecure", "true"),
@@ -113,6 +113,17 @@ const SAMPLES: [(&str, &str); 44] = [
     ("denied_addresses", "10.0.0.7"),
     ("required_headers", "x-forwarded-proto,x-key=s3cret"),
     ("denied_user_agents", "none,curl/"),
+    ("public_rooms", "lobby,public-*"),
+    ("token_cookie", "__Host-token"),
+    ("token_query", "on"),
+    ("revocation_time", "1h"),
+    ("auth_callback", "https://app.example/sse/auth?v=1"),
+    ("auth_callback_timeout", "0.5s"),
+    ("auth_callback_concurrency", "1"),
+    ("auth_callback_cache", "off"),
+    ("disconnect_callback", "http://127.0.0.1:3000/"),
+    ("jwks_refresh", "1h"),
+    ("upstream_ca_file", "/etc/tidegate/ca.pem"),
     ("shards", "61"),
     ("flush_interval", "1s 500ms"),
     ("gzip", "on"),
@@ -133,6 +144,7 @@ const SAMPLES: [(&str, &str); 44] = [
     ("history_bytes", "100000"),
     ("history_age", "1d"),
     ("history_total_bytes", "1TiB"),
+    ("memory_limit", "1GiB"),
     ("delivery_rate_per_user", "50/s"),
     ("delivery_overflow", "defer"),
     ("publish_rate_per_user", "1000/min"),
