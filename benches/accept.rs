@@ -12,7 +12,7 @@ use tidegate::server::Server;
 fn connect_and_hand_over(c: &mut Criterion) {
     let any_port = ListenAddr::Tcp(([127, 0, 0, 1], 0).into());
     let config = Config {
-        listen: vec![any_port],
+        listen: vec![any_port.into()],
         admin_listen: None,
         max_connections_per_user: None,
         ..Config::default_for(4096)

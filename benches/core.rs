@@ -92,13 +92,14 @@ fn join(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rooms: &[&str], user: &str, enc
         user,
         address,
         start: Start::Now,
+        session: None,
         probe: false,
     };
     shard.join(join, Moment(0)).expect("the sink takes everyone");
 }
 
 fn draft(target: Target) -> Draft {
-    Draft { target, name: None, id: None, data: DATA.to_owned(), exclude: None }
+    Draft { target, name: None, id: None, data: DATA.to_owned(), exclude: None, require: None }
 }
 
 fn room(name: &str) -> Target {
@@ -130,7 +131,7 @@ fn wire(c: &mut Criterion) {
         for (name, encoding) in [("batch", CHUNKED), ("gzip batch", GZIP)] {
             group.bench_function(format!("{name} of {count}"), |b| {
                 b.iter_batched(
-                    || Batch::new(0, count, items(count), Vec::new()).expect("not empty"),
+                    || Batch::new(0, count, items(count)).expect("not empty"),
                     |mut batch| batch.bytes(encoding, &mut deflater, &stats).clone(),
                     BatchSize::SmallInput,
                 );
@@ -147,7 +148,14 @@ fn log(c: &mut Criterion) {
         let (mut log, frame, mut offset) = (Log::default(), frame(), 0);
         b.iter(|| {
             offset += 1;
-            let entry = Entry { offset, frame: frame.clone(), published: Moment(0), exclude: None, id: None };
+            let entry = Entry {
+                offset,
+                frame: frame.clone(),
+                published: Moment(0),
+                exclude: None,
+                require: None,
+                id: None,
+            };
             log.append(entry, bounds, u64::MAX);
         });
     });

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each program that includes this file calls only some")]
 
 use std::iter;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
@@ -14,6 +15,7 @@ use tidegate::http::cors::Cors;
 use tidegate::http::guard::Guard;
 use tidegate::http::lines::{Line, Lines};
 use tidegate::http::problem::{Code, Problem};
+use tidegate::http::proxy_header::{self, HEADER_BYTES_MAX, NotAHeader, Progress};
 use tidegate::http::query::{
     DisconnectQuery, HistoryQuery, LIMIT_MAX, ROOMS_MAX, STAY_AWAY_MAX, StreamQuery,
 };
@@ -70,6 +72,34 @@ pub(crate) fn guard(bytes: &[u8], step: usize) {
             assert_eq!(lines.get(at.wrapping_sub(1)), Some(&b'\r'), "{:?}", String::from_utf8_lossy(lines));
         }
     }
+}
+
+/// A header in front of a connection is found with its last byte and no earlier, within its bound; what is none stays none
+/// whatever follows; and an address that is found stands in the header.
+pub(crate) fn proxy_header(bytes: &[u8]) {
+    let Some(end) =
+        (0..=bytes.len()).find(|end| proxy_header::parse(&bytes[..*end]) != Ok(Progress::Partial))
+    else {
+        assert!(bytes.len() < HEADER_BYTES_MAX, "nobody is waited for so long");
+        return;
+    };
+    let found = proxy_header::parse(&bytes[..end]);
+    assert_eq!(proxy_header::parse(bytes), found);
+    let Ok(Progress::Complete { length, client }) = found else {
+        assert_eq!(found, Err(NotAHeader));
+        return;
+    };
+    assert_eq!(length, end);
+    assert!(length <= HEADER_BYTES_MAX);
+    let Some(client) = client else { return };
+    let header = &bytes[..end];
+    let binary = match client {
+        IpAddr::V4(client) => header.windows(4).any(|window| window == client.octets()),
+        IpAddr::V6(client) => header.windows(16).any(|window| window == client.octets()),
+    };
+    let text = String::from_utf8_lossy(header);
+    let written = text.split(' ').nth(2).and_then(|word| word.parse::<IpAddr>().ok());
+    assert!(binary || written.is_some_and(|written| written.to_canonical() == client), "{client}: {text:?}");
 }
 
 /// The bound on lines of a head in these checks.
@@ -215,7 +245,9 @@ pub(crate) fn headers(bytes: &[u8]) {
     assert!(!passes || ours.iter().any(|ours| text == ours.as_bytes()));
     if let Ok(list) = value.to_str().map(|text| Cors::parse([text])) {
         let mut answer = HeaderMap::new();
-        list.unwrap_or_default().check(&Method::GET, &headers).expect("reads pass").apply(&mut answer);
+        let list = list.unwrap_or_default();
+        list.check(&Method::GET, &headers).expect("reads pass");
+        list.access(&headers).apply(&mut answer);
         let allowed = answer.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
         assert!(allowed.is_none_or(|origin| *origin == value || origin == "*"));
     }

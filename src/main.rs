@@ -1,13 +1,14 @@
 //! The `tidegate` program: settings, logs, signals, and an exit status that says what happened.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use tidegate::config::{self, Config, Invocation, ListenAddr, LogFormat, LogLevel};
+use tidegate::config::{self, Config, Invocation, ListenAddr, LoadError};
 use tidegate::health;
+use tidegate::logs::{self, SetLevel};
 use tidegate::server::Server;
 use tidegate::server::supervision::{self, Supervision};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -15,8 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // The soft limit is low for the sake of programs that use select(2). We do not.
     let open_files_max = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
-    let env = |key: &str| std::env::var_os(key).map(|value| value.to_string_lossy().into_owned());
-    let config = match config::load(std::env::args_os(), env, open_files_max) {
+    let config = match load(open_files_max) {
         Ok(Invocation::Run(config)) => *config,
         Ok(Invocation::CheckHealth(config)) => return check_health(&config),
         Ok(Invocation::Checked(text) | Invocation::Help(text)) => {
@@ -29,10 +29,11 @@ fn main() -> ExitCode {
             return ExitCode::from(err.exit_code());
         }
     };
-    start_logs(&config);
+    let (dispatch, set_level) = logs::dispatch(config.log_level, config.log_format, std::io::stderr);
+    dispatch.init();
     // While there is one thread.
     let started = Supervision::from_env().map_err(|err| err.to_string());
-    match started.and_then(|supervision| run(config, supervision)) {
+    match started.and_then(|supervision| run(config, supervision, &set_level)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             tracing::error!("{message}");
@@ -40,6 +41,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads all settings, as they are now.
+fn load(open_files_max: u64) -> Result<Invocation, LoadError> {
+    let env = |key: &str| std::env::var_os(key).map(|value| value.to_string_lossy().into_owned());
+    config::load(std::env::args_os(), env, open_files_max)
 }
 
 fn check_health(config: &Config) -> ExitCode {
@@ -58,11 +65,11 @@ fn with_cause(err: &dyn std::error::Error) -> String {
     }
 }
 
-fn run(config: Config, supervision: Supervision) -> Result<(), String> {
+fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result<(), String> {
     // Before anything is opened: a signal from here on ends in a drain.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|err| err.to_string())?;
-    let signal = runtime.block_on(async { Signals::new() }).map_err(|err| err.to_string())?;
+    let mut signals = runtime.block_on(async { Signals::new() }).map_err(|err| err.to_string())?;
     let base = config.base_path.clone();
     let is_activated = !supervision.sockets.is_empty();
     let server = Server::start_supervised(config, supervision).map_err(|err| with_cause(&err))?;
@@ -71,7 +78,9 @@ fn run(config: Config, supervision: Supervision) -> Result<(), String> {
     }
     welcome(&server, &base);
     supervision::say_ready(server.shared().config.max_connections);
-    runtime.block_on(signal.first());
+    while let Signal::Reload = runtime.block_on(signals.next()) {
+        reload(&server, set_level);
+    }
     tracing::info!("draining");
     supervision::say_stopping();
     // A second signal means now.
@@ -85,14 +94,45 @@ fn run(config: Config, supervision: Supervision) -> Result<(), String> {
         };
         tokio::select! {
             () = finished => {}
-            () = signal.next() => std::process::exit(130),
+            () = signal.end() => std::process::exit(130),
         }
         draining.join().map_err(|_| "the drain panicked".to_owned())?.map_err(|err| err.to_string())
     })
 }
 
-/// SIGTERM and SIGINT.
+/// Takes the settings over as they are now; says why, if they are not right.
+fn reload(server: &Server, set_level: &SetLevel) {
+    let open_files_max = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    let config = match load(open_files_max) {
+        Ok(Invocation::Run(config)) => config,
+        Ok(_) => return,
+        Err(err) => return tracing::error!("the settings stay as they were: {}", err.to_string().trim_end()),
+    };
+    match server.reload(&config) {
+        Ok(restart_needed) => {
+            set_level(config.log_level);
+            if !restart_needed.is_empty() {
+                tracing::warn!(
+                    settings = restart_needed.join(", "),
+                    "changed, but only a restart takes these over"
+                );
+            }
+            tracing::info!("the settings were read again");
+        }
+        Err(err) => tracing::error!("the settings stay as they were: {}", with_cause(&err)),
+    }
+}
+
+/// What a signal asks for.
+enum Signal {
+    /// SIGHUP: read the settings again.
+    Reload,
+    /// SIGTERM and SIGINT.
+    End,
+}
+
 struct Signals {
+    hangup: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
@@ -100,54 +140,47 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => Signal::Reload,
+            _ = self.terminate.recv() => Signal::End,
+            _ = self.interrupt.recv() => Signal::End,
         }
     }
 
-    async fn first(mut self) {
-        self.next().await;
-    }
-}
-
-fn start_logs(config: &Config) {
-    let level = match config.log_level {
-        LogLevel::Off => "off",
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
-    };
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match config.log_format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().flatten_event(true).init(),
+    /// Waits for a signal that is not to be put off.
+    async fn end(&mut self) {
+        while let Signal::Reload = self.next().await {}
     }
 }
 
 /// Says where it listens and what to try next.
 fn welcome(server: &Server, base: &str) {
-    let address = server.addresses()[0].to_string();
-    let (curl, url) = match address.strip_prefix("unix:") {
+    // The first that takes what people type.
+    let listens = server.listens();
+    let first = listens.iter().find(|listen| !listen.proxied).unwrap_or(&listens[0]);
+    let address = first.address.to_string();
+    let (mut curl, url) = match address.strip_prefix("unix:") {
         Some(path) => (format!("curl --unix-socket {path}"), format!("http://localhost{base}")),
         None => ("curl".to_owned(), format!("http://{address}{base}")),
     };
+    if first.proxied {
+        curl += " --haproxy-protocol";
+    }
     let admin = server.admin_address().map_or("off".into(), |admin| format!("http://{admin}/metrics"));
     // Browsers don't open Unix sockets.
     let page = match server.admin_address() {
         Some(ListenAddr::Tcp(admin)) => format!("Live page: http://{admin}/dashboard\n"),
         _ => String::new(),
     };
-    for listen in server.addresses() {
+    for listen in listens {
         tracing::info!(%listen, "listening");
     }
     let text = format!(

@@ -78,6 +78,11 @@ const LABELS: &[(&str, &str, &[&str])] = &[
             "rate_limited",
             "bad_request",
             "origin",
+            "address",
+            "header",
+            "user_agent",
+            "host",
+            "proxy_header",
         ],
     ),
 ];

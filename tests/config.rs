@@ -99,13 +99,20 @@ fn variable_of(key: &str) -> String {
 }
 
 /// A value of each setting that is not its default.
-const SAMPLES: [(&str, &str); 38] = [
+const SAMPLES: [(&str, &str); 45] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock"),
     ("admin_listen", "off"),
     ("insecure", "true"),
     ("trusted_proxies", "unix,10.0.0.0/8,2001:db8::5"),
     ("base_path", "/"),
     ("cors_origins", "https://app.example,http://localhost:3000"),
+    ("cors_credentials", "on"),
+    ("allowed_hosts", "push.example,*.push.example,[::1]"),
+    ("foreign_origins", "refuse"),
+    ("allowed_addresses", "unix,10.0.0.0/8"),
+    ("denied_addresses", "10.0.0.7"),
+    ("required_headers", "x-forwarded-proto,x-key=s3cret"),
+    ("denied_user_agents", "none,curl/"),
     ("shards", "61"),
     ("flush_interval", "1s 500ms"),
     ("gzip", "on"),
@@ -144,7 +151,7 @@ const SAMPLES: [(&str, &str); 38] = [
 fn nothing_at_all_is_a_server_on_loopback() {
     let config = Start::default().config();
     assert_eq!(config, Config::default_for(OPEN_FILES));
-    assert_eq!(config.listen, [ListenAddr::Tcp("127.0.0.1:8080".parse().expect("an address"))]);
+    assert_eq!(config.listen, [ListenAddr::Tcp("127.0.0.1:8080".parse().expect("an address")).into()]);
     assert!(config.admin_listen.as_ref().is_some_and(ListenAddr::is_local));
     assert_eq!(config.flush_interval, Duration::from_millis(10));
     assert_eq!((config.send_buffer, config.max_connections_per_user), (65_536, Some(8)));
@@ -177,7 +184,7 @@ fn a_flag_beats_the_environment_which_beats_the_file() {
     assert_eq!(config.drain, Duration::from_secs(3));
     assert_eq!(config.shards, 2);
     assert!(config.gzip);
-    assert_eq!(config.listen, [ListenAddr::Tcp("127.0.0.1:3".parse().expect("an address"))]);
+    assert_eq!(config.listen, [ListenAddr::Tcp("127.0.0.1:3".parse().expect("an address")).into()]);
     // Empty text is a value, not an absence: a list that the file has can be emptied.
     let file = Some("cors_origins = [\"*\"]");
     let emptied = Start { file, env: &[("TIDEGATE_CORS_ORIGINS", "")], ..Start::default() }.config();
@@ -216,7 +223,7 @@ fn flags_given_twice_count_once_and_bare_insecure_is_true() {
 #[test]
 fn a_wrong_value_is_told_with_its_place_and_what_would_be_right() {
     let listen = "wanted 1 to 4 different values, each an IP address and port such as 127.0.0.1:8080, or a path such as \
-                  unix:/run/tidegate.sock";
+                  unix:/run/tidegate.sock, or either behind proxy:";
     for (key, text, wanted) in [
         ("flush_interval", "10 parsecs", "wanted a duration from 0 to 10s, such as 10ms"),
         ("flush_interval", "11s", "wanted a duration from 0 to 10s, such as 10ms"),
@@ -247,6 +254,24 @@ fn a_wrong_value_is_told_with_its_place_and_what_would_be_right() {
             "cors_origins",
             "https://app.example/",
             "wanted * alone, or 0 to 64 different origins without a path, each such as https://app.example",
+        ),
+        ("foreign_origins", "none", "wanted read or refuse"),
+        (
+            "allowed_hosts",
+            "push.example:80",
+            "wanted 0 to 64 different values, each a name without a port such as push.example or *.push.example, or an IP \
+             address",
+        ),
+        (
+            "denied_addresses",
+            "10.0.0.1/8",
+            "wanted 0 to 256 different values, each unix, an IP address such as 10.0.0.5, or a network by its first \
+             address such as 10.0.0.0/24",
+        ),
+        (
+            "denied_user_agents",
+            "a,,b",
+            "wanted 0 to 64 different values, each none, or 1 to 128 visible ASCII characters of a User-Agent such as curl/",
         ),
         (
             "base_path",
@@ -346,7 +371,7 @@ fn other_machines_are_kept_out_unless_told_insecure() {
         )
     );
     let config = Start { env: &[("TIDEGATE_INSECURE", "true")], ..from_flags(&open) }.config();
-    assert!(!config.listen[1].is_local());
+    assert!(!config.listen[1].address.is_local());
     for local in ["127.0.0.2:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "unix:/run/tidegate.sock"] {
         assert_eq!(from_flags(&["--listen", local]).config().listen[0].to_string(), local);
     }
@@ -385,6 +410,81 @@ fn settings_that_do_not_go_together_are_refused() {
         assert_eq!(from_flags(flags).error(), error);
     }
     assert!(from_flags(&["--max-body-bytes=64KiB", "--max-event-bytes=64KiB"]).load().is_ok());
+}
+
+#[test]
+fn a_header_is_asked_for_only_where_somebody_is_believed() {
+    let wanted = |who: &str, listen: &str| {
+        format!("default trusted_proxies=\"\": wanted {who} among them, for {listen} to believe it")
+    };
+    for (listen, proxies, error) in [
+        ("proxy:127.0.0.1:1", "10.0.0.5", None),
+        ("proxy:unix:/a", "unix", None),
+        ("127.0.0.1:1,proxy:unix:/a", "unix", None),
+        ("proxy:127.0.0.1:1", "", Some(wanted("the proxy's address", "proxy:127.0.0.1:1"))),
+        ("proxy:unix:/a", "", Some(wanted("unix", "proxy:unix:/a"))),
+        (
+            "proxy:127.0.0.1:1",
+            "unix",
+            Some("--trusted-proxies=\"unix\": wanted the proxy's address among them, for proxy:127.0.0.1:1 to believe it".into()),
+        ),
+    ] {
+        let flags = [format!("--listen={listen}"), format!("--trusted-proxies={proxies}")];
+        let flags: Vec<&str> = flags.iter().map(String::as_str).take(1 + usize::from(!proxies.is_empty())).collect();
+        assert_eq!(from_flags(&flags).load().err(), error, "{listen}");
+    }
+    let twice = ["--listen=127.0.0.1:1,proxy:127.0.0.1:1", "--trusted-proxies=127.0.0.1"];
+    assert_eq!(
+        from_flags(&twice).error(),
+        "--listen=\"127.0.0.1:1,proxy:127.0.0.1:1\": wanted 127.0.0.1:1 once, with proxy: or without"
+    );
+    let open = ["--listen=proxy:0.0.0.0:1", "--trusted-proxies=10.0.0.5"];
+    assert!(from_flags(&open).error().contains("in place of 0.0.0.0:1"), "it is as open as any");
+}
+
+#[test]
+fn not_everyone_may_send_cookies_along() {
+    assert_eq!(
+        from_flags(&["--cors-origins=*", "--cors-credentials=on"]).error(),
+        "--cors-credentials=\"on\": wanted off, or cors_origins by name in place of *"
+    );
+    assert!(
+        from_flags(&["--cors-origins=https://app.example", "--cors-credentials=on"])
+            .config()
+            .cors_credentials
+    );
+}
+
+/// Neither where it is shown, nor where it is wrong, nor where somebody prints all settings.
+#[test]
+fn what_a_header_has_to_say_is_not_repeated() {
+    const SECRET: &str = "s3cret";
+    let right = format!("x-forwarded-proto,X-Key={SECRET}");
+    for wrong in
+        [format!("x key={SECRET}"), format!("x-key={SECRET},x-key={SECRET}"), format!("x-key={SECRET},=")]
+    {
+        for start in [
+            Start { env: &[("TIDEGATE_REQUIRED_HEADERS", &wrong)], ..Start::default() },
+            from_file(&format!("required_headers = {wrong:?}")),
+            from_flags(&["--required-headers", &wrong]),
+        ] {
+            let error = start.error();
+            assert!(
+                !error.contains(SECRET) && error.contains("=\"***\": wanted 0 to 16 different"),
+                "{error}"
+            );
+        }
+    }
+    let flags = ["--required-headers", &right];
+    let config = from_flags(&flags).config();
+    assert!(config.required_headers[1].value.as_ref().is_some_and(|value| value.is(SECRET.as_bytes())));
+    assert!(!format!("{config:?}{config:#?}").contains(SECRET));
+    let flags = [&flags[..], &["--check-config"]].concat();
+    let Ok(Invocation::Checked(summary)) = from_flags(&flags).invoke(OPEN_FILES) else {
+        panic!("it is right")
+    };
+    let line = "required_headers = [\"x-forwarded-proto\", \"x-key=***\"]  # --required-headers";
+    assert!(!summary.contains(SECRET) && summary.lines().any(|found| found == line), "{summary}");
 }
 
 #[test]
@@ -533,15 +633,19 @@ proptest! {
     #[test]
     fn any_text_is_refused_or_read_back(at in 0..SAMPLES.len(), text in odd_text()) {
         let variable = variable_of(SAMPLES[at].0);
+        let secret = SAMPLES[at].0 == "required_headers";
         let env = [(variable.as_str(), text.as_str())];
         let start = Start { env: &env, ..Start::default() };
         match (Start { flags: &["--check-config", "--insecure"], ..start }).invoke(OPEN_FILES) {
             Ok(Invocation::Checked(summary)) => {
                 let run = Start { flags: &["--insecure"], ..start };
-                prop_assert_eq!(from_file(&summary).load(), run.load());
+                prop_assert!(secret || from_file(&summary).load() == run.load());
             }
             Ok(other) => prop_assert!(false, "asked to check, got {other:?}"),
-            Err(err) => prop_assert!(err.to_string().starts_with(&format!("{variable}={text:?}: wanted ")), "{}", err),
+            Err(err) => {
+                let shown = if secret { "***" } else { &*text };
+                prop_assert!(err.to_string().starts_with(&format!("{variable}={shown:?}: wanted ")), "{}", err);
+            }
         }
     }
 }

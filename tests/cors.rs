@@ -6,10 +6,165 @@ mod common;
 use common::conn::request;
 use common::{BASE, TestServer, assert_problem};
 use serde_json::json;
-use tidegate::config::CorsOrigins;
+use tidegate::config::{AddressRange, CorsOrigins, ForeignOrigins};
 
 const OURS: &str = "https://app.example";
 const FOREIGN: &str = "https://evil.example";
+
+/// Who a page is to a server that lists [`LIST`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Page {
+    /// None, or one that does not say.
+    None,
+    /// One of the server's own.
+    Own,
+    /// One on the list.
+    Listed,
+    /// Anyone's.
+    Foreign,
+}
+
+const LIST: [&str; 3] = ["https://app.example", "https://app.example:8443", "http://localhost:3000"];
+
+/// Lines of `Origin`, and whose they are. `Host` is `localhost`.
+const ORIGINS: [(&[&str], Page); 18] = [
+    (&[], Page::None),
+    (&["http://localhost"], Page::Own),
+    (&["http://localhost:80"], Page::Own),
+    (&["https://localhost"], Page::Own),
+    (&["https://app.example"], Page::Listed),
+    (&["https://app.example:8443"], Page::Listed),
+    (&["http://localhost:3000"], Page::Listed),
+    (&["https://APP.example"], Page::Foreign),
+    (&["http://app.example"], Page::Foreign),
+    (&["https://app.example:443"], Page::Foreign),
+    (&["https://www.app.example"], Page::Foreign),
+    (&["https://app.example.evil.example"], Page::Foreign),
+    (&["https://evil.example"], Page::Foreign),
+    (&["http://localhost:8080"], Page::Foreign),
+    (&["null"], Page::Foreign),
+    (&[""], Page::Foreign),
+    (&["https://app.example, https://evil.example"], Page::Foreign),
+    (&["https://app.example", "https://app.example"], Page::Foreign),
+];
+
+/// What is asked for, its body, and the status if nobody minds.
+const REQUESTS: [(&str, &str, &str, u16); 9] = [
+    ("GET", "/info", "", 200),
+    ("HEAD", "/info", "", 200),
+    ("GET", "/stream/a/u", "", 200),
+    ("GET", "/nothing", "", 404),
+    ("OPTIONS", "/publish", "", 204),
+    ("POST", "/publish", r#"{"room":"a","data":1}"#, 200),
+    ("POST", "/publish", r#"{"room":"a"}"#, 422),
+    ("POST", "/disconnect/a/nobody", "", 200),
+    ("DELETE", "/info", "", 405),
+];
+
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    list: &'static [&'static str],
+    credentials: bool,
+    refuse: bool,
+}
+
+const SETTINGS: [Setting; 6] = [
+    Setting { list: &[], credentials: false, refuse: false },
+    Setting { list: &[], credentials: true, refuse: true },
+    Setting { list: &LIST, credentials: false, refuse: false },
+    Setting { list: &LIST, credentials: true, refuse: false },
+    Setting { list: &LIST, credentials: true, refuse: true },
+    Setting { list: &["*"], credentials: false, refuse: true },
+];
+
+impl Setting {
+    fn server(self) -> TestServer {
+        let list = self.list.iter().map(|origin| (*origin).to_owned()).collect();
+        TestServer::with(|config| {
+            let any = self.list == ["*"];
+            config.cors_origins = if any { CorsOrigins::Any } else { CorsOrigins::Only(list) };
+            config.cors_credentials = self.credentials;
+            config.foreign_origins = if self.refuse { ForeignOrigins::Refuse } else { ForeignOrigins::Read };
+            config.max_connections_per_user = None;
+        })
+    }
+
+    /// What `Access-Control-Allow-Origin` says.
+    fn allows(self, lines: &[&str], page: Page) -> Option<String> {
+        match (self.list, page) {
+            (["*"], _) => Some("*".to_owned()),
+            ([_, ..], Page::Listed) => Some(lines[0].to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Whether a request is refused for its origin.
+    fn refuses(self, lines: &[&str], page: Page, method: &str) -> bool {
+        let foreign = matches!(page, Page::Listed | Page::Foreign) && self.allows(lines, page).is_none();
+        foreign && (self.refuse || matches!(method, "POST" | "DELETE"))
+    }
+
+    /// All that an answer tells browsers about origins, in the order of the alphabet.
+    fn tells(self, lines: &[&str], page: Page, method: &str) -> Vec<String> {
+        let mut told = Vec::new();
+        if let Some(origin) = self.allows(lines, page) {
+            if self.credentials {
+                told.push("access-control-allow-credentials: true".to_owned());
+            }
+            if method == "OPTIONS" {
+                let headers = "authorization, cache-control, content-type, last-event-id";
+                told.push(format!("access-control-allow-headers: {headers}"));
+                told.push("access-control-allow-methods: POST, OPTIONS".to_owned());
+            }
+            told.push(format!("access-control-allow-origin: {origin}"));
+            told.push("access-control-expose-headers: retry-after".to_owned());
+            if method == "OPTIONS" {
+                told.push("access-control-max-age: 7200".to_owned());
+            }
+        }
+        if !matches!(self.list, [] | ["*"]) {
+            told.push("vary: origin".to_owned());
+        }
+        told
+    }
+}
+
+#[test]
+fn every_origin_is_told_exactly_what_it_may() {
+    for setting in SETTINGS {
+        let server = setting.server();
+        let (mut refused, mut published) = (0, 0);
+        for (lines, page) in ORIGINS {
+            for (method, path, body, status) in REQUESTS {
+                let what = format!("{setting:?} {lines:?} {method} {path}");
+                let headers: Vec<_> = lines.iter().map(|line| ("origin", *line)).collect();
+                let mut conn = server.connect();
+                conn.send(request(method, &format!("{BASE}{path}"), &headers, body.as_bytes()));
+                let head = conn.head();
+                let mut told: Vec<String> = head
+                    .0
+                    .lines()
+                    .filter(|line| line.starts_with("access-control-") || line.starts_with("vary:"))
+                    .map(str::to_owned)
+                    .collect();
+                told.sort_unstable();
+                if setting.refuses(lines, page, method) {
+                    refused += 1;
+                    assert_eq!(head.status(), 403, "{what}");
+                    // A refusal allows nothing, a preflight's least of all.
+                    assert_eq!(told, setting.tells(lines, page, "GET"), "{what}");
+                } else {
+                    published += u32::from(path == "/publish" && status == 200);
+                    assert_eq!(head.status(), status, "{what}");
+                    assert_eq!(told, setting.tells(lines, page, method), "{what}");
+                }
+            }
+        }
+        let metrics = server.metrics();
+        metrics.assert("tidegate_refused_total{reason=\"origin\"}", f64::from(refused));
+        metrics.assert("tidegate_events_published_total", f64::from(published));
+    }
+}
 
 fn listed() -> TestServer {
     TestServer::with(|config| config.cors_origins = CorsOrigins::Only(vec![OURS.to_owned()]))
@@ -70,6 +225,8 @@ fn preflights_tell_a_listed_origin_what_it_may_send() {
              access-control-allow-origin: {OURS}\r\n\
              access-control-expose-headers: retry-after\r\n\
              vary: origin\r\n\
+             cache-control: no-store\r\n\
+             x-content-type-options: nosniff\r\n\
              date: -\r\n\r\n"
         )
     );
@@ -81,7 +238,10 @@ fn preflights_tell_a_listed_origin_what_it_may_send() {
 
 #[test]
 fn without_a_list_only_our_own_pages_may_publish() {
-    let server = TestServer::start();
+    // Behind a proxy, as names are that stand for this machine.
+    let server = TestServer::with(|config| {
+        config.trusted_proxies = vec![AddressRange::Net("127.0.0.1/32".parse().expect("a network"))];
+    });
     let publish = |host: &str, origin: &str| {
         let body = body();
         let head = format!(

@@ -4,12 +4,15 @@
 #[path = "../fuzz/checks.rs"]
 mod checks;
 
+use std::net::IpAddr;
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tidegate::http::body;
+use tidegate::http::proxy_header::{self, Progress};
 use tidegate::http::query::StreamQuery;
 use tidegate::http::route::Route;
 use tidegate::hub::draft::{Draft, Target};
@@ -140,6 +143,32 @@ const REQUEST_PIECES: &[&str] = &[
     "0123456789012345678901234567890123456789",
 ];
 
+/// Pieces of PROXY protocol headers, good and bad. Signatures of version 2 are put in front.
+const PROXY_PIECES: &[&str] = &[
+    "PROXY ",
+    "TCP4",
+    "TCP6",
+    "UNKNOWN",
+    " ",
+    " ",
+    " ",
+    "198.51.100.7",
+    "::1",
+    "::ffff:10.0.0.1",
+    "65535",
+    "0",
+    "+1",
+    "007",
+    "\r\n",
+    "\r",
+    "\n",
+    "\0",
+    "\u{20}\0\0\0",
+    "\u{21}\u{11}\0\u{c}",
+    "\u{21}!\0$",
+    "GET / HTTP/1.1\r\n",
+];
+
 /// Texts made of `pieces`.
 fn soup(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
     vec(prop::sample::select(pieces), 0..24).prop_map(|pieces| pieces.concat())
@@ -159,8 +188,9 @@ fn draft() -> impl Strategy<Value = Draft> {
     let name = "[a-z \"\\\\é]{1,10}".prop_filter_map("reserved", |text| EventName::new(&text).ok());
     let id = "[A-Za-z0-9._~-]{1,127}".prop_filter_map("not an id", |text| EventId::new(&text).ok());
     let data = any::<String>().prop_filter("too long", |text| text.len() <= checks::EVENT_BYTES_MAX);
-    (target, option::of(name), option::of(id), data, option::of(user()))
-        .prop_map(|(target, name, id, data, exclude)| Draft { target, name, id, data, exclude })
+    (target, option::of(name), option::of(id), data, option::of(user())).prop_map(
+        |(target, name, id, data, exclude)| Draft { target, name, id, data, exclude, require: None },
+    )
 }
 
 /// JSON values whose numbers `serde_json` prints as it read them.
@@ -243,6 +273,41 @@ proptest! {
     ) {
         checks::guard(text.as_bytes(), step);
         checks::guard(&bytes, step);
+    }
+
+    #[test]
+    fn anything_may_come_where_a_proxy_introduces(
+        text in soup(PROXY_PIECES),
+        bytes in vec(any::<u8>(), 0..60),
+    ) {
+        for start in [&b""[..], b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0"] {
+            checks::proxy_header(&[start, text.as_bytes()].concat());
+            checks::proxy_header(&[start, &bytes].concat());
+        }
+    }
+
+    /// However a proxy writes it, its client is found, and nothing of what follows is taken for its header.
+    #[test]
+    fn valid_headers_say_who_it_is(
+        client in any::<IpAddr>(),
+        ports in any::<[u16; 2]>(),
+        more in vec(any::<u8>(), 0..40),
+        behind in vec(any::<u8>(), 0..40),
+    ) {
+        let (word, kind, octets) = match client {
+            IpAddr::V4(client) => ("TCP4", 0x11, client.octets().to_vec()),
+            IpAddr::V6(client) => ("TCP6", 0x21, client.octets().to_vec()),
+        };
+        let line = format!("PROXY {word} {client} {client} {} {}\r\n", ports[0], ports[1]).into_bytes();
+        let rest = [&octets[..], &octets, &ports[0].to_be_bytes(), &ports[1].to_be_bytes(), &more].concat();
+        let length = u16::try_from(rest.len()).expect("short").to_be_bytes();
+        let binary = [b"\r\n\r\n\0\r\nQUIT\n", &[0x21, kind][..], &length, &rest].concat();
+        for header in [line, binary] {
+            let bytes = [&header[..], &behind].concat();
+            let wanted = Progress::Complete { length: header.len(), client: Some(client.to_canonical()) };
+            prop_assert_eq!(proxy_header::parse(&bytes), Ok(wanted));
+            checks::proxy_header(&bytes);
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn nginx_accepts_the_location_block() {
 fn the_publish_commands_work_as_they_stand() {
     use tidegate::config::{Config, ListenAddr};
     let any_port = ListenAddr::Tcp(([127, 0, 0, 1], 0).into());
-    let config = Config { listen: vec![any_port], admin_listen: None, ..Config::default_for(1024) };
+    let config = Config { listen: vec![any_port.into()], admin_listen: None, ..Config::default_for(1024) };
     let server = tidegate::server::Server::start(config).unwrap();
     let address = server.addresses()[0].to_string();
     let publishing =

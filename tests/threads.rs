@@ -96,7 +96,14 @@ fn publish(hub: &Hub, publisher: usize, rng: &mut Rng, truth: &Mutex<Truth>) {
                     4..9 => Target::User(UserName::new(&user(rng.usize(0..USERS))).unwrap()),
                     _ => Target::All,
                 };
-                Draft { target, name: None, id: None, data: format!("{publisher}.{number}"), exclude: None }
+                Draft {
+                    target,
+                    name: None,
+                    id: None,
+                    data: format!("{publisher}.{number}"),
+                    exclude: None,
+                    require: None,
+                }
             })
             .collect();
         let last = hub.publish(drafts.clone(), Moment(at as u64)).offset;
@@ -163,6 +170,7 @@ fn serve(
                 user: inbox,
                 address,
                 start,
+                session: None,
                 probe: false,
             };
             here.push((shard.join(join, now).unwrap(), heard.len()));

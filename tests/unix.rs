@@ -27,7 +27,7 @@ fn refusal(config: Config) -> (String, ErrorKind) {
 #[test]
 fn streams_and_publishes_go_over_either() {
     let path = TempPath::new();
-    let server = TestServer::with(|config| config.listen = vec![path.listen(), LOOPBACK]);
+    let server = TestServer::with(|config| config.listen = vec![path.listen().into(), LOOPBACK.into()]);
     let mut local = Listener::open(Conn::unix(&path.0), "/stream/a/local", &[]);
     let mut remote = server.listen("/stream/a/remote");
     let publish = |conn: Conn, data: &str| {
@@ -48,7 +48,7 @@ fn streams_and_publishes_go_over_either() {
 fn many_connections_are_spread_over_the_shards() {
     let path = TempPath::new();
     let server = TestServer::with(|config| {
-        config.listen = vec![path.listen()];
+        config.listen = vec![path.listen().into()];
         config.shards = 2;
     });
     let mut listeners: Vec<_> =
@@ -60,6 +60,7 @@ fn many_connections_are_spread_over_the_shards() {
             id: None,
             data: "x".into(),
             exclude: None,
+            require: None,
         }],
         server.server().shared().clock.now(),
     );
@@ -75,7 +76,7 @@ fn a_socket_left_behind_is_replaced() {
     let path = TempPath::new();
     drop(UnixListener::bind(&path.0).unwrap());
     assert!(path.0.exists(), "closing does not remove it");
-    let mut server = TestServer::with(|config| config.listen = vec![path.listen()]);
+    let mut server = TestServer::with(|config| config.listen = vec![path.listen().into()]);
     assert_eq!(info(&path), 200);
     server.take().drain().unwrap();
     assert!(!path.0.exists(), "an orderly end does");
@@ -84,8 +85,8 @@ fn a_socket_left_behind_is_replaced() {
 #[test]
 fn a_socket_in_use_is_not_taken() {
     let path = TempPath::new();
-    let _server = TestServer::with(|config| config.listen = vec![path.listen()]);
-    let (text, kind) = refusal(Config { listen: vec![path.listen()], ..config() });
+    let _server = TestServer::with(|config| config.listen = vec![path.listen().into()]);
+    let (text, kind) = refusal(Config { listen: vec![path.listen().into()], ..config() });
     assert_eq!(text, format!("cannot listen on unix:{}", path.0.display()));
     assert_eq!(kind, ErrorKind::AddrInUse);
     assert_eq!(info(&path), 200, "the first one serves on");
@@ -95,7 +96,7 @@ fn a_socket_in_use_is_not_taken() {
 fn a_file_that_is_no_socket_is_left_alone() {
     let path = TempPath::new();
     std::fs::write(&path.0, "precious").unwrap();
-    let (_, kind) = refusal(Config { listen: vec![path.listen()], ..config() });
+    let (_, kind) = refusal(Config { listen: vec![path.listen().into()], ..config() });
     assert_eq!(kind, ErrorKind::AddrInUse);
     assert_eq!(std::fs::read(&path.0).unwrap(), b"precious");
 }
@@ -104,7 +105,7 @@ fn a_file_that_is_no_socket_is_left_alone() {
 fn a_port_in_use_is_not_shared() {
     let server = TestServer::start();
     let listen = ListenAddr::Tcp(server.addr);
-    let (text, kind) = refusal(Config { listen: vec![listen.clone()], ..config() });
+    let (text, kind) = refusal(Config { listen: vec![listen.clone().into()], ..config() });
     assert_eq!(text, format!("cannot listen on {}", server.addr));
     assert_eq!(kind, ErrorKind::AddrInUse);
     let admin = ListenAddr::Tcp(server.admin);
@@ -114,7 +115,7 @@ fn a_port_in_use_is_not_shared() {
     // Once it is free, it can be had at once, with the last connections still dying away.
     let addr = server.addr;
     drop(server);
-    let again = Server::start(Config { listen: vec![listen], ..config() }).unwrap();
+    let again = Server::start(Config { listen: vec![listen.into()], ..config() }).unwrap();
     assert_eq!(again.addresses(), [ListenAddr::Tcp(addr)]);
 }
 

@@ -1,11 +1,13 @@
 //! Checks that take more than one setting, or the machine: what is right by itself may not go together.
 
 use super::SHARDS_MAX;
+use super::addresses::AddressRange;
 use super::bounded::{print_duration, print_size};
 use super::descriptors::{DescriptorBudget, open_files_min};
 use super::error::{ConfigError, Source};
 use super::layers::Layers;
-use super::listen::ListenAddr;
+use super::listen::{Listen, ListenAddr};
+use super::origins::CorsOrigins;
 use super::table::{Config, SETTINGS};
 
 /// Checks `config` and fills in what zero stands for.
@@ -25,6 +27,9 @@ pub(super) fn resolve(
     let mut check = Check { layers, errors: Vec::new() };
     check.exposure(&config);
     check.admin_apart(&config);
+    check.listens_apart(&config);
+    check.proxies_known(&config);
+    check.credentials_named(&config);
     check.in_order(
         ("max_event_bytes", config.max_event_bytes),
         ("max_body_bytes", config.max_body_bytes),
@@ -56,7 +61,7 @@ impl Check<'_> {
         if config.insecure {
             return;
         }
-        let listen = config.listen.iter().map(|addr| ("listen", addr));
+        let listen = config.listen.iter().map(|listen| ("listen", &listen.address));
         let admin = config.admin_listen.iter().map(|addr| ("admin_listen", addr));
         for (key, addr) in listen.chain(admin).filter(|(_, addr)| !addr.is_local()) {
             self.blame(
@@ -71,12 +76,44 @@ impl Check<'_> {
 
     /// With `SO_REUSEPORT` both could bind, and the kernel would deal connections out between them.
     fn admin_apart(&mut self, config: &Config) {
-        let chosen_by_kernel = |addr: &ListenAddr| matches!(addr, ListenAddr::Tcp(addr) if addr.port() == 0);
         if let Some(admin) = &config.admin_listen
-            && config.listen.contains(admin)
-            && !chosen_by_kernel(admin)
+            && config.listen.iter().any(|listen| listen.address == *admin)
+            && !is_chosen_by_kernel(admin)
         {
             self.blame("admin_listen", "an address that is not in listen".to_owned());
+        }
+    }
+
+    /// The list has no twins, but an address could still be there with the PROXY protocol and without.
+    fn listens_apart(&mut self, config: &Config) {
+        for (at, listen) in config.listen.iter().enumerate() {
+            let address = &listen.address;
+            let again = config.listen[..at].iter().any(|other| other.address == *address);
+            if again && !is_chosen_by_kernel(address) {
+                self.blame("listen", format!("{address} once, with proxy: or without"));
+            }
+        }
+    }
+
+    /// A header that nobody is believed would only be in the way, and all clients would be one.
+    fn proxies_known(&mut self, config: &Config) {
+        let is_known = |listen: &Listen| match listen.address {
+            ListenAddr::Tcp(_) => config.trusted_proxies.iter().any(|proxy| *proxy != AddressRange::Unix),
+            ListenAddr::Unix(_) => config.trusted_proxies.contains(&AddressRange::Unix),
+        };
+        for listen in config.listen.iter().filter(|listen| listen.proxied && !is_known(listen)) {
+            let who = match listen.address {
+                ListenAddr::Tcp(_) => "the proxy's address",
+                ListenAddr::Unix(_) => "unix",
+            };
+            self.blame("trusted_proxies", format!("{who} among them, for {listen} to believe it"));
+        }
+    }
+
+    /// Browsers refuse the two together, and with reason: every page on the web could act as its visitor.
+    fn credentials_named(&mut self, config: &Config) {
+        if config.cors_credentials && config.cors_origins == CorsOrigins::Any {
+            self.blame("cors_credentials", "off, or cors_origins by name in place of *".to_owned());
         }
     }
 
@@ -125,6 +162,10 @@ impl Check<'_> {
         };
         self.errors.push(error);
     }
+}
+
+fn is_chosen_by_kernel(address: &ListenAddr) -> bool {
+    matches!(address, ListenAddr::Tcp(addr) if addr.port() == 0)
 }
 
 fn default(key: &str) -> &'static str {

@@ -130,6 +130,16 @@ words! {
 }
 
 words! {
+    /// What pages of origins that are not in `cors_origins` may do.
+    ForeignOrigins {
+        /// Ask for what changes nothing, without being allowed to see the answer.
+        Read = "read",
+        /// Nothing.
+        Refuse = "refuse",
+    }
+}
+
+words! {
     /// How a refusal that may pass looks to an `EventSource`, which stops for good on any status but 200.
     RefusalStyle {
         /// `200`, `retry:` and `event: overload`, then close.

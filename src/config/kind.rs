@@ -10,6 +10,10 @@ pub(super) trait Kind {
 
     const SHAPE: Shape = Shape::One;
 
+    /// Whether a value may hold what only the operator should know. Such text is never repeated: not in an error, and in
+    /// the summary only as far as [`Kind::shown`] goes.
+    const SECRET: bool = false;
+
     /// Stands for the value in `--help`.
     fn placeholder(&self) -> &'static str;
 
@@ -21,6 +25,11 @@ pub(super) trait Kind {
 
     /// Text that parses to `value`.
     fn print(&self, value: &Self::Value) -> String;
+
+    /// The same for everybody's eyes: what is secret about it is left out.
+    fn shown(&self, value: &Self::Value) -> String {
+        self.print(value)
+    }
 }
 
 /// How a value looks in the layers.
@@ -54,6 +63,8 @@ pub(super) struct Off<K> {
 impl<K: Kind> Kind for Off<K> {
     type Value = Option<K::Value>;
 
+    const SECRET: bool = K::SECRET;
+
     fn placeholder(&self) -> &'static str {
         self.kind.placeholder()
     }
@@ -73,6 +84,10 @@ impl<K: Kind> Kind for Off<K> {
     fn print(&self, value: &Self::Value) -> String {
         value.as_ref().map_or_else(|| self.word.to_owned(), |value| self.kind.print(value))
     }
+
+    fn shown(&self, value: &Self::Value) -> String {
+        value.as_ref().map_or_else(|| self.word.to_owned(), |value| self.kind.shown(value))
+    }
 }
 
 /// `counts` values of `kind`, all different. No value may hold a comma.
@@ -89,6 +104,7 @@ impl<K: Kind<Value: PartialEq>> Kind for List<K> {
     type Value = Vec<K::Value>;
 
     const SHAPE: Shape = Shape::List;
+    const SECRET: bool = K::SECRET;
 
     fn placeholder(&self) -> &'static str {
         self.kind.placeholder()
@@ -113,6 +129,10 @@ impl<K: Kind<Value: PartialEq>> Kind for List<K> {
 
     fn print(&self, value: &Self::Value) -> String {
         value.iter().map(|value| self.kind.print(value)).collect::<Vec<_>>().join(",")
+    }
+
+    fn shown(&self, value: &Self::Value) -> String {
+        value.iter().map(|value| self.kind.shown(value)).collect::<Vec<_>>().join(",")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::error::{ConfigError, Source};
 use super::kind::Kind;
+use super::secret::MASK;
 use super::table::SETTINGS;
 
 /// One value as it was written.
@@ -59,6 +60,8 @@ impl Layers {
 impl Given {
     pub(super) fn blame(&self, wanted: String) -> ConfigError {
         let Self { key, text, source } = self;
-        ConfigError::Value { source: source.clone(), key, value: text.clone(), wanted }
+        let secret = SETTINGS.iter().any(|setting| setting.key == *key && (setting.facts)().secret);
+        let value = if secret { MASK.to_owned() } else { text.clone() };
+        ConfigError::Value { source: source.clone(), key, value, wanted }
     }
 }

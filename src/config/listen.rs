@@ -1,5 +1,5 @@
 //! Where a listener listens: `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/tidegate.sock`. Names are not looked up: which
-//! address a name stands for is no reason to start differently.
+//! address a name stands for is no reason to start differently. `proxy:` before it asks for the PROXY protocol there.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -38,6 +38,61 @@ impl fmt::Display for ListenAddr {
             Self::Tcp(addr) => addr.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+/// A place where listeners and publishers connect.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Listen {
+    /// Where.
+    pub address: ListenAddr,
+    /// Whether every connection begins with a PROXY protocol header.
+    pub proxied: bool,
+}
+
+impl From<ListenAddr> for Listen {
+    /// Without the PROXY protocol.
+    fn from(address: ListenAddr) -> Self {
+        Self { address, proxied: false }
+    }
+}
+
+impl fmt::Display for Listen {
+    /// As in the settings.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = if self.proxied { PROXY_PREFIX } else { "" };
+        write!(f, "{prefix}{}", self.address)
+    }
+}
+
+const PROXY_PREFIX: &str = "proxy:";
+
+/// `ADDR:PORT` or `unix:/path`, with `proxy:` before it or not.
+pub(super) fn listen() -> ProxiedKind {
+    ProxiedKind
+}
+
+pub(super) struct ProxiedKind;
+
+impl Kind for ProxiedKind {
+    type Value = Listen;
+
+    fn placeholder(&self) -> &'static str {
+        "ADDR"
+    }
+
+    fn wanted(&self, example: &str) -> String {
+        format!("{}, or either behind proxy:", listen_addr().wanted(example))
+    }
+
+    fn parse(&self, text: &str) -> Option<Listen> {
+        let address = text.strip_prefix(PROXY_PREFIX);
+        let proxied = address.is_some();
+        Some(Listen { address: listen_addr().parse(address.unwrap_or(text))?, proxied })
+    }
+
+    fn print(&self, value: &Listen) -> String {
+        value.to_string()
     }
 }
 
@@ -87,6 +142,27 @@ mod tests {
     fn addresses_read_back() {
         for text in ["127.0.0.1:8080", "[::1]:0", "0.0.0.0:80", "unix:/run/tidegate.sock"] {
             assert_eq!(listen_addr().parse(text).map(|addr| addr.to_string()).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn the_proxy_protocol_is_asked_for_in_front() {
+        for text in ["proxy:127.0.0.1:8081", "proxy:[::1]:0", "proxy:unix:/run/tidegate.sock"] {
+            let read = listen().parse(text).expect("a place to listen");
+            assert!(read.proxied && read.address.is_local(), "{text}");
+            assert_eq!(read.to_string(), text);
+            // What is not for the public is never behind a proxy of that kind.
+            assert_eq!(listen_addr().parse(text), None, "{text}");
+        }
+        for text in ["127.0.0.1:8081", "unix:/proxy:"] {
+            let read = listen().parse(text).expect("a place to listen");
+            assert!(!read.proxied, "{text}");
+            assert_eq!(read.to_string(), text);
+        }
+        for text in
+            ["proxy:", "proxy:proxy:127.0.0.1:1", "proxy: 127.0.0.1:1", "PROXY:127.0.0.1:1", "unix:proxy:/a"]
+        {
+            assert_eq!(listen().parse(text), None, "{text:?}");
         }
     }
 

@@ -15,6 +15,8 @@
 //! later layer, never added to. `TIDEGATE_` variables that name no setting are ignored, because Kubernetes sets
 //! some of its own for a service called `tidegate`.
 
+mod access;
+mod addresses;
 mod bounded;
 mod check;
 mod choices;
@@ -29,27 +31,38 @@ mod memory;
 mod nearest;
 mod origins;
 mod path;
-mod proxies;
 mod rate;
+mod reload;
 mod report;
+mod requests;
+mod secret;
 mod setting;
 mod table;
+mod token_key;
 mod units;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
-pub use choices::{DeliveryOverflow, LogFormat, LogLevel, RefusalStyle, UserOverflow};
+pub use access::{PUBLIC_ROOMS_MAX, RoomPattern};
+pub use addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX};
+pub use choices::{DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, UserOverflow};
 pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
 pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
-pub use listen::{LISTEN_ADDRS_MAX, ListenAddr};
+pub use listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
 pub use memory::MemoryLimit;
 pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
-pub use proxies::{TRUSTED_PROXIES_MAX, TrustedProxy};
 pub use rate::Rate;
+pub use reload::{RELOADABLE, restart_needed};
+pub use requests::{
+    ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
+    RequiredHeader,
+};
+pub use secret::{MASK, Secret};
 pub use setting::Reference;
 pub use table::Config;
+pub use token_key::{JwksSource, KeySource, TOKEN_KEYS_MAX, TokenKey};
 
 use flags::Flags;
 use layers::Layers;
@@ -114,6 +127,13 @@ pub fn load(
     })
 }
 
+/// A rate as the settings have it, such as `100/s`.
+#[must_use]
+pub fn parse_rate(text: &str) -> Option<Rate> {
+    use kind::Kind as _;
+    rate::rate().parse(text)
+}
+
 /// Every setting, in the order of `--help`.
 pub fn reference() -> impl Iterator<Item = Reference> {
     table::SETTINGS.iter().map(setting::Setting::reference)
@@ -131,6 +151,12 @@ impl Config {
         let mut errors = Vec::new();
         let config = Self::parse(&layers, &mut errors);
         resolved(config, &layers, open_files_max, errors).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    /// Whether anything is set up that tells who asks. Until then, whoever reaches the server may do everything.
+    #[must_use]
+    pub fn authenticates(&self) -> bool {
+        !self.token_keys.is_empty() || !self.token_jwks.is_empty() || self.api_keys_file.is_some()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::kind::{Kind, Shape, entries};
+use super::requests::is_name;
 
 /// Origins a list may have. Requests are compared with each in turn.
 pub const CORS_ORIGINS_MAX: usize = 64;
@@ -90,11 +91,7 @@ fn is_host(host: &str) -> bool {
     if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return inner.parse::<Ipv6Addr>().is_ok();
     }
-    let is_label = |label: &str| {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len()) && label.bytes().all(plain)
-    };
-    host.len() <= 253 && host.split('.').all(is_label)
+    is_name(host)
 }
 
 #[cfg(test)]

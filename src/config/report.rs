@@ -1,5 +1,5 @@
 //! The summary of `--check-config`: every setting as it would count, and where it comes from. It is TOML, so it can be
-//! kept as a file that means the same.
+//! kept as a file that means the same, but for secrets, which are masked.
 
 use std::fmt::Write as _;
 

@@ -25,6 +25,8 @@ pub(super) struct Facts {
     pub(super) placeholder: &'static str,
     /// Completes "wanted ...".
     pub(super) wanted: String,
+    /// Whether its text is to be kept out of messages.
+    pub(super) secret: bool,
 }
 
 /// One row of the settings table, for documentation and the tests that hold documentation to it.
@@ -69,7 +71,12 @@ impl Setting {
 }
 
 pub(super) fn facts<K: Kind>(kind: &K, default: &str) -> Facts {
-    Facts { shape: K::SHAPE, placeholder: kind.placeholder(), wanted: kind.wanted(default) }
+    Facts {
+        shape: K::SHAPE,
+        placeholder: kind.placeholder(),
+        wanted: kind.wanted(default),
+        secret: K::SECRET,
+    }
 }
 
 /// Declares `Config`, its parser and printer, and `SETTINGS`.
@@ -114,9 +121,9 @@ macro_rules! settings {
                 }
             }
 
-            /// The settings as text that would parse to the same, in the order of `SETTINGS`.
+            /// The settings as text that would parse to the same but for what is secret, in the order of `SETTINGS`.
             pub(super) fn texts(&self) -> Vec<String> {
-                vec![$($($kind.print(&self.$key),)+)+]
+                vec![$($($kind.shown(&self.$key),)+)+]
             }
         }
     };

@@ -2,28 +2,38 @@
 //!
 //! The comment above a row is also its text in `--help`, so it says nothing in Markdown but code.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::SHARDS_MAX;
+use super::access::{PUBLIC_ROOMS_MAX, RoomPattern, cookie_name, file_path, room_pattern, text};
+use super::addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX, address_range};
 use super::bounded::{GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size};
-use super::choices::{DeliveryOverflow, LogFormat, LogLevel, RefusalStyle, UserOverflow, choice, switch};
+use super::choices::{
+    DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, UserOverflow, choice, switch,
+};
 use super::descriptors::CONNECTIONS_CEILING;
 use super::error::ConfigError;
 use super::kind::{Kind, list, off_or, zero_or};
 use super::layers::Layers;
-use super::listen::{LISTEN_ADDRS_MAX, ListenAddr, listen_addr};
+use super::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr, listen, listen_addr};
 use super::memory::{MemoryLimit, memory_limit};
 use super::origins::{CorsOrigins, cors_origins};
 use super::path::base_path;
-use super::proxies::{TRUSTED_PROXIES_MAX, TrustedProxy, trusted_proxy};
 use super::rate::{Rate, rate};
+use super::requests::{
+    ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
+    RequiredHeader, denied_user_agent, host_pattern, required_header,
+};
 use super::setting::{Setting, facts, settings};
+use super::token_key::{JwksSource, TOKEN_KEYS_MAX, TokenKey, jwks_source, token_key};
 
 settings! {
     "Listening" {
-        /// Where listeners and publishers connect: addresses and Unix sockets, all serving the same. Sockets that
-        /// systemd hands over take their place.
-        listen: Vec<ListenAddr> = "127.0.0.1:8080", list(listen_addr(), 1..=LISTEN_ADDRS_MAX);
+        /// Where listeners and publishers connect: addresses and Unix sockets, all serving the same. Behind `proxy:`,
+        /// every connection has to begin with a PROXY protocol header, which says for whom it is. Sockets that systemd
+        /// hands over take their place.
+        listen: Vec<Listen> = "127.0.0.1:8080", list(listen(), 1..=LISTEN_ADDRS_MAX);
 
         /// Where `/metrics`, `/livez`, `/readyz` and `/dashboard` are served. Keep it away from the public.
         admin_listen: Option<ListenAddr> = "127.0.0.1:9180", off_or(listen_addr(), "127.0.0.1:9180");
@@ -31,15 +41,78 @@ settings! {
         /// Listen on addresses that other machines reach although nothing authenticates them.
         insecure: bool = "false", choice::<bool>();
 
-        /// Proxies whose `X-Forwarded-For` says who the client is: addresses, networks, and `unix` for whoever may open
-        /// the Unix sockets. Everyone else is taken for the client.
-        trusted_proxies: Vec<TrustedProxy> = "", list(trusted_proxy(), 0..=TRUSTED_PROXIES_MAX);
+        /// Proxies whose `X-Forwarded-For` or PROXY protocol says who the client is: addresses, networks, and `unix` for
+        /// whoever may open the Unix sockets. Everyone else is taken for the client.
+        trusted_proxies: Vec<AddressRange> = "", list(address_range(), 0..=TRUSTED_PROXIES_MAX);
 
         /// What stands before `/stream`, `/publish` and the other paths.
         base_path: String = "/api/v1/sse", base_path();
 
         /// Origins whose pages may use the server from a browser, besides its own.
         cors_origins: CorsOrigins = "", cors_origins();
+
+        /// Whether pages of `cors_origins` may send cookies along.
+        cors_credentials: bool = "off", switch();
+    }
+
+    "Who may ask" {
+        /// Names under which the server may be asked for, without port: names, `*.name` for all below one, and
+        /// addresses. None is any; but as long as nothing authenticates, a browser on this machine has to ask for an
+        /// address or `localhost`, or any page could have its own name stand for this server.
+        allowed_hosts: Vec<HostPattern> = "", list(host_pattern(), 0..=ALLOWED_HOSTS_MAX);
+
+        /// Whether pages of origins that are not in `cors_origins` may ask for what they are not shown, or nothing.
+        foreign_origins: ForeignOrigins = "read", choice::<ForeignOrigins>();
+
+        /// Clients that are let in: addresses, networks, and `unix` for who comes over a Unix socket without being
+        /// forwarded. None is everyone.
+        allowed_addresses: Vec<AddressRange> = "", list(address_range(), 0..=ADDRESSES_MAX);
+
+        /// Clients that are kept out, those of `allowed_addresses` included.
+        denied_addresses: Vec<AddressRange> = "", list(address_range(), 0..=ADDRESSES_MAX);
+
+        /// Headers without which a request is refused: `name`, or `name=value`, which is kept secret.
+        required_headers: Vec<RequiredHeader> = "", list(required_header(), 0..=REQUIRED_HEADERS_MAX);
+
+        /// Programs that are kept out, by a part of their `User-Agent` in any case; `none` is those without one. Keeps out
+        /// who does not mean to get in, nobody else.
+        denied_user_agents: Vec<DeniedUserAgent> = "", list(denied_user_agent(), 0..=DENIED_USER_AGENTS_MAX);
+    }
+
+    "Access" {
+        /// Rooms that anyone may listen in without a token, such as `public-*`. All others need one, as soon as tokens,
+        /// API keys or a callback are set up.
+        public_rooms: Vec<RoomPattern> = "", list(room_pattern(), 0..=PUBLIC_ROOMS_MAX);
+
+        /// Keys that tokens are signed with: `ALG:file:PATH`, a secret or a public key in PEM, or `HS256:base64:SECRET`.
+        token_keys: Vec<TokenKey> = "", list(token_key(), 0..=TOKEN_KEYS_MAX);
+
+        /// Sets of keys (JWKS): files, and URLs that are read again now and then.
+        token_jwks: Vec<JwksSource> = "", list(jwks_source(), 0..=TOKEN_KEYS_MAX);
+
+        /// What the `iss` of a token has to be.
+        token_issuer: Option<String> = "off", off_or(text(), "https://issuer.example");
+
+        /// What the `aud` of a token has to name one of. If it is empty, tokens that are for somebody are not for us.
+        token_audience: Vec<String> = "", list(text(), 0..=TOKEN_KEYS_MAX);
+
+        /// How far the issuer's clock may be off.
+        token_leeway: Duration = "5s", duration(Duration::ZERO..=5 * MINUTE);
+
+        /// The claim that has a token's permissions.
+        token_permissions_claim: String = "permissions", text();
+
+        /// A TOML file with the hashes of API keys, for backends that publish.
+        api_keys_file: Option<PathBuf> = "off", off_or(file_path(), "/etc/tidegate/keys.toml");
+
+        /// Cookie that may hold the token, for browsers: `EventSource` sends no headers of its own choice.
+        token_cookie: Option<String> = "off", off_or(cookie_name(), "__Host-token");
+
+        /// Whether the token may be `?token=` in the URL. URLs end up in logs and histories: use short-lived tokens.
+        token_query: bool = "off", switch();
+
+        /// How long a revocation is remembered. No less than the longest life of a token.
+        revocation_time: Duration = "24h", duration(MINUTE..=30 * 24 * HOUR);
     }
 
     "Work" {

@@ -119,7 +119,14 @@ impl Dashboard {
     fn publish(&self, data: String) {
         let room = RoomName::new(ROOM).expect("a plain name");
         let name = EventName::new(EVENT).expect("a plain name");
-        let draft = Draft { target: Target::Room(room), name: Some(name), id: None, data, exclude: None };
+        let draft = Draft {
+            target: Target::Room(room),
+            name: Some(name),
+            id: None,
+            data,
+            exclude: None,
+            require: None,
+        };
         self.hub.publish([draft], self.clock.now());
         self.step();
     }
@@ -166,6 +173,7 @@ impl Dashboard {
             rooms: vec![self.hub.rooms().get_or_create(ROOM)],
             user,
             address,
+            session: None,
             start: last_event_id.map_or(Start::History(HISTORY_SAMPLES), Start::After),
             probe: false,
         };
@@ -206,7 +214,7 @@ mod tests {
     #[test]
     fn a_reader_that_is_stuck_is_cut_off() {
         let config = Config {
-            listen: vec![ListenAddr::Tcp(([127, 0, 0, 1], 0).into())],
+            listen: vec![ListenAddr::Tcp(([127, 0, 0, 1], 0).into()).into()],
             admin_listen: None,
             max_unsent_age: Duration::from_millis(1),
             ..Config::default_for(1024)

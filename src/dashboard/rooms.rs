@@ -162,7 +162,7 @@ mod tests {
 
     fn publish(hub: &Hub, room: &str, events: usize) {
         let target = Target::Room(RoomName::new(room).unwrap());
-        let draft = Draft { target, name: None, id: None, data: "x".into(), exclude: None };
+        let draft = Draft { target, name: None, id: None, data: "x".into(), exclude: None, require: None };
         if events > 0 {
             hub.publish(vec![draft; events], Moment(1));
         }

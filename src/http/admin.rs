@@ -2,6 +2,7 @@
 //! are busy.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
+use super::always;
 use super::context::Shared;
 use super::problem::{Code, Problem};
 use crate::config::ADMIN_RESERVE;
@@ -47,8 +49,10 @@ pub struct Admin {
 /// What an answer has for a body.
 type Answer = Response<Either<Full<Bytes>, StreamBody>>;
 
-/// What a request may do to the connection it came on.
+/// What a request may know of the connection it came on, and do to it.
 struct Link {
+    /// Where it comes from; `None` on a Unix socket.
+    peer: Option<IpAddr>,
     /// Its place among [`CONNECTIONS_MAX`], until it carries a stream.
     place: parking_lot::Mutex<Option<OwnedSemaphorePermit>>,
     /// Ends it at once.
@@ -95,25 +99,33 @@ impl Admin {
             let admin = self.clone();
             match &listener {
                 Accepting::Tcp(listener) => match listener.accept().await {
-                    Ok((stream, _)) => drop(connections.spawn(admin.connection(TokioIo::new(stream), place))),
+                    Ok((stream, peer)) => {
+                        connections.spawn(admin.connection(TokioIo::new(stream), Some(peer.ip()), place));
+                    }
                     Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
                 },
                 Accepting::Unix(listener) => match listener.accept().await {
-                    Ok((stream, _)) => drop(connections.spawn(admin.connection(TokioIo::new(stream), place))),
+                    Ok((stream, _)) => {
+                        connections.spawn(admin.connection(TokioIo::new(stream), None, place));
+                    }
                     Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
                 },
             }
         }
     }
 
-    async fn connection<S>(self: Arc<Self>, io: TokioIo<S>, place: OwnedSemaphorePermit)
+    async fn connection<S>(self: Arc<Self>, io: TokioIo<S>, peer: Option<IpAddr>, place: OwnedSemaphorePermit)
     where
         TokioIo<S>: hyper::rt::Read + hyper::rt::Write + Unpin,
     {
-        let link = Link { place: parking_lot::Mutex::new(Some(place)), cut: Arc::default() };
+        let link = Link { peer, place: parking_lot::Mutex::new(Some(place)), cut: Arc::default() };
         let service = service_fn(|request| {
             let (admin, link) = (&self, &link);
-            async move { Ok::<_, Infallible>(admin.answer(&request, link).await) }
+            async move {
+                let mut answer = admin.answer(&request, link).await;
+                always::add(answer.headers_mut());
+                Ok::<_, Infallible>(answer)
+            }
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(self.shared.config.request_timeout);
@@ -126,6 +138,12 @@ impl Admin {
     }
 
     async fn answer(&self, request: &Request<Incoming>, link: &Link) -> Answer {
+        // The page has names of rooms on it, which another page could have itself shown under a name of its own.
+        let named = self.shared.policy.load().checks.check_page(link.peer, request.uri(), request.headers());
+        if let Err(problem) = named {
+            self.shared.stats.refused_as("host");
+            return problem.into_response().map(Either::Left);
+        }
         let path = request.uri().path();
         if !matches!(path, "/metrics" | "/livez" | "/readyz" | STREAM) && !page::is_file(path) {
             return Problem::new(Code::NotFound).into_response().map(Either::Left);
@@ -159,8 +177,6 @@ impl Admin {
         }
         for (name, value) in [
             (header::CONTENT_TYPE, "text/event-stream"),
-            (header::CACHE_CONTROL, "no-store"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             // Its place is gone, so no other request may come on it.
             (header::CONNECTION, "close"),
             (HeaderName::from_static("x-accel-buffering"), "no"),
@@ -182,7 +198,9 @@ impl Admin {
         if hub.rung() >= Rung::Newcomers {
             return Err("memory");
         }
-        self.is_delivering().await
+        // A drain that begins meanwhile ends the probe's own connections.
+        let delivered = self.is_delivering().await;
+        delivered.map_err(|reason| if hub.is_draining() { "draining" } else { reason })
     }
 
     /// Whether an event published now comes out of every shard. Taken for granted in a drain, which ends the probe's own
@@ -249,6 +267,5 @@ fn text(status: StatusCode, kind: &'static str, text: String) -> Response<Full<B
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

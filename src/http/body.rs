@@ -14,6 +14,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use serde_json::value::RawValue;
 
 use super::problem::{Code, Problem};
+use crate::auth::grant::PermissionName;
 use crate::hub::draft::{Draft, Target};
 use crate::hub::name::{EventId, EventName, NameError, RoomName, UserName};
 
@@ -363,11 +364,9 @@ impl<'a> Fields<'a> {
     }
 
     fn check(&self, event_bytes_max: usize) -> Result<Draft, Code> {
-        // Whatever else is wrong: an event with restricted readers must not look merely mistyped.
-        if self.require.is_some() {
-            return Err(Code::RequireUnsupported);
-        }
         Ok(Draft {
+            // First: an event with restricted readers must not look merely mistyped.
+            require: name(self.require, PermissionName::new, Code::RequireInvalid)?,
             target: self.target()?,
             name: self.event.map(event_name).transpose()?,
             id: name(self.id, EventId::new, Code::EventIdInvalid)?,
@@ -393,9 +392,9 @@ impl<'a> Fields<'a> {
 }
 
 /// The text of a name if the field is there; `code` if it is no string or breaks the rules of its type.
-fn name<T>(
+fn name<T, E>(
     value: Option<&RawValue>,
-    check: fn(&str) -> Result<T, NameError>,
+    check: fn(&str) -> Result<T, E>,
     code: Code,
 ) -> Result<Option<T>, Code> {
     let Some(value) = value else {
@@ -465,13 +464,14 @@ mod tests {
 
     #[test]
     fn every_field_reaches_the_draft() {
-        let body = r#" {"room":"a","event":"say","data":"hi","id":"m-1","exclude":"u"} "#;
+        let body = r#" {"room":"a","event":"say","data":"hi","id":"m-1","exclude":"u","require":"vip"} "#;
         let draft = Draft {
             target: Target::Room(RoomName::new("a").unwrap()),
             name: EventName::new("say").ok(),
             id: EventId::new("m-1").ok(),
             data: "hi".to_owned(),
             exclude: UserName::new("u").ok(),
+            require: PermissionName::new("vip").ok(),
         };
         assert_eq!(event(body), Ok(draft.clone()));
         assert_eq!(parse_body(body.as_bytes(), MAX), Ok(Body::One(draft)));
@@ -547,8 +547,9 @@ mod tests {
             (r#"{"room":"a","data":1,"id":"\u0000"}"#, Code::EventIdInvalid),
             (r#"{"room":"a","data":1,"exclude":["u"]}"#, Code::ExcludeInvalid),
             (r#"{"room":"a","data":1,"exclude":""}"#, Code::ExcludeInvalid),
-            (r#"{"room":"a","data":1,"require":"x"}"#, Code::RequireUnsupported),
-            (r#"{"room":"a","data":1,"require":null}"#, Code::RequireUnsupported),
+            (r#"{"room":"a","data":1,"require":"sse:read"}"#, Code::RequireInvalid),
+            (r#"{"room":"a","data":1,"require":""}"#, Code::RequireInvalid),
+            (r#"{"data":1,"require":null}"#, Code::RequireInvalid),
         ];
         for (body, code) in table {
             assert_eq!(event(body), Err(code.into()), "{body}");

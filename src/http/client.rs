@@ -9,14 +9,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::HeaderMap;
 
-use crate::config::TrustedProxy;
+use crate::config::AddressRange;
 
 /// The address of the client whose request came from `peer` (`None` on a Unix socket) with `headers`.
 ///
 /// That is the peer's own unless it is `trusted`. A hop that is no address ends the search: its neighbour on the right,
 /// which wrote it, answers for it. The result has no IPv4 mapped into IPv6, so that a client has one address only.
 #[must_use]
-pub fn address(trusted: &[TrustedProxy], peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+pub fn address(trusted: &[AddressRange], peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
     let is_trusted = |address: Option<IpAddr>| trusted.iter().any(|proxy| proxy.covers(address));
     let mut client = peer.map(|peer| peer.to_canonical());
     // Later lines go on where earlier ones end (RFC 9110 §5.3).
@@ -47,9 +47,9 @@ mod tests {
 
     use super::*;
 
-    fn trusted() -> Vec<TrustedProxy> {
-        let net = |text: &str| TrustedProxy::Net(text.parse().expect("a network"));
-        vec![TrustedProxy::Unix, net("10.0.0.0/8"), net("fd00::/8")]
+    fn trusted() -> Vec<AddressRange> {
+        let net = |text: &str| AddressRange::Net(text.parse().expect("a network"));
+        vec![AddressRange::Unix, net("10.0.0.0/8"), net("fd00::/8")]
     }
 
     fn headers(lines: &[impl AsRef<[u8]>]) -> HeaderMap {

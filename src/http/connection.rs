@@ -1,18 +1,22 @@
-//! One connection while it is HTTP: driven by hyper until it ends, is given up, or becomes a stream.
+//! One connection while it is HTTP: driven by hyper until it ends, is given up, or becomes a stream. Where a proxy has to
+//! introduce it, that comes first.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
+use super::always;
 use super::context::Context;
 use super::exchange::{Exchange, Hold, Io, Stream};
+use super::proxy_header::{self, NotAHeader, Progress};
 use super::service;
 
 /// How hyper's part ended.
@@ -25,11 +29,21 @@ enum Ended {
     Stream,
 }
 
-/// Serves `stream` until it is closed or handed over to the shard.
-pub async fn serve(context: Rc<Context>, stream: Stream, address: Option<IpAddr>) {
+/// A connection that was just accepted.
+pub struct Accepted {
+    /// Its socket.
+    pub stream: Stream,
+    /// Where it comes from; `None` on a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// Whether it has to begin with a PROXY protocol header.
+    pub proxied: bool,
+}
+
+/// Serves a connection until it is closed or handed over to the shard.
+pub async fn serve(context: Rc<Context>, accepted: Accepted) {
     let exchange = Exchange::new(context.times());
     let place = context.exchanges.borrow_mut().insert(exchange.clone());
-    let handed_over = drive(&context, &exchange, stream, address).await;
+    let handed_over = introduce_and_drive(&context, &exchange, accepted).await;
     context.exchanges.borrow_mut().remove(place);
     if exchange.is_refused() {
         context.shared.stats.refused_as("bad_request");
@@ -37,22 +51,118 @@ pub async fn serve(context: Rc<Context>, stream: Stream, address: Option<IpAddr>
     let (Some((subscription, head)), Some(socket)) = (exchange.take_subscription(), handed_over) else {
         return;
     };
-    let joined = context.shard().join(subscription.into_join(socket, head), context.shared.clock.now());
+    let identity = subscription.identity();
+    let now = context.shared.clock.now();
+    let mut shard = context.shard();
+    let joined = shard.join(subscription.into_join(socket, head), now);
+    // Under the same lock: what was revoked since it was looked at would not be closed by anyone else.
+    if let Some(identity) = identity.filter(|identity| !context.shared.trusts(identity)) {
+        shard.end_identity(&identity, now);
+    }
+    drop(shard);
     if let Err(err) = joined {
         tracing::warn!(%err, "a connection could not be watched");
     }
     context.changed.notify_one();
 }
 
+/// Finds out who the connection is for, and lets hyper work.
+async fn introduce_and_drive(
+    context: &Rc<Context>,
+    exchange: &Rc<Exchange>,
+    Accepted { stream, peer, proxied }: Accepted,
+) -> Option<socket2::Socket> {
+    if !proxied {
+        return drive(context, exchange, stream, Bytes::new(), peer).await;
+    }
+    match introduce(context, exchange, &stream).await {
+        Ok(Introduced { client, ahead }) => {
+            // Anybody may write a header. Only a proxy of ours is believed.
+            let trusted = context.shared.config.trusted_proxies.iter().any(|proxy| proxy.covers(peer));
+            let peer = client.filter(|_| trusted).or(peer);
+            drive(context, exchange, stream, ahead, peer).await
+        }
+        Err(NotIntroduced::Refused) => {
+            tracing::debug!("a connection does not begin with a PROXY protocol header");
+            context.shared.stats.refused_as("proxy_header");
+            None
+        }
+        Err(NotIntroduced::Left) => None,
+    }
+}
+
+/// What a PROXY protocol header said.
+struct Introduced {
+    /// Who the connection is for, if not the proxy itself.
+    client: Option<IpAddr>,
+    /// What was read behind the header.
+    ahead: Bytes,
+}
+
+/// Why there is no such header.
+enum NotIntroduced {
+    /// What came is none, or it took too long.
+    Refused,
+    /// Nothing came. A load balancer that looks whether somebody is there does that, and nobody is refused.
+    Left,
+}
+
+/// Reads the header that the connection begins with, and maybe more.
+async fn introduce(
+    context: &Context,
+    exchange: &Exchange,
+    stream: &Stream,
+) -> Result<Introduced, NotIntroduced> {
+    let mut read = Vec::new();
+    poll_fn(|cx| {
+        loop {
+            match proxy_header::parse(&read) {
+                Ok(Progress::Complete { length, client }) => {
+                    exchange.spare();
+                    let ahead = Bytes::from(std::mem::take(&mut read)).split_off(length);
+                    return Poll::Ready(Ok(Introduced { client, ahead }));
+                }
+                Ok(Progress::Partial) => {}
+                Err(NotAHeader) => return Poll::Ready(Err(NotIntroduced::Refused)),
+            }
+            let mut buf = [0; INTRODUCTION_BYTES];
+            match stream.try_read(&mut buf) {
+                Ok(count @ 1..) => read.extend_from_slice(&buf[..count]),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    if exchange.poll_expired(cx) {
+                        let overdue = exchange.is_overdue(context.shared.clock.now());
+                        return Poll::Ready(Err(unfinished(overdue || !read.is_empty())));
+                    }
+                    ready!(stream.poll_readable(cx));
+                }
+                // The end.
+                _ => return Poll::Ready(Err(unfinished(!read.is_empty()))),
+            }
+        }
+    })
+    .await
+}
+
+fn unfinished(refused: bool) -> NotIntroduced {
+    if refused { NotIntroduced::Refused } else { NotIntroduced::Left }
+}
+
+/// Bytes read at once for a header, which is mostly one of a hundred.
+const INTRODUCTION_BYTES: usize = 512;
+
 /// Lets hyper work. Gives the bare socket back if the connection became a stream.
 async fn drive(
     context: &Rc<Context>,
     exchange: &Rc<Exchange>,
     stream: Stream,
+    ahead: Bytes,
     address: Option<IpAddr>,
 ) -> Option<socket2::Socket> {
     // hyper's buffers take 16 KiB. Whoever only connects is not given them.
     let came = poll_fn(|cx| {
+        if !ahead.is_empty() {
+            return Poll::Ready(true);
+        }
         if !exchange.poll_expired(cx) {
             return stream.poll_readable(cx).map(|()| true);
         }
@@ -69,14 +179,18 @@ async fn drive(
         let (context, exchange) = (context.clone(), exchange.clone());
         exchange.handling();
         async move {
-            let response = service::answer(&context, &exchange, request, address).await;
+            let mut response = service::answer(&context, &exchange, request, address).await;
+            always::add(response.headers_mut());
             exchange.answered();
             Ok::<_, std::convert::Infallible>(response)
         }
     });
-    let io = Io::new(stream, exchange.clone(), context.shared.config.max_head_bytes);
+    let io = Io::new(stream, ahead, exchange.clone(), context.shared.config.max_head_bytes);
     let mut connection = http1::Builder::new()
         .max_buf_size(context.shared.config.max_head_bytes)
+        // Who has said all there is to say may still listen. Without this, it depends on how its bytes are cut whether a
+        // request that came with the end of its connection is answered, or dropped half-way.
+        .half_close(true)
         .writev(false)
         .serve_connection(io, service);
     let ended = poll_fn(|cx| {

@@ -5,15 +5,19 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use tokio::sync::{Notify, watch};
 
-use super::cors::Cors;
 use super::exchange::{Exchange, Times};
 use super::limit::PublishLimit;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::stats::HttpStats;
+use crate::auth::identity::Identity;
+use crate::auth::revocation::Revocations;
+use crate::auth::tokens::TokenStats;
 use crate::config::Config;
 use crate::hub::draft::Draft;
 use crate::hub::moment::Moment;
@@ -41,14 +45,18 @@ pub struct Shared {
     pub hub: Arc<Hub>,
     /// The settings.
     pub config: Config,
-    /// Who may use the server from other origins.
-    pub cors: Cors,
+    /// Whom to let in. A reload puts another in its place.
+    pub policy: ArcSwap<Policy>,
+    /// What looking at tokens counts.
+    pub token_stats: Arc<TokenStats>,
+    /// Tokens that are worth nothing any more.
+    pub revocations: Revocations,
     /// The time.
     pub clock: Clock,
     /// Resident memory from which the ladder's shares are taken. `None` if it is off, or nobody knows a limit.
     pub memory_limit: Option<u64>,
-    /// Rates of publishers, if bounded.
-    pub publish_limit: Option<PublishLimit>,
+    /// What publishers have used of their rates.
+    pub publish_limit: PublishLimit,
     /// Counters of requests.
     pub stats: HttpStats,
     /// Counters of each shard.
@@ -70,6 +78,12 @@ pub struct Shared {
 pub const ON_THE_SPOT_MAX: u64 = 32;
 
 impl Shared {
+    /// Whether `identity`, proved before, still counts.
+    #[must_use]
+    pub fn trusts(&self, identity: &Identity) -> bool {
+        self.policy.load().trusts(identity) && !self.revocations.cover(identity, self.clock.unix_s())
+    }
+
     /// Publishes `drafts`, and delivers them at once if that is little work.
     ///
     /// # Panics

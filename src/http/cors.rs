@@ -4,22 +4,25 @@
 //! preflight, and a server on loopback is in reach of every page its user visits. So a request that changes something
 //! is refused if it carries an `Origin` that is neither allowed nor the server's own. Requests without `Origin` are
 //! not from such a page and pass. Reads of foreign origins are answered without CORS headers: the browser keeps the
-//! answer from the page.
+//! answer from the page. With `foreign_origins = "refuse"` they are not answered at all.
 //!
-//! Not covered: DNS rebinding, where the hostile name resolves to this server, so that `Origin` and `Host` agree.
+//! DNS rebinding, where the hostile name resolves to this server, so that `Origin` and `Host` agree, is for
+//! [`checks`](super::checks).
 
 use std::fmt;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HOST, HeaderName, HeaderValue, ORIGIN,
-    VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HOST,
+    HeaderName, HeaderValue, ORIGIN, VARY,
 };
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
+use super::checks::SEC_FETCH_SITE;
 use super::problem::{Code, Problem};
+use crate::config::{Config, CorsOrigins, ForeignOrigins};
 
 /// Headers a foreign page may set. Fixed, so that a preflight's answer can be kept.
 const HEADERS_ALLOWED: &str = "authorization, cache-control, content-type, last-event-id";
@@ -54,10 +57,14 @@ impl fmt::Display for OriginError {
 
 impl std::error::Error for OriginError {}
 
-/// The allow list.
+/// The allow list, and what goes with it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Cors {
     origins: Origins,
+    /// Whether pages on the list may send cookies along. Never so where the list is everyone.
+    credentials: bool,
+    /// Whether pages that are not on it are refused even what they would not be shown.
+    refuses_foreign: bool,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -80,11 +87,28 @@ impl Default for Origins {
 pub struct Access {
     /// The value of `Access-Control-Allow-Origin`; `None` for our own pages, non-browsers and foreign pages.
     allow_origin: Option<HeaderValue>,
+    /// Whether the page may send cookies along and see what comes of it.
+    credentials: bool,
     /// Whether another origin would get another answer, which caches must know.
     varies: bool,
 }
 
 impl Cors {
+    /// That of `config`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`].
+    pub fn new(config: &Config) -> Result<Self, (usize, OriginError)> {
+        let list = match &config.cors_origins {
+            CorsOrigins::Any => Self::parse(["*"]),
+            CorsOrigins::Only(origins) => Self::parse(origins.iter().map(String::as_str)),
+        };
+        let list = list?;
+        let credentials = config.cors_credentials && list.origins != Origins::Any;
+        Ok(Self { credentials, refuses_foreign: config.foreign_origins == ForeignOrigins::Refuse, ..list })
+    }
+
     /// The allow list from its settings: exact origins such as `https://app.example`, or `*` alone for all. An empty
     /// list allows none but the server's own.
     ///
@@ -94,27 +118,41 @@ impl Cors {
     pub fn parse<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, (usize, OriginError)> {
         let entries: Vec<&str> = entries.into_iter().collect();
         if entries == ["*"] {
-            return Ok(Self { origins: Origins::Any });
+            return Ok(Self { origins: Origins::Any, ..Self::default() });
         }
         let origins = entries.iter().enumerate();
         let origins = origins.map(|(index, entry)| origin(entry).map_err(|err| (index, err)));
-        Ok(Self { origins: Origins::These(origins.collect::<Result<_, _>>()?) })
+        Ok(Self { origins: Origins::These(origins.collect::<Result<_, _>>()?), ..Self::default() })
     }
 
     /// Decides about a request.
     ///
     /// # Errors
     ///
-    /// [`Code::OriginForbidden`] if it changes something (any method but `GET`, `HEAD` and `OPTIONS`) and comes from a
-    /// page of a foreign origin that is not on the list.
-    pub fn check(&self, method: &Method, headers: &HeaderMap) -> Result<Access, Problem> {
+    /// [`Code::OriginForbidden`] if it comes from a page of a foreign origin that is not on the list, and changes something
+    /// (any method but `GET`, `HEAD` and `OPTIONS`) or is refused whatever it does.
+    pub fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        let access = self.access(headers);
-        let passes = reads
-            || access.allow_origin.is_some()
+        let passes = (reads && !self.refuses_foreign)
+            || self.allow_origin(headers).is_some()
             || !headers.contains_key(ORIGIN)
             || is_same_origin(headers);
-        if passes { Ok(access) } else { Err(Code::OriginForbidden.into()) }
+        if passes { Ok(()) } else { Err(Code::OriginForbidden.into()) }
+    }
+
+    /// Whether what a browser sends along by itself, which is a cookie, may count for a request. Any page can make its
+    /// visitor's browser send one: it counts for our own pages, and for those on the list where they may send
+    /// credentials. Browsers that do not say where a request comes from, and programs, are our own pages here.
+    #[must_use]
+    pub fn cookie_is_safe(&self, headers: &HeaderMap) -> bool {
+        if self.credentials && self.allow_origin(headers).is_some() {
+            return true;
+        }
+        let is_own = !headers.contains_key(ORIGIN) || is_same_origin(headers);
+        // `none` is the user's own doing, such as a bookmark.
+        let site_is_own = !headers.contains_key(SEC_FETCH_SITE)
+            || single(headers, &SEC_FETCH_SITE).is_some_and(|site| site == "same-origin" || site == "none");
+        is_own && site_is_own
     }
 
     /// The answer to `OPTIONS` on a path that takes the methods in `allow`: 204, and for an allowed origin what it may
@@ -139,15 +177,22 @@ impl Cors {
         response
     }
 
-    fn access(&self, headers: &HeaderMap) -> Access {
-        let allow_origin = match &self.origins {
+    /// What the answer to a request tells its browser.
+    pub fn access(&self, headers: &HeaderMap) -> Access {
+        let allow_origin = self.allow_origin(headers);
+        let credentials = self.credentials && allow_origin.is_some();
+        let varies = matches!(&self.origins, Origins::These(origins) if !origins.is_empty());
+        Access { allow_origin, credentials, varies }
+    }
+
+    /// The value of `Access-Control-Allow-Origin`, if the request's origin is on the list.
+    fn allow_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        match &self.origins {
             Origins::Any => Some(HeaderValue::from_static("*")),
             Origins::These(origins) => {
                 single(headers, &ORIGIN).filter(|origin| origins.contains(origin)).cloned()
             }
-        };
-        let varies = matches!(&self.origins, Origins::These(origins) if !origins.is_empty());
-        Access { allow_origin, varies }
+        }
     }
 }
 
@@ -157,6 +202,9 @@ impl Access {
         if let Some(origin) = &self.allow_origin {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(HEADERS_EXPOSED));
+        }
+        if self.credentials {
+            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
         if self.varies {
             // Appended: an answer may vary on other things, such as its encoding.
@@ -237,7 +285,8 @@ mod tests {
     /// The headers `cors` adds to the answer of a `GET`.
     fn added(cors: &Cors, origin: Option<&str>) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        cors.check(&Method::GET, &request(origin)).unwrap().apply(&mut headers);
+        assert!(cors.check(&Method::GET, &request(origin)).is_ok());
+        cors.access(&request(origin)).apply(&mut headers);
         headers
     }
 
@@ -372,6 +421,96 @@ mod tests {
             assert_eq!(response.headers().len(), 1, "{origin:?}");
             assert_eq!(response.headers()["allow"], "GET, OPTIONS");
         }
+    }
+
+    fn with_credentials() -> Cors {
+        Cors { credentials: true, ..listed() }
+    }
+
+    #[test]
+    fn credentials_are_for_listed_origins_only() {
+        for (cors, origin, wanted) in [
+            (with_credentials(), Some("https://app.example"), Some("true")),
+            (with_credentials(), Some("https://evil.example"), None),
+            (with_credentials(), Some("null"), None),
+            (with_credentials(), None, None),
+            (listed(), Some("https://app.example"), None),
+        ] {
+            let headers = added(&cors, origin);
+            let found = headers.get("access-control-allow-credentials").map(|value| value.to_str().unwrap());
+            assert_eq!(found, wanted, "{origin:?}");
+            let preflight = cors.preflight("POST, OPTIONS", &request(origin));
+            assert_eq!(
+                preflight.headers().contains_key("access-control-allow-credentials"),
+                wanted.is_some()
+            );
+        }
+        let mut config = Config::default_for(1024);
+        (config.cors_credentials, config.cors_origins) = (true, CorsOrigins::Any);
+        assert!(
+            !added(&Cors::new(&config).unwrap(), Some("https://any.example"))
+                .contains_key("access-control-allow-credentials")
+        );
+    }
+
+    #[test]
+    fn foreign_pages_may_be_refused_altogether() {
+        let cors = Cors { refuses_foreign: true, ..listed() };
+        for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST] {
+            for (origin, passes) in [
+                (None, true),
+                (Some("http://127.0.0.1:8080"), true),
+                (Some("https://app.example"), true),
+                (Some("https://evil.example"), false),
+                (Some("null"), false),
+            ] {
+                assert_eq!(cors.check(&method, &request(origin)).is_ok(), passes, "{method} {origin:?}");
+            }
+        }
+    }
+
+    /// Each browser's word for where a request comes from, with what `Origin` goes with it.
+    #[test]
+    fn cookies_count_for_pages_that_may_use_them() {
+        const OWN: Option<&str> = Some("http://127.0.0.1:8080");
+        const LISTED: Option<&str> = Some("https://app.example");
+        const EVIL: Option<&str> = Some("https://evil.example");
+        let any = Cors::parse(["*"]).unwrap();
+        let table = [
+            (OWN, Some("same-origin"), [true, true, true]),
+            (None, Some("same-origin"), [true, true, true]),
+            (None, Some("none"), [true, true, true]),
+            (OWN, None, [true, true, true]),
+            (None, None, [true, true, true]),
+            (LISTED, Some("cross-site"), [true, false, false]),
+            (LISTED, Some("same-site"), [true, false, false]),
+            (LISTED, None, [true, false, false]),
+            (EVIL, Some("cross-site"), [false, false, false]),
+            (EVIL, Some("same-site"), [false, false, false]),
+            (EVIL, Some("same-origin"), [false, false, false]),
+            (EVIL, None, [false, false, false]),
+            (Some("null"), Some("cross-site"), [false, false, false]),
+            (Some("null"), None, [false, false, false]),
+            // A link, an image, a script: a page elsewhere that does not want to see the answer.
+            (None, Some("cross-site"), [false, false, false]),
+            (None, Some("same-site"), [false, false, false]),
+            // The same name without TLS, which anyone on the way could be.
+            (OWN, Some("cross-site"), [false, false, false]),
+            (None, Some("SAME-ORIGIN"), [false, false, false]),
+            (None, Some(""), [false, false, false]),
+        ];
+        for (origin, site, wanted) in table {
+            let mut headers = request(origin);
+            if let Some(site) = site {
+                headers.insert(SEC_FETCH_SITE, HeaderValue::from_static(site));
+            }
+            let found = [&with_credentials(), &listed(), &any].map(|cors| cors.cookie_is_safe(&headers));
+            assert_eq!(found, wanted, "{origin:?} {site:?}");
+        }
+        let mut doubled = request(None);
+        doubled.append(SEC_FETCH_SITE, HeaderValue::from_static("same-origin"));
+        doubled.append(SEC_FETCH_SITE, HeaderValue::from_static("same-origin"));
+        assert!(!with_credentials().cookie_is_safe(&doubled));
     }
 
     #[test]

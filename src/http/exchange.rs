@@ -288,7 +288,7 @@ impl Exchange {
 
     /// Gives the connection up if its time is over. Called from the thread's round.
     pub fn expire(&self, now: Moment) {
-        if now >= self.deadline.get() && !self.expired.replace(true) {
+        if self.is_overdue(now) && !self.expired.replace(true) {
             self.wake();
         }
     }
@@ -336,6 +336,12 @@ impl Exchange {
         }
     }
 
+    /// Whether its time is over, which is one reason to give it up.
+    #[must_use]
+    pub fn is_overdue(&self, now: Moment) -> bool {
+        now >= self.deadline.get()
+    }
+
     /// Takes that back: something has come after all.
     pub fn spare(&self) {
         self.expired.set(false);
@@ -372,15 +378,17 @@ impl Exchange {
 /// The IO that hyper sees.
 pub struct Io {
     stream: Stream,
+    /// What was read of the stream before hyper had it.
+    ahead: Bytes,
     exchange: Rc<Exchange>,
     guard: Guard,
 }
 
 impl Io {
-    /// Wraps `stream`, whose requests have heads of up to `head_bytes_max` bytes.
+    /// Wraps `stream`, of which `ahead` was read already, and whose requests have heads of up to `head_bytes_max` bytes.
     #[must_use]
-    pub fn new(stream: Stream, exchange: Rc<Exchange>, head_bytes_max: usize) -> Self {
-        Self { stream, exchange, guard: Guard::new(head_bytes_max) }
+    pub fn new(stream: Stream, ahead: Bytes, exchange: Rc<Exchange>, head_bytes_max: usize) -> Self {
+        Self { stream, ahead, exchange, guard: Guard::new(head_bytes_max) }
     }
 
     /// Whether the peer was answered before it had said everything, so that it may still be talking.
@@ -410,6 +418,19 @@ impl Io {
 }
 
 impl Io {
+    /// Reads what was read ahead, and then from the stream.
+    fn poll_stream(&mut self, cx: &mut Context<'_>, read: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let fits = self.ahead.len().min(read.remaining());
+            read.put_slice(&self.ahead.split_to(fits));
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, read),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, read),
+        }
+    }
+
     /// What hyper reads behind the last byte that was right.
     fn poll_broken(&self) -> Poll<io::Result<()>> {
         match self.exchange.phase() {
@@ -441,10 +462,7 @@ impl rt::Read for Io {
         let mut bytes = [std::mem::MaybeUninit::uninit(); READ_BYTES_MAX];
         let want = buf.remaining().min(READ_BYTES_MAX);
         let mut read = ReadBuf::uninit(&mut bytes[..want]);
-        ready!(match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut read),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut read),
-        })?;
+        ready!(self.poll_stream(cx, &mut read))?;
         let right = self.guard.pass(read.filled());
         let phase = self.exchange.phase();
         if !read.filled().is_empty() && matches!(phase, Phase::Waiting | Phase::Answered | Phase::Idle) {

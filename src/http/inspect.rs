@@ -5,11 +5,13 @@ use serde::Serialize;
 use super::context::Shared;
 use super::problem::{Code, Problem};
 use super::query::HistoryQuery;
+use crate::auth::identity::Identity;
 use crate::hub::log::Entry;
 use crate::hub::mailbox::{Command, Mailbox};
 use crate::hub::position::{Offset, Presented};
 use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
+use crate::shard::batch::is_met;
 
 /// Users a room lists by name.
 pub const MEMBERS_MAX: usize = 1000;
@@ -218,12 +220,17 @@ struct PageEvent {
     age_ms: u64,
 }
 
-/// Reads a page, the newest one first.
+/// Reads a page of what `reader` may have, the newest one first.
 ///
 /// # Errors
 ///
 /// [`Code::BeforeInvalid`] if `before` is not a position in this life of the server.
-pub fn history(shared: &Shared, name: &str, query: &HistoryQuery) -> Result<Page, Problem> {
+pub fn history(
+    shared: &Shared,
+    name: &str,
+    query: &HistoryQuery,
+    reader: Option<&Identity>,
+) -> Result<Page, Problem> {
     shared.spare_memory(Rung::Replays)?;
     let epoch = shared.hub.epoch();
     let before = match query.before.as_deref().map(|before| epoch.read(before)) {
@@ -236,7 +243,7 @@ pub fn history(shared: &Shared, name: &str, query: &HistoryQuery) -> Result<Page
         return Ok(page);
     };
     // Cloned under the lock, taken apart outside: a page of large events would hold publishers up.
-    let (entries, has_more) = newest_before(&room, before, query.limit);
+    let (entries, has_more) = newest_before(&room, before, query.limit, reader);
     let now = shared.clock.now();
     page.before = entries.last().filter(|_| has_more).map(|oldest| epoch.position(oldest.offset).to_string());
     page.has_more = has_more;
@@ -245,12 +252,18 @@ pub fn history(shared: &Shared, name: &str, query: &HistoryQuery) -> Result<Page
     Ok(page)
 }
 
-fn newest_before(room: &Source, before: Offset, limit: usize) -> (Vec<Entry>, bool) {
+fn newest_before(
+    room: &Source,
+    before: Offset,
+    limit: usize,
+    reader: Option<&Identity>,
+) -> (Vec<Entry>, bool) {
+    let may_read = |entry: &&Entry| entry.require.as_ref().is_none_or(|name| is_met(name, room, reader));
     let log = room.log();
     let Some(log) = log.get() else {
         return (Vec::new(), false);
     };
-    let mut older = log.newest_first().filter(|entry| entry.offset < before);
+    let mut older = log.newest_first().filter(|entry| entry.offset < before).filter(may_read);
     let page: Vec<Entry> = older.by_ref().take(limit).cloned().collect();
     let has_more = older.next().is_some();
     (page, has_more)

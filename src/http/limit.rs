@@ -10,24 +10,18 @@ use crate::hub::moment::Moment;
 pub const PUBLISHERS_MAX: usize = 65_536;
 
 /// Rates of publishers, by name.
+#[derive(Default)]
 pub struct PublishLimit {
-    rate: Rate,
     publishers: Mutex<HashMap<Box<str>, Allowance>>,
 }
 
 impl PublishLimit {
-    /// A limit of `rate` for each publisher.
-    #[must_use]
-    pub fn new(rate: Rate) -> Self {
-        Self { rate, publishers: Mutex::default() }
-    }
-
-    /// Takes `events` from what `publisher` may publish.
+    /// Takes `events` from what `publisher` may publish at `rate`.
     ///
     /// # Errors
     ///
     /// The seconds to wait, at least 1. Nothing is taken.
-    pub fn take(&self, publisher: &str, events: u32, now: Moment) -> Result<(), u32> {
+    pub fn take(&self, publisher: &str, rate: Rate, events: u32, now: Moment) -> Result<(), u32> {
         let mut publishers = self.publishers.lock();
         if publishers.len() >= PUBLISHERS_MAX && !publishers.contains_key(publisher) {
             publishers.retain(|_, allowance| !allowance.is_idle(now));
@@ -36,12 +30,12 @@ impl PublishLimit {
             }
         }
         let mut allowance = publishers.get(publisher).copied().unwrap_or_default();
-        if allowance.left(self.rate, now) < events.min(self.rate.events) {
-            let wait = allowance.next(self.rate, now).since(now);
+        if allowance.left(rate, now) < events.min(rate.events) {
+            let wait = allowance.next(rate, now).since(now);
             return Err(u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX));
         }
         // A batch larger than the rate passes once the allowance is whole, and is paid off afterwards.
-        allowance.take(self.rate, events, now);
+        allowance.take(rate, events, now);
         publishers.insert(publisher.into(), allowance);
         Ok(())
     }
@@ -63,48 +57,48 @@ mod tests {
 
     #[test]
     fn one_publisher_does_not_use_up_anothers_rate() {
-        let limit = PublishLimit::new(Rate { events: 2, per: Duration::from_secs(1) });
+        let (limit, rate) = (PublishLimit::default(), Rate { events: 2, per: Duration::from_secs(1) });
         let now = Moment(0);
-        assert_eq!(limit.take("a", 1, now), Ok(()));
-        assert_eq!(limit.take("a", 1, now), Ok(()));
-        assert_eq!(limit.take("a", 1, now), Err(1));
-        assert_eq!(limit.take("b", 1, now), Ok(()));
-        assert_eq!(limit.take("a", 1, now + Duration::from_millis(500)), Ok(()));
+        assert_eq!(limit.take("a", rate, 1, now), Ok(()));
+        assert_eq!(limit.take("a", rate, 1, now), Ok(()));
+        assert_eq!(limit.take("a", rate, 1, now), Err(1));
+        assert_eq!(limit.take("b", rate, 1, now), Ok(()));
+        assert_eq!(limit.take("a", rate, 1, now + Duration::from_millis(500)), Ok(()));
     }
 
     #[test]
     fn a_large_batch_passes_and_is_paid_off() {
-        let limit = PublishLimit::new(Rate { events: 10, per: Duration::from_secs(1) });
-        assert_eq!(limit.take("a", 100, Moment(0)), Ok(()));
+        let (limit, rate) = (PublishLimit::default(), Rate { events: 10, per: Duration::from_secs(1) });
+        assert_eq!(limit.take("a", rate, 100, Moment(0)), Ok(()));
         let soon = Moment(0) + Duration::from_secs(5);
-        assert_eq!(limit.take("a", 1, soon), Err(5));
-        assert_eq!(limit.take("a", 1, Moment(0) + Duration::from_secs(10)), Ok(()));
+        assert_eq!(limit.take("a", rate, 1, soon), Err(5));
+        assert_eq!(limit.take("a", rate, 1, Moment(0) + Duration::from_secs(10)), Ok(()));
     }
 
     #[test]
     fn the_table_is_bounded() {
-        let limit = PublishLimit::new(Rate { events: 1, per: Duration::from_secs(1) });
+        let (limit, rate) = (PublishLimit::default(), Rate { events: 1, per: Duration::from_secs(1) });
         for n in 0..PUBLISHERS_MAX {
-            assert_eq!(limit.take(&n.to_string(), 1, Moment(0)), Ok(()));
+            assert_eq!(limit.take(&n.to_string(), rate, 1, Moment(0)), Ok(()));
         }
-        assert_eq!(limit.take("one more", 1, Moment(0)), Err(1));
-        assert_eq!(limit.take("one more", 1, Moment(0) + Duration::from_secs(2)), Ok(()));
+        assert_eq!(limit.take("one more", rate, 1, Moment(0)), Err(1));
+        assert_eq!(limit.take("one more", rate, 1, Moment(0) + Duration::from_secs(2)), Ok(()));
     }
 
     #[test]
     fn names_of_publishers_are_given_back() {
-        let limit = PublishLimit::new(Rate { events: 2, per: Duration::from_secs(1) });
+        let (limit, rate) = (PublishLimit::default(), Rate { events: 2, per: Duration::from_secs(1) });
         for n in 0..PUBLISHERS_MAX {
-            assert_eq!(limit.take(&n.to_string(), 1, Moment(0)), Ok(()));
+            assert_eq!(limit.take(&n.to_string(), rate, 1, Moment(0)), Ok(()));
         }
         let later = Moment(0) + Duration::from_secs(1);
-        assert_eq!(limit.take("late", 2, later), Ok(()));
+        assert_eq!(limit.take("late", rate, 2, later), Ok(()));
         limit.sweep(later);
         let (len, places) = {
             let publishers = limit.publishers.lock();
             (publishers.len(), publishers.capacity())
         };
         assert!(len == 1 && places < 16, "{len} in {places}");
-        assert_eq!(limit.take("late", 1, later), Err(1), "what is used up is not forgotten");
+        assert_eq!(limit.take("late", rate, 1, later), Err(1), "what is used up is not forgotten");
     }
 }

@@ -11,6 +11,8 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use super::always;
+
 /// `Retry-After` of a 429 or 503 whose maker named no better number.
 pub const RETRY_AFTER_S_DEFAULT: u32 = 5;
 
@@ -141,6 +143,9 @@ codes! {
     /// `require` is there and no grants are. Ignoring it would show the event to those it keeps out.
     RequireUnsupported "require_unsupported" UNPROCESSABLE_ENTITY
         "require needs grants, and this server has none set up";
+    /// `require` is no name of a permission.
+    RequireInvalid "require_invalid" UNPROCESSABLE_ENTITY
+        "require is a permission: a string of 1 to 64 bytes of A-Z a-z 0-9 . _ -";
     /// The array holds no events.
     BatchEmpty "batch_empty" UNPROCESSABLE_ENTITY
         "a batch needs at least one event";
@@ -160,9 +165,39 @@ codes! {
         "the request did not arrive in time";
 
     // Refusals of well-formed requests.
-    /// A page of an origin that is not allowed tried to change something.
+    /// Nothing proves who asks, or what does is worth nothing. Why is not for the asker to know.
+    Unauthorized "unauthorized" UNAUTHORIZED
+        "this needs a valid token or key";
+    /// Who asks is known, and may not do this.
+    Forbidden "forbidden" FORBIDDEN
+        "the token or key does not allow this";
+    /// There are two tokens, which may be two people's.
+    TokenAmbiguous "token_ambiguous" BAD_REQUEST
+        "a request has one token: in Authorization, in a cookie or in the query";
+    /// Who asks cannot be found out now.
+    AuthUnavailable "auth_unavailable" SERVICE_UNAVAILABLE
+        "who may do this cannot be found out at the moment; see Retry-After";
+    /// No connection of the user is the one to be refreshed.
+    ConnectionUnknown "connection_unknown" NOT_FOUND
+        "the user has no such connection";
+    /// As many revocations are in force as can be remembered.
+    RevocationsFull "revocations_full" SERVICE_UNAVAILABLE
+        "no more revocations can be remembered; see Retry-After";
+    /// A page of an origin that is not allowed tried to change something, or anything where such pages are refused.
     OriginForbidden "origin_forbidden" FORBIDDEN
         "pages of this origin may not do this";
+    /// The client's address is kept out.
+    AddressForbidden "address_forbidden" FORBIDDEN
+        "clients at this address are not served";
+    /// A header that every request has to have is missing or wrong.
+    HeaderRequired "header_required" FORBIDDEN
+        "the request lacks a header that this server requires";
+    /// The program is kept out.
+    UserAgentForbidden "user_agent_forbidden" FORBIDDEN
+        "programs with this User-Agent are not served";
+    /// The server is asked for by a name that is not its own.
+    HostForbidden "host_forbidden" FORBIDDEN
+        "this server is not asked for by this Host; its operator can add the name to allowed_hosts";
     /// The publish rate is spent.
     RateLimited "rate_limited" TOO_MANY_REQUESTS
         "too many requests; see Retry-After";
@@ -274,22 +309,21 @@ impl Problem {
         json
     }
 
-    /// The whole answer. `no-store`, because an error is about now; `nosniff`, so that no browser takes it for a page.
+    /// The whole answer.
     #[must_use]
     pub fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(Bytes::from(self.to_json())));
         *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
-        for (name, value) in [
-            (header::CONTENT_TYPE, "application/problem+json"),
-            (header::CACHE_CONTROL, "no-store"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ] {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        always::add(headers);
         let by_default = self.code.may_pass().then_some(RETRY_AFTER_S_DEFAULT);
         if let Some(seconds) = self.retry_after_s.or(by_default) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == Code::Unauthorized {
+            // The same whatever was wrong (RFC 6750 §3): why a token is worth nothing would help only its forger.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\""));
         }
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
@@ -348,12 +382,23 @@ mod tests {
         (Code::EventIdInvalid, "event_id_invalid", 422),
         (Code::ExcludeInvalid, "exclude_invalid", 422),
         (Code::RequireUnsupported, "require_unsupported", 422),
+        (Code::RequireInvalid, "require_invalid", 422),
+        (Code::Unauthorized, "unauthorized", 401),
+        (Code::Forbidden, "forbidden", 403),
+        (Code::TokenAmbiguous, "token_ambiguous", 400),
+        (Code::AuthUnavailable, "auth_unavailable", 503),
+        (Code::ConnectionUnknown, "connection_unknown", 404),
+        (Code::RevocationsFull, "revocations_full", 503),
         (Code::BatchEmpty, "batch_empty", 422),
         (Code::RequestMalformed, "request_malformed", 400),
         (Code::HostInvalid, "host_invalid", 400),
         (Code::HeadTooLarge, "head_too_large", 431),
         (Code::RequestTimeout, "request_timeout", 408),
         (Code::OriginForbidden, "origin_forbidden", 403),
+        (Code::AddressForbidden, "address_forbidden", 403),
+        (Code::HeaderRequired, "header_required", 403),
+        (Code::UserAgentForbidden, "user_agent_forbidden", 403),
+        (Code::HostForbidden, "host_forbidden", 403),
         (Code::RateLimited, "rate_limited", 429),
         (Code::Full, "full", 503),
         (Code::MemoryExhausted, "memory_exhausted", 503),

@@ -13,10 +13,12 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::body::{self, Body, Media};
+use super::caller::Caller;
 use super::context::{Shared, Stage};
 use super::exchange::{Awaits, Exchange};
 use super::lines::Lines;
 use super::problem::{Code, Problem};
+use crate::hub::allowance::Rate;
 use crate::hub::draft::Draft;
 use crate::hub::pressure::Rung;
 use crate::hub::{Hub, Published};
@@ -50,51 +52,102 @@ pub struct Answer {
 pub async fn publish(
     shared: &Shared,
     exchange: &Exchange,
+    caller: &Caller,
     request: Request<Incoming>,
     address: Option<IpAddr>,
 ) -> Result<Answer, Problem> {
+    if matches!(caller, Caller::Nobody(_)) {
+        // Before anything is read from somebody who may publish nothing.
+        return Err(Code::Unauthorized.into());
+    }
     // Before the body, which would take memory, too.
     shared.spare_memory(Rung::Publishes)?;
-    let publisher = publisher(request.headers(), address);
+    let publisher = Publisher::new(shared, caller, request.headers(), address);
     match Media::from_headers(request.headers())? {
         Media::Json => publish_body(shared, exchange, &publisher, request.into_body()).await,
         Media::Ndjson => publish_lines(shared, exchange, &publisher, request.into_body()).await,
     }
 }
 
-/// Whose rate a publish counts for: the user that the application or its proxy names, or the address.
-fn publisher(headers: &HeaderMap, address: Option<IpAddr>) -> String {
-    match headers.get("tidegate-user").map(|user| String::from_utf8_lossy(user.as_bytes())) {
-        Some(user) => format!("user {user}"),
-        None => address.map_or_else(|| "unix".into(), |address| address.to_string()),
+/// Who publishes, and whose rates that counts for.
+struct Publisher<'c> {
+    caller: &'c Caller,
+    rates: Vec<(String, Rate)>,
+}
+
+impl<'c> Publisher<'c> {
+    fn new(shared: &Shared, caller: &'c Caller, headers: &HeaderMap, address: Option<IpAddr>) -> Self {
+        let key = caller.identity().and_then(|identity| identity.api_key.as_ref());
+        let user = match caller.identity() {
+            Some(identity) if key.is_none() => identity.user().map(|user| format!("user {user}")),
+            // Only a backend speaks for its users.
+            _ => headers
+                .get(ON_BEHALF_OF)
+                .map(|user| format!("user {}", String::from_utf8_lossy(user.as_bytes()))),
+        };
+        let by_address = || address.map_or_else(|| "unix".into(), |address| address.to_string());
+        let user = user.or_else(|| key.is_none().then(by_address));
+        let of_user = user.zip(shared.policy.load().publish_rate);
+        let of_key = key.and_then(|key| Some((format!("key {}", key.name), key.publish_rate?)));
+        Self { caller, rates: of_user.into_iter().chain(of_key).collect() }
+    }
+
+    /// Takes `events` from each of its rates.
+    fn take(&self, shared: &Shared, events: usize) -> Result<(), Problem> {
+        let (events, now) = (u32::try_from(events).unwrap_or(u32::MAX), shared.clock.now());
+        for (name, rate) in &self.rates {
+            let taken = shared.publish_limit.take(name, *rate, events, now);
+            taken.map_err(|seconds| Problem::new(Code::RateLimited).retry_after_s(seconds))?;
+        }
+        Ok(())
     }
 }
+
+/// The header by which a backend, or a proxy that is asked nothing, names the user for whom it publishes.
+const ON_BEHALF_OF: &str = "tidegate-user";
 
 async fn publish_body(
     shared: &Shared,
     exchange: &Exchange,
-    publisher: &str,
+    publisher: &Publisher<'_>,
     body: Incoming,
 ) -> Result<Answer, Problem> {
     let config = &shared.config;
-    exchange.awaits(Awaits::Body);
-    let whole = collect(body, config.max_body_bytes);
-    let whole = timeout(config.request_timeout, whole).await.map_err(|_| Code::RequestTimeout)?;
-    exchange.awaits(Awaits::Nothing);
-    let whole = whole?;
+    let whole = collect_in_time(shared, exchange, body, config.max_body_bytes).await?;
     match body::parse_body(&whole, config.max_event_bytes)? {
         Body::One(draft) => {
-            take_rate(shared, publisher, 1)?;
+            publisher.caller.may_publish(&draft)?;
+            publisher.take(shared, 1)?;
             let published = shared.publish([draft]);
             Ok(answer(&shared.hub, published, None))
         }
         Body::Batch(drafts) => {
             let count = drafts.len();
-            take_rate(shared, publisher, count)?;
+            for (index, draft) in drafts.iter().enumerate() {
+                publisher.caller.may_publish(draft).map_err(|problem| problem.at_index(index))?;
+            }
+            publisher.take(shared, count)?;
             let published = shared.publish(drafts);
             Ok(answer(&shared.hub, published, Some(count as u64)))
         }
     }
+}
+
+/// All of a body, if it has no more than `bytes_max` and comes in time.
+///
+/// # Errors
+///
+/// [`Code::BodyTooLarge`], [`Code::RequestTimeout`], or [`Code::RequestMalformed`] if it ends early.
+pub(super) async fn collect_in_time(
+    shared: &Shared,
+    exchange: &Exchange,
+    body: Incoming,
+    bytes_max: usize,
+) -> Result<Bytes, Problem> {
+    exchange.awaits(Awaits::Body);
+    let whole = timeout(shared.config.request_timeout, collect(body, bytes_max)).await;
+    exchange.awaits(Awaits::Nothing);
+    whole.map_err(|_| Code::RequestTimeout)?
 }
 
 async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
@@ -142,7 +195,7 @@ struct Progress {
 async fn publish_lines(
     shared: &Shared,
     exchange: &Exchange,
-    publisher: &str,
+    publisher: &Publisher<'_>,
     mut body: Incoming,
 ) -> Result<Answer, Problem> {
     let mut lines = Lines::new(shared.config.max_event_bytes + LINE_EXTRA_BYTES);
@@ -159,7 +212,7 @@ async fn publish_lines(
 async fn read_lines(
     shared: &Shared,
     exchange: &Exchange,
-    publisher: &str,
+    publisher: &Publisher<'_>,
     body: &mut Incoming,
     lines: &mut Lines,
     progress: &mut Progress,
@@ -208,7 +261,7 @@ async fn read_lines(
 /// The next few lines as drafts; then whether there may be more of them, none, or why not.
 fn next_drafts(
     shared: &Shared,
-    publisher: &str,
+    publisher: &Publisher<'_>,
     lines: &mut Lines,
     ended: bool,
 ) -> (Vec<Draft>, Option<Result<(), Problem>>) {
@@ -219,7 +272,8 @@ fn next_drafts(
             None => return (drafts, None),
             Some(Err(problem)) => return (drafts, Some(Err(problem))),
             Some(Ok(line)) => body::parse_event(&line.bytes, shared.config.max_event_bytes)
-                .and_then(|draft| take_rate(shared, publisher, 1).map(|()| draft))
+                .and_then(|draft| publisher.caller.may_publish(&draft).map(|()| draft))
+                .and_then(|draft| publisher.take(shared, 1).map(|()| draft))
                 .map_err(|problem| problem.at_line(line.number)),
         };
         match draft {
@@ -228,16 +282,6 @@ fn next_drafts(
         }
     }
     (drafts, Some(Ok(())))
-}
-
-fn take_rate(shared: &Shared, publisher: &str, events: usize) -> Result<(), Problem> {
-    let Some(limit) = &shared.publish_limit else {
-        return Ok(());
-    };
-    let events = u32::try_from(events).unwrap_or(u32::MAX);
-    limit
-        .take(publisher, events, shared.clock.now())
-        .map_err(|seconds| Problem::new(Code::RateLimited).retry_after_s(seconds))
 }
 
 fn answer(hub: &Hub, published: Published, count: Option<u64>) -> Answer {

@@ -43,6 +43,10 @@ pub enum Route {
         /// Whose connections to close.
         user: UserName,
     },
+    /// `POST {base}/refresh`.
+    Refresh,
+    /// `POST {base}/revoke`.
+    Revoke,
     /// `GET {base}/info`.
     Info,
     /// `GET {base}/rooms/{room}`.
@@ -98,6 +102,8 @@ impl Route {
                 let (room, user) = (room_name(room)?, user_name(user)?);
                 Ok(Self::Disconnect { room, user })
             }),
+            ["refresh"] => answer(method, CHANGE, || Ok(Self::Refresh)),
+            ["revoke"] => answer(method, CHANGE, || Ok(Self::Revoke)),
             ["info"] => answer(method, READ, || Ok(Self::Info)),
             ["rooms" | "groups", room] => answer(method, READ, || {
                 let room = room_name(room)?;
@@ -109,6 +115,14 @@ impl Route {
             }),
             _ => Err(Code::NotFound.into()),
         }
+    }
+}
+
+impl Route {
+    /// Whether its answer is an event stream.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Self::StreamPath { .. } | Self::Stream)
     }
 }
 
@@ -190,6 +204,8 @@ mod tests {
             ("/stream/a/u", get("/stream/a/u"), Route::StreamPath { room: a.clone(), user: u.clone() }),
             ("/publish", post("/publish"), Route::Publish),
             ("/disconnect/a/u", post("/disconnect/a/u"), Route::Disconnect { room: a.clone(), user: u }),
+            ("/refresh", post("/refresh"), Route::Refresh),
+            ("/revoke", post("/revoke"), Route::Revoke),
             ("/info", get("/info"), Route::Info),
             ("/rooms/a", get("/rooms/a"), Route::Room { room: a.clone() }),
             ("/groups/a", get("/groups/a"), Route::Room { room: a.clone() }),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,17 +12,21 @@ use hyper::{Method, Request, Response};
 use serde::Serialize;
 
 use super::body_out::BodyOut;
-use super::client;
 use super::context::{Context, Shared};
-use super::cors::Access;
 use super::exchange::Exchange;
+use super::gate::{self, Arrival};
 use super::host;
+use super::identify;
 use super::inspect;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::publish::publish;
 use super::query::{DisconnectQuery, HistoryQuery, StreamQuery};
 use super::route::Route;
-use super::subscribe::subscribe;
+use super::session;
+use super::subscribe::{refuse, subscribe};
+use crate::auth::grant::Action;
+use crate::hub::Refusal;
 use crate::hub::mailbox::Command;
 use crate::hub::name::{RoomName, UserName};
 
@@ -33,23 +38,27 @@ pub async fn answer(
     peer: Option<IpAddr>,
 ) -> Response<BodyOut> {
     let shared = &context.shared;
-    if let Err(problem) = host::check(request.method(), request.version(), request.uri(), request.headers()) {
-        shared.stats.refused_as("bad_request");
-        return problem_response(problem);
+    let policy = shared.policy.load_full();
+    let Arrival { address, access, verdict } = gate::receive(shared, &policy, &request, peer);
+    if let Err(problem) = verdict {
+        let mut response = problem_response(problem);
+        access.apply(response.headers_mut());
+        return response;
     }
-    let address = client::address(&shared.config.trusted_proxies, peer, request.headers());
-    let access = match shared.cors.check(request.method(), request.headers()) {
-        Ok(access) => access,
-        Err(problem) => {
-            shared.stats.refused_as("origin");
-            return problem_response(problem);
+    // A preflight's answer says by itself who may ask what.
+    let is_preflight = request.method() == Method::OPTIONS;
+    let mut response = match route(context, exchange, &policy, request, address).await {
+        Ok(response) if is_preflight => response,
+        Ok(mut response) => {
+            access.apply(response.headers_mut());
+            response
         }
-    };
-    let mut response = match route(context, exchange, request, address, &access).await {
-        Ok(response) => response,
         Err(problem) => {
             match problem.code {
                 Code::RateLimited => shared.stats.refused_as("rate_limited"),
+                Code::OriginForbidden => shared.stats.refused_as("origin"),
+                Code::Unauthorized => shared.stats.refused_as("unauthorized"),
+                Code::Forbidden => shared.stats.refused_as("forbidden"),
                 code if code.status().is_client_error() => shared.stats.refused_as("bad_request"),
                 // Refused subscriptions were counted by their reason.
                 _ => {}
@@ -70,9 +79,9 @@ pub async fn answer(
 async fn route(
     context: &Context,
     exchange: &Rc<Exchange>,
+    policy: &Policy,
     request: Request<Incoming>,
     address: Option<IpAddr>,
-    access: &Access,
 ) -> Result<Response<BodyOut>, Problem> {
     let shared = &context.shared;
     let (uri, version) = (request.uri().clone(), request.version());
@@ -81,32 +90,51 @@ async fn route(
         return Ok(welcome(shared));
     }
     if uri.path() == "*" {
-        return Ok(whole(shared.cors.preflight(host::ALLOW, request.headers())));
+        return Ok(whole(policy.cors.preflight(host::ALLOW, request.headers())));
     }
-    let mut response = match Route::parse(&shared.config.base_path, request.method(), uri.path())? {
-        Route::Preflight { allow } => {
-            return Ok(whole(shared.cors.preflight(allow, request.headers())));
+    let route = Route::parse(&shared.config.base_path, request.method(), uri.path())?;
+    if let Route::Preflight { allow } = route {
+        return Ok(whole(policy.cors.preflight(allow, request.headers())));
+    }
+    let caller = match identify::caller(shared, policy, request.headers(), query) {
+        Err(problem) if problem.code == Code::AuthUnavailable && route.is_stream() => {
+            shared.stats.refused(Refusal::Unidentified);
+            return refuse(context, Refusal::Unidentified, request.headers());
         }
+        caller => caller?,
+    };
+    Ok(match route {
+        Route::Preflight { .. } => unreachable!("answered above"),
         Route::StreamPath { room, user } => {
             let query = StreamQuery::parse_with_path(query, room, user)?;
-            subscribe(context, exchange, &query, version, request.headers(), address)?
+            subscribe(context, exchange, &caller, &query, version, request.headers(), address)?
         }
         Route::Stream => {
             let query = StreamQuery::parse(query)?;
-            subscribe(context, exchange, &query, version, request.headers(), address)?
+            subscribe(context, exchange, &caller, &query, version, request.headers(), address)?
         }
-        Route::Publish => json(&publish(shared, exchange, request, address).await?),
+        Route::Publish => json(&publish(shared, exchange, &caller, request, address).await?),
         Route::Disconnect { room, user } => {
+            caller.may(Action::Disconnect(room.as_str()))?;
             json(&disconnect(shared, &room, &user, DisconnectQuery::parse(query)?).await?)
         }
-        Route::Info => json(&inspect::info(shared)),
-        Route::Room { room } => json(&inspect::room(shared, room.as_str()).await?),
-        Route::History { room } => {
-            json(&inspect::history(shared, room.as_str(), &HistoryQuery::parse(query)?)?)
+        Route::Refresh => json(&session::refresh(shared, exchange, &caller, request).await?),
+        Route::Revoke => json(&session::revoke(shared, exchange, &caller, request).await?),
+        Route::Info => {
+            caller.may(Action::Administer)?;
+            json(&inspect::info(shared))
         }
-    };
-    access.apply(response.headers_mut());
-    Ok(response)
+        Route::Room { room } => {
+            caller.may(Action::Members(room.as_str()))?;
+            json(&inspect::room(shared, room.as_str()).await?)
+        }
+        Route::History { room } => {
+            caller.may(Action::Read(room.as_str()))?;
+            let query = HistoryQuery::parse(query)?;
+            let reader = caller.identity().map(Arc::as_ref);
+            json(&inspect::history(shared, room.as_str(), &query, reader)?)
+        }
+    })
 }
 
 /// The answer to a disconnect.
@@ -155,8 +183,6 @@ fn json(value: &impl Serialize) -> Response<BodyOut> {
     let text = serde_json::to_vec(value).expect("numbers, text and lists always serialise");
     let mut response = Response::new(BodyOut::from(Bytes::from(text)));
     set(&mut response, header::CONTENT_TYPE, "application/json");
-    set(&mut response, header::CACHE_CONTROL, "no-store");
-    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     response
 }
 

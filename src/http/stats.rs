@@ -22,7 +22,7 @@ impl Count {
 }
 
 /// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 10] = [
+pub const REFUSED: [&str; 18] = [
     "full",
     "draining",
     "user_connections",
@@ -33,6 +33,14 @@ pub const REFUSED: [&str; 10] = [
     "rate_limited",
     "bad_request",
     "origin",
+    "auth_unavailable",
+    "unauthorized",
+    "forbidden",
+    "address",
+    "header",
+    "user_agent",
+    "host",
+    "proxy_header",
 ];
 
 /// What requests count.
@@ -69,5 +77,12 @@ impl HttpStats {
 }
 
 /// Those of [`REFUSED`] that refuse a stream.
-pub const OF_STREAMS: [&str; 6] =
-    ["full", "draining", "user_connections", "address_connections", "stay_away", "memory"];
+pub const OF_STREAMS: [&str; 7] = [
+    "full",
+    "draining",
+    "user_connections",
+    "address_connections",
+    "stay_away",
+    "memory",
+    "auth_unavailable",
+];

@@ -10,10 +10,13 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode, Version};
 
 use super::body_out::BodyOut;
+use super::caller::Caller;
 use super::context::Context;
 use super::exchange::Exchange;
 use super::problem::{Code, Problem};
 use super::query::StreamQuery;
+use crate::auth::grant::Action;
+use crate::auth::identity::Identity;
 use crate::config::RefusalStyle;
 use crate::hub::name::UserName;
 use crate::hub::presence::Permit;
@@ -21,6 +24,7 @@ use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
 use crate::hub::{Hub, Refusal};
 use crate::shard::join::{Join, Start};
+use crate::shard::session::Session;
 use crate::wire::control;
 use crate::wire::encoding::Encoding;
 
@@ -28,17 +32,24 @@ use crate::wire::encoding::Encoding;
 pub struct Subscription {
     rooms: Vec<Arc<Source>>,
     permit: Permit,
+    session: Option<Session>,
     start: Start,
     encoding: Encoding,
 }
 
 impl Subscription {
+    /// Who listens, if that had to be proved.
+    #[must_use]
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.session.as_ref().map(|session| session.identity.clone())
+    }
+
     /// The connection for the shard.
     #[must_use]
     pub fn into_join(self, socket: socket2::Socket, head: Bytes) -> Join<socket2::Socket> {
-        let Self { rooms, permit, start, encoding } = self;
+        let Self { rooms, permit, session, start, encoding } = self;
         let (user, address) = permit.keep();
-        Join { socket, head, encoding, rooms, user, address, start, probe: false }
+        Join { socket, head, encoding, rooms, user, address, session, start, probe: false }
     }
 }
 
@@ -50,6 +61,7 @@ impl Subscription {
 pub fn subscribe(
     context: &Context,
     exchange: &Rc<Exchange>,
+    caller: &Caller,
     query: &StreamQuery,
     version: Version,
     headers: &HeaderMap,
@@ -57,7 +69,9 @@ pub fn subscribe(
 ) -> Result<Response<BodyOut>, Problem> {
     let shared = &context.shared;
     let now = shared.clock.now();
-    let user = query.user.as_ref().map(UserName::as_str);
+    query.rooms.iter().try_for_each(|room| caller.may(Action::Read(room.as_str())))?;
+    let user = caller.listens_as(query.user.clone())?;
+    let user = user.as_ref().map(UserName::as_str);
     if let Some(user) = user
         && query.rooms.iter().any(|room| shared.hub.is_away(user, room.as_str(), now))
     {
@@ -65,7 +79,7 @@ pub fn subscribe(
         return Ok(stay_away());
     }
     let start = start(query, headers, shared.config.history_events);
-    let admitted = if is_given_up(&shared.hub, &start, query) {
+    let admitted = if is_given_up(&shared.hub, &start, query, user) {
         Err(Refusal::Memory)
     } else {
         shared.hub.admit(user, address, now)
@@ -80,7 +94,8 @@ pub fn subscribe(
     let gzip = shared.config.gzip && accepts_gzip(headers);
     let encoding = Encoding { chunked: version > Version::HTTP_10, gzip };
     let rooms = query.rooms.iter().map(|room| shared.hub.rooms().get_or_create(room.as_str())).collect();
-    exchange.subscribe(Subscription { rooms, permit, start, encoding });
+    let session = caller.identity().map(|identity| shared.session(identity.clone()));
+    exchange.subscribe(Subscription { rooms, permit, session, start, encoding });
     let mut response = stream_response(BodyOut::Stream);
     if shared.config.gzip {
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
@@ -92,12 +107,12 @@ pub fn subscribe(
 }
 
 /// Whether the stream would begin with a replay while memory is short of that. Who comes back later misses nothing.
-fn is_given_up(hub: &Hub, start: &Start, query: &StreamQuery) -> bool {
+fn is_given_up(hub: &Hub, start: &Start, query: &StreamQuery, user: Option<&str>) -> bool {
     if hub.rung() < Rung::Replays {
         return false;
     }
     let rooms = query.rooms.iter().filter_map(|room| hub.rooms().get(room.as_str()));
-    let inbox = query.user.as_ref().and_then(|user| hub.users().get(user.as_str()));
+    let inbox = user.and_then(|user| hub.users().get(user));
     let sources: Vec<Arc<Source>> = rooms.chain(inbox).chain([hub.all().clone()]).collect();
     start.is_replay(hub.epoch(), &sources)
 }
@@ -107,7 +122,6 @@ fn stream_response(body: BodyOut) -> Response<BodyOut> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx would otherwise collect events until its buffer is full.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
@@ -122,7 +136,11 @@ fn stay_away() -> Response<BodyOut> {
 
 /// A refusal that may pass. An `EventSource` stops for good on any status but 200, so it gets a stream that tells it
 /// when to come back, and ends.
-fn refuse(context: &Context, refusal: Refusal, headers: &HeaderMap) -> Result<Response<BodyOut>, Problem> {
+pub(super) fn refuse(
+    context: &Context,
+    refusal: Refusal,
+    headers: &HeaderMap,
+) -> Result<Response<BodyOut>, Problem> {
     let config = &context.shared.config;
     let wait = jittered(config.retry * REFUSAL_PATIENCE);
     let wants_stream = accepts(headers, header::ACCEPT, "text/event-stream");
@@ -132,6 +150,7 @@ fn refuse(context: &Context, refusal: Refusal, headers: &HeaderMap) -> Result<Re
             Refusal::Draining => Code::Draining,
             Refusal::User => Code::UserConnectionsExceeded,
             Refusal::Address => Code::AddressConnectionsExceeded,
+            Refusal::Unidentified => Code::AuthUnavailable,
             Refusal::Memory => Code::MemoryExhausted,
         };
         let seconds = u32::try_from(wait.as_secs().max(1)).unwrap_or(u32::MAX);

@@ -1,6 +1,7 @@
 //! What a publisher asks for: an event that has no offset yet.
 
 use super::name::{EventId, EventName, RoomName, UserName};
+use crate::auth::grant::PermissionName;
 
 /// Whom an event is for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,4 +27,6 @@ pub struct Draft {
     pub data: String,
     /// A user whose connections must not get the event, such as the sender of a chat message.
     pub exclude: Option<UserName>,
+    /// A permission that a listener must have to get the event.
+    pub require: Option<PermissionName>,
 }

@@ -11,6 +11,7 @@ use super::moment::Moment;
 use super::name::EventId;
 use super::position::Offset;
 use super::source::Source;
+use crate::auth::grant::PermissionName;
 use crate::wire::frame::Frame;
 
 /// Bounds of one log.
@@ -41,6 +42,8 @@ pub struct Entry {
     pub published: Moment,
     /// The user whose connections must not get it, by that user's inbox.
     pub exclude: Option<Arc<Source>>,
+    /// The permission a listener must have to get it.
+    pub require: Option<PermissionName>,
     /// The id its publisher chose.
     pub id: Option<EventId>,
 }
@@ -227,7 +230,7 @@ mod tests {
 
     fn entry(offset: Offset) -> Entry {
         let frame = Unsealed::new(None, "x", 20).seal(b"1");
-        Entry { offset, frame, published: Moment(offset), exclude: None, id: None }
+        Entry { offset, frame, published: Moment(offset), exclude: None, require: None, id: None }
     }
 
     fn offsets(log: &Log, after: Offset) -> Vec<Offset> {

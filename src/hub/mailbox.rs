@@ -9,6 +9,9 @@ use std::task::{Poll, Waker};
 use parking_lot::Mutex;
 
 use super::source::Source;
+use crate::auth::identity::Identity;
+use crate::shard::session::Session;
+use crate::shard::stats::CloseReason;
 
 /// Commands that may wait for one shard.
 pub const COMMANDS_MAX: usize = 4096;
@@ -39,8 +42,42 @@ pub enum Command {
         /// The user, by inbox.
         user: Arc<Source>,
     },
+    /// Close the connections of every identity that is `doomed`.
+    End {
+        /// Which.
+        doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
+        /// What their listeners are told.
+        reason: CloseReason,
+        /// Gets the number of connections closed.
+        done: Box<dyn FnOnce(u32) + Send>,
+    },
+    /// Let connections stay longer.
+    Refresh(Box<Refresh>),
     /// Begin to close everything, evenly over the drain time.
     Drain,
+}
+
+/// Which connections may stay, and by what right.
+pub struct Refresh {
+    /// Their user, by inbox.
+    pub user: Arc<Source>,
+    /// The key of the only one that is meant, if there is only one.
+    pub connection: Option<u64>,
+    /// The new right.
+    pub session: Session,
+    /// Whether it allows a room.
+    pub may_read: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Gets what came of it.
+    pub done: Box<dyn FnOnce(Refreshed) + Send>,
+}
+
+/// What came of a [`Refresh`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Refreshed {
+    /// Connections that have the new right.
+    pub connections: u32,
+    /// Connections that are in a room it does not allow, and keep the old one.
+    pub refused: u32,
 }
 
 /// A source with news, as the shard that gets this knows it.

@@ -34,6 +34,7 @@ use self::pressure::Rung;
 use self::sequencer::{HistoryBounds, Sequencer};
 use self::source::{Kind, Source};
 use self::table::Table;
+use crate::auth::grant::PermissionName;
 use crate::wire::frame::Unsealed;
 
 /// What a hub is made with.
@@ -71,13 +72,16 @@ pub enum Refusal {
     User,
     /// The address has.
     Address,
+    /// Whether it may come in cannot be found out now.
+    Unidentified,
     /// Memory is short.
     Memory,
 }
 
 impl Refusal {
     /// Every refusal, for metrics.
-    pub const ALL: [Self; 5] = [Self::Full, Self::Draining, Self::User, Self::Address, Self::Memory];
+    pub const ALL: [Self; 6] =
+        [Self::Full, Self::Draining, Self::User, Self::Address, Self::Memory, Self::Unidentified];
 
     /// Its name on the wire and in metrics.
     #[must_use]
@@ -87,6 +91,7 @@ impl Refusal {
             Self::Draining => "draining",
             Self::User => "user_connections",
             Self::Address => "address_connections",
+            Self::Unidentified => "auth_unavailable",
             Self::Memory => "memory",
         }
     }
@@ -121,6 +126,7 @@ pub struct Hub {
 struct Prepared {
     source: Arc<Source>,
     exclude: Option<Arc<Source>>,
+    require: Option<PermissionName>,
     id: Option<name::EventId>,
     unsealed: Unsealed,
 }
@@ -250,7 +256,7 @@ impl Hub {
     /// Publishes to `source` without counting it or keeping it any longer than it takes: the readiness probe's own event.
     pub fn publish_probe(&self, source: &Arc<Source>, data: &str, now: Moment) -> Published {
         let unsealed = Unsealed::new(None, data, POSITION_BYTES_MAX);
-        let event = Prepared { source: source.clone(), exclude: None, id: None, unsealed };
+        let event = Prepared { source: source.clone(), exclude: None, require: None, id: None, unsealed };
         let log = LogBounds { events_max: 0, bytes_max: 0 };
         let bounds = HistoryBounds { log, ..self.settings.history };
         let (published, wakers) = self.append(std::iter::once(event), &bounds, now);
@@ -270,6 +276,7 @@ impl Hub {
         Prepared {
             source,
             exclude: draft.exclude.map(|user| self.users.get_or_create(user.as_str())),
+            require: draft.require,
             id: draft.id,
             unsealed: Unsealed::new(draft.name, &draft.data, id_bytes_max),
         }
@@ -286,14 +293,14 @@ impl Hub {
         let mut wakers = Vec::new();
         let mut published = Published { offset: 0, subscribers: 0 };
         let mut sequencer = self.sequencer.lock();
-        for Prepared { source, exclude, id, unsealed } in events {
+        for Prepared { source, exclude, require, id, unsealed } in events {
             published.subscribers += u64::from(source.connections());
             published.offset = sequencer.append(&source, bounds, |offset| {
                 let frame = match &id {
                     Some(id) => unsealed.seal(id.as_str().as_bytes()),
                     None => unsealed.seal(self.epoch().position(offset).as_str().as_bytes()),
                 };
-                Entry { offset, frame, published: now, exclude, id }
+                Entry { offset, frame, published: now, exclude, require, id }
             });
             for (shard, mailbox) in self.mailboxes.iter().enumerate() {
                 if source.claim(shard).is_some() {

@@ -1,6 +1,6 @@
 //! The only place that asks what time it is.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::hub::moment::Moment;
 
@@ -19,6 +19,19 @@ impl Clock {
     #[must_use]
     pub fn now(self) -> Moment {
         Moment(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// The time by the calendar, in seconds since 1970: the one that tokens tell.
+    #[must_use]
+    pub fn unix_s(self) -> u64 {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
+    /// When the calendar will say `unix_s`, if nobody sets it meanwhile. What is over is now.
+    #[must_use]
+    pub fn moment_at(self, unix_s: u64) -> Moment {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.now() + Duration::from_secs(unix_s).saturating_sub(since_1970)
     }
 
     /// When that is, for the runtime's timers.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::config::ListenAddr;
+use crate::config::{Listen, ListenAddr};
 
 /// Connections the kernel holds for us between two accepts, as far as `net.core.somaxconn` allows.
 const BACKLOG: i32 = 4096;
@@ -53,11 +53,19 @@ pub struct Listeners {
     pub address: ListenAddr,
     /// One a shard.
     pub sockets: Vec<Socket>,
+    /// Whether their connections begin with a PROXY protocol header. Not those of inherited ones: nobody said so.
+    pub proxied: bool,
     /// Whether somebody else holds them, too, so that those who wait in their queue are not lost with us.
     pub inherited: bool,
 }
 
 impl Listeners {
+    /// As in the settings.
+    #[must_use]
+    pub fn listen(&self) -> Listen {
+        Listen { address: self.address.clone(), proxied: self.proxied }
+    }
+
     /// The file that is to be removed at the end, if there is one.
     #[must_use]
     pub fn own_file(&self) -> Option<PathBuf> {
@@ -90,7 +98,7 @@ pub fn listen(address: &ListenAddr, count: usize, options: SocketOptions) -> Res
         }
         ListenAddr::Unix(_) => address.clone(),
     };
-    Ok(Listeners { address: bound, sockets, inherited: false })
+    Ok(Listeners { address: bound, sockets, proxied: false, inherited: false })
 }
 
 /// Makes `count` sockets of one that listens already. As with Unix sockets, all are the same and whoever is free accepts.
@@ -111,7 +119,7 @@ pub fn adopt(socket: Socket, count: usize, options: SocketOptions) -> io::Result
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_user_timeout(options.user_timeout)?;
     }
-    Ok(Listeners { address, sockets: clones(socket, count)?, inherited: true })
+    Ok(Listeners { address, sockets: clones(socket, count)?, proxied: false, inherited: true })
 }
 
 fn clones(socket: Socket, count: usize) -> io::Result<Vec<Socket>> {

@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -23,21 +24,24 @@ use self::clock::Clock;
 use self::listen::{ListenError, Listeners, SocketOptions, adopt, listen};
 use self::sockets::Sockets;
 use self::supervision::Supervision;
-use self::worker::{Listener, Worker};
-use crate::config::{Config, CorsOrigins, DeliveryOverflow, ListenAddr, UserOverflow};
+use self::worker::{Door, Listener, Worker};
+use crate::auth::identity::Identity;
+use crate::auth::revocation::Revocations;
+use crate::config::{Config, DeliveryOverflow, Listen, ListenAddr, UserOverflow, restart_needed};
 use crate::http::admin::{Admin, Probe};
 use crate::http::context::{Shared, Stage};
-use crate::http::cors::Cors;
 use crate::http::limit::PublishLimit;
+use crate::http::policy::{Policy, PolicyError};
 use crate::http::stats::HttpStats;
 use crate::hub::allowance::Rate;
 use crate::hub::log::LogBounds;
+use crate::hub::mailbox::Command;
 use crate::hub::position::Epoch;
 use crate::hub::presence::Caps;
 use crate::hub::sequencer::HistoryBounds;
 use crate::hub::source::{Kind, Source};
 use crate::hub::{Hub, HubSettings, Overflow};
-use crate::shard::stats::Stats;
+use crate::shard::stats::{CloseReason, Stats};
 use crate::shard::{Shard, ShardSettings};
 
 /// Why the server did not start.
@@ -50,8 +54,8 @@ pub enum StartError {
     Inherited(io::Error),
     /// A socket that the service manager handed over can be reached by other machines, and nothing authenticates them.
     Exposed(ListenAddr),
-    /// An origin in `cors_origins` is none.
-    Origin(String),
+    /// What the settings name is not as it should be.
+    Policy(PolicyError),
     /// The operating system refused something else.
     Os(io::Error),
 }
@@ -66,7 +70,7 @@ impl fmt::Display for StartError {
                 "ListenStream={address}: wanted a loopback address or a Unix socket while no authentication is set up, \
                  or insecure=true"
             ),
-            Self::Origin(text) => write!(f, "cors_origins: {text}"),
+            Self::Policy(err) => err.fmt(f),
             Self::Os(_) => f.write_str("the operating system refused"),
         }
     }
@@ -76,7 +80,8 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen(err) => err.source(),
-            Self::Exposed(_) | Self::Origin(_) => None,
+            Self::Policy(err) => err.source(),
+            Self::Exposed(_) => None,
             Self::Inherited(err) | Self::Os(err) => Some(err),
         }
     }
@@ -97,7 +102,7 @@ impl From<io::Error> for StartError {
 /// A running server.
 pub struct Server {
     shared: Arc<Shared>,
-    addresses: Vec<ListenAddr>,
+    listens: Vec<Listen>,
     admin_address: Option<ListenAddr>,
     /// Unix sockets' files that we made and remove.
     own_files: Vec<PathBuf>,
@@ -146,9 +151,9 @@ impl Server {
         let Supervision { sockets, admin_socket, watchdog } = supervision;
         let count = config.shards;
         let opened = open(&config, &config.listen, sockets, count)?;
-        let admin = config.admin_listen.as_slice();
-        let mut admin_listener = open(&config, admin, admin_socket.into_iter().collect(), 1)?.pop();
-        let addresses = opened.iter().map(|listeners| listeners.address.clone()).collect();
+        let admin: Vec<Listen> = config.admin_listen.iter().cloned().map(Listen::from).collect();
+        let mut admin_listener = open(&config, &admin, admin_socket.into_iter().collect(), 1)?.pop();
+        let listens = opened.iter().map(Listeners::listen).collect();
         let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
@@ -156,16 +161,17 @@ impl Server {
         let shared = Arc::new(shared);
         let probe_room = Arc::new(Source::new(Kind::Room, "", count, 0));
         let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
-        let mut by_shard: Vec<Vec<(Listener, Stage)>> = (0..count).map(|_| Vec::new()).collect();
+        let mut by_shard: Vec<Vec<Door>> = (0..count).map(|_| Vec::new()).collect();
         for listeners in opened {
             // What nobody else accepts has to be told that we are on our way out; what somebody does is not ours to refuse.
             let until = if listeners.inherited { Stage::Draining } else { Stage::Ending };
             for (shard, socket) in listeners.sockets.into_iter().enumerate() {
-                by_shard[shard].push((Listener::new(&listeners.address, socket), until));
+                let listener = Listener::new(&listeners.address, socket);
+                by_shard[shard].push(Door { listener, proxied: listeners.proxied, until });
             }
         }
         let mut workers = Vec::new();
-        for (index, (listeners, poll)) in by_shard.into_iter().zip(polls).enumerate() {
+        for (index, (doors, poll)) in by_shard.into_iter().zip(polls).enumerate() {
             let (near, far) = std::os::unix::net::UnixStream::pair()?;
             near.set_nonblocking(true)?;
             far.set_nonblocking(true)?;
@@ -175,7 +181,7 @@ impl Server {
                 shared: shared.clone(),
                 index,
                 poll,
-                listeners,
+                doors,
                 requests_max: (shared.config.requests_max / count).max(1),
                 probe: (near.into(), probe_room.clone()),
                 stop: stop.clone(),
@@ -195,7 +201,7 @@ impl Server {
             .spawn(move || run_admin(&for_admin, &admin, admin_socket, watchdog, stopped))?;
         Ok(Self {
             shared,
-            addresses,
+            listens,
             admin_address,
             own_files,
             workers,
@@ -206,8 +212,14 @@ impl Server {
 
     /// Where it listens, with the ports the kernel chose.
     #[must_use]
-    pub fn addresses(&self) -> &[ListenAddr] {
-        &self.addresses
+    pub fn listens(&self) -> &[Listen] {
+        &self.listens
+    }
+
+    /// The same without how.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<ListenAddr> {
+        self.listens.iter().map(|listen| listen.address.clone()).collect()
     }
 
     /// Where the admin listener is, if there is one.
@@ -220,6 +232,32 @@ impl Server {
     #[must_use]
     pub fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Takes over what may change under way ([`RELOADABLE`](crate::config::RELOADABLE)), for all threads at once, and
+    /// closes the streams for which nothing vouches any more. Names the settings that need a restart.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with files that `config` names. Then everything stays as it is.
+    pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, PolicyError> {
+        let policy = Arc::new(Policy::new(config, &self.shared.token_stats)?);
+        policy.adopt(&self.shared.policy.load());
+        self.shared.policy.store(policy.clone());
+        let doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync> =
+            Arc::new(move |identity| !policy.trusts(identity));
+        for shard in 0..self.workers.len() {
+            let done = Box::new(|ended| {
+                if ended > 0 {
+                    tracing::info!(ended, "streams whose key is gone were closed");
+                }
+            });
+            let command = Command::End { doomed: doomed.clone(), reason: CloseReason::Revoked, done };
+            if self.shared.hub.mailbox(shard).send(command).is_err() {
+                tracing::warn!(shard, "too much mail: streams whose key is gone stay until their token ends");
+            }
+        }
+        Ok(restart_needed(&self.shared.config, config))
     }
 
     /// Closes every stream, spread over the drain time, answers the requests that were begun, and ends. Newcomers are
@@ -280,17 +318,20 @@ impl Listener {
     }
 }
 
-/// Listens on `sockets`, if the service manager handed any over, or else on `addresses`.
+/// Listens on `sockets`, if the service manager handed any over, or else on `listens`.
 fn open(
     config: &Config,
-    addresses: &[ListenAddr],
+    listens: &[Listen],
     sockets: Vec<socket2::Socket>,
     count: usize,
 ) -> Result<Vec<Listeners>, StartError> {
     let options = SocketOptions { send_buffer: config.send_buffer, user_timeout: config.tcp_user_timeout };
     if sockets.is_empty() {
-        let opened = addresses.iter().map(|address| listen(address, count, options));
-        return Ok(opened.collect::<Result<_, _>>()?);
+        let opened = listens.iter().map(|Listen { address, proxied }| {
+            let listeners = listen(address, count, options)?;
+            Ok(Listeners { proxied: *proxied, ..listeners })
+        });
+        return opened.collect();
     }
     let adopted = sockets.into_iter().map(|socket| {
         let listeners = adopt(socket, count, options).map_err(StartError::Inherited)?;
@@ -318,9 +359,8 @@ fn run_admin(
             loop {
                 interval.tick().await;
                 shared.hub.tidy(shared.clock.now());
-                if let Some(limit) = &shared.publish_limit {
-                    limit.sweep(shared.clock.now());
-                }
+                shared.revocations.sweep(shared.clock.unix_s());
+                shared.publish_limit.sweep(shared.clock.now());
                 memory::give_back();
             }
         };
@@ -363,12 +403,8 @@ const WATCHDOG_SIGNS: u32 = 3;
 
 /// Makes what all threads share, and the epoll set of each shard's sockets.
 fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
-    let cors = match &config.cors_origins {
-        CorsOrigins::Any => Cors::parse(["*"]),
-        CorsOrigins::Only(origins) => Cors::parse(origins.iter().map(String::as_str)),
-    };
-    let cors = cors.map_err(|(index, err)| StartError::Origin(format!("entry {index}: {err}")))?;
-    let publish_limit = config.publish_rate_per_user.map(|rate| PublishLimit::new(rate.into()));
+    let token_stats = Arc::default();
+    let policy = ArcSwap::from_pointee(Policy::new(&config, &token_stats).map_err(StartError::Policy)?);
     let hub = Hub::new(hub_settings(&config));
     let shards: Vec<Arc<Stats>> = (0..config.shards).map(|_| Arc::default()).collect();
     let (mut cores, mut polls) = (Vec::new(), Vec::new());
@@ -381,10 +417,12 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
     }
     let shared = Shared {
         hub,
-        cors,
+        policy,
+        token_stats,
+        revocations: Revocations::new(config.revocation_time),
         clock: Clock::start(),
+        publish_limit: PublishLimit::default(),
         memory_limit: memory::limit(config.memory_limit),
-        publish_limit,
         stats: HttpStats::default(),
         threads: vec![OnceLock::new(); shards.len()],
         shards,

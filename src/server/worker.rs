@@ -20,7 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, Sleep};
 
-use crate::http::connection::serve;
+use crate::http::connection::{Accepted, serve};
 use crate::http::context::{Context, Shared, Stage};
 use crate::http::exchange::{FIRST_BYTE_TIME, Hold, Stream, UNFINISHED_TIME};
 use crate::hub::moment::Moment;
@@ -54,14 +54,24 @@ pub struct Worker {
     pub index: usize,
     /// The epoll set of its shard's sockets.
     pub poll: mio::Poll,
-    /// Its listeners, and the stage in which each stops accepting.
-    pub listeners: Vec<(Listener, Stage)>,
+    /// Its listeners.
+    pub doors: Vec<Door>,
     /// Connections that may be HTTP at once.
     pub requests_max: usize,
     /// The server's own connection, and the room it is in.
     pub probe: (Socket, Arc<Source>),
     /// Ends the thread at once.
     pub stop: Arc<Notify>,
+}
+
+/// A listener, and how it is served.
+pub struct Door {
+    /// The listener.
+    pub listener: Listener,
+    /// Whether its connections begin with a PROXY protocol header.
+    pub proxied: bool,
+    /// The stage of the server in which it stops accepting.
+    pub until: Stage,
 }
 
 /// A listener of either kind.
@@ -108,9 +118,9 @@ impl Worker {
         join_probe(&context, self.probe)?;
         let places = Rc::new(Semaphore::new(self.requests_max));
         let mut accepting = JoinSet::new();
-        for (listener, until) in self.listeners {
+        for Door { listener, proxied, until } in self.doors {
             let listener = listener.into_async()?;
-            accepting.spawn_local(accept(context.clone(), listener, until, places.clone()));
+            accepting.spawn_local(accept(context.clone(), (listener, proxied), until, places.clone()));
         }
         tokio::task::spawn_local(finish(context.clone(), accepting, places, self.requests_max));
         tokio::task::spawn_local(expire(context.clone()));
@@ -152,6 +162,7 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
         rooms: vec![room],
         user: None,
         address: None,
+        session: None,
         start: Start::Now,
         probe: true,
     };
@@ -160,7 +171,12 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
 
 /// Accepts as long as there are places for requests, until the server is in stage `until`. One connection a listener is
 /// accepted without a place, so that others make room for it only when it is there.
-async fn accept(context: Rc<Context>, listener: AsyncListener, until: Stage, places: Rc<Semaphore>) {
+async fn accept(
+    context: Rc<Context>,
+    (listener, proxied): (AsyncListener, bool),
+    until: Stage,
+    places: Rc<Semaphore>,
+) {
     let stats = &context.shared.stats;
     let mut stage = context.shared.stage.subscribe();
     let mut ended = pin!(stage.wait_for(|stage| *stage >= until));
@@ -172,12 +188,12 @@ async fn accept(context: Rc<Context>, listener: AsyncListener, until: Stage, pla
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => {
+            Ok((stream, peer)) => {
                 stats.accepted.add();
                 let place = place(&context, places.clone()).await;
                 let context = context.clone();
                 tokio::task::spawn_local(async move {
-                    serve(context, stream, address).await;
+                    serve(context, Accepted { stream, peer, proxied }).await;
                     drop(place);
                 });
             }

@@ -7,11 +7,21 @@ use super::conn::{Conn, Lag, flag};
 use super::net::{self, Net};
 use super::stats::{CloseReason, DropReason, GapReason};
 use super::{ConnKey, Shard};
-use crate::hub::log::Log;
+use crate::hub::log::{Entry, Log};
 use crate::hub::position::Offset;
 use crate::hub::source::{Kind, Source};
 use crate::hub::{Overflow, moment::Moment};
 use crate::wire::control::{self, Gap};
+
+/// Whether `conn` may have an event of `source`.
+fn is_for<S>(entry: &Entry, source: &Source, conn: &Conn<S>) -> bool {
+    let is_excluded = match (&entry.exclude, &conn.user) {
+        (Some(excluded), Some(user)) => Arc::ptr_eq(excluded, user),
+        _ => false,
+    };
+    let may = |permission| batch::is_met(permission, source, conn.identity.as_deref());
+    !is_excluded && entry.require.as_ref().is_none_or(may)
+}
 
 /// What a connection lacks.
 struct Missing {
@@ -142,11 +152,7 @@ impl<N: Net> Shard<N> {
                     missing.more = true;
                     break;
                 }
-                let for_others = match (&entry.exclude, &conn.user) {
-                    (Some(excluded), Some(user)) => Arc::ptr_eq(excluded, user),
-                    _ => false,
-                };
-                if !for_others {
+                if is_for(entry, source, conn) {
                     bytes += entry.frame.len();
                     missing.items.push(Item::from(entry));
                 }

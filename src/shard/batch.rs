@@ -5,10 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::stats::Stats;
+use crate::auth::grant::PermissionName;
+use crate::auth::identity::Identity;
 use crate::hub::log::Entry;
 use crate::hub::moment::Moment;
 use crate::hub::position::Offset;
-use crate::hub::source::Source;
+use crate::hub::source::{Kind, Source};
 use crate::wire::encoding::Encoding;
 use crate::wire::frame::Frame;
 use crate::wire::gzip::Deflater;
@@ -31,6 +33,30 @@ impl From<&Entry> for Item {
     fn from(entry: &Entry) -> Self {
         Self { offset: entry.offset, frame: entry.frame.clone(), published: entry.published }
     }
+}
+
+/// What a listener must have to get an event.
+#[derive(Clone, Debug)]
+pub struct Required {
+    /// The permission.
+    pub permission: PermissionName,
+    /// Where the event was published. A room's needs the permission for that room, any other the permission for everything.
+    pub source: Arc<Source>,
+}
+
+impl Required {
+    /// Whether a listener that is `identity` has it.
+    #[must_use]
+    pub fn is_met_by(&self, identity: Option<&Identity>) -> bool {
+        is_met(&self.permission, &self.source, identity)
+    }
+}
+
+/// Whether `identity` may have an event of `source` that needs `permission`.
+#[must_use]
+pub fn is_met(permission: &PermissionName, source: &Source, identity: Option<&Identity>) -> bool {
+    let room = (source.kind() == Kind::Room).then(|| source.name());
+    identity.is_some_and(|identity| identity.holds(permission.as_str(), room))
 }
 
 /// Bytes that are written whole or have a rest: one event, or a compressed segment of several.
@@ -59,6 +85,8 @@ pub struct Batch {
     pub items: Vec<Item>,
     /// Users whose connections must not get one of them.
     pub excluded: Vec<Arc<Source>>,
+    /// What their listeners must have.
+    pub required: Vec<Required>,
     /// The batch in each encoding that was asked for.
     bytes: [Option<Bytes>; Encoding::COUNT],
 }
@@ -66,17 +94,30 @@ pub struct Batch {
 impl Batch {
     /// A batch of `items`, which connections with a cursor from `after` on lack. It takes their cursors to `upto`.
     #[must_use]
-    pub fn new(after: Offset, upto: Offset, items: Vec<Item>, excluded: Vec<Arc<Source>>) -> Option<Self> {
+    pub fn new(after: Offset, upto: Offset, items: Vec<Item>) -> Option<Self> {
         let first = items.first()?.offset;
-        Some(Self { after, first, upto, items, excluded, bytes: [const { None }; Encoding::COUNT] })
+        Some(Self { after, first, items, ..Self::lost(upto) })
     }
 
     /// In the place of events that were all evicted before they could be flushed: fits nobody, so that everyone is
     /// looked at by itself and told its gap.
     #[must_use]
     pub fn lost(upto: Offset) -> Self {
-        let bytes = [const { None }; Encoding::COUNT];
-        Self { after: 0, first: 0, upto, items: Vec::new(), excluded: Vec::new(), bytes }
+        Self {
+            after: 0,
+            first: 0,
+            upto,
+            items: Vec::new(),
+            excluded: Vec::new(),
+            required: Vec::new(),
+            bytes: [const { None }; Encoding::COUNT],
+        }
+    }
+
+    /// The same, some of whose events are not for everyone.
+    #[must_use]
+    pub fn not_for(self, excluded: Vec<Arc<Source>>, required: Vec<Required>) -> Self {
+        Self { excluded, required, ..self }
     }
 
     /// Whether a connection at `cursor` lacks exactly this batch.

@@ -2,6 +2,7 @@
 
 use super::conn::{Lag, flag};
 use super::net::{self, Net};
+use super::session::Expiry;
 use super::stats::CloseReason;
 use super::{ConnKey, Shard};
 use crate::hub::moment::Moment;
@@ -94,6 +95,7 @@ impl<N: Net> Shard<N> {
         let Some(conn) = self.conns.remove(slot) else {
             return;
         };
+        self.count_expiring(conn.expiry, Expiry::NEVER);
         if conn.has(flag::BLOCKED) {
             self.stats.lagging.sub(1);
         }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use slab::Slab;
 
+use super::session::Expiry;
 use super::shrink::is_sparse;
 use super::stats::CloseReason;
+use crate::auth::identity::Identity;
 use crate::hub::moment::Moment;
 use crate::hub::position::Offset;
 use crate::hub::source::{NOBODY, Source};
@@ -95,6 +97,10 @@ pub struct Conn<S> {
     pub opened: Moment,
     /// Its address, where connections are bounded by address.
     pub address: Option<Box<IpAddr>>,
+    /// Who listens, where that has to be proved.
+    pub identity: Option<Arc<Identity>>,
+    /// When that is worth nothing any more.
+    pub expiry: Expiry,
 }
 
 /// State of a connection that could not be written to.
@@ -260,6 +266,8 @@ mod tests {
             next_of_user: NOBODY,
             opened: Moment(0),
             address: None,
+            identity: None,
+            expiry: Expiry::NEVER,
         }
     }
 
@@ -278,6 +286,6 @@ mod tests {
 
     #[test]
     fn a_connection_stays_within_two_cache_lines() {
-        assert!(size_of::<Conn<i32>>() <= 104, "{} bytes", size_of::<Conn<i32>>());
+        assert!(size_of::<Conn<i32>>() <= 112, "{} bytes", size_of::<Conn<i32>>());
     }
 }

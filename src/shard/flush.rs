@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::{BATCH_BYTES_MAX, Batch, Item};
+use super::batch::{BATCH_BYTES_MAX, Batch, Item, Required};
 use super::conn::{Conn, flag};
 use super::net::Net;
-use super::{LocalRoom, Pace, Shard, stats};
+use super::{LocalRoom, Pace, Shard, session, stats};
 use crate::hub::moment::Moment;
 use crate::hub::position::Offset;
 use crate::hub::source::Source;
@@ -84,6 +84,9 @@ impl<N: Net> Shard<N> {
                 }
             }
         }
+        for required in &batch.required {
+            self.mark_those_without(required, scope);
+        }
         self.stats.batch.record(batch.items.len() as u64, 1);
         let shared = matches!(scope, Scope::All) || !self.all.pending;
         self.job = Some(Job { source, scope, batch, more: read.more, shared, left, started: self.now });
@@ -146,6 +149,23 @@ impl<N: Net> Shard<N> {
         None
     }
 
+    /// Marks the connections that must not get an event for want of a permission: they are looked at by themselves.
+    fn mark_those_without(&mut self, required: &Required, scope: Scope) {
+        let lacks = |slot: &u32| session::lacks(&self.conns, *slot, required);
+        let slots: Vec<u32> = match scope {
+            Scope::Room(index) => {
+                let members = self.rooms.get(index as usize).map(|room| &room.members);
+                members.into_iter().flatten().copied().filter(lacks).collect()
+            }
+            Scope::All => (0..self.conns.slots()).filter(lacks).collect(),
+        };
+        for slot in slots {
+            if let Some(conn) = self.conns.get_mut(slot) {
+                conn.flags |= flag::MARKED;
+            }
+        }
+    }
+
     fn next_slot(&self, job: &mut Job) -> Option<u32> {
         match job.scope {
             Scope::Room(index) => {
@@ -201,14 +221,14 @@ struct Read {
 }
 
 /// Takes what is new in `source` up to `head`.
-fn read(source: &Source, pace: &mut Pace, head: Offset, due_at: Moment) -> Read {
+fn read(source: &Arc<Source>, pace: &mut Pace, head: Offset, due_at: Moment) -> Read {
     pace.pending = false;
     pace.due_at = due_at;
     let slot = source.log();
     let Some(log) = slot.get() else {
         return Read { batch: None, upto: head, more: false };
     };
-    let (mut items, mut excluded, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut items, mut excluded, mut required, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
     let mut more = false;
     for entry in log.range(pace.flushed_to, head) {
         if bytes > 0 && bytes + entry.frame.len() > BATCH_BYTES_MAX {
@@ -218,6 +238,8 @@ fn read(source: &Source, pace: &mut Pace, head: Offset, due_at: Moment) -> Read 
         bytes += entry.frame.len();
         items.push(Item::from(entry));
         excluded.extend(entry.exclude.clone());
+        required
+            .extend(entry.require.clone().map(|permission| Required { permission, source: source.clone() }));
     }
     let upto = match items.last() {
         Some(last) if more => last.offset,
@@ -230,6 +252,7 @@ fn read(source: &Source, pace: &mut Pace, head: Offset, due_at: Moment) -> Read 
     if more {
         pace.due_at = Moment(0);
     }
-    let batch = if are_lost { Some(Batch::lost(upto)) } else { Batch::new(after, upto, items, excluded) };
+    let batch = if are_lost { Some(Batch::lost(upto)) } else { Batch::new(after, upto, items) };
+    let batch = batch.map(|batch| batch.not_for(excluded, required));
     Read { batch, upto, more }
 }

@@ -9,6 +9,7 @@ use super::batch::{self, Piece};
 use super::close::opened_micros;
 use super::conn::{Conn, ConnKey, Membership, flag};
 use super::net::Net;
+use super::session::{Expiry, Session};
 use super::shrink::is_sparse;
 use super::stats::{CloseReason, GapReason};
 use super::{LocalRoom, Pace, Shard};
@@ -70,6 +71,8 @@ pub struct Join<S> {
     pub user: Option<Arc<Source>>,
     /// Its address, counted, where connections are bounded by address.
     pub address: Option<IpAddr>,
+    /// By what right it listens, where it needs one.
+    pub session: Option<Session>,
     /// Where its stream starts.
     pub start: Start,
     /// Whether it is the server's own.
@@ -131,8 +134,11 @@ impl<N: Net> Shard<N> {
             next_of_user: NOBODY,
             opened: now,
             address: join.address.map(Box::new),
+            identity: None,
+            expiry: Expiry::NEVER,
         });
         debug_assert_eq!(inserted, key);
+        self.set_session(key.slot, join.session.as_ref());
         self.link_user(key.slot);
         // Only now: an event published from here on is announced to us, one before is at or below this head.
         let head = self.hub.head();

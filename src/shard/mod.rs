@@ -15,6 +15,7 @@ pub mod conn;
 pub mod flush;
 pub mod join;
 pub mod net;
+pub mod session;
 mod shrink;
 pub mod stats;
 pub mod tend;
@@ -138,6 +139,8 @@ pub struct Shard<N: Net> {
     /// Work that is due later.
     due: BinaryHeap<Reverse<(Moment, Work)>>,
     tending: Tending,
+    /// Connections whose session has an end.
+    expiring: u32,
     deflater: Deflater,
     rng: fastrand::Rng,
     /// Events written in this step, by time of publish: their latency is known when the step ends.
@@ -169,6 +172,7 @@ impl<N: Net> Shard<N> {
             ready: VecDeque::new(),
             due: BinaryHeap::new(),
             tending: Tending::default(),
+            expiring: 0,
             deflater: Deflater::default(),
             rng: fastrand::Rng::with_seed(seed),
             unsettled: Vec::new(),
@@ -381,6 +385,11 @@ impl<N: Net> Shard<N> {
                 if let Some(slot) = oldest {
                     self.farewell(slot, stats::CloseReason::Replaced);
                 }
+            }
+            Command::End { doomed, reason, done } => done(self.end_where(&*doomed, reason)),
+            Command::Refresh(refresh) => {
+                let refreshed = self.refresh(&refresh);
+                (refresh.done)(refreshed);
             }
             Command::Drain => self.start_drain(),
         }

@@ -67,6 +67,10 @@ reasons! {
         Disconnected = "disconnected",
         /// The connection lease ended.
         Lease = "lease",
+        /// The token it came with is over.
+        Expired = "expired",
+        /// The token it came with, its user or the key behind it is not trusted any more.
+        Revoked = "revoked",
         /// The peer kept sending bytes on a stream that goes one way.
         Flood = "flood",
         /// It was among those furthest behind when memory was short.

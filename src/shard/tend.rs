@@ -34,12 +34,36 @@ const DRAIN_SHARE: f64 = 0.9;
 #[derive(Default)]
 pub struct Tending {
     at: Moment,
-    /// Where the round of heartbeats stands.
-    slot: u32,
+    heartbeats: Round,
+    pub(super) sessions: Round,
     last: Moment,
     reap_at: Moment,
     shrink_at: Moment,
     drain: Option<Drain>,
+}
+
+/// A walk over all slots, a part at a time.
+#[derive(Default)]
+pub(super) struct Round {
+    slot: u32,
+}
+
+impl Round {
+    /// The next of `slots` slots: so many that all have been in turn within `period`, with `passed` since the last time.
+    pub(super) fn next_slots(
+        &mut self,
+        slots: u32,
+        passed: Duration,
+        period: Duration,
+    ) -> impl Iterator<Item = u32> + use<> {
+        let share = (passed.as_secs_f64() / period.as_secs_f64()).min(1.0);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and slots")]
+        let count = (f64::from(slots) * share).ceil() as u32;
+        let first = self.slot;
+        let nth = move |n: u32| u32::try_from((u64::from(first) + u64::from(n)) % u64::from(slots.max(1)));
+        self.slot = nth(count).unwrap_or(0);
+        (0..count).filter_map(move |n| nth(n).ok())
+    }
 }
 
 struct Drain {
@@ -87,6 +111,7 @@ impl<N: Net> Shard<N> {
         self.tending.last = self.now;
         self.tending.at = self.now + TEND_INTERVAL;
         self.make_round(passed);
+        self.look_at_sessions(passed);
         if self.now >= self.tending.reap_at {
             self.tending.reap_at = self.now + REAP_INTERVAL;
             self.reap();
@@ -102,12 +127,8 @@ impl<N: Net> Shard<N> {
     fn make_round(&mut self, passed: Duration) {
         let slots = self.conns.slots();
         let period = self.settings.heartbeat / LOOKS_PER_HEARTBEAT;
-        let share = (passed.as_secs_f64() / period.as_secs_f64()).min(1.0);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and slots")]
-        let count = (f64::from(slots) * share).ceil() as u32;
-        for _ in 0..count {
-            self.tending.slot = if self.tending.slot + 1 < slots { self.tending.slot + 1 } else { 0 };
-            self.look_at_clock(self.tending.slot);
+        for slot in self.tending.heartbeats.next_slots(slots, passed, period) {
+            self.look_at_clock(slot);
         }
     }
 

@@ -12,10 +12,14 @@ use bytes::Bytes;
 use super::conn::ConnKey;
 use super::join::{Join, Start};
 use super::net::Net;
+use super::session::Session;
 use super::stats::{CloseReason, DropReason, GapReason, Stats};
 use super::{Shard, ShardSettings, Step};
+use crate::auth::grant::{Grant, PermissionName};
+use crate::auth::identity::{Identity, KeyId};
 use crate::hub::draft::{Draft, Target};
 use crate::hub::log::LogBounds;
+use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::moment::Moment;
 use crate::hub::name::{RoomName, UserName};
 use crate::hub::position::Epoch;
@@ -99,12 +103,23 @@ impl World {
     }
 
     fn join(&mut self, user: Option<&str>, start: Start, room: usize) -> (ConnKey, Socket) {
-        self.join_rooms(&["r".to_owned()], user, start, room)
+        self.join_rooms(&["r".to_owned()], None, user, start, room)
+    }
+
+    fn join_by(
+        &mut self,
+        session: Option<Session>,
+        user: Option<&str>,
+        start: Start,
+        room: usize,
+    ) -> (ConnKey, Socket) {
+        self.join_rooms(&["r".to_owned()], session, user, start, room)
     }
 
     fn join_rooms(
         &mut self,
         rooms: &[String],
+        session: Option<Session>,
         user: Option<&str>,
         start: Start,
         room: usize,
@@ -118,15 +133,20 @@ impl World {
             rooms: rooms.iter().map(|room| self.hub.rooms().get_or_create(room)).collect(),
             user,
             address,
+            session,
             start,
             probe: false,
         };
         (self.shard.join(join, self.now).unwrap(), socket)
     }
 
+    fn join_now(&mut self, session: Option<Session>, user: Option<&str>) -> (ConnKey, Socket) {
+        self.join_by(session, user, Start::Now, usize::MAX)
+    }
+
     fn publish(&self, target: Target, data: &str, exclude: Option<&str>) {
         let exclude = exclude.map(|user| UserName::new(user).unwrap());
-        let draft = Draft { target, name: None, id: None, data: data.to_owned(), exclude };
+        let draft = Draft { target, name: None, id: None, data: data.to_owned(), exclude, require: None };
         self.hub.publish([draft], self.now);
     }
 
@@ -233,6 +253,7 @@ fn who_joins_during_a_drain_gets_a_farewell_at_once() {
         rooms: vec![world.hub.rooms().get_or_create("r")],
         user,
         address,
+        session: None,
         start: Start::Now,
         probe: false,
     };
@@ -297,6 +318,137 @@ fn the_age_of_history_is_no_latency() {
     assert!(sum < 1_000_000, "{sum}");
 }
 
+/// Somebody with these permissions, and without a user.
+fn holder(permissions: &[&str]) -> Arc<Identity> {
+    let (grant, _) = Grant::parse(permissions.iter().copied());
+    let grant = Arc::new(grant);
+    let (user, token, issued, expires, api_key) = (None, Some("t".into()), None, None, None);
+    Arc::new(Identity { user, token, issued, expires, grant, key: KeyId(1), api_key })
+}
+
+fn second(n: u64) -> Moment {
+    Moment(n * 1_000_000)
+}
+
+#[test]
+fn a_listener_is_told_once_that_its_token_ends_and_closed_when_it_does() {
+    let mut world = World::new(10, usize::MAX);
+    let session = Session { identity: holder(&[]), expires: Some(second(100)) };
+    let (_, socket) = world.join_now(Some(session), None);
+    let mut told_at = None;
+    while world.now < Moment(99_999_999) {
+        world.step();
+        if told_at.is_none() && text(&socket).contains("event: expiring") {
+            told_at = Some(world.now);
+        }
+        assert!(!text(&socket).contains("event: closing"), "at {:?}", world.now);
+    }
+    let told_at = told_at.expect("it was told");
+    assert!((Moment(70_000_000)..Moment(70_700_000)).contains(&told_at), "{told_at:?}");
+    while world.now < Moment(100_700_000) {
+        world.step();
+    }
+    assert_eq!(text(&socket).matches("event: expiring").count(), 1);
+    assert!(text(&socket).contains("event: closing\ndata: {\"reason\":\"expired\"}"), "{}", text(&socket));
+    assert_eq!(world.stats.closed[CloseReason::Expired as usize].get(), 1);
+    assert_eq!(world.shard.conns().len(), 0);
+}
+
+#[test]
+fn a_full_socket_does_not_outlive_its_token() {
+    let mut world = World::new(10, usize::MAX);
+    let session = Session { identity: holder(&[]), expires: Some(second(1)) };
+    let (_, socket) = world.join_now(Some(session), None);
+    socket.borrow_mut().room = 3;
+    world.publish(room(), "more than there is room for", None);
+    while world.now < Moment(1_700_000) {
+        world.step();
+    }
+    assert_eq!(world.stats.closed[CloseReason::Expired as usize].get(), 1);
+    assert_eq!(world.shard.conns().len(), 0);
+}
+
+#[test]
+fn a_refreshed_listener_stays_and_is_told_again() {
+    let mut world = World::new(10, usize::MAX);
+    let session = |seconds| Session { identity: holder(&[]), expires: Some(second(seconds)) };
+    let (key, socket) = world.join_now(Some(session(20)), Some("ann"));
+    let (_, other) = world.join_now(Some(session(20)), Some("ann"));
+    world.step();
+    assert_eq!(text(&socket).matches("event: expiring").count(), 1, "less than half a minute is left");
+    let refresh = |connection, may: bool| {
+        let user = world.hub.users().get("ann").expect("she is here");
+        let (sent, got) = std::sync::mpsc::channel();
+        let done = Box::new(move |refreshed| sent.send(refreshed).unwrap());
+        let may_read = Arc::new(move |_: &str| may);
+        (Command::Refresh(Box::new(Refresh { user, connection, session: session(200), may_read, done })), got)
+    };
+    let (refused, of_refused) = refresh(Some(key.to_u64()), false);
+    let (granted, of_granted) = refresh(Some(key.to_u64()), true);
+    assert!(world.hub.mailbox(0).send(refused).is_ok() && world.hub.mailbox(0).send(granted).is_ok());
+    world.step();
+    assert_eq!(of_refused.recv(), Ok(Refreshed { connections: 0, refused: 1 }));
+    assert_eq!(of_granted.recv(), Ok(Refreshed { connections: 1, refused: 0 }));
+    while world.now < Moment(171_000_000) {
+        world.step();
+    }
+    assert!(text(&other).contains("expired"), "nobody spoke for the other one");
+    assert!(!text(&socket).contains("closing"));
+    assert_eq!(text(&socket).matches("event: expiring").count(), 2);
+}
+
+#[test]
+fn those_of_a_doomed_identity_are_closed_and_no_others() {
+    let mut world = World::new(10, usize::MAX);
+    let by = |identity| Some(Session { identity, expires: None });
+    let (_, doomed) = world.join_now(by(holder(&["vip"])), None);
+    let (_, spared) = world.join_now(by(holder(&["dj"])), None);
+    let (_, unknown) = world.join_now(None, None);
+    let (sent, got) = std::sync::mpsc::channel();
+    let command = Command::End {
+        doomed: Arc::new(|identity| identity.holds("vip", None)),
+        reason: CloseReason::Revoked,
+        done: Box::new(move |count| sent.send(count).unwrap()),
+    };
+    assert!(world.hub.mailbox(0).send(command).is_ok());
+    world.step();
+    assert_eq!(got.recv(), Ok(1));
+    assert!(text(&doomed).contains("\"reason\":\"revoked\""));
+    assert!(!text(&spared).contains("closing") && !text(&unknown).contains("closing"));
+}
+
+#[test]
+fn an_event_that_requires_a_permission_reaches_those_who_have_it_now_and_later() {
+    let mut world = World::new(10, usize::MAX);
+    let by = |permissions: &[&str]| Some(Session { identity: holder(permissions), expires: None });
+    let listeners = [
+        (by(&["vip"]), true, true),
+        (by(&["vip:r"]), true, false),
+        (by(&["vip:elsewhere"]), false, false),
+        (by(&["dj"]), false, false),
+        (None, false, false),
+    ];
+    let sockets: Vec<_> =
+        listeners.iter().map(|(session, ..)| world.join_now(session.clone(), None).1).collect();
+    let start = world.hub.epoch().position(0).to_string();
+    for (target, data) in [(room(), "to the room"), (Target::All, "to all")] {
+        let require = PermissionName::new("vip").ok();
+        let draft = Draft { target, name: None, id: None, data: data.into(), exclude: None, require };
+        world.hub.publish([draft], world.now);
+        world.step();
+    }
+    world.publish(room(), "to everybody", None);
+    world.step();
+    for ((session, of_room, of_all), live) in listeners.iter().zip(&sockets) {
+        let (_, resumed) = world.join_by(session.clone(), None, Start::After(start.clone()), usize::MAX);
+        world.step();
+        for socket in [live, &resumed] {
+            assert_eq!(text(socket).contains("to the room"), *of_room, "{session:?}");
+            assert_eq!(text(socket).contains("to all"), *of_all, "{session:?}");
+            assert!(text(socket).contains("to everybody"));
+        }
+    }
+}
 impl World {
     /// Whether each of `keys` is still connected.
     fn are_open(&self, keys: &[ConnKey]) -> Vec<bool> {
@@ -416,7 +568,7 @@ fn a_flood_of_names_gives_its_memory_back() {
     let mut crowd = Vec::new();
     for n in 0..CONNECTIONS {
         let rooms: Vec<String> = (0..64).map(|m| format!("room {n} {m}")).collect();
-        crowd.push(world.join_rooms(&rooms, Some(&format!("user {n}")), Start::Now, usize::MAX).0);
+        crowd.push(world.join_rooms(&rooms, None, Some(&format!("user {n}")), Start::Now, usize::MAX).0);
         world.publish(Target::Room(RoomName::new(&rooms[0]).unwrap()), "x", Some(&format!("other {n}")));
         assert!(world.hub.send_away(&format!("away {n}"), "r", Duration::from_secs(1), world.now));
     }

@@ -71,6 +71,12 @@ pub fn put_closing(retry: Duration, reason: &str, out: &mut Vec<u8>) {
     put_json(&Reason { reason }, out);
 }
 
+/// Appends the news that the listener's token is over in `left`. It has no id: everything before it has been written.
+pub fn put_expiring(left: Duration, out: &mut Vec<u8>) {
+    put_field(out, "event", "expiring");
+    put_json(&Expiring { expires_in_s: left.as_secs() }, out);
+}
+
 /// Appends a heartbeat: a comment, and an id without data. Browsers move `lastEventId` on and dispatch nothing
 /// (WHATWG HTML §9.2.6), so a quiet listener later resumes from a fresh position.
 pub fn put_heartbeat(id: &str, out: &mut Vec<u8>) {
@@ -82,6 +88,12 @@ pub fn put_heartbeat(id: &str, out: &mut Vec<u8>) {
 #[derive(Serialize)]
 struct Reason<'a> {
     reason: &'a str,
+}
+
+/// Data of `event: expiring`.
+#[derive(Serialize)]
+struct Expiring {
+    expires_in_s: u64,
 }
 
 fn put_retry(retry: Duration, out: &mut Vec<u8>) {
@@ -122,6 +134,12 @@ mod tests {
             text(|out| put_gap(&data, out)),
             "event: gap\nid: k-9\ndata: {\"rooms\":[\"a\"],\"from\":\"k-1\",\"to\":\"k-9\",\"reason\":\"evicted\"}\n\n"
         );
+    }
+
+    #[test]
+    fn an_end_is_told_in_whole_seconds() {
+        let left = Duration::from_millis(29_900);
+        assert_eq!(text(|out| put_expiring(left, out)), "event: expiring\ndata: {\"expires_in_s\":29}\n\n");
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::neighbours::{LOOK_AGAIN, Output, PATIENCE, find, until};
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Everything that keeps Chromium to itself and to this machine.
-const FLAGS: [&str; 11] = [
+const FLAGS: [&str; 12] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -40,6 +40,8 @@ const FLAGS: [&str; 11] = [
     "--disable-component-update",
     "--disable-sync",
     "--no-proxy-server",
+    // Names that an attacker has stand for this machine.
+    "--host-resolver-rules=MAP *.rebound.test 127.0.0.1",
     // Twenty tabs of one site need not be twenty processes.
     "--renderer-process-limit=2",
 ];

@@ -1,5 +1,7 @@
 //! A bad network between browser and server: a TCP proxy that listens in, cuts connections and refuses them.
 
+#![allow(dead_code, reason = "each test uses its part of this")]
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -43,7 +45,7 @@ impl Wire {
 
 /// The proxy. It lives as long as the test's runtime.
 pub(crate) struct Proxy {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     shared: Arc<Mutex<Shared>>,
     cut: watch::Sender<Option<Cut>>,
 }

@@ -12,7 +12,7 @@ use super::{PATIENCE, is_gone};
 
 /// A request with a length if it has a body, and a `host`.
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut lines = vec![format!("{method} {path} HTTP/1.1"), "host: tidegate.test".to_owned()];
+    let mut lines = vec![format!("{method} {path} HTTP/1.1"), "host: localhost".to_owned()];
     lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
     if method == "POST" || !body.is_empty() {
         lines.push(format!("content-length: {}", body.len()));
@@ -39,9 +39,7 @@ pub struct Conn {
 
 impl Conn {
     pub fn tcp(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).expect("the server listens");
-        stream.set_nodelay(true).expect("a TCP socket");
-        Self::new(Wire::Tcp(stream))
+        Self::of(TcpStream::connect(addr).expect("the server listens"))
     }
 
     /// Takes in little that is not read.
@@ -51,6 +49,12 @@ impl Conn {
         socket.set_recv_buffer_size(4096).expect("a buffer of that size");
         socket.connect(&addr.into()).expect("the server listens");
         Self::new(Wire::Tcp(socket.into()))
+    }
+
+    /// Over a connection that was made elsewhere.
+    pub fn of(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("a TCP socket");
+        Self::new(Wire::Tcp(stream))
     }
 
     /// From now on it takes nothing in and acknowledges nothing, like a machine that lost its network: the kernel drops

@@ -47,7 +47,7 @@ pub struct TestServer {
 /// The settings every test starts from.
 pub fn config() -> Config {
     Config {
-        listen: vec![LOOPBACK],
+        listen: vec![LOOPBACK.into()],
         admin_listen: Some(LOOPBACK),
         drain: Duration::ZERO,
         ..Config::default_for(4096)

@@ -1,6 +1,10 @@
 //! One connection as the model knows it, and the walk along everything it was sent.
 
+use std::sync::Arc;
+
 use serde_json::Value;
+use tidegate::auth::grant::Grant;
+use tidegate::auth::identity::{Identity, KeyId};
 use tidegate::hub::position::{Epoch, Offset};
 use tidegate::shard::stats::CloseReason;
 use tidegate::wire::encoding::Encoding;
@@ -20,6 +24,50 @@ pub(crate) struct Opening {
     pub gap: Option<(String, Offset, &'static str)>,
 }
 
+/// By what right a listener listens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Pass {
+    /// By none.
+    None,
+    /// By an identity with the permission for nothing that is required here.
+    Plain,
+    /// With the permission `vip` in one room.
+    VipOf(usize),
+    /// With the permission `vip` anywhere.
+    Vip,
+}
+
+impl Pass {
+    /// Whether it may have an event to `to` for vips.
+    pub(crate) fn is_vip(self, to: To) -> bool {
+        match self {
+            Self::None | Self::Plain => false,
+            Self::VipOf(room) => to == To::Room(room),
+            Self::Vip => true,
+        }
+    }
+
+    /// The identity, if there is one.
+    pub(crate) fn identity(self) -> Option<Arc<Identity>> {
+        let permissions = match self {
+            Self::None => return None,
+            Self::Plain => vec!["dj".to_owned(), "vip:elsewhere".to_owned()],
+            Self::VipOf(room) => vec![format!("vip:room-{room}")],
+            Self::Vip => vec!["vip".to_owned()],
+        };
+        let (grant, _) = Grant::parse(permissions.iter().map(String::as_str));
+        Some(Arc::new(Identity {
+            user: None,
+            token: None,
+            issued: None,
+            expires: None,
+            grant: Arc::new(grant),
+            key: KeyId(0),
+            api_key: None,
+        }))
+    }
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -28,6 +76,8 @@ pub(crate) struct Listener {
     pub address: Option<u8>,
     pub encoding: Encoding,
     pub opening: Opening,
+    /// What it may have.
+    pub pass: Pass,
     /// Whether its user's deliveries are limited.
     pub is_rated: bool,
     /// The id it presented.
@@ -49,6 +99,8 @@ pub(crate) struct Walk {
     pub gaps: Vec<&'static str>,
     /// Events of its sources in told gaps of reason `slow`.
     pub lost: u64,
+    /// Whether it was told that its token is nearly over.
+    pub warned: bool,
     /// Reason of the farewell.
     pub closing: Option<String>,
     /// Every id a browser would have remembered at some time.
@@ -91,6 +143,10 @@ impl Listener {
                     match name.as_str() {
                         "connected" => self.connected(&mut walk, data, id, epoch),
                         "gap" => self.gap(&mut walk, data, id, order, epoch),
+                        "expiring" => {
+                            assert!(!walk.warned, "told once");
+                            walk.warned = true;
+                        }
                         "closing" => {
                             let data: Value = serde_json::from_str(data).unwrap();
                             walk.closing = Some(data["reason"].as_str().unwrap().to_owned());
@@ -196,5 +252,5 @@ fn is_published(item: &Item) -> bool {
     let Item::Event { name, .. } = item else {
         return false;
     };
-    !["connected", "gap", "closing"].contains(&name.as_str())
+    !["connected", "gap", "expiring", "closing"].contains(&name.as_str())
 }

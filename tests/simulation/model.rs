@@ -20,6 +20,8 @@ pub(crate) enum To {
 pub(crate) struct Event {
     pub to: To,
     pub exclude: Option<usize>,
+    /// Whether it is for those with the permission `vip` only.
+    pub is_for_vips: bool,
     pub name: Option<String>,
     pub id: Option<String>,
     /// What a browser makes of the data.
@@ -29,7 +31,8 @@ pub(crate) struct Event {
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let start = self.text.get(..12).unwrap_or(&self.text);
-        write!(f, "{start:?} to {:?} but {:?} as {:?}", self.to, self.exclude, self.id)
+        let Self { to, exclude, is_for_vips, id, .. } = self;
+        write!(f, "{start:?} to {to:?} but {exclude:?} as {id:?}, for vips: {is_for_vips}")
     }
 }
 
@@ -104,8 +107,9 @@ impl Order {
     pub(crate) fn next_for(&self, listener: &Listener, after: Offset) -> Option<Offset> {
         let first = |source| {
             self.between(source, after, Offset::MAX).iter().copied().find(|offset| {
-                let exclude = self.event(*offset).exclude;
-                exclude.is_none() || exclude != listener.user
+                let event = self.event(*offset);
+                let is_excluded = event.exclude.is_some() && event.exclude == listener.user;
+                !is_excluded && (!event.is_for_vips || listener.pass.is_vip(event.to))
             })
         };
         listener.sources().filter_map(first).min()

@@ -44,6 +44,10 @@ pub(crate) struct Plan {
     pub fat: bool,
     /// Of a hundred events, those that exclude a user.
     pub excluding: u32,
+    /// Of a hundred events, those that are for vips only.
+    pub requiring: u32,
+    /// Of a hundred connections with an identity, those for which that has an end.
+    pub expiring: u32,
 }
 
 impl Plan {
@@ -95,6 +99,8 @@ impl Plan {
             leaps: rng.bool(),
             fat,
             excluding: *rng.choice(&[0, 0, 20]).expect("some"),
+            requiring: *rng.choice(&[0, 0, 20, 70]).expect("some"),
+            expiring: *rng.choice(&[0, 0, 30]).expect("some"),
         }
     }
 

@@ -13,7 +13,8 @@ pub(crate) struct Tally {
     delivered: u64,
     bytes: [u64; 2],
     closed: [u64; CloseReason::ALL.len()],
-    /// Closed by the server without a word: the stalled, and those a drain ran out of time for.
+    /// Closed by the server without a word: the stalled, those whose time was over meanwhile, and those a drain
+    /// ran out of time for.
     cut_off: u64,
     gaps: [u64; GapReason::ALL.len()],
     lost: u64,
@@ -64,7 +65,7 @@ impl Tally {
         for reason in CloseReason::ALL {
             let counted = stats.closed[*reason as usize].get();
             let told = self.closed[*reason as usize];
-            if matches!(reason, CloseReason::Stalled | CloseReason::Drain) {
+            if matches!(reason, CloseReason::Stalled | CloseReason::Drain | CloseReason::Expired) {
                 cut_off += counted.checked_sub(told).expect("those told are counted");
             } else {
                 assert_eq!(counted, told, "closed: {reason:?}");

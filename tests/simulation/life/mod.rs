@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
+use tidegate::auth::grant::PermissionName;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::moment::Moment;
 use tidegate::hub::name::{EventId, EventName, RoomName, UserName};
@@ -19,12 +20,13 @@ use tidegate::hub::presence::Permit;
 use tidegate::hub::source::Source;
 use tidegate::hub::{Hub, HubSettings};
 use tidegate::shard::join::{Join, Start};
+use tidegate::shard::session::Session;
 use tidegate::shard::stats::Stats;
 use tidegate::shard::{Shard, ShardSettings};
 use tidegate::wire::encoding::Encoding;
 
 use super::client::HEAD;
-use super::listener::Listener;
+use super::listener::{Listener, Pass};
 use super::model::{Event, Order, To};
 use super::net::{FakeNet, Temper};
 use super::plan::{Plan, USERS};
@@ -214,6 +216,7 @@ impl Life<'_> {
         };
         let name = self.one_in(3).then(|| "price".to_owned());
         let exclude = (self.rng.u32(0..100) < self.plan.excluding).then(|| self.rng.usize(0..USERS));
+        let is_for_vips = self.rng.u32(0..100) < self.plan.requiring;
         let draft = Draft {
             target: match to {
                 To::Room(room) => Target::Room(RoomName::new(&room_name(room)).unwrap()),
@@ -224,9 +227,10 @@ impl Life<'_> {
             id: id.as_deref().map(|id| EventId::new(id).unwrap()),
             data: data.clone(),
             exclude: exclude.map(|user| UserName::new(&user_name(user)).unwrap()),
+            require: is_for_vips.then(|| PermissionName::new("vip").unwrap()),
         };
         let text = data.replace("\r\n", "\n").replace('\r', "\n");
-        self.order.push(Event { to, exclude, name, id, text });
+        self.order.push(Event { to, exclude, is_for_vips, name, id, text });
         draft
     }
 
@@ -291,6 +295,8 @@ impl Life<'_> {
         self.say(|| {
             format!("join {user:?} in {rooms:?} at shard {at}, {encoding:?}, {start:?}: {opening:?}")
         });
+        let pass = self.pass();
+        let session = self.session(pass);
         let now = self.moment();
         let refuses = self.one_in(40);
         let node = &mut self.nodes[at];
@@ -303,6 +309,7 @@ impl Life<'_> {
             rooms: sources,
             user: inbox,
             address,
+            session,
             start,
             probe: false,
         };
@@ -317,6 +324,7 @@ impl Life<'_> {
                 address: last,
                 encoding,
                 opening,
+                pass,
                 is_rated: user.is_some() && self.plan.delivery.is_some(),
                 presented,
                 ended_by_us: None,
@@ -324,6 +332,22 @@ impl Life<'_> {
             assert_eq!(node.listeners.len(), node.shard.net_mut().wires.len());
         }
         self.collect(at);
+    }
+
+    fn pass(&mut self) -> Pass {
+        match self.rng.u32(0..5) {
+            0 => Pass::None,
+            1 => Pass::Plain,
+            2 => Pass::VipOf(self.rng.usize(0..self.plan.rooms)),
+            _ => Pass::Vip,
+        }
+    }
+
+    fn session(&mut self, pass: Pass) -> Option<Session> {
+        let identity = pass.identity()?;
+        let ends = self.rng.u32(0..100) < self.plan.expiring;
+        let expires = ends.then(|| Moment(self.now + self.rng.u64(0..3_000_000)));
+        Some(Session { identity, expires })
     }
 
     fn start(&mut self) -> Start {

@@ -1,4 +1,4 @@
-//! Which peers may say for whom they ask: the proxies whose `X-Forwarded-For` counts.
+//! Whom a list of addresses is about: the proxies that may say for whom they ask, and clients that are let in or kept out.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,16 +10,19 @@ use super::kind::Kind;
 /// Proxies a list may name. Requests are compared with each in turn.
 pub const TRUSTED_PROXIES_MAX: usize = 32;
 
-/// Peers that are believed.
+/// Entries of a list of clients. Requests are compared with each in turn, which is a microsecond for all of them.
+pub const ADDRESSES_MAX: usize = 256;
+
+/// One entry of such a list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TrustedProxy {
+pub enum AddressRange {
     /// Whoever may open the Unix sockets, which have no address: `unix`.
     Unix,
     /// An address, or all of a network. IPv4 is never written as IPv6 here.
     Net(IpNet),
 }
 
-impl TrustedProxy {
+impl AddressRange {
     /// Whether this is about `address`; `None` is a peer on a Unix socket.
     #[must_use]
     pub fn covers(&self, address: Option<IpAddr>) -> bool {
@@ -31,7 +34,7 @@ impl TrustedProxy {
     }
 }
 
-impl fmt::Display for TrustedProxy {
+impl fmt::Display for AddressRange {
     /// As in the settings.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -43,17 +46,17 @@ impl fmt::Display for TrustedProxy {
 }
 
 /// `unix`, an address or a network.
-pub(super) fn trusted_proxy() -> ProxyKind {
-    ProxyKind
+pub(super) fn address_range() -> RangeKind {
+    RangeKind
 }
 
-pub(super) struct ProxyKind;
+pub(super) struct RangeKind;
 
-impl Kind for ProxyKind {
-    type Value = TrustedProxy;
+impl Kind for RangeKind {
+    type Value = AddressRange;
 
     fn placeholder(&self) -> &'static str {
-        "PROXY"
+        "ADDRESS"
     }
 
     fn wanted(&self, _: &str) -> String {
@@ -61,19 +64,19 @@ impl Kind for ProxyKind {
             .to_owned()
     }
 
-    fn parse(&self, text: &str) -> Option<TrustedProxy> {
+    fn parse(&self, text: &str) -> Option<AddressRange> {
         if text == "unix" {
-            return Some(TrustedProxy::Unix);
+            return Some(AddressRange::Unix);
         }
         let net = match text.parse::<IpAddr>() {
             Ok(address) => address.into(),
             Err(_) => text.parse::<IpNet>().ok()?,
         };
         // A network written by another of its addresses is a slip, and which one is not for us to guess.
-        (net == net.trunc()).then(|| TrustedProxy::Net(canonical(net)))
+        (net == net.trunc()).then(|| AddressRange::Net(canonical(net)))
     }
 
-    fn print(&self, value: &TrustedProxy) -> String {
+    fn print(&self, value: &AddressRange) -> String {
         value.to_string()
     }
 }
@@ -98,16 +101,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proxies_read_back() {
+    fn ranges_read_back() {
         for text in ["unix", "127.0.0.1", "::1", "10.0.0.0/8", "2001:db8::/32", "0.0.0.0/0"] {
             assert_eq!(
-                trusted_proxy().parse(text).map(|proxy| proxy.to_string()).as_deref(),
+                address_range().parse(text).map(|range| range.to_string()).as_deref(),
                 Some(text),
                 "{text}"
             );
         }
-        let mapped = trusted_proxy().parse("::ffff:10.1.0.0/112");
-        assert_eq!(mapped.map(|proxy| proxy.to_string()).as_deref(), Some("10.1.0.0/16"));
+        let mapped = address_range().parse("::ffff:10.1.0.0/112");
+        assert_eq!(mapped.map(|range| range.to_string()).as_deref(), Some("10.1.0.0/16"));
     }
 
     #[test]
@@ -115,15 +118,15 @@ mod tests {
         for text in
             ["", "*", "all", "localhost", "Unix", "10.0.0.5/8", "10.0.0.0/33", "10.0.0", "10.0.0.1:80"]
         {
-            assert_eq!(trusted_proxy().parse(text), None, "{text:?}");
+            assert_eq!(address_range().parse(text), None, "{text:?}");
         }
     }
 
     #[test]
     fn a_network_covers_its_addresses_and_no_sockets() {
         let covers = |text: &str, address: Option<&str>| {
-            let proxy = trusted_proxy().parse(text).expect("a proxy");
-            proxy.covers(address.map(|address| address.parse().expect("an address")))
+            let range = address_range().parse(text).expect("a range");
+            range.covers(address.map(|address| address.parse().expect("an address")))
         };
         assert!(covers("10.0.0.0/8", Some("10.255.0.1")) && covers("unix", None));
         assert!(!covers("10.0.0.0/8", Some("11.0.0.1")) && !covers("0.0.0.0/0", Some("::1")));

@@ -1,0 +1,76 @@
+//! Whom to believe: tokens, API keys, and which rooms need neither.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::api_keys::{self, ApiKeys};
+use super::identity::{Identity, KeyId};
+use super::pattern::Pattern;
+use super::tokens::{TokenError, Tokens};
+
+/// What credentials are held against.
+pub struct Authority {
+    tokens: Option<Tokens>,
+    api_keys: Option<ApiKeys>,
+    public: Box<[Pattern]>,
+}
+
+impl fmt::Debug for Authority {
+    /// Without any key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+/// Why a credential was not believed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Disbelief {
+    /// It is no good.
+    Invalid,
+    /// It may be: the keys it has to be held against could not be read yet.
+    Unavailable,
+}
+
+impl Authority {
+    /// Believes in `tokens` and `api_keys`, and lets anyone listen in `public` rooms.
+    #[must_use]
+    pub fn new(tokens: Option<Tokens>, api_keys: Option<ApiKeys>, public: Box<[Pattern]>) -> Self {
+        Self { tokens, api_keys, public }
+    }
+
+    /// Whose `credential` this is, at `now`, in seconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// What to tell its bearer. The exact reason is counted, and logged by `tokens`.
+    pub fn identify(&self, credential: &str, now: u64) -> Result<Arc<Identity>, Disbelief> {
+        if api_keys::is_api_key(credential) {
+            let found = self.api_keys.as_ref().and_then(|keys| keys.find(credential));
+            return found.ok_or(Disbelief::Invalid);
+        }
+        let tokens = self.tokens.as_ref().ok_or(Disbelief::Invalid)?;
+        tokens.verify(credential, now).map_err(|err| match err {
+            TokenError::NoKeys => Disbelief::Unavailable,
+            _ => Disbelief::Invalid,
+        })
+    }
+
+    /// Whether anyone may listen in `room`.
+    #[must_use]
+    pub fn is_public(&self, room: &str) -> bool {
+        self.public.iter().any(|pattern| pattern.covers(room, None))
+    }
+
+    /// Whether the key behind an identity still counts.
+    #[must_use]
+    pub fn has_key(&self, key: KeyId) -> bool {
+        self.tokens.as_ref().is_some_and(|tokens| tokens.has_key(key))
+            || self.api_keys.as_ref().is_some_and(|keys| keys.has_key(key))
+    }
+
+    /// What tokens are held against, if they are believed.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&Tokens> {
+        self.tokens.as_ref()
+    }
+}

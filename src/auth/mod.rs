@@ -1,0 +1,16 @@
+//! Who may do what. Knows no socket, no HTTP and no connection; what it decides is enforced in `http` and `shard`.
+//!
+//! A *credential* (a token, or the key of an application's backend) proves an [`identity`], which has a [`grant`]: a list
+//! of permissions with room [`pattern`]s.
+
+pub mod api_keys;
+pub mod authority;
+pub mod claims;
+pub mod grant;
+pub mod grants;
+pub mod identity;
+pub mod jwks;
+pub mod key;
+pub mod pattern;
+pub mod revocation;
+pub mod tokens;

@@ -1,0 +1,212 @@
+//! Which rooms (or users) a permission is about: `lobby`, `chat-*`, `inbox-{user}`.
+//!
+//! | pattern | covers |
+//! |---|---|
+//! | `lobby` | that name and no other |
+//! | `chat-*` | every name that starts with `chat-`; `*` alone, every name |
+//! | `inbox-{user}` | the same with the name of the token's user in the place of `{user}`; nothing if it has none |
+//!
+//! Everything else stands for itself and may be percent-encoded, as `*`, `{`, `}` and `%` have to be to stand for
+//! themselves. The user's name is put in when a name is looked at, never before: a user called `*` is no wildcard.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+
+/// Bytes a pattern may have: a name of 128 bytes, each percent-encoded, and a star.
+pub const PATTERN_BYTES_MAX: usize = 3 * 128 + 1;
+
+/// What stands for the token's user.
+const USER: &str = "{user}";
+
+/// A set of names. See the module for its form.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Pattern {
+    /// What a name has to start with, part by part.
+    parts: Box<[Part]>,
+    /// Whether anything may follow.
+    open: bool,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Part {
+    Text(Box<str>),
+    User,
+}
+
+/// Why a text is no pattern.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum PatternError {
+    /// It has no bytes, or more than [`PATTERN_BYTES_MAX`].
+    Length,
+    /// A star stands somewhere else than at the end.
+    Star,
+    /// A brace that is no part of `{user}`.
+    Brace,
+    /// A percent sign without two hexadecimal digits, or what they stand for is not UTF-8.
+    Encoding,
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Length => "is empty or longer than 385 bytes",
+            Self::Star => "has a * that is not at its end; one that stands for itself is written %2A",
+            Self::Brace => {
+                "has a brace that is not part of {user}; one that stands for itself is written %7B or %7D"
+            }
+            Self::Encoding => "has a % that does not begin a percent-encoded character",
+        })
+    }
+}
+
+impl std::error::Error for PatternError {}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if text.is_empty() || text.len() > PATTERN_BYTES_MAX {
+            return Err(PatternError::Length);
+        }
+        let (text, open) = text.strip_suffix('*').map_or((text, false), |prefix| (prefix, true));
+        let mut parts = Vec::new();
+        for (index, literal) in text.split(USER).enumerate() {
+            if index > 0 {
+                parts.push(Part::User);
+            }
+            if !literal.is_empty() {
+                parts.push(Part::Text(decode(literal)?));
+            }
+        }
+        Ok(Self { parts: parts.into(), open })
+    }
+
+    /// Exactly `name`, whatever characters it has.
+    #[must_use]
+    pub fn exactly(name: &str) -> Self {
+        Self { parts: Box::new([Part::Text(name.into())]), open: false }
+    }
+
+    /// Whether `name` is one of the set, for a token of `user`.
+    #[must_use]
+    pub fn covers(&self, name: &str, user: Option<&str>) -> bool {
+        let mut rest = name;
+        for part in &self.parts {
+            let wanted = match part {
+                Part::Text(text) => text,
+                Part::User => match user {
+                    Some(user) => user,
+                    None => return false,
+                },
+            };
+            match rest.strip_prefix(wanted) {
+                Some(after) => rest = after,
+                None => return false,
+            }
+        }
+        self.open || rest.is_empty()
+    }
+}
+
+fn decode(literal: &str) -> Result<Box<str>, PatternError> {
+    if literal.contains('*') {
+        return Err(PatternError::Star);
+    }
+    if literal.contains(['{', '}']) {
+        return Err(PatternError::Brace);
+    }
+    let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let mut after = literal.as_bytes().split(|byte| *byte == b'%').skip(1);
+    if !after.all(|digits| is_hex(digits.first()) && is_hex(digits.get(1))) {
+        return Err(PatternError::Encoding);
+    }
+    let decoded = percent_decode_str(literal).decode_utf8().map_err(|_| PatternError::Encoding)?;
+    Ok(decoded.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covers(pattern: &str, name: &str, user: Option<&str>) -> bool {
+        Pattern::parse(pattern).expect("a pattern").covers(name, user)
+    }
+
+    #[test]
+    fn a_plain_pattern_is_one_name() {
+        assert!(covers("lobby", "lobby", None));
+        for other in ["Lobby", "lobby2", "lobb", "", "lobby*", "my-lobby"] {
+            assert!(!covers("lobby", other, None), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_star_at_the_end_is_any_ending() {
+        for name in ["chat-", "chat-1", "chat-*", "chat-a/b"] {
+            assert!(covers("chat-*", name, None), "{name:?}");
+        }
+        assert!(!covers("chat-*", "chat", None) && !covers("chat-*", "xchat-1", None));
+        assert!(covers("*", "", None) && covers("*", "anything", None));
+    }
+
+    #[test]
+    fn the_users_name_is_put_in_as_it_is() {
+        assert!(covers("inbox-{user}", "inbox-ann", Some("ann")));
+        assert!(!covers("inbox-{user}", "inbox-bob", Some("ann")));
+        assert!(covers("{user}/{user}-*", "a/a-7", Some("a")));
+        assert!(covers("{user}*", "ann-7", Some("ann")) && !covers("{user}*", "bob-7", Some("ann")));
+    }
+
+    #[test]
+    fn a_user_called_star_or_template_is_no_wildcard() {
+        for user in ["*", "{user}", "%2A", "a*"] {
+            assert!(!covers("inbox-{user}", "inbox-ann", Some(user)), "{user}");
+            assert!(covers("inbox-{user}", &format!("inbox-{user}"), Some(user)), "{user}");
+        }
+    }
+
+    #[test]
+    fn without_a_user_a_template_covers_nothing() {
+        for name in ["inbox-", "inbox-{user}", "inbox-ann", ""] {
+            assert!(!covers("inbox-{user}", name, None), "{name:?}");
+            assert!(!covers("{user}*", name, None), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_a_meaning_can_be_encoded_to_have_none() {
+        assert!(covers("a%2A", "a*", None) && !covers("a%2A", "ab", None));
+        assert!(covers("%7Buser%7D", "{user}", Some("ann")) && !covers("%7Buser%7D", "ann", Some("ann")));
+        assert!(covers("100%25*", "100% sure", None) && covers("caf%C3%A9", "café", None));
+        assert!(Pattern::exactly("a*{user}%41").covers("a*{user}%41", Some("x")));
+        assert!(!Pattern::exactly("a*").covers("ab", None));
+    }
+
+    #[test]
+    fn texts_that_could_be_misread_are_refused() {
+        let long = "a".repeat(PATTERN_BYTES_MAX + 1);
+        for (text, error) in [
+            ("", PatternError::Length),
+            (&long, PatternError::Length),
+            ("a*b", PatternError::Star),
+            ("**", PatternError::Star),
+            ("*{user}", PatternError::Star),
+            ("{room}", PatternError::Brace),
+            ("{user", PatternError::Brace),
+            ("user}", PatternError::Brace),
+            ("{{user}}", PatternError::Brace),
+            ("%", PatternError::Encoding),
+            ("a%4", PatternError::Encoding),
+            ("%zz", PatternError::Encoding),
+            ("%%41", PatternError::Encoding),
+            ("%FF", PatternError::Encoding),
+        ] {
+            assert_eq!(Pattern::parse(text), Err(error), "{text:?}");
+        }
+    }
+}

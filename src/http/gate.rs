@@ -1,0 +1,53 @@
+//! Everything that decides about a request before anyone asks who sent it, in its order. What is refused here is counted
+//! by its reason.
+
+use std::net::IpAddr;
+
+use hyper::Request;
+use hyper::header::USER_AGENT;
+
+use super::client;
+use super::context::Shared;
+use super::cors::Access;
+use super::host;
+use super::policy::Policy;
+use super::problem::{Code, Problem};
+
+/// What is known of a request by then.
+pub struct Arrival {
+    /// The client's address, as far as it is known.
+    pub address: Option<IpAddr>,
+    /// What its answer tells browsers: a page that is allowed to may read why it was refused.
+    pub access: Access,
+    /// Whether it may go on; the first thing that is wrong with it, if not.
+    pub verdict: Result<(), Problem>,
+}
+
+/// Looks at `request`, which came over a connection from `peer`; `None` is a Unix socket.
+#[must_use]
+pub fn receive<B>(shared: &Shared, policy: &Policy, request: &Request<B>, peer: Option<IpAddr>) -> Arrival {
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let address = client::address(&policy.trusted_proxies, peer, headers);
+    // Without the query, which may have secrets in it.
+    tracing::trace!(%method, path = uri.path(), client = ?address, agent = ?headers.get(USER_AGENT), "request");
+    let verdict = host::check(method, request.version(), uri, headers)
+        .and_then(|()| policy.checks.check(peer, address, uri, headers))
+        .and_then(|()| policy.cors.check(method, headers));
+    if let Err(problem) = &verdict {
+        shared.stats.refused_as(reason(problem.code));
+        tracing::debug!(code = problem.code.as_str(), client = ?address, "request refused");
+    }
+    Arrival { address, access: policy.cors.access(headers), verdict }
+}
+
+/// As `refused_total` counts it.
+fn reason(code: Code) -> &'static str {
+    match code {
+        Code::AddressForbidden => "address",
+        Code::HeaderRequired => "header",
+        Code::UserAgentForbidden => "user_agent",
+        Code::HostForbidden => "host",
+        Code::OriginForbidden => "origin",
+        _ => "bad_request",
+    }
+}

@@ -1,0 +1,202 @@
+//! `POST {base}/refresh` and `POST {base}/revoke`: how long streams that are open may stay.
+
+use std::sync::Arc;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+
+use super::caller::Caller;
+use super::context::Shared;
+use super::exchange::Exchange;
+use super::inspect::ask_shards;
+use super::problem::{Code, Problem};
+use super::publish::collect_in_time;
+use crate::auth::grant::Action;
+use crate::auth::identity::Identity;
+use crate::auth::revocation::{Revoked, TOKEN_NAME_BYTES_MAX};
+use crate::hub::mailbox::{Command, Refresh, Refreshed};
+use crate::hub::name::UserName;
+use crate::shard::conn::ConnKey;
+use crate::shard::session::Session;
+use crate::shard::stats::CloseReason;
+
+/// Bytes the body of such a request may have.
+const BODY_BYTES_MAX: usize = 4 << 10;
+
+impl Shared {
+    /// By what right a stream of `identity` is open.
+    #[must_use]
+    pub fn session(&self, identity: Arc<Identity>) -> Session {
+        let expires = identity.expires.map(|expires| self.clock.moment_at(expires));
+        Session { identity, expires }
+    }
+
+    /// Ends all streams of identities that are `doomed`, and says how many there were.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Full`] if a shard has too much mail.
+    pub async fn end_sessions(
+        &self,
+        doomed: impl Fn(&Identity) -> bool + Send + Sync + 'static,
+    ) -> Result<u32, Problem> {
+        let doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync> = Arc::new(doomed);
+        let command = |done| Command::End { doomed: doomed.clone(), reason: CloseReason::Revoked, done };
+        Ok(ask_shards(self, command).await?.iter().sum())
+    }
+}
+
+/// Which streams to keep.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefreshBody {
+    /// As `connected` named it. All of the user's, if it is left out.
+    connection: Option<String>,
+}
+
+/// The answer to a refresh.
+#[derive(Debug, Serialize)]
+pub struct RefreshAnswer {
+    /// Streams that may stay as long as the new token lasts.
+    refreshed: u32,
+    /// Streams that are in rooms the new token does not allow, and end with the old one.
+    refused: u32,
+    /// For how long that is; absent if it has no end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_s: Option<u64>,
+}
+
+/// Lets the caller's streams stay, by the right of the token this request came with.
+///
+/// # Errors
+///
+/// [`Code::Unauthorized`] without a token; [`Code::Forbidden`] if it has no user, or allows none of the streams;
+/// [`Code::ConnectionUnknown`] if there are none.
+pub async fn refresh(
+    shared: &Shared,
+    exchange: &Exchange,
+    caller: &Caller,
+    request: Request<Incoming>,
+) -> Result<RefreshAnswer, Problem> {
+    let identity = match caller {
+        Caller::Known(_, identity) => identity.clone(),
+        Caller::Nobody(_) => return Err(Code::Unauthorized.into()),
+        // Where nobody has a token, no stream ends with one.
+        Caller::Anyone => return Err(Code::ConnectionUnknown.into()),
+    };
+    let body: RefreshBody = read(shared, exchange, request).await?;
+    let user = identity.user().ok_or(Code::Forbidden)?;
+    let connection = body.connection.as_deref().map(connection).transpose()?;
+    let user = shared.hub.users().get(user).ok_or(Code::ConnectionUnknown)?;
+    let session = shared.session(identity.clone());
+    let asker = caller.clone();
+    let may_read: Arc<dyn Fn(&str) -> bool + Send + Sync> =
+        Arc::new(move |room| asker.may(Action::Read(room)).is_ok());
+    let mut shard = 0;
+    let command = |done| {
+        // A shard that is not meant is asked about a connection that cannot be.
+        let key = connection.map(|(at, key)| if at == shard { key } else { u64::MAX });
+        shard += 1;
+        Command::Refresh(Box::new(Refresh {
+            user: user.clone(),
+            connection: key,
+            session: session.clone(),
+            may_read: may_read.clone(),
+            done,
+        }))
+    };
+    let mut sum = Refreshed::default();
+    for refreshed in ask_shards(shared, command).await? {
+        sum.connections += refreshed.connections;
+        sum.refused += refreshed.refused;
+    }
+    match sum {
+        Refreshed { connections: 0, refused: 0 } => Err(Code::ConnectionUnknown.into()),
+        Refreshed { connections: 0, .. } => Err(Code::Forbidden.into()),
+        Refreshed { connections, refused } => Ok(RefreshAnswer {
+            refreshed: connections,
+            refused,
+            expires_in_s: identity.expires.map(|expires| expires.saturating_sub(shared.clock.unix_s())),
+        }),
+    }
+}
+
+/// `shard.slot.generation`, as `connected` has it: the shard and the key.
+fn connection(text: &str) -> Result<(usize, u64), Problem> {
+    let mut numbers =
+        text.splitn(3, '.').map(|number| number.parse::<u32>().map_err(|_| Code::BodyMalformed));
+    let mut next = || numbers.next().ok_or(Code::BodyMalformed)?;
+    let (shard, slot, generation) = (next()?, next()?, next()?);
+    Ok((shard as usize, ConnKey { slot, generation }.to_u64()))
+}
+
+/// What to revoke.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokeBody {
+    user: Option<String>,
+    token: Option<String>,
+}
+
+/// The answer to a revocation.
+#[derive(Debug, Serialize)]
+pub struct RevokeAnswer {
+    /// Streams that were told to close.
+    closed: u32,
+}
+
+/// Revokes a user's tokens, or one token by its `jti`, and closes the streams they opened.
+///
+/// # Errors
+///
+/// [`Code::TargetMissing`] or [`Code::TargetAmbiguous`] unless the body names one of both;
+/// [`Code::RevocationsFull`]; then nothing is revoked.
+pub async fn revoke(
+    shared: &Shared,
+    exchange: &Exchange,
+    caller: &Caller,
+    request: Request<Incoming>,
+) -> Result<RevokeAnswer, Problem> {
+    caller.may(Action::Administer)?;
+    let body: RevokeBody = read(shared, exchange, request).await?;
+    let revoked = match (body.user, body.token) {
+        (Some(user), None) => Revoked::User(UserName::new(&user).map_err(|_| Code::TargetUserInvalid)?),
+        (None, Some(token)) if (1..=TOKEN_NAME_BYTES_MAX).contains(&token.len()) => {
+            Revoked::Token(token.into())
+        }
+        (None, Some(_)) => return Err(Code::BodyMalformed.into()),
+        (None, None) => return Err(Code::TargetMissing.into()),
+        (Some(_), Some(_)) => return Err(Code::TargetAmbiguous.into()),
+    };
+    let now = shared.clock.unix_s();
+    // First: who connects from now on is refused, and who is just being let in is looked at again.
+    shared.revocations.add(&revoked, now).map_err(|_| Code::RevocationsFull)?;
+    let closed = shared.end_sessions(move |identity| revoked.means(identity, now)).await?;
+    Ok(RevokeAnswer { closed })
+}
+
+/// The body as JSON; nothing at all counts as `{}`.
+async fn read<T: for<'de> Deserialize<'de>>(
+    shared: &Shared,
+    exchange: &Exchange,
+    request: Request<Incoming>,
+) -> Result<T, Problem> {
+    let whole = collect_in_time(shared, exchange, request.into_body(), BODY_BYTES_MAX).await?;
+    let text = if whole.trim_ascii().is_empty() { b"{}" } else { &whole[..] };
+    serde_json::from_slice(text).map_err(|_| Code::BodyMalformed.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_named_as_it_was_told() {
+        let key = ConnKey { slot: 7, generation: 2 };
+        assert_eq!(connection("1.7.2"), Ok((1, key.to_u64())));
+        for text in ["", "1", "1.7", "1.7.2.3", "1.7.x", "-1.7.2", "1.7.4294967296", "1.7. 2"] {
+            assert_eq!(connection(text), Err(Code::BodyMalformed.into()), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! For how long a connection may stay: the end of the token it came with, its renewal, and its revocation.
+//!
+//! Thirty seconds before the end the listener is told (`event: expiring`); with a new token it may stay
+//! ([`Command::Refresh`](crate::hub::mailbox::Command)), without one it is closed. All is done in rounds over the slots, so
+//! a connection needs no timer: four bytes beside the identity.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::conn::flag;
+use super::net::Net;
+use super::stats::CloseReason;
+use super::{Conns, Shard};
+use crate::auth::identity::Identity;
+use crate::hub::mailbox::{Refresh, Refreshed};
+use crate::hub::moment::Moment;
+use crate::hub::source::{Kind, Source};
+use crate::wire::control;
+
+/// How long before its end a listener is told of it.
+pub const EXPIRING_TIME: Duration = Duration::from_secs(30);
+
+/// In this time every connection is looked at once.
+pub(super) const SESSION_ROUND: Duration = Duration::from_millis(500);
+
+/// By what right a connection is open.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Whose it is, and what it may.
+    pub identity: Arc<Identity>,
+    /// When that is over.
+    pub expires: Option<Moment>,
+}
+
+/// When a connection's session is over, in tenths of a second, and whether the listener has been told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Expiry(u32);
+
+/// What is to be done about a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Due {
+    /// Nothing.
+    Nothing,
+    /// The listener is to be told that it has so long yet.
+    Warn(Duration),
+    /// It is over.
+    Over,
+}
+
+impl Expiry {
+    /// No end.
+    pub const NEVER: Self = Self(u32::MAX);
+
+    const TOLD: u32 = 1;
+    const TICK_MICROS: u64 = 100_000;
+
+    /// An end at `moment`, never before it. In more than six years is never.
+    #[must_use]
+    pub fn at(moment: Option<Moment>) -> Self {
+        let ticks = moment.map_or(u64::MAX, |moment| moment.0.div_ceil(Self::TICK_MICROS));
+        u32::try_from(ticks).ok().and_then(|ticks| ticks.checked_mul(2)).map_or(Self::NEVER, Self)
+    }
+
+    /// What is to be done at `now`.
+    #[must_use]
+    pub fn due(self, now: Moment) -> Due {
+        if self == Self::NEVER {
+            return Due::Nothing;
+        }
+        let end = Moment(u64::from(self.0 >> 1) * Self::TICK_MICROS);
+        let left = end.since(now);
+        if now >= end {
+            Due::Over
+        } else if left <= EXPIRING_TIME && self.0 & Self::TOLD == 0 {
+            Due::Warn(left)
+        } else {
+            Due::Nothing
+        }
+    }
+
+    /// The same end, of which the listener knows.
+    #[must_use]
+    pub fn told(self) -> Self {
+        Self(self.0 | Self::TOLD)
+    }
+}
+
+impl<N: Net> Shard<N> {
+    /// Looks at the next part of the slots.
+    pub(super) fn look_at_sessions(&mut self, passed: Duration) {
+        if self.expiring == 0 {
+            return;
+        }
+        let slots = self.conns.slots();
+        for slot in self.tending.sessions.next_slots(slots, passed, SESSION_ROUND) {
+            self.look_at_session(slot);
+        }
+    }
+
+    fn look_at_session(&mut self, slot: u32) {
+        let Some(conn) = self.conns.get(slot).filter(|conn| !conn.has(flag::CLOSING)) else {
+            return;
+        };
+        match conn.expiry.due(self.now) {
+            Due::Nothing => {}
+            Due::Over => self.end(slot, CloseReason::Expired),
+            Due::Warn(left) => self.warn(slot, left),
+        }
+    }
+
+    /// Tells a listener, if its socket has room. A slow one is tried again in the next round.
+    fn warn(&mut self, slot: u32, left: Duration) {
+        self.advance(slot);
+        let Some(conn) = self.conns.get_mut(slot).filter(|conn| !conn.has(flag::BLOCKED)) else {
+            return;
+        };
+        conn.expiry = conn.expiry.told();
+        let cursor = conn.cursor;
+        let mut plain = Vec::new();
+        control::put_expiring(left, &mut plain);
+        let piece = self.own_piece(slot, &plain, cursor);
+        self.write(slot, &[piece]);
+    }
+
+    /// Ends a connection that has no right to be open any more: with a word of farewell, if its socket takes that now.
+    fn end(&mut self, slot: u32, reason: CloseReason) {
+        if self.conns.get(slot).is_some_and(|conn| conn.has(flag::BLOCKED)) {
+            return self.remove(slot, reason);
+        }
+        self.farewell(slot, reason);
+        // What the farewell got stuck behind is not waited for.
+        if self.is_closing(slot) {
+            self.remove(slot, reason);
+        }
+    }
+
+    /// Ends all connections of an identity that is not trusted any more.
+    pub fn end_identity(&mut self, identity: &Arc<Identity>, now: Moment) {
+        self.now = now;
+        self.end_where(&|other| std::ptr::eq(other, Arc::as_ptr(identity)), CloseReason::Revoked);
+    }
+
+    /// Ends all connections whose identity is `doomed`, and says how many there were.
+    pub(super) fn end_where(&mut self, doomed: &dyn Fn(&Identity) -> bool, reason: CloseReason) -> u32 {
+        let is_doomed = |identity: &Arc<Identity>| doomed(identity);
+        let slots = self.conns.iter().filter(|(_, conn)| conn.identity.as_ref().is_some_and(is_doomed));
+        let slots: Vec<u32> = slots.map(|(slot, _)| slot).collect();
+        let mut ended = 0;
+        for slot in slots {
+            ended += u32::from(!self.is_closing(slot));
+            self.end(slot, reason);
+        }
+        ended
+    }
+
+    /// Gives connections of a user a new session, as far as it allows all their rooms.
+    pub(super) fn refresh(&mut self, refresh: &Refresh) -> Refreshed {
+        let mut refreshed = Refreshed::default();
+        for slot in self.slots_of_user(&refresh.user) {
+            let key = self.conns.key(slot);
+            let is_meant = refresh.connection.is_none_or(|meant| meant == key.to_u64());
+            if !is_meant || self.is_closing(slot) {
+                continue;
+            }
+            let is_allowed =
+                |source: &Arc<Source>| source.kind() != Kind::Room || (refresh.may_read)(source.name());
+            if !self.sources(slot).all(is_allowed) {
+                refreshed.refused += 1;
+                continue;
+            }
+            refreshed.connections += 1;
+            self.set_session(slot, Some(&refresh.session));
+        }
+        refreshed
+    }
+
+    /// Sets by what right the connection at `slot` is open from now on.
+    pub(super) fn set_session(&mut self, slot: u32, session: Option<&Session>) {
+        let expiry = Expiry::at(session.and_then(|session| session.expires));
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        conn.identity = session.map(|session| session.identity.clone());
+        let before = std::mem::replace(&mut conn.expiry, expiry);
+        self.count_expiring(before, expiry);
+    }
+
+    /// Counts how many connections have an end to look for.
+    pub(super) fn count_expiring(&mut self, before: Expiry, after: Expiry) {
+        self.expiring += u32::from(after != Expiry::NEVER);
+        self.expiring -= u32::from(before != Expiry::NEVER);
+    }
+}
+
+/// Whether the connection at `slot` may not have an event that needs `required`.
+pub(super) fn lacks<S>(conns: &Conns<S>, slot: u32, required: &super::batch::Required) -> bool {
+    conns.get(slot).is_some_and(|conn| !required.is_met_by(conn.identity.as_deref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment(ms * 1000)
+    }
+
+    #[test]
+    fn a_session_is_told_of_once_and_ends_at_its_end() {
+        let expiry = Expiry::at(Some(at(100_000)));
+        assert_eq!(expiry.due(at(69_999)), Due::Nothing);
+        assert_eq!(expiry.due(at(70_000)), Due::Warn(EXPIRING_TIME));
+        assert_eq!(expiry.due(at(99_000)), Due::Warn(Duration::from_secs(1)));
+        assert_eq!(expiry.told().due(at(99_999)), Due::Nothing);
+        assert_eq!(expiry.told().due(at(100_000)), Due::Over);
+        assert_eq!(expiry.due(at(100_000)), Due::Over);
+    }
+
+    #[test]
+    fn it_never_ends_early() {
+        assert_eq!(Expiry::at(Some(at(100_001))).told().due(at(100_001)), Due::Nothing);
+        assert_eq!(Expiry::at(Some(at(100_001))).due(at(100_100)), Due::Over);
+    }
+
+    #[test]
+    fn what_is_too_far_away_for_four_bytes_is_never() {
+        for never in [None, Some(Moment(u64::MAX)), Some(Moment(u64::from(u32::MAX) * 100_000))] {
+            assert_eq!(Expiry::at(never), Expiry::NEVER);
+            assert_eq!(Expiry::at(never).due(Moment(u64::MAX)), Due::Nothing);
+        }
+        let six_years = Moment(6 * 365 * 24 * 3600 * 1_000_000);
+        assert_ne!(Expiry::at(Some(six_years)), Expiry::NEVER);
+    }
+}

@@ -1,0 +1,139 @@
+//! Promise: whatever a peer sends, a line of the log is one line, of the server's own making: text without a control
+//! character, or one JSON object.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use common::conn::{Conn, request};
+use common::stream::Listener;
+use common::{BASE, TempPath, eventually};
+use serde_json::{Value, json};
+
+/// The real server with all its logs going to a file.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    log: TempPath,
+}
+
+impl Server {
+    fn start(format: &str) -> Self {
+        let log = TempPath::new();
+        let settings = [
+            ("LISTEN", "127.0.0.1:0"),
+            ("ADMIN_LISTEN", "off"),
+            ("LOG_LEVEL", "trace"),
+            ("LOG_FORMAT", format),
+            ("DENIED_USER_AGENTS", "denied"),
+        ];
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .env_clear()
+            .envs(settings.map(|(name, value)| (format!("TIDEGATE_{name}"), value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log.0).expect("a temporary file"))
+            .spawn()
+            .expect("the server was built with the tests");
+        let mut welcome = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut welcome).expect("the welcome is text");
+        let address = welcome.split("is listening on ").nth(1).and_then(|rest| rest.split(',').next());
+        let address = address.and_then(|address| address.parse().ok()).expect("an address");
+        Self { child, address, log }
+    }
+
+    fn logged(&self) -> String {
+        String::from_utf8(fs::read(&self.log.0).expect("our file")).expect("logs are UTF-8")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What would be a line of its own, and instructions to whatever shows it.
+const FORGED: &str = "{\"level\":\"ERROR\",\"message\":\"forged\"}";
+
+/// Sends hostile text wherever text can be, and waits until the log has the last of it.
+fn attack(server: &Server) -> String {
+    let ask = |bytes: &[u8]| {
+        let mut conn = Conn::tcp(server.address);
+        conn.send(bytes);
+        assert!(conn.fill(), "unanswered: {}", bytes.escape_ascii());
+    };
+    let raw = |path: &[u8], agent: &[u8]| {
+        let start = [b"GET ", path, b" HTTP/1.1\r\nhost: localhost\r\nuser-agent: "].concat();
+        ask(&[&start[..], agent, b"\r\nlast-event-id: ", agent, b"\r\n\r\n"].concat());
+    };
+    let encoded = "%0A%0D%1B%5B31m%22%5C%E2%80%A8%C2%85%7F%00";
+    for agent in
+        [&b"\"quoted\\\""[..], "\u{2028}\u{85}\u{202e}é".as_bytes(), b"\xff\xfe\x9b2J", b"a\tb", b"x denied"]
+    {
+        for path in [
+            format!("{BASE}/info"),
+            format!("{BASE}/stream/a/{encoded}"),
+            format!("{BASE}/rooms/{FORGED}"),
+            format!("{BASE}/rooms/\u{2028}\u{85}\u{202e}"),
+            format!("/{encoded}"),
+        ] {
+            raw(path.as_bytes(), agent);
+        }
+    }
+    // What no request may have, and what is none.
+    raw(b"/\x1b[31m", b"x");
+    raw(b"/", b"x\x1b[2Jy\x07");
+    raw(b"/", format!("x\n{FORGED}\n").as_bytes());
+    ask(format!("\n{FORGED}\n\r\n\r\n").as_bytes());
+    ask(&[0x1b; 100]);
+    // A user with such a name, who listens and is published to.
+    let user = "u%22%5C%E2%80%A8%E2%80%AE";
+    drop(Listener::open(Conn::tcp(server.address), &format!("/stream/a/{user}"), &[]));
+    let event = json!({"user": "u\"\\\u{2028}\u{202e}", "data": format!("\n{FORGED}\n")}).to_string();
+    let publish = request("POST", &format!("{BASE}/publish"), &[], event.as_bytes());
+    assert_eq!(Conn::tcp(server.address).round(&publish).status(), 200);
+    ask(b"GET /the-last-one HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    eventually("the last line", || server.logged().lines().any(|line| line.contains("the-last-one")));
+    server.logged()
+}
+
+/// Lines that a request of [`attack`] led to, which is what makes the rest mean something.
+fn assert_they_were_seen(log: &str) {
+    for seen in ["%0A%0D%1B", "forged", "quoted", "user_agent_forbidden", "/the-last-one"] {
+        assert!(log.contains(seen), "{seen}: {log}");
+    }
+}
+
+#[test]
+fn text_has_nothing_in_it_but_text() {
+    let log = attack(&Server::start("text"));
+    assert_they_were_seen(&log);
+    for line in log.lines() {
+        let odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}');
+        assert!(!line.contains(odd), "{line:?}");
+        // Each begins with the server's own time.
+        let time = line.split(' ').next().unwrap_or_default();
+        assert!(time.len() == 27 && time.starts_with("20") && time.ends_with('Z'), "{line:?}");
+    }
+}
+
+#[test]
+fn each_line_of_json_is_one_object_of_ours() {
+    let log = attack(&Server::start("json"));
+    assert_they_were_seen(&log);
+    for line in log.split_terminator('\n') {
+        let object: Value = serde_json::from_str(line).unwrap_or_else(|err| panic!("{err}: {line:?}"));
+        assert!(object["timestamp"].is_string() && object["target"].is_string(), "{line}");
+        assert_ne!(object["level"], "ERROR", "{line}");
+        assert!(
+            !line.contains(char::is_control) && !line.contains(['\u{2028}', '\u{2029}', '\u{202e}']),
+            "{line:?}"
+        );
+    }
+}
