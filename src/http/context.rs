@@ -25,6 +25,7 @@ use crate::hub::pressure::Rung;
 use crate::hub::{Hub, Published};
 use crate::server::clock::Clock;
 use crate::server::sockets::Sockets;
+use crate::shard::session::Standing;
 use crate::shard::stats::Stats;
 use crate::shard::{Shard, Step};
 use crate::upstream::Upstream;
@@ -87,6 +88,13 @@ impl Shared {
     #[must_use]
     pub fn trusts(&self, identity: &Identity) -> bool {
         self.policy.load().trusts(identity) && !self.revocations.cover(identity, self.clock.unix_s())
+    }
+
+    /// Whether a stream may stay open as things are now.
+    #[must_use]
+    pub fn lets_stay(&self, standing: &Standing<'_>) -> bool {
+        let is_revoked = |identity| self.revocations.cover(identity, self.clock.unix_s());
+        self.policy.load().lets_stay(standing) && !standing.identity.is_some_and(is_revoked)
     }
 
     /// Publishes `drafts`, and delivers them at once if that is little work.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::source::Source;
 use crate::auth::identity::Identity;
-use crate::shard::session::Session;
+use crate::shard::session::{Session, Standing};
 use crate::shard::stats::CloseReason;
 
 /// Commands that may wait for one shard.
@@ -48,6 +48,13 @@ pub enum Command {
         doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
         /// What their listeners are told.
         reason: CloseReason,
+        /// Gets the number of connections closed.
+        done: Box<dyn FnOnce(u32) + Send>,
+    },
+    /// Close the connections that may not stay as things are now.
+    Review {
+        /// Whether one may.
+        may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync>,
         /// Gets the number of connections closed.
         done: Box<dyn FnOnce(u32) + Send>,
     },
