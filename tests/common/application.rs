@@ -110,7 +110,9 @@ impl Application {
                 state.sockets.lock().expect("no panic").push(socket.try_clone().expect("a descriptor"));
                 threads.push(std::thread::spawn(move || serve(socket, tls, &state, &*respond)));
             }
-            threads.into_iter().for_each(|thread| thread.join().expect("the application does not panic"));
+            for thread in threads {
+                thread.join().expect("the application does not panic");
+            }
         });
         Self { addr, state, acceptor: Some(acceptor) }
     }
