@@ -92,6 +92,7 @@ fn join(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rooms: &[&str], user: &str, enc
         user,
         address,
         start: Start::Now,
+        session: None,
         probe: false,
     };
     shard.join(join, Moment(0)).expect("the sink takes everyone");
@@ -130,7 +131,7 @@ fn wire(c: &mut Criterion) {
         for (name, encoding) in [("batch", CHUNKED), ("gzip batch", GZIP)] {
             group.bench_function(format!("{name} of {count}"), |b| {
                 b.iter_batched(
-                    || Batch::new(0, count, items(count), Vec::new()).expect("not empty"),
+                    || Batch::new(0, count, items(count)).expect("not empty"),
                     |mut batch| batch.bytes(encoding, &mut deflater, &stats).clone(),
                     BatchSize::SmallInput,
                 );

@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use crate::http::context::Shared;
 use crate::hub::moment::Moment;
+use crate::hub::pressure::Rung;
 use crate::server::machine::Machine;
 use crate::shard::stats::{CloseReason, DropReason, GapReason, Histogram, Stats, Tally};
 
@@ -31,6 +32,8 @@ struct Gauges {
     ready: Gauge,
     draining: Gauge,
     memory_max: Gauge,
+    memory_limit: Gauge,
+    memory_level: Gauge,
     cpus_max: Gauge,
     connections: Gauge,
     connections_max: Gauge,
@@ -49,6 +52,7 @@ struct Counters {
     refused_connections: Counter,
     accepted: Counter,
     accept_paused: Counter,
+    shed: Counter,
     closed: Vec<Counter>,
     published: Counter,
     delivered: Counter,
@@ -162,6 +166,7 @@ fn step_age(stats: &Stats, now: Moment) -> Duration {
 fn is_ready(shared: &Shared, now: Moment) -> bool {
     let hub = &shared.hub;
     !hub.is_draining()
+        && hub.rung() < Rung::Newcomers
         && hub.connections() < hub.settings().caps.connections_max
         && shared.shards.iter().all(|stats| step_age(stats, now) < STEP_AGE_MAX)
 }
@@ -180,12 +185,20 @@ impl Gauges {
         Self {
             ready: register(
                 "tidegate_ready",
-                "1 if a newcomer is let in: the server is not draining or full, and every shard is at work.",
+                "1 if a newcomer is let in: the server is not draining, full or short of memory, and every shard is at work.",
             ),
             draining: register("tidegate_draining", "1 while the server is on its way out."),
             memory_max: register(
                 "tidegate_memory_max_bytes",
                 "Memory the process may use: its control group's limit or all of the machine's.",
+            ),
+            memory_limit: register(
+                "tidegate_memory_limit_bytes",
+                "Resident memory of which the ladder takes its shares; infinite if it is off.",
+            ),
+            memory_level: register(
+                "tidegate_memory_level",
+                "Rung of the memory ladder: 1 no replays, 2 those furthest behind reaped, 3 no newcomers, 4 no publishes.",
             ),
             cpus_max: register(
                 "tidegate_cpus_max",
@@ -233,6 +246,8 @@ impl Gauges {
         self.draining.set(flag(shared.hub.is_draining()));
         // Nobody knows a limit: then every share of it is nothing.
         self.memory_max.set(machine.memory_max.map_or(f64::INFINITY, count));
+        self.memory_limit.set(shared.memory_limit.map_or(f64::INFINITY, count));
+        self.memory_level.set(f64::from(shared.hub.rung().number()));
         self.cpus_max.set(size(machine.cpus.min(shared.shards.len())));
         self.connections.set(count(sum(shared, |stats| &stats.connections)));
         self.connections_max.set(f64::from(settings.caps.connections_max));
@@ -272,6 +287,10 @@ impl Counters {
             "tidegate_accept_paused_total",
             "Times accepting paused because descriptors ran out."
         );
+        describe_counter!(
+            "tidegate_requests_shed_total",
+            "HTTP connections that were idle or had half a request, closed because others needed their place."
+        );
         let by = |name: &'static str, label: &'static str, values: &[&'static str]| -> Vec<Counter> {
             values.iter().map(|value| counter!(name, label => *value)).collect()
         };
@@ -280,6 +299,7 @@ impl Counters {
             refused_connections: counter!("tidegate_connections_total", "outcome" => "refused"),
             accepted: counter!("tidegate_accepted_total"),
             accept_paused: counter!("tidegate_accept_paused_total"),
+            shed: counter!("tidegate_requests_shed_total"),
             closed: by(
                 "tidegate_connections_closed_total",
                 "reason",
@@ -308,6 +328,7 @@ impl Counters {
         self.refused_connections.absolute(of_streams.map(|(_, count)| count).sum());
         self.accepted.absolute(shared.stats.accepted.get());
         self.accept_paused.absolute(shared.stats.accept_paused.get());
+        self.shed.absolute(shared.stats.shed.get());
         self.published.absolute(shared.hub.events_published());
         self.delivered.absolute(sum(shared, |stats| &stats.delivered));
         self.heartbeats.absolute(sum(shared, |stats| &stats.heartbeats));

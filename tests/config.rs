@@ -99,7 +99,7 @@ fn variable_of(key: &str) -> String {
 }
 
 /// A value of each setting that is not its default.
-const SAMPLES: [(&str, &str); 44] = [
+const SAMPLES: [(&str, &str); 56] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock"),
     ("admin_listen", "off"),
     ("insecure", "true"),
@@ -113,6 +113,17 @@ const SAMPLES: [(&str, &str); 44] = [
     ("denied_addresses", "10.0.0.7"),
     ("required_headers", "x-forwarded-proto,x-key=s3cret"),
     ("denied_user_agents", "none,curl/"),
+    ("public_rooms", "lobby,public-*"),
+    ("token_keys", "HS256:base64:c2VjcmV0,ES256:file:/etc/key.pem"),
+    ("token_jwks", "/etc/jwks.json,https://issuer.example/jwks"),
+    ("token_issuer", "https://issuer.example"),
+    ("token_audience", "tidegate,push"),
+    ("token_leeway", "0s"),
+    ("token_permissions_claim", "scope"),
+    ("api_keys_file", "/etc/tidegate/keys.toml"),
+    ("token_cookie", "__Host-token"),
+    ("token_query", "on"),
+    ("revocation_time", "1h"),
     ("shards", "61"),
     ("flush_interval", "1s 500ms"),
     ("gzip", "on"),
@@ -133,6 +144,7 @@ const SAMPLES: [(&str, &str); 44] = [
     ("history_bytes", "100000"),
     ("history_age", "1d"),
     ("history_total_bytes", "1TiB"),
+    ("memory_limit", "512MiB"),
     ("delivery_rate_per_user", "50/s"),
     ("delivery_overflow", "defer"),
     ("publish_rate_per_user", "1000/min"),

@@ -240,7 +240,7 @@ fn preflights_tell_a_listed_origin_what_it_may_send() {
 fn without_a_list_only_our_own_pages_may_publish() {
     // Behind a proxy, as names are that stand for this machine.
     let server = TestServer::with(|config| {
-        config.trusted_proxies = vec![AddressRange::Net("127.0.0.1/32".parse().expect("a network"))]
+        config.trusted_proxies = vec![AddressRange::Net("127.0.0.1/32".parse().expect("a network"))];
     });
     let publish = |host: &str, origin: &str| {
         let body = body();

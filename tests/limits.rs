@@ -31,9 +31,10 @@ fn assert_soft(server: &TestServer, path: &str, reason: &str) {
         format!(
             "HTTP/1.1 200 OK\r\n\
              content-type: text/event-stream\r\n\
-             cache-control: no-store\r\n\
              x-accel-buffering: no\r\n\
              connection: close\r\n\
+             cache-control: no-store\r\n\
+             x-content-type-options: nosniff\r\n\
              content-length: {}\r\n\
              date: -\r\n\r\n",
             text.len()
@@ -254,7 +255,13 @@ fn a_disconnected_user_is_told_to_stay_away() {
         tab.closing("disconnected");
     }
     let response = ask(&server, "/stream/a/u", &[STREAM]);
-    assert_eq!(response.head.without_date(), "HTTP/1.1 204 No Content\r\ndate: -\r\n\r\n");
+    assert_eq!(
+        response.head.without_date(),
+        "HTTP/1.1 204 No Content\r\n\
+         cache-control: no-store\r\n\
+         x-content-type-options: nosniff\r\n\
+         date: -\r\n\r\n"
+    );
     assert_eq!(ask(&server, "/stream?room=c&room=a&user=u", &[STREAM]).status(), 204);
     // It concerns this user in this room only.
     server.listen("/stream/c/u");

@@ -66,8 +66,7 @@ fn attack(server: &Server) -> String {
     let ask = |bytes: &[u8]| {
         let mut conn = Conn::tcp(server.address);
         conn.send(bytes);
-        conn.end_sending();
-        let _ = conn.take_to_end();
+        assert!(conn.fill(), "unanswered: {}", bytes.escape_ascii());
     };
     let raw = |path: &[u8], agent: &[u8]| {
         let start = [b"GET ", path, b" HTTP/1.1\r\nhost: localhost\r\nuser-agent: "].concat();

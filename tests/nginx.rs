@@ -37,7 +37,7 @@ struct Nginx {
     conf: String,
     child: Child,
     /// Keeps the port ours: with `SO_REUSEPORT` nginx may have it, too, and nobody else.
-    _port: Socket,
+    _port: Option<Socket>,
 }
 
 /// Where nginx finds the engine.
@@ -54,7 +54,13 @@ impl Nginx {
         port.set_reuse_port(true).expect("Linux has it");
         port.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("loopback has free ports");
         let address = port.local_addr().ok().and_then(|addr| addr.as_socket()).expect("it is bound");
-        let conf = configure(folder, address, upstream);
+        configure(folder, address, upstream);
+        Self::run(program, folder, address, Some(port)).await
+    }
+
+    /// Runs it with the `nginx.conf` in `folder`, which has it listen on `address`.
+    async fn run(program: &Path, folder: &Folder, address: SocketAddr, port: Option<Socket>) -> Self {
+        let conf = folder.file("nginx.conf");
         let child = Command::new(program)
             .args(["-c", &conf, "-g", "daemon off;"])
             .stdin(Stdio::null())
@@ -118,7 +124,7 @@ async fn ask(
 }
 
 /// Writes the shipped files to `folder` with this machine's paths, one worker a core of two, and a little less patience.
-fn configure(folder: &Folder, address: SocketAddr, upstream: &Upstream<'_>) -> String {
+fn configure(folder: &Folder, address: SocketAddr, upstream: &Upstream<'_>) {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {};\n", folder.file(kind)))
         .concat();
@@ -155,7 +161,6 @@ fn configure(folder: &Folder, address: SocketAddr, upstream: &Upstream<'_>) -> S
     };
     fs::write(folder.path().join("nginx-site.conf"), site).expect("our folder");
     fs::write(folder.path().join("nginx.conf"), main).expect("our folder");
-    folder.file("nginx.conf")
 }
 
 /// `text` with each of `changes` made once.
@@ -198,6 +203,56 @@ async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
 
 fn message(data: &str) -> Message {
     Message { kind: "message".into(), data: data.into() }
+}
+
+/// Browsers ask for a site by its name. At nginx' own end that name stands for a server on loopback, which is how attackers'
+/// names get there, too.
+#[tokio::test]
+async fn browsers_reach_a_site_by_its_name() {
+    let Some(program) = find("nginx") else { return };
+    let by_name = async |address: SocketAddr, method: &str, path: &str, body: &str| {
+        let mut socket = connect(INSIDE, address).await.expect("it listens");
+        let head = format!(
+            "{method} {BASE}{path} HTTP/1.1\r\nhost: push.example\r\nconnection: close\r\naccept-language: en"
+        );
+        let length = body.len();
+        let request =
+            format!("{head}\r\norigin: http://push.example\r\ncontent-length: {length}\r\n\r\n{body}");
+        socket.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        let _ = socket.read_to_string(&mut answer).await;
+        answer
+    };
+    // As shipped, over TCP as its comments say, and over TCP with nginx being nobody in particular.
+    for (over_tcp, trusted, status) in [(false, "unix", "200"), (true, "127.0.0.1", "200"), (true, "", "403")]
+    {
+        let folder = Folder::new();
+        let (server, path) = engine(&folder, &[("TRUSTED_PROXIES", trusted)]).await;
+        let upstream = if over_tcp { Upstream::Tcp(server.address) } else { Upstream::Unix(&path) };
+        let nginx = Nginx::start(&program, &folder, &upstream).await;
+        for (method, path, body) in [("GET", "/info", ""), ("POST", "/publish", r#"{"room":"a","data":1}"#)] {
+            let answer = by_name(nginx.address, method, path, body).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{trusted:?} {method}: {answer}");
+            assert_eq!(answer.contains("host_forbidden"), status == "403", "{answer}");
+        }
+    }
+    // The README's few lines do not pass the name on, and so need nothing.
+    let folder = Folder::new();
+    let server = Server::start(&[]).await;
+    let readme =
+        include_str!("../README.md").split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next());
+    let location = readme.expect("a block").replace("127.0.0.1:8080", &server.address.to_string());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
+    let address = free.expect("loopback has free ports");
+    let conf = format!(
+        "pid {pid};\nerror_log {log};\nuser root;\nevents {{}}\nhttp {{ access_log off; server {{ listen {address};\n{location}}} }}\n",
+        pid = folder.file("pid"),
+        log = folder.file("error.log"),
+    );
+    fs::write(folder.path().join("nginx.conf"), conf).expect("our folder");
+    let _nginx = Nginx::run(&program, &folder, address, None).await;
+    let answer = by_name(address, "GET", "/stream?user=nowhere", "").await;
+    assert!(answer.contains("room_missing"), "it went all the way: {answer}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use tidegate::http::problem::Code;
 use tidegate::http::stats::REFUSED;
 use tidegate::shard::stats::{CloseReason, DropReason, GapReason};
 
@@ -76,8 +77,9 @@ fn settings_and_metrics_in_it_exist() {
         .map(|reason| reason.as_str())
         .chain(GapReason::ALL.iter().map(|reason| reason.as_str()))
         .chain(REFUSED)
+        .chain(Code::ALL.iter().map(|code| code.as_str()))
         .collect();
-    // Words with underscores are settings, metrics or reasons, whatever is behind them.
+    // Words with underscores are settings, metrics, reasons or codes, whatever is behind them.
     let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     // Not ours: what the kernel and systemd call things.
     let foreign = ["sock_inode_cache", "eventpoll_epi"];

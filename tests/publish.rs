@@ -356,6 +356,21 @@ fn pipelined_requests_are_answered_in_order() {
     assert_eq!([listener.data(), listener.data()], ["9", "10"]);
 }
 
+/// As `nc -N` does. Whether the end comes with the request or after it is up to the network.
+#[test]
+fn a_peer_that_ends_its_side_is_answered_all_the_same() {
+    let server = TestServer::start();
+    let body = json!({"room": "a", "data": 1}).to_string();
+    let publish = request("POST", &format!("{BASE}/publish"), &[], body.as_bytes());
+    for n in 1..=300 {
+        let mut conn = server.connect();
+        conn.send(&publish);
+        conn.end_sending();
+        assert_eq!(conn.response().json()["id"], server.id(n));
+        assert!(conn.is_closed());
+    }
+}
+
 #[test]
 fn a_careful_peer_is_told_to_go_on() {
     let server = TestServer::start();

@@ -200,3 +200,38 @@ fn a_listener_that_leaves_is_noticed_at_once() {
     metrics.assert("tidegate_connections_closed_total{reason=\"client\"}", 20.0);
     metrics.assert("tidegate_users", 0.0);
 }
+
+/// It neither reads nor acknowledges nor says goodbye: a phone in a tunnel.
+#[test]
+fn a_listener_that_vanishes_is_noticed_once_something_is_sent_to_it() {
+    let server = TestServer::with(|config| {
+        config.tcp_user_timeout = Some(Duration::from_millis(500));
+        config.max_unsent_age = Duration::from_hours(1);
+    });
+    let mut stays = server.listen("/stream/a/stays");
+    let vanished = server.listen("/stream/a/vanished");
+    vanished.conn.vanish();
+    server.metrics().assert("tidegate_connections", 2.0);
+    // One event is enough, and fits into its socket: nothing but the missing acknowledgement tells.
+    server.publish(&json!({"room": "a", "data": "x"}));
+    assert_eq!(stays.data(), "x");
+    server.wait_for("tidegate_connections_closed_total{reason=\"error\"}", 1.0);
+    server.metrics().assert("tidegate_connections", 1.0);
+    server.metrics().assert("tidegate_connections_closed_total{reason=\"stalled\"}", 0.0);
+}
+
+/// Reading a byte now and then is not reading.
+#[test]
+fn who_reads_a_byte_at_a_time_is_reaped_like_who_reads_nothing() {
+    let server = server(10_000, Duration::from_millis(500));
+    let mut quick = server.listen("/stream/a/quick");
+    let mut slow = sluggish(&server, "/stream/a/slow");
+    publish_until_blocked(&server, &mut quick);
+    let mut read = 0;
+    // As long as it lasts.
+    while !server.metrics().is("tidegate_connections_closed_total{reason=\"stalled\"}", 1.0) {
+        read += u64::from(slow.conn.sip());
+    }
+    assert!(read > 1, "it did read");
+    server.metrics().assert("tidegate_connections", 1.0);
+}

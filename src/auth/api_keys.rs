@@ -1,19 +1,277 @@
-//! stand-in
-use super::identity::{Identity, KeyId};
+//! Keys of the application's own backends: to publish, to administrate, or to listen for others. The settings have only
+//! their hashes. A key is 256 random bits, so a plain hash is enough: there is nothing to guess.
+//!
+//! ```toml
+//! [orders]
+//! hash = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+//! permissions = ["sse:publish:orders-*"]
+//! publish_rate = "100/s"
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
-/// .
-pub struct ApiKeys;
-/// .
-pub fn is_api_key(t: &str) -> bool {
-    t.starts_with("tgk_")
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+use super::grant::{Grant, PermissionError};
+use super::identity::{ApiKeyName, Identity, KeyId};
+use super::key::fingerprint;
+use crate::config::parse_rate;
+
+/// Keys one server may have, old ones that are still good included.
+pub const API_KEYS_MAX: usize = 1024;
+
+/// Bytes the name of a key may have.
+pub const KEY_NAME_BYTES_MAX: usize = 64;
+
+/// What every key begins with, so that it is known for one wherever it turns up.
+const PREFIX: &str = "tgk_";
+
+/// Whether `credential` is to be held against API keys. Everything else is a token.
+#[must_use]
+pub fn is_api_key(credential: &str) -> bool {
+    credential.starts_with(PREFIX)
 }
-impl ApiKeys {
-    /// .
-    pub fn find(&self, _: &str) -> Option<Arc<Identity>> {
-        None
+
+/// A new key. To be shown once.
+#[must_use]
+pub fn generate() -> String {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system has random numbers");
+    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// What the settings have of `key`.
+#[must_use]
+pub fn hash(key: &str) -> String {
+    let mut text = String::from(HASH_PREFIX);
+    for byte in digest(&SHA256, key.as_bytes()).as_ref() {
+        write!(text, "{byte:02x}").expect("a String takes any text");
     }
-    /// .
-    pub fn has_key(&self, _: KeyId) -> bool {
-        false
+    text
+}
+
+const HASH_PREFIX: &str = "sha256:";
+
+/// All keys.
+pub struct ApiKeys {
+    keys: Vec<([u8; 32], Arc<Identity>)>,
+}
+
+/// Why a file of keys can't be used.
+#[derive(Debug)]
+pub struct ApiKeysError {
+    path: String,
+    reason: Reason,
+}
+
+#[derive(Debug)]
+enum Reason {
+    Unreadable(io::Error),
+    Form(String),
+    Name(String),
+    Hash(String),
+    Twins(String),
+    Permission(String, usize, PermissionError),
+    Rate(String),
+    TooMany,
+}
+
+impl fmt::Display for ApiKeysError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "api_keys_file: {}: ", self.path)?;
+        match &self.reason {
+            Reason::Unreadable(err) => write!(f, "cannot be read: {err}"),
+            Reason::Form(reason) => f.write_str(reason),
+            Reason::Name(name) => write!(f, "[{name}]: wanted a name of 1 to 64 bytes of A-Z a-z 0-9 . _ -"),
+            Reason::Hash(name) => {
+                write!(
+                    f,
+                    "[{name}] hash: wanted sha256: and 64 hexadecimal digits, as `tidegate key` prints it"
+                )
+            }
+            Reason::Twins(name) => write!(f, "[{name}] hash: another key has the same one"),
+            Reason::Permission(name, index, err) => {
+                write!(f, "[{name}] permissions: entry {} {err}", index + 1)
+            }
+            Reason::Rate(name) => write!(f, "[{name}] publish_rate: wanted a rate such as 100/s"),
+            Reason::TooMany => write!(f, "wanted at most {API_KEYS_MAX} hashes"),
+        }
+    }
+}
+
+impl std::error::Error for ApiKeysError {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    hash: Hashes,
+    permissions: Vec<String>,
+    publish_rate: Option<String>,
+}
+
+/// Several while a key is being replaced by another.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Hashes {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl ApiKeys {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Where it is wrong, and what would be right.
+    pub fn load(path: &Path) -> Result<Self, ApiKeysError> {
+        let failed = |reason| ApiKeysError { path: path.display().to_string(), reason };
+        let text = fs::read_to_string(path).map_err(|err| failed(Reason::Unreadable(err)))?;
+        Self::parse(&text).map_err(failed)
+    }
+
+    fn parse(text: &str) -> Result<Self, Reason> {
+        let entries: BTreeMap<String, Entry> =
+            toml::from_str(text).map_err(|err| Reason::Form(err.to_string().trim_end().to_owned()))?;
+        let mut keys: Vec<([u8; 32], Arc<Identity>)> = Vec::new();
+        for (name, entry) in entries {
+            for (hash, identity) in entry.read(&name)? {
+                if keys.iter().any(|(other, _)| *other == hash) {
+                    return Err(Reason::Twins(name));
+                }
+                keys.push((hash, Arc::new(identity)));
+            }
+        }
+        if keys.len() > API_KEYS_MAX { Err(Reason::TooMany) } else { Ok(Self { keys }) }
+    }
+
+    /// Whose key was presented. How long that takes depends on how many keys there are, not on which it is.
+    #[must_use]
+    pub fn find(&self, presented: &str) -> Option<Arc<Identity>> {
+        let presented = digest(&SHA256, presented.as_bytes());
+        let mut found = None;
+        for (hash, identity) in &self.keys {
+            if verify_slices_are_equal(hash, presented.as_ref()).is_ok() {
+                found = Some(identity);
+            }
+        }
+        found.cloned()
+    }
+
+    /// Whether a key still counts.
+    #[must_use]
+    pub fn has_key(&self, id: KeyId) -> bool {
+        self.keys.iter().any(|(_, identity)| identity.key == id)
+    }
+}
+
+impl Entry {
+    fn read(self, name: &str) -> Result<Vec<([u8; 32], Identity)>, Reason> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !(1..=KEY_NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(is_plain) {
+            return Err(Reason::Name(name.escape_default().to_string()));
+        }
+        let (grant, errors) = Grant::parse(self.permissions.iter().map(String::as_str));
+        if let Some((index, err)) = errors.into_iter().next() {
+            return Err(Reason::Permission(name.to_owned(), index, err));
+        }
+        let rate = |text: String| parse_rate(&text).ok_or_else(|| Reason::Rate(name.to_owned()));
+        let publish_rate = self.publish_rate.map(rate).transpose()?.map(Into::into);
+        let hashes = match self.hash {
+            Hashes::One(hash) => vec![hash],
+            Hashes::Several(hashes) => hashes,
+        };
+        let api_key = ApiKeyName { name: name.into(), publish_rate };
+        let grant = Arc::new(grant);
+        let identity = |hash: [u8; 32]| Identity {
+            user: None,
+            token: None,
+            issued: None,
+            expires: None,
+            grant: grant.clone(),
+            key: fingerprint(&hash),
+            api_key: Some(api_key.clone()),
+        };
+        let read = |hash: &String| parse_hash(hash).ok_or_else(|| Reason::Hash(name.to_owned()));
+        hashes.iter().map(|hash| read(hash).map(|hash| (hash, identity(hash)))).collect()
+    }
+}
+
+fn parse_hash(text: &str) -> Option<[u8; 32]> {
+    let digits = text.strip_prefix(HASH_PREFIX)?;
+    if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::grant::Action;
+    use super::*;
+
+    #[test]
+    fn a_new_key_is_found_by_its_hash_and_no_other_is() {
+        let (key, other) = (generate(), generate());
+        assert!(is_api_key(&key) && key.len() == 47 && key != other);
+        let text = format!(
+            "[a]\nhash = \"{}\"\npermissions = [\"sse:publish:a-*\"]\npublish_rate = \"5/s\"\n[b]\nhash = [\"{}\"]\npermissions = []",
+            hash(&key),
+            hash("tgk_b"),
+        );
+        let keys = ApiKeys::parse(&text).expect("a file of keys");
+        let found = keys.find(&key).expect("it is there");
+        assert!(found.allows(Action::Publish("a-1")) && !found.allows(Action::Publish("b")));
+        let name = found.api_key.as_ref().expect("it is an API key");
+        assert_eq!((&*name.name, name.publish_rate.map(|rate| rate.events)), ("a", Some(5)));
+        assert!(keys.has_key(found.key));
+        assert_eq!(
+            keys.find("tgk_b").and_then(|found| Some(found.api_key.as_ref()?.name.to_string())).as_deref(),
+            Some("b")
+        );
+        for wrong in [&other, "", "tgk_", &key[..46], &format!("{key}A"), &hash(&key)] {
+            assert!(keys.find(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let good = hash("x");
+        for (text, told) in [
+            ("x = 1".to_owned(), "invalid type"),
+            (format!("[a b]\nhash = \"{good}\"\npermissions = []"), ""),
+            (format!("[\"a b\"]\nhash = \"{good}\"\npermissions = []"), "[a b]: wanted a name"),
+            ("[a]\nhash = \"secret\"\npermissions = []".to_owned(), "[a] hash: wanted sha256:"),
+            (format!("[a]\nhash = \"{good}\""), "permissions"),
+            (
+                format!("[a]\nhash = \"{good}\"\npermissions = [\"vip\", \"sse:reed\"]"),
+                "[a] permissions: entry 2 is none of",
+            ),
+            (
+                format!("[a]\nhash = \"{good}\"\npermissions = []\npublish_rate = \"fast\""),
+                "[a] publish_rate: wanted",
+            ),
+            (format!("[a]\nhash = \"{good}\"\npermissions = []\nrate = 1"), "rate"),
+            (
+                format!("[a]\nhash = \"{good}\"\npermissions = []\n[b]\nhash = \"{good}\"\npermissions = []"),
+                "[b] hash: another",
+            ),
+        ] {
+            let Err(reason) = ApiKeys::parse(&text) else { panic!("{text}") };
+            let told_is = ApiKeysError { path: "f".into(), reason }.to_string();
+            assert!(told_is.starts_with("api_keys_file: f: ") && told_is.contains(told), "{told_is}");
+        }
     }
 }

@@ -5,8 +5,12 @@
 
 pub mod api_keys;
 pub mod authority;
+pub mod claims;
 pub mod grant;
+pub mod grants;
 pub mod identity;
+pub mod jwks;
+pub mod key;
 pub mod pattern;
 pub mod revocation;
 pub mod tokens;

@@ -1,23 +1,412 @@
-//! stand-in
-use super::identity::{Identity, KeyId};
+//! Tokens: JWTs (RFC 7519) held against the keys of the settings, as RFC 8725 advises.
+//!
+//! A token that was found good is remembered by its hash, so that a crowd that comes back costs nothing: its times are
+//! looked at again each time, its signature is not. Bad ones are not remembered, or strangers could fill the memory.
+
+use std::fmt;
+use std::fs;
+use std::io;
 use std::sync::Arc;
-/// .
-#[derive(Debug)]
-pub enum TokenError {
-    /// .
-    NoKeys,
-    /// .
-    Other,
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwapOption;
+use aws_lc_rs::digest::{SHA256, digest};
+use jsonwebtoken::{Algorithm, AlgorithmFamily};
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
+
+use super::claims::{Claims, Parts};
+use super::grant::{Grant, PermissionError};
+use super::grants::Grants;
+use super::identity::{Identity, KeyId};
+use super::jwks::{self, JwksError};
+use super::key::{Key, KeyError};
+use super::revocation::TOKEN_NAME_BYTES_MAX;
+use crate::config::{Config, JwksSource, KeySource, TokenKey};
+use crate::hub::name::UserName;
+
+/// Good tokens that are remembered.
+pub const TOKENS_CACHED_MAX: usize = 65_536;
+
+/// Declares [`TokenError`], and what each is called in metrics.
+macro_rules! token_errors {
+    ($($(#[$doc:meta])* $variant:ident $name:literal $text:literal;)+) => {
+        /// Why a token was not believed. For operators: whoever showed it is not told.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        #[non_exhaustive]
+        pub enum TokenError {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl TokenError {
+            /// Every one, for metrics.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Its name in metrics.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+
+        impl fmt::Display for TokenError {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $text,)+ })
+            }
+        }
+    };
 }
-/// .
-pub struct Tokens;
+
+token_errors! {
+    /// It is no signed JWT.
+    Form "form" "it is not a signed JWT of at most 8 KiB";
+    /// Its header is that of something else, or brings a key along.
+    Header "header" "its header has crit, jku, jwk, x5u, x5c, enc or zip, or a typ other than JWT";
+    /// It is signed with an algorithm that none of the keys is for.
+    Algorithm "algorithm" "no key is for its algorithm";
+    /// It names a key that is not known.
+    UnknownKey "unknown_key" "its kid names none of the keys";
+    /// No key has been read yet that it could be held against.
+    NoKeys "no_keys" "the set of keys that it needs could not be read yet";
+    /// The signature is not by one of the keys.
+    Signature "signature" "its signature is not by any of the keys";
+    /// A claim is missing, or not what it has to be.
+    Claims "claims" "a claim is missing or of the wrong type: exp has to be there, sub has to be a user's name";
+    /// It is over.
+    Expired "expired" "it is over (exp)";
+    /// Its time has not come.
+    NotYet "not_yet" "its time has not come (nbf)";
+    /// It was issued by somebody else.
+    Issuer "issuer" "its iss is not token_issuer";
+    /// It was issued for somebody else.
+    Audience "audience" "its aud has none of token_audience";
+}
+
+impl std::error::Error for TokenError {}
+
+/// What verifying counts. Outlives reloads.
+#[derive(Debug, Default)]
+pub struct TokenStats {
+    verified: AtomicU64,
+    cached: AtomicU64,
+    refused: [AtomicU64; TokenError::ALL.len()],
+}
+
+impl TokenStats {
+    /// Tokens that were looked at in full, good and bad.
+    #[must_use]
+    pub fn verified(&self) -> u64 {
+        self.verified.load(Ordering::Relaxed)
+    }
+
+    /// Tokens that were remembered as good.
+    #[must_use]
+    pub fn cached(&self) -> u64 {
+        self.cached.load(Ordering::Relaxed)
+    }
+
+    /// Tokens that were refused, by reason.
+    pub fn refused(&self) -> impl Iterator<Item = (TokenError, u64)> {
+        let counts = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
+        TokenError::ALL.iter().copied().zip(counts)
+    }
+}
+
+/// Why the keys of the settings can't be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// A file of keys cannot be read.
+    Unreadable(&'static str, String, io::Error),
+    /// What is there is no key.
+    Key(String, KeyError),
+    /// What is there is no set of keys.
+    Jwks(String, JwksError),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(setting, what, _) => write!(f, "{setting}: cannot read {what}"),
+            Self::Key(what, err) => write!(f, "token_keys: {what} {err}"),
+            Self::Jwks(what, err) => write!(f, "token_jwks: {what} {err}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable(_, _, err) => Some(err),
+            Self::Key(..) | Self::Jwks(..) => None,
+        }
+    }
+}
+
+/// What a token is held against.
+pub struct Tokens {
+    keys: Vec<Key>,
+    published: Vec<Published>,
+    wants_keys: AtomicBool,
+    issuer: Option<String>,
+    audience: Vec<String>,
+    leeway_s: u64,
+    permissions: String,
+    cache: Cache<[u8; 32], Arc<Identity>, UnitWeighter>,
+    grants: Grants,
+    stats: Arc<TokenStats>,
+}
+
+/// A set of keys that is published somewhere.
+struct Published {
+    url: String,
+    keys: ArcSwapOption<Vec<Key>>,
+}
+
+/// A token that was taken apart, for those who want to know why it is not believed.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Who it says it is, if its signature is right.
+    pub identity: Result<Identity, TokenError>,
+    /// Permissions in it that can't be understood, by their place.
+    pub misunderstood: Vec<(usize, PermissionError)>,
+}
+
 impl Tokens {
-    /// .
-    pub fn verify(&self, _: &str, _: u64) -> Result<Arc<Identity>, TokenError> {
-        Err(TokenError::Other)
+    /// Reads the keys that `config` names; `None` if it names none.
+    ///
+    /// # Errors
+    ///
+    /// Which of them can't be used.
+    pub fn load(config: &Config, stats: Arc<TokenStats>) -> Result<Option<Self>, LoadError> {
+        let mut keys = config.token_keys.iter().map(read_key).collect::<Result<Vec<_>, _>>()?;
+        let mut published = Vec::new();
+        for source in &config.token_jwks {
+            match source {
+                JwksSource::Url(url) => {
+                    published.push(Published { url: url.clone(), keys: ArcSwapOption::empty() });
+                }
+                JwksSource::File(path) => {
+                    let what = path.display().to_string();
+                    let bytes = fs::read(path);
+                    let bytes =
+                        bytes.map_err(|err| LoadError::Unreadable("token_jwks", what.clone(), err))?;
+                    keys.extend(jwks::parse(&bytes, true).map_err(|err| LoadError::Jwks(what, err))?);
+                }
+            }
+        }
+        if keys.is_empty() && published.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            keys,
+            published,
+            wants_keys: AtomicBool::new(false),
+            issuer: config.token_issuer.clone(),
+            audience: config.token_audience.clone(),
+            leeway_s: config.token_leeway.as_secs(),
+            permissions: config.token_permissions_claim.clone(),
+            cache: cache(),
+            grants: Grants::default(),
+            stats,
+        }))
     }
-    /// .
-    pub fn has_key(&self, _: KeyId) -> bool {
-        false
+
+    /// The URLs at which keys are published.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        self.published.iter().map(|published| &*published.url)
     }
+
+    /// Takes over what was found at the URL with this number.
+    ///
+    /// # Errors
+    ///
+    /// If it is no set of keys. Then those from before stay in force.
+    pub fn set_jwks(&self, url: usize, bytes: &[u8]) -> Result<usize, JwksError> {
+        let keys = jwks::parse(bytes, false)?;
+        let count = keys.len();
+        let slot = &self.published[url].keys;
+        let before = slot.swap(Some(Arc::new(keys)));
+        // A token is remembered by what it is, not by its key: one whose key was withdrawn must be looked at again.
+        if before.is_some_and(|before| before.iter().any(|key| !self.has_key(key.id))) {
+            self.cache.clear();
+        }
+        Ok(count)
+    }
+
+    /// Takes over the published keys that `other`, in force until now, has read from the same URLs.
+    pub fn adopt(&self, other: &Self) {
+        for published in &self.published {
+            if let Some(same) = other.published.iter().find(|theirs| theirs.url == published.url) {
+                published.keys.store(same.keys.load_full());
+            }
+        }
+    }
+
+    /// Whether a token named a key that none of the published sets has, since this was last asked.
+    pub fn take_wants_keys(&self) -> bool {
+        self.wants_keys.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether tokens by this key are believed.
+    #[must_use]
+    pub fn has_key(&self, id: KeyId) -> bool {
+        let published = self.published.iter().filter_map(|published| published.keys.load_full());
+        self.keys.iter().any(|key| key.id == id)
+            || published.into_iter().any(|keys| keys.iter().any(|key| key.id == id))
+    }
+
+    /// Whose token this is, at `now`, in seconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not believed. That is counted.
+    pub fn verify(&self, token: &str, now: u64) -> Result<Arc<Identity>, TokenError> {
+        let result = self.look_up(token, now);
+        if let Err(err) = &result {
+            self.stats.refused[*err as usize].fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(reason = err.as_str(), "token refused");
+        }
+        result
+    }
+
+    fn look_up(&self, token: &str, now: u64) -> Result<Arc<Identity>, TokenError> {
+        let hash: [u8; 32] = digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("32 bytes");
+        let mut looked = false;
+        let found = self.cache.get_or_insert_with(&hash, || {
+            looked = true;
+            self.stats.verified.fetch_add(1, Ordering::Relaxed);
+            let identity = self.look_at(token, now)?.identity?;
+            let grant = self.grants.share(&identity.grant);
+            Ok(Arc::new(Identity { grant, ..identity }))
+        })?;
+        if !looked {
+            self.stats.cached.fetch_add(1, Ordering::Relaxed);
+        }
+        if found.is_expired(now) { Err(TokenError::Expired) } else { Ok(found) }
+    }
+
+    /// Looks at a token in full.
+    ///
+    /// # Errors
+    ///
+    /// Why its claims are not worth reading.
+    pub fn look_at(&self, token: &str, now: u64) -> Result<Verdict, TokenError> {
+        let parts = Parts::of(token)?;
+        let key = self.signer(&parts)?;
+        let claims = parts.claims()?;
+        let permissions = self.permissions(&claims)?;
+        let (grant, misunderstood) = Grant::parse(permissions);
+        let identity = self.check(&claims, now).and_then(|()| self.identity(&claims, grant, key));
+        Ok(Verdict { identity, misunderstood })
+    }
+
+    /// The key that signed a token.
+    fn signer(&self, parts: &Parts<'_>) -> Result<KeyId, TokenError> {
+        let algorithm: Algorithm = parts.header.alg.parse().map_err(|_| TokenError::Algorithm)?;
+        let sets: Vec<_> = self.published.iter().map(|published| published.keys.load_full()).collect();
+        let published = sets.iter().flatten().flat_map(|keys| keys.iter());
+        let fitting: Vec<&Key> =
+            self.keys.iter().chain(published).filter(|key| key.algorithm == algorithm).collect();
+        let named = |key: &&&Key| match (&parts.header.kid, &key.kid) {
+            (Some(wanted), Some(kid)) => wanted == kid,
+            _ => true,
+        };
+        let candidates: Vec<&&Key> = fitting.iter().filter(named).collect();
+        let signed = |key: &&&&Key| key.signed(parts.message.as_bytes(), parts.signature);
+        if let Some(key) = candidates.iter().find(signed) {
+            return Ok(key.id);
+        }
+        if sets.iter().any(Option::is_none) {
+            return Err(TokenError::NoKeys);
+        }
+        if candidates.is_empty() && parts.header.kid.is_some() {
+            self.wants_keys.store(true, Ordering::Relaxed);
+            return Err(TokenError::UnknownKey);
+        }
+        Err(if candidates.is_empty() { TokenError::Algorithm } else { TokenError::Signature })
+    }
+
+    /// Looks at when, by whom and for whom it was issued.
+    fn check(&self, claims: &Claims, now: u64) -> Result<(), TokenError> {
+        let not_before = claims.time("nbf")?.unwrap_or(0).max(claims.time("iat")?.unwrap_or(0));
+        if not_before > now.saturating_add(self.leeway_s) {
+            return Err(TokenError::NotYet);
+        }
+        if self.end(claims)? <= now {
+            return Err(TokenError::Expired);
+        }
+        let issuer = claims.text("iss")?;
+        if self.issuer.as_deref().is_some_and(|wanted| issuer != Some(wanted)) {
+            return Err(TokenError::Issuer);
+        }
+        let audience = claims.texts("aud")?;
+        let is_for_us = match &audience {
+            Some(audience) => audience.iter().any(|name| self.audience.iter().any(|ours| ours == name)),
+            // Where nobody in particular is meant, everyone is, unless we want to be named.
+            None => self.audience.is_empty(),
+        };
+        if is_for_us { Ok(()) } else { Err(TokenError::Audience) }
+    }
+
+    fn end(&self, claims: &Claims) -> Result<u64, TokenError> {
+        Ok(claims.time("exp")?.ok_or(TokenError::Claims)?.saturating_add(self.leeway_s))
+    }
+
+    fn permissions<'c>(&self, claims: &'c Claims) -> Result<Vec<&'c str>, TokenError> {
+        let listed = claims.texts(&self.permissions)?.unwrap_or_default();
+        let is_text = claims.get(&self.permissions).is_some_and(serde_json::Value::is_string);
+        // As OAuth writes its scopes (RFC 6749 §3.3).
+        Ok(if is_text { listed[0].split(' ').filter(|word| !word.is_empty()).collect() } else { listed })
+    }
+
+    fn identity(&self, claims: &Claims, grant: Grant, key: KeyId) -> Result<Identity, TokenError> {
+        let user = claims.text("sub")?.map(UserName::new).transpose().map_err(|_| TokenError::Claims)?;
+        let token = claims.text("jti")?;
+        if token.is_some_and(|token| token.len() > TOKEN_NAME_BYTES_MAX) {
+            return Err(TokenError::Claims);
+        }
+        Ok(Identity {
+            user,
+            token: token.map(Into::into),
+            issued: claims.time("iat")?,
+            expires: Some(self.end(claims)?),
+            grant: Arc::new(grant),
+            key,
+            api_key: None,
+        })
+    }
+}
+
+/// Grows as it is needed: most servers see few tokens.
+fn cache() -> Cache<[u8; 32], Arc<Identity>, UnitWeighter> {
+    let options = OptionsBuilder::new()
+        .estimated_items_capacity(CACHE_START)
+        .weight_capacity(TOKENS_CACHED_MAX as u64)
+        .build()
+        .expect("all that is needed is set");
+    Cache::with_options(options, UnitWeighter, DefaultHashBuilder::default(), DefaultLifecycle::default())
+}
+
+const CACHE_START: usize = 256;
+
+fn read_key(entry: &TokenKey) -> Result<Key, LoadError> {
+    let (what, mut bytes) = match &entry.source {
+        KeySource::Base64(_) => ("the secret in the settings".to_owned(), entry.inline().unwrap_or_default()),
+        KeySource::File(path) => {
+            let what = path.display().to_string();
+            let bytes = fs::read(path);
+            (what.clone(), bytes.map_err(|err| LoadError::Unreadable("token_keys", what, err))?)
+        }
+    };
+    let key = if entry.algorithm.family() == AlgorithmFamily::Hmac {
+        if matches!(entry.source, KeySource::File(_)) && bytes.last() == Some(&b'\n') {
+            // Editors and `echo` add it; nobody means it.
+            bytes.pop();
+        }
+        Key::from_secret(entry.algorithm, &bytes)
+    } else {
+        Key::from_pem(entry.algorithm, &bytes)
+    };
+    key.map_err(|err| LoadError::Key(what, err))
 }

@@ -1,6 +1,7 @@
 //! Kinds of the settings that say who may do what: room patterns, and the name of a cookie.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use super::kind::Kind;
 use crate::auth::pattern::Pattern;
@@ -46,6 +47,65 @@ impl Kind for PatternKind {
 
     fn print(&self, value: &RoomPattern) -> String {
         value.to_string()
+    }
+}
+
+/// Text without commas and control characters.
+pub(super) fn text() -> TextKind {
+    TextKind
+}
+
+pub(super) struct TextKind;
+
+impl Kind for TextKind {
+    type Value = String;
+
+    fn placeholder(&self) -> &'static str {
+        "TEXT"
+    }
+
+    fn wanted(&self, example: &str) -> String {
+        let example = if example.is_empty() { "tidegate" } else { example };
+        format!("1 to 256 characters without commas, such as {example}")
+    }
+
+    fn parse(&self, text: &str) -> Option<String> {
+        let is_plain = |c: char| c != ',' && !c.is_control();
+        ((1..=TEXT_BYTES_MAX).contains(&text.len()) && text.chars().all(is_plain)).then(|| text.to_owned())
+    }
+
+    fn print(&self, value: &String) -> String {
+        value.clone()
+    }
+}
+
+const TEXT_BYTES_MAX: usize = 256;
+
+/// The absolute path of a file.
+pub(super) fn file_path() -> PathKind {
+    PathKind
+}
+
+pub(super) struct PathKind;
+
+impl Kind for PathKind {
+    type Value = PathBuf;
+
+    fn placeholder(&self) -> &'static str {
+        "FILE"
+    }
+
+    fn wanted(&self, example: &str) -> String {
+        format!("an absolute path such as {example}")
+    }
+
+    fn parse(&self, text: &str) -> Option<PathBuf> {
+        let odd = |c: char| c == char::REPLACEMENT_CHARACTER || c.is_control();
+        (text.starts_with('/') && !text.contains(odd)).then(|| text.into())
+    }
+
+    fn print(&self, value: &PathBuf) -> String {
+        value.display().to_string()
     }
 }
 

@@ -27,6 +27,7 @@ mod flags;
 mod kind;
 mod layers;
 mod listen;
+mod memory;
 mod nearest;
 mod origins;
 mod path;
@@ -37,6 +38,7 @@ mod requests;
 mod secret;
 mod setting;
 mod table;
+mod token_key;
 mod units;
 
 use std::ffi::OsString;
@@ -50,6 +52,7 @@ pub use choices::{DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, Refusal
 pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
 pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
 pub use listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
+pub use memory::MemoryLimit;
 pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
 pub use rate::Rate;
 pub use reload::{RELOADABLE, restart_needed};
@@ -60,6 +63,7 @@ pub use requests::{
 pub use secret::{MASK, Secret};
 pub use setting::Reference;
 pub use table::Config;
+pub use token_key::{JwksSource, KeySource, TOKEN_KEYS_MAX, TokenKey};
 
 use flags::Flags;
 use layers::Layers;
@@ -124,6 +128,13 @@ pub fn load(
     })
 }
 
+/// A rate as the settings have it, such as `100/s`.
+#[must_use]
+pub fn parse_rate(text: &str) -> Option<Rate> {
+    use kind::Kind as _;
+    rate::rate().parse(text)
+}
+
 /// Every setting, in the order of `--help`.
 pub fn reference() -> impl Iterator<Item = Reference> {
     table::SETTINGS.iter().map(setting::Setting::reference)
@@ -166,7 +177,7 @@ impl Config {
     /// Whether anything is set up that tells who asks. Until then, whoever reaches the server may do everything.
     #[must_use]
     pub fn authenticates(&self) -> bool {
-        false
+        !self.token_keys.is_empty() || !self.token_jwks.is_empty() || self.api_keys_file.is_some()
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! The comment above a row is also its text in `--help`, so it says nothing in Markdown but code.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::SHARDS_MAX;
-use super::access::{PUBLIC_ROOMS_MAX, RoomPattern, cookie_name, room_pattern};
+use super::access::{PUBLIC_ROOMS_MAX, RoomPattern, cookie_name, file_path, room_pattern, text};
 use super::addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX, address_range};
 use super::bounded::{GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size};
 use super::choices::{
@@ -16,6 +17,7 @@ use super::error::ConfigError;
 use super::kind::{Kind, list, off_or, zero_or};
 use super::layers::Layers;
 use super::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr, listen, listen_addr};
+use super::memory::{MemoryLimit, memory_limit};
 use super::origins::{CorsOrigins, cors_origins};
 use super::path::base_path;
 use super::rate::{Rate, rate};
@@ -24,6 +26,7 @@ use super::requests::{
     RequiredHeader, denied_user_agent, host_pattern, required_header,
 };
 use super::setting::{Setting, facts, settings};
+use super::token_key::{JwksSource, TOKEN_KEYS_MAX, TokenKey, jwks_source, token_key};
 
 settings! {
     "Listening" {
@@ -80,6 +83,27 @@ settings! {
         /// Rooms that anyone may listen in without a token, such as `public-*`. All others need one, as soon as tokens,
         /// API keys or a callback are set up.
         public_rooms: Vec<RoomPattern> = "", list(room_pattern(), 0..=PUBLIC_ROOMS_MAX);
+
+        /// Keys that tokens are signed with: `ALG:file:PATH`, a secret or a public key in PEM, or `HS256:base64:SECRET`.
+        token_keys: Vec<TokenKey> = "", list(token_key(), 0..=TOKEN_KEYS_MAX);
+
+        /// Sets of keys (JWKS): files, and URLs that are read again now and then.
+        token_jwks: Vec<JwksSource> = "", list(jwks_source(), 0..=TOKEN_KEYS_MAX);
+
+        /// What the `iss` of a token has to be.
+        token_issuer: Option<String> = "off", off_or(text(), "https://issuer.example");
+
+        /// What the `aud` of a token has to name one of. If it is empty, tokens that are for somebody are not for us.
+        token_audience: Vec<String> = "", list(text(), 0..=TOKEN_KEYS_MAX);
+
+        /// How far the issuer's clock may be off.
+        token_leeway: Duration = "5s", duration(Duration::ZERO..=5 * MINUTE);
+
+        /// The claim that has a token's permissions.
+        token_permissions_claim: String = "permissions", text();
+
+        /// A TOML file with the hashes of API keys, for backends that publish.
+        api_keys_file: Option<PathBuf> = "off", off_or(file_path(), "/etc/tidegate/keys.toml");
 
         /// Cookie that may hold the token, for browsers: `EventSource` sends no headers of its own choice.
         token_cookie: Option<String> = "off", off_or(cookie_name(), "__Host-token");
@@ -160,6 +184,12 @@ settings! {
 
         /// Bytes of events kept for all rooms together.
         history_total_bytes: usize = "256MiB", size(MIB..=1024 * GIB);
+    }
+
+    "Memory" {
+        /// Resident memory the process should stay below. Over shares of it replays stop, those furthest behind are closed,
+        /// newcomers are refused and then publishes. `auto` is the control group's limit, or the machine's memory.
+        memory_limit: MemoryLimit = "auto", memory_limit();
     }
 
     "Rates" {

@@ -24,6 +24,7 @@ use super::context::Shared;
 use super::problem::{Code, Problem};
 use crate::config::ADMIN_RESERVE;
 use crate::dashboard::{Dashboard, STREAMS_MAX, StreamBody, page};
+use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
 use crate::server::worker::Listener;
 use crate::telemetry::Telemetry;
@@ -194,7 +195,12 @@ impl Admin {
         if hub.connections() >= hub.settings().caps.connections_max {
             return Err("full");
         }
-        self.is_delivering().await
+        if hub.rung() >= Rung::Newcomers {
+            return Err("memory");
+        }
+        // A drain that begins meanwhile ends the probe's own connections.
+        let delivered = self.is_delivering().await;
+        delivered.map_err(|reason| if hub.is_draining() { "draining" } else { reason })
     }
 
     /// Whether an event published now comes out of every shard. Taken for granted in a drain, which ends the probe's own

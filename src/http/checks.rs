@@ -156,13 +156,16 @@ mod tests {
 
     const LOOPBACK: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
+    /// Headers: names and values.
+    type Lines<'a> = &'a [(&'static str, &'a str)];
+
     fn checks(change: impl FnOnce(&mut Config)) -> Checks {
         let mut config = Config::default_for(1024);
         change(&mut config);
         Checks::new(&config)
     }
 
-    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+    fn headers(lines: Lines) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, value.parse().expect("a value"));
@@ -179,11 +182,7 @@ mod tests {
     }
 
     /// The code of the refusal, if it is one.
-    fn found(
-        checks: &Checks,
-        client: Option<IpAddr>,
-        lines: &[(&'static str, &str)],
-    ) -> Option<&'static str> {
+    fn found(checks: &Checks, client: Option<IpAddr>, lines: Lines) -> Option<&'static str> {
         let checked = checks.check(address("192.0.2.1"), client, &Uri::from_static("/"), &headers(lines));
         checked.err().map(|problem| problem.code.as_str())
     }
@@ -237,7 +236,7 @@ mod tests {
         let checks = checks(|config| {
             config.required_headers = vec![required("x-key", Some("s3cret")), required("x-any", None)];
         });
-        let table: [(&[(&'static str, &str)], bool); 9] = [
+        let table: [(Lines, bool); 9] = [
             (&[("x-key", "s3cret"), ("x-any", "")], true),
             (&[("x-any", "a"), ("x-any", "b"), ("x-key", "s3cret")], true),
             (&[("x-key", "s3cret"), ("x-key", "s3cret"), ("x-any", "")], true),
@@ -261,7 +260,7 @@ mod tests {
             agents.extend(absent.then_some(DeniedUserAgent::Absent));
             checks(|config| config.denied_user_agents = agents)
         };
-        let table: [(&[(&'static str, &str)], bool, bool); 6] = [
+        let table: [(Lines, bool, bool); 6] = [
             (&[("user-agent", "Mozilla/5.0")], true, true),
             (&[("user-agent", "x cURL/8.1")], false, false),
             (&[("user-agent", "Mozilla/5.0"), ("user-agent", "curl/8")], false, false),
@@ -322,7 +321,7 @@ mod tests {
             ("accept-language", "en"),
             ("referer", "http://evil.example/"),
         ];
-        let passes = |checks: &Checks, peer: Option<IpAddr>, lines: &[(&'static str, &str)]| {
+        let passes = |checks: &Checks, peer: Option<IpAddr>, lines: Lines| {
             checks.check(peer, peer, &Uri::from_static("/"), &headers(lines)).is_ok()
         };
         for sign in browser {

@@ -12,11 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::time::timeout;
 
 use super::always;
 use super::context::Context;
-use super::exchange::{Exchange, Io, Stream};
+use super::exchange::{Exchange, Hold, Io, Stream};
 use super::proxy_header::{self, NotAHeader, Progress};
 use super::service;
 
@@ -189,6 +188,9 @@ async fn drive(
     let io = Io::new(stream, ahead, exchange.clone(), context.shared.config.max_head_bytes);
     let mut connection = http1::Builder::new()
         .max_buf_size(context.shared.config.max_head_bytes)
+        // Who has said all there is to say may still listen. Without this, it depends on how its bytes are cut whether a
+        // request that came with the end of its connection is answered, or dropped half-way.
+        .half_close(true)
         .writev(false)
         .serve_connection(io, service);
     let ended = poll_fn(|cx| {
@@ -207,7 +209,7 @@ async fn drive(
             // The next request had come already.
             exchange.spare();
         }
-        if exchange.idle_since(context.shared.clock.now()).is_some() {
+        if matches!(exchange.holds(), Some((Hold::Nothing | Hold::Idle, ..))) {
             context.idle.notify_waiters();
         }
         polled.map(|result| {
@@ -221,7 +223,7 @@ async fn drive(
         Ended::Closed => {
             let io = connection.into_parts().io;
             if io.is_interrupted() {
-                linger(io.into_stream()).await;
+                linger(exchange, io.into_stream()).await;
             }
             None
         }
@@ -244,10 +246,11 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 
 /// Closes a connection whose peer may still be sending. Closing with input unread resets a connection, and with that
 /// the answer may be lost before the peer has read it (RFC 9112 §9.6).
-async fn linger(stream: Stream) {
+async fn linger(exchange: &Exchange, stream: Stream) {
     if stream.shutdown_write().is_err() {
         return;
     }
+    exchange.part(LINGER_TIME);
     let mut left = LINGER_BYTES_MAX;
     let read_all = async {
         let mut buf = [0; 4 << 10];
@@ -260,6 +263,9 @@ async fn linger(stream: Stream) {
             }
         }
     };
-    // Whether it ended or ran out of time, nothing more is owed.
-    let _ = timeout(LINGER_TIME, read_all).await;
+    // Whether it ended, ran out of time or is in the way of others, nothing more is owed.
+    tokio::select! {
+        () = read_all => {}
+        () = poll_fn(|cx| if exchange.poll_expired(cx) { Poll::Ready(()) } else { Poll::Pending }) => {}
+    }
 }

@@ -13,12 +13,15 @@ use tokio::sync::{Notify, watch};
 use super::exchange::{Exchange, Times};
 use super::limit::PublishLimit;
 use super::policy::Policy;
+use super::problem::{Code, Problem};
 use super::stats::HttpStats;
 use crate::auth::identity::Identity;
 use crate::auth::revocation::Revocations;
+use crate::auth::tokens::TokenStats;
 use crate::config::Config;
 use crate::hub::draft::Draft;
 use crate::hub::moment::Moment;
+use crate::hub::pressure::Rung;
 use crate::hub::{Hub, Published};
 use crate::server::clock::Clock;
 use crate::server::sockets::Sockets;
@@ -44,10 +47,14 @@ pub struct Shared {
     pub config: Config,
     /// Whom to let in. A reload puts another in its place.
     pub policy: ArcSwap<Policy>,
+    /// What looking at tokens counts.
+    pub token_stats: Arc<TokenStats>,
     /// Tokens that are worth nothing any more.
     pub revocations: Revocations,
     /// The time.
     pub clock: Clock,
+    /// Resident memory from which the ladder's shares are taken. `None` if it is off, or nobody knows a limit.
+    pub memory_limit: Option<u64>,
     /// What publishers have used of their rates.
     pub publish_limit: PublishLimit,
     /// Counters of requests.
@@ -93,6 +100,19 @@ impl Shared {
                 waker.wake();
             }
         })
+    }
+
+    /// Refuses a request of a kind that is given up on `rung`, if the engine is there.
+    ///
+    /// # Errors
+    ///
+    /// That memory is short.
+    pub fn spare_memory(&self, rung: Rung) -> Result<(), Problem> {
+        if self.hub.rung() < rung {
+            return Ok(());
+        }
+        self.stats.refused_as("memory_requests");
+        Err(Code::MemoryExhausted.into())
     }
 
     /// Steps a sleeping shard on behalf of its thread. False if that has to wake up nevertheless: it is at work, there

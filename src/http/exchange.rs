@@ -9,12 +9,14 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::rt;
 use hyper::{Response, StatusCode};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Notify;
 
 use super::guard::Guard;
 use super::problem::{Code, Problem};
@@ -97,7 +99,14 @@ impl Stream {
 }
 
 /// How long after it was accepted a connection is not asked to make room for others.
-pub const FIRST_BYTE_TIME: std::time::Duration = std::time::Duration::from_millis(100);
+pub const FIRST_BYTE_TIME: Duration = Duration::from_millis(100);
+
+/// How long a request may be unfinished, or its answer unread, before its connection is asked to make room for others. An
+/// honest head comes with one packet or a few, and its body behind it; whoever says a word a second holds a place for ten.
+pub const UNFINISHED_TIME: Duration = Duration::from_millis(250);
+
+/// How long a stream of lines may be silent before it is asked to make room, where nobody else can.
+pub const SILENT_TIME: Duration = Duration::from_secs(1);
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -114,17 +123,47 @@ pub enum Phase {
     Idle,
     /// The answer is a stream: its head is being kept.
     Subscribing,
+    /// It was refused in the middle of something, and may read why.
+    Parting,
+}
+
+/// What the service waits for while it has a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Awaits {
+    /// Nothing that is the peer's to give.
+    Nothing,
+    /// The rest of the body.
+    Body,
+    /// More lines, after some have been published.
+    Lines,
+}
+
+/// What holds a connection's place, in the order in which places are taken back when there are too few.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Hold {
+    /// Nothing: no request has ever begun.
+    Nothing,
+    /// The peer, which has not finished its request or does not take the answer.
+    Unfinished,
+    /// Nothing, after a request that was answered. Such a connection is a publisher's, more often than not.
+    Idle,
+    /// A stream of lines that has been of use and is silent.
+    Lines,
 }
 
 /// Shared by the IO, the service and the driver of one connection. All on one thread.
 pub struct Exchange {
     phase: Cell<Phase>,
+    awaits: Cell<Awaits>,
     /// When the connection is given up, if it stays as it is.
     deadline: Cell<Moment>,
-    /// Since when it has been as it is.
+    /// Since when it has been as it is; for a stream of lines, since its last line.
     since: Cell<Moment>,
     /// Whether it was given up.
     expired: Cell<bool>,
+    /// Whether a stream of lines was asked to come to its end.
+    asked: Cell<bool>,
+    ask: Notify,
     /// Whether it was refused before the service was asked.
     refused: Cell<bool>,
     /// Whether what comes next breaks the rules of HTTP/1.
@@ -143,9 +182,9 @@ pub struct Times {
     /// The clock.
     pub clock: crate::server::clock::Clock,
     /// Arrival of a head.
-    pub request: std::time::Duration,
+    pub request: Duration,
     /// Between requests.
-    pub keepalive: std::time::Duration,
+    pub keepalive: Duration,
 }
 
 impl Exchange {
@@ -155,9 +194,12 @@ impl Exchange {
         let now = times.clock.now();
         Rc::new(Self {
             phase: Cell::new(Phase::Waiting),
+            awaits: Cell::new(Awaits::Nothing),
             deadline: Cell::new(now + times.request),
             since: Cell::new(now),
             expired: Cell::new(false),
+            asked: Cell::new(false),
+            ask: Notify::new(),
             refused: Cell::new(false),
             broken: Cell::new(false),
             waker: RefCell::new(None),
@@ -174,7 +216,7 @@ impl Exchange {
         self.phase.get()
     }
 
-    fn enter(&self, phase: Phase, time: Option<std::time::Duration>) {
+    fn enter(&self, phase: Phase, time: Option<Duration>) {
         let now = self.times.clock.now();
         self.phase.set(phase);
         self.since.set(now);
@@ -184,6 +226,27 @@ impl Exchange {
     /// The service has a request; how long that takes is its business.
     pub fn handling(&self) {
         self.enter(Phase::Handling, None);
+    }
+
+    /// What the service waits for from now on.
+    pub fn awaits(&self, what: Awaits) {
+        self.awaits.set(what);
+    }
+
+    /// A stream of lines has been of use again.
+    pub fn took_lines(&self) {
+        self.since.set(self.times.clock.now());
+    }
+
+    /// Ready when a stream of lines is to come to its end, because its place is needed. Loses nothing if dropped.
+    pub async fn asked_to_end(&self) {
+        self.ask.notified().await;
+    }
+
+    /// The peer was refused and may still be talking. It gets `time` to read why.
+    pub fn part(&self, time: Duration) {
+        self.spare();
+        self.enter(Phase::Parting, Some(time));
     }
 
     /// The service has answered.
@@ -230,22 +293,47 @@ impl Exchange {
         }
     }
 
-    /// Since when the connection has only waited for a request; `None` if it does not, or if it is so new that its
-    /// first request may well be on the way: a crowd that comes at once would drive each other out.
+    /// What holds its place, since when, and until when it is not asked to make room: a crowd that comes at once must not
+    /// drive each other out. `None` if it cannot be asked.
     #[must_use]
-    pub fn idle_since(&self, now: Moment) -> Option<Moment> {
-        let since = self.since.get();
-        let idle = match self.phase.get() {
-            Phase::Waiting => since + FIRST_BYTE_TIME <= now,
-            phase => phase == Phase::Idle,
+    pub fn holds(&self) -> Option<(Hold, Moment, Moment)> {
+        let (hold, time) = match (self.phase.get(), self.awaits.get()) {
+            (Phase::Waiting, _) => (Hold::Nothing, FIRST_BYTE_TIME),
+            // It was told, and has had its time.
+            (Phase::Idle | Phase::Parting, _) if self.asked.get() => (Hold::Nothing, Duration::ZERO),
+            (Phase::Idle, _) => (Hold::Idle, Duration::ZERO),
+            (Phase::Reading | Phase::Answered | Phase::Parting, _) | (Phase::Handling, Awaits::Body) => {
+                (Hold::Unfinished, UNFINISHED_TIME)
+            }
+            (Phase::Handling, Awaits::Lines) if !self.asked.get() => (Hold::Lines, SILENT_TIME),
+            (Phase::Handling | Phase::Subscribing, _) => return None,
         };
-        (idle && !self.expired.get()).then_some(since)
+        let since = self.since.get();
+        (!self.expired.get()).then_some((hold, since, since + time))
     }
 
-    /// Gives the connection up because its descriptor is needed.
+    /// Whether its place is about to be free.
+    #[must_use]
+    pub fn is_leaving(&self, now: Moment) -> bool {
+        let is_told = match self.phase.get() {
+            Phase::Handling => true,
+            // Unless it does not take the answer.
+            Phase::Answered => now < self.since.get() + UNFINISHED_TIME,
+            _ => false,
+        };
+        self.expired.get() || (self.asked.get() && is_told)
+    }
+
+    /// Gives the connection up because its descriptor is needed. A stream of lines is asked to end, and answered how far
+    /// it got.
     pub fn shed(&self) {
-        self.expired.set(true);
-        self.wake();
+        if self.phase.get() == Phase::Handling && self.awaits.get() == Awaits::Lines {
+            self.asked.set(true);
+            self.ask.notify_one();
+        } else {
+            self.expired.set(true);
+            self.wake();
+        }
     }
 
     /// Whether its time is over, which is one reason to give it up.
@@ -315,9 +403,14 @@ impl Io {
         self.stream
     }
 
-    /// Tells a peer whose head did not come in time, if it takes that at once.
+    /// Tells a peer whose head or body did not come in time, if it takes that at once.
     pub fn say_timeout(&self) {
-        if self.exchange.phase() == Phase::Reading {
+        let unfinished = match self.exchange.phase() {
+            Phase::Reading => true,
+            Phase::Handling => self.exchange.awaits.get() == Awaits::Body,
+            _ => false,
+        };
+        if unfinished {
             self.exchange.refused.set(true);
             let _ = self.stream.try_write(&raw_response(Code::RequestTimeout.into()));
         }
@@ -408,7 +501,7 @@ impl rt::Write for Io {
                 let _ = self.stream.try_write(&raw_response(own_refusal(buf).into()));
                 return Poll::Ready(Ok(buf.len()));
             }
-            Phase::Handling | Phase::Answered => {}
+            Phase::Handling | Phase::Answered | Phase::Parting => {}
         }
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),

@@ -9,6 +9,7 @@ use crate::auth::identity::Identity;
 use crate::hub::log::Entry;
 use crate::hub::mailbox::{Command, Mailbox};
 use crate::hub::position::{Offset, Presented};
+use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
 use crate::shard::batch::is_met;
 
@@ -230,6 +231,7 @@ pub fn history(
     query: &HistoryQuery,
     reader: Option<&Identity>,
 ) -> Result<Page, Problem> {
+    shared.spare_memory(Rung::Replays)?;
     let epoch = shared.hub.epoch();
     let before = match query.before.as_deref().map(|before| epoch.read(before)) {
         None => Offset::MAX,

@@ -39,6 +39,14 @@ impl PublishLimit {
         publishers.insert(publisher.into(), allowance);
         Ok(())
     }
+
+    /// Forgets publishers that have not used up anything: they are as good as new.
+    pub fn sweep(&self, now: Moment) {
+        let mut publishers = self.publishers.lock();
+        publishers.retain(|_, allowance| !allowance.is_idle(now));
+        let len = publishers.len();
+        publishers.shrink_to(2 * len);
+    }
 }
 
 #[cfg(test)]
@@ -75,5 +83,22 @@ mod tests {
         }
         assert_eq!(limit.take("one more", rate, 1, Moment(0)), Err(1));
         assert_eq!(limit.take("one more", rate, 1, Moment(0) + Duration::from_secs(2)), Ok(()));
+    }
+
+    #[test]
+    fn names_of_publishers_are_given_back() {
+        let (limit, rate) = (PublishLimit::default(), Rate { events: 2, per: Duration::from_secs(1) });
+        for n in 0..PUBLISHERS_MAX {
+            assert_eq!(limit.take(&n.to_string(), rate, 1, Moment(0)), Ok(()));
+        }
+        let later = Moment(0) + Duration::from_secs(1);
+        assert_eq!(limit.take("late", rate, 2, later), Ok(()));
+        limit.sweep(later);
+        let (len, places) = {
+            let publishers = limit.publishers.lock();
+            (publishers.len(), publishers.capacity())
+        };
+        assert!(len == 1 && places < 16, "{len} in {places}");
+        assert_eq!(limit.take("late", rate, 1, later), Err(1), "what is used up is not forgotten");
     }
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::checks::Checks;
 use super::cors::Cors;
 use super::credential::Places;
+use crate::auth::api_keys::{ApiKeys, ApiKeysError};
 use crate::auth::authority::Authority;
 use crate::auth::identity::Identity;
+use crate::auth::tokens::{LoadError, TokenStats, Tokens};
 use crate::config::{AddressRange, Config};
 use crate::hub::allowance::Rate;
 
@@ -34,17 +36,40 @@ pub struct Policy {
 pub enum PolicyError {
     /// An origin in `cors_origins` is none.
     Origin(String),
+    /// The keys for tokens can't be used.
+    Tokens(LoadError),
+    /// The file with API keys can't be used.
+    ApiKeys(ApiKeysError),
 }
 
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Origin(text) => write!(f, "cors_origins: {text}"),
+            Self::Tokens(err) => err.fmt(f),
+            Self::ApiKeys(err) => err.fmt(f),
         }
     }
 }
 
-impl std::error::Error for PolicyError {}
+impl std::error::Error for PolicyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Tokens(err) => err.source(),
+            Self::ApiKeys(err) => err.source(),
+            Self::Origin(_) => None,
+        }
+    }
+}
+
+/// What credentials are held against; `None` if there is nothing.
+fn authority(config: &Config, stats: &Arc<TokenStats>) -> Result<Option<Authority>, PolicyError> {
+    let tokens = Tokens::load(config, stats.clone()).map_err(PolicyError::Tokens)?;
+    let api_keys = config.api_keys_file.as_deref().map(ApiKeys::load).transpose();
+    let api_keys = api_keys.map_err(PolicyError::ApiKeys)?;
+    let public = config.public_rooms.iter().map(|room| room.pattern.clone()).collect();
+    Ok(config.authenticates().then(|| Authority::new(tokens, api_keys, public)))
+}
 
 impl Policy {
     /// Reads what `config` names.
@@ -52,7 +77,7 @@ impl Policy {
     /// # Errors
     ///
     /// What is wrong with it.
-    pub fn new(config: &Config) -> Result<Self, PolicyError> {
+    pub fn new(config: &Config, stats: &Arc<TokenStats>) -> Result<Self, PolicyError> {
         let cors =
             Cors::new(config).map_err(|(index, err)| PolicyError::Origin(format!("entry {index}: {err}")))?;
         Ok(Self {
@@ -60,9 +85,19 @@ impl Policy {
             checks: Checks::new(config),
             trusted_proxies: config.trusted_proxies.clone(),
             places: Places { cookie: config.token_cookie.clone(), query: config.token_query },
-            authority: None,
+            authority: authority(config, stats)?.map(Arc::new),
             publish_rate: config.publish_rate_per_user.map(Into::into),
         })
+    }
+
+    /// Takes over what `other`, in force until now, knows of the world outside.
+    pub fn adopt(&self, other: &Self) {
+        let tokens = |policy: &Self| policy.authority.clone();
+        if let (Some(ours), Some(theirs)) = (tokens(self), tokens(other))
+            && let (Some(ours), Some(theirs)) = (ours.tokens(), theirs.tokens())
+        {
+            ours.adopt(theirs);
+        }
     }
 
     /// Whether what vouches for `identity` still counts.

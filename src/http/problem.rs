@@ -204,6 +204,9 @@ codes! {
     /// The server has all the connections it can hold.
     Full "full" SERVICE_UNAVAILABLE
         "the server is full; see Retry-After";
+    /// The server is short of memory.
+    MemoryExhausted "memory_exhausted" SERVICE_UNAVAILABLE
+        "the server is short of memory; see Retry-After";
     /// The server is shutting down.
     Draining "draining" SERVICE_UNAVAILABLE
         "the server is shutting down; see Retry-After";
@@ -398,6 +401,7 @@ mod tests {
         (Code::HostForbidden, "host_forbidden", 403),
         (Code::RateLimited, "rate_limited", 429),
         (Code::Full, "full", 503),
+        (Code::MemoryExhausted, "memory_exhausted", 503),
         (Code::Draining, "draining", 503),
         (Code::UserConnectionsExceeded, "user_connections_exceeded", 503),
         (Code::AddressConnectionsExceeded, "address_connections_exceeded", 503),

@@ -15,10 +15,12 @@ use tokio::time::timeout;
 use super::body::{self, Body, Media};
 use super::caller::Caller;
 use super::context::{Shared, Stage};
+use super::exchange::{Awaits, Exchange};
 use super::lines::Lines;
 use super::problem::{Code, Problem};
 use crate::hub::allowance::Rate;
 use crate::hub::draft::Draft;
+use crate::hub::pressure::Rung;
 use crate::hub::{Hub, Published};
 
 /// What an NDJSON line may have beyond its event's data: names, keys and escapes. Data that is mostly control
@@ -49,6 +51,7 @@ pub struct Answer {
 /// What is wrong with it. In a stream of lines, what came before the problem stays published, and is told.
 pub async fn publish(
     shared: &Shared,
+    exchange: &Exchange,
     caller: &Caller,
     request: Request<Incoming>,
     address: Option<IpAddr>,
@@ -57,10 +60,12 @@ pub async fn publish(
         // Before anything is read from somebody who may publish nothing.
         return Err(Code::Unauthorized.into());
     }
+    // Before the body, which would take memory, too.
+    shared.spare_memory(Rung::Publishes)?;
     let publisher = Publisher::new(shared, caller, request.headers(), address);
     match Media::from_headers(request.headers())? {
-        Media::Json => publish_body(shared, &publisher, request.into_body()).await,
-        Media::Ndjson => publish_lines(shared, &publisher, request.into_body()).await,
+        Media::Json => publish_body(shared, exchange, &publisher, request.into_body()).await,
+        Media::Ndjson => publish_lines(shared, exchange, &publisher, request.into_body()).await,
     }
 }
 
@@ -101,9 +106,14 @@ impl<'c> Publisher<'c> {
 /// The header by which a backend, or a proxy that is asked nothing, names the user for whom it publishes.
 const ON_BEHALF_OF: &str = "tidegate-user";
 
-async fn publish_body(shared: &Shared, publisher: &Publisher<'_>, body: Incoming) -> Result<Answer, Problem> {
+async fn publish_body(
+    shared: &Shared,
+    exchange: &Exchange,
+    publisher: &Publisher<'_>,
+    body: Incoming,
+) -> Result<Answer, Problem> {
     let config = &shared.config;
-    let whole = collect_in_time(shared, body, config.max_body_bytes).await?;
+    let whole = collect_in_time(shared, exchange, body, config.max_body_bytes).await?;
     match body::parse_body(&whole, config.max_event_bytes)? {
         Body::One(draft) => {
             publisher.caller.may_publish(&draft)?;
@@ -130,11 +140,14 @@ async fn publish_body(shared: &Shared, publisher: &Publisher<'_>, body: Incoming
 /// [`Code::BodyTooLarge`], [`Code::RequestTimeout`], or [`Code::RequestMalformed`] if it ends early.
 pub(super) async fn collect_in_time(
     shared: &Shared,
+    exchange: &Exchange,
     body: Incoming,
     bytes_max: usize,
 ) -> Result<Bytes, Problem> {
-    let whole = timeout(shared.config.request_timeout, collect(body, bytes_max));
-    whole.await.map_err(|_| Code::RequestTimeout)?
+    exchange.awaits(Awaits::Body);
+    let whole = timeout(shared.config.request_timeout, collect(body, bytes_max)).await;
+    exchange.awaits(Awaits::Nothing);
+    whole.map_err(|_| Code::RequestTimeout)?
 }
 
 async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
@@ -181,12 +194,13 @@ struct Progress {
 
 async fn publish_lines(
     shared: &Shared,
+    exchange: &Exchange,
     publisher: &Publisher<'_>,
     mut body: Incoming,
 ) -> Result<Answer, Problem> {
     let mut lines = Lines::new(shared.config.max_event_bytes + LINE_EXTRA_BYTES);
     let mut progress = Progress::default();
-    let result = read_lines(shared, publisher, &mut body, &mut lines, &mut progress).await;
+    let result = read_lines(shared, exchange, publisher, &mut body, &mut lines, &mut progress).await;
     result.map_err(|problem| problem.after_publishing(progress.published))?;
     let Some(last) = progress.last else {
         return Err(Code::BatchEmpty.into());
@@ -197,6 +211,7 @@ async fn publish_lines(
 
 async fn read_lines(
     shared: &Shared,
+    exchange: &Exchange,
     publisher: &Publisher<'_>,
     body: &mut Incoming,
     lines: &mut Lines,
@@ -206,23 +221,28 @@ async fn read_lines(
     let mut ending = pin!(stage.wait_for(|stage| *stage >= Stage::Ending));
     loop {
         let wait: Duration = shared.config.publish_idle;
+        exchange.awaits(if progress.published > 0 { Awaits::Lines } else { Awaits::Body });
         let data = tokio::select! {
             // Nothing is lost: what was read is in `lines`.
             data = timeout(wait, next_data(body)) => data.map_err(|_| Code::RequestTimeout)??,
             // A publisher that may go on for hours is told how far it got.
             _ = &mut ending => return Err(Code::Draining.into()),
+            () = exchange.asked_to_end() => return Err(Code::RequestTimeout.into()),
         };
+        exchange.awaits(Awaits::Nothing);
         let ended = data.is_none();
         if let Some(data) = data {
             lines.push(data);
         }
         loop {
+            shared.spare_memory(Rung::Publishes)?;
             let (drafts, problem) = next_drafts(shared, publisher, lines, ended);
             if !drafts.is_empty() {
                 progress.published += drafts.len() as u64;
                 let published = shared.publish(drafts);
                 progress.subscribers += published.subscribers;
                 progress.last = Some(published);
+                exchange.took_lines();
             }
             match problem {
                 Some(Ok(())) => {}

@@ -113,13 +113,13 @@ async fn route(
             let query = StreamQuery::parse(query)?;
             subscribe(context, exchange, &caller, &query, version, request.headers(), address)?
         }
-        Route::Publish => json(&publish(shared, &caller, request, address).await?),
+        Route::Publish => json(&publish(shared, exchange, &caller, request, address).await?),
         Route::Disconnect { room, user } => {
             caller.may(Action::Disconnect(room.as_str()))?;
             json(&disconnect(shared, &room, &user, DisconnectQuery::parse(query)?).await?)
         }
-        Route::Refresh => json(&session::refresh(shared, &caller, request).await?),
-        Route::Revoke => json(&session::revoke(shared, &caller, request).await?),
+        Route::Refresh => json(&session::refresh(shared, exchange, &caller, request).await?),
+        Route::Revoke => json(&session::revoke(shared, exchange, &caller, request).await?),
         Route::Info => {
             caller.may(Action::Administer)?;
             json(&inspect::info(shared))

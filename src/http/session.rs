@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::context::Shared;
+use super::exchange::Exchange;
 use super::inspect::ask_shards;
 use super::problem::{Code, Problem};
 use super::publish::collect_in_time;
@@ -74,6 +75,7 @@ pub struct RefreshAnswer {
 /// [`Code::ConnectionUnknown`] if there are none.
 pub async fn refresh(
     shared: &Shared,
+    exchange: &Exchange,
     caller: &Caller,
     request: Request<Incoming>,
 ) -> Result<RefreshAnswer, Problem> {
@@ -83,7 +85,7 @@ pub async fn refresh(
         // Where nobody has a token, no stream ends with one.
         Caller::Anyone => return Err(Code::ConnectionUnknown.into()),
     };
-    let body: RefreshBody = read(shared, request).await?;
+    let body: RefreshBody = read(shared, exchange, request).await?;
     let user = identity.user().ok_or(Code::Forbidden)?;
     let connection = body.connection.as_deref().map(connection).transpose()?;
     let user = shared.hub.users().get(user).ok_or(Code::ConnectionUnknown)?;
@@ -152,11 +154,12 @@ pub struct RevokeAnswer {
 /// [`Code::RevocationsFull`]; then nothing is revoked.
 pub async fn revoke(
     shared: &Shared,
+    exchange: &Exchange,
     caller: &Caller,
     request: Request<Incoming>,
 ) -> Result<RevokeAnswer, Problem> {
     caller.may(Action::Administer)?;
-    let body: RevokeBody = read(shared, request).await?;
+    let body: RevokeBody = read(shared, exchange, request).await?;
     let revoked = match (body.user, body.token) {
         (Some(user), None) => Revoked::User(UserName::new(&user).map_err(|_| Code::TargetUserInvalid)?),
         (None, Some(token)) if (1..=TOKEN_NAME_BYTES_MAX).contains(&token.len()) => {
@@ -176,9 +179,10 @@ pub async fn revoke(
 /// The body as JSON; nothing at all counts as `{}`.
 async fn read<T: for<'de> Deserialize<'de>>(
     shared: &Shared,
+    exchange: &Exchange,
     request: Request<Incoming>,
 ) -> Result<T, Problem> {
-    let whole = collect_in_time(shared, request.into_body(), BODY_BYTES_MAX).await?;
+    let whole = collect_in_time(shared, exchange, request.into_body(), BODY_BYTES_MAX).await?;
     let text = if whole.trim_ascii().is_empty() { b"{}" } else { &whole[..] };
     serde_json::from_slice(text).map_err(|_| Code::BodyMalformed.into())
 }

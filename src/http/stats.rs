@@ -22,12 +22,14 @@ impl Count {
 }
 
 /// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 16] = [
+pub const REFUSED: [&str; 18] = [
     "full",
     "draining",
     "user_connections",
     "address_connections",
     "stay_away",
+    "memory",
+    "memory_requests",
     "rate_limited",
     "bad_request",
     "origin",
@@ -47,6 +49,8 @@ pub struct HttpStats {
     refused: [Count; REFUSED.len()],
     /// Connections accepted.
     pub accepted: Count,
+    /// Connections closed because others needed their place.
+    pub shed: Count,
     /// Times accepting paused because descriptors were short.
     pub accept_paused: Count,
 }
@@ -73,5 +77,12 @@ impl HttpStats {
 }
 
 /// Those of [`REFUSED`] that refuse a stream.
-pub const OF_STREAMS: [&str; 6] =
-    ["full", "draining", "user_connections", "address_connections", "stay_away", "auth_unavailable"];
+pub const OF_STREAMS: [&str; 7] = [
+    "full",
+    "draining",
+    "user_connections",
+    "address_connections",
+    "stay_away",
+    "memory",
+    "auth_unavailable",
+];

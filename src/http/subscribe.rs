@@ -18,10 +18,11 @@ use super::query::StreamQuery;
 use crate::auth::grant::Action;
 use crate::auth::identity::Identity;
 use crate::config::RefusalStyle;
-use crate::hub::Refusal;
 use crate::hub::name::UserName;
 use crate::hub::presence::Permit;
+use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
+use crate::hub::{Hub, Refusal};
 use crate::shard::join::{Join, Start};
 use crate::shard::session::Session;
 use crate::wire::control;
@@ -77,7 +78,13 @@ pub fn subscribe(
         shared.stats.refused_as("stay_away");
         return Ok(stay_away());
     }
-    let permit = match shared.hub.admit(user, address, now) {
+    let start = start(query, headers, shared.config.history_events);
+    let admitted = if is_given_up(&shared.hub, &start, query, user) {
+        Err(Refusal::Memory)
+    } else {
+        shared.hub.admit(user, address, now)
+    };
+    let permit = match admitted {
         Ok(permit) => permit,
         Err(refusal) => {
             shared.stats.refused(refusal);
@@ -87,7 +94,6 @@ pub fn subscribe(
     let gzip = shared.config.gzip && accepts_gzip(headers);
     let encoding = Encoding { chunked: version > Version::HTTP_10, gzip };
     let rooms = query.rooms.iter().map(|room| shared.hub.rooms().get_or_create(room.as_str())).collect();
-    let start = start(query, headers, shared.config.history_events);
     let session = caller.identity().map(|identity| shared.session(identity.clone()));
     exchange.subscribe(Subscription { rooms, permit, session, start, encoding });
     let mut response = stream_response(BodyOut::Stream);
@@ -98,6 +104,17 @@ pub fn subscribe(
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     Ok(response)
+}
+
+/// Whether the stream would begin with a replay while memory is short of that. Who comes back later misses nothing.
+fn is_given_up(hub: &Hub, start: &Start, query: &StreamQuery, user: Option<&str>) -> bool {
+    if hub.rung() < Rung::Replays {
+        return false;
+    }
+    let rooms = query.rooms.iter().filter_map(|room| hub.rooms().get(room.as_str()));
+    let inbox = user.and_then(|user| hub.users().get(user));
+    let sources: Vec<Arc<Source>> = rooms.chain(inbox).chain([hub.all().clone()]).collect();
+    start.is_replay(hub.epoch(), &sources)
 }
 
 /// The head of every answer that is an event stream.
@@ -134,6 +151,7 @@ pub(super) fn refuse(
             Refusal::User => Code::UserConnectionsExceeded,
             Refusal::Address => Code::AddressConnectionsExceeded,
             Refusal::Unidentified => Code::AuthUnavailable,
+            Refusal::Memory => Code::MemoryExhausted,
         };
         let seconds = u32::try_from(wait.as_secs().max(1)).unwrap_or(u32::MAX);
         return Err(Problem::new(code).retry_after_s(seconds));

@@ -16,6 +16,9 @@ use crate::shard::stats::CloseReason;
 /// Commands that may wait for one shard.
 pub const COMMANDS_MAX: usize = 4096;
 
+/// Places for mail that are kept while there is none.
+const DIRTY_KEPT: usize = 1024;
+
 /// A request to a shard.
 pub enum Command {
     /// Close `user`'s connections that are in `room`, and say how many there were.
@@ -135,11 +138,13 @@ impl Mailbox {
         None
     }
 
-    /// Moves what is there to the ends of `dirty` and `commands`. Both vectors keep their memory.
+    /// Moves what is there to the ends of `dirty` and `commands`. Vectors keep their memory, but not that of a flood.
     pub fn take(&self, dirty: &mut Vec<Dirty>, commands: &mut Vec<Command>) {
         let mut inner = self.inner.lock();
         dirty.append(&mut inner.dirty);
         commands.append(&mut inner.commands);
+        inner.dirty.shrink_to(DIRTY_KEPT);
+        inner.commands.shrink_to(DIRTY_KEPT);
     }
 
     /// Ready when there is mail; otherwise `waker` is woken by the next.

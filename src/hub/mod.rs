@@ -10,12 +10,13 @@ pub mod moment;
 pub mod name;
 pub mod position;
 pub mod presence;
+pub mod pressure;
 pub mod sequencer;
 pub mod source;
 pub mod table;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use self::moment::Moment;
 use self::name::EVENT_ID_BYTES_MAX;
 use self::position::{Epoch, Offset, POSITION_BYTES_MAX};
 use self::presence::{Caps, Presence};
+use self::pressure::Rung;
 use self::sequencer::{HistoryBounds, Sequencer};
 use self::source::{Kind, Source};
 use self::table::Table;
@@ -72,11 +74,14 @@ pub enum Refusal {
     Address,
     /// Whether it may come in cannot be found out now.
     Unidentified,
+    /// Memory is short.
+    Memory,
 }
 
 impl Refusal {
     /// Every refusal, for metrics.
-    pub const ALL: [Self; 5] = [Self::Full, Self::Draining, Self::User, Self::Address, Self::Unidentified];
+    pub const ALL: [Self; 6] =
+        [Self::Full, Self::Draining, Self::User, Self::Address, Self::Memory, Self::Unidentified];
 
     /// Its name on the wire and in metrics.
     #[must_use]
@@ -87,6 +92,7 @@ impl Refusal {
             Self::User => "user_connections",
             Self::Address => "address_connections",
             Self::Unidentified => "auth_unavailable",
+            Self::Memory => "memory",
         }
     }
 }
@@ -112,6 +118,8 @@ pub struct Hub {
     all: Arc<Source>,
     mailboxes: Box<[Mailbox]>,
     presence: Presence,
+    /// Number of the [`Rung`] the engine is on.
+    rung: AtomicU8,
 }
 
 /// A draft with everything done that needs no offset.
@@ -144,6 +152,7 @@ impl Hub {
             all: Arc::new(Source::new(Kind::All, "", shards, 0)),
             mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
             presence: Presence::default(),
+            rung: AtomicU8::new(Rung::Ground.number()),
             settings,
         })
     }
@@ -195,6 +204,17 @@ impl Hub {
     #[must_use]
     pub fn all(&self) -> &Arc<Source> {
         &self.all
+    }
+
+    /// How far up the memory ladder the engine is.
+    #[must_use]
+    pub fn rung(&self) -> Rung {
+        Rung::ALL[usize::from(self.rung.load(Ordering::Relaxed))]
+    }
+
+    /// Climbs or descends to `rung`. Whoever looks from now on acts on it.
+    pub fn set_rung(&self, rung: Rung) {
+        self.rung.store(rung.number(), Ordering::Relaxed);
     }
 
     /// The mailbox of a shard.
@@ -299,6 +319,7 @@ impl Hub {
     /// Housekeeping, about once a second from one thread: expires events by age and forgets what nobody needs.
     pub fn tidy(&self, now: Moment) {
         while !self.sequencer.lock().trim(&self.settings.history, now, TRIM_STEPS) {}
+        self.sequencer.lock().shrink();
         // A sixteenth of the tables each time: names are given back within half a minute.
         for _ in 0..Table::shares() / 16 {
             let turn = self.sweep_turn.fetch_add(1, Ordering::Relaxed);
@@ -306,6 +327,7 @@ impl Hub {
             self.users.sweep(turn);
         }
         self.sweep_stay_away(now);
+        self.shrink_addresses();
     }
 
     /// How many events `user` may get now. `None`: as many as there are.

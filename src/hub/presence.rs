@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::mailbox::Command;
 use super::moment::Moment;
+use super::pressure::Rung;
 use super::source::Source;
 use super::{Hub, Refusal};
 
@@ -90,6 +91,9 @@ impl Hub {
         let presence = &self.presence;
         if self.is_draining() {
             return Err(Refusal::Draining);
+        }
+        if self.rung() >= Rung::Newcomers {
+            return Err(Refusal::Memory);
         }
         presence
             .connections
@@ -228,7 +232,24 @@ impl Hub {
         if self.presence.stay_away_len.load(Ordering::Acquire) > 0 {
             let mut away = self.presence.stay_away.lock();
             away.retain(|_, until| *until > now);
-            self.presence.stay_away_len.store(away.len(), Ordering::Release);
+            let len = away.len();
+            away.shrink_to(2 * len);
+            self.presence.stay_away_len.store(len, Ordering::Release);
         }
+    }
+
+    /// Gives back what a crowd of addresses left behind.
+    pub(super) fn shrink_addresses(&self) {
+        let mut addresses = self.presence.addresses.lock();
+        let len = addresses.len();
+        addresses.shrink_to(2 * len);
+    }
+
+    /// Places for addresses, for those told to stay away, and in the queue of oldest events.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> [usize; 3] {
+        let presence = &self.presence;
+        let (addresses, away) = (presence.addresses.lock().capacity(), presence.stay_away.lock().capacity());
+        [addresses, away, self.sequencer.lock().places()]
     }
 }

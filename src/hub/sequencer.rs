@@ -146,6 +146,19 @@ impl Sequencer {
         false
     }
 
+    /// Gives back what a crowd of logs that are gone left behind.
+    pub fn shrink(&mut self) {
+        if self.oldest.len() < self.oldest.capacity() / 4 {
+            self.oldest.shrink_to(2 * self.oldest.len());
+        }
+    }
+
+    /// Places in the queue of oldest events.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.oldest.capacity()
+    }
+
     /// Changes `log` and keeps the sums.
     fn change(&mut self, log: &mut Log, change: impl FnOnce(&mut Log)) {
         let (bytes, events) = (log.bytes(), log.held());

@@ -116,6 +116,12 @@ impl Table {
         }
     }
 
+    /// Places there are.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> usize {
+        self.shares.iter().map(|share| share.lock().sources.capacity()).sum()
+    }
+
     /// Shares there are to visit or to sweep.
     #[must_use]
     pub fn shares() -> usize {

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod listen;
 pub mod machine;
+pub mod memory;
 pub mod sockets;
 pub mod supervision;
 pub mod worker;
@@ -240,7 +241,8 @@ impl Server {
     ///
     /// What is wrong with files that `config` names. Then everything stays as it is.
     pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, PolicyError> {
-        let policy = Arc::new(Policy::new(config)?);
+        let policy = Arc::new(Policy::new(config, &self.shared.token_stats)?);
+        policy.adopt(&self.shared.policy.load());
         self.shared.policy.store(policy.clone());
         let doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync> =
             Arc::new(move |identity| !policy.trusts(identity));
@@ -358,6 +360,8 @@ fn run_admin(
                 interval.tick().await;
                 shared.hub.tidy(shared.clock.now());
                 shared.revocations.sweep(shared.clock.unix_s());
+                shared.publish_limit.sweep(shared.clock.now());
+                memory::give_back();
             }
         };
         let serve = async {
@@ -386,6 +390,7 @@ fn run_admin(
         };
         tokio::select! {
             () = tidy => Ok(()),
+            () = memory::watch(shared) => Ok(()),
             () = watch => Ok(()),
             result = serve => result,
             () = ended => Ok(()),
@@ -398,7 +403,8 @@ const WATCHDOG_SIGNS: u32 = 3;
 
 /// Makes what all threads share, and the epoll set of each shard's sockets.
 fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
-    let policy = ArcSwap::from_pointee(Policy::new(&config).map_err(StartError::Policy)?);
+    let token_stats = Arc::default();
+    let policy = ArcSwap::from_pointee(Policy::new(&config, &token_stats).map_err(StartError::Policy)?);
     let hub = Hub::new(hub_settings(&config));
     let shards: Vec<Arc<Stats>> = (0..config.shards).map(|_| Arc::default()).collect();
     let (mut cores, mut polls) = (Vec::new(), Vec::new());
@@ -412,9 +418,11 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
     let shared = Shared {
         hub,
         policy,
+        token_stats,
         revocations: Revocations::new(config.revocation_time),
         clock: Clock::start(),
         publish_limit: PublishLimit::default(),
+        memory_limit: memory::limit(config.memory_limit),
         stats: HttpStats::default(),
         threads: vec![OnceLock::new(); shards.len()],
         shards,

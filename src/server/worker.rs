@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::http::connection::{Accepted, serve};
 use crate::http::context::{Context, Shared, Stage};
-use crate::http::exchange::{FIRST_BYTE_TIME, Stream};
+use crate::http::exchange::{FIRST_BYTE_TIME, Hold, Stream, UNFINISHED_TIME};
 use crate::hub::moment::Moment;
 use crate::hub::source::Source;
 use crate::shard::Step;
@@ -201,7 +201,7 @@ async fn accept(
                 Accept::Retry => {}
                 Accept::Pause => {
                     stats.accept_paused.add();
-                    shed_idle(&context);
+                    shed_one(&context, Patience::None);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -232,21 +232,25 @@ async fn finish(
     context.shared.finished.fetch_add(1, Ordering::Release);
 }
 
-/// A place, for which idle connections make room if need be, as soon as there are any.
+/// A place, for which connections that wait for their peers make room if need be, as soon as there are any.
 async fn place(context: &Context, places: Rc<Semaphore>) -> Place {
     if places.available_permits() == 0 {
-        shed_idle(context);
+        // Those that have just been given theirs are to be seen.
+        tokio::task::yield_now().await;
+        shed_one(context, Patience::Some);
     }
+    let patient_until = Instant::now() + UNFINISHED_TIME;
     let mut place = pin!(places.acquire_owned_local());
     loop {
         tokio::select! {
             biased;
             place = &mut place => return place,
             // Nothing is lost if these are dropped: whoever comes next sheds before it waits.
-            () = context.idle.notified() => shed_idle(context),
-            // Newcomers become idle by doing nothing, of which nobody tells.
-            () = tokio::time::sleep(FIRST_BYTE_TIME) => shed_idle(context),
+            () = context.idle.notified() => {}
+            // Newcomers become idle, and requests late, by doing nothing, of which nobody tells.
+            () = tokio::time::sleep(FIRST_BYTE_TIME) => {}
         }
+        shed_one(context, if Instant::now() < patient_until { Patience::Some } else { Patience::None });
     }
 }
 
@@ -271,15 +275,35 @@ impl AcquireLocal for Rc<Semaphore> {
     }
 }
 
-/// Closes the idle HTTP connection that has waited longest: someone needs its descriptor.
-fn shed_idle(context: &Context) {
+/// Whether a newcomer can wait for half a request's time to be over, rather than have an honest connection closed.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Patience {
+    Some,
+    None,
+}
+
+/// Closes an HTTP connection that only waits for its peer: someone needs its descriptor. Those first that have not said a
+/// word, then those with half a request, then the idle, each time the one that has waited longest. However many hold places
+/// by saying little, newcomers wait a fraction of a second, not for the others' time to be over.
+fn shed_one(context: &Context, patience: Patience) {
     let exchanges = context.exchanges.borrow();
-    // Not just any: a newcomer's request may be on its way. O(requests), which are at most 512 a shard.
     let now = context.shared.clock.now();
-    let idle = exchanges.iter().filter_map(|(_, exchange)| Some((exchange.idle_since(now)?, exchange)));
-    if let Some((_, oldest)) = idle.min_by_key(|(since, _)| *since) {
-        oldest.shed();
+    // One for each newcomer, not one for each look.
+    if exchanges.iter().any(|(_, exchange)| exchange.is_leaving(now)) {
+        return;
     }
+    // O(requests), which are at most 512 a shard.
+    let held: Vec<_> =
+        exchanges.iter().filter_map(|(_, exchange)| Some((exchange.holds()?, exchange))).collect();
+    // Not just any: a newcomer's request may be on its way.
+    let due = held.iter().filter(|((.., due), _)| *due <= now).min_by_key(|(holds, _)| *holds);
+    let Some(((hold, ..), oldest)) = due else { return };
+    let soon = held.iter().any(|((hold, ..), _)| *hold < Hold::Idle);
+    if *hold >= Hold::Idle && soon && patience == Patience::Some {
+        return;
+    }
+    context.shared.stats.shed.add();
+    oldest.shed();
 }
 
 enum Accept {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::session::Expiry;
+use super::shrink::is_sparse;
 use super::stats::CloseReason;
 use crate::auth::identity::Identity;
 use crate::hub::moment::Moment;
@@ -176,11 +177,21 @@ impl<S> Conns<S> {
         let conn = self.slots.try_remove(slot as usize)?;
         let generation = &mut self.generations[slot as usize];
         *generation = generation.wrapping_add(1);
-        if self.slots.is_empty() {
-            // Everyone left: give the memory back.
+        Some(conn)
+    }
+
+    /// Cuts the unused end off, if there is much of it. Generations stay: four bytes for each connection there ever was
+    /// at once are what keeps an old key from reaching a new tenant.
+    pub fn shrink(&mut self) {
+        if is_sparse(self.slots.len(), self.slots.capacity()) {
             self.slots.shrink_to_fit();
         }
-        Some(conn)
+    }
+
+    /// Places there are.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.slots.capacity()
     }
 
     /// The slot of `key`, if its connection is still open.

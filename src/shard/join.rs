@@ -10,12 +10,14 @@ use super::close::opened_micros;
 use super::conn::{Conn, ConnKey, Membership, flag};
 use super::net::Net;
 use super::session::{Expiry, Session};
+use super::shrink::is_sparse;
 use super::stats::{CloseReason, GapReason};
 use super::{LocalRoom, Pace, Shard};
+use crate::hub::log::Log;
 use crate::hub::moment::Moment;
 use crate::hub::name::{EVENT_ID_BYTES_MAX, is_id_byte};
-use crate::hub::position::{Offset, Presented};
-use crate::hub::source::{NOBODY, Source};
+use crate::hub::position::{Epoch, Offset, Presented};
+use crate::hub::source::{Kind, NOBODY, Source};
 use crate::wire::control::{self, Connected};
 use crate::wire::encoding::Encoding;
 use crate::wire::gzip;
@@ -32,6 +34,27 @@ pub enum Start {
     History(usize),
     /// After the event with this id, as the listener presents it.
     After(String),
+}
+
+impl Start {
+    /// Whether a stream of `sources` that starts so begins with events they hold. An id that is no position may be one that
+    /// a publisher chose: what follows it is not looked for, so it counts if there is anything at all.
+    pub fn is_replay<'a>(&self, epoch: Epoch, sources: impl IntoIterator<Item = &'a Arc<Source>>) -> bool {
+        let after = match self {
+            Self::Now | Self::History(0) => return false,
+            Self::History(_) => 0,
+            Self::After(id) => match epoch.read(id) {
+                Presented::Here(offset) => offset,
+                Presented::Elsewhere | Presented::Foreign => 0,
+            },
+        };
+        // `history=N` is of rooms alone.
+        let concerns =
+            |source: &&Arc<Source>| source.kind() == Kind::Room || !matches!(self, Self::History(_));
+        let has_later =
+            |source: &Arc<Source>| source.log().get().and_then(Log::last).is_some_and(|last| last > after);
+        sources.into_iter().filter(concerns).any(has_later)
+    }
 }
 
 /// A connection to be.
@@ -201,7 +224,7 @@ impl<N: Net> Shard<N> {
         for source in self.sources(slot) {
             let log = source.log();
             expired_to = expired_to.max(log.expired_to());
-            if source.kind() == crate::hub::source::Kind::Room
+            if source.kind() == Kind::Room
                 && let Some(log) = log.get()
             {
                 let upto_head = log.newest_first().map(|entry| entry.offset).filter(|offset| *offset <= head);
@@ -276,6 +299,9 @@ impl<N: Net> Shard<N> {
         let local = &mut self.rooms[room as usize];
         local.source.leave();
         local.members.swap_remove(place as usize);
+        if is_sparse(local.members.len(), local.members.capacity()) {
+            local.members.shrink_to(2 * local.members.len());
+        }
         if let Some(moved) = local.members.get(place as usize).copied() {
             let moved = self.conns.get_mut(moved).and_then(|conn| conn.membership_mut(room));
             moved.expect("members are connections that are in the room").place = place;

@@ -16,6 +16,7 @@ pub mod flush;
 pub mod join;
 pub mod net;
 pub mod session;
+mod shrink;
 pub mod stats;
 pub mod tend;
 

@@ -73,6 +73,8 @@ reasons! {
         Revoked = "revoked",
         /// The peer kept sending bytes on a stream that goes one way.
         Flood = "flood",
+        /// It was among those furthest behind when memory was short.
+        Memory = "memory",
     }
 }
 

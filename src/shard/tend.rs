@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Shard;
-use super::conn::{ConnKey, flag};
+use super::conn::{Conn, ConnKey, flag};
 use super::net::Net;
+use super::shrink::SHRINK_INTERVAL;
 use super::stats::{self, CloseReason};
 use crate::hub::moment::Moment;
+use crate::hub::pressure::Rung;
 use crate::wire::control;
 
 /// Time between two looks at the clock's work.
@@ -21,6 +23,10 @@ const LOOKS_PER_HEARTBEAT: u32 = 5;
 /// Time between two searches for connections to reap, while there are slow ones.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Of those who are behind when memory is short, one in so many goes at each search, those furthest behind first: enough to
+/// have gone through most of them within seconds, and not all of them for what the first already give back.
+const SHORT_OF_MEMORY_SHARE: usize = 4;
+
 /// Part of the drain time after which everyone has been told to go; the rest is for slow sockets.
 const DRAIN_SHARE: f64 = 0.9;
 
@@ -32,6 +38,7 @@ pub struct Tending {
     pub(super) sessions: Round,
     last: Moment,
     reap_at: Moment,
+    shrink_at: Moment,
     drain: Option<Drain>,
 }
 
@@ -85,6 +92,16 @@ pub fn close_after(index: usize, count: usize, window: Duration) -> Duration {
     window.mul_f64(share * DRAIN_SHARE)
 }
 
+/// How old a full connection's oldest unsent event is at `now`, and its slot; nothing of others.
+fn unsent_age<S>(now: Moment) -> impl Fn((u32, &Conn<S>)) -> Option<(Duration, u32)> {
+    move |(slot, conn)| {
+        let lag = conn.lag.as_ref().filter(|_| conn.has(flag::BLOCKED))?;
+        // What it missed before it came is as old as it is. There, it has to keep taking some of it.
+        let since = if lag.published < conn.opened { conn.written } else { lag.published };
+        Some((now.since(since), slot))
+    }
+}
+
 impl<N: Net> Shard<N> {
     pub(super) fn tend(&mut self) {
         if self.now < self.tending.at {
@@ -98,6 +115,10 @@ impl<N: Net> Shard<N> {
         if self.now >= self.tending.reap_at {
             self.tending.reap_at = self.now + REAP_INTERVAL;
             self.reap();
+        }
+        if self.now >= self.tending.shrink_at {
+            self.tending.shrink_at = self.now + SHRINK_INTERVAL;
+            self.shrink();
         }
         self.continue_drain();
     }
@@ -127,8 +148,7 @@ impl<N: Net> Shard<N> {
         }
         // Moves the cursor over everything that was not for this connection.
         self.advance(slot);
-        let quiet =
-            |conn: &&super::conn::Conn<N::Socket>| !conn.has(flag::BLOCKED) && conn.written == written;
+        let quiet = |conn: &&Conn<N::Socket>| !conn.has(flag::BLOCKED) && conn.written == written;
         if let Some(cursor) = self.conns.get(slot).filter(quiet).map(|conn| conn.cursor) {
             let mut plain = Vec::new();
             control::put_heartbeat(self.hub.epoch().position(cursor).as_str(), &mut plain);
@@ -142,24 +162,27 @@ impl<N: Net> Shard<N> {
     fn reap(&mut self) {
         let mut oldest = Duration::ZERO;
         if self.stats.lagging.get() > 0 {
-            let mut stalled = Vec::new();
-            for (slot, conn) in self.conns.iter().filter(|(_, conn)| conn.has(flag::BLOCKED)) {
-                let age = conn.lag.as_ref().map_or(Duration::ZERO, |lag| {
-                    // What it missed before it came is as old as it is. There, it has to keep taking some of it.
-                    let since = if lag.published < conn.opened { conn.written } else { lag.published };
-                    self.now.since(since)
-                });
-                if age >= self.settings.max_unsent_age {
-                    stalled.push(slot);
-                } else {
-                    oldest = oldest.max(age);
-                }
-            }
-            for slot in stalled {
+            let mut behind: Vec<(Duration, u32)> =
+                self.conns.iter().filter_map(unsent_age(self.now)).collect();
+            let is_stalled = |(age, _): &(Duration, u32)| *age >= self.settings.max_unsent_age;
+            let stalled: Vec<_> = behind.extract_if(.., |conn| is_stalled(conn)).collect();
+            for (_, slot) in stalled {
                 self.remove(slot, CloseReason::Stalled);
             }
+            if self.hub.rung() >= Rung::Laggards {
+                self.reap_furthest_behind(&mut behind);
+            }
+            oldest = behind.iter().map(|(age, _)| *age).max().unwrap_or_default();
         }
         self.stats.oldest_unsent.set(stats::micros(oldest));
+    }
+
+    /// Closes a share of `behind`, furthest first, and leaves the others in it.
+    fn reap_furthest_behind(&mut self, behind: &mut Vec<(Duration, u32)>) {
+        behind.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, slot) in behind.drain(..behind.len().div_ceil(SHORT_OF_MEMORY_SHARE)) {
+            self.remove(slot, CloseReason::Memory);
+        }
     }
 
     pub(super) fn start_drain(&mut self) {

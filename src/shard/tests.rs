@@ -1,4 +1,5 @@
-//! What the simulation (`tests/simulation`) once found, each as the smallest case that shows it.
+//! What the simulation (`tests/simulation`) once found, each as the smallest case that shows it; and what it has no crowd
+//! for: those furthest behind when memory is short, and tables after a flood of names.
 
 use std::cell::RefCell;
 use std::io;
@@ -23,6 +24,7 @@ use crate::hub::moment::Moment;
 use crate::hub::name::{RoomName, UserName};
 use crate::hub::position::Epoch;
 use crate::hub::presence::Caps;
+use crate::hub::pressure::Rung;
 use crate::hub::sequencer::HistoryBounds;
 use crate::hub::{Hub, HubSettings};
 use crate::wire::encoding::Encoding;
@@ -83,7 +85,7 @@ impl World {
                 bytes_max,
                 age_max: Duration::from_hours(1),
             },
-            caps: Caps { connections_max: 100, per_user_max: None, replace: false, per_address_max: None },
+            caps: Caps { connections_max: 10_000, per_user_max: None, replace: false, per_address_max: None },
             delivery: None,
         });
         let settings = ShardSettings {
@@ -101,11 +103,22 @@ impl World {
     }
 
     fn join(&mut self, user: Option<&str>, start: Start, room: usize) -> (ConnKey, Socket) {
-        self.join_by(None, user, start, room)
+        self.join_rooms(&["r".to_owned()], None, user, start, room)
     }
 
     fn join_by(
         &mut self,
+        session: Option<Session>,
+        user: Option<&str>,
+        start: Start,
+        room: usize,
+    ) -> (ConnKey, Socket) {
+        self.join_rooms(&["r".to_owned()], session, user, start, room)
+    }
+
+    fn join_rooms(
+        &mut self,
+        rooms: &[String],
         session: Option<Session>,
         user: Option<&str>,
         start: Start,
@@ -117,7 +130,7 @@ impl World {
             socket: socket.clone(),
             head: Bytes::new(),
             encoding: Encoding::default(),
-            rooms: vec![self.hub.rooms().get_or_create("r")],
+            rooms: rooms.iter().map(|room| self.hub.rooms().get_or_create(room)).collect(),
             user,
             address,
             session,
@@ -313,14 +326,14 @@ fn holder(permissions: &[&str]) -> Arc<Identity> {
     Arc::new(Identity { user, token, issued, expires, grant, key: KeyId(1), api_key })
 }
 
-fn until(seconds: u64) -> Option<Moment> {
-    Some(Moment(seconds * 1_000_000))
+fn second(n: u64) -> Moment {
+    Moment(n * 1_000_000)
 }
 
 #[test]
 fn a_listener_is_told_once_that_its_token_ends_and_closed_when_it_does() {
     let mut world = World::new(10, usize::MAX);
-    let session = Session { identity: holder(&[]), expires: until(100) };
+    let session = Session { identity: holder(&[]), expires: Some(second(100)) };
     let (_, socket) = world.join_now(Some(session), None);
     let mut told_at = None;
     while world.now < Moment(99_999_999) {
@@ -344,7 +357,7 @@ fn a_listener_is_told_once_that_its_token_ends_and_closed_when_it_does() {
 #[test]
 fn a_full_socket_does_not_outlive_its_token() {
     let mut world = World::new(10, usize::MAX);
-    let session = Session { identity: holder(&[]), expires: until(1) };
+    let session = Session { identity: holder(&[]), expires: Some(second(1)) };
     let (_, socket) = world.join_now(Some(session), None);
     socket.borrow_mut().room = 3;
     world.publish(room(), "more than there is room for", None);
@@ -358,7 +371,7 @@ fn a_full_socket_does_not_outlive_its_token() {
 #[test]
 fn a_refreshed_listener_stays_and_is_told_again() {
     let mut world = World::new(10, usize::MAX);
-    let session = |seconds| Session { identity: holder(&[]), expires: until(seconds) };
+    let session = |seconds| Session { identity: holder(&[]), expires: Some(second(seconds)) };
     let (key, socket) = world.join_now(Some(session(20)), Some("ann"));
     let (_, other) = world.join_now(Some(session(20)), Some("ann"));
     world.step();
@@ -435,4 +448,175 @@ fn an_event_that_requires_a_permission_reaches_those_who_have_it_now_and_later()
             assert!(text(socket).contains("to everybody"));
         }
     }
+}
+impl World {
+    /// Whether each of `keys` is still connected.
+    fn are_open(&self, keys: &[ConnKey]) -> Vec<bool> {
+        keys.iter().map(|key| self.shard.conns().find(*key).is_some()).collect()
+    }
+
+    /// Lets `time` pass, a step at a time.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = self.now + Duration::from_millis(100);
+            while self.shard.step(self.now) == Step::Again {}
+        }
+    }
+}
+
+#[test]
+fn who_is_furthest_behind_goes_first_when_memory_is_short() {
+    let mut world = World::new(100, usize::MAX);
+    let ample = world.join(None, Start::Now, usize::MAX).0;
+    // Each of these takes one event less than the one before it.
+    let behind: Vec<ConnKey> = (0..8)
+        .map(|nth| {
+            let (key, socket) = world.join(None, Start::Now, usize::MAX);
+            socket.borrow_mut().room = 1000 * (8 - nth);
+            key
+        })
+        .collect();
+    for _ in 0..10 {
+        world.publish(room(), &"x".repeat(950), None);
+        world.pass(Duration::from_secs(1));
+    }
+    assert_eq!(world.stats.lagging.get(), 8);
+    world.hub.set_rung(Rung::Replays);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.stats.lagging.get(), 8, "not on the first rung");
+
+    world.hub.set_rung(Rung::Laggards);
+    // A quarter of them a second, rounded up: of 8, 6, 4, 3.
+    for left in [6, 4, 3, 2] {
+        world.pass(Duration::from_secs(1));
+        let open = world.are_open(&behind);
+        assert_eq!(
+            open,
+            (0..8).map(|nth| nth < left).collect::<Vec<_>>(),
+            "the oldest unsent event goes first"
+        );
+    }
+    world.hub.set_rung(Rung::Replays);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.stats.lagging.get(), 2, "nobody more once memory is back");
+    assert_eq!(world.stats.closed[CloseReason::Memory as usize].get(), 6);
+    assert_eq!(world.are_open(&[ample]), [true], "who keeps up is not concerned");
+}
+
+/// They were cut off in the middle of events, and miss nothing.
+#[test]
+fn who_was_reaped_for_memory_resumes_exactly() {
+    let mut world = World::new(100, usize::MAX);
+    let (key, socket) = world.join(None, Start::Now, usize::MAX);
+    socket.borrow_mut().room = 30;
+    for data in ["one", "two", "three"] {
+        world.publish(room(), data, None);
+        world.pass(Duration::from_secs(1));
+    }
+    world.hub.set_rung(Rung::Laggards);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.are_open(&[key]), [false]);
+    world.hub.set_rung(Rung::Ground);
+    let whole =
+        text(&socket).rfind("\n\n").map(|end| text(&socket)[..end].to_owned()).expect("`connected` at least");
+    let seen = whole.rsplit("id: ").next().and_then(|rest| rest.lines().next()).expect("an id").to_owned();
+    let (_, again) = world.join(None, Start::After(seen), usize::MAX);
+    let both = format!("{whole}\n{}", text(&again));
+    let data: Vec<&str> = both.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let events: Vec<&&str> = data.iter().filter(|data| !data.starts_with('{')).collect();
+    assert_eq!(events, [&"one", &"two", &"three"]);
+}
+
+#[test]
+fn a_replay_is_what_begins_with_events_there_are() {
+    let mut world = World::new(100, usize::MAX);
+    world.join(Some("u"), Start::Now, usize::MAX);
+    let hub = world.hub.clone();
+    let position = |offset| Start::After(Epoch::new(1).position(offset).to_string());
+    let foreign = || Start::After("order-17".to_owned());
+    let is_replay = |start: &Start| {
+        let sources = [hub.rooms().get_or_create("r"), hub.users().get_or_create("u"), hub.all().clone()];
+        start.is_replay(hub.epoch(), &sources)
+    };
+    for start in [Start::Now, Start::History(5), position(0), foreign()] {
+        assert!(!is_replay(&start), "{start:?}: there is nothing");
+    }
+    world.publish(Target::User(UserName::new("u").unwrap()), "x", None);
+    assert!(!is_replay(&Start::History(5)), "an inbox is not in it");
+    assert!(is_replay(&position(0)));
+    world.publish(room(), "x", None);
+    for (start, expected) in [
+        (Start::Now, false),
+        (Start::History(0), false),
+        (Start::History(1), true),
+        (position(0), true),
+        (position(1), true),
+        (position(2), false),
+        (foreign(), true),
+    ] {
+        assert_eq!(is_replay(&start), expected, "{start:?}");
+    }
+}
+
+/// Names that come and go, 64 rooms a connection.
+#[test]
+fn a_flood_of_names_gives_its_memory_back() {
+    const CONNECTIONS: usize = 3000;
+    let mut world = World::new(10, usize::MAX);
+    world.join(None, Start::Now, usize::MAX);
+    let mut crowd = Vec::new();
+    for n in 0..CONNECTIONS {
+        let rooms: Vec<String> = (0..64).map(|m| format!("room {n} {m}")).collect();
+        crowd.push(world.join_rooms(&rooms, None, Some(&format!("user {n}")), Start::Now, usize::MAX).0);
+        world.publish(Target::Room(RoomName::new(&rooms[0]).unwrap()), "x", Some(&format!("other {n}")));
+        assert!(world.hub.send_away(&format!("away {n}"), "r", Duration::from_secs(1), world.now));
+    }
+    // Everywhere at once, so that every queue has had them all.
+    for n in 0..CONNECTIONS {
+        for m in 1..64 {
+            let room = RoomName::new(&format!("room {n} {m}")).unwrap();
+            world.publish(Target::Room(room), "x", None);
+        }
+    }
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.shard.rooms(), 64 * CONNECTIONS + 1);
+    assert!(world.hub.users().len() >= 2 * CONNECTIONS);
+    // One that came in the middle of it all stays.
+    let stays = crowd.swap_remove(CONNECTIONS / 2);
+    for key in crowd {
+        world.shard.on_closed(key, CloseReason::Client, world.now);
+    }
+    assert_eq!(world.shard.rooms(), 65);
+    // Past the history's age, and some rounds of housekeeping.
+    world.now = world.now + Duration::from_hours(1);
+    for _ in 0..40 {
+        world.pass(Duration::from_secs(1));
+        world.hub.tidy(world.now);
+    }
+    let hub = &world.hub;
+    assert_eq!((hub.rooms().len(), hub.users().len(), hub.history()), (65, 1, (0, 0)));
+    // 64 shares of at least four places each.
+    assert!(hub.rooms().places() <= 512 && hub.users().places() <= 512, "{}", hub.rooms().places());
+    assert!(hub.places().iter().all(|places| *places <= 64), "{:?}", hub.places());
+    let [rooms, conns, queues, mail] = world.shard.places();
+    // A connection's slot is in the kernel's hands: those before the one that stays are kept.
+    assert!(
+        rooms <= 128 && conns <= CONNECTIONS && queues <= 128 && mail <= 1024,
+        "{:?}",
+        world.shard.places()
+    );
+
+    // The one that stays is in its rooms still, wherever they are kept now.
+    let sent = world.stats.delivered.get();
+    for m in 0..64 {
+        let room = RoomName::new(&format!("room {} {m}", CONNECTIONS / 2)).unwrap();
+        world.publish(Target::Room(room), "y", None);
+    }
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.stats.delivered.get() - sent, 64);
+    world.shard.on_closed(stays, CloseReason::Client, world.now);
+    assert_eq!(world.shard.rooms(), 1);
+    world.pass(Duration::from_secs(11));
+    assert!(world.shard.places()[1] <= 64, "{:?}", world.shard.places());
 }

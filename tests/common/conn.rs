@@ -57,6 +57,15 @@ impl Conn {
         Self::new(Wire::Tcp(stream))
     }
 
+    /// From now on it takes nothing in and acknowledges nothing, like a machine that lost its network: the kernel drops
+    /// what comes for it (`SO_ATTACH_FILTER`, socket(7)), which needs no privileges.
+    pub fn vanish(&self) {
+        // BPF_RET with a length of 0.
+        let drop_all = [socket2::SockFilter::new(0x06, 0, 0, 0)];
+        let Wire::Tcp(stream) = &self.wire else { panic!("only networks get lost") };
+        socket2::SockRef::from(stream).attach_filter(&drop_all).expect("a filter");
+    }
+
     pub fn unix(path: &Path) -> Self {
         Self::new(Wire::Unix(UnixStream::connect(path).expect("the server listens")))
     }
@@ -103,8 +112,20 @@ impl Conn {
                 count > 0
             }
             Err(err) if is_gone(&err) => false,
+            // A child's end, for one, interrupts a read that has a time-out (signal(7)).
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => self.fill(),
             Err(err) => panic!("nothing more came after {:?}: {err}", String::from_utf8_lossy(&self.unread)),
         }
+    }
+
+    /// Reads a single byte and forgets it. False if there is none: the server has closed the connection.
+    pub fn sip(&mut self) -> bool {
+        let mut byte = [0];
+        let read = match &mut self.wire {
+            Wire::Tcp(stream) => stream.read(&mut byte),
+            Wire::Unix(stream) => stream.read(&mut byte),
+        };
+        matches!(read, Ok(1))
     }
 
     /// Whether the server closed the connection without another byte.

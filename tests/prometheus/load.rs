@@ -31,7 +31,7 @@ pub(crate) const SETTINGS: [(&str, &str); 9] = [
 
 /// The body of the answer to `GET path`.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
-    let answer = ask(address, &format!("GET {path} HTTP/1.0\r\nhost: tests\r\n\r\n")).await;
+    let answer = ask(address, &format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n")).await;
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
 }
 
@@ -48,7 +48,7 @@ async fn ask(address: SocketAddr, request: &str) -> String {
 /// A stream, asked for on `socket`, up to the end of the answer's head.
 async fn stream_on(mut socket: TcpStream, path: &str, headers: &str) -> TcpStream {
     let head =
-        format!("GET {BASE}{path} HTTP/1.1\r\nhost: tests\r\naccept: text/event-stream\r\n{headers}\r\n");
+        format!("GET {BASE}{path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{headers}\r\n");
     socket.write_all(head.as_bytes()).await.expect("it reads");
     let mut seen = Vec::new();
     let answered = async {
@@ -72,7 +72,7 @@ pub(crate) async fn stream(address: SocketAddr, path: &str, headers: &str) -> Tc
 /// A publish of `body`, with `headers`. Whatever is answered.
 async fn post(address: SocketAddr, headers: &str, body: &str) -> String {
     let length = body.len();
-    let head = format!("POST {BASE}/publish HTTP/1.1\r\nhost: tests\r\nconnection: close\r\n{headers}");
+    let head = format!("POST {BASE}/publish HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}");
     ask(address, &format!("{head}content-length: {length}\r\n\r\n{body}")).await
 }
 

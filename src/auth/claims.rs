@@ -1,0 +1,190 @@
+//! What a token says: its header (RFC 7515 §4.1) and its claims (RFC 7519 §4.1), read strictly. Nothing here is believed
+//! before the signature has been looked at.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, de};
+use serde_json::Value;
+
+use super::tokens::TokenError;
+
+/// Bytes a token may have.
+pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+
+/// A token in its parts.
+pub struct Parts<'t> {
+    /// What is signed.
+    pub message: &'t str,
+    /// The signature, in base64url.
+    pub signature: &'t str,
+    /// What it says about itself.
+    pub header: Header,
+    claims: &'t str,
+}
+
+/// The members of a header that mean something here.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one member of a header, there or not")]
+pub struct Header {
+    /// The algorithm it claims to be signed with.
+    pub alg: String,
+    /// The key it claims to be signed with.
+    pub kid: Option<String>,
+    typ: Option<String>,
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
+    #[serde(default, deserialize_with = "is_there")]
+    jku: bool,
+    #[serde(default, deserialize_with = "is_there")]
+    jwk: bool,
+    #[serde(default, deserialize_with = "is_there")]
+    x5u: bool,
+    #[serde(default, deserialize_with = "is_there")]
+    x5c: bool,
+    #[serde(default, deserialize_with = "is_there")]
+    enc: bool,
+    #[serde(default, deserialize_with = "is_there")]
+    zip: bool,
+}
+
+fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(value).map(|_| true)
+}
+
+/// The claims, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Claims(BTreeMap<String, Value>);
+
+impl<'t> Parts<'t> {
+    /// Takes a token apart.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Form`] if it is no JWT that is signed and nothing else; [`TokenError::Header`] if its header tries to
+    /// say which key is to be believed, has a condition that is not known, or is that of something else than a JWT.
+    pub fn of(token: &'t str) -> Result<Self, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Form);
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Form)?;
+        let (header, claims) = message.split_once('.').ok_or(TokenError::Form)?;
+        if claims.contains('.') || signature.is_empty() {
+            return Err(TokenError::Form);
+        }
+        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Form)?;
+        let brings_its_key = header.jku || header.jwk || header.x5u || header.x5c;
+        let is_other = header.crit || header.enc || header.zip;
+        if brings_its_key || is_other || !header.typ.as_deref().is_none_or(is_jwt) {
+            return Err(TokenError::Header);
+        }
+        Ok(Self { message, signature, header, claims })
+    }
+
+    /// The claims, to be read once the signature is known to be right.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Form`] if they are not one JSON object without a name that comes twice.
+    pub fn claims(&self) -> Result<Claims, TokenError> {
+        serde_json::from_slice(&decode(self.claims)?).map_err(|_| TokenError::Form)
+    }
+}
+
+/// The media type of tokens, and of access tokens (RFC 7519 §5.1, RFC 9068 §2.1).
+fn is_jwt(typ: &str) -> bool {
+    let typ = typ.to_ascii_lowercase();
+    matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt")
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Form)
+}
+
+impl Claims {
+    /// A claim, whatever it is.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// A claim that has to be a string.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Claims`] if it is anything else.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, TokenError> {
+        self.get(name).map(|value| value.as_str().ok_or(TokenError::Claims)).transpose()
+    }
+
+    /// A claim that has to be a time: a number of seconds since 1970, of which fractions are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Claims`] if it is anything else, or before 1970, or later than anyone can mean.
+    pub fn time(&self, name: &str) -> Result<Option<u64>, TokenError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let whole = value.as_u64().filter(|seconds| *seconds <= TIME_MAX_S);
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "it is in range"
+        )]
+        let with_fraction = || {
+            let seconds = value.as_f64().filter(|seconds| (0.0..=TIME_MAX_S as f64).contains(seconds))?;
+            Some(seconds as u64)
+        };
+        whole.or_else(with_fraction).map(Some).ok_or(TokenError::Claims)
+    }
+
+    /// A claim that is one string or a list of them.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Claims`] if it is anything else.
+    pub fn texts(&self, name: &str) -> Result<Option<Vec<&str>>, TokenError> {
+        let text = |value: &'_ Value| -> bool { value.is_string() };
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(one)) => Ok(Some(vec![one])),
+            Some(Value::Array(several)) if several.iter().all(text) => {
+                Ok(Some(several.iter().filter_map(Value::as_str).collect()))
+            }
+            Some(_) => Err(TokenError::Claims),
+        }
+    }
+}
+
+/// The year 9999 has begun. Every whole number up to here is exact in a double.
+const TIME_MAX_S: u64 = 253_402_300_800;
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(claims: D) -> Result<Self, D::Error> {
+        claims.deserialize_map(ClaimsVisitor)
+    }
+}
+
+/// Refuses a name that comes twice: readers differ in which one they take (RFC 8725 §2.4 tells of mix-ups like it).
+struct ClaimsVisitor;
+
+impl<'de> Visitor<'de> for ClaimsVisitor {
+    type Value = Claims;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object without repeated names")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims, A::Error> {
+        let mut claims = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry()? {
+            if claims.insert(name, value).is_some() {
+                return Err(de::Error::custom("a repeated name"));
+            }
+        }
+        Ok(Claims(claims))
+    }
+}

@@ -1,0 +1,239 @@
+//! Settings that name keys: `HS256:base64:…`, `RS256:file:/etc/tidegate/issuer.pem`, and where a set of them is published.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use jsonwebtoken::{Algorithm, AlgorithmFamily};
+
+use super::kind::Kind;
+use super::secret::{MASK, Secret};
+
+/// Keys, and sources of sets of keys, that one server may have.
+pub const TOKEN_KEYS_MAX: usize = 16;
+
+/// A key for tokens, not read yet.
+#[derive(Clone, Eq, PartialEq)]
+pub struct TokenKey {
+    /// What it is for.
+    pub algorithm: Algorithm,
+    /// Where it is.
+    pub source: KeySource,
+}
+
+/// Where a key is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum KeySource {
+    /// In a file: a secret as it is, or a public key in PEM.
+    File(PathBuf),
+    /// In the settings: a secret in base64.
+    Base64(Secret),
+}
+
+impl TokenKey {
+    /// The bytes of a secret that is in the settings.
+    #[must_use]
+    pub fn inline(&self) -> Option<Vec<u8>> {
+        match &self.source {
+            KeySource::Base64(text) => decode(text.reveal()),
+            KeySource::File(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&token_key().shown(self))
+    }
+}
+
+/// `ALG:file:PATH` or `HS…:base64:TEXT`.
+pub(super) fn token_key() -> TokenKeyKind {
+    TokenKeyKind
+}
+
+pub(super) struct TokenKeyKind;
+
+impl Kind for TokenKeyKind {
+    type Value = TokenKey;
+
+    const SECRET: bool = true;
+
+    fn placeholder(&self) -> &'static str {
+        "ALG:SOURCE"
+    }
+
+    fn wanted(&self, _: &str) -> String {
+        "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA, and a file such as \
+         RS256:file:/etc/tidegate/issuer.pem, or for HS a secret such as HS256:base64:…"
+            .to_owned()
+    }
+
+    fn parse(&self, text: &str) -> Option<TokenKey> {
+        let (algorithm, source) = text.split_once(':')?;
+        let algorithm: Algorithm = algorithm.parse().ok()?;
+        let source = match source.split_once(':')? {
+            ("file", path) if path.starts_with('/') => KeySource::File(path.into()),
+            ("base64", secret) if algorithm.family() == AlgorithmFamily::Hmac => {
+                decode(secret)?;
+                KeySource::Base64(Secret::new(secret))
+            }
+            _ => return None,
+        };
+        Some(TokenKey { algorithm, source })
+    }
+
+    fn print(&self, TokenKey { algorithm, source }: &TokenKey) -> String {
+        match source {
+            KeySource::File(path) => format!("{algorithm:?}:file:{}", path.display()),
+            KeySource::Base64(secret) => format!("{algorithm:?}:base64:{}", secret.reveal()),
+        }
+    }
+
+    fn shown(&self, key: &TokenKey) -> String {
+        match &key.source {
+            KeySource::File(_) => self.print(key),
+            KeySource::Base64(_) => format!("{:?}:base64:{MASK}", key.algorithm),
+        }
+    }
+}
+
+/// Either alphabet (RFC 4648 §4, §5), padded or not.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let alphabet = if text.contains(['-', '_']) { alphabet::URL_SAFE } else { alphabet::STANDARD };
+    GeneralPurpose::new(&alphabet, lenient).decode(text).ok().filter(|bytes| !bytes.is_empty())
+}
+
+/// Where a JWKS is.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum JwksSource {
+    /// In a file.
+    File(PathBuf),
+    /// At an `https` URL, or an `http` one on this machine.
+    Url(String),
+}
+
+impl fmt::Display for JwksSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+/// An absolute path or a URL.
+pub(super) fn jwks_source() -> JwksKind {
+    JwksKind
+}
+
+pub(super) struct JwksKind;
+
+impl Kind for JwksKind {
+    type Value = JwksSource;
+
+    fn placeholder(&self) -> &'static str {
+        "SOURCE"
+    }
+
+    fn wanted(&self, _: &str) -> String {
+        "an absolute path, or a URL such as https://issuer.example/.well-known/jwks.json (http only on this machine)"
+            .to_owned()
+    }
+
+    fn parse(&self, text: &str) -> Option<JwksSource> {
+        if text.starts_with('/') {
+            return Some(JwksSource::File(text.into()));
+        }
+        is_safe_url(text).then(|| JwksSource::Url(text.to_owned()))
+    }
+
+    fn print(&self, value: &JwksSource) -> String {
+        value.to_string()
+    }
+}
+
+/// Whether nobody on the way can change what this URL answers: `https`, or `http` that does not leave this machine.
+pub(super) fn is_safe_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<hyper::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    !host.is_empty()
+        && !has_user
+        && match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => is_here,
+            _ => false,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTMyYg==";
+
+    #[test]
+    fn keys_read_back_and_secrets_are_not_shown() {
+        let text = format!("HS256:base64:{SECRET}");
+        let key = token_key().parse(&text).expect("a key");
+        assert_eq!(token_key().print(&key), text);
+        assert_eq!(token_key().shown(&key), "HS256:base64:***");
+        assert_eq!(format!("{key:?}"), "HS256:base64:***");
+        assert_eq!(key.inline().map(|bytes| bytes.len()), Some(31));
+        let text = "ES384:file:/etc/key.pem";
+        let key = token_key().parse(text).expect("a key");
+        assert_eq!((token_key().shown(&key).as_str(), key.inline()), (text, None));
+    }
+
+    #[test]
+    fn anything_else_is_no_key() {
+        for text in [
+            "",
+            "HS256",
+            "HS256:",
+            "HS256:secret",
+            "none:file:/a",
+            "NONE:base64:aaaa",
+            "RS256:base64:aaaa",
+            "HS256:base64:",
+            "HS256:base64:!",
+            "HS256:file:a.key",
+            "HS256:https://a",
+            "hs256:file:/a",
+            "ES512:file:/a",
+        ] {
+            assert!(token_key().parse(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sets_of_keys_come_from_files_and_from_where_nobody_can_change_them() {
+        for text in [
+            "/etc/jwks.json",
+            "https://a.example/jwks",
+            "http://127.0.0.1:1/j",
+            "http://[::1]/",
+            "http://localhost/j",
+        ] {
+            assert_eq!(jwks_source().parse(text).map(|source| source.to_string()).as_deref(), Some(text));
+        }
+        for text in [
+            "",
+            "jwks.json",
+            "http://a.example/jwks",
+            "ftp://a",
+            "https://",
+            "https://user:pw@a.example/",
+            "http://127.0.0.1.evil.example/",
+        ] {
+            assert_eq!(jwks_source().parse(text), None, "{text:?}");
+        }
+    }
+}
