@@ -29,6 +29,7 @@ use tidegate::http::route::Route;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::name::{EventId, EventName, UserName};
 use tidegate::hub::position::{Epoch, Presented};
+use tidegate::upstream::answer;
 use tidegate::wire::frame::Unsealed;
 
 /// What a target does with one input.
@@ -102,6 +103,23 @@ pub(crate) fn publish_body(bytes: &[u8]) {
         let printed = to_json(&draft).to_string();
         assert_eq!(body::parse_event(printed.as_bytes(), EVENT_BYTES_MAX), Ok(draft));
     }
+}
+
+/// An application's answer is a yes only if it is nothing at all or an object with known members, and says what they say.
+pub(crate) fn answer(bytes: &[u8]) {
+    let Ok(refinement) = answer::parse(bytes) else {
+        return;
+    };
+    if bytes.trim_ascii().is_empty() {
+        assert_eq!(refinement, answer::Refinement::default());
+        return;
+    }
+    let value: Value = serde_json::from_slice(bytes).expect("a yes is JSON");
+    let members = value.as_object().expect("a yes is an object");
+    assert!(members.keys().all(|key| ["user", "permissions", "expires_in"].contains(&&**key)), "{value}");
+    assert_eq!(refinement.user.as_ref().map(UserName::as_str), value["user"].as_str());
+    assert_eq!(refinement.grant.is_some(), value["permissions"].is_array());
+    assert_eq!(refinement.expires_in.map(Into::into), value["expires_in"].as_u64());
 }
 
 /// However the network cuts a request's bytes, the same is let through, up to where hyper can't take a message for

@@ -11,4 +11,5 @@ pub mod logs;
 pub mod server;
 pub mod shard;
 pub mod telemetry;
+pub mod upstream;
 pub mod wire;

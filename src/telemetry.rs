@@ -17,6 +17,7 @@ use crate::hub::moment::Moment;
 use crate::hub::pressure::Rung;
 use crate::server::machine::Machine;
 use crate::shard::stats::{CloseReason, DropReason, GapReason, Histogram, Stats, Tally};
+use crate::upstream::stats::{Kind, Outcome};
 
 /// The metrics of one server.
 pub struct Telemetry {
@@ -61,6 +62,8 @@ struct Counters {
     dropped: Vec<Counter>,
     gaps: Vec<Counter>,
     refused: Vec<Counter>,
+    upstream: Vec<(Kind, Outcome, Counter)>,
+    notices_dropped: Counter,
 }
 
 impl Telemetry {
@@ -110,6 +113,14 @@ impl Telemetry {
             MICROS,
             &shared.shards,
             |stats| &stats.delivery,
+        );
+        put_histogram(
+            &mut text,
+            "tidegate_auth_callback_seconds",
+            "Time the application took to say whether a listener may come in, time-outs included.",
+            MICROS,
+            std::slice::from_ref(&shared.upstream.stats),
+            |stats| &stats.callback,
         );
         put_by_shard(
             &mut text,
@@ -288,6 +299,14 @@ impl Counters {
             "Times accepting paused because descriptors ran out."
         );
         describe_counter!(
+            "tidegate_upstream_requests_total",
+            "Requests to other servers, by what for and how they ended."
+        );
+        describe_counter!(
+            "tidegate_notices_dropped_total",
+            "Streams that ended without the application's being told."
+        );
+        describe_counter!(
             "tidegate_requests_shed_total",
             "HTTP connections that were idle or had half a request, closed because others needed their place."
         );
@@ -317,6 +336,8 @@ impl Counters {
             ),
             gaps: by("tidegate_gaps_total", "reason", &names(GapReason::ALL, GapReason::as_str)),
             refused: by("tidegate_refused_total", "reason", &crate::http::stats::REFUSED),
+            upstream: upstream_requests(),
+            notices_dropped: counter!("tidegate_notices_dropped_total"),
         }
     }
 
@@ -347,26 +368,42 @@ impl Counters {
         for (counter, (_, count)) in self.refused.iter().zip(refusals) {
             counter.absolute(count);
         }
+        for (kind, outcome, counter) in &self.upstream {
+            counter.absolute(shared.upstream.stats.requests(*kind, *outcome));
+        }
+        self.notices_dropped
+            .absolute(shared.upstream.notices.as_ref().map_or(0, |notices| notices.dropped()));
     }
+}
+
+/// A counter for each way in which a request to another server can end.
+fn upstream_requests() -> Vec<(Kind, Outcome, Counter)> {
+    let pairs =
+        Kind::ALL.into_iter().flat_map(|kind| kind.outcomes().iter().map(move |outcome| (kind, *outcome)));
+    let count = |(kind, outcome): (Kind, Outcome)| {
+        let labels = [("kind", kind.as_str()), ("outcome", outcome.as_str())];
+        (kind, outcome, counter!("tidegate_upstream_requests_total", &labels))
+    };
+    pairs.map(count).collect()
 }
 
 fn names<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Vec<&'static str> {
     all.iter().map(|reason| name(*reason)).collect()
 }
 
-/// Appends a histogram, summed over shards, in the text exposition format. The shards record
+/// Appends a histogram, summed over threads, in the text exposition format. They record
 /// in parts of the metric's unit, `unit` to one.
-fn put_histogram<const N: usize>(
+fn put_histogram<S, const N: usize>(
     out: &mut String,
     name: &str,
     help: &str,
     unit: f64,
-    shards: &[Arc<Stats>],
-    of: impl Fn(&Stats) -> &Histogram<N>,
+    threads: &[Arc<S>],
+    of: impl Fn(&S) -> &Histogram<N>,
 ) {
     let mut bounds = [(0, 0); N];
     let (mut above, mut total) = (0, 0);
-    for stats in shards {
+    for stats in threads {
         let (buckets, more, sum) = of(stats).read();
         for (bound, (upto, count)) in bounds.iter_mut().zip(buckets) {
             *bound = (upto, bound.1 + count);

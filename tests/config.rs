@@ -99,7 +99,7 @@ fn variable_of(key: &str) -> String {
 }
 
 /// A value of each setting that is not its default.
-const SAMPLES: [(&str, &str); 56] = [
+const SAMPLES: [(&str, &str); 63] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock"),
     ("admin_listen", "off"),
     ("insecure", "true"),
@@ -124,6 +124,13 @@ const SAMPLES: [(&str, &str); 56] = [
     ("token_cookie", "__Host-token"),
     ("token_query", "on"),
     ("revocation_time", "1h"),
+    ("auth_callback", "https://app.example/sse/auth?v=1"),
+    ("auth_callback_timeout", "0.5s"),
+    ("auth_callback_concurrency", "1"),
+    ("auth_callback_cache", "off"),
+    ("disconnect_callback", "http://127.0.0.1:3000/"),
+    ("jwks_refresh", "1h"),
+    ("upstream_ca_file", "/etc/tidegate/ca.pem"),
     ("shards", "61"),
     ("flush_interval", "1s 500ms"),
     ("gzip", "on"),

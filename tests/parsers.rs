@@ -23,6 +23,7 @@ use tidegate::http::route::Route;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::name::{EventId, EventName, RoomName, UserName};
 use tidegate::hub::position::Epoch;
+use tidegate::upstream::answer;
 
 /// Pieces of publish bodies, good and bad.
 const JSON_PIECES: &[&str] = &[
@@ -61,6 +62,31 @@ const JSON_PIECES: &[&str] = &[
     "\"require\":\"p\"",
     "{\"all\":true,\"data\":[ ]}",
     "\"a\":1",
+];
+
+/// Pieces of an application's answers, good and bad.
+const ANSWER_PIECES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    " ",
+    "null",
+    "60",
+    "0",
+    "-1",
+    "\"user\":",
+    "\"user\":\"u\"",
+    "\"user\":null",
+    "\"\\n\"",
+    "\"permissions\":",
+    "\"permissions\":[\"sse:read:a\"]",
+    "\"permissions\":[]",
+    "\"sse:\"",
+    "\"expires_in\":60",
+    "\"expires_in\":",
+    "\"allow\":true",
 ];
 
 /// Pieces of query strings and paths, good and bad.
@@ -357,6 +383,30 @@ proptest! {
         checks::publish_body(text.as_bytes());
         checks::publish_body(format!("{{\"all\":true,\"data\":{text}}}").as_bytes());
         checks::compact(&text);
+    }
+
+    #[test]
+    fn anything_may_be_an_applications_answer(
+        text in prop_oneof![soup(ANSWER_PIECES), soup(ANSWER_PIECES).prop_map(|text| format!("{{{text}}}"))],
+        bytes in vec(any::<u8>(), 0..100),
+    ) {
+        checks::answer(text.as_bytes());
+        checks::answer(&bytes);
+    }
+
+    #[test]
+    fn every_proper_yes_is_understood(
+        user in option::of(user()),
+        permissions in option::of(vec(any::<String>(), 0..300)),
+        expires_in in option::of(1_u64..),
+    ) {
+        let named = user.as_ref().map(UserName::as_str);
+        let json = serde_json::json!({ "user": named, "permissions": permissions, "expires_in": expires_in });
+        let read = answer::parse(json.to_string().as_bytes()).expect("a yes");
+        prop_assert_eq!(read.user, user);
+        prop_assert_eq!(read.grant.is_some(), permissions.is_some());
+        prop_assert_eq!(read.expires_in.map(u64::from), expires_in);
+        checks::answer(json.to_string().as_bytes());
     }
 
     #[test]

@@ -55,6 +55,12 @@ impl Authority {
         })
     }
 
+    /// Whether `credential` is one that [`Self::identify`] can judge, and not one of the application's own.
+    #[must_use]
+    pub fn judges(&self, credential: &str) -> bool {
+        api_keys::is_api_key(credential) || self.tokens.is_some()
+    }
+
     /// Whether anyone may listen in `room`.
     #[must_use]
     pub fn is_public(&self, room: &str) -> bool {

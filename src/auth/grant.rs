@@ -175,6 +175,14 @@ impl Grant {
         (Self { permissions: permissions.into() }, errors)
     }
 
+    /// Memory it takes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let pattern = |permission: &Permission| permission.pattern.as_ref().map_or(0, Pattern::bytes);
+        let names = self.permissions.iter().map(|permission| permission.name.len() + pattern(permission));
+        size_of_val::<[Permission]>(&self.permissions) + names.sum::<usize>()
+    }
+
     /// Whether this grant, held by `user`, allows `action`.
     #[must_use]
     pub fn allows(&self, user: Option<&str>, action: Action<'_>) -> bool {

@@ -10,6 +10,11 @@ use crate::hub::name::UserName;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct KeyId(pub u64);
 
+impl KeyId {
+    /// The application itself, which was asked. No key has this number.
+    pub const APPLICATION: Self = Self(u64::MAX);
+}
+
 /// Who somebody is. Shared by all that came with the same token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Identity {

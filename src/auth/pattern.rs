@@ -92,6 +92,16 @@ impl Pattern {
         Self { parts: Box::new([Part::Text(name.into())]), open: false }
     }
 
+    /// Memory it takes beyond its own size, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let text = |part: &Part| match part {
+            Part::Text(text) => text.len(),
+            Part::User => 0,
+        };
+        size_of_val::<[Part]>(&self.parts) + self.parts.iter().map(text).sum::<usize>()
+    }
+
     /// Whether `name` is one of the set, for a token of `user`.
     #[must_use]
     pub fn covers(&self, name: &str, user: Option<&str>) -> bool {

@@ -22,7 +22,7 @@ use super::identity::{Identity, KeyId};
 use super::jwks::{self, JwksError};
 use super::key::{Key, KeyError};
 use super::revocation::TOKEN_NAME_BYTES_MAX;
-use crate::config::{Config, JwksSource, KeySource, TokenKey};
+use crate::config::{Config, JwksSource, KeySource, TokenKey, UpstreamUrl};
 use crate::hub::name::UserName;
 
 /// Good tokens that are remembered.
@@ -159,7 +159,7 @@ pub struct Tokens {
 
 /// A set of keys that is published somewhere.
 struct Published {
-    url: String,
+    url: UpstreamUrl,
     keys: ArcSwapOption<Vec<Key>>,
 }
 
@@ -213,8 +213,8 @@ impl Tokens {
     }
 
     /// The URLs at which keys are published.
-    pub fn urls(&self) -> impl Iterator<Item = &str> {
-        self.published.iter().map(|published| &*published.url)
+    pub fn urls(&self) -> impl Iterator<Item = &UpstreamUrl> {
+        self.published.iter().map(|published| &published.url)
     }
 
     /// Takes over what was found at the URL with this number.

@@ -136,8 +136,10 @@ impl Check<'_> {
 
     fn descriptors(&mut self, config: &mut Config, open_files_max: u64) {
         let shards = config.shards;
-        let Some(budget) = DescriptorBudget::new(open_files_max, shards) else {
-            let open_files_min = open_files_min(shards);
+        // The application may be asked on as many connections at once. Everything else fits into the process's reserve.
+        let asked = config.auth_callback.as_ref().map_or(0, |_| config.auth_callback_concurrency as u64);
+        let Some(budget) = DescriptorBudget::new(open_files_max.saturating_sub(asked), shards) else {
+            let open_files_min = open_files_min(shards) + asked;
             self.errors.push(ConfigError::OpenFiles { open_files_max, open_files_min, shards });
             return;
         };

@@ -40,6 +40,7 @@ mod setting;
 mod table;
 mod token_key;
 mod units;
+mod upstream;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -64,6 +65,7 @@ pub use secret::{MASK, Secret};
 pub use setting::Reference;
 pub use table::Config;
 pub use token_key::{JwksSource, KeySource, TOKEN_KEYS_MAX, TokenKey};
+pub use upstream::UpstreamUrl;
 
 use flags::Flags;
 use layers::Layers;
@@ -177,7 +179,8 @@ impl Config {
     /// Whether anything is set up that tells who asks. Until then, whoever reaches the server may do everything.
     #[must_use]
     pub fn authenticates(&self) -> bool {
-        !self.token_keys.is_empty() || !self.token_jwks.is_empty() || self.api_keys_file.is_some()
+        let has_keys = !self.token_keys.is_empty() || !self.token_jwks.is_empty();
+        has_keys || self.api_keys_file.is_some() || self.auth_callback.is_some()
     }
 }
 

@@ -27,6 +27,7 @@ use super::requests::{
 };
 use super::setting::{Setting, facts, settings};
 use super::token_key::{JwksSource, TOKEN_KEYS_MAX, TokenKey, jwks_source, token_key};
+use super::upstream::{UpstreamUrl, upstream_url};
 
 settings! {
     "Listening" {
@@ -113,6 +114,28 @@ settings! {
 
         /// How long a revocation is remembered. No less than the longest life of a token.
         revocation_time: Duration = "24h", duration(MINUTE..=30 * 24 * HOUR);
+
+        /// Where the application is asked whether a listener may have its stream, for those without tokens: a POST with
+        /// the listener's own `Authorization` and `Cookie`.
+        auth_callback: Option<UpstreamUrl> = "off", off_or(upstream_url(), "http://127.0.0.1:3000/sse/auth");
+
+        /// How long the application may take to answer. After that, listeners are refused softly and come back.
+        auth_callback_timeout: Duration = "2s", duration(50 * MS..=30 * SECOND);
+
+        /// Questions the application is asked at once. Some more wait for their turn, the rest is refused softly.
+        auth_callback_concurrency: usize = "64", integer(1..=1024);
+
+        /// How long an answer holds for the same question. 0 asks each time.
+        auth_callback_cache: Option<Duration> = "5s", zero_or(duration(100 * MS..=HOUR));
+
+        /// Where the application is told of streams that ended.
+        disconnect_callback: Option<UpstreamUrl> = "off", off_or(upstream_url(), "http://127.0.0.1:3000/sse/gone");
+
+        /// How often the keys of tokens that come from a URL are fetched anew.
+        jwks_refresh: Duration = "10m", duration(10 * SECOND..=24 * HOUR);
+
+        /// Certificates in PEM that are trusted besides the system's, where servers are asked by https.
+        upstream_ca_file: Option<PathBuf> = "off", off_or(file_path(), "/etc/tidegate/ca.pem");
     }
 
     "Work" {

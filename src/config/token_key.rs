@@ -1,7 +1,6 @@
 //! Settings that name keys: `HS256:base64:…`, `RS256:file:/etc/tidegate/issuer.pem`, and where a set of them is published.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -11,6 +10,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use super::kind::Kind;
 use super::secret::{MASK, Secret};
+use super::upstream::UpstreamUrl;
 
 /// Keys, and sources of sets of keys, that one server may have.
 pub const TOKEN_KEYS_MAX: usize = 16;
@@ -109,19 +109,19 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Where a JWKS is.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum JwksSource {
     /// In a file.
     File(PathBuf),
     /// At an `https` URL, or an `http` one on this machine.
-    Url(String),
+    Url(UpstreamUrl),
 }
 
 impl fmt::Display for JwksSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
-            Self::Url(url) => f.write_str(url),
+            Self::Url(url) => url.fmt(f),
         }
     }
 }
@@ -149,28 +149,12 @@ impl Kind for JwksKind {
         if text.starts_with('/') {
             return Some(JwksSource::File(text.into()));
         }
-        is_safe_url(text).then(|| JwksSource::Url(text.to_owned()))
+        UpstreamUrl::parse(text).filter(UpstreamUrl::is_trustworthy).map(JwksSource::Url)
     }
 
     fn print(&self, value: &JwksSource) -> String {
         value.to_string()
     }
-}
-
-/// Whether nobody on the way can change what this URL answers: `https`, or `http` that does not leave this machine.
-pub(super) fn is_safe_url(text: &str) -> bool {
-    let Ok(uri) = text.parse::<hyper::Uri>() else { return false };
-    let host = uri.host().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-    let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    !host.is_empty()
-        && !has_user
-        && match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => is_here,
-            _ => false,
-        }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::server::clock::Clock;
 use crate::server::sockets::Sockets;
 use crate::shard::stats::Stats;
 use crate::shard::{Shard, Step};
+use crate::upstream::Upstream;
 
 /// How far the server is on its way out.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -46,7 +47,9 @@ pub struct Shared {
     /// The settings.
     pub config: Config,
     /// Whom to let in. A reload puts another in its place.
-    pub policy: ArcSwap<Policy>,
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// Notified when a token names a key that has not been read.
+    pub keys_wanted: Arc<Notify>,
     /// What looking at tokens counts.
     pub token_stats: Arc<TokenStats>,
     /// Tokens that are worth nothing any more.
@@ -59,6 +62,8 @@ pub struct Shared {
     pub publish_limit: PublishLimit,
     /// Counters of requests.
     pub stats: HttpStats,
+    /// Other servers that are asked.
+    pub upstream: Upstream,
     /// Counters of each shard.
     pub shards: Vec<Arc<Stats>>,
     /// The kernel's number of each shard's thread, once it runs.

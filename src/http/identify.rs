@@ -1,5 +1,7 @@
 //! From a request's credential to its [`Caller`].
 
+use std::net::IpAddr;
+
 use hyper::header::HeaderMap;
 
 use super::caller::Caller;
@@ -7,7 +9,11 @@ use super::context::Shared;
 use super::credential;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
+use super::query::StreamQuery;
 use crate::auth::authority::Disbelief;
+use crate::auth::tokens::Tokens;
+use crate::upstream::Denied;
+use crate::upstream::question::Question;
 
 /// Who sends a request with `headers` and `query`.
 ///
@@ -31,13 +37,61 @@ pub fn caller(
     if credential.is_cookie && !policy.cors.cookie_is_safe(headers) {
         return Err(Code::OriginForbidden.into());
     }
-    let text = credential.text.ok_or(Code::Unauthorized)?;
+    let text = match credential.text {
+        Some(text) if authority.judges(&text) => text,
+        // Perhaps the application knows.
+        _ if policy.asks => return Ok(Caller::Nobody(authority.clone())),
+        _ => return Err(Code::Unauthorized.into()),
+    };
     let now = shared.clock.unix_s();
-    let identity = authority.identify(&text, now).map_err(|disbelief| match disbelief {
+    let identified = authority.identify(&text, now);
+    if authority.tokens().is_some_and(Tokens::take_wants_keys) {
+        shared.keys_wanted.notify_one();
+    }
+    let identity = identified.map_err(|disbelief| match disbelief {
         Disbelief::Invalid => Code::Unauthorized,
         Disbelief::Unavailable => Code::AuthUnavailable,
     })?;
     if shared.revocations.cover(&identity, now) {
+        return Err(Code::Unauthorized.into());
+    }
+    Ok(Caller::Known(authority.clone(), identity))
+}
+
+/// Who wants the stream of `query`, if nothing else speaks for `caller`: the application is asked, if it is to be.
+///
+/// # Errors
+///
+/// What it said: [`Code::Unauthorized`] or [`Code::Forbidden`]; [`Code::AuthUnavailable`] if it could not be asked.
+pub async fn listener(
+    shared: &Shared,
+    caller: Caller,
+    query: &StreamQuery,
+    headers: &HeaderMap,
+    address: Option<IpAddr>,
+) -> Result<Caller, Problem> {
+    let (Caller::Nobody(authority), Some(callback)) = (&caller, &shared.upstream.callback) else {
+        return Ok(caller);
+    };
+    let credentials = Question::credentials(headers);
+    let is_open = query.user.is_none() && query.rooms.iter().all(|room| authority.is_public(room.as_str()));
+    if is_open && credentials.is_empty() {
+        // Whoever shows nothing and wants nothing but what anyone may have.
+        return Ok(caller);
+    }
+    let question = Question {
+        user: query.user.clone(),
+        rooms: query.rooms.clone(),
+        address,
+        last_event_id: query.presented(headers),
+        credentials,
+    };
+    let identity = callback.ask(question).await.map_err(|denied| match denied {
+        Denied::Unauthorized => Code::Unauthorized,
+        Denied::Forbidden => Code::Forbidden,
+        Denied::Down | Denied::Busy => Code::AuthUnavailable,
+    })?;
+    if shared.revocations.cover(&identity, shared.clock.unix_s()) {
         return Err(Code::Unauthorized.into());
     }
     Ok(Caller::Known(authority.clone(), identity))

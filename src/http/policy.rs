@@ -8,7 +8,7 @@ use super::cors::Cors;
 use super::credential::Places;
 use crate::auth::api_keys::{ApiKeys, ApiKeysError};
 use crate::auth::authority::Authority;
-use crate::auth::identity::Identity;
+use crate::auth::identity::{Identity, KeyId};
 use crate::auth::tokens::{LoadError, TokenStats, Tokens};
 use crate::config::{AddressRange, Config};
 use crate::hub::allowance::Rate;
@@ -26,6 +26,8 @@ pub struct Policy {
     pub places: Places,
     /// Whom to believe; `None` if nothing is set up, and nobody is asked anything.
     pub authority: Option<Arc<Authority>>,
+    /// Whether the application is asked about listeners for whom nothing else speaks.
+    pub asks: bool,
     /// How much a user may publish.
     pub publish_rate: Option<Rate>,
 }
@@ -86,6 +88,7 @@ impl Policy {
             trusted_proxies: config.trusted_proxies.clone(),
             places: Places { cookie: config.token_cookie.clone(), query: config.token_query },
             authority: authority(config, stats)?.map(Arc::new),
+            asks: config.auth_callback.is_some(),
             publish_rate: config.publish_rate_per_user.map(Into::into),
         })
     }
@@ -103,6 +106,7 @@ impl Policy {
     /// Whether what vouches for `identity` still counts.
     #[must_use]
     pub fn trusts(&self, identity: &Identity) -> bool {
-        self.authority.as_ref().is_some_and(|authority| authority.has_key(identity.key))
+        let has_key = |authority: &Arc<Authority>| authority.has_key(identity.key);
+        (self.asks && identity.key == KeyId::APPLICATION) || self.authority.as_ref().is_some_and(has_key)
     }
 }

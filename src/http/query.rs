@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use hyper::header::HeaderMap;
+
 use super::problem::{Code, Problem};
 use super::route::{percent_decode, room_name, user_name};
 use crate::hub::name::{EVENT_ID_BYTES_MAX, RoomName, UserName, is_id_byte};
@@ -37,6 +39,15 @@ pub struct StreamQuery {
 }
 
 impl StreamQuery {
+    /// The id the listener presents to resume from. The header outranks the query: a browser that reconnects repeats the
+    /// URL it was first given. An id that is no text is none of ours: that is a gap, not an error.
+    #[must_use]
+    pub fn presented(&self, headers: &HeaderMap) -> Option<String> {
+        let header = headers.get("last-event-id").filter(|id| !id.is_empty());
+        let header = header.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
+        header.or_else(|| self.last_event_id.clone())
+    }
+
     /// Reads `GET {base}/stream?room=a&room=b&user=u&last_event_id=…&history=N`; `group` is an alias of `room`, `id` of
     /// `user`.
     ///

@@ -118,14 +118,6 @@ impl Route {
     }
 }
 
-impl Route {
-    /// Whether its answer is an event stream.
-    #[must_use]
-    pub fn is_stream(&self) -> bool {
-        matches!(self, Self::StreamPath { .. } | Self::Stream)
-    }
-}
-
 /// Decodes `raw` once: each `%XX` is a byte, everything else is itself. Borrows where nothing is encoded.
 ///
 /// `None` if a `%` is not followed by two hexadecimal digits, or the bytes are not UTF-8. Browsers and proxies disagree

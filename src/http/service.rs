@@ -7,11 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request, Response};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, Version};
 use serde::Serialize;
 
 use super::body_out::BodyOut;
+use super::caller::Caller;
 use super::context::{Context, Shared};
 use super::exchange::Exchange;
 use super::gate::{self, Arrival};
@@ -96,30 +97,66 @@ async fn route(
     if let Route::Preflight { allow } = route {
         return Ok(whole(policy.cors.preflight(allow, request.headers())));
     }
-    let caller = match identify::caller(shared, policy, request.headers(), query) {
-        Err(problem) if problem.code == Code::AuthUnavailable && route.is_stream() => {
-            shared.stats.refused(Refusal::Unidentified);
-            return refuse(context, Refusal::Unidentified, request.headers());
-        }
-        caller => caller?,
-    };
+    let caller = identify::caller(shared, policy, request.headers(), query);
     Ok(match route {
         Route::Preflight { .. } => unreachable!("answered above"),
         Route::StreamPath { room, user } => {
             let query = StreamQuery::parse_with_path(query, room, user)?;
-            subscribe(context, exchange, &caller, &query, version, request.headers(), address)?
+            stream(context, exchange, caller, &query, version, request.headers(), address).await?
         }
         Route::Stream => {
             let query = StreamQuery::parse(query)?;
-            subscribe(context, exchange, &caller, &query, version, request.headers(), address)?
+            stream(context, exchange, caller, &query, version, request.headers(), address).await?
         }
-        Route::Publish => json(&publish(shared, exchange, &caller, request, address).await?),
+        route => answer_caller(context, exchange, &caller?, route, request, address).await?,
+    })
+}
+
+/// Answers a request for a stream. Whoever cannot be told from others now is asked to come back.
+async fn stream(
+    context: &Context,
+    exchange: &Rc<Exchange>,
+    caller: Result<Caller, Problem>,
+    query: &StreamQuery,
+    version: Version,
+    headers: &HeaderMap,
+    address: Option<IpAddr>,
+) -> Result<Response<BodyOut>, Problem> {
+    let caller = match caller {
+        Ok(caller) => identify::listener(&context.shared, caller, query, headers, address).await,
+        unknown => unknown,
+    };
+    match caller {
+        Ok(caller) => subscribe(context, exchange, &caller, query, version, headers, address),
+        Err(problem) if problem.code == Code::AuthUnavailable => {
+            context.shared.stats.refused(Refusal::Unidentified);
+            refuse(context, Refusal::Unidentified, headers)
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Answers a request for anything but a stream.
+async fn answer_caller(
+    context: &Context,
+    exchange: &Rc<Exchange>,
+    caller: &Caller,
+    route: Route,
+    request: Request<Incoming>,
+    address: Option<IpAddr>,
+) -> Result<Response<BodyOut>, Problem> {
+    let shared = &context.shared;
+    let uri = request.uri().clone();
+    let query = uri.query();
+    Ok(match route {
+        Route::Preflight { .. } | Route::StreamPath { .. } | Route::Stream => unreachable!("answered before"),
+        Route::Publish => json(&publish(shared, exchange, caller, request, address).await?),
         Route::Disconnect { room, user } => {
             caller.may(Action::Disconnect(room.as_str()))?;
             json(&disconnect(shared, &room, &user, DisconnectQuery::parse(query)?).await?)
         }
-        Route::Refresh => json(&session::refresh(shared, exchange, &caller, request).await?),
-        Route::Revoke => json(&session::revoke(shared, exchange, &caller, request).await?),
+        Route::Refresh => json(&session::refresh(shared, exchange, caller, request).await?),
+        Route::Revoke => json(&session::revoke(shared, exchange, caller, request).await?),
         Route::Info => {
             caller.may(Action::Administer)?;
             json(&inspect::info(shared))

@@ -171,15 +171,10 @@ fn jittered(time: Duration) -> Duration {
     time.mul_f64(0.75 + 0.5 * fastrand::f64())
 }
 
-/// The header outranks the query: a browser that reconnects repeats the URL it was first given.
+/// Where the stream starts.
 fn start(query: &StreamQuery, headers: &HeaderMap, history_max: usize) -> Start {
-    let header = headers.get("last-event-id").filter(|id| !id.is_empty());
-    if let Some(id) = header {
-        // An id that is no text is none of ours: the listener gets a gap, not an error.
-        return Start::After(String::from_utf8_lossy(id.as_bytes()).into_owned());
-    }
-    match (&query.last_event_id, query.history) {
-        (Some(id), _) => Start::After(id.clone()),
+    match (query.presented(headers), query.history) {
+        (Some(id), _) => Start::After(id),
         (None, Some(count)) if count > 0 => Start::History(count.min(history_max)),
         _ => Start::Now,
     }

@@ -1,6 +1,7 @@
 //! The process: settings in, threads out. Owns every thread it starts and joins it.
 
 pub mod clock;
+pub mod keys;
 pub mod listen;
 pub mod machine;
 pub mod memory;
@@ -21,13 +22,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use self::clock::Clock;
+use self::keys::PublishedKeys;
 use self::listen::{ListenError, Listeners, SocketOptions, adopt, listen};
 use self::sockets::Sockets;
 use self::supervision::Supervision;
 use self::worker::{Door, Listener, Worker};
 use crate::auth::identity::Identity;
 use crate::auth::revocation::Revocations;
-use crate::config::{Config, DeliveryOverflow, Listen, ListenAddr, UserOverflow, restart_needed};
+use crate::config::{Config, DeliveryOverflow, JwksSource, Listen, ListenAddr, UserOverflow, restart_needed};
 use crate::http::admin::{Admin, Probe};
 use crate::http::context::{Shared, Stage};
 use crate::http::limit::PublishLimit;
@@ -43,6 +45,9 @@ use crate::hub::source::{Kind, Source};
 use crate::hub::{Hub, HubSettings, Overflow};
 use crate::shard::stats::{CloseReason, Stats};
 use crate::shard::{Shard, ShardSettings};
+use crate::upstream::client::ClientError;
+use crate::upstream::jwks::KeySets;
+use crate::upstream::{self, Upstream};
 
 /// Why the server did not start.
 #[derive(Debug)]
@@ -54,6 +59,8 @@ pub enum StartError {
     Inherited(io::Error),
     /// A socket that the service manager handed over can be reached by other machines, and nothing authenticates them.
     Exposed(ListenAddr),
+    /// Other servers cannot be asked.
+    Upstream(ClientError),
     /// What the settings name is not as it should be.
     Policy(PolicyError),
     /// The operating system refused something else.
@@ -70,6 +77,7 @@ impl fmt::Display for StartError {
                 "ListenStream={address}: wanted a loopback address or a Unix socket while no authentication is set up, \
                  or insecure=true"
             ),
+            Self::Upstream(err) => err.fmt(f),
             Self::Policy(err) => err.fmt(f),
             Self::Os(_) => f.write_str("the operating system refused"),
         }
@@ -80,6 +88,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen(err) => err.source(),
+            Self::Upstream(err) => err.source(),
             Self::Policy(err) => err.source(),
             Self::Exposed(_) => None,
             Self::Inherited(err) | Self::Os(err) => Some(err),
@@ -90,6 +99,12 @@ impl std::error::Error for StartError {
 impl From<ListenError> for StartError {
     fn from(err: ListenError) -> Self {
         Self::Listen(err)
+    }
+}
+
+impl From<ClientError> for StartError {
+    fn from(err: ClientError) -> Self {
+        Self::Upstream(err)
     }
 }
 
@@ -110,6 +125,8 @@ pub struct Server {
     /// Ends the admin thread, and with it the housekeeping, when dropped.
     stop_admin: Option<tokio::sync::oneshot::Sender<()>>,
     admin: Option<JoinHandle<io::Result<()>>>,
+    /// Asks other servers, if there are any to ask.
+    upstream: Option<upstream::Running>,
 }
 
 /// A worker's thread.
@@ -125,6 +142,9 @@ const DRAIN_GRACE: Duration = Duration::from_millis(500);
 /// How long requests that were begun before the end may take. It is over as soon as there are none; a connection on which
 /// nothing has come yet uses it up, since its request may be on the way.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+/// How long the application is given to be told of the streams that a drain closed.
+const LAST_NOTICES: Duration = Duration::from_secs(2);
 
 /// Time between two looks at how far a drain is.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -157,7 +177,7 @@ impl Server {
         let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
-        let (shared, polls) = share(config)?;
+        let (shared, polls, work) = share(config)?;
         let shared = Arc::new(shared);
         let probe_room = Arc::new(Source::new(Kind::Room, "", count, 0));
         let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
@@ -194,6 +214,7 @@ impl Server {
             let socket = listeners.sockets.pop()?;
             Some(Listener::new(&listeners.address, socket))
         });
+        let upstream = work.map(upstream::Work::start).transpose()?;
         let admin = Admin::new(shared.clone(), probe);
         let for_admin = shared.clone();
         let admin = std::thread::Builder::new()
@@ -207,6 +228,7 @@ impl Server {
             workers,
             stop_admin: Some(stop_admin),
             admin: Some(admin),
+            upstream,
         })
     }
 
@@ -257,7 +279,12 @@ impl Server {
                 tracing::warn!(shard, "too much mail: streams whose key is gone stay until their token ends");
             }
         }
-        Ok(restart_needed(&self.shared.config, config))
+        self.shared.keys_wanted.notify_one();
+        let mut restart_needed = restart_needed(&self.shared.config, config);
+        if fetches_keys(config) && !fetches_keys(&self.shared.config) {
+            restart_needed.push("token_jwks");
+        }
+        Ok(restart_needed)
     }
 
     /// Closes every stream, spread over the drain time, answers the requests that were begun, and ends. Newcomers are
@@ -273,7 +300,7 @@ impl Server {
         self.wait_for_all(&self.shared.drained, self.shared.config.drain + DRAIN_GRACE);
         self.shared.stage.send_replace(Stage::Ending);
         self.wait_for_all(&self.shared.finished, LAST_REQUESTS);
-        self.end()
+        self.end(LAST_NOTICES)
     }
 
     /// Waits until `count` is that of all threads, but no longer than `time`.
@@ -284,11 +311,16 @@ impl Server {
         }
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    /// Ends every thread. `patience` is for telling the application of the streams that ended.
+    fn end(&mut self, patience: Duration) -> io::Result<()> {
         let mut result = Ok(());
         self.workers.iter().for_each(|worker| worker.stop.notify_one());
         for Running { thread, .. } in self.workers.drain(..) {
             result = result.and(thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked"))));
+        }
+        // After the shards, whose last words it tells; before the admin listener, which shows how that goes.
+        if let Some(upstream) = self.upstream.take() {
+            result = result.and(upstream.end(patience));
         }
         drop(self.stop_admin.take());
         if let Some(admin) = self.admin.take() {
@@ -305,7 +337,7 @@ impl Server {
 impl Drop for Server {
     /// Ends at once.
     fn drop(&mut self) {
-        let _ = self.end();
+        let _ = self.end(Duration::ZERO);
     }
 }
 
@@ -401,26 +433,37 @@ fn run_admin(
 /// Signs of life within the watchdog's time: one may come late.
 const WATCHDOG_SIGNS: u32 = 3;
 
-/// Makes what all threads share, and the epoll set of each shard's sockets.
-fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
+/// Makes what all threads share, the epoll set of each shard's sockets, and what there is to do for the upstream thread.
+fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>, Option<upstream::Work>), StartError> {
     let token_stats = Arc::default();
-    let policy = ArcSwap::from_pointee(Policy::new(&config, &token_stats).map_err(StartError::Policy)?);
+    let policy = Policy::new(&config, &token_stats).map_err(StartError::Policy)?;
+    let policy = Arc::new(ArcSwap::from_pointee(policy));
+    let keys_wanted = Arc::<Notify>::default();
     let hub = Hub::new(hub_settings(&config));
+    let clock = Clock::start();
+    let keys = fetches_keys(&config).then(|| {
+        let keys = PublishedKeys { policy: policy.clone(), wanted: keys_wanted.clone() };
+        Arc::new(keys) as Arc<dyn KeySets>
+    });
+    let (upstream, work) = Upstream::prepare(&config, keys, clock, hub.epoch())?;
     let shards: Vec<Arc<Stats>> = (0..config.shards).map(|_| Arc::default()).collect();
     let (mut cores, mut polls) = (Vec::new(), Vec::new());
     for (index, stats) in shards.iter().enumerate() {
         let poll = mio::Poll::new()?;
         let sockets = Sockets::new(poll.registry().try_clone()?);
         let settings = shard_settings(&config, index);
-        cores.push(Mutex::new(Shard::new(hub.clone(), settings, sockets, stats.clone(), fastrand::u64(..))));
+        let shard = Shard::new(hub.clone(), settings, sockets, stats.clone(), fastrand::u64(..));
+        cores.push(Mutex::new(shard.telling(upstream.notices.clone())));
         polls.push(poll);
     }
     let shared = Shared {
         hub,
         policy,
+        keys_wanted,
         token_stats,
         revocations: Revocations::new(config.revocation_time),
-        clock: Clock::start(),
+        clock,
+        upstream,
         publish_limit: PublishLimit::default(),
         memory_limit: memory::limit(config.memory_limit),
         stats: HttpStats::default(),
@@ -432,7 +475,12 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>), StartError> {
         cores,
         config,
     };
-    Ok((shared, polls))
+    Ok((shared, polls, work))
+}
+
+/// Whether keys come from a URL. If none did at the start, there is nobody to fetch them.
+fn fetches_keys(config: &Config) -> bool {
+    config.token_jwks.iter().any(|source| matches!(source, JwksSource::Url(_)))
 }
 
 fn hub_settings(config: &Config) -> HubSettings {

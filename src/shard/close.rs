@@ -2,6 +2,7 @@
 
 use super::conn::{Lag, flag};
 use super::net::{self, Net};
+use super::notice::Notice;
 use super::session::Expiry;
 use super::stats::CloseReason;
 use super::{ConnKey, Shard};
@@ -85,6 +86,7 @@ impl<N: Net> Shard<N> {
             return;
         };
         let memberships: Vec<_> = conn.memberships().collect();
+        self.tell(slot, reason);
         self.unlink_user(slot);
         // Room by room while the connection is still there: leaving one may move this very connection in another.
         for membership in memberships {
@@ -108,6 +110,26 @@ impl<N: Net> Shard<N> {
         // Whoever did not take its bytes for so long would only keep them in the kernel.
         let abort = conn.has(flag::BLOCKED);
         self.net.close(conn.socket, abort);
+    }
+
+    /// Notes that a stream ends, while its rooms are still known.
+    fn tell(&self, slot: u32, reason: CloseReason) {
+        let Some(notices) = &self.notices else {
+            return;
+        };
+        let Some(conn) = self.conns.get(slot).filter(|conn| !conn.has(flag::PROBE)) else {
+            return;
+        };
+        let rooms = conn.memberships().map(|membership| self.rooms[membership.room as usize].source.clone());
+        notices.put(Notice {
+            user: conn.user.clone(),
+            rooms: rooms.collect(),
+            shard: self.settings.index,
+            key: self.conns.key(slot),
+            reason,
+            opened: conn.opened,
+            closed: self.now,
+        });
     }
 
     fn unlink_user(&mut self, slot: u32) {

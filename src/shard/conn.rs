@@ -34,6 +34,12 @@ impl ConnKey {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
+    /// What listeners and the application are told it is called, on the shard of that number.
+    #[must_use]
+    pub fn name(self, shard: usize) -> String {
+        format!("{shard}.{}.{}", self.slot, self.generation)
+    }
+
     /// Back from [`ConnKey::to_u64`].
     #[must_use]
     #[allow(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]

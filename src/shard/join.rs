@@ -264,7 +264,7 @@ impl<N: Net> Shard<N> {
             let rooms =
                 conn.memberships().map(|membership| self.rooms[membership.room as usize].source.name());
             let rooms: Vec<&str> = rooms.collect();
-            let connection = format!("{}.{}.{}", self.settings.index, slot, key.generation);
+            let connection = key.name(self.settings.index);
             let user = conn.user.as_ref().map(|user| user.name());
             let data = Connected { connection: &connection, user, rooms: &rooms };
             control::put_connected(retry, beginning.id.as_deref(), &data, &mut plain);

@@ -15,6 +15,7 @@ pub mod conn;
 pub mod flush;
 pub mod join;
 pub mod net;
+pub mod notice;
 pub mod session;
 mod shrink;
 pub mod stats;
@@ -33,6 +34,7 @@ use slab::Slab;
 use self::conn::{ConnKey, Conns, Membership, flag};
 use self::flush::Job;
 use self::net::Net;
+use self::notice::Notices;
 use self::stats::Stats;
 use self::tend::Tending;
 use crate::hub::Hub;
@@ -125,6 +127,8 @@ pub struct Shard<N: Net> {
     settings: ShardSettings,
     net: N,
     stats: Arc<Stats>,
+    /// Where streams that ended are told, if somebody wants to know.
+    notices: Option<Arc<Notices>>,
     conns: Conns<N::Socket>,
     rooms: Slab<LocalRoom>,
     all: Pace,
@@ -163,6 +167,7 @@ impl<N: Net> Shard<N> {
             settings,
             net,
             stats,
+            notices: None,
             conns: Conns::default(),
             rooms: Slab::new(),
             now: Moment(0),
@@ -180,6 +185,13 @@ impl<N: Net> Shard<N> {
             dirty: Vec::new(),
             commands: Vec::new(),
         }
+    }
+
+    /// Tells `notices` of every stream that ends from now on.
+    #[must_use]
+    pub fn telling(mut self, notices: Option<Arc<Notices>>) -> Self {
+        self.notices = notices;
+        self
     }
 
     /// The network, to be polled.

@@ -118,7 +118,7 @@ pub struct Histogram<const N: usize> {
 }
 
 impl<const N: usize> Histogram<N> {
-    fn new(first: u64) -> Self {
+    pub(crate) fn new(first: u64) -> Self {
         Self {
             first,
             buckets: std::array::from_fn(|_| Tally::default()),

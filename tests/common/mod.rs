@@ -9,6 +9,7 @@
     reason = "each test file is a program of its own and uses its part of this"
 )]
 
+pub mod application;
 pub mod conn;
 pub mod metrics;
 pub mod stream;

@@ -1,0 +1,39 @@
+//! Keys for tokens that are published somewhere: what the upstream thread fetches, it puts into the policy in force.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use crate::http::policy::Policy;
+use crate::upstream::jwks::{KeySets, KeySource};
+
+/// The sets of keys of whatever policy is in force.
+pub struct PublishedKeys {
+    /// The policy.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// Notified when a key is missing.
+    pub wanted: Arc<Notify>,
+}
+
+impl KeySets for PublishedKeys {
+    fn sources(&self) -> Vec<KeySource> {
+        let Some(authority) = self.policy.load().authority.clone() else {
+            return Vec::new();
+        };
+        let urls = authority.tokens().into_iter().flat_map(|tokens| tokens.urls().cloned().enumerate());
+        let source = |(index, url)| {
+            let authority = authority.clone();
+            let put = move |bytes: &[u8]| {
+                let tokens = authority.tokens().ok_or("there are no tokens any more")?;
+                tokens.set_jwks(index, bytes).map(drop).map_err(|err| err.to_string())
+            };
+            KeySource { url, put: Box::new(put) }
+        };
+        urls.map(source).collect()
+    }
+
+    fn wanted(&self) -> &Notify {
+        &self.wanted
+    }
+}

@@ -1,0 +1,363 @@
+//! Authorisation by the application: any thread asks, the upstream thread sends.
+//!
+//! Equal questions that are under way at once are one request. Decisions, refusals too, hold for a short while;
+//! failures are never kept. At most `auth_callback_concurrency` requests are under way, [`QUESTIONS_MAX`] more wait for
+//! no longer than an answer may take, and the next are answered [`Denied::Busy`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use quick_cache::Weighter;
+use quick_cache::unsync::Cache;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::answer::{ANSWER_BYTES_MAX, decide};
+use super::client::Client;
+use super::question::{Key, Question};
+use super::stats::{Health, Kind, Outcome, UpstreamStats};
+use super::{Denied, Verdict};
+use crate::config::UpstreamUrl;
+use crate::shard::stats::micros;
+
+/// Questions that may wait for their turn.
+pub const QUESTIONS_MAX: usize = 1024;
+
+/// Bytes of decisions that are kept, about.
+pub const DECISIONS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How the application is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) url: UpstreamUrl,
+    pub(super) timeout: Duration,
+    pub(super) concurrency: usize,
+    /// How long a decision holds, if at all.
+    pub(super) keep: Option<Duration>,
+}
+
+/// Asks the application. Cheap to clone.
+#[derive(Clone)]
+pub struct Callback {
+    desk: Arc<Desk>,
+    queue: mpsc::Sender<Job>,
+}
+
+impl Callback {
+    /// A callback, and what the upstream thread has to [run](Asker::run) for it.
+    pub(super) fn new(terms: Terms, client: Client, stats: Arc<UpstreamStats>) -> (Self, Asker) {
+        let (queue, jobs) = mpsc::channel(QUESTIONS_MAX);
+        let decisions = terms.keep.map(|keep| Decisions::new(keep, DECISIONS_BYTES_MAX));
+        let desk = Arc::new(Desk { inner: Mutex::new(Inner { flights: HashMap::new(), decisions }), stats });
+        let asker = Asker { terms: Arc::new(terms), client, jobs, health: Arc::default() };
+        (Self { desk, queue }, asker)
+    }
+
+    /// Asks `question`. Waits up to twice `auth_callback_timeout`: for its turn, and for the answer. Whoever drops
+    /// this stops waiting; a question that nobody waits for any more is not sent.
+    ///
+    /// # Errors
+    ///
+    /// A refusal by the application, or why it could not be asked.
+    pub async fn ask(&self, question: Question) -> Verdict {
+        let mut answer = match self.sit_down(question) {
+            Seat::Decided(verdict) => return verdict,
+            Seat::Waiting(answer) => answer,
+        };
+        let told = answer.wait_for(Option::is_some).await;
+        told.map_or(Err(Denied::Down), |verdict| verdict.clone().unwrap_or(Err(Denied::Down)))
+    }
+
+    fn sit_down(&self, question: Question) -> Seat {
+        let body = question.body();
+        let key = question.key(&body);
+        let now = Instant::now();
+        let mut inner = self.desk.inner.lock();
+        if let Some(verdict) = inner.decisions.as_ref().and_then(|decisions| decisions.get(&key, now)) {
+            return Seat::Decided(verdict);
+        }
+        if let Some(flight) = inner.flights.get(&key) {
+            return Seat::Waiting(flight.subscribe());
+        }
+        let (sender, answer) = watch::channel(None);
+        let flight = Arc::new(sender);
+        inner.flights.insert(key, flight.clone());
+        drop(inner);
+        let job = Job { desk: self.desk.clone(), key, question, body, flight, asked: now, ended: false };
+        match self.queue.try_send(job) {
+            Err(mpsc::error::TrySendError::Full(job)) => job.give_up(),
+            // Dropped, it says so itself.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+        }
+        Seat::Waiting(answer)
+    }
+}
+
+enum Seat {
+    Decided(Verdict),
+    Waiting(watch::Receiver<Option<Verdict>>),
+}
+
+/// Who hears the answer to a question that is under way.
+type Flight = Arc<watch::Sender<Option<Verdict>>>;
+
+/// What all askers share.
+struct Desk {
+    inner: Mutex<Inner>,
+    stats: Arc<UpstreamStats>,
+}
+
+struct Inner {
+    /// Questions under way or in the queue; never more than both have room for.
+    flights: HashMap<Key, Flight>,
+    decisions: Option<Decisions>,
+}
+
+/// A question on its way. When dropped, whoever waits is told that the application is down.
+struct Job {
+    desk: Arc<Desk>,
+    key: Key,
+    question: Question,
+    body: Bytes,
+    flight: Flight,
+    asked: Instant,
+    ended: bool,
+}
+
+impl Job {
+    /// Tells everyone who waits, and keeps a decision for those who come next.
+    fn end(mut self, verdict: Verdict) {
+        self.tell(verdict);
+    }
+
+    /// It will not be sent: there are too many.
+    fn give_up(self) {
+        self.desk.stats.ended(Kind::Callback, Outcome::Busy);
+        tracing::debug!("too many questions wait for the application");
+        self.end(Err(Denied::Busy));
+    }
+
+    /// Whether nobody waits any more; then nobody will.
+    fn is_abandoned(&mut self) -> bool {
+        // Under the lock nobody can join.
+        let mut inner = self.desk.inner.lock();
+        let abandoned = self.flight.receiver_count() == 0;
+        if abandoned {
+            inner.flights.remove(&self.key);
+            self.ended = true;
+        }
+        abandoned
+    }
+
+    fn tell(&mut self, verdict: Verdict) {
+        self.ended = true;
+        let mut inner = self.desk.inner.lock();
+        if let Some(decisions) = &mut inner.decisions {
+            decisions.keep(self.key, &verdict, Instant::now());
+        }
+        inner.flights.remove(&self.key);
+        drop(inner);
+        // Whoever joined did so before the removal, so all of them hear it.
+        self.flight.send_replace(Some(verdict));
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.tell(Err(Denied::Down));
+        }
+    }
+}
+
+/// The upstream thread's part.
+pub(super) struct Asker {
+    terms: Arc<Terms>,
+    client: Client,
+    jobs: mpsc::Receiver<Job>,
+    health: Arc<Health>,
+}
+
+impl Asker {
+    /// Sends questions in turns, for as long as it is polled.
+    pub(super) async fn run(mut self) {
+        let turns = Arc::new(Semaphore::new(self.terms.concurrency));
+        // Owns every request under way: they end with it.
+        let mut requests = JoinSet::new();
+        loop {
+            let turn = turns.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let Some(mut job) = self.jobs.recv().await else { return };
+            while requests.try_join_next().is_some() {}
+            if job.is_abandoned() {
+                continue;
+            }
+            if job.asked.elapsed() > self.terms.timeout {
+                job.give_up();
+                continue;
+            }
+            let (terms, client, health) = (self.terms.clone(), self.client.clone(), self.health.clone());
+            requests.spawn(async move {
+                let verdict = send(&terms, &client, &health, &job).await;
+                job.end(verdict);
+                drop(turn);
+            });
+        }
+    }
+}
+
+async fn send(terms: &Terms, client: &Client, health: &Health, job: &Job) -> Verdict {
+    let sent = Instant::now();
+    let asked = async {
+        let request = client
+            .http()
+            .post(terms.url.as_url().clone())
+            .headers(job.question.credentials.clone())
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(ACCEPT, HeaderValue::from_static("application/json"))
+            .body(job.body.clone())
+            .build()
+            .map_err(|_| Outcome::Unreachable)?;
+        let answer = client.ask(request, ANSWER_BYTES_MAX, terms.timeout).await?;
+        decide(&job.question, answer.status, &answer.body, seconds_since_1970())
+    };
+    let decided = asked.await;
+    let stats = &job.desk.stats;
+    stats.callback.record(micros(sent.elapsed()), 1);
+    let outcome = match &decided {
+        Ok(Ok(_)) => Outcome::Ok,
+        Ok(Err(_)) => Outcome::Refused,
+        Err(outcome) => *outcome,
+    };
+    stats.ended(Kind::Callback, outcome);
+    let reason = outcome.as_str();
+    tracing::debug!(outcome = reason, "the application was asked");
+    match (health.note(outcome), outcome.is_answer()) {
+        (true, true) => tracing::info!("the application answers auth_callback again"),
+        (true, false) => tracing::warn!(reason, "the application does not answer auth_callback"),
+        (false, _) => {}
+    }
+    decided.unwrap_or(Err(Denied::Down))
+}
+
+fn seconds_since_1970() -> u64 {
+    // Before 1970 nothing has expired.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Decisions that still hold.
+struct Decisions {
+    keep: Duration,
+    table: Cache<Key, Decision, DecisionWeight>,
+}
+
+#[derive(Clone)]
+struct Decision {
+    verdict: Verdict,
+    until: Instant,
+}
+
+#[derive(Clone)]
+struct DecisionWeight;
+
+/// Bytes of a decision without its names.
+const DECISION_BYTES: u64 = 512;
+
+impl Weighter<Key, Decision> for DecisionWeight {
+    fn weight(&self, _: &Key, decision: &Decision) -> u64 {
+        let grant = decision.verdict.as_ref().map_or(0, |identity| identity.grant.bytes());
+        DECISION_BYTES + grant as u64
+    }
+}
+
+impl Decisions {
+    fn new(keep: Duration, bytes_max: u64) -> Self {
+        let count = usize::try_from(bytes_max / DECISION_BYTES).unwrap_or(usize::MAX);
+        Self { keep, table: Cache::with_weighter(count, bytes_max, DecisionWeight) }
+    }
+
+    fn get(&self, key: &Key, now: Instant) -> Option<Verdict> {
+        let decision = self.table.get(key)?;
+        (now < decision.until).then(|| decision.verdict.clone())
+    }
+
+    /// Keeps a decision; anything else is no decision.
+    fn keep(&mut self, key: Key, verdict: &Verdict, now: Instant) {
+        let time = match verdict {
+            Ok(identity) => match (identity.issued, identity.expires) {
+                (Some(issued), Some(expires)) => {
+                    self.keep.min(Duration::from_secs(expires.saturating_sub(issued)))
+                }
+                _ => self.keep,
+            },
+            Err(Denied::Unauthorized | Denied::Forbidden) => self.keep,
+            Err(Denied::Down | Denied::Busy) => return,
+        };
+        self.table.insert(key, Decision { verdict: verdict.clone(), until: now + time });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::grant::{Grant, Permission};
+    use crate::auth::identity::{Identity, KeyId};
+
+    const KEEP: Duration = Duration::from_secs(5);
+
+    fn yes(expires: Option<u64>, rooms: usize) -> Verdict {
+        let grant: Grant = (0..rooms).map(|room| Permission::to_read(&format!("{room:0128}"))).collect();
+        Ok(Arc::new(Identity {
+            user: None,
+            token: None,
+            issued: Some(1000),
+            expires,
+            grant: Arc::new(grant),
+            key: KeyId::APPLICATION,
+            api_key: None,
+        }))
+    }
+
+    #[test]
+    fn decisions_hold_for_their_time_and_failures_not_at_all() {
+        let mut decisions = Decisions::new(KEEP, DECISIONS_BYTES_MAX);
+        let now = Instant::now();
+        for (at, verdict) in
+            [yes(None, 1), Err(Denied::Unauthorized), Err(Denied::Forbidden)].iter().enumerate()
+        {
+            let key = [u8::try_from(at).unwrap(); 32];
+            decisions.keep(key, verdict, now);
+            assert_eq!(decisions.get(&key, now + KEEP / 2).as_ref(), Some(verdict));
+            assert_eq!(decisions.get(&key, now + KEEP), None);
+        }
+        for verdict in [Err(Denied::Down), Err(Denied::Busy)] {
+            decisions.keep([9; 32], &verdict, now);
+            assert_eq!(decisions.get(&[9; 32], now), None);
+        }
+    }
+
+    #[test]
+    fn a_decision_does_not_outlive_what_it_allows() {
+        let mut decisions = Decisions::new(KEEP, DECISIONS_BYTES_MAX);
+        let now = Instant::now();
+        decisions.keep([1; 32], &yes(Some(1002), 1), now);
+        assert!(decisions.get(&[1; 32], now + Duration::from_secs(1)).is_some());
+        assert_eq!(decisions.get(&[1; 32], now + Duration::from_secs(2)), None);
+    }
+
+    #[test]
+    fn decisions_are_bounded_in_bytes() {
+        let bytes_max = 1024 * 1024;
+        let mut decisions = Decisions::new(KEEP, bytes_max);
+        for at in 0..2000_u32 {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&at.to_be_bytes());
+            decisions.keep(key, &yes(None, 64), Instant::now());
+        }
+        assert!(decisions.table.weight() <= bytes_max);
+        assert!((1..200).contains(&decisions.table.len()), "{}", decisions.table.len());
+    }
+}

@@ -1,0 +1,162 @@
+//! One HTTP client for everything that other servers are asked.
+//!
+//! Guarantees: no redirect is followed (credentials would go where nobody sent them), no proxy is taken from the
+//! environment, answers are bounded in bytes and in time, and no error says more than which kind it is.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Request, StatusCode};
+
+use super::stats::Outcome;
+
+/// How long an unused connection is kept. Shorter than the five seconds after which Node's server closes its own, or
+/// questions would meet connections that just ended.
+const KEPT_IDLE: Duration = Duration::from_secs(4);
+
+/// Headers an answer may have.
+const ANSWER_HEADERS_MAX: usize = 64;
+
+/// Why there is no client.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The file with certificates cannot be read.
+    File(PathBuf, io::Error),
+    /// It has no certificate in PEM, or one that is none.
+    Certificates(PathBuf),
+    /// TLS cannot be set up.
+    Tls(reqwest::Error),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, _) => write!(f, "upstream_ca_file: {} cannot be read", path.display()),
+            Self::Certificates(path) => {
+                write!(f, "upstream_ca_file: wanted certificates in PEM in {}", path.display())
+            }
+            Self::Tls(_) => f.write_str("TLS to other servers cannot be set up"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::File(_, err) => Some(err),
+            Self::Tls(err) => Some(err),
+            Self::Certificates(_) => None,
+        }
+    }
+}
+
+/// What came back.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+/// A client and its connections.
+#[derive(Clone)]
+pub(super) struct Client(reqwest::Client);
+
+impl Client {
+    /// A client that trusts the system's certificates, and those in `ca_file`. Keeps up to `idle_max` unused connections
+    /// to each server. Reads files; opens no connection.
+    pub(super) fn new(ca_file: Option<&Path>, idle_max: usize) -> Result<Self, ClientError> {
+        let own = ca_file.map_or(Ok(Vec::new()), certificates)?;
+        let build = |certificates: Certificates| {
+            let builder = reqwest::Client::builder()
+                .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+                .redirect(Policy::none())
+                .referer(false)
+                .no_proxy()
+                .http1_only()
+                .http1_max_headers(ANSWER_HEADERS_MAX)
+                .pool_idle_timeout(KEPT_IDLE)
+                .pool_max_idle_per_host(idle_max);
+            let builder = match certificates {
+                Certificates::Systems => builder.tls_certs_merge(own.clone()),
+                Certificates::OwnOnly => builder.tls_certs_only(own.clone()),
+            };
+            builder.build().map(Self).map_err(ClientError::Tls)
+        };
+        build(Certificates::Systems).or_else(|_| {
+            // A bare container has none, and needs none for http.
+            tracing::warn!("the system has no CA certificates: only those of upstream_ca_file are trusted");
+            build(Certificates::OwnOnly)
+        })
+    }
+
+    /// To put requests together with.
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.0
+    }
+
+    /// Sends `request` and reads the answer, of at most `bytes_max` bytes, within `time`.
+    ///
+    /// If the connection broke before there was an answer, as one does that the server closes just now, the request is
+    /// sent once more: nothing that is asked here does harm when it is asked twice.
+    pub(super) async fn ask(
+        &self,
+        request: Request,
+        bytes_max: usize,
+        time: Duration,
+    ) -> Result<Answer, Outcome> {
+        let again = request.try_clone();
+        let asked = async {
+            match (self.0.execute(request).await, again) {
+                (Err(err), Some(again)) if err.is_request() && !err.is_connect() => {
+                    read(self.0.execute(again).await, bytes_max).await
+                }
+                (result, _) => read(result, bytes_max).await,
+            }
+        };
+        tokio::time::timeout(time, asked).await.unwrap_or(Err(Outcome::Timeout))
+    }
+}
+
+/// Which certificates are trusted.
+#[derive(Clone, Copy)]
+enum Certificates {
+    Systems,
+    OwnOnly,
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, ClientError> {
+    let pem = std::fs::read(path).map_err(|err| ClientError::File(path.to_owned(), err))?;
+    let found = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    if found.is_empty() { Err(ClientError::Certificates(path.to_owned())) } else { Ok(found) }
+}
+
+async fn read(result: reqwest::Result<reqwest::Response>, bytes_max: usize) -> Result<Answer, Outcome> {
+    let mut response = result.map_err(|err| outcome(&err))?;
+    let status = response.status();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|err| outcome(&err))? {
+        if body.len() + chunk.len() > bytes_max {
+            return Err(Outcome::Malformed);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, body: body.into() })
+}
+
+/// Bytes that are no HTTP are a broken answer; anything else that fails is a way that is broken.
+fn outcome(err: &reqwest::Error) -> Outcome {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(err);
+    while let Some(err) = cause {
+        if let Some(err) = err.downcast_ref::<hyper::Error>()
+            && err.is_parse()
+        {
+            return Outcome::Malformed;
+        }
+        cause = err.source();
+    }
+    Outcome::Unreachable
+}

@@ -1,0 +1,123 @@
+//! Keys of tokens that come from a URL (RFC 7517): fetched at the start, every `jwks_refresh`, and soon after a token
+//! named a key that is not there. Keys that were fetched stay in force for as long as fetching fails.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, HeaderValue};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::client::Client;
+use super::stats::{Health, Kind, Outcome, UpstreamStats};
+use crate::config::UpstreamUrl;
+
+/// Bytes one set of keys may have.
+pub const JWKS_BYTES_MAX: usize = 256 * 1024;
+
+/// How long fetching one may take.
+pub const JWKS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Least time between two fetches that unknown keys ask for: anybody can send such a token.
+pub const JWKS_AGAIN_MIN: Duration = Duration::from_secs(10);
+
+/// Time after a fetch that failed, if `jwks_refresh` is not shorter.
+pub const JWKS_RETRY: Duration = Duration::from_secs(20);
+
+/// Puts a set of keys in force, or says what is wrong with it (without repeating it).
+pub type Put = Box<dyn Fn(&[u8]) -> Result<(), String> + Send + Sync>;
+
+/// A set of keys that comes from a URL.
+pub struct KeySource {
+    /// Where from. Has to be [trustworthy](UpstreamUrl::is_trustworthy).
+    pub url: UpstreamUrl,
+    /// Where to.
+    pub put: Put,
+}
+
+/// Whoever uses the keys.
+pub trait KeySets: Send + Sync {
+    /// The sets that come from URLs, as of now.
+    fn sources(&self) -> Vec<KeySource>;
+
+    /// Notified when a token named an unknown key, or when there are new sources.
+    fn wanted(&self) -> &Notify;
+}
+
+/// The upstream thread's part.
+pub(super) struct Fetcher {
+    pub(super) keys: Arc<dyn KeySets>,
+    pub(super) refresh: Duration,
+    pub(super) client: Client,
+    pub(super) stats: Arc<UpstreamStats>,
+    /// By URL, for those there were at the last fetch.
+    pub(super) health: HashMap<String, Health>,
+}
+
+impl Fetcher {
+    /// Fetches for as long as it is polled.
+    pub(super) async fn run(mut self) {
+        loop {
+            let complete = self.fetch_all().await;
+            let fetched = Instant::now();
+            let wait = if complete { self.refresh } else { self.refresh.min(JWKS_RETRY) };
+            // Servers that were started together need not ask together for ever.
+            let wait = wait.mul_f64(0.9 + 0.2 * fastrand::f64());
+            tokio::select! {
+                () = sleep_until(fetched + wait) => {}
+                () = async {
+                    self.keys.wanted().notified().await;
+                    sleep_until(fetched + JWKS_AGAIN_MIN).await;
+                } => {}
+            }
+        }
+    }
+
+    /// Whether all went well.
+    async fn fetch_all(&mut self) -> bool {
+        let sources = self.keys.sources();
+        self.health.retain(|url, _| sources.iter().any(|source| source.url.as_url().as_str() == url));
+        let mut complete = true;
+        for source in &sources {
+            let result = self.fetch(source).await;
+            let (outcome, reason) = match &result {
+                Ok(()) => (Outcome::Ok, ""),
+                Err((outcome, reason)) => (*outcome, reason.as_str()),
+            };
+            self.stats.ended(Kind::Jwks, outcome);
+            let host = source.url.as_url().host_str().unwrap_or_default();
+            let health = self.health.entry(source.url.to_string()).or_default();
+            match (health.note(outcome), result.is_ok()) {
+                (true, true) => tracing::info!(host, "keys are fetched again"),
+                (true, false) => {
+                    let outcome = outcome.as_str();
+                    tracing::warn!(
+                        host,
+                        outcome,
+                        reason,
+                        "keys can't be fetched; those from before stay in force"
+                    );
+                }
+                (false, _) => tracing::debug!(host, outcome = outcome.as_str(), "keys were fetched"),
+            }
+            complete &= result.is_ok();
+        }
+        complete
+    }
+
+    async fn fetch(&self, source: &KeySource) -> Result<(), (Outcome, String)> {
+        let failed = |outcome| (outcome, String::new());
+        if !source.url.is_trustworthy() {
+            return Err((Outcome::Unreachable, "keys are fetched by https only".into()));
+        }
+        let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
+        let request = self.client.http().get(source.url.as_url().clone()).header(ACCEPT, accept).build();
+        let request = request.map_err(|_| failed(Outcome::Unreachable))?;
+        let answer = self.client.ask(request, JWKS_BYTES_MAX, JWKS_TIMEOUT).await.map_err(failed)?;
+        if answer.status != reqwest::StatusCode::OK {
+            return Err((Outcome::Status, answer.status.as_u16().to_string()));
+        }
+        (source.put)(&answer.body).map_err(|reason| (Outcome::Malformed, reason))
+    }
+}

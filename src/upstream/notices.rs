@@ -1,0 +1,146 @@
+//! Tells the application of streams that ended, in batches: what ends while one is on its way goes with the next.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::client::Client;
+use super::stats::{Health, Kind, Outcome, UpstreamStats};
+use crate::config::UpstreamUrl;
+use crate::hub::position::Epoch;
+use crate::server::clock::Clock;
+use crate::shard::notice::{Notice, Notices};
+
+/// Notices in one request.
+pub const BATCH_MAX: usize = 500;
+
+/// How often one batch is sent before it is dropped.
+pub const ATTEMPTS_MAX: u32 = 5;
+
+/// How long the application may take over one.
+pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Wait before a batch is sent again, doubled each time.
+const BACK_OFF: Duration = Duration::from_millis(250);
+
+/// Bytes of an answer that are read, to use the connection again.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// The upstream thread's part.
+pub(super) struct Teller {
+    pub(super) notices: Arc<Notices>,
+    pub(super) url: UpstreamUrl,
+    pub(super) client: Client,
+    pub(super) stats: Arc<UpstreamStats>,
+    pub(super) clock: Clock,
+    pub(super) epoch: Epoch,
+    pub(super) health: Health,
+}
+
+/// A batch as JSON.
+#[derive(Serialize)]
+struct Body<'a> {
+    /// This life of the server. Connections are named anew in each.
+    epoch: &'a str,
+    events: Vec<Ended<'a>>,
+}
+
+#[derive(Serialize)]
+struct Ended<'a> {
+    user: Option<&'a str>,
+    rooms: Vec<&'a str>,
+    reason: &'static str,
+    /// As in its `connected`.
+    connection: String,
+    /// As of when the batch is sent.
+    opened_s_ago: f64,
+    closed_s_ago: f64,
+}
+
+impl Teller {
+    /// Sends what there is until `ending` is true and there is nothing left.
+    pub(super) async fn run(self, mut ending: watch::Receiver<bool>) {
+        loop {
+            let next = poll_fn(|cx| self.notices.poll_take(BATCH_MAX, cx.waker()));
+            let batch = tokio::select! {
+                // First: at the end, everything that is there is sent.
+                biased;
+                batch = next => batch,
+                _ = ending.wait_for(|ending| *ending) => return,
+            };
+            self.tell(&batch).await;
+        }
+    }
+
+    /// Sends one batch, or drops it after the last attempt.
+    async fn tell(&self, batch: &[Notice]) {
+        // Counted as lost until it has arrived: the end may come while it is on its way.
+        let mut loss = Loss { notices: &self.notices, count: batch.len() as u64 };
+        for attempt in 0..ATTEMPTS_MAX {
+            if attempt > 0 {
+                let wait = BACK_OFF * 2_u32.pow(attempt - 1);
+                tokio::time::sleep(wait.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+            }
+            let outcome = self.send(batch).await;
+            self.stats.ended(Kind::Notice, outcome);
+            self.say(outcome);
+            if outcome == Outcome::Ok {
+                loss.count = 0;
+                return;
+            }
+        }
+    }
+
+    async fn send(&self, batch: &[Notice]) -> Outcome {
+        let now = self.clock.now();
+        let ago = |moment| now.since(moment).as_secs_f64();
+        let events = batch.iter().map(|notice| Ended {
+            user: notice.user.as_ref().map(|user| user.name()),
+            rooms: notice.rooms.iter().map(|room| room.name()).collect(),
+            reason: notice.reason.as_str(),
+            connection: notice.key.name(notice.shard),
+            opened_s_ago: ago(notice.opened),
+            closed_s_ago: ago(notice.closed),
+        });
+        let body = Body { epoch: self.epoch.as_str(), events: events.collect() };
+        let body = serde_json::to_vec(&body).expect("text, numbers and lists always serialise");
+        let json = HeaderValue::from_static("application/json");
+        let request = self.client.http().post(self.url.as_url().clone()).header(CONTENT_TYPE, json);
+        let Ok(request) = request.body(body).build() else {
+            return Outcome::Unreachable;
+        };
+        match self.client.ask(request, ANSWER_BYTES_MAX, NOTICE_TIMEOUT).await {
+            Ok(answer) if answer.status.is_success() => Outcome::Ok,
+            // Whatever it said beyond the bound, it is not what was asked for.
+            Ok(_) | Err(Outcome::Malformed) => Outcome::Status,
+            Err(outcome) => outcome,
+        }
+    }
+
+    fn say(&self, outcome: Outcome) {
+        let reason = outcome.as_str();
+        match (self.health.note(outcome), outcome.is_answer()) {
+            (true, true) => tracing::info!("the application answers disconnect_callback again"),
+            (true, false) => tracing::warn!(reason, "the application does not answer disconnect_callback"),
+            (false, _) => {}
+        }
+    }
+}
+
+/// Counts notices as dropped unless they have arrived.
+struct Loss<'a> {
+    notices: &'a Notices,
+    count: u64,
+}
+
+impl Drop for Loss<'_> {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            self.notices.drop_count(self.count);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What the application is asked: may this listener have this stream?
+
+use std::fmt;
+use std::net::IpAddr;
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap};
+use serde::Serialize;
+
+use crate::hub::name::{RoomName, UserName};
+
+/// Stands for everything that is sent, credentials included. They cannot be worked out from it.
+pub(super) type Key = [u8; 32];
+
+/// Bytes of a presented event id that are passed on. Longer ones are left out: none of ours is.
+pub const LAST_EVENT_ID_BYTES_MAX: usize = 256;
+
+/// A listener that wants a stream.
+pub struct Question {
+    /// Under which name it wants to listen.
+    pub user: Option<UserName>,
+    /// Where.
+    pub rooms: Vec<RoomName>,
+    /// Where it is; `None` on a Unix socket.
+    pub address: Option<IpAddr>,
+    /// The id it presents to resume from.
+    pub last_event_id: Option<String>,
+    /// `Authorization` and `Cookie`, each as often as they came, and nothing else.
+    pub credentials: HeaderMap,
+}
+
+impl fmt::Debug for Question {
+    /// Without the credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { user, rooms, address, .. } = self;
+        let mut out = f.debug_struct("Question");
+        out.field("user", user).field("rooms", rooms).field("address", address).finish_non_exhaustive()
+    }
+}
+
+/// The question as JSON.
+#[derive(Serialize)]
+struct Body<'a> {
+    user: Option<&'a str>,
+    rooms: Vec<&'a str>,
+    address: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_event_id: Option<&'a str>,
+}
+
+impl Question {
+    /// The credentials in the headers of a request.
+    #[must_use]
+    pub fn credentials(headers: &HeaderMap) -> HeaderMap {
+        let mut credentials = HeaderMap::new();
+        for name in [AUTHORIZATION, COOKIE] {
+            for value in headers.get_all(&name) {
+                let mut value = value.clone();
+                // Whatever prints headers shows a placeholder from here on.
+                value.set_sensitive(true);
+                credentials.append(&name, value);
+            }
+        }
+        credentials
+    }
+
+    pub(super) fn body(&self) -> Bytes {
+        let id = self.last_event_id.as_deref().filter(|id| id.len() <= LAST_EVENT_ID_BYTES_MAX);
+        let body = Body {
+            user: self.user.as_ref().map(UserName::as_str),
+            rooms: self.rooms.iter().map(RoomName::as_str).collect(),
+            address: self.address,
+            last_event_id: id,
+        };
+        serde_json::to_vec(&body).expect("text, addresses and lists always serialise").into()
+    }
+
+    /// Of this question, whose [`body`](Self::body) that is.
+    pub(super) fn key(&self, body: &[u8]) -> Key {
+        let mut context = digest::Context::new(&digest::SHA256);
+        // The length in front: what ends one part can't begin the next.
+        let mut part = |bytes: &[u8]| {
+            context.update(&(bytes.len() as u64).to_be_bytes());
+            context.update(bytes);
+        };
+        part(body);
+        for (name, value) in &self.credentials {
+            part(name.as_str().as_bytes());
+            part(value.as_bytes());
+        }
+        context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn question(user: &str, rooms: &[&str], headers: &[(&'static str, &str)]) -> Question {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        Question {
+            user: Some(UserName::new(user).unwrap()),
+            rooms: rooms.iter().map(|room| RoomName::new(room).unwrap()).collect(),
+            address: Some(Ipv4Addr::LOCALHOST.into()),
+            last_event_id: None,
+            credentials: Question::credentials(&map),
+        }
+    }
+
+    fn key(question: &Question) -> Key {
+        question.key(&question.body())
+    }
+
+    #[test]
+    fn the_application_is_told_who_wants_what_from_where() {
+        let mut asked = question("me", &["a", "b\"c"], &[]);
+        assert_eq!(asked.body(), r#"{"user":"me","rooms":["a","b\"c"],"address":"127.0.0.1"}"#);
+        asked.user = None;
+        asked.address = None;
+        asked.last_event_id = Some("k3v9q2-7".into());
+        let body = r#"{"user":null,"rooms":["a","b\"c"],"address":null,"last_event_id":"k3v9q2-7"}"#;
+        assert_eq!(asked.body(), body);
+        asked.last_event_id = Some("x".repeat(LAST_EVENT_ID_BYTES_MAX + 1));
+        assert!(!String::from_utf8_lossy(&asked.body()).contains("last_event_id"));
+    }
+
+    #[test]
+    fn only_credentials_are_passed_on() {
+        let headers = [("cookie", "a=1"), ("cookie", "b=2"), ("authorization", "Bearer x"), ("x-admin", "1")];
+        let credentials = question("me", &["a"], &headers).credentials;
+        assert_eq!(credentials.len(), 3);
+        assert!(!credentials.contains_key("x-admin"));
+        assert_eq!(credentials.get_all("cookie").iter().count(), 2);
+    }
+
+    #[test]
+    fn questions_that_differ_anywhere_have_different_keys() {
+        let questions = [
+            question("me", &["a"], &[]),
+            question("you", &["a"], &[]),
+            question("me", &["a", "b"], &[]),
+            question("me", &["a"], &[("cookie", "s=1")]),
+            question("me", &["a"], &[("cookie", "s=2")]),
+            question("me", &["a"], &[("authorization", "s=1")]),
+            question("me", &["a"], &[("cookie", "s=1"), ("cookie", "t=1")]),
+            question("me", &["a"], &[("cookie", "s=1cookiet=1")]),
+        ];
+        let keys: std::collections::BTreeSet<_> = questions.iter().map(key).collect();
+        assert_eq!(keys.len(), questions.len());
+        assert_eq!(key(&questions[0]), key(&question("me", &["a"], &[])));
+    }
+
+    #[test]
+    fn credentials_are_not_printed() {
+        let asked = question("me", &["a"], &[("cookie", "canary"), ("authorization", "Bearer canary")]);
+        assert!(!format!("{asked:?} {:?}", asked.credentials).contains("canary"));
+    }
+}
