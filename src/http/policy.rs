@@ -9,11 +9,10 @@ use super::credential::Places;
 use crate::auth::api_keys::{ApiKeys, ApiKeysError};
 use crate::auth::authority::Authority;
 use crate::auth::grant::Action;
-use crate::auth::identity::{Identity, KeyId};
+use crate::auth::identity::{Identity, KeyId, Standing};
 use crate::auth::tokens::{LoadError, TokenStats, Tokens};
 use crate::config::{AddressRange, Config};
 use crate::hub::allowance::Rate;
-use crate::shard::session::Standing;
 
 /// Whom to let in.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::conn::{ConnKey, flag};
 use super::net::Net;
 use super::stats::CloseReason;
 use super::{Conns, Shard};
-use crate::auth::identity::Identity;
+use crate::auth::identity::{Identity, Session, Standing};
 use crate::hub::mailbox::{Refresh, Refreshed};
 use crate::hub::moment::Moment;
 use crate::hub::source::{Kind, Source};
@@ -22,26 +22,6 @@ pub const EXPIRING_TIME: Duration = Duration::from_secs(30);
 
 /// In this time every connection is looked at once.
 pub(super) const SESSION_ROUND: Duration = Duration::from_millis(500);
-
-/// By what right a connection is open.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// Whose it is, and what it may.
-    pub identity: Arc<Identity>,
-    /// When that is over.
-    pub expires: Option<Moment>,
-}
-
-/// By what right a connection is open, and for what.
-#[derive(Clone, Copy, Debug)]
-pub struct Standing<'a> {
-    /// Whose it is, where that had to be proved.
-    pub identity: Option<&'a Identity>,
-    /// As whom it listens, if it has a name.
-    pub user: Option<&'a str>,
-    /// One of its rooms.
-    pub room: &'a str,
-}
 
 /// When a connection's session is over, in tenths of a second, and whether the listener has been told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -157,7 +137,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn review(&mut self, may_stay: &dyn Fn(&Standing<'_>) -> bool) -> u32 {
         let slots = self.conns.iter().map(|(slot, _)| slot).filter(|slot| !self.may_stay(*slot, may_stay));
         let slots: Vec<u32> = slots.collect();
-        self.end_all(&slots, CloseReason::Revoked)
+        self.end_all(&slots)
     }
 
     fn may_stay(&self, slot: u32, may_stay: &dyn Fn(&Standing<'_>) -> bool) -> bool {
@@ -173,18 +153,18 @@ impl<N: Net> Shard<N> {
     }
 
     /// Ends all connections whose identity is `doomed`, and says how many there were.
-    pub(super) fn end_where(&mut self, doomed: &dyn Fn(&Identity) -> bool, reason: CloseReason) -> u32 {
+    pub(super) fn revoke(&mut self, doomed: &dyn Fn(&Identity) -> bool) -> u32 {
         let is_doomed = |identity: &Arc<Identity>| doomed(identity);
         let slots = self.conns.iter().filter(|(_, conn)| conn.identity.as_ref().is_some_and(is_doomed));
         let slots: Vec<u32> = slots.map(|(slot, _)| slot).collect();
-        self.end_all(&slots, reason)
+        self.end_all(&slots)
     }
 
-    fn end_all(&mut self, slots: &[u32], reason: CloseReason) -> u32 {
+    fn end_all(&mut self, slots: &[u32]) -> u32 {
         let mut ended = 0;
         for slot in slots {
             ended += u32::from(!self.is_closing(*slot));
-            self.end(*slot, reason);
+            self.end(*slot, CloseReason::Revoked);
         }
         ended
     }
