@@ -22,7 +22,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use super::grant::{Grant, PermissionError};
-use super::identity::{ApiKeyName, Identity, KeyId};
+use super::identity::{ApiKeyName, Identity};
 use super::key::fingerprint;
 use crate::config::{MASK, parse_rate};
 
@@ -191,10 +191,10 @@ impl ApiKeys {
         found.cloned()
     }
 
-    /// Whether a key still counts.
+    /// Whether a key still counts, and allows what it did when it was `identity`.
     #[must_use]
-    pub fn has_key(&self, id: KeyId) -> bool {
-        self.keys.iter().any(|(_, identity)| identity.key == id)
+    pub fn vouch_for(&self, identity: &Identity) -> bool {
+        self.keys.iter().any(|(_, known)| known.key == identity.key && known.grant == identity.grant)
     }
 }
 
@@ -282,7 +282,9 @@ mod tests {
         assert!(found.allows(Action::Publish("a-1")) && !found.allows(Action::Publish("b")));
         let name = found.api_key.as_ref().expect("it is an API key");
         assert_eq!((&*name.name, name.publish_rate.map(|rate| rate.events)), ("a", Some(5)));
-        assert!(keys.has_key(found.key));
+        assert!(keys.vouch_for(&found));
+        let less = ApiKeys::parse(&text.replace("a-*", "a-1")).expect("a file of keys");
+        assert!(!less.vouch_for(&found), "it is there, and allows less");
         assert_eq!(
             keys.find("tgk_b").and_then(|found| Some(found.api_key.as_ref()?.name.to_string())).as_deref(),
             Some("b")

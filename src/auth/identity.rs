@@ -44,6 +44,17 @@ pub struct Session {
     pub expires: Option<Moment>,
 }
 
+/// By what right a connection is open, and for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// Whose it is, where that had to be proved.
+    pub identity: Option<&'a Identity>,
+    /// As whom it listens, if it has a name.
+    pub user: Option<&'a str>,
+    /// One of its rooms.
+    pub room: &'a str,
+}
+
 /// An application's backend, by the name of its key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ApiKeyName {

@@ -31,6 +31,20 @@ impl Shared {
         Session { identity, expires }
     }
 
+    /// Whether `caller`, known by a request that is under way for long, is still who it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unauthorized`] if its token is over or revoked, its key is gone, or somebody has to be known by now.
+    pub fn still_knows(&self, caller: &Caller) -> Result<(), Problem> {
+        let is_known = match caller {
+            Caller::Anyone => self.policy.load().authority.is_none(),
+            Caller::Nobody(_) => true,
+            Caller::Known(_, identity) => !identity.is_expired(self.clock.unix_s()) && self.trusts(identity),
+        };
+        if is_known { Ok(()) } else { Err(Code::Unauthorized.into()) }
+    }
+
     /// Ends all streams of identities that are `doomed`, and says how many there were.
     ///
     /// # Errors
@@ -105,8 +119,14 @@ pub async fn refresh(
             done,
         }))
     };
+    let answers = ask_shards(shared, command).await?;
+    if !shared.trusts(&identity) {
+        // Revoked meanwhile, when no stream was by its right yet. Nobody else would close them.
+        shared.end_sessions(move |other| std::ptr::eq(other, Arc::as_ptr(&identity))).await?;
+        return Err(Code::Unauthorized.into());
+    }
     let mut sum = Refreshed::default();
-    for refreshed in ask_shards(shared, command).await? {
+    for refreshed in answers {
         sum.connections += refreshed.connections;
         sum.refused += refreshed.refused;
     }

@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 use parking_lot::Mutex;
 
 use super::source::Source;
-use crate::auth::identity::{Identity, Session};
+use crate::auth::identity::{Identity, Session, Standing};
 
 /// Commands that may wait for one shard.
 pub const COMMANDS_MAX: usize = 4096;
@@ -44,6 +44,13 @@ pub enum Command {
     Revoke {
         /// Which.
         doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
+        /// Gets the number of connections closed.
+        done: Box<dyn FnOnce(u32) + Send>,
+    },
+    /// Close the connections that may not stay as things are now.
+    Review {
+        /// Whether one may.
+        may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync>,
         /// Gets the number of connections closed.
         done: Box<dyn FnOnce(u32) + Send>,
     },

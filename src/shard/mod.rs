@@ -399,6 +399,7 @@ impl<N: Net> Shard<N> {
                 }
             }
             Command::Revoke { doomed, done } => done(self.revoke(&*doomed)),
+            Command::Review { may_stay, done } => done(self.review(&*may_stay)),
             Command::Refresh(refresh) => {
                 let refreshed = self.refresh(&refresh);
                 (refresh.done)(refreshed);

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::conn::flag;
+use super::conn::{ConnKey, flag};
 use super::net::Net;
 use super::stats::CloseReason;
 use super::{Conns, Shard};
-use crate::auth::identity::{Identity, Session};
+use crate::auth::identity::{Identity, Session, Standing};
 use crate::hub::mailbox::{Refresh, Refreshed};
 use crate::hub::moment::Moment;
 use crate::hub::source::{Kind, Source};
@@ -125,10 +125,31 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Ends all connections of an identity that is not trusted any more.
-    pub fn end_identity(&mut self, identity: &Arc<Identity>, now: Moment) {
+    /// Ends the connection with this `key` if it may not stay, in one of its rooms.
+    pub fn review_one(&mut self, key: ConnKey, may_stay: &dyn Fn(&Standing<'_>) -> bool, now: Moment) {
         self.now = now;
-        self.revoke(&|other| std::ptr::eq(other, Arc::as_ptr(identity)));
+        if let Some(slot) = self.conns.find(key).filter(|slot| !self.may_stay(*slot, may_stay)) {
+            self.end(slot, CloseReason::Revoked);
+        }
+    }
+
+    /// Ends all connections that may not stay, each in all its rooms, and says how many there were.
+    pub(super) fn review(&mut self, may_stay: &dyn Fn(&Standing<'_>) -> bool) -> u32 {
+        let slots = self.conns.iter().map(|(slot, _)| slot).filter(|slot| !self.may_stay(*slot, may_stay));
+        let slots: Vec<u32> = slots.collect();
+        self.end_all(&slots)
+    }
+
+    fn may_stay(&self, slot: u32, may_stay: &dyn Fn(&Standing<'_>) -> bool) -> bool {
+        // The server's own probe has no right, and needs none.
+        let Some(conn) = self.conns.get(slot).filter(|conn| !conn.has(flag::PROBE)) else {
+            return true;
+        };
+        let (identity, user) = (conn.identity.as_deref(), conn.user.as_deref().map(Source::name));
+        conn.memberships().all(|membership| {
+            let room = self.rooms[membership.room as usize].source.name();
+            may_stay(&Standing { identity, user, room })
+        })
     }
 
     /// Ends all connections whose identity is `doomed`, and says how many there were.
@@ -136,20 +157,27 @@ impl<N: Net> Shard<N> {
         let is_doomed = |identity: &Arc<Identity>| doomed(identity);
         let slots = self.conns.iter().filter(|(_, conn)| conn.identity.as_ref().is_some_and(is_doomed));
         let slots: Vec<u32> = slots.map(|(slot, _)| slot).collect();
+        self.end_all(&slots)
+    }
+
+    fn end_all(&mut self, slots: &[u32]) -> u32 {
         let mut ended = 0;
         for slot in slots {
-            ended += u32::from(!self.is_closing(slot));
-            self.end(slot, CloseReason::Revoked);
+            ended += u32::from(!self.is_closing(*slot));
+            self.end(*slot, CloseReason::Revoked);
         }
         ended
     }
 
-    /// Gives connections of a user a new session, as far as it allows all their rooms.
+    /// Gives connections of a user a new session, as far as it allows all their rooms. What somebody else opened in the
+    /// user's name, who may do that, stays theirs.
     pub(super) fn refresh(&mut self, refresh: &Refresh) -> Refreshed {
         let mut refreshed = Refreshed::default();
         for slot in self.slots_of_user(&refresh.user) {
             let key = self.conns.key(slot);
-            let is_meant = refresh.connection.is_none_or(|meant| meant == key.to_u64());
+            let is_own = |identity: &Arc<Identity>| identity.user == refresh.session.identity.user;
+            let is_meant = refresh.connection.is_none_or(|meant| meant == key.to_u64())
+                && self.conns.get(slot).and_then(|conn| conn.identity.as_ref()).is_some_and(is_own);
             if !is_meant || self.is_closing(slot) {
                 continue;
             }
