@@ -24,7 +24,7 @@ use serde::Deserialize;
 use super::grant::{Grant, PermissionError};
 use super::identity::{ApiKeyName, Identity, KeyId};
 use super::key::fingerprint;
-use crate::config::parse_rate;
+use crate::config::{MASK, parse_rate};
 
 /// Keys one server may have, old ones that are still good included.
 pub const API_KEYS_MAX: usize = 1024;
@@ -133,24 +133,35 @@ impl ApiKeys {
     ///
     /// Where it is wrong, and what would be right.
     pub fn load(path: &Path) -> Result<Self, ApiKeysError> {
-        let failed = |reason| ApiKeysError { path: path.display().to_string(), reason };
-        let text = fs::read_to_string(path).map_err(|err| failed(Reason::Unreadable(err)))?;
-        Self::parse(&text).map_err(failed)
+        let unreadable =
+            |err| ApiKeysError { path: path.display().to_string(), reason: Reason::Unreadable(err) };
+        Self::from_toml(path, &fs::read_to_string(path).map_err(unreadable)?)
+    }
+
+    /// Reads `text`, which stands at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Where it is wrong, and what would be right.
+    pub fn from_toml(path: &Path, text: &str) -> Result<Self, ApiKeysError> {
+        Self::parse(text).map_err(|reason| ApiKeysError { path: path.display().to_string(), reason })
     }
 
     fn parse(text: &str) -> Result<Self, Reason> {
-        let entries: BTreeMap<String, Entry> =
-            toml::from_str(text).map_err(|err| Reason::Form(err.to_string().trim_end().to_owned()))?;
+        let entries: BTreeMap<String, Entry> = toml::from_str(text).map_err(|err| form(text, &err))?;
         let mut keys: Vec<([u8; 32], Arc<Identity>)> = Vec::new();
         for (name, entry) in entries {
             for (hash, identity) in entry.read(&name)? {
                 if keys.iter().any(|(other, _)| *other == hash) {
                     return Err(Reason::Twins(name));
                 }
+                if keys.len() == API_KEYS_MAX {
+                    return Err(Reason::TooMany);
+                }
                 keys.push((hash, Arc::new(identity)));
             }
         }
-        if keys.len() > API_KEYS_MAX { Err(Reason::TooMany) } else { Ok(Self { keys }) }
+        Ok(Self { keys })
     }
 
     /// Whose key was presented. How long that takes depends on how many keys there are, not on which it is.
@@ -176,8 +187,10 @@ impl ApiKeys {
 impl Entry {
     fn read(self, name: &str) -> Result<Vec<([u8; 32], Identity)>, Reason> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if !(1..=KEY_NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(is_plain) {
-            return Err(Reason::Name(name.escape_default().to_string()));
+        let fits = (1..=KEY_NAME_BYTES_MAX).contains(&name.len());
+        // Names are written everywhere: one that is a key would be.
+        if !fits || !name.bytes().all(is_plain) || is_api_key(name) {
+            return Err(Reason::Name(masked(&name.escape_default().to_string())));
         }
         let (grant, errors) = Grant::parse(self.permissions.iter().map(String::as_str));
         if let Some((index, err)) = errors.into_iter().next() {
@@ -203,6 +216,25 @@ impl Entry {
         let read = |hash: &String| parse_hash(hash).ok_or_else(|| Reason::Hash(name.to_owned()));
         hashes.iter().map(|hash| read(hash).map(|hash| (hash, identity(hash)))).collect()
     }
+}
+
+/// Where the text stops being what is wanted, and why, without the line itself.
+fn form(text: &str, err: &toml::de::Error) -> Reason {
+    let at = err.span().map_or(0, |span| span.start);
+    let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+    Reason::Form(format!("line {line}: {}", masked(err.message())))
+}
+
+/// `text` without the keys in it: somebody who puts one where its hash belongs must not find it in a log.
+fn masked(text: &str) -> String {
+    let mut parts = text.split(PREFIX);
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        shown.push_str(MASK);
+        shown.push_str(part.trim_start_matches(is_part));
+    }
+    shown
 }
 
 fn parse_hash(text: &str) -> Option<[u8; 32]> {
@@ -250,7 +282,12 @@ mod tests {
     fn what_is_wrong_is_told_with_its_place() {
         let good = hash("x");
         for (text, told) in [
-            ("x = 1".to_owned(), "invalid type"),
+            ("x = 1".to_owned(), "line 1: invalid type"),
+            (format!("\norders = \"{}\"", generate()), "line 2: invalid type: string \"***\""),
+            (format!("[{}]\nhash = \"{good}\"\npermissions = []", generate()), "[***]: wanted a name"),
+            (format!("[a]\nhash = \"{}", generate()), "line 2: "),
+            (format!("[a]\nhash = \"{}\"\npermissions = []", generate()), "[a] hash: wanted sha256:"),
+            (format!("[a]\n{} = 1", generate()), "line 2: unknown field `***`"),
             (format!("[a b]\nhash = \"{good}\"\npermissions = []"), ""),
             (format!("[\"a b\"]\nhash = \"{good}\"\npermissions = []"), "[a b]: wanted a name"),
             ("[a]\nhash = \"secret\"\npermissions = []".to_owned(), "[a] hash: wanted sha256:"),
@@ -269,9 +306,10 @@ mod tests {
                 "[b] hash: another",
             ),
         ] {
-            let Err(reason) = ApiKeys::parse(&text) else { panic!("{text}") };
-            let told_is = ApiKeysError { path: "f".into(), reason }.to_string();
+            let Err(err) = ApiKeys::from_toml(Path::new("f"), &text) else { panic!("{text}") };
+            let told_is = err.to_string();
             assert!(told_is.starts_with("api_keys_file: f: ") && told_is.contains(told), "{told_is}");
+            assert!(!format!("{told_is}{err:?}").contains(PREFIX), "{err:?}");
         }
     }
 }

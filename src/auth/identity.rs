@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::grant::{Action, Grant};
 use crate::hub::allowance::Rate;
+use crate::hub::moment::Moment;
 use crate::hub::name::UserName;
 
 /// Which key, of all there ever were, vouches for an identity. Of no use to anyone else.
@@ -32,6 +33,15 @@ pub struct Identity {
     pub key: KeyId,
     /// The API key it is, if it is one.
     pub api_key: Option<ApiKeyName>,
+}
+
+/// By what right a connection is open.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Whose it is, and what it may.
+    pub identity: Arc<Identity>,
+    /// When that is over.
+    pub expires: Option<Moment>,
 }
 
 /// An application's backend, by the name of its key.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::jwk::Jwk;
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::key::Key;
 
@@ -22,7 +24,7 @@ pub enum JwksError {
     Form,
     /// No key in it is one for signatures that is used here.
     Empty,
-    /// Two keys have the same name.
+    /// Two keys for the same algorithm have the same name.
     Twins,
 }
 
@@ -31,13 +33,19 @@ impl fmt::Display for JwksError {
         f.write_str(match self {
             Self::TooLarge => "has more than 256 KiB or 32 keys",
             Self::Form => "is not a JSON Web Key Set",
-            Self::Empty => "has no key for signatures that can be used",
-            Self::Twins => "has two keys with the same kid",
+            Self::Empty => "has no key for signatures that can be used, private ones left out",
+            Self::Twins => "has two keys with the same kid and alg",
         })
     }
 }
 
 impl std::error::Error for JwksError {}
+
+/// A set, its keys as they are.
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<Value>,
+}
 
 /// The keys of a set that can be used. Secrets only `with_secrets`.
 ///
@@ -48,19 +56,33 @@ pub fn parse(bytes: &[u8], with_secrets: bool) -> Result<Vec<Key>, JwksError> {
     if bytes.len() > JWKS_BYTES_MAX {
         return Err(JwksError::TooLarge);
     }
-    let set: JwkSet = serde_json::from_slice(bytes).map_err(|_| JwksError::Form)?;
-    // A key that is weak or damaged is left out, as those for other purposes are: the others may be good.
-    let keys = set.keys.iter().filter_map(|jwk| Key::from_jwk(jwk, with_secrets).ok().flatten());
-    let keys: Vec<Key> = keys.take(JWKS_KEYS_MAX + 1).collect();
-    match keys.len() {
-        0 => return Err(JwksError::Empty),
-        count if count > JWKS_KEYS_MAX => return Err(JwksError::TooLarge),
-        _ => {}
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(JwksError::Form);
     }
-    for (index, key) in keys.iter().enumerate() {
-        if key.kid.is_some() && keys[..index].iter().any(|other| other.kid == key.kid) {
+    let set: Set = serde_json::from_slice(bytes).map_err(|_| JwksError::Form)?;
+    let mut keys: Vec<Key> = Vec::new();
+    // A key that is weak or damaged is left out, as those for other purposes and of kinds to come are: the others may be
+    // good.
+    for key in set.keys.into_iter().filter_map(|member| read(member, with_secrets)) {
+        if keys.iter().any(|other| other.kid == key.kid && other.id == key.id) {
+            continue;
+        }
+        if key.kid.is_some()
+            && keys.iter().any(|other| other.kid == key.kid && other.algorithm == key.algorithm)
+        {
             return Err(JwksError::Twins);
         }
+        if keys.len() == JWKS_KEYS_MAX {
+            return Err(JwksError::TooLarge);
+        }
+        keys.push(key);
     }
-    Ok(keys)
+    if keys.is_empty() { Err(JwksError::Empty) } else { Ok(keys) }
+}
+
+/// A member of a set, if it can be used. A private key can't: anybody who has read it signs as well as its owner.
+fn read(member: Value, with_secrets: bool) -> Option<Key> {
+    let is_private = member.get("d").is_some();
+    let jwk: Jwk = serde_json::from_value(member).ok().filter(|_| !is_private)?;
+    Key::from_jwk(&jwk, with_secrets).ok().flatten()
 }

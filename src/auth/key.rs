@@ -4,15 +4,22 @@
 use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RsaPublicKeyComponents,
+};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, crypto};
 
 use super::identity::KeyId;
 
 /// Bits an RSA key has at least (RFC 7518 §3.3).
 pub const RSA_BITS_MIN: usize = 2048;
+
+/// Bits an RSA key has at most: with more, strangers could make us compute for long.
+pub const RSA_BITS_MAX: usize = 8192;
 
 /// A key with its algorithm.
 pub struct Key {
@@ -46,8 +53,8 @@ pub enum KeyError {
     Private,
     /// It is not a public key of the kind that the algorithm takes.
     Form,
-    /// An RSA key of less than [`RSA_BITS_MIN`] bits.
-    RsaShort,
+    /// An RSA key of less than [`RSA_BITS_MIN`] or more than [`RSA_BITS_MAX`] bits.
+    RsaBits,
 }
 
 impl fmt::Display for KeyError {
@@ -60,8 +67,8 @@ impl fmt::Display for KeyError {
             Self::Private => {
                 "is a private key, which belongs with whoever makes the tokens; wanted the public one"
             }
-            Self::Form => "is not a public key for this algorithm, in PEM (BEGIN PUBLIC KEY)",
-            Self::RsaShort => "is an RSA key of less than 2048 bits",
+            Self::Form => "is not one public key for this algorithm, in PEM (BEGIN PUBLIC KEY)",
+            Self::RsaBits => "is an RSA key of less than 2048 or more than 8192 bits",
         })
     }
 }
@@ -90,14 +97,18 @@ impl Key {
         Ok(Self::new(algorithm, None, DecodingKey::from_secret(secret)))
     }
 
-    /// A public key in PEM (RFC 7468 §13) for any of the other algorithms.
+    /// A public key in PEM (RFC 7468 §13) for any of the other algorithms. Nothing else may be in it: a second key would
+    /// be overlooked, and a certificate says until when it is good, which nobody would look at.
     ///
     /// # Errors
     ///
     /// If it is none, or not for that algorithm.
     pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
-        if pem.windows(PRIVATE.len()).any(|window| window == PRIVATE) {
+        if has(pem, b"PRIVATE KEY-----") {
             return Err(KeyError::Private);
+        }
+        if memchr::memmem::find_iter(pem, PEM_BEGIN).count() != 1 || has(pem, b"CERTIFICATE-----") {
+            return Err(KeyError::Form);
         }
         let key = match algorithm.family() {
             AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem(pem),
@@ -115,9 +126,7 @@ impl Key {
     ///
     /// If it should be usable and is not.
     pub fn from_jwk(jwk: &Jwk, with_secrets: bool) -> Result<Option<Self>, KeyError> {
-        let is_for_signatures =
-            !matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption | PublicKeyUse::Other(_)));
-        let Some(algorithm) = algorithm_of(jwk).filter(|_| is_for_signatures) else {
+        let Some(algorithm) = algorithm_of(jwk).filter(|_| is_for_signatures(jwk)) else {
             return Ok(None);
         };
         let kid = jwk.common.key_id.clone();
@@ -128,29 +137,36 @@ impl Key {
             let secret = URL_SAFE_NO_PAD.decode(&secret.value).map_err(|_| KeyError::Form)?;
             return Self::from_secret(algorithm, &secret).map(|key| Some(Self { kid, ..key }));
         }
+        if let AlgorithmParameters::RSA(key) = &jwk.algorithm {
+            // Some write a zero in front, as DER does; in a JWK there should be none (RFC 7518 §2).
+            let number = |text: &str| {
+                let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::Form)?;
+                let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+                Ok(bytes[zeros..].to_vec())
+            };
+            let key = DecodingKey::from_rsa_raw_components(&number(&key.n)?, &number(&key.e)?);
+            return Self::checked(algorithm, kid, key).map(Some);
+        }
         let key = DecodingKey::from_jwk(jwk).map_err(|_| KeyError::Form)?;
         Self::checked(algorithm, kid, key).map(Some)
     }
 
     fn checked(algorithm: Algorithm, kid: Option<String>, key: DecodingKey) -> Result<Self, KeyError> {
-        let length = match key.kind() {
-            DecodingKeyKind::SecretOrDer(bytes) => bytes.len(),
-            DecodingKeyKind::RsaModulusExponent { n, .. } => n.len(),
-        };
-        let fits = match algorithm {
-            // A point in full: 4, x, y (SEC 1 §2.3.3).
-            Algorithm::ES256 => length == 1 + 2 * 32,
-            Algorithm::ES384 => length == 1 + 2 * 48,
-            Algorithm::EdDSA => length == 32,
-            _ => key.family() == algorithm.family(),
-        };
-        if !fits {
+        if key.family() != algorithm.family() {
             return Err(KeyError::Form);
         }
-        if key.family() == AlgorithmFamily::Rsa
-            && rsa_bits(algorithm, &key).is_none_or(|bits| bits < RSA_BITS_MIN)
-        {
-            return Err(KeyError::RsaShort);
+        match key.family() {
+            AlgorithmFamily::Rsa => {
+                let bits = rsa_bits(algorithm, &key).ok_or(KeyError::Form)?;
+                if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
+                    return Err(KeyError::RsaBits);
+                }
+                if !is_rsa_key(&key) {
+                    return Err(KeyError::Form);
+                }
+            }
+            _ if is_point(algorithm, &key) => {}
+            _ => return Err(KeyError::Form),
         }
         Ok(Self::new(algorithm, kid, key))
     }
@@ -207,6 +223,41 @@ fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
     }
 }
 
+/// Whether the set means it for holding signatures against (RFC 7517 §4.2, §4.3).
+fn is_for_signatures(jwk: &Jwk) -> bool {
+    let operations = jwk.common.key_operations.as_ref();
+    !matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption | PublicKeyUse::Other(_)))
+        && operations.is_none_or(|operations| operations.contains(&KeyOperations::Verify))
+}
+
+/// Whether it is a point of the curve that goes with `algorithm`, in full: 4, x, y (SEC 1 §2.3.3), or as Ed25519 has it.
+fn is_point(algorithm: Algorithm, key: &DecodingKey) -> bool {
+    let DecodingKeyKind::SecretOrDer(bytes) = key.kind() else { return false };
+    let parsed = match algorithm {
+        Algorithm::ES256 if bytes.len() == 1 + 2 * 32 => {
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes)
+        }
+        Algorithm::ES384 if bytes.len() == 1 + 2 * 48 => {
+            ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, bytes)
+        }
+        Algorithm::EdDSA if bytes.len() == 32 => ParsedPublicKey::new(&ED25519, bytes),
+        _ => return false,
+    };
+    parsed.is_ok()
+}
+
+/// Whether numbers like these can be an RSA key: with an exponent of 1 whatever is written is its own signature.
+fn is_rsa_key(key: &DecodingKey) -> bool {
+    match key.kind() {
+        DecodingKeyKind::SecretOrDer(der) => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).is_ok(),
+        DecodingKeyKind::RsaModulusExponent { n, e } => {
+            let is_odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
+            let parsed = RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256);
+            is_odd(n) && is_odd(e) && e[..] != [1] && parsed.is_ok()
+        }
+    }
+}
+
 fn rsa_bits(algorithm: Algorithm, key: &DecodingKey) -> Option<usize> {
     let jwk = Jwk::from_decoding_key(key, Some(algorithm)).ok()?;
     let AlgorithmParameters::RSA(parameters) = &jwk.algorithm else { return None };
@@ -215,22 +266,41 @@ fn rsa_bits(algorithm: Algorithm, key: &DecodingKey) -> Option<usize> {
     Some(modulus.len() * 8 - modulus[0].leading_zeros() as usize)
 }
 
-/// Whether this is what public keys look like: PEM, OpenSSH, a JWK, a certificate, or DER.
+/// Whether this is what public keys look like, as they are or in base64.
 fn looks_public(secret: &[u8]) -> bool {
-    let text = secret.trim_ascii_start();
-    let has = |needle: &[u8]| secret.windows(needle.len()).any(|window| window == needle);
-    let is_der = match secret {
-        [0x30, 0x82, high, low, rest @ ..] => rest.len() == usize::from(u16::from_be_bytes([*high, *low])),
-        [0x30, 0x81, length, rest @ ..] | [0x30, length @ 0..=0x80, rest @ ..] => {
-            rest.len() == usize::from(*length)
-        }
-        _ => false,
-    };
-    is_der
-        || has(b"-----BEGIN")
-        || text.starts_with(b"ssh-")
-        || text.starts_with(b"ecdsa-")
-        || (text.starts_with(b"{") && has(b"\"kty\""))
+    let text: Vec<u8> = secret.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let unpadded = text.iter().rposition(|byte| *byte != b'=').map_or(&text[..0], |last| &text[..=last]);
+    let decoded = STANDARD_NO_PAD.decode(unpadded).or_else(|_| URL_SAFE_NO_PAD.decode(unpadded));
+    is_public_form(secret) || decoded.is_ok_and(|decoded| is_public_form(&decoded))
 }
 
-const PRIVATE: &[u8] = b"PRIVATE KEY-----";
+/// PEM and the like, OpenSSH, a JWK, XML, or DER.
+fn is_public_form(bytes: &[u8]) -> bool {
+    let text = bytes.trim_ascii_start();
+    let is_ssh =
+        [&b"ssh-"[..], b"ecdsa-", b"sk-ssh-", b"sk-ecdsa-"].iter().any(|word| text.starts_with(word));
+    is_der(bytes)
+        || is_ssh
+        || has(bytes, PEM_BEGIN)
+        || has(bytes, b"---- BEGIN")
+        || has(bytes, b"<RSAKeyValue>")
+        || (text.starts_with(b"{") && has(bytes, b"\"kty\""))
+}
+
+/// Whether it is one sequence of something that begins with a number or another sequence, as all keys and certificates are.
+fn is_der(bytes: &[u8]) -> bool {
+    let (length, inside) = match bytes {
+        [0x30, 0x82, high, low, inside @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), inside),
+        [0x30, 0x81, length, inside @ ..] | [0x30, length @ 0..=0x7f, inside @ ..] => {
+            (usize::from(*length), inside)
+        }
+        _ => return false,
+    };
+    inside.len() == length && matches!(inside.first(), Some(0x02 | 0x30))
+}
+
+fn has(bytes: &[u8], needle: &[u8]) -> bool {
+    memchr::memmem::find(bytes, needle).is_some()
+}
+
+const PEM_BEGIN: &[u8] = b"-----BEGIN";

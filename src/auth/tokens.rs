@@ -13,9 +13,9 @@ use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest::{SHA256, digest};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use super::claims::{Claims, Parts};
+use super::claims::{Claims, Parts, TOKEN_BYTES_MAX};
 use super::grant::{Grant, PermissionError};
 use super::grants::Grants;
 use super::identity::{Identity, KeyId};
@@ -25,8 +25,14 @@ use super::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::config::{Config, JwksSource, KeySource, TokenKey, UpstreamUrl};
 use crate::hub::name::UserName;
 
-/// Good tokens that are remembered.
+/// Good tokens that are remembered. One with a large grant counts for several: one for each [`GRANT_BYTES_EACH`].
 pub const TOKENS_CACHED_MAX: usize = 65_536;
+
+/// Bytes a remembered token's grant may take before it counts for two.
+pub const GRANT_BYTES_EACH: usize = 1024;
+
+/// Keys one token is held against at most: anybody can send one, and each costs as much as a good one does.
+pub const KEYS_TRIED_MAX: usize = 16;
 
 /// Declares [`TokenError`], and what each is called in metrics.
 macro_rules! token_errors {
@@ -152,7 +158,7 @@ pub struct Tokens {
     audience: Vec<String>,
     leeway_s: u64,
     permissions: String,
-    cache: Cache<[u8; 32], Arc<Identity>, UnitWeighter>,
+    cache: Cache<[u8; 32], Arc<Identity>, ByGrant>,
     grants: Grants,
     stats: Arc<TokenStats>,
 }
@@ -227,9 +233,9 @@ impl Tokens {
         let count = keys.len();
         let slot = &self.published[url].keys;
         let before = slot.swap(Some(Arc::new(keys)));
-        // A token is remembered by what it is, not by its key: one whose key was withdrawn must be looked at again.
+        // Those whose key was withdrawn would not be believed any more, but stay.
         if before.is_some_and(|before| before.iter().any(|key| !self.has_key(key.id))) {
-            self.cache.clear();
+            self.cache.retain(|_, identity| self.has_key(identity.key));
         }
         Ok(count)
     }
@@ -243,7 +249,8 @@ impl Tokens {
         }
     }
 
-    /// Whether a token named a key that none of the published sets has, since this was last asked.
+    /// Whether a token came, since this was last asked, that a newer version of the published sets might have the key for.
+    /// Anybody can send one: whoever asks keeps a distance between two looks at the sets.
     pub fn take_wants_keys(&self) -> bool {
         self.wants_keys.swap(false, Ordering::Relaxed)
     }
@@ -271,7 +278,15 @@ impl Tokens {
     }
 
     fn look_up(&self, token: &str, now: u64) -> Result<Arc<Identity>, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Form);
+        }
         let hash: [u8; 32] = digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("32 bytes");
+        // A key may be withdrawn while a token of its is being looked at, and that is remembered only then.
+        let is_left = |identity: Arc<Identity>| !self.has_key(identity.key);
+        if self.cache.get(&hash).is_some_and(is_left) {
+            self.cache.remove(&hash);
+        }
         let mut looked = false;
         let found = self.cache.get_or_insert_with(&hash, || {
             looked = true;
@@ -301,30 +316,37 @@ impl Tokens {
         Ok(Verdict { identity, misunderstood })
     }
 
-    /// The key that signed a token.
+    /// The key that signed a token: one that it names, or one that has no name, or any if it names none.
     fn signer(&self, parts: &Parts<'_>) -> Result<KeyId, TokenError> {
         let algorithm: Algorithm = parts.header.alg.parse().map_err(|_| TokenError::Algorithm)?;
+        let wanted = parts.header.kid.as_ref();
         let sets: Vec<_> = self.published.iter().map(|published| published.keys.load_full()).collect();
-        let published = sets.iter().flatten().flat_map(|keys| keys.iter());
-        let fitting: Vec<&Key> =
-            self.keys.iter().chain(published).filter(|key| key.algorithm == algorithm).collect();
-        let named = |key: &&&Key| match (&parts.header.kid, &key.kid) {
-            (Some(wanted), Some(kid)) => wanted == kid,
-            _ => true,
+        let published = || sets.iter().flatten().flat_map(|keys| keys.iter());
+        let fits = |key: &&Key| {
+            key.algorithm == algorithm
+                && (wanted.is_none() || key.kid.is_none() || key.kid.as_ref() == wanted)
         };
-        let candidates: Vec<&&Key> = fitting.iter().filter(named).collect();
-        let signed = |key: &&&&Key| key.signed(parts.message.as_bytes(), parts.signature);
+        let mut candidates: Vec<&Key> = self.keys.iter().chain(published()).filter(fits).collect();
+        // The one that is named is the likeliest.
+        candidates.sort_by_key(|key| key.kid.as_ref() != wanted);
+        candidates.truncate(KEYS_TRIED_MAX);
+        let signed = |key: &&&Key| key.signed(parts.message.as_bytes(), parts.signature);
         if let Some(key) = candidates.iter().find(signed) {
             return Ok(key.id);
         }
-        if sets.iter().any(Option::is_none) {
+        // Secrets are not published: no set can have the key for such a token.
+        let may_be_published = !self.published.is_empty() && algorithm.family() != AlgorithmFamily::Hmac;
+        if may_be_published && !published().any(|key| key.kid.as_ref() == wanted) {
+            self.wants_keys.store(true, Ordering::Relaxed);
+        }
+        if may_be_published && sets.iter().any(Option::is_none) {
             return Err(TokenError::NoKeys);
         }
-        if candidates.is_empty() && parts.header.kid.is_some() {
-            self.wants_keys.store(true, Ordering::Relaxed);
-            return Err(TokenError::UnknownKey);
-        }
-        Err(if candidates.is_empty() { TokenError::Algorithm } else { TokenError::Signature })
+        Err(match (candidates.is_empty(), wanted) {
+            (false, _) => TokenError::Signature,
+            (true, Some(_)) => TokenError::UnknownKey,
+            (true, None) => TokenError::Algorithm,
+        })
     }
 
     /// Looks at when, by whom and for whom it was issued.
@@ -379,13 +401,23 @@ impl Tokens {
 }
 
 /// Grows as it is needed: most servers see few tokens.
-fn cache() -> Cache<[u8; 32], Arc<Identity>, UnitWeighter> {
+fn cache() -> Cache<[u8; 32], Arc<Identity>, ByGrant> {
     let options = OptionsBuilder::new()
         .estimated_items_capacity(CACHE_START)
         .weight_capacity(TOKENS_CACHED_MAX as u64)
         .build()
         .expect("all that is needed is set");
-    Cache::with_options(options, UnitWeighter, DefaultHashBuilder::default(), DefaultLifecycle::default())
+    Cache::with_options(options, ByGrant, DefaultHashBuilder::default(), DefaultLifecycle::default())
+}
+
+/// How many tokens one counts for.
+#[derive(Clone)]
+struct ByGrant;
+
+impl Weighter<[u8; 32], Arc<Identity>> for ByGrant {
+    fn weight(&self, _: &[u8; 32], identity: &Arc<Identity>) -> u64 {
+        1 + (identity.grant.bytes() / GRANT_BYTES_EACH) as u64
+    }
 }
 
 const CACHE_START: usize = 256;
@@ -400,13 +432,21 @@ fn read_key(entry: &TokenKey) -> Result<Key, LoadError> {
         }
     };
     let key = if entry.algorithm.family() == AlgorithmFamily::Hmac {
-        if matches!(entry.source, KeySource::File(_)) && bytes.last() == Some(&b'\n') {
-            // Editors and `echo` add it; nobody means it.
-            bytes.pop();
+        if matches!(entry.source, KeySource::File(_)) {
+            without_line_end(&mut bytes);
         }
         Key::from_secret(entry.algorithm, &bytes)
     } else {
         Key::from_pem(entry.algorithm, &bytes)
     };
     key.map_err(|err| LoadError::Key(what, err))
+}
+
+/// Editors and `echo` end a text with one; nobody means it. Random bytes may end so, and mean it.
+fn without_line_end(secret: &mut Vec<u8>) {
+    let text = secret.strip_suffix(b"\n").map(|text| text.strip_suffix(b"\r").unwrap_or(text));
+    if let Some(text) = text.filter(|text| text.iter().all(|byte| matches!(byte, b' '..=b'~'))) {
+        let length = text.len();
+        secret.truncate(length);
+    }
 }

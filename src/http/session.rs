@@ -14,12 +14,11 @@ use super::problem::{Code, Problem};
 use super::publish::collect_in_time;
 use crate::auth::grant::Action;
 use crate::auth::identity::Identity;
+use crate::auth::identity::Session;
 use crate::auth::revocation::{Revoked, TOKEN_NAME_BYTES_MAX};
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::name::UserName;
 use crate::shard::conn::ConnKey;
-use crate::shard::session::Session;
-use crate::shard::stats::CloseReason;
 
 /// Bytes the body of such a request may have.
 const BODY_BYTES_MAX: usize = 4 << 10;
@@ -42,7 +41,7 @@ impl Shared {
         doomed: impl Fn(&Identity) -> bool + Send + Sync + 'static,
     ) -> Result<u32, Problem> {
         let doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync> = Arc::new(doomed);
-        let command = |done| Command::End { doomed: doomed.clone(), reason: CloseReason::Revoked, done };
+        let command = |done| Command::Revoke { doomed: doomed.clone(), done };
         Ok(ask_shards(self, command).await?.iter().sum())
     }
 }

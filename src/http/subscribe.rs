@@ -17,6 +17,7 @@ use super::problem::{Code, Problem};
 use super::query::StreamQuery;
 use crate::auth::grant::Action;
 use crate::auth::identity::Identity;
+use crate::auth::identity::Session;
 use crate::config::RefusalStyle;
 use crate::hub::name::UserName;
 use crate::hub::presence::Permit;
@@ -24,7 +25,6 @@ use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
 use crate::hub::{Hub, Refusal};
 use crate::shard::join::{Join, Start};
-use crate::shard::session::Session;
 use crate::wire::control;
 use crate::wire::encoding::Encoding;
 

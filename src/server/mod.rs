@@ -43,7 +43,7 @@ use crate::hub::presence::Caps;
 use crate::hub::sequencer::HistoryBounds;
 use crate::hub::source::{Kind, Source};
 use crate::hub::{Hub, HubSettings, Overflow};
-use crate::shard::stats::{CloseReason, Stats};
+use crate::shard::stats::Stats;
 use crate::shard::{Shard, ShardSettings};
 use crate::upstream::client::ClientError;
 use crate::upstream::jwks::KeySets;
@@ -274,7 +274,7 @@ impl Server {
                     tracing::info!(ended, "streams whose key is gone were closed");
                 }
             });
-            let command = Command::End { doomed: doomed.clone(), reason: CloseReason::Revoked, done };
+            let command = Command::Revoke { doomed: doomed.clone(), done };
             if self.shared.hub.mailbox(shard).send(command).is_err() {
                 tracing::warn!(shard, "too much mail: streams whose key is gone stay until their token ends");
             }

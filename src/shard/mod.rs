@@ -398,7 +398,7 @@ impl<N: Net> Shard<N> {
                     self.farewell(slot, stats::CloseReason::Replaced);
                 }
             }
-            Command::End { doomed, reason, done } => done(self.end_where(&*doomed, reason)),
+            Command::Revoke { doomed, done } => done(self.revoke(&*doomed)),
             Command::Refresh(refresh) => {
                 let refreshed = self.refresh(&refresh);
                 (refresh.done)(refreshed);

@@ -11,7 +11,7 @@ use super::conn::flag;
 use super::net::Net;
 use super::stats::CloseReason;
 use super::{Conns, Shard};
-use crate::auth::identity::Identity;
+use crate::auth::identity::{Identity, Session};
 use crate::hub::mailbox::{Refresh, Refreshed};
 use crate::hub::moment::Moment;
 use crate::hub::source::{Kind, Source};
@@ -22,15 +22,6 @@ pub const EXPIRING_TIME: Duration = Duration::from_secs(30);
 
 /// In this time every connection is looked at once.
 pub(super) const SESSION_ROUND: Duration = Duration::from_millis(500);
-
-/// By what right a connection is open.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// Whose it is, and what it may.
-    pub identity: Arc<Identity>,
-    /// When that is over.
-    pub expires: Option<Moment>,
-}
 
 /// When a connection's session is over, in tenths of a second, and whether the listener has been told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -137,18 +128,18 @@ impl<N: Net> Shard<N> {
     /// Ends all connections of an identity that is not trusted any more.
     pub fn end_identity(&mut self, identity: &Arc<Identity>, now: Moment) {
         self.now = now;
-        self.end_where(&|other| std::ptr::eq(other, Arc::as_ptr(identity)), CloseReason::Revoked);
+        self.revoke(&|other| std::ptr::eq(other, Arc::as_ptr(identity)));
     }
 
     /// Ends all connections whose identity is `doomed`, and says how many there were.
-    pub(super) fn end_where(&mut self, doomed: &dyn Fn(&Identity) -> bool, reason: CloseReason) -> u32 {
+    pub(super) fn revoke(&mut self, doomed: &dyn Fn(&Identity) -> bool) -> u32 {
         let is_doomed = |identity: &Arc<Identity>| doomed(identity);
         let slots = self.conns.iter().filter(|(_, conn)| conn.identity.as_ref().is_some_and(is_doomed));
         let slots: Vec<u32> = slots.map(|(slot, _)| slot).collect();
         let mut ended = 0;
         for slot in slots {
             ended += u32::from(!self.is_closing(slot));
-            self.end(slot, reason);
+            self.end(slot, CloseReason::Revoked);
         }
         ended
     }
