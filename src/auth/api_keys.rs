@@ -87,23 +87,28 @@ enum Reason {
 
 impl fmt::Display for ApiKeysError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "api_keys_file: {}: ", self.path)?;
-        match &self.reason {
-            Reason::Unreadable(err) => write!(f, "cannot be read: {err}"),
-            Reason::Form(reason) => f.write_str(reason),
-            Reason::Name(name) => write!(f, "[{name}]: wanted a name of 1 to 64 bytes of A-Z a-z 0-9 . _ -"),
-            Reason::Hash(name) => {
+        write!(f, "api_keys_file: {}: {}", self.path, self.reason)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(err) => write!(f, "cannot be read: {err}"),
+            Self::Form(reason) => f.write_str(reason),
+            Self::Name(name) => write!(f, "[{name}]: wanted a name of 1 to 64 bytes of A-Z a-z 0-9 . _ -"),
+            Self::Hash(name) => {
                 write!(
                     f,
                     "[{name}] hash: wanted sha256: and 64 hexadecimal digits, as `tidegate key` prints it"
                 )
             }
-            Reason::Twins(name) => write!(f, "[{name}] hash: another key has the same one"),
-            Reason::Permission(name, index, err) => {
+            Self::Twins(name) => write!(f, "[{name}] hash: another key has the same one"),
+            Self::Permission(name, index, err) => {
                 write!(f, "[{name}] permissions: entry {} {err}", index + 1)
             }
-            Reason::Rate(name) => write!(f, "[{name}] publish_rate: wanted a rate such as 100/s"),
-            Reason::TooMany => write!(f, "wanted at most {API_KEYS_MAX} hashes"),
+            Self::Rate(name) => write!(f, "[{name}] publish_rate: wanted a rate such as 100/s"),
+            Self::TooMany => write!(f, "wanted at most {API_KEYS_MAX} hashes"),
         }
     }
 }
@@ -145,6 +150,15 @@ impl ApiKeys {
     /// Where it is wrong, and what would be right.
     pub fn from_toml(path: &Path, text: &str) -> Result<Self, ApiKeysError> {
         Self::parse(text).map_err(|reason| ApiKeysError { path: path.display().to_string(), reason })
+    }
+
+    /// Whether such a file could have this `text` in it.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(text: &str) -> Result<(), String> {
+        Self::parse(text).map(drop).map_err(|reason| reason.to_string())
     }
 
     fn parse(text: &str) -> Result<Self, Reason> {

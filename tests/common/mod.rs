@@ -14,6 +14,7 @@ pub mod bearer;
 pub mod conn;
 pub mod metrics;
 pub mod process;
+pub mod signer;
 pub mod stream;
 
 use std::io;
