@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn a_look_tells_what_came_since_the_last() {
         let mut log = Log::default();
-        for (offsets, new) in [(1..=5, 5), (6..=8, 3), (9..=8, 0)] {
+        for (offsets, new) in [(1..6, 5), (6..9, 3), (9..9, 0)] {
             for offset in offsets {
                 log.append(entry(offset), BOUNDS, Offset::MAX);
             }

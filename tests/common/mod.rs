@@ -12,6 +12,7 @@
 pub mod application;
 pub mod conn;
 pub mod metrics;
+pub mod signer;
 pub mod stream;
 
 use std::io;

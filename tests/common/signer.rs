@@ -1,0 +1,292 @@
+//! An issuer of tokens, good and bad: a key of every kind, made anew for each run, and tokens in any form, signed with
+//! them.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file is a program of its own and uses its part of this"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _, RsaKeyPair,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, crypto};
+use serde_json::{Value, json};
+use tidegate::auth::tokens::{TokenStats, Tokens};
+use tidegate::config::{Config, JwksSource, KeySource, Secret, TokenKey, UpstreamUrl};
+
+/// When all of this happens, in seconds since 1970.
+pub const NOW: u64 = 1_800_000_000;
+
+/// Every algorithm there is.
+pub const ALGORITHMS: [Algorithm; 12] = [
+    Algorithm::HS256,
+    Algorithm::HS384,
+    Algorithm::HS512,
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+/// A secret, long enough for every algorithm.
+pub const SECRET: &[u8] = b"a secret of sixty-four bytes is long enough for all three of HS.";
+
+/// A key with both its halves.
+pub struct Pair {
+    pub private: EncodingKey,
+    /// As the settings take it; the secret itself for HS.
+    pub public: Vec<u8>,
+    pub public_der: Vec<u8>,
+    pub private_pem: String,
+    pub jwk: Value,
+}
+
+impl Pair {
+    fn secret(secret: &[u8]) -> Self {
+        Self {
+            private: EncodingKey::from_secret(secret),
+            public: secret.to_vec(),
+            public_der: Vec::new(),
+            private_pem: String::new(),
+            jwk: json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret)}),
+        }
+    }
+
+    fn rsa() -> Self {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
+        let private: Pkcs8V1Der<'_> = pair.as_der().expect("PKCS #8");
+        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("DER");
+        let private = pem("PRIVATE KEY", private.as_ref());
+        let encoding = EncodingKey::from_rsa_pem(private.as_bytes()).expect("an RSA key");
+        Self::of(encoding, private, public.as_ref(), |pem| {
+            DecodingKey::from_rsa_pem(pem).expect("an RSA key")
+        })
+    }
+
+    fn ec(is_p256: bool) -> Self {
+        let curve = if is_p256 { &ECDSA_P256_SHA256_FIXED_SIGNING } else { &ECDSA_P384_SHA384_FIXED_SIGNING };
+        let pair = EcdsaKeyPair::generate(curve).expect("a key");
+        let private = pair.to_pkcs8v1().expect("PKCS #8");
+        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("DER");
+        let encoding = EncodingKey::from_ec_der(private.as_ref());
+        let private = pem("PRIVATE KEY", private.as_ref());
+        Self::of(encoding, private, public.as_ref(), |pem| {
+            DecodingKey::from_ec_pem(pem).expect("a curve's key")
+        })
+    }
+
+    fn ed() -> Self {
+        let pair = Ed25519KeyPair::generate().expect("a key");
+        let private = pair.to_pkcs8v1().expect("PKCS #8");
+        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("DER");
+        let encoding = EncodingKey::from_ed_der(private.as_ref());
+        let private = pem("PRIVATE KEY", private.as_ref());
+        Self::of(encoding, private, public.as_ref(), |pem| {
+            DecodingKey::from_ed_pem(pem).expect("an Ed25519 key")
+        })
+    }
+
+    fn of(private: EncodingKey, private_pem: String, der: &[u8], read: fn(&[u8]) -> DecodingKey) -> Self {
+        let public = pem("PUBLIC KEY", der).into_bytes();
+        let jwk = Jwk::from_decoding_key(&read(&public), None).expect("a JWK");
+        let jwk = serde_json::to_value(jwk).expect("JSON");
+        Self { private, public, public_der: der.to_vec(), private_pem, jwk }
+    }
+
+    /// Its public half as a member of a set, with `more` members.
+    pub fn jwk(&self, more: &Value) -> Value {
+        let mut jwk = self.jwk.clone();
+        let more = more.as_object().expect("members").clone();
+        jwk.as_object_mut().expect("a JWK").extend(more);
+        jwk
+    }
+}
+
+/// All keys of one issuer.
+pub struct Issuer {
+    secret: Pair,
+    rsa: Pair,
+    p256: Pair,
+    p384: Pair,
+    ed: Pair,
+}
+
+impl Issuer {
+    fn new(secret: &[u8]) -> Self {
+        Self {
+            secret: Pair::secret(secret),
+            rsa: Pair::rsa(),
+            p256: Pair::ec(true),
+            p384: Pair::ec(false),
+            ed: Pair::ed(),
+        }
+    }
+
+    /// The key for `algorithm`. RS and PS have one in common, which real issuers should not.
+    pub fn pair(&self, algorithm: Algorithm) -> &Pair {
+        match algorithm.family() {
+            AlgorithmFamily::Hmac => &self.secret,
+            AlgorithmFamily::Rsa => &self.rsa,
+            AlgorithmFamily::Ec if algorithm == Algorithm::ES256 => &self.p256,
+            AlgorithmFamily::Ec => &self.p384,
+            AlgorithmFamily::Ed => &self.ed,
+        }
+    }
+
+    /// A token with the usual header.
+    pub fn token(&self, algorithm: Algorithm, claims: &Value) -> String {
+        self.token_with(algorithm, &json!({}), claims)
+    }
+
+    /// A token with `more` in its header.
+    pub fn token_with(&self, algorithm: Algorithm, more: &Value, claims: &Value) -> String {
+        let mut header = json!({"alg": format!("{algorithm:?}"), "typ": "JWT"});
+        header.as_object_mut().expect("members").extend(more.as_object().expect("members").clone());
+        self.raw(algorithm, header.to_string(), claims.to_string())
+    }
+
+    /// Whatever bytes, rightly signed.
+    pub fn raw(&self, algorithm: Algorithm, header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        self.signed(algorithm, &message)
+    }
+
+    /// Whatever text, rightly signed.
+    pub fn signed(&self, algorithm: Algorithm, message: &str) -> String {
+        let signature = crypto::sign(message.as_bytes(), &self.pair(algorithm).private, algorithm);
+        format!("{message}.{}", signature.expect("a signature"))
+    }
+}
+
+/// Whom the tests believe.
+pub static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new(SECRET));
+
+/// Somebody else, whose secret only differs in its last byte.
+pub static STRANGER: LazyLock<Issuer> = LazyLock::new(|| {
+    let secret = [&SECRET[..SECRET.len() - 1], b"!"].concat();
+    Issuer::new(&secret)
+});
+
+/// Claims that are enough.
+pub fn claims() -> Value {
+    json!({"sub": "ann", "exp": NOW + 600})
+}
+
+/// [`claims`] with `more`; those that are null are left out.
+pub fn claims_with(more: &Value) -> Value {
+    let mut claims = claims();
+    let members = claims.as_object_mut().expect("members");
+    for (name, value) in more.as_object().expect("members") {
+        match value {
+            Value::Null => members.remove(name),
+            value => members.insert(name.clone(), value.clone()),
+        };
+    }
+    claims
+}
+
+/// `-----BEGIN label-----`.
+pub fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("base64")).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+/// A folder for files of keys, gone with this.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("tidegate-keys-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A file in it.
+    pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).expect("a file");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A key from a file.
+pub fn from_file(algorithm: Algorithm, path: PathBuf) -> TokenKey {
+    TokenKey { algorithm, source: KeySource::File(path) }
+}
+
+/// A secret in the settings.
+pub fn inline(algorithm: Algorithm, secret: &[u8]) -> TokenKey {
+    TokenKey { algorithm, source: KeySource::Base64(Secret::new(STANDARD.encode(secret))) }
+}
+
+/// All defaults.
+pub fn settings() -> Config {
+    Config::default_for(4096)
+}
+
+/// Settings with the issuer's key for each of `algorithms`, and for nothing else.
+pub fn settings_for(folder: &Folder, algorithms: &[Algorithm]) -> Config {
+    let key = |algorithm: &Algorithm| {
+        let name = format!("{algorithm:?}");
+        from_file(*algorithm, folder.file(&name, &ISSUER.pair(*algorithm).public))
+    };
+    Config { token_keys: algorithms.iter().map(key).collect(), ..settings() }
+}
+
+/// Settings with the issuer's secret.
+pub fn settings_hs256() -> Config {
+    Config { token_keys: vec![inline(Algorithm::HS256, SECRET)], ..settings() }
+}
+
+/// A set at a URL that nobody reads by themselves.
+pub fn at_url(name: &str) -> JwksSource {
+    JwksSource::Url(UpstreamUrl::parse(&format!("https://issuer.example/{name}")).expect("a URL"))
+}
+
+/// What believes in the keys of `config`.
+pub fn tokens(config: &Config) -> Tokens {
+    tokens_counting(config).0
+}
+
+/// The same, with what it counts.
+pub fn tokens_counting(config: &Config) -> (Tokens, Arc<TokenStats>) {
+    let stats = Arc::new(TokenStats::default());
+    let tokens = Tokens::load(config, stats.clone()).expect("good keys").expect("keys");
+    (tokens, stats)
+}
+
+/// What believes in the issuer's key for `algorithm` and in no other.
+pub fn believer(algorithm: Algorithm) -> Tokens {
+    tokens(&settings_for(&Folder::new(), &[algorithm]))
+}

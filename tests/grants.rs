@@ -1,0 +1,213 @@
+//! Promise: a grant allows what its texts say and nothing else. Held against an oracle that was written from the
+//! documentation, by naive matching over the texts, on a hundred thousand random questions; the seed is printed.
+
+use tidegate::auth::grant::{Action, Grant, PERMISSIONS_MAX, Permission, PermissionError};
+use tidegate::auth::pattern::{PATTERN_BYTES_MAX, Pattern, PatternError};
+
+const QUESTIONS: usize = 100_000;
+
+/// Who may do what.
+fn may(permissions: &[String], user: Option<&str>, action: Action<'_>) -> bool {
+    let has = |name: &str, about: Option<&str>| {
+        permissions.iter().any(|text| match text.strip_prefix(name) {
+            Some("") => true,
+            Some(rest) => rest.starts_with(':') && about.is_some_and(|about| covers(&rest[1..], user, about)),
+            None => false,
+        })
+    };
+    match action {
+        Action::Read(room) => has("sse:read", Some(room)),
+        Action::ListenAs(other) => has("sse:user", Some(other)),
+        Action::Publish(room) => has("sse:publish", Some(room)),
+        Action::PublishAnywhere => has("sse:publish", None),
+        Action::Members(room) => has("sse:members", Some(room)) || has("admin", Some(room)),
+        Action::Disconnect(room) => has("admin", Some(room)),
+        Action::Administer => has("admin", None),
+    }
+}
+
+/// Walks over pattern and name side by side.
+fn covers(pattern: &str, user: Option<&str>, name: &str) -> bool {
+    if pattern == "*" {
+        return true;
+    }
+    if let (Some(rest), Some(user)) = (pattern.strip_prefix("{user}"), user) {
+        return name.strip_prefix(user).is_some_and(|name| covers(rest, Some(user), name));
+    }
+    let (wanted, rest) = match pattern.as_bytes() {
+        [] => return name.is_empty(),
+        [b'{', ..] => return false,
+        [b'%', ..] => (u8::from_str_radix(&pattern[1..3], 16).expect("digits"), &pattern[3..]),
+        [byte, ..] => (*byte, &pattern[1..]),
+    };
+    name.as_bytes().first() == Some(&wanted) && covers(rest, user, &name[1..])
+}
+
+/// Pieces that names and users are made of. ASCII, so that the oracle can go byte by byte.
+const PIECES: [&str; 14] = ["a", "b", "ab", "A", "*", ":", "{user}", "{", "}", "%", "%2A", "-", "/", " "];
+
+fn name(rng: &mut fastrand::Rng) -> String {
+    (0..rng.usize(1..5)).map(|_| *rng.choice(&PIECES).expect("pieces")).collect()
+}
+
+/// `text`, of which everything stands for itself.
+fn literal(rng: &mut fastrand::Rng, text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if b"*{}%".contains(&byte) || rng.u8(..8) == 0 {
+            let digits = if rng.bool() { format!("%{byte:02X}") } else { format!("%{byte:02x}") };
+            encoded.push_str(&digits);
+        } else {
+            encoded.push(byte.into());
+        }
+    }
+    encoded
+}
+
+/// A pattern that has a chance to cover `about`.
+fn pattern(rng: &mut fastrand::Rng, about: &str, user: Option<&str>) -> String {
+    let base = if rng.u8(..4) == 0 { name(rng) } else { about.to_owned() };
+    let end = rng.usize(..=base.len());
+    let (kept, open) = if rng.bool() { (&base[..end], "*") } else { (&base[..], "") };
+    let text = match user.filter(|_| rng.bool()) {
+        Some(user) => {
+            let parts: Vec<String> = kept.split(user).map(|part| literal(rng, part)).collect();
+            parts.join("{user}")
+        }
+        None => literal(rng, kept),
+    };
+    let text = text + if rng.u8(..8) == 0 { "{user}" } else { "" } + open;
+    if text.is_empty() { "*".to_owned() } else { text }
+}
+
+fn permission(rng: &mut fastrand::Rng, about: &str, user: Option<&str>) -> String {
+    let names = ["sse:read", "sse:publish", "sse:members", "sse:user", "admin", "vip", "sse.read", "read"];
+    let name = *rng.choice(names.iter()).expect("names");
+    if rng.u8(..6) == 0 { name.to_owned() } else { format!("{name}:{}", pattern(rng, about, user)) }
+}
+
+fn action<'a>(rng: &mut fastrand::Rng, about: &'a str) -> Action<'a> {
+    match rng.u8(..7) {
+        0 => Action::Read(about),
+        1 => Action::ListenAs(about),
+        2 => Action::Publish(about),
+        3 => Action::PublishAnywhere,
+        4 => Action::Members(about),
+        5 => Action::Disconnect(about),
+        _ => Action::Administer,
+    }
+}
+
+#[test]
+fn a_grant_allows_what_its_texts_say() {
+    let seed =
+        std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut allowed = 0;
+    for question in 0..QUESTIONS {
+        let about = name(&mut rng);
+        let user = (rng.u8(..4) > 0).then(|| name(&mut rng));
+        let user = user.as_deref();
+        let texts: Vec<String> = (0..rng.usize(..5)).map(|_| permission(&mut rng, &about, user)).collect();
+        let (grant, errors) = Grant::parse(texts.iter().map(String::as_str));
+        assert_eq!(errors, [], "SEED={seed}, question {question}: {texts:?}");
+        let action = action(&mut rng, &about);
+        let found = grant.allows(user, action);
+        let wanted = may(&texts, user, action);
+        assert_eq!(found, wanted, "SEED={seed}, question {question}: {texts:?} as {user:?}: {action:?}");
+        allowed += usize::from(found);
+    }
+    // Questions of which all have the same answer would show nothing.
+    assert!((QUESTIONS / 10..QUESTIONS * 9 / 10).contains(&allowed), "SEED={seed}: {allowed} allowed");
+}
+
+/// The oracle itself, where one can see that it is right.
+#[test]
+fn the_oracle_is_right() {
+    let rows: [(&str, Option<&str>, &str, bool); 14] = [
+        ("lobby", None, "lobby", true),
+        ("lobby", None, "lobby2", false),
+        ("chat-*", None, "chat-", true),
+        ("chat-*", None, "chat", false),
+        ("*", None, "x", true),
+        ("in-{user}", Some("ann"), "in-ann", true),
+        ("in-{user}", Some("ann"), "in-bob", false),
+        ("in-{user}", Some("*"), "in-bob", false),
+        ("in-{user}", Some("*"), "in-*", true),
+        ("in-{user}", None, "in-", false),
+        ("in-{user}", None, "in-{user}", false),
+        ("a%2A", None, "a*", true),
+        ("a%2A", None, "ab", false),
+        ("{user}{user}*", Some("ab"), "ababc", true),
+    ];
+    for (pattern, user, name, wanted) in rows {
+        assert_eq!(covers(pattern, user, name), wanted, "{pattern} {user:?} {name}");
+        assert_eq!(
+            Pattern::parse(pattern).expect("a pattern").covers(name, user),
+            wanted,
+            "{pattern} {user:?} {name}"
+        );
+    }
+}
+
+#[test]
+fn odd_texts_are_no_permissions() {
+    let long = "x".repeat(65);
+    let pattern = |length: usize| format!("sse:read:{}", "a".repeat(length));
+    let (longest, too_long) = (pattern(PATTERN_BYTES_MAX), pattern(PATTERN_BYTES_MAX + 1));
+    let rows: [(&str, Option<PermissionError>); 36] = [
+        ("vip", None),
+        ("v.i_p-1", None),
+        ("vip:a:b", None),
+        ("sse", None),
+        ("sse.read", None),
+        ("SSE:read", None),
+        ("admin", None),
+        ("admin:*", None),
+        ("sse:read::", None),
+        ("sse:read:sse:publish", None),
+        (&longest, None),
+        (&long[..64], None),
+        (&long, Some(PermissionError::Name)),
+        ("", Some(PermissionError::Name)),
+        (":", Some(PermissionError::Name)),
+        (":vip", Some(PermissionError::Name)),
+        ("*", Some(PermissionError::Name)),
+        (" vip", Some(PermissionError::Name)),
+        ("vip ", Some(PermissionError::Name)),
+        ("v\u{e9}p", Some(PermissionError::Name)),
+        ("vip\0", Some(PermissionError::Name)),
+        ("{user}", Some(PermissionError::Name)),
+        ("sse:", Some(PermissionError::Unknown)),
+        ("sse::", Some(PermissionError::Unknown)),
+        ("sse:*", Some(PermissionError::Unknown)),
+        ("sse:Read", Some(PermissionError::Unknown)),
+        ("sse:read ", Some(PermissionError::Unknown)),
+        ("sse:readers:a", Some(PermissionError::Unknown)),
+        ("sse:admin", Some(PermissionError::Unknown)),
+        ("sse:read\n:a", Some(PermissionError::Unknown)),
+        ("vip:", Some(PermissionError::Pattern(PatternError::Length))),
+        (&too_long, Some(PermissionError::Pattern(PatternError::Length))),
+        ("sse:read:*a", Some(PermissionError::Pattern(PatternError::Star))),
+        ("sse:read:a**", Some(PermissionError::Pattern(PatternError::Star))),
+        ("sse:read:{users}", Some(PermissionError::Pattern(PatternError::Brace))),
+        ("sse:read:%C3%28", Some(PermissionError::Pattern(PatternError::Encoding))),
+    ];
+    for (text, wanted) in rows {
+        assert_eq!(Permission::parse(text).err(), wanted, "{text:?}");
+    }
+    // What is wrong allows nothing, and takes nothing away from what is right.
+    let texts = rows.map(|(text, _)| text).into_iter().filter(|text| !text.starts_with("admin"));
+    let (grant, errors) = Grant::parse(texts);
+    assert_eq!(errors.len(), rows.iter().filter(|(_, wanted)| wanted.is_some()).count());
+    assert!(!grant.allows(Some("ann"), Action::Administer) && !grant.allows(None, Action::Publish("a")));
+    assert!(grant.allows(None, Action::Read("sse:publish")) && !grant.allows(None, Action::Read("a")));
+}
+
+#[test]
+fn more_permissions_than_a_grant_has_room_for_allow_nothing() {
+    let texts: Vec<String> = (0..=PERMISSIONS_MAX).map(|n| format!("sse:read:r{n}")).collect();
+    let (grant, errors) = Grant::parse(texts.iter().map(String::as_str));
+    assert_eq!(errors, [(PERMISSIONS_MAX, PermissionError::TooMany)]);
+    assert!(grant.allows(None, Action::Read("r255")) && !grant.allows(None, Action::Read("r256")));
+}
