@@ -126,6 +126,9 @@ fn all_but(needed: &str) -> Vec<&'static str> {
     all.into_iter().chain(whole.into_iter().filter(|name| !helps(name))).chain(patterns).collect()
 }
 
+/// What it is called, the query, and the headers.
+type Cause = (String, String, Vec<(&'static str, String)>);
+
 #[test]
 fn every_route_wants_a_token_and_tells_nobody_why_theirs_is_none() {
     let key = api_keys::generate();
@@ -162,8 +165,7 @@ fn every_route_wants_a_token_and_tells_nobody_why_theirs_is_none() {
         "tgk_",
         &key[..46],
     ];
-    let mut causes: Vec<(String, String, Vec<(&str, String)>)> =
-        vec![("nothing".into(), String::new(), Vec::new())];
+    let mut causes: Vec<Cause> = vec![("nothing".into(), String::new(), Vec::new())];
     for text in bad {
         causes.push((text.into(), String::new(), vec![("authorization", bearer(text))]));
         causes.push((text.into(), String::new(), vec![("cookie", format!("a=b; t={text}"))]));

@@ -90,3 +90,65 @@ fn the_publish_commands_work_as_they_stand() {
     }
     assert_eq!(count, 6, "every command was run");
 }
+
+/// A server that ends with the value.
+struct Ends(std::process::Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The commands of the section on tokens, as they stand but for the port and the server, which has to end with the test.
+#[test]
+fn the_token_commands_work_as_they_stand() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_tidegate"));
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", program.parent().unwrap().display());
+    let folder = std::env::temp_dir().join(format!("tidegate-readme-tokens-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let bash = |script: &str| {
+        let mut command = Command::new("bash");
+        command.args(["-ec", script]).current_dir(&folder).env("PATH", &path).output().expect("bash")
+    };
+    let block = blocks("sh").into_iter().find(|block| block.contains("tidegate token")).expect("the section");
+    let commands: Vec<&str> = block.lines().collect();
+    let [secret, token, server, listen, publish, check] = commands[..] else {
+        panic!("six commands: {block}")
+    };
+    if run("openssl", &["version"]).is_none() {
+        return;
+    }
+    let made = bash(&format!("{secret}\n{token}\necho $TIDEGATE_TOKEN_KEYS\necho $token\n{check}"));
+    let made_text = String::from_utf8(made.stdout).unwrap();
+    assert!(made.status.success() && made_text.contains("allowed: listen as \"me\""), "{made_text}");
+    let mut lines = made_text.lines();
+    let (keys, token) = (lines.next().unwrap(), lines.next().unwrap());
+
+    assert!(server.starts_with("tidegate & "), "{server}");
+    let mut child = Command::new(program)
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "off"])
+        .env("TIDEGATE_TOKEN_KEYS", keys)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut welcome = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut welcome).unwrap();
+    let _ends = Ends(child);
+    let address = welcome.split("is listening on ").nth(1).unwrap().split(',').next().unwrap();
+    let here = |command: &str| format!("token={token}\n{}", command.replace("127.0.0.1:8080", address));
+    // The stream goes on: its first event is enough.
+    let heard = bash(&format!("{} -s | head -n 3", here(listen)));
+    let answer = bash(&here(publish));
+    let refused = bash(&here(publish).replace("$token", "x$token"));
+    fs::remove_dir_all(&folder).unwrap();
+    let text = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text(&heard).contains("event: connected"), "{}", text(&heard));
+    assert!(text(&answer).starts_with(r#"{"id":""#), "{}", text(&answer));
+    assert!(text(&refused).contains(r#""code":"unauthorized""#), "{}", text(&refused));
+}

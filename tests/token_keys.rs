@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -29,7 +30,7 @@ fn load(config: &Config) -> Result<Option<Tokens>, LoadError> {
 fn key_error(key: TokenKey, place: &str) -> KeyError {
     let config = Config { token_keys: vec![inline(HS256, SECRET), key], ..settings() };
     let Err(err) = load(&config) else { panic!("it was taken: {config:?}") };
-    let LoadError::Key(what, reason) = &err else { panic!("{err:?}") };
+    let LoadError::Key("token_keys", what, reason) = &err else { panic!("{err:?}") };
     assert_eq!((what.as_str(), err.to_string()), (place, format!("token_keys: {place} {reason}")));
     *reason
 }
@@ -168,11 +169,11 @@ fn no_message_shows_a_secret() {
         for algorithm in [HS256, RS256] {
             let config = Config { token_keys: vec![from_file(algorithm, path.clone())], ..settings() };
             let Err(err) = load(&config) else { panic!("{name} is no good") };
-            shown += &format!("{err} {err:?} {config:?}\n");
+            writeln!(shown, "{err} {err:?} {config:?}").expect("a String takes any text");
         }
         let config = Config { token_keys: vec![inline(HS256, bytes)], ..settings() };
         let Err(err) = load(&config) else { panic!("{name} is no good") };
-        shown += &format!("{err} {err:?} {config:?} {:?}\n", config.token_keys[0].source);
+        writeln!(shown, "{err} {err:?} {config:?} {:?}", config.token_keys[0].source).expect("a String takes any text");
     }
     let text = format!("token_keys = [\"HS256:base64:{}\", \"HS256:base64:!{}\"]", secret64(), secret64());
     let errors = Config::from_toml(Path::new("t.toml"), &text, 4096).expect_err("not base64");

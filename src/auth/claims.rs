@@ -36,7 +36,7 @@ pub struct Header {
 }
 
 /// Members that bring a key along, set a condition, or are those of something else than a signed token.
-const REFUSED_MEMBERS: [&str; 7] = ["jku", "jwk", "x5u", "x5c", "crit", "enc", "zip"];
+pub const REFUSED_MEMBERS: [&str; 7] = ["jku", "jwk", "x5u", "x5c", "crit", "enc", "zip"];
 
 /// The claims, by name.
 #[derive(Clone, Debug, Default)]

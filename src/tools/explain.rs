@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::inspect::Dissected;
 use super::quoted;
 use super::time::when;
-use crate::auth::claims::{Claims, Parts, TOKEN_BYTES_MAX};
+use crate::auth::claims::{Claims, Parts, REFUSED_MEMBERS, TOKEN_BYTES_MAX};
 use crate::auth::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::auth::tokens::{TokenError, Tokens};
 use crate::config::Config;
@@ -65,14 +65,14 @@ impl Case<'_> {
 
     fn header(&self) -> String {
         let header = Dissected::of(self.token).header.unwrap_or_default();
-        let refused = ["crit", "jku", "jwk", "x5u", "x5c", "enc", "zip"];
-        let found: Vec<&str> = refused.into_iter().filter(|name| header.contains_key(*name)).collect();
+        let found: Vec<&str> =
+            REFUSED_MEMBERS.into_iter().filter(|name| header.contains_key(*name)).collect();
         if found.is_empty() {
             let typ = header.get("typ").and_then(Value::as_str).unwrap_or_default();
             return format!("its typ is {}; wanted JWT, at+jwt or none", quoted(typ));
         }
         format!(
-            "its header has {}, which is never honoured; the keys are those of the settings",
+            "its header has {}, never honoured: the settings alone say which keys count",
             found.join(", ")
         )
     }
