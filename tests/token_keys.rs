@@ -173,16 +173,17 @@ fn no_message_shows_a_secret() {
         }
         let config = Config { token_keys: vec![inline(HS256, bytes)], ..settings() };
         let Err(err) = load(&config) else { panic!("{name} is no good") };
-        writeln!(shown, "{err} {err:?} {config:?} {:?}", config.token_keys[0].source).expect("a String takes any text");
+        writeln!(shown, "{err} {err:?} {config:?} {:?}", config.token_keys[0].source)
+            .expect("a String takes any text");
     }
     let text = format!("token_keys = [\"HS256:base64:{}\", \"HS256:base64:!{}\"]", secret64(), secret64());
     let errors = Config::from_toml(Path::new("t.toml"), &text, 4096).expect_err("not base64");
-    shown += &format!("{errors} {errors:?}");
+    write!(shown, "{errors} {errors:?}").expect("a String takes any text");
     let path = folder.file("set", json!({"keys": [{"kty": "oct", "k": secret64()}]}).to_string().as_bytes());
     let Err(err) = load(&Config { token_jwks: vec![JwksSource::File(path)], ..settings() }) else {
         panic!("it has no alg");
     };
-    shown += &format!("{err} {err:?}");
+    write!(shown, "{err} {err:?}").expect("a String takes any text");
     let body = ISSUER.pair(RS256).private_pem.lines().nth(3).expect("many lines").to_owned();
     for secret in ["a secret of", &secret64()[..16], &STANDARD.encode(short)[..16], &body] {
         assert!(!shown.contains(secret), "{shown}");
