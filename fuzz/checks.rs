@@ -49,6 +49,7 @@ pub(crate) type Run = fn(&[u8]);
 /// Every target by its name, with how it takes an input apart. Inputs are plain bytes, so that a test can read the
 /// corpus again without the fuzzer.
 pub(crate) const TARGETS: &[(&str, Run)] = &[
+    ("answer", answer),
     ("api_keys", |input| api_keys(text(input))),
     ("compact", |input| compact(text(input))),
     ("credential", |input| {

@@ -11,5 +11,6 @@ pub mod logs;
 pub mod server;
 pub mod shard;
 pub mod telemetry;
+pub mod tools;
 pub mod upstream;
 pub mod wire;

@@ -2,12 +2,14 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate::config::{self, Config, Invocation, ListenAddr, LoadError};
 use tidegate::health;
 use tidegate::logs::{self, SetLevel};
 use tidegate::server::Server;
 use tidegate::server::supervision::{self, Supervision};
+use tidegate::tools::Output;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[global_allocator]
@@ -19,6 +21,10 @@ fn main() -> ExitCode {
     let config = match load(open_files_max) {
         Ok(Invocation::Run(config)) => *config,
         Ok(Invocation::CheckHealth(config)) => return check_health(&config),
+        Ok(Invocation::Alone(tool)) => return say(&tool.run(&mut std::io::stdin(), unix_s())),
+        Ok(Invocation::WithSettings(tool, config)) => {
+            return say(&tool.run(&config, &mut std::io::stdin(), unix_s()));
+        }
         Ok(Invocation::Checked(text) | Invocation::Help(text)) => {
             // Whoever closed our output does not want the rest.
             let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
@@ -41,6 +47,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says what a subcommand has found out.
+fn say(output: &Output) -> ExitCode {
+    if !output.out.is_empty() {
+        let _ = writeln!(std::io::stdout(), "{}", output.out.trim_end());
+    }
+    if !output.err.is_empty() {
+        let _ = writeln!(std::io::stderr(), "{}", output.err.trim_end());
+    }
+    ExitCode::from(output.code)
+}
+
+/// The time, in seconds since 1970.
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Reads all settings, as they are now.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::auth::tokens::TokenError;
 use crate::http::context::Shared;
 use crate::hub::moment::Moment;
 use crate::hub::pressure::Rung;
@@ -46,6 +47,7 @@ struct Gauges {
     history_max: Gauge,
     history_events: Gauge,
     gzip_ratio: Gauge,
+    revocations: Gauge,
 }
 
 struct Counters {
@@ -62,6 +64,9 @@ struct Counters {
     dropped: Vec<Counter>,
     gaps: Vec<Counter>,
     refused: Vec<Counter>,
+    tokens_verified: Counter,
+    tokens_cached: Counter,
+    tokens_refused: Vec<Counter>,
     upstream: Vec<(Kind, Outcome, Counter)>,
     notices_dropped: Counter,
 }
@@ -243,6 +248,7 @@ impl Gauges {
                 "tidegate_gzip_ratio",
                 "Plain bytes a compressed byte stands for, since the start; 0 without gzip.",
             ),
+            revocations: register("tidegate_revocations", "Tokens and users whose revocation is remembered."),
         }
     }
 
@@ -269,6 +275,7 @@ impl Gauges {
         self.history_bytes.set(size(bytes));
         self.history_max.set(size(settings.history.bytes_max));
         self.history_events.set(size(events));
+        self.revocations.set(size(shared.revocations.len()));
         self.gzip_ratio.set(if packed == 0 { 0.0 } else { count(plain) / count(packed) });
     }
 }
@@ -310,6 +317,15 @@ impl Counters {
             "tidegate_requests_shed_total",
             "HTTP connections that were idle or had half a request, closed because others needed their place."
         );
+        describe_counter!(
+            "tidegate_token_verifications_total",
+            "Tokens whose signature was looked at, good and bad."
+        );
+        describe_counter!(
+            "tidegate_token_cache_hits_total",
+            "Tokens that were remembered as good, so that only their times were looked at."
+        );
+        describe_counter!("tidegate_tokens_refused_total", "Tokens that were not believed, by reason.");
         let by = |name: &'static str, label: &'static str, values: &[&'static str]| -> Vec<Counter> {
             values.iter().map(|value| counter!(name, label => *value)).collect()
         };
@@ -336,6 +352,13 @@ impl Counters {
             ),
             gaps: by("tidegate_gaps_total", "reason", &names(GapReason::ALL, GapReason::as_str)),
             refused: by("tidegate_refused_total", "reason", &crate::http::stats::REFUSED),
+            tokens_verified: counter!("tidegate_token_verifications_total"),
+            tokens_cached: counter!("tidegate_token_cache_hits_total"),
+            tokens_refused: by(
+                "tidegate_tokens_refused_total",
+                "reason",
+                &names(TokenError::ALL, TokenError::as_str),
+            ),
             upstream: upstream_requests(),
             notices_dropped: counter!("tidegate_notices_dropped_total"),
         }
@@ -366,6 +389,12 @@ impl Counters {
             counter.absolute(sum(shared, |stats| &stats.gaps[at]));
         }
         for (counter, (_, count)) in self.refused.iter().zip(refusals) {
+            counter.absolute(count);
+        }
+        let tokens = &shared.token_stats;
+        self.tokens_verified.absolute(tokens.verified());
+        self.tokens_cached.absolute(tokens.cached());
+        for (counter, (_, count)) in self.tokens_refused.iter().zip(tokens.refused()) {
             counter.absolute(count);
         }
         for (kind, outcome, counter) in &self.upstream {

@@ -379,15 +379,21 @@ fn other_machines_are_kept_out_unless_told_insecure() {
              insecure=true"
         )
     };
+    let wanted_of_admin = "wanted a loopback address or a Unix socket in place of [::]:9180, since nothing authenticates there, or insecure=true";
     let open = ["--listen", "127.0.0.1:80,0.0.0.0:8080", "--admin-listen", "[::]:9180"];
     assert_eq!(
         from_flags(&open).error(),
         format!(
             "--listen=\"127.0.0.1:80,0.0.0.0:8080\": {}\n--admin-listen=\"[::]:9180\": {}",
             wanted("0.0.0.0:8080"),
-            wanted("[::]:9180")
+            wanted_of_admin
         )
     );
+    // The admin listener asks nobody who it is.
+    let keys = [("TIDEGATE_TOKEN_KEYS", "RS256:file:/etc/tidegate/issuer.pem")];
+    let known = Start { env: &keys, ..from_flags(&open) };
+    assert_eq!(known.error(), format!("--admin-listen=\"[::]:9180\": {wanted_of_admin}"));
+    assert!(Start { env: &keys, ..from_flags(&open[..2]) }.load().is_ok());
     let config = Start { env: &[("TIDEGATE_INSECURE", "true")], ..from_flags(&open) }.config();
     assert!(!config.listen[1].address.is_local());
     for local in ["127.0.0.2:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "unix:/run/tidegate.sock"] {
@@ -402,6 +408,18 @@ fn the_admin_listener_has_an_address_of_its_own() {
     assert_eq!(from_flags(&same).error(), format!("default admin_listen=\"127.0.0.1:9180\": {wanted}"));
     let chosen = from_flags(&["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
     assert!(chosen.load().is_ok(), "the kernel chooses two different ports");
+}
+
+/// Where nobody is asked who it is, everybody behind one address would be one user.
+#[test]
+fn the_publish_rate_is_in_force_by_default_once_users_are_known() {
+    let rate = |flags: &'static [&'static str]| {
+        from_flags(flags).config().publish_rate_per_user.map(|rate| rate.to_string())
+    };
+    assert_eq!(rate(&[]), None);
+    assert_eq!(rate(&["--publish-rate-per-user=20/s"]).as_deref(), Some("20/s"));
+    assert_eq!(rate(&["--api-keys-file=/etc/tidegate/keys.toml"]).as_deref(), Some("20/s"));
+    assert_eq!(rate(&["--api-keys-file=/etc/tidegate/keys.toml", "--publish-rate-per-user=off"]), None);
 }
 
 /// Whichever of the two was given is named, since the other may be a default.
@@ -613,7 +631,10 @@ fn the_example_file_has_every_setting_at_its_default() {
     assert_eq!(from_file(example).config(), Config::default_for(OPEN_FILES));
 
     let uncommented = uncommented(example);
-    assert_eq!(from_file(&uncommented).config(), Config::default_for(OPEN_FILES));
+    // Written down it counts, whoever asks.
+    let publish_rate_per_user = Some(Rate { events: 20, per: Duration::from_secs(1) });
+    let written = Config { publish_rate_per_user, ..Config::default_for(OPEN_FILES) };
+    assert_eq!(from_file(&uncommented).config(), written);
     let settings = uncommented.lines().filter(|line| !line.starts_with('#'));
     let keys = settings.filter_map(|line| line.split_once(" = ")).map(|(key, _)| key);
     assert!(keys.eq(config::reference().map(|row| row.key)), "every key, in the order of the table");
@@ -651,7 +672,7 @@ proptest! {
     #[test]
     fn any_text_is_refused_or_read_back(at in 0..SAMPLES.len(), text in odd_text()) {
         let variable = variable_of(SAMPLES[at].0);
-        let secret = SAMPLES[at].0 == "required_headers";
+        let secret = ["required_headers", "token_keys"].contains(&SAMPLES[at].0);
         let env = [(variable.as_str(), text.as_str())];
         let start = Start { env: &env, ..Start::default() };
         match (Start { flags: &["--check-config", "--insecure"], ..start }).invoke(OPEN_FILES) {

@@ -5,7 +5,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate::config::{Config, UpstreamUrl};
+use tidegate::config::{Config, JwksSource, UpstreamUrl};
 use tidegate::hub::position::Epoch;
 use tidegate::server::clock::Clock;
 use tidegate::upstream::jwks::{JWKS_AGAIN_MIN, JWKS_BYTES_MAX, KeySets, KeySource};
@@ -14,7 +14,7 @@ use tidegate::upstream::{Running, Upstream};
 use tokio::sync::Notify;
 
 use self::common::application::{Application, Reply};
-use self::common::{config, eventually};
+use self::common::{TestServer, config, eventually};
 
 /// Takes any body but `bad`.
 struct Keys {
@@ -123,4 +123,26 @@ fn an_unknown_key_has_the_keys_fetched_but_not_too_often() {
     eventually("keys are fetched again", || fetching.count(Outcome::Ok) == 2);
     let asked = application.asked();
     assert!(asked[1].at - asked[0].at >= JWKS_AGAIN_MIN, "{asked:?}");
+}
+
+/// A key for ES256: the point of RFC 7517 appendix A.1.
+const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"1",
+    "x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
+
+#[test]
+fn a_server_fetches_the_keys_of_its_settings_and_of_those_that_a_reload_brings() {
+    let application = Application::start(|asked| match asked.line.as_str() {
+        "GET /bad" => Reply::With(200, "{}".into()),
+        _ => Reply::With(200, JWKS.into()),
+    });
+    let published = |path: &str| JwksSource::Url(UpstreamUrl::parse(&application.url(path)).expect("a URL"));
+    let mut config = Config { jwks_refresh: NEVER, token_jwks: vec![published("/keys")], ..common::config() };
+    let settings = config.clone();
+    let server = TestServer::with(|config| *config = settings);
+    let ended =
+        |outcome: &str| format!(r#"tidegate_upstream_requests_total{{kind="jwks",outcome="{outcome}"}}"#);
+    server.wait_for(&ended("ok"), 1.0);
+    config.token_jwks.push(published("/bad"));
+    server.server().reload(&config).expect("nothing to read");
+    eventually("the new URL is asked", || server.metrics().get(&ended("malformed")) >= 1.0);
 }

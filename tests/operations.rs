@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use tidegate::auth::tokens::TokenError;
 use tidegate::http::problem::Code;
 use tidegate::http::stats::REFUSED;
 use tidegate::shard::stats::{CloseReason, DropReason, GapReason};
@@ -40,6 +41,8 @@ fn every_reason_has_its_row() {
     assert_eq!(rows("Why listeners are told of gaps"), gaps);
     assert_eq!(rows("Why events are dropped"), drops);
     assert_eq!(rows("Why requests are refused"), REFUSED.into_iter().collect());
+    let tokens: BTreeSet<&str> = TokenError::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(rows("Why tokens are not believed"), tokens);
 }
 
 #[test]
@@ -76,6 +79,7 @@ fn settings_and_metrics_in_it_exist() {
         .iter()
         .map(|reason| reason.as_str())
         .chain(GapReason::ALL.iter().map(|reason| reason.as_str()))
+        .chain(TokenError::ALL.iter().map(|reason| reason.as_str()))
         .chain(REFUSED)
         .chain(Code::ALL.iter().map(|code| code.as_str()))
         .collect();

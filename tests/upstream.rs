@@ -3,7 +3,9 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -161,21 +163,27 @@ async fn an_application_that_is_not_there_is_down() {
 async fn an_application_that_takes_too_long_is_down() {
     let application = Application::always(Reply::Held(200, "{}".into()));
     let asking = Asking::with(&application.url("/"), |config| {
-        config.auth_callback_timeout = Duration::from_millis(50)
+        config.auth_callback_timeout = Duration::from_millis(50);
     });
     assert_eq!(asking.callback().ask(question("me")).await, Err(Denied::Down));
     assert_eq!(asking.count(Outcome::Timeout), 1);
 }
 
-/// The application closes connections that it said it would keep; the next question meets one.
+/// The application closes a connection that it said it would keep, just as the next question is on its way.
 #[tokio::test]
 async fn a_connection_that_was_closed_meanwhile_costs_nobody_his_stream() {
-    let application = Application::always(Reply::AndClose(200, "{}".into()));
+    let count = AtomicUsize::new(0);
+    let application = Application::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+        1 => Reply::Raw(Vec::new()),
+        _ => yes(),
+    });
     let asking = Asking::of(&application.url("/"));
-    for user in 0..20 {
-        let verdict = asking.callback().ask(question(&user.to_string())).await;
+    for (user, asked) in [("first", 1), ("second", 3)] {
+        let verdict = asking.callback().ask(question(user)).await;
         assert!(verdict.is_ok(), "{user}: {verdict:?}");
+        assert_eq!(application.count(), asked);
     }
+    assert_eq!((asking.count(Outcome::Ok), asking.count(Outcome::Unreachable)), (2, 0));
 }
 
 #[tokio::test]
@@ -372,4 +380,37 @@ fn nothing_runs_where_nobody_is_asked() {
     let (upstream, work) =
         Upstream::prepare(&config(), None, Clock::start(), Epoch::new(1)).expect("nothing");
     assert!(work.is_none() && upstream.callback.is_none() && upstream.notices.is_none());
+}
+
+/// What the whole process logs, at every level.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_shows_credentials_or_what_is_said() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+    subscriber.with_writer(move || writer.clone()).init();
+    let headers = [("cookie", "s=canary"), ("authorization", "Bearer canary")];
+    for body in ["{}", r#"{"permissions":["sse:canary"]}"#, r#"{"canary":1}"#, "canary"] {
+        let application = Application::always(Reply::With(200, body.into()));
+        let asking = Asking::of(&application.url("/auth?key=canary"));
+        let _ = asking.callback().ask(question_with("me", &headers)).await;
+        assert_eq!(application.count(), 1);
+    }
+    let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    assert!(text.contains("the application was asked") && text.contains("means nothing"), "{text}");
+    let line = text.lines().find(|line| line.contains("canary"));
+    assert_eq!(line, None);
 }

@@ -4,6 +4,4 @@
 #[path = "../checks.rs"]
 mod checks;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    checks::answer(bytes);
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| checks::run("answer", input));

@@ -207,6 +207,9 @@ struct Options {
     /// Ask for gzip.
     #[arg(long)]
     gzip: bool,
+    /// Start the server with a key for tokens, and give each listener and the publisher one.
+    #[arg(long, conflicts_with_all = ["peer", "url"])]
+    tokens: bool,
     /// Connections opened a second.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     open_rate: Option<u32>,
@@ -413,6 +416,7 @@ impl Options {
         settings.burst = self.burst.unwrap_or(settings.burst);
         settings.form = self.form.unwrap_or(settings.form);
         settings.gzip |= self.gzip;
+        settings.tokens = self.tokens;
         settings.churn_percent = self.churn.unwrap_or(settings.churn_percent);
         settings.away_ms = self.away.unwrap_or(settings.away_ms);
         settings.missed = self.missed.unwrap_or(settings.missed);

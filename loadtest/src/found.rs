@@ -51,6 +51,10 @@ pub struct Storm {
     pub at_once: Surge,
     /// Everybody comes back when the server's `retry:` said.
     pub with_jitter: Surge,
+    /// With tokens, how many of them the server looked at in full, from its start: one for each listener and publisher,
+    /// however often they come.
+    #[serde(default)]
+    pub verifications: Option<u64>,
 }
 
 /// All connections cut, and everybody coming back.
@@ -239,8 +243,8 @@ impl Churn {
 
 impl Storm {
     fn figures(&self) -> Vec<Figure> {
-        let Self { at_once: now, with_jitter: told } = self;
-        vec![
+        let Self { at_once: now, with_jitter: told, verifications } = self;
+        let mut figures = vec![
             figure("once_back_s", "at once: cut to all back, s", now.back_seconds),
             figure("jitter_back_s", "with jitter: cut to all back, s", told.back_seconds),
             figure("once_p50_ms", "at once: reconnect p50, ms", now.reconnect_p50_ms),
@@ -255,7 +259,10 @@ impl Storm {
             figure("jitter_refused", "with jitter: refused", count(told.refused)),
             figure("once_replayed", "at once: events replayed", count(now.replayed)),
             figure("jitter_replayed", "with jitter: events replayed", count(told.replayed)),
-        ]
+        ];
+        let verified = |count_of: &u64| figure("verifications", "tokens verified", count(*count_of));
+        figures.extend(verifications.iter().map(verified));
+        figures
     }
 }
 

@@ -19,6 +19,7 @@ pub mod run;
 pub mod scenario;
 pub mod table;
 pub mod target;
+pub mod tokens;
 pub mod track;
 pub mod ui;
 pub mod usage;

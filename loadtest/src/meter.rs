@@ -96,6 +96,15 @@ impl Meter {
     }
 }
 
+/// The value of a metric without labels that the server at `admin` shows.
+///
+/// # Errors
+///
+/// It shows none of that name.
+pub fn shown(admin: SocketAddr, name: &str) -> io::Result<u64> {
+    metric(&scrape(admin)?, name).map(whole)
+}
+
 /// `GET /metrics`.
 fn scrape(addr: SocketAddr) -> io::Result<String> {
     let mut socket = TcpStream::connect_timeout(&addr, SCRAPE_MAX)?;

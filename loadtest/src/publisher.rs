@@ -17,6 +17,7 @@ use crate::peers::Dialect;
 use crate::report::{count, ms};
 use crate::scenario::{Form, Names, Settings};
 use crate::target::Target;
+use crate::tokens::Issuer;
 
 /// What was published.
 #[derive(Clone, Debug, Default)]
@@ -155,6 +156,7 @@ impl Publisher {
             dialect,
             path: format!("{}/publish", target.base),
             host: target.host.clone(),
+            token: target.issuer.map(Issuer::publisher).unwrap_or_default(),
             addresses: addresses(dialect, names, &settings),
             padding: vec![b'x'; settings.bytes],
             settings,
@@ -224,6 +226,8 @@ struct Writer {
     dialect: Dialect,
     path: String,
     host: String,
+    /// The header that proves who publishes, if that is asked for.
+    token: String,
     addresses: Vec<String>,
     padding: Vec<u8>,
     settings: Settings,
@@ -343,7 +347,7 @@ impl Writer {
     }
 
     fn head(&self) -> String {
-        format!("POST {} HTTP/1.1\r\nHost: {}\r\n", self.path, self.host)
+        format!("POST {} HTTP/1.1\r\nHost: {}\r\n{}", self.path, self.host, self.token)
     }
 
     fn begin(&self, out: &mut Vec<u8>) {

@@ -114,6 +114,7 @@ impl Scenario {
             history: 1_000,
             p99_max_ms: 500,
             processes: 1,
+            tokens: false,
         };
         match self {
             Self::Fanout | Self::Accept => base,
@@ -215,6 +216,9 @@ pub struct Settings {
     pub p99_max_ms: u32,
     /// Processes that the listeners are divided among.
     pub processes: usize,
+    /// The server asks for tokens, and each listener has one of its own.
+    #[serde(default)]
+    pub tokens: bool,
 }
 
 impl Settings {

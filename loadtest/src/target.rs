@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::peers::{Dialect, Launch, Origin, Peer, first_line};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Settings};
+use crate::tokens::Issuer;
 use crate::usage;
 
 /// What to start, or where to find it.
@@ -82,6 +83,12 @@ impl Source {
         }
     }
 
+    /// Whether it can be started with a key for tokens.
+    #[must_use]
+    pub fn can_ask_for_tokens(&self) -> bool {
+        matches!(self, Self::Server { .. })
+    }
+
     /// Whether it can compress.
     #[must_use]
     pub fn can_gzip(&self) -> bool {
@@ -106,6 +113,10 @@ pub struct Target {
     pub base: String,
     /// Its process, and what it started counts as well; zero for one that runs already and is not known.
     pub pid: u32,
+    /// Makes the tokens that it asks for, if it does.
+    pub issuer: Option<Issuer>,
+    /// Where its metrics are, if it is a `tidegate` started here.
+    pub admin: Option<SocketAddr>,
     child: Option<Child>,
     folder: Option<TempDir>,
     /// The application behind it; ends with it.
@@ -171,16 +182,25 @@ impl Target {
     /// # Errors
     ///
     /// It can't be started or does not listen within 10 s.
-    pub fn start(source: &Source, scenario: Scenario, gzip: bool) -> Result<Self, TargetError> {
+    pub fn start(source: &Source, scenario: Scenario, settings: &Settings) -> Result<Self, TargetError> {
         match source {
             Source::Server { path, args } => {
                 let mut launch = Launch::listening(path)?;
-                launch.command.args(["--admin-listen", &free_address()?.to_string()]);
-                if gzip {
+                let admin = free_address()?;
+                launch.command.args(["--admin-listen", &admin.to_string()]);
+                if settings.tokens {
+                    // All that is published comes from one publisher, which is no user of an application.
+                    launch.command.env("TIDEGATE_TOKEN_KEYS", Issuer::setting());
+                    launch.command.args(["--publish-rate-per-user", "off"]);
+                }
+                if settings.gzip {
                     launch.command.args(["--gzip", "on"]);
                 }
                 launch.command.args(args);
-                Self::spawn(launch)
+                let mut target = Self::spawn(launch)?;
+                target.issuer = settings.tokens.then(Issuer::new);
+                target.admin = Some(admin);
+                Ok(target)
             }
             Source::Peer(peer) => Self::spawn(peer.launch(scenario)?),
             Source::Running { url, pid, .. } => Self::running(url, pid.unwrap_or(0)),
@@ -240,6 +260,8 @@ impl Target {
             host: addr.to_string(),
             base: BASE.to_owned(),
             pid: child.id(),
+            issuer: None,
+            admin: None,
             child: Some(child),
             folder: Some(folder),
             origin,
@@ -268,6 +290,8 @@ impl Target {
             host: host.to_owned(),
             base: format!("/{}", base.trim_end_matches('/')),
             pid,
+            issuer: None,
+            admin: None,
             child: None,
             folder: None,
             origin: None,

@@ -130,6 +130,28 @@ fn both_storms_bring_everybody_back() {
     assert!(number(&run["found"]["storm"]["with_jitter"]["back_seconds"]) > 0.75, "{run}");
 }
 
+/// As many tokens as there are listeners, one for the connection that warms the server up, one for the publisher; each
+/// listener comes three times.
+#[test]
+fn a_storm_with_tokens_costs_each_token_one_verification() {
+    let run = passes("storm", &[&["--connections", "100", "--seconds", "1", "--tokens"], &SOON[..]].concat());
+    assert_eq!(run["settings"]["tokens"], true);
+    let notes = run["notes"].to_string();
+    assert!(notes.contains("had a token of its own"), "{notes}");
+    let storm = &run["found"]["storm"];
+    assert_eq!(storm["at_once"]["returned"], 100);
+    assert_eq!(storm["verifications"], 102, "{storm}");
+}
+
+#[test]
+fn traffic_is_the_same_with_tokens() {
+    for scenario in ["fanout", "rooms"] {
+        let numbers = ["--connections", "50", "--seconds", "1", "--rate", "20", "--tokens"];
+        let run = passes(scenario, &numbers);
+        assert_eq!(run["settings"]["tokens"], true);
+    }
+}
+
 #[test]
 fn a_peer_that_can_not_resume_gets_a_storm_without_events() {
     let ended =

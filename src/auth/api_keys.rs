@@ -22,7 +22,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use super::grant::{Grant, PermissionError};
-use super::identity::{ApiKeyName, Identity, KeyId};
+use super::identity::{ApiKeyName, Identity};
 use super::key::fingerprint;
 use crate::config::{MASK, parse_rate};
 
@@ -87,23 +87,28 @@ enum Reason {
 
 impl fmt::Display for ApiKeysError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "api_keys_file: {}: ", self.path)?;
-        match &self.reason {
-            Reason::Unreadable(err) => write!(f, "cannot be read: {err}"),
-            Reason::Form(reason) => f.write_str(reason),
-            Reason::Name(name) => write!(f, "[{name}]: wanted a name of 1 to 64 bytes of A-Z a-z 0-9 . _ -"),
-            Reason::Hash(name) => {
+        write!(f, "api_keys_file: {}: {}", self.path, self.reason)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(err) => write!(f, "cannot be read: {err}"),
+            Self::Form(reason) => f.write_str(reason),
+            Self::Name(name) => write!(f, "[{name}]: wanted a name of 1 to 64 bytes of A-Z a-z 0-9 . _ -"),
+            Self::Hash(name) => {
                 write!(
                     f,
                     "[{name}] hash: wanted sha256: and 64 hexadecimal digits, as `tidegate key` prints it"
                 )
             }
-            Reason::Twins(name) => write!(f, "[{name}] hash: another key has the same one"),
-            Reason::Permission(name, index, err) => {
+            Self::Twins(name) => write!(f, "[{name}] hash: another key has the same one"),
+            Self::Permission(name, index, err) => {
                 write!(f, "[{name}] permissions: entry {} {err}", index + 1)
             }
-            Reason::Rate(name) => write!(f, "[{name}] publish_rate: wanted a rate such as 100/s"),
-            Reason::TooMany => write!(f, "wanted at most {API_KEYS_MAX} hashes"),
+            Self::Rate(name) => write!(f, "[{name}] publish_rate: wanted a rate such as 100/s"),
+            Self::TooMany => write!(f, "wanted at most {API_KEYS_MAX} hashes"),
         }
     }
 }
@@ -147,6 +152,15 @@ impl ApiKeys {
         Self::parse(text).map_err(|reason| ApiKeysError { path: path.display().to_string(), reason })
     }
 
+    /// Whether such a file could have this `text` in it.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(text: &str) -> Result<(), String> {
+        Self::parse(text).map(drop).map_err(|reason| reason.to_string())
+    }
+
     fn parse(text: &str) -> Result<Self, Reason> {
         let entries: BTreeMap<String, Entry> = toml::from_str(text).map_err(|err| form(text, &err))?;
         let mut keys: Vec<([u8; 32], Arc<Identity>)> = Vec::new();
@@ -177,10 +191,10 @@ impl ApiKeys {
         found.cloned()
     }
 
-    /// Whether a key still counts.
+    /// Whether a key still counts, and allows what it did when it was `identity`.
     #[must_use]
-    pub fn has_key(&self, id: KeyId) -> bool {
-        self.keys.iter().any(|(_, identity)| identity.key == id)
+    pub fn vouch_for(&self, identity: &Identity) -> bool {
+        self.keys.iter().any(|(_, known)| known.key == identity.key && known.grant == identity.grant)
     }
 }
 
@@ -268,7 +282,9 @@ mod tests {
         assert!(found.allows(Action::Publish("a-1")) && !found.allows(Action::Publish("b")));
         let name = found.api_key.as_ref().expect("it is an API key");
         assert_eq!((&*name.name, name.publish_rate.map(|rate| rate.events)), ("a", Some(5)));
-        assert!(keys.has_key(found.key));
+        assert!(keys.vouch_for(&found));
+        let less = ApiKeys::parse(&text.replace("a-*", "a-1")).expect("a file of keys");
+        assert!(!less.vouch_for(&found), "it is there, and allows less");
         assert_eq!(
             keys.find("tgk_b").and_then(|found| Some(found.api_key.as_ref()?.name.to_string())).as_deref(),
             Some("b")

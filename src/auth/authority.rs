@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::api_keys::{self, ApiKeys};
-use super::identity::{Identity, KeyId};
+use super::identity::Identity;
 use super::pattern::Pattern;
 use super::tokens::{TokenError, Tokens};
 
@@ -67,11 +67,13 @@ impl Authority {
         self.public.iter().any(|pattern| pattern.covers(room, None))
     }
 
-    /// Whether the key behind an identity still counts.
+    /// Whether the key behind `identity` still counts, and, if it is an API key, allows what it did.
     #[must_use]
-    pub fn has_key(&self, key: KeyId) -> bool {
-        self.tokens.as_ref().is_some_and(|tokens| tokens.has_key(key))
-            || self.api_keys.as_ref().is_some_and(|keys| keys.has_key(key))
+    pub fn vouches_for(&self, identity: &Identity) -> bool {
+        match &identity.api_key {
+            None => self.tokens.as_ref().is_some_and(|tokens| tokens.has_key(identity.key)),
+            Some(_) => self.api_keys.as_ref().is_some_and(|keys| keys.vouch_for(identity)),
+        }
     }
 
     /// What tokens are held against, if they are believed.

@@ -143,6 +143,18 @@ impl Claims {
             Some(_) => Err(TokenError::Claims),
         }
     }
+
+    /// A claim that is a list of strings, or one with spaces between them, as OAuth writes its scopes (RFC 6749 §3.3).
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Claims`] if it is anything else.
+    pub fn words(&self, name: &str) -> Result<Vec<&str>, TokenError> {
+        match self.get(name) {
+            Some(Value::String(text)) => Ok(text.split(' ').filter(|word| !word.is_empty()).collect()),
+            _ => Ok(self.texts(name)?.unwrap_or_default()),
+        }
+    }
 }
 
 /// The year 9999 has begun. Every whole number up to here is exact in a double.

@@ -119,6 +119,12 @@ impl Permission {
         Ok(Self { name: name.into(), pattern: pattern.map_err(PermissionError::Pattern)? })
     }
 
+    /// What comes before the pattern.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// To listen in exactly this room.
     #[must_use]
     pub fn to_read(room: &str) -> Self {
@@ -144,6 +150,14 @@ impl PermissionName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Display for Permission {
+    /// As it can be read again.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        self.pattern.as_ref().map_or(Ok(()), |pattern| write!(f, ":{pattern}"))
     }
 }
 
@@ -183,27 +197,61 @@ impl Grant {
         size_of_val::<[Permission]>(&self.permissions) + names.sum::<usize>()
     }
 
+    /// Its permissions, in the order in which they were given.
+    pub fn permissions(&self) -> impl Iterator<Item = &Permission> {
+        self.permissions.iter()
+    }
+
     /// Whether this grant, held by `user`, allows `action`.
     #[must_use]
     pub fn allows(&self, user: Option<&str>, action: Action<'_>) -> bool {
-        let holds = |name, about| self.holds(name, about, user);
-        match action {
-            Action::Read(room) => holds(READ, Some(room)),
-            Action::ListenAs(other) => holds(USER, Some(other)),
-            Action::Publish(room) => holds(PUBLISH, Some(room)),
-            Action::PublishAnywhere => holds(PUBLISH, None),
-            Action::Members(room) => holds(MEMBERS, Some(room)) || holds(ADMIN, Some(room)),
-            Action::Disconnect(room) => holds(ADMIN, Some(room)),
-            Action::Administer => holds(ADMIN, None),
-        }
+        self.allowing(user, action).is_some()
+    }
+
+    /// The first permission by which this grant, held by `user`, allows `action`.
+    #[must_use]
+    pub fn allowing(&self, user: Option<&str>, action: Action<'_>) -> Option<&Permission> {
+        let about = action.about();
+        action.names().iter().find_map(|name| self.find(name, about, user))
     }
 
     /// Whether it has the permission `name` for the room (or user) `about`; with `None`, for everything.
     #[must_use]
     pub fn holds(&self, name: &str, about: Option<&str>, user: Option<&str>) -> bool {
+        self.find(name, about, user).is_some()
+    }
+
+    fn find(&self, name: &str, about: Option<&str>, user: Option<&str>) -> Option<&Permission> {
         let covers = |pattern: &Pattern| about.is_some_and(|about| pattern.covers(about, user));
         let mut named = self.permissions.iter().filter(|permission| &*permission.name == name);
-        named.any(|permission| permission.pattern.as_ref().is_none_or(covers))
+        named.find(|permission| permission.pattern.as_ref().is_none_or(covers))
+    }
+}
+
+impl<'a> Action<'a> {
+    /// The permissions of which any allows it.
+    #[must_use]
+    pub const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Read(_) => &[READ],
+            Self::ListenAs(_) => &[USER],
+            Self::Publish(_) | Self::PublishAnywhere => &[PUBLISH],
+            Self::Members(_) => &[MEMBERS, ADMIN],
+            Self::Disconnect(_) | Self::Administer => &[ADMIN],
+        }
+    }
+
+    /// The room or user that a permission's pattern has to cover; `None` if only one without a pattern will do.
+    #[must_use]
+    pub const fn about(self) -> Option<&'a str> {
+        match self {
+            Self::Read(about)
+            | Self::ListenAs(about)
+            | Self::Publish(about)
+            | Self::Members(about)
+            | Self::Disconnect(about) => Some(about),
+            Self::PublishAnywhere | Self::Administer => None,
+        }
     }
 }
 
@@ -303,5 +351,16 @@ mod tests {
         let grant: Grant = [Permission::to_read("a"), Permission::to_read("b*")].into_iter().collect();
         let reads = ["a", "b*", "b", "c"].map(|room| grant.allows(None, Action::Read(room)));
         assert_eq!(reads, [true, true, false, false]);
+    }
+
+    #[test]
+    fn the_permission_that_decided_is_named() {
+        let grant = grant(&["admin:a*", "sse:members:{user}", "sse:publish:b", "sse:publish"]);
+        let named = |action| grant.allowing(Some("a1"), action).map(ToString::to_string);
+        assert_eq!(named(Action::Members("a1")).as_deref(), Some("sse:members:{user}"));
+        assert_eq!(named(Action::Members("a2")).as_deref(), Some("admin:a*"));
+        assert_eq!(named(Action::Publish("b")).as_deref(), Some("sse:publish:b"));
+        assert_eq!(named(Action::PublishAnywhere).as_deref(), Some("sse:publish"));
+        assert_eq!((named(Action::Administer), named(Action::Read("b"))), (None, None));
     }
 }

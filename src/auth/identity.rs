@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::grant::{Action, Grant};
 use crate::hub::allowance::Rate;
+use crate::hub::moment::Moment;
 use crate::hub::name::UserName;
 
 /// Which key, of all there ever were, vouches for an identity. Of no use to anyone else.
@@ -32,6 +33,26 @@ pub struct Identity {
     pub key: KeyId,
     /// The API key it is, if it is one. Most are tokens, which should not take the room for it.
     pub api_key: Option<Box<ApiKeyName>>,
+}
+
+/// By what right a connection is open.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Whose it is, and what it may.
+    pub identity: Arc<Identity>,
+    /// When that is over.
+    pub expires: Option<Moment>,
+}
+
+/// By what right a connection is open, and for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// Whose it is, where that had to be proved.
+    pub identity: Option<&'a Identity>,
+    /// As whom it listens, if it has a name.
+    pub user: Option<&'a str>,
+    /// One of its rooms.
+    pub room: &'a str,
 }
 
 /// An application's backend, by the name of its key.

@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// Bytes a pattern may have: a name of 128 bytes, each percent-encoded, and a star.
 pub const PATTERN_BYTES_MAX: usize = 3 * 128 + 1;
@@ -123,6 +123,21 @@ impl Pattern {
     }
 }
 
+impl fmt::Display for Pattern {
+    /// As it can be read again: what would mean something else, and what is no plain text, is percent-encoded.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => utf8_percent_encode(text, ENCODED).fmt(f)?,
+                Part::User => f.write_str(USER)?,
+            }
+        }
+        f.write_str(if self.open { "*" } else { "" })
+    }
+}
+
+const ENCODED: &AsciiSet = &CONTROLS.add(b'%').add(b'*').add(b'{').add(b'}').add(b' ').add(b',');
+
 fn decode(literal: &str) -> Result<Box<str>, PatternError> {
     if literal.contains('*') {
         return Err(PatternError::Star);
@@ -227,5 +242,16 @@ mod tests {
         assert_eq!([told(""), told(&"a".repeat(386))], [length.clone(), length]);
         assert!(Pattern::parse(&"a".repeat(385)).is_ok());
         assert!(told("a*b").contains("%2A") && told("a{b").contains("%7B") && told("a%2").contains('%'));
+    }
+
+    #[test]
+    fn a_pattern_that_is_shown_reads_back() {
+        for text in
+            ["lobby", "chat-*", "*", "inbox-{user}", "{user}{user}-*", "a%20b%2C%2A%7B%7D%25", "a:b/c"]
+        {
+            assert_eq!(Pattern::parse(text).expect("a pattern").to_string(), text);
+        }
+        let shown = Pattern::parse("%C3%A9\u{1b}\u{9b}").expect("a pattern").to_string();
+        assert_eq!(shown, "%C3%A9%1B%C2%9B");
     }
 }

@@ -125,7 +125,7 @@ pub enum LoadError {
     /// A file of keys cannot be read.
     Unreadable(&'static str, String, io::Error),
     /// What is there is no key.
-    Key(String, KeyError),
+    Key(&'static str, String, KeyError),
     /// What is there is no set of keys.
     Jwks(String, JwksError),
 }
@@ -134,7 +134,7 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(setting, what, _) => write!(f, "{setting}: cannot read {what}"),
-            Self::Key(what, err) => write!(f, "token_keys: {what} {err}"),
+            Self::Key(setting, what, err) => write!(f, "{setting}: {what} {err}"),
             Self::Jwks(what, err) => write!(f, "token_jwks: {what} {err}"),
         }
     }
@@ -221,6 +221,15 @@ impl Tokens {
     /// The URLs at which keys are published.
     pub fn urls(&self) -> impl Iterator<Item = &UpstreamUrl> {
         self.published.iter().map(|published| &published.url)
+    }
+
+    /// The algorithm and the name of each key there is by now.
+    #[must_use]
+    pub fn keys(&self) -> Vec<(Algorithm, Option<String>)> {
+        let published = self.published.iter().filter_map(|published| published.keys.load_full());
+        let published: Vec<_> = published.collect();
+        let all = self.keys.iter().chain(published.iter().flat_map(|keys| keys.iter()));
+        all.map(|key| (key.algorithm, key.kid.clone())).collect()
     }
 
     /// Takes over what was found at the URL with this number.
@@ -310,7 +319,7 @@ impl Tokens {
         let parts = Parts::of(token)?;
         let key = self.signer(&parts)?;
         let claims = parts.claims()?;
-        let permissions = self.permissions(&claims)?;
+        let permissions = claims.words(&self.permissions)?;
         let (grant, misunderstood) = Grant::parse(permissions);
         let identity = self.check(&claims, now).and_then(|()| self.identity(&claims, grant, key));
         Ok(Verdict { identity, misunderstood })
@@ -375,13 +384,6 @@ impl Tokens {
         Ok(claims.time("exp")?.ok_or(TokenError::Claims)?.saturating_add(self.leeway_s))
     }
 
-    fn permissions<'c>(&self, claims: &'c Claims) -> Result<Vec<&'c str>, TokenError> {
-        let listed = claims.texts(&self.permissions)?.unwrap_or_default();
-        let is_text = claims.get(&self.permissions).is_some_and(serde_json::Value::is_string);
-        // As OAuth writes its scopes (RFC 6749 §3.3).
-        Ok(if is_text { listed[0].split(' ').filter(|word| !word.is_empty()).collect() } else { listed })
-    }
-
     fn identity(&self, claims: &Claims, grant: Grant, key: KeyId) -> Result<Identity, TokenError> {
         let user = claims.text("sub")?.map(UserName::new).transpose().map_err(|_| TokenError::Claims)?;
         let token = claims.text("jti")?;
@@ -423,23 +425,35 @@ impl Weighter<[u8; 32], Arc<Identity>> for ByGrant {
 const CACHE_START: usize = 256;
 
 fn read_key(entry: &TokenKey) -> Result<Key, LoadError> {
-    let (what, mut bytes) = match &entry.source {
-        KeySource::Base64(_) => ("the secret in the settings".to_owned(), entry.inline().unwrap_or_default()),
-        KeySource::File(path) => {
-            let what = path.display().to_string();
-            let bytes = fs::read(path);
-            (what.clone(), bytes.map_err(|err| LoadError::Unreadable("token_keys", what, err))?)
-        }
-    };
+    let setting = "token_keys";
+    let (what, bytes) = read_material(setting, entry)?;
     let key = if entry.algorithm.family() == AlgorithmFamily::Hmac {
-        if matches!(entry.source, KeySource::File(_)) {
-            without_line_end(&mut bytes);
-        }
         Key::from_secret(entry.algorithm, &bytes)
     } else {
         Key::from_pem(entry.algorithm, &bytes)
     };
-    key.map_err(|err| LoadError::Key(what, err))
+    key.map_err(|err| LoadError::Key(setting, what, err))
+}
+
+/// What a key that `setting` names is made of, and what to call it where people look.
+///
+/// # Errors
+///
+/// [`LoadError::Unreadable`].
+pub(crate) fn read_material(setting: &'static str, entry: &TokenKey) -> Result<(String, Vec<u8>), LoadError> {
+    let path = match &entry.source {
+        KeySource::Base64(_) => {
+            return Ok(("the secret in base64".to_owned(), entry.inline().unwrap_or_default()));
+        }
+        KeySource::File(path) => path,
+    };
+    let what = path.display().to_string();
+    let bytes = fs::read(path);
+    let mut bytes = bytes.map_err(|err| LoadError::Unreadable(setting, what.clone(), err))?;
+    if entry.algorithm.family() == AlgorithmFamily::Hmac {
+        without_line_end(&mut bytes);
+    }
+    Ok((what, bytes))
 }
 
 /// Editors and `echo` end a text with one; nobody means it. Random bytes may end so, and mean it.

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use super::kind::Kind;
-use crate::auth::pattern::Pattern;
+use crate::auth::pattern::{Pattern, PatternError};
 
 /// Patterns one setting may have.
 pub const PUBLIC_ROOMS_MAX: usize = 64;
@@ -15,6 +16,14 @@ pub struct RoomPattern {
     text: String,
     /// What it means.
     pub pattern: Pattern,
+}
+
+impl FromStr for RoomPattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        Pattern::parse(text).map(|pattern| Self { text: text.to_owned(), pattern })
+    }
 }
 
 impl fmt::Display for RoomPattern {
@@ -42,7 +51,7 @@ impl Kind for PatternKind {
     }
 
     fn parse(&self, text: &str) -> Option<RoomPattern> {
-        Pattern::parse(text).ok().map(|pattern| RoomPattern { text: text.to_owned(), pattern })
+        text.parse().ok()
     }
 
     fn print(&self, value: &RoomPattern) -> String {

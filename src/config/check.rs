@@ -24,6 +24,10 @@ pub(super) fn resolve(
     if config.shards == 0 {
         config.shards = cores.clamp(1, SHARDS_MAX);
     }
+    if !config.authenticates() && layers.given("publish_rate_per_user").is_none() {
+        // All that comes from one address, such as a backend's, would be one user.
+        config.publish_rate_per_user = None;
+    }
     let mut check = Check { layers, errors: Vec::new() };
     check.exposure(&config);
     check.admin_apart(&config);
@@ -56,18 +60,29 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Nothing tells listeners and publishers apart yet, so other machines must be kept out unless the operator knows.
+    /// Where nothing tells people apart, other machines must be kept out unless the operator knows.
     fn exposure(&mut self, config: &Config) {
         if config.insecure {
             return;
         }
-        let listen = config.listen.iter().map(|listen| ("listen", &listen.address));
-        let admin = config.admin_listen.iter().map(|addr| ("admin_listen", addr));
-        for (key, addr) in listen.chain(admin).filter(|(_, addr)| !addr.is_local()) {
+        let open =
+            config.listen.iter().filter(|listen| !config.authenticates() && !listen.address.is_local());
+        for listen in open {
             self.blame(
-                key,
+                "listen",
                 format!(
-                    "a loopback address or a Unix socket in place of {addr} while no authentication is set up, or \
+                    "a loopback address or a Unix socket in place of {} while no authentication is set up, or \
+                     insecure=true",
+                    listen.address
+                ),
+            );
+        }
+        // It never asks who somebody is.
+        for addr in config.admin_listen.iter().filter(|addr| !addr.is_local()) {
+            self.blame(
+                "admin_listen",
+                format!(
+                    "a loopback address or a Unix socket in place of {addr}, since nothing authenticates there, or \
                      insecure=true"
                 ),
             );

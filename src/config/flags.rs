@@ -13,6 +13,7 @@ use super::kind::Shape;
 use super::layers::Given;
 use super::setting::Setting;
 use super::table::SETTINGS;
+use crate::tools::{self, Tool};
 
 /// What the command line says.
 pub(super) enum Flags {
@@ -26,20 +27,31 @@ pub(super) struct GivenFlags {
     pub(super) check: bool,
     pub(super) check_health: bool,
     pub(super) layer: Vec<Given>,
+    pub(super) tool: Option<Tool>,
 }
 
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, LoadError> {
-    match command().try_get_matches_from(args) {
-        Ok(matches) => Ok(Flags::Given(GivenFlags {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = command().try_get_matches_from(&args).and_then(|matches| {
+        let tool = matches.subcommand().map(|(name, matches)| Tool::read(name, matches)).transpose()?;
+        Ok((matches, tool))
+    });
+    match parsed {
+        Ok((matches, tool)) => Ok(Flags::Given(GivenFlags {
             config: matches.get_one::<PathBuf>(CONFIG).cloned(),
             check: matches.get_flag(CHECK_CONFIG),
             check_health: matches.get_flag(CHECK_HEALTH),
             layer: SETTINGS.iter().filter_map(|setting| given(&matches, setting.key)).collect(),
+            tool,
         })),
         Err(err) if matches!(err.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Flags::Help(err.render().to_string()))
         }
-        Err(err) => Err(LoadError::Usage(err.render().to_string().trim_end().to_owned())),
+        Err(err) => {
+            let text = err.render().to_string().trim_end().to_owned();
+            let is_tool = args.iter().skip(1).any(|arg| arg.to_str().is_some_and(tools::is_name));
+            Err(if is_tool { LoadError::ToolUsage(text) } else { LoadError::Usage(text) })
+        }
     }
 }
 
@@ -53,6 +65,7 @@ fn command() -> Command {
         .long("config")
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
+        .global(true)
         .help("TOML file with settings\n[env: TIDEGATE_CONFIG]");
     let check = Arg::new(CHECK_CONFIG)
         .long("check-config")
@@ -69,6 +82,8 @@ fn command() -> Command {
         .after_help("A flag counts before the environment, the environment before the file.")
         .args_override_self(true)
         .next_line_help(true)
+        .disable_help_subcommand(true)
+        .subcommands(tools::commands())
         .args([config, check, health])
         .args(SETTINGS.iter().zip(FLAGS.iter()).map(|(setting, flag)| arg(setting, flag)))
 }

@@ -51,6 +51,7 @@ pub use access::{PUBLIC_ROOMS_MAX, RoomPattern};
 pub use addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX};
 pub use choices::{DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, UserOverflow};
 pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
+pub(crate) use error::EX_CONFIG;
 pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
 pub use listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
 pub use memory::MemoryLimit;
@@ -70,6 +71,8 @@ pub use upstream::UpstreamUrl;
 use flags::Flags;
 use layers::Layers;
 
+use crate::tools::{Alone, Tool, WithSettings};
+
 /// Shards a process may have. Past this, more processes serve better than more threads.
 pub const SHARDS_MAX: usize = 64;
 
@@ -84,6 +87,10 @@ pub enum Invocation {
     Checked(String),
     /// `--help` or `--version`. The text is for standard output; exit 0.
     Help(String),
+    /// A subcommand that needs no settings.
+    Alone(Alone),
+    /// A subcommand, and the settings it goes by.
+    WithSettings(WithSettings, Box<Config>),
 }
 
 /// Reads all layers.
@@ -109,6 +116,11 @@ pub fn load(
         Flags::Help(text) => return Ok(Invocation::Help(text)),
         Flags::Given(flags) => flags,
     };
+    let tool = match flags.tool {
+        Some(Tool::Alone(tool)) => return Ok(Invocation::Alone(tool)),
+        Some(Tool::WithSettings(tool)) => Some(tool),
+        None => None,
+    };
     let mut layers = Layers::default();
     let mut errors = Vec::new();
     let by_flag = flags.config.map(|path| (path, Source::Flag));
@@ -121,7 +133,9 @@ pub fn load(
 
     let config = Config::parse(&layers, &mut errors);
     let config = resolved(config, &layers, open_files_max, errors).map_err(LoadError::Config)?;
-    Ok(if flags.check {
+    Ok(if let Some(tool) = tool {
+        Invocation::WithSettings(tool, Box::new(config))
+    } else if flags.check {
         Invocation::Checked(report::summary(&config, &layers))
     } else if flags.check_health {
         Invocation::CheckHealth(Box::new(config))
@@ -135,6 +149,17 @@ pub fn load(
 pub fn parse_rate(text: &str) -> Option<Rate> {
     use kind::Kind as _;
     rate::rate().parse(text)
+}
+
+/// A key for tokens as the settings have it, such as `RS256:file:/etc/tidegate/issuer.pem`.
+///
+/// # Errors
+///
+/// What was wanted.
+pub fn parse_token_key(text: &str) -> Result<TokenKey, String> {
+    use kind::Kind as _;
+    let kind = token_key::token_key();
+    kind.parse(text).ok_or_else(|| format!("wanted {}", kind.wanted("")))
 }
 
 /// Every setting, in the order of `--help`.

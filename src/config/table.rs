@@ -222,8 +222,8 @@ settings! {
         /// Whether an event above the delivery rate is dropped, which a gap tells, or waits.
         delivery_overflow: DeliveryOverflow = "drop", choice::<DeliveryOverflow>();
 
-        /// Events one user may publish, at most.
-        publish_rate_per_user: Option<Rate> = "off", off_or(rate(), "20/s");
+        /// Events one user may publish, at most. By default nobody is held to it as long as nothing authenticates.
+        publish_rate_per_user: Option<Rate> = "20/s", off_or(rate(), "20/s");
     }
 
     "Requests" {

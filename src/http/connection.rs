@@ -51,13 +51,13 @@ pub async fn serve(context: Rc<Context>, accepted: Accepted) {
     let (Some((subscription, head)), Some(socket)) = (exchange.take_subscription(), handed_over) else {
         return;
     };
-    let identity = subscription.identity();
-    let now = context.shared.clock.now();
+    let shared = &context.shared;
+    let now = shared.clock.now();
     let mut shard = context.shard();
     let joined = shard.join(subscription.into_join(socket, head), now);
     // Under the same lock: what was revoked since it was looked at would not be closed by anyone else.
-    if let Some(identity) = identity.filter(|identity| !context.shared.trusts(identity)) {
-        shard.end_identity(&identity, now);
+    if let Ok(key) = joined {
+        shard.review_one(key, &|standing| shared.lets_stay(standing), now);
     }
     drop(shard);
     if let Err(err) = joined {

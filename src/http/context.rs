@@ -15,7 +15,7 @@ use super::limit::PublishLimit;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::stats::HttpStats;
-use crate::auth::identity::Identity;
+use crate::auth::identity::{Identity, Standing};
 use crate::auth::revocation::Revocations;
 use crate::auth::tokens::TokenStats;
 use crate::config::Config;
@@ -87,6 +87,13 @@ impl Shared {
     #[must_use]
     pub fn trusts(&self, identity: &Identity) -> bool {
         self.policy.load().trusts(identity) && !self.revocations.cover(identity, self.clock.unix_s())
+    }
+
+    /// Whether a stream may stay open as things are now.
+    #[must_use]
+    pub fn lets_stay(&self, standing: &Standing<'_>) -> bool {
+        let is_revoked = |identity| self.revocations.cover(identity, self.clock.unix_s());
+        self.policy.load().lets_stay(standing) && !standing.identity.is_some_and(is_revoked)
     }
 
     /// Publishes `drafts`, and delivers them at once if that is little work.

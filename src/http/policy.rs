@@ -8,7 +8,8 @@ use super::cors::Cors;
 use super::credential::Places;
 use crate::auth::api_keys::{ApiKeys, ApiKeysError};
 use crate::auth::authority::Authority;
-use crate::auth::identity::{Identity, KeyId};
+use crate::auth::grant::Action;
+use crate::auth::identity::{Identity, KeyId, Standing};
 use crate::auth::tokens::{LoadError, TokenStats, Tokens};
 use crate::config::{AddressRange, Config};
 use crate::hub::allowance::Rate;
@@ -106,7 +107,19 @@ impl Policy {
     /// Whether what vouches for `identity` still counts.
     #[must_use]
     pub fn trusts(&self, identity: &Identity) -> bool {
-        let has_key = |authority: &Arc<Authority>| authority.has_key(identity.key);
-        (self.asks && identity.key == KeyId::APPLICATION) || self.authority.as_ref().is_some_and(has_key)
+        let vouches = |authority: &Arc<Authority>| authority.vouches_for(identity);
+        (self.asks && identity.key == KeyId::APPLICATION) || self.authority.as_ref().is_some_and(vouches)
+    }
+
+    /// Whether a stream that is open may stay, as far as one of its rooms goes.
+    #[must_use]
+    pub fn lets_stay(&self, standing: &Standing<'_>) -> bool {
+        let Standing { identity, user, room } = *standing;
+        let is_public = || self.authority.as_ref().is_some_and(|authority| authority.is_public(room));
+        match identity {
+            Some(identity) => self.trusts(identity) && (identity.allows(Action::Read(room)) || is_public()),
+            // Whoever came when nobody was asked anything may have taken any name.
+            None => self.authority.is_none() || (user.is_none() && is_public()),
+        }
     }
 }

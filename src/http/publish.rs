@@ -236,6 +236,8 @@ async fn read_lines(
         }
         loop {
             shared.spare_memory(Rung::Publishes)?;
+            // A request may go on for longer than its token.
+            shared.still_knows(publisher.caller)?;
             let (drafts, problem) = next_drafts(shared, publisher, lines, ended);
             if !drafts.is_empty() {
                 progress.published += drafts.len() as u64;

@@ -14,12 +14,11 @@ use super::problem::{Code, Problem};
 use super::publish::collect_in_time;
 use crate::auth::grant::Action;
 use crate::auth::identity::Identity;
+use crate::auth::identity::Session;
 use crate::auth::revocation::{Revoked, TOKEN_NAME_BYTES_MAX};
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::name::UserName;
 use crate::shard::conn::ConnKey;
-use crate::shard::session::Session;
-use crate::shard::stats::CloseReason;
 
 /// Bytes the body of such a request may have.
 const BODY_BYTES_MAX: usize = 4 << 10;
@@ -32,6 +31,20 @@ impl Shared {
         Session { identity, expires }
     }
 
+    /// Whether `caller`, known by a request that is under way for long, is still who it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unauthorized`] if its token is over or revoked, its key is gone, or somebody has to be known by now.
+    pub fn still_knows(&self, caller: &Caller) -> Result<(), Problem> {
+        let is_known = match caller {
+            Caller::Anyone => self.policy.load().authority.is_none(),
+            Caller::Nobody(_) => true,
+            Caller::Known(_, identity) => !identity.is_expired(self.clock.unix_s()) && self.trusts(identity),
+        };
+        if is_known { Ok(()) } else { Err(Code::Unauthorized.into()) }
+    }
+
     /// Ends all streams of identities that are `doomed`, and says how many there were.
     ///
     /// # Errors
@@ -42,7 +55,7 @@ impl Shared {
         doomed: impl Fn(&Identity) -> bool + Send + Sync + 'static,
     ) -> Result<u32, Problem> {
         let doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync> = Arc::new(doomed);
-        let command = |done| Command::End { doomed: doomed.clone(), reason: CloseReason::Revoked, done };
+        let command = |done| Command::Revoke { doomed: doomed.clone(), done };
         Ok(ask_shards(self, command).await?.iter().sum())
     }
 }
@@ -106,8 +119,14 @@ pub async fn refresh(
             done,
         }))
     };
+    let answers = ask_shards(shared, command).await?;
+    if !shared.trusts(&identity) {
+        // Revoked meanwhile, when no stream was by its right yet. Nobody else would close them.
+        shared.end_sessions(move |other| std::ptr::eq(other, Arc::as_ptr(&identity))).await?;
+        return Err(Code::Unauthorized.into());
+    }
     let mut sum = Refreshed::default();
-    for refreshed in ask_shards(shared, command).await? {
+    for refreshed in answers {
         sum.connections += refreshed.connections;
         sum.refused += refreshed.refused;
     }

@@ -16,7 +16,7 @@ use super::exchange::Exchange;
 use super::problem::{Code, Problem};
 use super::query::StreamQuery;
 use crate::auth::grant::Action;
-use crate::auth::identity::Identity;
+use crate::auth::identity::Session;
 use crate::config::RefusalStyle;
 use crate::hub::name::UserName;
 use crate::hub::presence::Permit;
@@ -24,7 +24,6 @@ use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
 use crate::hub::{Hub, Refusal};
 use crate::shard::join::{Join, Start};
-use crate::shard::session::Session;
 use crate::wire::control;
 use crate::wire::encoding::Encoding;
 
@@ -38,12 +37,6 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Who listens, if that had to be proved.
-    #[must_use]
-    pub fn identity(&self) -> Option<Arc<Identity>> {
-        self.session.as_ref().map(|session| session.identity.clone())
-    }
-
     /// The connection for the shard.
     #[must_use]
     pub fn into_join(self, socket: socket2::Socket, head: Bytes) -> Join<socket2::Socket> {

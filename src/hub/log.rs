@@ -273,6 +273,40 @@ mod tests {
     }
 
     #[test]
+    fn waiting_for_a_flush_is_bounded_in_bytes_as_well() {
+        let none_held = LogBounds { events_max: 0, bytes_max: usize::MAX };
+        // A mebibyte each, with what is charged beside the data: the size of its chunk has four digits more.
+        let data = "x".repeat((1 << 20) - (entry(1).cost() - "x".len()) - 4);
+        let frame = Unsealed::new(None, &data, 20).seal(b"1");
+        let entry = |offset| Entry { frame: frame.clone(), ..entry(offset) };
+        assert_eq!(entry(1).cost() * 16, UNFLUSHED_BYTES_MAX);
+        let mut log = Log::default();
+        for offset in 1..=16 {
+            log.append(entry(offset), none_held, 0);
+        }
+        assert_eq!((log.evicted_to(), log.bytes()), (0, UNFLUSHED_BYTES_MAX), "what fits may wait");
+        log.append(entry(17), none_held, 0);
+        assert_eq!((log.evicted_to(), log.bytes()), (1, UNFLUSHED_BYTES_MAX), "one in, one out");
+    }
+
+    #[test]
+    fn a_burst_does_not_keep_its_peak() {
+        let capacity_after = |burst: u64, held: usize| {
+            let mut log = Log::default();
+            for offset in 1..=burst {
+                log.append(entry(offset), LogBounds { events_max: held, ..BOUNDS }, 0);
+            }
+            log.evict(Offset::MAX);
+            assert_eq!(log.held(), held);
+            log.entries.capacity()
+        };
+        assert_eq!(capacity_after(1000, 20), 40, "room for as many again");
+        assert_eq!(capacity_after(100, 31), 62);
+        assert_eq!(capacity_after(100, 32), 128, "a quarter is still enough to keep it");
+        assert_eq!(capacity_after(40, 3), 64, "nor is a small one worth it");
+    }
+
+    #[test]
     fn bytes_are_what_is_there() {
         let mut log = Log::default();
         let cost = entry(1).cost();
@@ -280,7 +314,7 @@ mod tests {
         for offset in 1..=5 {
             log.append(entry(offset), bounds, Offset::MAX);
         }
-        assert_eq!((log.held(), log.bytes()), (2, cost * 2));
+        assert_eq!((log.held(), log.bytes(), log.is_empty()), (2, cost * 2, false));
         while log.expire_oldest() {}
         assert_eq!(log.bytes(), cost * 2, "unflushed events still take memory");
         log.evict(Offset::MAX);
@@ -290,7 +324,7 @@ mod tests {
     #[test]
     fn neighbours_and_numbers_survive_eviction() {
         let mut log = Log::starting_after(5);
-        assert_eq!(log.before(100), 5);
+        assert_eq!((log.before(100), log.expired_to(), log.last(), log.oldest()), (5, 5, None, None));
         for offset in [10, 20, 30, 40, 50] {
             log.append(entry(offset), BOUNDS, Offset::MAX);
         }
@@ -298,5 +332,43 @@ mod tests {
         assert_eq!(log.before(45), 40);
         assert_eq!(log.count_to(20), 2);
         assert_eq!(log.count_to(40), 4);
+        assert_eq!((log.last(), log.oldest()), (Some(50), Some((30, Moment(30)))));
+    }
+
+    #[test]
+    fn the_newest_come_first_and_only_those_a_resume_could_have() {
+        let mut log = Log::default();
+        for offset in [10, 20, 30, 40, 50] {
+            log.append(entry(offset), BOUNDS, 0);
+        }
+        assert_eq!(log.newest_first().map(|entry| entry.offset).collect::<Vec<_>>(), [50, 40, 30]);
+        assert_eq!((log.oldest(), log.evicted_to()), (Some((30, Moment(30))), 0));
+        assert_eq!(log.range(20, 40).map(|entry| entry.offset).collect::<Vec<_>>(), [30, 40]);
+    }
+
+    #[test]
+    fn each_shard_has_a_count_of_its_own() {
+        let mut log = Log::default();
+        for offset in [10, 20, 30, 40, 50] {
+            log.append(entry(offset), BOUNDS, Offset::MAX);
+        }
+        let counts = |log: &Log| [0, 1, 2].map(|shard| log.flushed_count(shard));
+        log.note_flushed_count(1, 40);
+        assert_eq!(counts(&log), [0, 4, 0]);
+        log.note_flushed_count(0, log.evicted_to());
+        log.note_flushed_count(2, 50);
+        log.note_flushed_count(1, log.evicted_to() - 1);
+        assert_eq!(counts(&log), [2, 4, 5], "below what is gone there is nothing to count by");
+    }
+
+    #[test]
+    fn a_look_tells_what_came_since_the_last() {
+        let mut log = Log::default();
+        for (offsets, new) in [(1..6, 5), (6..9, 3), (9..9, 0)] {
+            for offset in offsets {
+                log.append(entry(offset), BOUNDS, Offset::MAX);
+            }
+            assert_eq!(log.count_since_look(), new);
+        }
     }
 }

@@ -9,9 +9,7 @@ use std::task::{Poll, Waker};
 use parking_lot::Mutex;
 
 use super::source::Source;
-use crate::auth::identity::Identity;
-use crate::shard::session::Session;
-use crate::shard::stats::CloseReason;
+use crate::auth::identity::{Identity, Session, Standing};
 
 /// Commands that may wait for one shard.
 pub const COMMANDS_MAX: usize = 4096;
@@ -43,11 +41,16 @@ pub enum Command {
         user: Arc<Source>,
     },
     /// Close the connections of every identity that is `doomed`.
-    End {
+    Revoke {
         /// Which.
         doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
-        /// What their listeners are told.
-        reason: CloseReason,
+        /// Gets the number of connections closed.
+        done: Box<dyn FnOnce(u32) + Send>,
+    },
+    /// Close the connections that may not stay as things are now.
+    Review {
+        /// Whether one may.
+        may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync>,
         /// Gets the number of connections closed.
         done: Box<dyn FnOnce(u32) + Send>,
     },

@@ -119,6 +119,12 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_is_six_digits_the_least_first() {
+        assert_eq!(Epoch::new(36 + 11).to_string(), "b10000");
+        assert_eq!(Epoch::new(36).position(7).to_string(), "010000-7");
+    }
+
+    #[test]
     fn ids_of_other_lives_are_told_from_ids_of_nobody() {
         let epoch = Epoch::new(1);
         let other = Epoch::new(2).position(5);

@@ -167,3 +167,72 @@ impl Sequencer {
         self.events = self.events - events + log.held();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::source::Kind;
+    use crate::wire::frame::Unsealed;
+
+    const AGE: Duration = Duration::from_secs(10);
+
+    fn bounds(bytes_max: usize) -> HistoryBounds {
+        let log = LogBounds { events_max: 10, bytes_max: usize::MAX };
+        HistoryBounds { log, bytes_max, age_max: AGE }
+    }
+
+    fn room() -> Arc<Source> {
+        Arc::new(Source::new(Kind::Room, "a", 1, 0))
+    }
+
+    fn entry(offset: Offset, published: Moment) -> Entry {
+        let frame = Unsealed::new(None, "x", 20).seal(b"1");
+        Entry { offset, frame, published, exclude: None, require: None, id: None }
+    }
+
+    fn publish(sequencer: &mut Sequencer, source: &Arc<Source>, published: Moment) {
+        sequencer.append(source, &bounds(usize::MAX), |offset| entry(offset, published));
+    }
+
+    #[test]
+    fn what_fits_the_bound_for_all_is_kept() {
+        let cost = entry(1, Moment(0)).cost();
+        let (mut sequencer, rooms) = (Sequencer::default(), [room(), room()]);
+        for at in [0, 1, 0, 1] {
+            publish(&mut sequencer, &rooms[at], Moment(0));
+        }
+        assert!(sequencer.trim(&bounds(4 * cost), Moment(0), 100));
+        assert_eq!((sequencer.events(), sequencer.bytes()), (4, 4 * cost));
+        assert!(sequencer.trim(&bounds(4 * cost - 1), Moment(0), 100));
+        assert_eq!((sequencer.events(), sequencer.bytes()), (3, 3 * cost));
+        assert_eq!(rooms.map(|room| room.log().expired_to()), [1, 0], "the oldest of all went");
+    }
+
+    #[test]
+    fn an_event_expires_at_its_age_and_not_before() {
+        let (mut sequencer, room) = (Sequencer::default(), room());
+        publish(&mut sequencer, &room, Moment(5));
+        let expires = Moment(5) + AGE;
+        assert!(sequencer.trim(&bounds(usize::MAX), Moment(expires.0 - 1), 100));
+        assert_eq!(sequencer.events(), 1);
+        assert!(sequencer.trim(&bounds(usize::MAX), expires, 100));
+        assert_eq!((sequencer.events(), sequencer.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_crowd_does_not_keep_its_place_in_the_queue() {
+        let places_after = |old: usize, young: usize| {
+            let (mut sequencer, rooms) = (Sequencer::default(), (0..old + young).map(|_| room()));
+            let rooms: Vec<_> = rooms.collect();
+            for (at, room) in rooms.iter().enumerate() {
+                publish(&mut sequencer, room, if at < old { Moment(0) } else { Moment(1) });
+            }
+            assert!(sequencer.trim(&bounds(usize::MAX), Moment(0) + AGE, 1_000));
+            assert_eq!(sequencer.events(), young);
+            sequencer.shrink();
+            sequencer.places()
+        };
+        assert_eq!(places_after(69, 31), 62, "room for as many again");
+        assert_eq!(places_after(68, 32), 128, "a quarter is still enough to keep it");
+    }
+}

@@ -241,3 +241,73 @@ impl LogSlot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(shards: usize) -> Source {
+        Source::new(Kind::Room, "a", shards, 5)
+    }
+
+    #[test]
+    fn who_sits_down_keeps_what_comes_after_its_head() {
+        let source = source(2);
+        assert_eq!((source.flushed(), source.local(0), source.local(1)), (Offset::MAX, None, None));
+        source.sit(0, 7, 10);
+        source.sit(1, 8, 20);
+        assert_eq!((source.flushed(), source.local(0), source.local(1)), (10, Some(7), Some(8)));
+        source.sit(0, 9, 15);
+        assert_eq!((source.flushed(), source.local(0)), (10, Some(9)), "another number is no other head");
+        source.set_flushed(0, 30);
+        assert_eq!(source.flushed(), 20);
+        source.stand_up(1);
+        assert_eq!((source.flushed(), source.local(1)), (30, None));
+        source.stand_up(0);
+        source.sit(0, 1, 40);
+        assert_eq!(source.flushed(), 40, "who comes back starts anew");
+    }
+
+    #[test]
+    fn a_shard_is_told_once_and_by_its_own_number() {
+        let source = source(2);
+        assert_eq!(source.claim(1), None, "nobody is there");
+        source.sit(1, 7, 0);
+        assert_eq!((source.claim(1), source.claim(1), source.claim(0)), (Some(7), None, None));
+        source.unclaim(1);
+        assert_eq!((source.claim(1), source.claim(1)), (Some(7), None));
+    }
+
+    #[test]
+    fn no_more_enter_than_may() {
+        let source = source(1);
+        assert_eq!([source.enter(2), source.enter(2), source.enter(2)], [Some(0), Some(1), None]);
+        assert_eq!((source.connections(), source.leave(), source.leave()), (2, 1, 0));
+        assert_eq!((source.connections(), source.enter(1)), (0, Some(0)));
+    }
+
+    #[test]
+    fn the_oldest_connection_is_where_it_was_opened_first() {
+        let source = source(3);
+        assert_eq!(source.oldest_shard(), None);
+        source.set_oldest(2, 20);
+        assert_eq!(source.oldest_shard(), Some(2));
+        source.set_oldest(1, 10);
+        assert_eq!(source.oldest_shard(), Some(1));
+        source.set_oldest(1, u64::MAX);
+        assert_eq!(source.oldest_shard(), Some(2));
+    }
+
+    #[test]
+    fn a_name_that_comes_back_remembers_what_it_lost() {
+        let source = source(1);
+        let ends = |slot: &LogSlot| (slot.expired_to(), slot.evicted_to());
+        assert_eq!((source.kind(), source.name(), source.last()), (Kind::Room, "a", 5));
+        let mut slot = source.log();
+        assert!(slot.get().is_none() && slot.get_mut().is_none());
+        assert_eq!(ends(&slot), (5, 5));
+        assert!(slot.get_or_create().is_empty());
+        assert!(slot.get().is_some() && slot.get_mut().is_some());
+        assert_eq!(ends(&slot), (5, 5));
+    }
+}

@@ -27,7 +27,7 @@ use self::listen::{ListenError, Listeners, SocketOptions, adopt, listen};
 use self::sockets::Sockets;
 use self::supervision::Supervision;
 use self::worker::{Door, Listener, Worker};
-use crate::auth::identity::Identity;
+use crate::auth::identity::Standing;
 use crate::auth::revocation::Revocations;
 use crate::config::{Config, DeliveryOverflow, JwksSource, Listen, ListenAddr, UserOverflow, restart_needed};
 use crate::http::admin::{Admin, Probe};
@@ -43,7 +43,7 @@ use crate::hub::presence::Caps;
 use crate::hub::sequencer::HistoryBounds;
 use crate::hub::source::{Kind, Source};
 use crate::hub::{Hub, HubSettings, Overflow};
-use crate::shard::stats::{CloseReason, Stats};
+use crate::shard::stats::Stats;
 use crate::shard::{Shard, ShardSettings};
 use crate::upstream::client::ClientError;
 use crate::upstream::jwks::KeySets;
@@ -170,9 +170,11 @@ impl Server {
     pub fn start_supervised(config: Config, supervision: Supervision) -> Result<Self, StartError> {
         let Supervision { sockets, admin_socket, watchdog } = supervision;
         let count = config.shards;
-        let opened = open(&config, &config.listen, sockets, count)?;
+        let is_guarded = config.insecure || config.authenticates();
+        let opened = open(&config, &config.listen, sockets, count, is_guarded)?;
         let admin: Vec<Listen> = config.admin_listen.iter().cloned().map(Listen::from).collect();
-        let mut admin_listener = open(&config, &admin, admin_socket.into_iter().collect(), 1)?.pop();
+        let mut admin_listener =
+            open(&config, &admin, admin_socket.into_iter().collect(), 1, config.insecure)?.pop();
         let listens = opened.iter().map(Listeners::listen).collect();
         let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
@@ -266,17 +268,17 @@ impl Server {
         let policy = Arc::new(Policy::new(config, &self.shared.token_stats)?);
         policy.adopt(&self.shared.policy.load());
         self.shared.policy.store(policy.clone());
-        let doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync> =
-            Arc::new(move |identity| !policy.trusts(identity));
+        let may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync> =
+            Arc::new(move |standing| policy.lets_stay(standing));
         for shard in 0..self.workers.len() {
             let done = Box::new(|ended| {
                 if ended > 0 {
-                    tracing::info!(ended, "streams whose key is gone were closed");
+                    tracing::info!(ended, "streams for which nothing vouches any more were closed");
                 }
             });
-            let command = Command::End { doomed: doomed.clone(), reason: CloseReason::Revoked, done };
+            let command = Command::Review { may_stay: may_stay.clone(), done };
             if self.shared.hub.mailbox(shard).send(command).is_err() {
-                tracing::warn!(shard, "too much mail: streams whose key is gone stay until their token ends");
+                tracing::warn!(shard, "too much mail: streams for which nothing vouches stay until they end");
             }
         }
         self.shared.keys_wanted.notify_one();
@@ -350,12 +352,14 @@ impl Listener {
     }
 }
 
-/// Listens on `sockets`, if the service manager handed any over, or else on `listens`.
+/// Listens on `sockets`, if the service manager handed any over, or else on `listens`. Those that other machines reach
+/// have to be guarded.
 fn open(
     config: &Config,
     listens: &[Listen],
     sockets: Vec<socket2::Socket>,
     count: usize,
+    is_guarded: bool,
 ) -> Result<Vec<Listeners>, StartError> {
     let options = SocketOptions { send_buffer: config.send_buffer, user_timeout: config.tcp_user_timeout };
     if sockets.is_empty() {
@@ -367,7 +371,7 @@ fn open(
     }
     let adopted = sockets.into_iter().map(|socket| {
         let listeners = adopt(socket, count, options).map_err(StartError::Inherited)?;
-        if config.insecure || listeners.address.is_local() {
+        if is_guarded || listeners.address.is_local() {
             Ok(listeners)
         } else {
             Err(StartError::Exposed(listeners.address))

@@ -195,3 +195,59 @@ pub fn contiguous(items: &[Item], encoding: Encoding, deflater: &mut Deflater, s
 fn frame_bytes(frame: &Frame, encoding: Encoding) -> Bytes {
     if encoding.chunked { frame.chunk().clone() } else { frame.plain() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::grant::Grant;
+    use crate::auth::identity::KeyId;
+    use crate::wire::frame::Unsealed;
+
+    fn item(offset: Offset) -> Item {
+        let frame = Unsealed::new(None, "x", 20).seal(offset.to_string().as_bytes());
+        Item { offset, frame, published: Moment(offset) }
+    }
+
+    #[test]
+    fn a_batch_fits_those_who_lack_exactly_it() {
+        let batch = Batch::new(5, 20, vec![item(10), item(20)]).expect("it has events");
+        assert_eq!([4, 5, 9, 10, 20].map(|cursor| batch.fits(cursor)), [false, true, true, false, false]);
+        assert_eq!([0, 20].map(|cursor| Batch::lost(20).fits(cursor)), [false, false]);
+        assert!(Batch::new(5, 20, Vec::new()).is_none());
+    }
+
+    #[test]
+    fn pieces_take_the_cursor_as_far_as_they_go() {
+        let mut batch = Batch::new(5, 25, vec![item(10), item(20)]).expect("it has events");
+        for gzip in [false, true] {
+            let encoding = Encoding { chunked: true, gzip };
+            let pieces = batch.pieces(encoding, &mut Deflater::default(), &Stats::default());
+            let upto: Vec<_> =
+                pieces.iter().map(|piece| (piece.upto, piece.events, piece.published)).collect();
+            let divided = vec![(10, 1, Moment(10)), (25, 1, Moment(20))];
+            assert_eq!(upto, if gzip { vec![(25, 2, Moment(10))] } else { divided });
+        }
+    }
+
+    #[test]
+    fn what_an_event_requires_is_asked_for_where_it_was_published() {
+        let identity = |permission: &str| Identity {
+            user: None,
+            token: None,
+            issued: None,
+            expires: None,
+            grant: Arc::new(Grant::parse([permission]).0),
+            key: KeyId(0),
+            api_key: None,
+        };
+        let is_met = |kind, permission: Option<&str>| {
+            let source = Arc::new(Source::new(kind, "a", 1, 0));
+            let required = Required { permission: PermissionName::new("vip").expect("a name"), source };
+            required.is_met_by(permission.map(identity).as_ref())
+        };
+        let holders = [None, Some("vip"), Some("vip:a"), Some("vip:b"), Some("vip:*"), Some("other")];
+        assert_eq!(holders.map(|of| is_met(Kind::Room, of)), [false, true, true, false, true, false]);
+        assert_eq!(holders.map(|of| is_met(Kind::All, of)), [false, true, false, false, false, false]);
+        assert_eq!(holders.map(|of| is_met(Kind::Inbox, of)), [false, true, false, false, false, false]);
+    }
+}

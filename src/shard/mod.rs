@@ -398,7 +398,8 @@ impl<N: Net> Shard<N> {
                     self.farewell(slot, stats::CloseReason::Replaced);
                 }
             }
-            Command::End { doomed, reason, done } => done(self.end_where(&*doomed, reason)),
+            Command::Revoke { doomed, done } => done(self.revoke(&*doomed)),
+            Command::Review { may_stay, done } => done(self.review(&*may_stay)),
             Command::Refresh(refresh) => {
                 let refreshed = self.refresh(&refresh);
                 (refresh.done)(refreshed);

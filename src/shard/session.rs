@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::conn::flag;
+use super::conn::{ConnKey, flag};
 use super::net::Net;
 use super::stats::CloseReason;
 use super::{Conns, Shard};
-use crate::auth::identity::Identity;
+use crate::auth::identity::{Identity, Session, Standing};
 use crate::hub::mailbox::{Refresh, Refreshed};
 use crate::hub::moment::Moment;
 use crate::hub::source::{Kind, Source};
@@ -22,15 +22,6 @@ pub const EXPIRING_TIME: Duration = Duration::from_secs(30);
 
 /// In this time every connection is looked at once.
 pub(super) const SESSION_ROUND: Duration = Duration::from_millis(500);
-
-/// By what right a connection is open.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// Whose it is, and what it may.
-    pub identity: Arc<Identity>,
-    /// When that is over.
-    pub expires: Option<Moment>,
-}
 
 /// When a connection's session is over, in tenths of a second, and whether the listener has been told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -134,31 +125,59 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Ends all connections of an identity that is not trusted any more.
-    pub fn end_identity(&mut self, identity: &Arc<Identity>, now: Moment) {
+    /// Ends the connection with this `key` if it may not stay, in one of its rooms.
+    pub fn review_one(&mut self, key: ConnKey, may_stay: &dyn Fn(&Standing<'_>) -> bool, now: Moment) {
         self.now = now;
-        self.end_where(&|other| std::ptr::eq(other, Arc::as_ptr(identity)), CloseReason::Revoked);
+        if let Some(slot) = self.conns.find(key).filter(|slot| !self.may_stay(*slot, may_stay)) {
+            self.end(slot, CloseReason::Revoked);
+        }
+    }
+
+    /// Ends all connections that may not stay, each in all its rooms, and says how many there were.
+    pub(super) fn review(&mut self, may_stay: &dyn Fn(&Standing<'_>) -> bool) -> u32 {
+        let slots = self.conns.iter().map(|(slot, _)| slot).filter(|slot| !self.may_stay(*slot, may_stay));
+        let slots: Vec<u32> = slots.collect();
+        self.end_all(&slots)
+    }
+
+    fn may_stay(&self, slot: u32, may_stay: &dyn Fn(&Standing<'_>) -> bool) -> bool {
+        // The server's own probe has no right, and needs none.
+        let Some(conn) = self.conns.get(slot).filter(|conn| !conn.has(flag::PROBE)) else {
+            return true;
+        };
+        let (identity, user) = (conn.identity.as_deref(), conn.user.as_deref().map(Source::name));
+        conn.memberships().all(|membership| {
+            let room = self.rooms[membership.room as usize].source.name();
+            may_stay(&Standing { identity, user, room })
+        })
     }
 
     /// Ends all connections whose identity is `doomed`, and says how many there were.
-    pub(super) fn end_where(&mut self, doomed: &dyn Fn(&Identity) -> bool, reason: CloseReason) -> u32 {
+    pub(super) fn revoke(&mut self, doomed: &dyn Fn(&Identity) -> bool) -> u32 {
         let is_doomed = |identity: &Arc<Identity>| doomed(identity);
         let slots = self.conns.iter().filter(|(_, conn)| conn.identity.as_ref().is_some_and(is_doomed));
         let slots: Vec<u32> = slots.map(|(slot, _)| slot).collect();
+        self.end_all(&slots)
+    }
+
+    fn end_all(&mut self, slots: &[u32]) -> u32 {
         let mut ended = 0;
         for slot in slots {
-            ended += u32::from(!self.is_closing(slot));
-            self.end(slot, reason);
+            ended += u32::from(!self.is_closing(*slot));
+            self.end(*slot, CloseReason::Revoked);
         }
         ended
     }
 
-    /// Gives connections of a user a new session, as far as it allows all their rooms.
+    /// Gives connections of a user a new session, as far as it allows all their rooms. What somebody else opened in the
+    /// user's name, who may do that, stays theirs.
     pub(super) fn refresh(&mut self, refresh: &Refresh) -> Refreshed {
         let mut refreshed = Refreshed::default();
         for slot in self.slots_of_user(&refresh.user) {
             let key = self.conns.key(slot);
-            let is_meant = refresh.connection.is_none_or(|meant| meant == key.to_u64());
+            let is_own = |identity: &Arc<Identity>| identity.user == refresh.session.identity.user;
+            let is_meant = refresh.connection.is_none_or(|meant| meant == key.to_u64())
+                && self.conns.get(slot).and_then(|conn| conn.identity.as_ref()).is_some_and(is_own);
             if !is_meant || self.is_closing(slot) {
                 continue;
             }

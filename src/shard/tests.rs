@@ -12,11 +12,10 @@ use bytes::Bytes;
 use super::conn::ConnKey;
 use super::join::{Join, Start};
 use super::net::Net;
-use super::session::Session;
 use super::stats::{CloseReason, DropReason, GapReason, Stats};
 use super::{Shard, ShardSettings, Step};
 use crate::auth::grant::{Grant, PermissionName};
-use crate::auth::identity::{Identity, KeyId};
+use crate::auth::identity::{Identity, KeyId, Session};
 use crate::hub::draft::{Draft, Target};
 use crate::hub::log::LogBounds;
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
@@ -405,9 +404,8 @@ fn those_of_a_doomed_identity_are_closed_and_no_others() {
     let (_, spared) = world.join_now(by(holder(&["dj"])), None);
     let (_, unknown) = world.join_now(None, None);
     let (sent, got) = std::sync::mpsc::channel();
-    let command = Command::End {
+    let command = Command::Revoke {
         doomed: Arc::new(|identity| identity.holds("vip", None)),
-        reason: CloseReason::Revoked,
         done: Box::new(move |count| sent.send(count).unwrap()),
     };
     assert!(world.hub.mailbox(0).send(command).is_ok());

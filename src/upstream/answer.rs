@@ -58,14 +58,15 @@ struct Body<'a> {
 ///
 /// [`Malformed`] if it is neither empty nor a JSON object of the expected form.
 pub fn parse(body: &[u8]) -> Result<Refinement, Malformed> {
-    let body = body.trim_ascii();
-    if body.is_empty() {
+    let text = body.trim_ascii();
+    if text.is_empty() {
         return Ok(Refinement::default());
     }
     // An array of three would be read as well.
-    if body[0] != b'{' {
+    if text[0] != b'{' {
         return Err(Malformed);
     }
+    // All of it: ASCII has white space that JSON has not.
     let Body { user, permissions, expires_in } = serde_json::from_slice(body).map_err(|_| Malformed)?;
     let user = user.map(|user| UserName::new(&user)).transpose().map_err(|_| Malformed)?;
     let grant = permissions.map(|texts| {

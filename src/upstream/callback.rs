@@ -308,9 +308,9 @@ mod tests {
 
     const KEEP: Duration = Duration::from_secs(5);
 
-    fn yes(expires: Option<u64>, rooms: usize) -> Verdict {
+    fn identity(expires: Option<u64>, rooms: usize) -> Arc<Identity> {
         let grant: Grant = (0..rooms).map(|room| Permission::to_read(&format!("{room:0128}"))).collect();
-        Ok(Arc::new(Identity {
+        Arc::new(Identity {
             user: None,
             token: None,
             issued: Some(1000),
@@ -318,7 +318,7 @@ mod tests {
             grant: Arc::new(grant),
             key: KeyId::APPLICATION,
             api_key: None,
-        }))
+        })
     }
 
     #[test]
@@ -326,7 +326,7 @@ mod tests {
         let mut decisions = Decisions::new(KEEP, DECISIONS_BYTES_MAX);
         let now = Instant::now();
         for (at, verdict) in
-            [yes(None, 1), Err(Denied::Unauthorized), Err(Denied::Forbidden)].iter().enumerate()
+            [Ok(identity(None, 1)), Err(Denied::Unauthorized), Err(Denied::Forbidden)].iter().enumerate()
         {
             let key = [u8::try_from(at).unwrap(); 32];
             decisions.keep(key, verdict, now);
@@ -343,7 +343,7 @@ mod tests {
     fn a_decision_does_not_outlive_what_it_allows() {
         let mut decisions = Decisions::new(KEEP, DECISIONS_BYTES_MAX);
         let now = Instant::now();
-        decisions.keep([1; 32], &yes(Some(1002), 1), now);
+        decisions.keep([1; 32], &Ok(identity(Some(1002), 1)), now);
         assert!(decisions.get(&[1; 32], now + Duration::from_secs(1)).is_some());
         assert_eq!(decisions.get(&[1; 32], now + Duration::from_secs(2)), None);
     }
@@ -355,7 +355,7 @@ mod tests {
         for at in 0..2000_u32 {
             let mut key = [0; 32];
             key[..4].copy_from_slice(&at.to_be_bytes());
-            decisions.keep(key, &yes(None, 64), Instant::now());
+            decisions.keep(key, &Ok(identity(None, 64)), Instant::now());
         }
         assert!(decisions.table.weight() <= bytes_max);
         assert!((1..200).contains(&decisions.table.len()), "{}", decisions.table.len());

@@ -88,7 +88,7 @@ impl Client {
         };
         build(Certificates::Systems).or_else(|_| {
             // A bare container has none, and needs none for http.
-            tracing::warn!("the system has no CA certificates: only those of upstream_ca_file are trusted");
+            tracing::info!("the system has no CA certificates: only those of upstream_ca_file are trusted");
             build(Certificates::OwnOnly)
         })
     }

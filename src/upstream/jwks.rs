@@ -2,9 +2,11 @@
 //! named a key that is not there. Keys that were fetched stay in force for as long as fetching fails.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, HeaderValue};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -107,17 +109,38 @@ impl Fetcher {
     }
 
     async fn fetch(&self, source: &KeySource) -> Result<(), (Outcome, String)> {
-        let failed = |outcome| (outcome, String::new());
-        if !source.url.is_trustworthy() {
-            return Err((Outcome::Unreachable, "keys are fetched by https only".into()));
-        }
-        let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
-        let request = self.client.http().get(source.url.as_url().clone()).header(ACCEPT, accept).build();
-        let request = request.map_err(|_| failed(Outcome::Unreachable))?;
-        let answer = self.client.ask(request, JWKS_BYTES_MAX, JWKS_TIMEOUT).await.map_err(failed)?;
-        if answer.status != reqwest::StatusCode::OK {
-            return Err((Outcome::Status, answer.status.as_u16().to_string()));
-        }
-        (source.put)(&answer.body).map_err(|reason| (Outcome::Malformed, reason))
+        let body = fetch(&self.client, &source.url).await?;
+        (source.put)(&body).map_err(|reason| (Outcome::Malformed, reason))
     }
+}
+
+/// What `url` answers. The error has a reason where the outcome alone does not say it.
+async fn fetch(client: &Client, url: &UpstreamUrl) -> Result<Bytes, (Outcome, String)> {
+    let failed = |outcome| (outcome, String::new());
+    if !url.is_trustworthy() {
+        return Err((Outcome::Unreachable, "keys are fetched by https only".into()));
+    }
+    let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
+    let request = client.http().get(url.as_url().clone()).header(ACCEPT, accept).build();
+    let request = request.map_err(|_| failed(Outcome::Unreachable))?;
+    let answer = client.ask(request, JWKS_BYTES_MAX, JWKS_TIMEOUT).await.map_err(failed)?;
+    if answer.status != reqwest::StatusCode::OK {
+        return Err((Outcome::Status, answer.status.as_u16().to_string()));
+    }
+    Ok(answer.body)
+}
+
+/// What `url` answers, asked once and outside of any server. Blocks for up to [`JWKS_TIMEOUT`].
+///
+/// # Errors
+///
+/// Why there is nothing, in words.
+pub fn fetch_once(url: &UpstreamUrl, ca_file: Option<&Path>) -> Result<Bytes, String> {
+    let client = Client::new(ca_file, 1).map_err(|err| err.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|err| err.to_string())?;
+    let fetched = runtime.block_on(fetch(&client, url));
+    // The resolver may be at work still, and is not waited for.
+    runtime.shutdown_background();
+    fetched.map_err(|(outcome, reason)| format!("{} {reason}", outcome.as_str()).trim_end().to_owned())
 }

@@ -171,6 +171,7 @@ mod tests {
         let frame = frame(Some("price"), "k3v9q2-7", "42");
         assert_eq!(&frame.plain()[..], b"event: price\nid: k3v9q2-7\ndata: 42\n\n");
         assert_eq!(&frame.chunk()[..], b"24\r\nevent: price\nid: k3v9q2-7\ndata: 42\n\n\r\n");
+        assert!(frame.len() == frame.chunk().len() && !frame.is_empty());
     }
 
     #[test]

@@ -37,8 +37,6 @@ impl Asked {
 pub enum Reply {
     /// Answers, and keeps the connection.
     With(u16, String),
-    /// Answers, and closes the connection without having said so.
-    AndClose(u16, String),
     /// Sends these bytes and closes the connection.
     Raw(Vec<u8>),
     /// Answers once it is [released](Application::release).
@@ -110,7 +108,9 @@ impl Application {
                 state.sockets.lock().expect("no panic").push(socket.try_clone().expect("a descriptor"));
                 threads.push(std::thread::spawn(move || serve(socket, tls, &state, &*respond)));
             }
-            threads.into_iter().for_each(|thread| thread.join().expect("the application does not panic"));
+            for thread in threads {
+                thread.join().expect("the application does not panic");
+            }
         });
         Self { addr, state, acceptor: Some(acceptor) }
     }
@@ -179,7 +179,6 @@ fn converse(stream: &mut dyn Stream, state: &State, respond: &Respond) {
         }
         let (bytes, keep) = match respond(&asked) {
             Reply::With(status, body) => (response(status, &body), true),
-            Reply::AndClose(status, body) => (response(status, &body), false),
             Reply::Raw(bytes) => (bytes, false),
             Reply::Held(status, body) => {
                 let (released, changed) = &state.released;

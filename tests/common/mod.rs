@@ -10,8 +10,10 @@
 )]
 
 pub mod application;
+pub mod bearer;
 pub mod conn;
 pub mod metrics;
+pub mod process;
 pub mod signer;
 pub mod stream;
 

@@ -62,9 +62,10 @@ pub fn run(job: &Job, round: u32, clock: Clock) -> Result<Report, Box<dyn std::e
 fn run_one(job: &Job, round: u32, clock: Clock) -> Result<Report, Box<dyn std::error::Error>> {
     let mut job = job.clone();
     job.settings.gzip &= job.source.can_gzip();
+    job.settings.tokens &= job.source.can_ask_for_tokens();
     let progress = Progress::new(format!("{} {} #{round}", job.scenario.name(), job.label), job.progress);
     progress.say("starting");
-    let target = Target::start(&job.source, job.scenario, job.settings.gzip)?;
+    let target = Target::start(&job.source, job.scenario, &job.settings)?;
     let meter = Meter::new(&job.source, target.pid)?;
     let mut run = Run::new(job, target, meter, round, clock, progress);
     match run.measure() {
@@ -95,10 +96,13 @@ impl Run {
             names.prefix = format!("lt{}-{round}-{}-", std::process::id(), clock.now_ns());
         }
         let plan = Plan::new(&target, names, job.settings.clone());
-        let report = Report {
+        let mut report = Report {
             usage_from: meter.name().to_owned(),
             ..Report::new(job.scenario, job.label.clone(), round, job.settings.clone())
         };
+        if job.settings.tokens {
+            report.notes.push("every listener and the publisher had a token of its own".to_owned());
+        }
         let (live, published) = (Live::default(), Published::default());
         Self { job, target, meter, clock, plan, progress, live, published, report }
     }

@@ -8,6 +8,7 @@ use super::churn::BACK_MAX;
 use super::traffic::FOREVER;
 use crate::fleet::{Command, Done, Fleet, Pace};
 use crate::found::{Found, Storm, Surge};
+use crate::meter;
 use crate::report::{ms, per};
 
 impl Run {
@@ -28,7 +29,10 @@ impl Run {
         self.progress.say("all cut, back with jitter");
         let with_jitter = self.surge(&mut fleet, Pace::AsTold)?;
         self.pass(&mut fleet, calm)?;
-        self.report.found = Some(Found::Storm(Storm { at_once, with_jitter }));
+        let admin = self.target.admin.filter(|_| self.settings().tokens);
+        let verifications = admin.map(|admin| meter::shown(admin, "tidegate_token_verifications_total"));
+        let verifications = verifications.transpose()?;
+        self.report.found = Some(Found::Storm(Storm { at_once, with_jitter, verifications }));
         let Some(feed) = feed else {
             return fleet.stop();
         };

@@ -1,0 +1,123 @@
+//! Promise: where the application decides, a listener gets what it says and nothing else; while it cannot be asked, nobody
+//! is let in, and everybody is asked to come back.
+
+mod common;
+
+use common::application::{Application, Asked, Reply};
+use common::conn::request;
+use common::stream::Listener;
+use common::{BASE, TestServer};
+use tidegate::config::{Config, RefusalStyle, UpstreamUrl};
+
+fn asking(application: &Application) -> TestServer {
+    asking_with(application, |_| {})
+}
+
+fn asking_with(application: &Application, change: impl FnOnce(&mut Config)) -> TestServer {
+    let url = UpstreamUrl::parse(&application.url("/auth"));
+    TestServer::with(|config| {
+        config.auth_callback = url;
+        // Every question is to be seen.
+        config.auth_callback_cache = None;
+        change(config);
+    })
+}
+
+/// Knows who somebody is by a cookie, as applications do.
+fn by_cookie(asked: &Asked) -> Reply {
+    match asked.header("cookie") {
+        Some("session=ann") => Reply::With(200, r#"{"user":"ann"}"#.to_owned()),
+        Some("session=vip") => Reply::With(200, r#"{"permissions":["sse:read:a*","vip"]}"#.to_owned()),
+        Some("session=bob") => Reply::With(403, String::new()),
+        _ => Reply::With(401, String::new()),
+    }
+}
+
+const STREAM: (&str, &str) = ("accept", "text/event-stream");
+
+/// The status and code of the answer to a stream that is not granted.
+fn refused(server: &TestServer, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let headers = [&[STREAM], headers].concat();
+    let answer = server.connect().round(&request("GET", &format!("{BASE}{path}"), &headers, b""));
+    let code = answer.json()["code"].as_str().unwrap_or_default().to_owned();
+    (answer.status(), code)
+}
+
+#[test]
+fn the_application_says_who_listens_and_where() {
+    let application = Application::start(by_cookie);
+    let server = asking(&application);
+    let ann = Listener::open(server.connect(), "/stream?room=a", &[("cookie", "session=ann")]);
+    assert_eq!(ann.connected.json()["user"], "ann");
+    let asked = application.asked();
+    assert_eq!((asked.len(), asked[0].line.as_str()), (1, "POST /auth"));
+    assert_eq!(asked[0].json()["rooms"], serde_json::json!(["a"]));
+
+    let unauthorized = (401, "unauthorized".to_owned());
+    let forbidden = (403, "forbidden".to_owned());
+    assert_eq!(refused(&server, "/stream?room=a", &[]), unauthorized);
+    assert_eq!(refused(&server, "/stream?room=a", &[("cookie", "session=eve")]), unauthorized);
+    assert_eq!(refused(&server, "/stream?room=a", &[("cookie", "session=bob")]), forbidden);
+    // It may say who somebody is; then nobody else's name will do.
+    assert_eq!(refused(&server, "/stream/a/bob", &[("cookie", "session=ann")]), forbidden);
+    // It may also say where.
+    assert_eq!(refused(&server, "/stream?room=b", &[("cookie", "session=vip")]), forbidden);
+}
+
+#[test]
+fn each_connection_is_asked_about_again() {
+    let application = Application::start(by_cookie);
+    let server = asking(&application);
+    for count in 1..=3 {
+        let cookie = [("cookie", "session=ann"), ("last-event-id", "x-1")];
+        drop(Listener::open(server.connect(), "/stream?room=a", &cookie));
+        assert_eq!(application.count(), count);
+        assert_eq!(application.asked()[count - 1].json()["last_event_id"], "x-1");
+    }
+}
+
+#[test]
+fn while_the_application_is_down_listeners_are_asked_to_come_back() {
+    let application = Application::always(Reply::With(500, "{}".into()));
+    let server = asking(&application);
+    let request_bytes = request("GET", &format!("{BASE}/stream/a/u"), &[STREAM], b"");
+    let mut conn = server.connect();
+    conn.send(&request_bytes);
+    let mut stream = Listener::answered(conn);
+    assert_eq!(stream.head.status(), 200);
+    let event = stream.event();
+    assert!(
+        event.contains("event: overload\n") && event.contains("\"reason\":\"auth_unavailable\""),
+        "{event}"
+    );
+    assert!(event.starts_with("retry: "), "{event}");
+
+    let by_status = asking_with(&application, |config| config.refusal = RefusalStyle::Status);
+    assert_eq!(refused(&by_status, "/stream/a/u", &[]), (503, "auth_unavailable".to_owned()));
+    by_status.wait_for(r#"tidegate_refused_total{reason="auth_unavailable"}"#, 1.0);
+}
+
+#[test]
+fn what_anyone_may_have_needs_no_question() {
+    let application = Application::start(by_cookie);
+    let server = asking_with(&application, |config| {
+        config.public_rooms = vec!["public-*".parse().expect("a pattern")];
+    });
+    let anyone = Listener::open(server.connect(), "/stream?room=public-1", &[]);
+    assert_eq!((anyone.connected.json()["user"].as_str(), application.count()), (None, 0));
+    // Whoever shows something is known by it, there as well.
+    let ann = Listener::open(server.connect(), "/stream?room=public-1", &[("cookie", "session=ann")]);
+    assert_eq!(ann.connected.json()["user"], "ann");
+    assert_eq!(refused(&server, "/stream?room=public-1", &[("cookie", "session=eve")]).0, 401);
+    assert_eq!(refused(&server, "/stream?room=public-1&room=b", &[]).0, 401);
+}
+
+#[test]
+fn publishing_needs_a_key_all_the_same() {
+    let application = Application::always(Reply::With(200, String::new()));
+    let server = asking(&application);
+    let body = br#"{"room":"a","data":1}"#;
+    let headers = [("content-type", "application/json"), ("cookie", "session=ann")];
+    let answer = server.connect().round(&request("POST", &format!("{BASE}/publish"), &headers, body));
+    assert_eq!((answer.status(), application.count()), (401, 0));
+}
