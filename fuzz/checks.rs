@@ -8,16 +8,27 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, ORIGIN,
+};
 use hyper::{Method, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::{RawValue, Value};
-use tidegate::auth::grant::PermissionName;
+use tidegate::auth::api_keys::ApiKeys;
+use tidegate::auth::claims::Parts;
+use tidegate::auth::grant::{Action, Grant, Permission, PermissionName};
+use tidegate::auth::jwks::{self, JWKS_KEYS_MAX};
+use tidegate::auth::key::Key;
+use tidegate::auth::pattern::Pattern;
+use tidegate::auth::tokens::Tokens;
 use tidegate::config::{AddressRange, Config, ConfigError, ConfigErrors};
 use tidegate::http::body::{self, Body, Media};
 use tidegate::http::client;
 use tidegate::http::cors::Cors;
+use tidegate::http::credential::{self, Places};
 use tidegate::http::guard::Guard;
 use tidegate::http::lines::{Line, Lines};
 use tidegate::http::problem::{Code, Problem};
@@ -39,7 +50,14 @@ pub(crate) type Run = fn(&[u8]);
 /// corpus again without the fuzzer.
 pub(crate) const TARGETS: &[(&str, Run)] = &[
     ("answer", answer),
+    ("api_keys", |input| api_keys(text(input))),
     ("compact", |input| compact(text(input))),
+    ("credential", |input| {
+        // `Authorization`, `Cookie` and the query, a line each.
+        let mut lines = input.splitn(3, |byte| *byte == b'\n');
+        let mut line = || lines.next().filter(|line| !line.is_empty());
+        credential(line(), line(), line().map(text));
+    }),
     ("cursor", |input| cursor(text(input))),
     ("encode", |input| {
         // Name, id and data, the name before an RS left out altogether.
@@ -61,15 +79,29 @@ pub(crate) const TARGETS: &[(&str, Run)] = &[
         guard(requests, (*step).into());
     }),
     ("headers", headers),
+    ("jwks", jwks),
     ("lines", |input| {
         let (sizes, body) = input.split_at(input.len().min(8));
         lines(body, sizes, 20);
     }),
     ("path", |input| path(text(input))),
+    ("permission", |input| {
+        // The permission, then the room it is asked about, and the user, who may be nobody.
+        let mut parts = text(input).splitn(3, '\x1f');
+        let permission_text = parts.next().unwrap_or_default();
+        permission(permission_text, parts.next().unwrap_or("lobby"), parts.next());
+    }),
     ("proxy_header", proxy_header),
     ("publish_body", publish_body),
     ("query", |input| query(text(input))),
     ("settings", |input| settings(text(input))),
+    ("token", |input| {
+        token(text(input));
+        // Where to cut the good one, how much of it to leave out, and what to put there.
+        let (at, rest) = input.split_first().unwrap_or((&0, &[]));
+        let (cut, put) = rest.split_first().unwrap_or((&0, &[]));
+        changed_token((*at).into(), (*cut).into(), text(put));
+    }),
 ];
 
 /// Runs the target called `name`.
@@ -444,3 +476,137 @@ fn event_source(stream: &str) -> Vec<(String, String, String)> {
     }
     events
 }
+
+/// A file of API keys is read without panic; nobody is found by what is not a key, and no message has one.
+pub(crate) fn api_keys(text: &str) {
+    match ApiKeys::from_toml(Path::new("keys.toml"), text) {
+        Ok(keys) => assert!(keys.find(text).is_none() && keys.find("").is_none()),
+        Err(err) => {
+            let told = format!("{err} {err:?}");
+            assert!(told.starts_with("api_keys_file: keys.toml: ") && !told.contains("tgk_"), "{told}");
+        }
+    }
+}
+
+/// A credential is one that a request shows in an allowed place, whole, and the only one.
+pub(crate) fn credential(authorization: Option<&[u8]>, cookie: Option<&[u8]>, query: Option<&str>) {
+    let values = [(AUTHORIZATION, authorization), (COOKIE, cookie)];
+    let values =
+        values.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_bytes(value?).ok()?)));
+    let headers: HeaderMap = values.collect();
+    let by_header = headers.get(AUTHORIZATION);
+    let places = Places { cookie: Some("t".into()), query: true };
+    if let Ok(found) = credential::find(&places, &headers, query) {
+        assert!(by_header.is_none() || found.is_some());
+        let Some(found) = found else { return };
+        assert!(by_header.is_none() || !found.is_cookie);
+        let shown = headers.values().map(HeaderValue::as_bytes).chain(query.map(str::as_bytes));
+        let shown = shown.collect::<Vec<_>>().concat();
+        let is_encoded = query.is_some_and(|query| query.contains('%'));
+        let text = found.text.unwrap_or_default();
+        assert!(
+            is_encoded
+                || text.is_empty()
+                || shown.windows(text.len()).any(|window| window == text.as_bytes())
+        );
+    }
+    let by_header_alone = credential::find(&Places::default(), &headers, query).expect("it can't be two");
+    assert_eq!(by_header_alone.is_some(), by_header.is_some());
+}
+
+/// A set of keys is read without panic, has no more than its bound, and no secrets unless they are asked for.
+pub(crate) fn jwks(bytes: &[u8]) {
+    let published = jwks::parse(bytes, false);
+    let own = jwks::parse(bytes, true);
+    for key in published.iter().flatten() {
+        assert!(!format!("{:?}", key.algorithm).starts_with("HS"));
+    }
+    for keys in [published, own].into_iter().flatten() {
+        assert!((1..=JWKS_KEYS_MAX).contains(&keys.len()));
+        for (index, key) in keys.iter().enumerate() {
+            let is_twin = |other: &&Key| other.kid == key.kid && other.algorithm == key.algorithm;
+            assert!(key.kid.is_none() || !keys[..index].iter().any(|other| is_twin(&other)));
+            assert!(!key.signed(b"", "") && !key.signed(bytes, "AAAA"));
+        }
+    }
+}
+
+/// A permission is read without panic. Only `admin` as it is makes an administrator, and only `sse:publish` as it is
+/// reaches beyond rooms; a user's own name is what the token says, and without one there is none.
+pub(crate) fn permission(text: &str, room: &str, user: Option<&str>) {
+    let parsed = Permission::parse(text);
+    let (grant, errors) = Grant::parse([text]);
+    assert_eq!(parsed.as_ref().err(), errors.first().map(|(_, err)| err));
+    assert_eq!(grant.allows(user, Action::Administer), text == "admin");
+    assert_eq!(grant.allows(user, Action::PublishAnywhere), text == "sse:publish");
+    let may_read = grant.allows(user, Action::Read(room));
+    assert!(!may_read || text == "sse:read" || text.starts_with("sse:read:"));
+    if let Some(Ok(pattern)) = text.strip_prefix("sse:read:").map(Pattern::parse) {
+        assert_eq!(pattern.covers(room, user), may_read);
+        assert!(!text.contains("{user}") || !pattern.covers(room, None));
+    }
+    assert!(Pattern::exactly(room).covers(room, user));
+    assert_eq!(Pattern::exactly(text).covers(room, user), text == room);
+    if let Ok(encoded) = Pattern::parse(&utf8_percent_encode(room, NON_ALPHANUMERIC).to_string()) {
+        assert!(encoded.covers(room, user));
+        assert_eq!(encoded.covers(text, user), text == room);
+    }
+}
+
+/// No text but the good token itself is believed, whether it is shown as it is, or put in the place of a part.
+pub(crate) fn token(text: &str) {
+    let coded = URL_SAFE_NO_PAD.encode(text);
+    let parts: Vec<&str> = GOOD_TOKEN.split('.').collect();
+    let [header, claims, signature] = parts[..] else { unreachable!("it has three") };
+    for shown in [
+        text.to_owned(),
+        format!("{text}.{claims}.{signature}"),
+        format!("{coded}.{claims}.{signature}"),
+        format!("{header}.{text}.{signature}"),
+        format!("{header}.{coded}.{signature}"),
+        format!("{header}.{claims}.{text}"),
+        format!("{header}.{claims}.{coded}"),
+    ] {
+        believed_if_good(&shown);
+    }
+    let unsigned = format!("{header}.{coded}.AAAA");
+    if let Ok(claims) = Parts::of(&unsigned).and_then(|parts| parts.claims()) {
+        for name in ["exp", "nbf", "iat", "sub", "aud", "permissions"] {
+            assert!(
+                claims.time(name).is_ok_and(|time| time.is_none_or(|time| time <= YEAR_9999_S))
+                    || claims.get(name).is_some()
+            );
+            assert_eq!(claims.text(name) == Ok(None), claims.get(name).is_none());
+            assert!(claims.text(name).is_err() || claims.texts(name).is_ok());
+        }
+    }
+}
+
+/// Nor is the good one with something in it changed.
+pub(crate) fn changed_token(at: usize, cut: usize, put: &str) {
+    let at = at.min(GOOD_TOKEN.len());
+    let after = (at + cut).min(GOOD_TOKEN.len());
+    believed_if_good(&format!("{}{put}{}", &GOOD_TOKEN[..at], &GOOD_TOKEN[after..]));
+}
+
+fn believed_if_good(token: &str) {
+    // A secret, and a set of keys that was not read yet: no token may be believed for want of it.
+    static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
+        let text = format!(
+            "token_keys = [\"HS256:base64:{}\"]\ntoken_jwks = [\"https://issuer.example/jwks\"]",
+            STANDARD.encode(TOKEN_SECRET)
+        );
+        let config = read_settings(&text).expect("these settings are right");
+        Tokens::load(&config, std::sync::Arc::default()).expect("a good secret").expect("a secret")
+    });
+    let found = TOKENS.verify(token, 1_999_999_999);
+    assert_eq!(found.is_ok(), token == GOOD_TOKEN, "{token:?}");
+}
+
+const TOKEN_SECRET: &str = "a secret that everybody may know: it is for checks";
+
+/// Signed with that secret, HS256.
+const GOOD_TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4iLCJleHAiOjIwMDAwMDAwMDAsInBlcm1pc3Npb25zIjpbInNzZTpyZWFkIl19.5qdNE8fwv8qqvMVyjh7LUdooAWAlfysXUaNoFYfG27w";
+
+/// The last second there may be.
+const YEAR_9999_S: u64 = 253_402_300_800;

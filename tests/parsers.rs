@@ -283,6 +283,70 @@ const PROXY_PIECES: &[&str] = &[
     "GET / HTTP/1.1\r\n",
 ];
 
+/// Pieces of tokens' headers, claims and sets of keys, good and bad.
+const TOKEN_PIECES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ".",
+    "=",
+    "\"alg\":\"HS256\"",
+    "\"alg\":\"none\"",
+    "\"kid\":\"a\"",
+    "\"typ\":\"JWT\"",
+    "\"exp\":2000000000",
+    "\"exp\":-1e308",
+    "\"sub\":\"bob\"",
+    "\"aud\":[\"a\",1]",
+    "\"permissions\":\"admin\"",
+    "\"keys\":[",
+    "\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"",
+    "\"kty\":\"oct\",\"alg\":\"HS256\",\"k\":\"eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg\"",
+    "\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"",
+    "\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AA\",\"y\":\"AA\"",
+    "\"use\":\"enc\"",
+    "\"kid\":\"b\"",
+    "eyJhbGciOiJIUzI1NiJ9",
+    "é",
+];
+
+/// Pieces of permissions, rooms and users, good and bad.
+const PERMISSION_PIECES: &[&str] = &[
+    "sse:", "read", "publish", "members", "user", "admin", "vip", ":", ":", "*", "{user}", "{", "}", "%",
+    "%2A", "%FF", "a", "b", "é", " ", "\n",
+];
+
+/// Pieces of what shows who asks, good and bad.
+const CREDENTIAL_PIECES: &[&str] = &[
+    "Bearer ", "bearer", "Basic ", "t=", "t", "token=", "%74oken=", ";", "&", "=", " ", "\"", "a.b.c", "%2E",
+    "%", "é",
+];
+
+/// Pieces of files of API keys, good and bad.
+const API_KEY_PIECES: &[&str] = &[
+    "[a]\n",
+    "[b]\n",
+    "[\"tgk_x\"]\n",
+    "hash = ",
+    "\"sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"",
+    "\"sha256:00\"",
+    "\"tgk_AAAABBBBCCCC\"",
+    "tgk_AAAA",
+    "permissions = ",
+    "[]",
+    "[\"sse:publish\"]",
+    "[\"sse:reed\"]",
+    "publish_rate = ",
+    "\"5/s\"",
+    "\"fast\"",
+    "\n",
+    "\"",
+    "x = 1",
+    "é",
+];
+
 /// Texts made of `pieces`.
 fn soup(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
     vec(prop::sample::select(pieces), 0..24).prop_map(|pieces| pieces.concat())
@@ -548,6 +612,51 @@ proptest! {
         checks::settings(&text);
         checks::settings(&any);
         checks::settings(&format!("gzip = true\n{text}"));
+    }
+
+    #[test]
+    fn anything_may_be_a_token(
+        text in prop_oneof![soup(TOKEN_PIECES), soup(TOKEN_PIECES).prop_map(|text| format!("{{{text}}}")), any::<String>()],
+        at in 0..200_usize,
+        cut in 0..4_usize,
+        put in "[A-Za-z0-9_.= -]{0,3}",
+    ) {
+        checks::token(&text);
+        checks::changed_token(at, cut, &put);
+    }
+
+    #[test]
+    fn anything_may_be_a_set_of_keys(text in soup(TOKEN_PIECES), bytes in vec(any::<u8>(), 0..100)) {
+        checks::jwks(&bytes);
+        checks::jwks(text.as_bytes());
+        checks::jwks(format!("{{\"keys\":[{{{text}}}]}}").as_bytes());
+    }
+
+    #[test]
+    fn anything_may_be_a_permission(
+        text in soup(PERMISSION_PIECES),
+        room in soup(PERMISSION_PIECES),
+        user in option::of(soup(PERMISSION_PIECES)),
+        any in any::<String>(),
+    ) {
+        checks::permission(&text, &room, user.as_deref());
+        checks::permission(&format!("sse:read:{text}"), &room, user.as_deref());
+        checks::permission(&any, &text, user.as_deref());
+    }
+
+    #[test]
+    fn anything_may_show_who_asks(
+        headers in vec(option::of(soup(CREDENTIAL_PIECES)), 2),
+        query in option::of(soup(CREDENTIAL_PIECES)),
+    ) {
+        let header = |at: usize| headers[at].as_deref().map(str::as_bytes);
+        checks::credential(header(0), header(1), query.as_deref());
+    }
+
+    #[test]
+    fn anything_may_be_a_file_of_api_keys(text in soup(API_KEY_PIECES), any in any::<String>()) {
+        checks::api_keys(&text);
+        checks::api_keys(&any);
     }
 
     #[test]

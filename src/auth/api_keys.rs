@@ -202,8 +202,8 @@ impl Entry {
     fn read(self, name: &str) -> Result<Vec<([u8; 32], Identity)>, Reason> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let fits = (1..=KEY_NAME_BYTES_MAX).contains(&name.len());
-        // Names are written everywhere: one that is a key would be.
-        if !fits || !name.bytes().all(is_plain) || is_api_key(name) {
+        // Names are written everywhere: one that has a key in it would be too.
+        if !fits || !name.bytes().all(is_plain) || name.contains(PREFIX) {
             return Err(Reason::Name(masked(&name.escape_default().to_string())));
         }
         let (grant, errors) = Grant::parse(self.permissions.iter().map(String::as_str));
@@ -225,7 +225,7 @@ impl Entry {
             expires: None,
             grant: grant.clone(),
             key: fingerprint(&hash),
-            api_key: Some(api_key.clone()),
+            api_key: Some(Box::new(api_key.clone())),
         };
         let read = |hash: &String| parse_hash(hash).ok_or_else(|| Reason::Hash(name.to_owned()));
         hashes.iter().map(|hash| read(hash).map(|hash| (hash, identity(hash)))).collect()

@@ -31,8 +31,8 @@ pub struct Identity {
     pub grant: Arc<Grant>,
     /// The key that vouches for it.
     pub key: KeyId,
-    /// The API key it is, if it is one.
-    pub api_key: Option<ApiKeyName>,
+    /// The API key it is, if it is one. Most are tokens, which should not take the room for it.
+    pub api_key: Option<Box<ApiKeyName>>,
 }
 
 /// By what right a connection is open.

@@ -1,0 +1,7 @@
+//! Any headers and query as what shows who asks.
+#![no_main]
+
+#[path = "../checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| checks::run("credential", input));
