@@ -80,7 +80,7 @@ mod tests {
     fn standard_input_is_read_within_a_bound_and_trimmed() {
         let read = |mut input: &[u8]| Credential::Stdin.text(&mut input).map_err(|output| output.err);
         assert_eq!(read(b" \n a.b.c\r\n").as_deref(), Ok("a.b.c"));
-        assert_eq!(read(&[b'x'; 100_000]).map(|text| text.len()), Ok(64 << 10));
+        assert_eq!(read(&vec![b'x'; 100_000]).map(|text| text.len()), Ok(64 << 10));
         assert!(read(b" \n").is_err_and(|err| err.contains("no token")));
         assert!(read(b"\xff").is_err_and(|err| err.contains("cannot be read")));
     }
