@@ -29,7 +29,7 @@ fn load(config: &Config) -> Result<Option<Tokens>, LoadError> {
 fn key_error(key: TokenKey, place: &str) -> KeyError {
     let config = Config { token_keys: vec![inline(HS256, SECRET), key], ..settings() };
     let Err(err) = load(&config) else { panic!("it was taken: {config:?}") };
-    let LoadError::Key(what, reason) = &err else { panic!("{err:?}") };
+    let LoadError::Key(_, what, reason) = &err else { panic!("{err:?}") };
     assert_eq!((what.as_str(), err.to_string()), (place, format!("token_keys: {place} {reason}")));
     *reason
 }
