@@ -56,7 +56,8 @@ impl NewKey {
     }
 
     fn lines(&self, hash: &str) -> String {
-        let text = |text: &str| toml::Value::from(text).to_string();
+        // A string of JSON is one of TOML's, in one line whatever is in it.
+        let text = |text: &str| serde_json::Value::from(text).to_string();
         let permissions: Vec<String> = self.allow.iter().map(|permission| text(permission)).collect();
         let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
         let name = if !self.name.is_empty() && self.name.bytes().all(is_bare) {
