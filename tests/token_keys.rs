@@ -29,7 +29,7 @@ fn load(config: &Config) -> Result<Option<Tokens>, LoadError> {
 fn key_error(key: TokenKey, place: &str) -> KeyError {
     let config = Config { token_keys: vec![inline(HS256, SECRET), key], ..settings() };
     let Err(err) = load(&config) else { panic!("it was taken: {config:?}") };
-    let LoadError::Key(what, reason) = &err else { panic!("{err:?}") };
+    let LoadError::Key("token_keys", what, reason) = &err else { panic!("{err:?}") };
     assert_eq!((what.as_str(), err.to_string()), (place, format!("token_keys: {place} {reason}")));
     *reason
 }
@@ -70,7 +70,7 @@ fn what_is_published_is_no_secret() {
         for form in forms {
             for algorithm in [HS256, HS384, HS512] {
                 assert_eq!(file_error(algorithm, form), KeyError::PublicAsSecret);
-                let told = key_error(inline(algorithm, form), "the secret in the settings");
+                let told = key_error(inline(algorithm, form), "the secret in base64");
                 assert_eq!(told, KeyError::PublicAsSecret);
             }
         }
@@ -82,7 +82,7 @@ fn secrets_are_long_enough() {
     for (algorithm, least) in [(HS256, 32), (HS384, 48), (HS512, 64)] {
         for length in [1, 16, least - 1] {
             assert_eq!(file_error(algorithm, &SECRET[..length]), KeyError::SecretShort);
-            let told = key_error(inline(algorithm, &SECRET[..length]), "the secret in the settings");
+            let told = key_error(inline(algorithm, &SECRET[..length]), "the secret in base64");
             assert_eq!(told, KeyError::SecretShort);
         }
         assert!(
