@@ -18,7 +18,7 @@ use tidegate::config::{Config, CorsOrigins, Rate};
 /// Everything set up: tokens, keys, the cookie `t`, `?token=`, and `lobby` for anyone.
 fn guarded(config: &mut Config) {
     config.token_keys = vec![key(SECRET)];
-    config.public_rooms = vec!["lobby"].into_iter().map(public).collect();
+    config.public_rooms = vec![public("lobby")];
     config.token_cookie = Some("t".to_owned());
     config.token_query = true;
 }
@@ -126,6 +126,9 @@ fn all_but(needed: &str) -> Vec<&'static str> {
     all.into_iter().chain(whole.into_iter().filter(|name| !helps(name))).chain(patterns).collect()
 }
 
+/// What is wrong, and the query and the headers that show it.
+type Cause = (String, String, Vec<(&'static str, String)>);
+
 #[test]
 fn every_route_wants_a_token_and_tells_nobody_why_theirs_is_none() {
     let key = api_keys::generate();
@@ -162,8 +165,7 @@ fn every_route_wants_a_token_and_tells_nobody_why_theirs_is_none() {
         "tgk_",
         &key[..46],
     ];
-    let mut causes: Vec<(String, String, Vec<(&str, String)>)> =
-        vec![("nothing".into(), String::new(), Vec::new())];
+    let mut causes: Vec<Cause> = vec![("nothing".into(), String::new(), Vec::new())];
     for text in bad {
         causes.push((text.into(), String::new(), vec![("authorization", bearer(text))]));
         causes.push((text.into(), String::new(), vec![("cookie", format!("a=b; t={text}"))]));
