@@ -18,7 +18,7 @@ use tidegate::config::{Config, CorsOrigins, Rate};
 /// Everything set up: tokens, keys, the cookie `t`, `?token=`, and `lobby` for anyone.
 fn guarded(config: &mut Config) {
     config.token_keys = vec![key(SECRET)];
-    config.public_rooms = vec!["lobby"].into_iter().map(public).collect();
+    config.public_rooms = vec![public("lobby")];
     config.token_cookie = Some("t".to_owned());
     config.token_query = true;
 }
@@ -126,7 +126,7 @@ fn all_but(needed: &str) -> Vec<&'static str> {
     all.into_iter().chain(whole.into_iter().filter(|name| !helps(name))).chain(patterns).collect()
 }
 
-/// What it is called, the query, and the headers.
+/// What is wrong, and the query and the headers that show it.
 type Cause = (String, String, Vec<(&'static str, String)>);
 
 #[test]

@@ -174,7 +174,7 @@ pub enum Form {
 
 /// A scenario in numbers. Bounds are checked where they are parsed.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[allow(clippy::struct_excessive_bools, reason = "each is one setting of its own, on or off")]
 pub struct Settings {
     /// Listeners.
     pub connections: usize,
