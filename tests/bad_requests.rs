@@ -6,11 +6,13 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use common::bearer;
 use common::conn::{Response, request};
 use common::stream::Listener;
 use common::{BASE, TestServer, assert_problem, eventually};
 use tidegate::config::{
     AddressRange, Config, DeniedUserAgent, ForeignOrigins, HostPattern, Rate, RequiredHeader, Secret,
+    UpstreamUrl,
 };
 use tidegate::http::problem::Code;
 
@@ -69,6 +71,11 @@ fn scenes() -> Vec<Scene> {
             [paths(), queries(), bodies(), events(), messages(), origins()].concat(),
         ),
         Scene::new(TestServer::with(strict), checks()),
+        Scene::new(
+            TestServer::with(|config| config.token_keys = vec![bearer::key(bearer::SECRET)]),
+            credentials(),
+        ),
+        unreachable(),
         Scene::new(
             TestServer::with(|config| config.request_timeout = Duration::from_millis(200)),
             vec![(format!("GET {BASE}/{MARK}").into_bytes(), 408, "request_timeout")],
@@ -286,6 +293,40 @@ fn checks() -> Vec<Row> {
     ]
 }
 
+/// What those who are asked who they are get wrong.
+fn credentials() -> Vec<Row> {
+    let with = |token: &str| bearer::bearer(token);
+    let may_little = with(&bearer::token("u", &["sse:read:a", "sse:publish:a"]));
+    let marked = with(&format!("{MARK}.{MARK}.{MARK}"));
+    let stream = format!("/stream/a/{MARK}");
+    let body = format!(r#"{{"room":"{MARK}","data":1}}"#);
+    let by = |value: &'static str| ("authorization", value);
+    let may_little: &'static str = may_little.leak();
+    let marked: &'static str = marked.leak();
+    let bad_require = r#"{"room":"a","data":1,"require":"zXyMark!"}"#;
+    vec![
+        (get(&stream), 401, "unauthorized"),
+        (get_with(&stream, &[by(marked)]), 401, "unauthorized"),
+        (get_with("/info", &[by("Basic zXyMark")]), 401, "unauthorized"),
+        (post("/publish", &[], &body), 401, "unauthorized"),
+        (get_with(&stream, &[by(may_little)]), 403, "forbidden"),
+        (get_with("/info", &[by(may_little)]), 403, "forbidden"),
+        (post("/publish", &[by(may_little)], &body), 403, "forbidden"),
+        (post("/revoke", &[by(may_little)], "{}"), 403, "forbidden"),
+        (post("/publish", &[by(may_little)], bad_require), 422, "require_invalid"),
+        (post("/refresh", &[by(may_little)], ""), 404, "connection_unknown"),
+        (get_with("/info", &[by(may_little), by(marked)]), 400, "token_ambiguous"),
+    ]
+}
+
+/// A server that would have to ask an application that is not there.
+fn unreachable() -> Scene {
+    let server = TestServer::with(|config| {
+        config.auth_callback = UpstreamUrl::parse("http://127.0.0.1:1/auth");
+    });
+    Scene::new(server, vec![(get(&format!("/stream/a/{MARK}")), 503, "auth_unavailable")])
+}
+
 fn draining() -> Scene {
     let scene = Scene::new(TestServer::start(), vec![(get(&format!("/stream/a/{MARK}")), 503, "draining")]);
     scene.server.server().shared().hub.drain();
@@ -305,7 +346,11 @@ fn range(text: &str) -> AddressRange {
 }
 
 /// Codes that take more than a request to come by, and the tests that do.
-const ELSEWHERE: [(&str, &str); 1] = [("dashboard_full", include_str!("dashboard.rs"))];
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("dashboard_full", include_str!("dashboard.rs")),
+    ("memory_exhausted", include_str!("memory.rs")),
+    ("revocations_full", include_str!("sessions.rs")),
+];
 
 #[test]
 fn codes_that_are_shown_elsewhere_are() {
