@@ -121,3 +121,23 @@ fn publishing_needs_a_key_all_the_same() {
     let answer = server.connect().round(&request("POST", &format!("{BASE}/publish"), &headers, body));
     assert_eq!((answer.status(), application.count()), (401, 0));
 }
+
+/// A reload used to believe the new settings about an application that only a restart begins or ceases to ask: everyone was
+/// shut out, or nobody was asked any more.
+#[test]
+fn a_reload_neither_begins_nor_ceases_to_ask() {
+    let application = Application::start(by_cookie);
+    let server = asking(&application);
+    let asked = server.server().shared().config.clone();
+    let unasked = Config { auth_callback: None, ..asked.clone() };
+    assert_eq!(server.server().reload(&unasked).expect("nothing is wrong with it"), ["auth_callback"]);
+    assert_eq!(refused(&server, "/stream?room=a", &[("cookie", "session=eve")]).0, 401);
+    assert_eq!(application.count(), 1);
+
+    let open = TestServer::start();
+    let mut listener = open.listen("/stream/a/u");
+    let asking = Config { auth_callback: asked.auth_callback, ..open.server().shared().config.clone() };
+    assert_eq!(open.server().reload(&asking).expect("nothing is wrong with it"), ["auth_callback"]);
+    open.publish(&serde_json::json!({"room": "a", "data": "still here"}));
+    assert_eq!(listener.data(), "still here");
+}

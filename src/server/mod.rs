@@ -265,7 +265,9 @@ impl Server {
     ///
     /// What is wrong with files that `config` names. Then everything stays as it is.
     pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, PolicyError> {
-        let policy = Arc::new(Policy::new(config, &self.shared.token_stats)?);
+        // Nobody is there to ask an application that was not to be asked at the start, and the other way round.
+        let running = Config { auth_callback: self.shared.config.auth_callback.clone(), ..config.clone() };
+        let policy = Arc::new(Policy::new(&running, &self.shared.token_stats)?);
         policy.adopt(&self.shared.policy.load());
         self.shared.policy.store(policy.clone());
         let may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync> =
