@@ -367,8 +367,7 @@ impl Counters {
     fn set(&self, shared: &Shared) {
         self.opened.absolute(sum(shared, |stats| &stats.opened));
         let refusals: Vec<(&str, u64)> = shared.stats.refusals().collect();
-        let of_streams =
-            refusals.iter().filter(|(reason, _)| crate::http::stats::OF_STREAMS.contains(reason));
+        let of_streams = refusals.iter().filter(|(reason, _)| crate::http::stats::is_of_streams(reason));
         self.refused_connections.absolute(of_streams.map(|(_, count)| count).sum());
         self.accepted.absolute(shared.stats.accepted.get());
         self.accept_paused.absolute(shared.stats.accept_paused.get());

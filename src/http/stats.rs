@@ -76,13 +76,8 @@ impl HttpStats {
     }
 }
 
-/// Those of [`REFUSED`] that refuse a stream.
-pub const OF_STREAMS: [&str; 7] = [
-    "full",
-    "draining",
-    "user_connections",
-    "address_connections",
-    "stay_away",
-    "memory",
-    "auth_unavailable",
-];
+/// Whether this one of [`REFUSED`] refuses a stream.
+#[must_use]
+pub fn is_of_streams(reason: &str) -> bool {
+    reason == "stay_away" || Refusal::ALL.iter().any(|refusal| refusal.as_str() == reason)
+}

@@ -35,23 +35,6 @@ impl From<&Entry> for Item {
     }
 }
 
-/// What a listener must have to get an event.
-#[derive(Clone, Debug)]
-pub struct Required {
-    /// The permission.
-    pub permission: PermissionName,
-    /// Where the event was published. A room's needs the permission for that room, any other the permission for everything.
-    pub source: Arc<Source>,
-}
-
-impl Required {
-    /// Whether a listener that is `identity` has it.
-    #[must_use]
-    pub fn is_met_by(&self, identity: Option<&Identity>) -> bool {
-        is_met(&self.permission, &self.source, identity)
-    }
-}
-
 /// Whether `identity` may have an event of `source` that needs `permission`.
 #[must_use]
 pub fn is_met(permission: &PermissionName, source: &Source, identity: Option<&Identity>) -> bool {
@@ -85,8 +68,8 @@ pub struct Batch {
     pub items: Vec<Item>,
     /// Users whose connections must not get one of them.
     pub excluded: Vec<Arc<Source>>,
-    /// What their listeners must have.
-    pub required: Vec<Required>,
+    /// Permissions that its listeners must have, each once.
+    pub required: Vec<PermissionName>,
     /// The batch in each encoding that was asked for.
     bytes: [Option<Bytes>; Encoding::COUNT],
 }
@@ -116,7 +99,7 @@ impl Batch {
 
     /// The same, some of whose events are not for everyone.
     #[must_use]
-    pub fn not_for(self, excluded: Vec<Arc<Source>>, required: Vec<Required>) -> Self {
+    pub fn not_for(self, excluded: Vec<Arc<Source>>, required: Vec<PermissionName>) -> Self {
         Self { excluded, required, ..self }
     }
 
@@ -242,8 +225,8 @@ mod tests {
         };
         let is_met = |kind, permission: Option<&str>| {
             let source = Arc::new(Source::new(kind, "a", 1, 0));
-            let required = Required { permission: PermissionName::new("vip").expect("a name"), source };
-            required.is_met_by(permission.map(identity).as_ref())
+            let vip = PermissionName::new("vip").expect("a name");
+            is_met(&vip, &source, permission.map(identity).as_ref())
         };
         let holders = [None, Some("vip"), Some("vip:a"), Some("vip:b"), Some("vip:*"), Some("other")];
         assert_eq!(holders.map(|of| is_met(Kind::Room, of)), [false, true, true, false, true, false]);

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::{BATCH_BYTES_MAX, Batch, Item, Required};
+use super::batch::{BATCH_BYTES_MAX, Batch, Item, is_met};
 use super::conn::{Conn, flag};
 use super::net::Net;
-use super::{LocalRoom, Pace, Shard, session, stats};
+use super::{LocalRoom, Pace, Shard, stats};
+use crate::auth::grant::PermissionName;
 use crate::hub::moment::Moment;
 use crate::hub::position::Offset;
 use crate::hub::source::Source;
@@ -84,8 +85,8 @@ impl<N: Net> Shard<N> {
                 }
             }
         }
-        for required in &batch.required {
-            self.mark_those_without(required, scope);
+        if !batch.required.is_empty() {
+            self.mark_those_without(&batch.required, &source, scope);
         }
         self.stats.batch.record(batch.items.len() as u64, 1);
         let shared = matches!(scope, Scope::All) || !self.all.pending;
@@ -149,9 +150,14 @@ impl<N: Net> Shard<N> {
         None
     }
 
-    /// Marks the connections that must not get an event for want of a permission: they are looked at by themselves.
-    fn mark_those_without(&mut self, required: &Required, scope: Scope) {
-        let lacks = |slot: &u32| session::lacks(&self.conns, *slot, required);
+    /// Marks the connections that must not get every event for want of a permission: they are looked at by themselves. Goes
+    /// through them once, however many events and permissions there are.
+    fn mark_those_without(&mut self, required: &[PermissionName], source: &Source, scope: Scope) {
+        let lacks = |slot: &u32| {
+            self.conns.get(*slot).is_some_and(|conn| {
+                !required.iter().all(|permission| is_met(permission, source, conn.identity.as_deref()))
+            })
+        };
         let slots: Vec<u32> = match scope {
             Scope::Room(index) => {
                 let members = self.rooms.get(index as usize).map(|room| &room.members);
@@ -221,14 +227,15 @@ struct Read {
 }
 
 /// Takes what is new in `source` up to `head`.
-fn read(source: &Arc<Source>, pace: &mut Pace, head: Offset, due_at: Moment) -> Read {
+fn read(source: &Source, pace: &mut Pace, head: Offset, due_at: Moment) -> Read {
     pace.pending = false;
     pace.due_at = due_at;
     let slot = source.log();
     let Some(log) = slot.get() else {
         return Read { batch: None, upto: head, more: false };
     };
-    let (mut items, mut excluded, mut required, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut items, mut excluded, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut required: Vec<PermissionName> = Vec::new();
     let mut more = false;
     for entry in log.range(pace.flushed_to, head) {
         if bytes > 0 && bytes + entry.frame.len() > BATCH_BYTES_MAX {
@@ -238,8 +245,9 @@ fn read(source: &Arc<Source>, pace: &mut Pace, head: Offset, due_at: Moment) -> 
         bytes += entry.frame.len();
         items.push(Item::from(entry));
         excluded.extend(entry.exclude.clone());
-        required
-            .extend(entry.require.clone().map(|permission| Required { permission, source: source.clone() }));
+        if let Some(permission) = entry.require.as_ref().filter(|name| !required.contains(*name)) {
+            required.push(permission.clone());
+        }
     }
     let upto = match items.last() {
         Some(last) if more => last.offset,

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Shard;
 use super::conn::{ConnKey, flag};
 use super::net::Net;
 use super::stats::CloseReason;
-use super::{Conns, Shard};
 use crate::auth::identity::{Identity, Session, Standing};
 use crate::hub::mailbox::{Refresh, Refreshed};
 use crate::hub::moment::Moment;
@@ -209,11 +209,6 @@ impl<N: Net> Shard<N> {
         self.expiring += u32::from(after != Expiry::NEVER);
         self.expiring -= u32::from(before != Expiry::NEVER);
     }
-}
-
-/// Whether the connection at `slot` may not have an event that needs `required`.
-pub(super) fn lacks<S>(conns: &Conns<S>, slot: u32, required: &super::batch::Required) -> bool {
-    conns.get(slot).is_some_and(|conn| !required.is_met_by(conn.identity.as_deref()))
 }
 
 #[cfg(test)]
