@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest::{SHA256, digest};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 
 use super::claims::{Claims, Parts, TOKEN_BYTES_MAX};
 use super::grant::{Grant, PermissionError};
@@ -25,11 +25,8 @@ use super::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::config::{Config, JwksSource, KeySource, TokenKey, UpstreamUrl};
 use crate::hub::name::UserName;
 
-/// Good tokens that are remembered. One with a large grant counts for several: one for each [`GRANT_BYTES_EACH`].
+/// Good tokens that are remembered. Their grants have a bound of their own: `grants::GRANTS_BYTES_MAX`.
 pub const TOKENS_CACHED_MAX: usize = 65_536;
-
-/// Bytes a remembered token's grant may take before it counts for two.
-pub const GRANT_BYTES_EACH: usize = 1024;
 
 /// Keys one token is held against at most: anybody can send one, and each costs as much as a good one does.
 pub const KEYS_TRIED_MAX: usize = 16;
@@ -158,7 +155,7 @@ pub struct Tokens {
     audience: Vec<String>,
     leeway_s: u64,
     permissions: String,
-    cache: Cache<[u8; 32], Arc<Identity>, ByGrant>,
+    cache: Cache<[u8; 32], Arc<Identity>>,
     grants: Grants,
     stats: Arc<TokenStats>,
 }
@@ -296,17 +293,26 @@ impl Tokens {
         if self.cache.get(&hash).is_some_and(is_left) {
             self.cache.remove(&hash);
         }
-        let mut looked = false;
-        let found = self.cache.get_or_insert_with(&hash, || {
-            looked = true;
-            self.stats.verified.fetch_add(1, Ordering::Relaxed);
-            let identity = self.look_at(token, now)?.identity?;
-            let grant = self.grants.share(&identity.grant);
-            Ok(Arc::new(Identity { grant, ..identity }))
-        })?;
-        if !looked {
-            self.stats.cached.fetch_add(1, Ordering::Relaxed);
-        }
+        let found = match self.cache.get_value_or_guard(&hash, None) {
+            GuardResult::Value(known) => {
+                self.stats.cached.fetch_add(1, Ordering::Relaxed);
+                known
+            }
+            // Others who come with the same token wait for what we find.
+            GuardResult::Guard(place) => {
+                self.stats.verified.fetch_add(1, Ordering::Relaxed);
+                let identity = self.look_at(token, now)?.identity?;
+                let Some(grant) = self.grants.share(&identity.grant) else {
+                    // Too much to remember: it is looked at each time.
+                    return Ok(Arc::new(identity));
+                };
+                let identity = Arc::new(Identity { grant, ..identity });
+                // If it is pushed out at once, it is looked at again.
+                let _ = place.insert(identity.clone());
+                identity
+            }
+            GuardResult::Timeout => unreachable!("nobody set a time"),
+        };
         if found.is_expired(now) { Err(TokenError::Expired) } else { Ok(found) }
     }
 
@@ -403,23 +409,13 @@ impl Tokens {
 }
 
 /// Grows as it is needed: most servers see few tokens.
-fn cache() -> Cache<[u8; 32], Arc<Identity>, ByGrant> {
+fn cache() -> Cache<[u8; 32], Arc<Identity>> {
     let options = OptionsBuilder::new()
         .estimated_items_capacity(CACHE_START)
         .weight_capacity(TOKENS_CACHED_MAX as u64)
         .build()
         .expect("all that is needed is set");
-    Cache::with_options(options, ByGrant, DefaultHashBuilder::default(), DefaultLifecycle::default())
-}
-
-/// How many tokens one counts for.
-#[derive(Clone)]
-struct ByGrant;
-
-impl Weighter<[u8; 32], Arc<Identity>> for ByGrant {
-    fn weight(&self, _: &[u8; 32], identity: &Arc<Identity>) -> u64 {
-        1 + (identity.grant.bytes() / GRANT_BYTES_EACH) as u64
-    }
+    Cache::with_options(options, UnitWeighter, DefaultHashBuilder::default(), DefaultLifecycle::default())
 }
 
 const CACHE_START: usize = 256;
