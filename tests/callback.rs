@@ -112,6 +112,36 @@ fn what_anyone_may_have_needs_no_question() {
     assert_eq!(refused(&server, "/stream?room=public-1&room=b", &[]).0, 401);
 }
 
+/// `EventSource` cannot set a header, and a token need not be a JWT.
+#[test]
+fn a_token_in_the_url_is_passed_on_where_it_may_stand() {
+    let application = Application::start(|asked| match asked.header("authorization") {
+        Some("Bearer opaque+1") => Reply::With(200, r#"{"user":"ann"}"#.to_owned()),
+        _ => Reply::With(401, String::new()),
+    });
+    let server = asking_with(&application, |config| config.token_query = true);
+    let ann = Listener::open(server.connect(), "/stream?room=a&token=opaque%2B1", &[]);
+    assert_eq!(ann.connected.json()["user"], "ann");
+    let asked = &application.asked()[0];
+    assert!(
+        !asked.line.contains("opaque") && !asked.json().to_string().contains("opaque"),
+        "only as a header"
+    );
+    let unauthorized = (401, "unauthorized".to_owned());
+    assert_eq!(refused(&server, "/stream?room=a&token=wrong", &[]), unauthorized);
+    assert_eq!(application.count(), 2);
+    // What would end the header is not passed on.
+    assert_eq!(refused(&server, "/stream?room=a&token=opaque%2B1%0D%0Ax:y", &[]), unauthorized);
+    assert_eq!(application.count(), 2);
+    let ambiguous = (400, "token_ambiguous".to_owned());
+    let bearer = [("authorization", "Bearer opaque+1")];
+    assert_eq!(refused(&server, "/stream?room=a&token=opaque%2B1", &bearer), ambiguous);
+    // Where it may not stand, it is nothing.
+    let server = asking(&application);
+    assert_eq!(refused(&server, "/stream?room=a&token=opaque%2B1", &[]), unauthorized);
+    assert_eq!(application.asked()[2].header("authorization"), None);
+}
+
 #[test]
 fn publishing_needs_a_key_all_the_same() {
     let application = Application::always(Reply::With(200, String::new()));

@@ -55,16 +55,31 @@ pub fn find<'r>(
         .iter()
         .flat_map(|name| cookies(headers, name))
         .map(|text| Ok(Credential { text: text.map(Cow::Borrowed), is_cookie: true }));
-    let by_query = places.query.then_some(query).flatten().into_iter().flat_map(tokens_in).map(|raw| {
-        let text = percent_decode(raw).ok_or(Code::QueryInvalid)?;
-        Ok(Credential { text: Some(text), is_cookie: false })
-    });
+    let by_query = in_queries(places, query)
+        .map(|text| -> Found<'r> { Ok(Credential { text: Some(text?), is_cookie: false }) });
     let mut all = by_header.chain(by_cookie).chain(by_query);
     let first = all.next().transpose()?;
     if all.next().is_some() {
         return Err(Code::TokenAmbiguous.into());
     }
     Ok(first)
+}
+
+/// The first credential that stands in the query, where it may.
+///
+/// # Errors
+///
+/// As [`find`].
+pub fn in_query<'r>(places: &Places, query: Option<&'r str>) -> Result<Option<Cow<'r, str>>, Problem> {
+    in_queries(places, query).next().transpose()
+}
+
+fn in_queries<'r>(
+    places: &Places,
+    query: Option<&'r str>,
+) -> impl Iterator<Item = Result<Cow<'r, str>, Problem>> {
+    let raw = places.query.then_some(query).flatten().into_iter().flat_map(tokens_in);
+    raw.map(|raw| percent_decode(raw).ok_or_else(|| Code::QueryInvalid.into()))
 }
 
 /// What follows `Bearer`, whose case makes no difference (RFC 9110 §11.1).

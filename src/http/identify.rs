@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use hyper::Request;
 use hyper::header::HeaderMap;
 
 use super::caller::Caller;
@@ -63,17 +64,21 @@ pub fn caller(
 /// # Errors
 ///
 /// What it said: [`Code::Unauthorized`] or [`Code::Forbidden`]; [`Code::AuthUnavailable`] if it could not be asked.
-pub async fn listener(
+pub async fn listener<B>(
     shared: &Shared,
+    policy: &Policy,
     caller: Caller,
     query: &StreamQuery,
-    headers: &HeaderMap,
+    request: &Request<B>,
     address: Option<IpAddr>,
 ) -> Result<Caller, Problem> {
     let (Caller::Nobody(authority), Some(callback)) = (&caller, &shared.upstream.callback) else {
         return Ok(caller);
     };
-    let credentials = Question::credentials(headers);
+    let headers = request.headers();
+    let in_query = credential::in_query(&policy.places, request.uri().query())?;
+    // One that no header can have is no good to anyone.
+    let credentials = Question::credentials(headers, in_query.as_deref()).ok_or(Code::Unauthorized)?;
     let is_open = query.user.is_none() && query.rooms.iter().all(|room| authority.is_public(room.as_str()));
     if is_open && credentials.is_empty() {
         // Whoever shows nothing and wants nothing but what anyone may have.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, Version};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response};
 use serde::Serialize;
 
 use super::body_out::BodyOut;
@@ -85,7 +85,7 @@ async fn route(
     address: Option<IpAddr>,
 ) -> Result<Response<BodyOut>, Problem> {
     let shared = &context.shared;
-    let (uri, version) = (request.uri().clone(), request.version());
+    let uri = request.uri().clone();
     let query = uri.query();
     if request.method() == Method::GET && uri.path() == "/" {
         return Ok(welcome(shared));
@@ -102,11 +102,11 @@ async fn route(
         Route::Preflight { .. } => unreachable!("answered above"),
         Route::StreamPath { room, user } => {
             let query = StreamQuery::parse_with_path(query, room, user)?;
-            stream(context, exchange, caller, &query, version, request.headers(), address).await?
+            stream(context, exchange, policy, caller, &query, &request, address).await?
         }
         Route::Stream => {
             let query = StreamQuery::parse(query)?;
-            stream(context, exchange, caller, &query, version, request.headers(), address).await?
+            stream(context, exchange, policy, caller, &query, &request, address).await?
         }
         route => answer_caller(context, exchange, &caller?, route, request, address).await?,
     })
@@ -116,18 +116,19 @@ async fn route(
 async fn stream(
     context: &Context,
     exchange: &Rc<Exchange>,
+    policy: &Policy,
     caller: Result<Caller, Problem>,
     query: &StreamQuery,
-    version: Version,
-    headers: &HeaderMap,
+    request: &Request<Incoming>,
     address: Option<IpAddr>,
 ) -> Result<Response<BodyOut>, Problem> {
+    let headers = request.headers();
     let caller = match caller {
-        Ok(caller) => identify::listener(&context.shared, caller, query, headers, address).await,
+        Ok(caller) => identify::listener(&context.shared, policy, caller, query, request, address).await,
         unknown => unknown,
     };
     match caller {
-        Ok(caller) => subscribe(context, exchange, &caller, query, version, headers, address),
+        Ok(caller) => subscribe(context, exchange, &caller, query, request.version(), headers, address),
         Err(problem) if problem.code == Code::AuthUnavailable => {
             context.shared.stats.refused(Refusal::Unidentified);
             refuse(context, Refusal::Unidentified, headers)

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap};
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue};
 use serde::Serialize;
 
 use crate::hub::name::{RoomName, UserName};
@@ -26,7 +26,7 @@ pub struct Question {
     pub address: Option<IpAddr>,
     /// The id it presents to resume from.
     pub last_event_id: Option<String>,
-    /// `Authorization` and `Cookie`, each as often as they came, and nothing else.
+    /// `Authorization` and `Cookie`, each as often as they came, `?token=` as a bearer's, and nothing else.
     pub credentials: HeaderMap,
 }
 
@@ -50,10 +50,15 @@ struct Body<'a> {
 }
 
 impl Question {
-    /// The credentials in the headers of a request.
+    /// The credentials in the headers of a request, and the one in its query. `None` if that is nothing a header can hold.
     #[must_use]
-    pub fn credentials(headers: &HeaderMap) -> HeaderMap {
+    pub fn credentials(headers: &HeaderMap, in_query: Option<&str>) -> Option<HeaderMap> {
         let mut credentials = HeaderMap::new();
+        if let Some(token) = in_query {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+            value.set_sensitive(true);
+            credentials.append(AUTHORIZATION, value);
+        }
         for name in [AUTHORIZATION, COOKIE] {
             for value in headers.get_all(&name) {
                 let mut value = value.clone();
@@ -62,7 +67,7 @@ impl Question {
                 credentials.append(&name, value);
             }
         }
-        credentials
+        Some(credentials)
     }
 
     pub(super) fn body(&self) -> Bytes {
@@ -97,8 +102,6 @@ impl Question {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use hyper::header::HeaderValue;
-
     use super::*;
 
     fn question(user: &str, rooms: &[&str], headers: &[(&'static str, &str)]) -> Question {
@@ -111,7 +114,7 @@ mod tests {
             rooms: rooms.iter().map(|room| RoomName::new(room).unwrap()).collect(),
             address: Some(Ipv4Addr::LOCALHOST.into()),
             last_event_id: None,
-            credentials: Question::credentials(&map),
+            credentials: Question::credentials(&map, None).unwrap(),
         }
     }
 
@@ -139,6 +142,17 @@ mod tests {
         assert_eq!(credentials.len(), 3);
         assert!(!credentials.contains_key("x-admin"));
         assert_eq!(credentials.get_all("cookie").iter().count(), 2);
+    }
+
+    #[test]
+    fn a_token_of_the_query_is_passed_on_as_a_bearers() {
+        let credentials = |token| Question::credentials(&HeaderMap::new(), Some(token));
+        let passed_on = credentials("x.y").unwrap();
+        assert_eq!(passed_on.get(AUTHORIZATION).unwrap(), "Bearer x.y");
+        assert!(!format!("{passed_on:?}").contains("x.y"));
+        for no_header in ["x\r\ny: z", "x\0"] {
+            assert!(credentials(no_header).is_none(), "{no_header:?}");
+        }
     }
 
     #[test]
