@@ -210,6 +210,9 @@ struct Options {
     /// Start the server with a key for tokens, and give each listener and the publisher one.
     #[arg(long, conflicts_with_all = ["peer", "url"])]
     tokens: bool,
+    /// With tokens, have each event require a permission, which each listener's token has.
+    #[arg(long, requires = "tokens")]
+    require: bool,
     /// Connections opened a second.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     open_rate: Option<u32>,
@@ -417,6 +420,7 @@ impl Options {
         settings.form = self.form.unwrap_or(settings.form);
         settings.gzip |= self.gzip;
         settings.tokens = self.tokens;
+        settings.require = self.require;
         settings.churn_percent = self.churn.unwrap_or(settings.churn_percent);
         settings.away_ms = self.away.unwrap_or(settings.away_ms);
         settings.missed = self.missed.unwrap_or(settings.missed);

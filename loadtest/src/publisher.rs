@@ -17,7 +17,7 @@ use crate::peers::Dialect;
 use crate::report::{count, ms};
 use crate::scenario::{Form, Names, Settings};
 use crate::target::Target;
-use crate::tokens::Issuer;
+use crate::tokens::{Issuer, PERMISSION};
 
 /// What was published.
 #[derive(Clone, Debug, Default)]
@@ -210,7 +210,11 @@ impl Publisher {
 fn addresses(dialect: Dialect, names: &Names, settings: &Settings) -> Vec<String> {
     let address = |index| {
         let (field, name) = names.address(settings, index);
-        dialect.address(field, &name)
+        let mut address = dialect.address(field, &name);
+        if settings.require {
+            address.push_str(&format!(r#","require":"{PERMISSION}""#));
+        }
+        address
     };
     (0..settings.streams()).map(address).collect()
 }
@@ -476,6 +480,15 @@ const PRIME: u64 = 1_000_003;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_require_what_every_listener_has() {
+        let settings = |require| Settings { require, ..Scenario::Fanout.defaults() };
+        let address = |require| addresses(Dialect::Tidegate, &Names::default(), &settings(require)).remove(0);
+        let plain = address(false);
+        assert!(!plain.contains("require"), "{plain}");
+        assert_eq!(address(true), format!(r#"{plain},"require":"vip""#));
+    }
 
     #[test]
     fn every_cycle_visits_every_stream_once() {

@@ -115,6 +115,7 @@ impl Scenario {
             p99_max_ms: 500,
             processes: 1,
             tokens: false,
+            require: false,
         };
         match self {
             Self::Fanout | Self::Accept => base,
@@ -220,6 +221,9 @@ pub struct Settings {
     /// The server asks for tokens, and each listener has one of its own.
     #[serde(default)]
     pub tokens: bool,
+    /// Each event requires a permission, and each listener's token has it.
+    #[serde(default)]
+    pub require: bool,
 }
 
 impl Settings {

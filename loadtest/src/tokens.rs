@@ -14,6 +14,9 @@ const SECRET: &[u8] = b"the load test's own key, 32 bytes or more";
 /// Longer than any run, in one piece: what ends is measured elsewhere.
 const LIFE: Duration = Duration::from_hours(14 * 24);
 
+/// What every listener's token permits besides listening, for events that require it.
+pub const PERMISSION: &str = "vip";
+
 /// Makes tokens.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Issuer {
@@ -26,7 +29,7 @@ struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<&'a str>,
     exp: u64,
-    permissions: [&'a str; 1],
+    permissions: &'a [&'a str],
 }
 
 impl Issuer {
@@ -46,17 +49,17 @@ impl Issuer {
     /// The header of a listener's request.
     #[must_use]
     pub fn listener(self, user: &str) -> String {
-        self.header(Some(user), "sse:read")
+        self.header(Some(user), &["sse:read", PERMISSION])
     }
 
     /// The header of a publisher's.
     #[must_use]
     pub fn publisher(self) -> String {
-        self.header(None, "sse:publish")
+        self.header(None, &["sse:publish"])
     }
 
-    fn header(self, sub: Option<&str>, permission: &str) -> String {
-        let claims = Claims { sub, exp: self.expires, permissions: [permission] };
+    fn header(self, sub: Option<&str>, permissions: &[&str]) -> String {
+        let claims = Claims { sub, exp: self.expires, permissions };
         let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET));
         format!("Authorization: Bearer {}\r\n", token.expect("HS256 takes any key and these claims"))
     }

@@ -153,6 +153,13 @@ fn traffic_is_the_same_with_tokens() {
 }
 
 #[test]
+fn traffic_is_the_same_where_every_event_requires_a_permission() {
+    let numbers = ["--connections", "50", "--seconds", "1", "--rate", "20", "--tokens", "--require"];
+    let run = passes("fanout", &numbers);
+    assert_eq!(run["settings"]["require"], true);
+}
+
+#[test]
 fn a_peer_that_can_not_resume_gets_a_storm_without_events() {
     let ended =
         loadtest("storm-floor", &["storm", "--peer", "floor", "--connections", "50", "--seconds", "1"]);

@@ -63,6 +63,7 @@ fn run_one(job: &Job, round: u32, clock: Clock) -> Result<Report, Box<dyn std::e
     let mut job = job.clone();
     job.settings.gzip &= job.source.can_gzip();
     job.settings.tokens &= job.source.can_ask_for_tokens();
+    job.settings.require &= job.settings.tokens;
     let progress = Progress::new(format!("{} {} #{round}", job.scenario.name(), job.label), job.progress);
     progress.say("starting");
     let target = Target::start(&job.source, job.scenario, &job.settings)?;
@@ -102,6 +103,9 @@ impl Run {
         };
         if job.settings.tokens {
             report.notes.push("every listener and the publisher had a token of its own".to_owned());
+        }
+        if job.settings.require {
+            report.notes.push("every event required a permission, which every listener had".to_owned());
         }
         let (live, published) = (Live::default(), Published::default());
         Self { job, target, meter, clock, plan, progress, live, published, report }
