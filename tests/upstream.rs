@@ -78,7 +78,7 @@ fn question_with(user: &str, headers: &[(&str, &str)]) -> Question {
         rooms: vec![RoomName::new("lobby").expect("a room")],
         address: None,
         last_event_id: None,
-        credentials: Question::credentials(&map),
+        credentials: Question::credentials(&map, None).expect("a header can hold it"),
     }
 }
 

@@ -210,11 +210,8 @@ impl Publisher {
 fn addresses(dialect: Dialect, names: &Names, settings: &Settings) -> Vec<String> {
     let address = |index| {
         let (field, name) = names.address(settings, index);
-        let mut address = dialect.address(field, &name);
-        if settings.require {
-            address.push_str(&format!(r#","require":"{PERMISSION}""#));
-        }
-        address
+        let address = dialect.address(field, &name);
+        if settings.require { format!(r#"{address},"require":"{PERMISSION}""#) } else { address }
     };
     (0..settings.streams()).map(address).collect()
 }
@@ -480,6 +477,7 @@ const PRIME: u64 = 1_000_003;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Scenario;
 
     #[test]
     fn events_require_what_every_listener_has() {

@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use serde::Deserialize;
 use super::grant::{Grant, PermissionError};
 use super::identity::{ApiKeyName, Identity};
 use super::key::fingerprint;
-use crate::config::{MASK, parse_rate};
+use crate::config::{MASK, parse_rate, read_text};
 
 /// Keys one server may have, old ones that are still good included.
 pub const API_KEYS_MAX: usize = 1024;
@@ -140,7 +139,7 @@ impl ApiKeys {
     pub fn load(path: &Path) -> Result<Self, ApiKeysError> {
         let unreadable =
             |err| ApiKeysError { path: path.display().to_string(), reason: Reason::Unreadable(err) };
-        Self::from_toml(path, &fs::read_to_string(path).map_err(unreadable)?)
+        Self::from_toml(path, &read_text(path).map_err(unreadable)?)
     }
 
     /// Reads `text`, which stands at `path`.

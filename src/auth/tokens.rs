@@ -4,7 +4,6 @@
 //! looked at again each time, its signature is not. Bad ones are not remembered, or strangers could fill the memory.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +21,7 @@ use super::identity::{Identity, KeyId};
 use super::jwks::{self, JwksError};
 use super::key::{Key, KeyError};
 use super::revocation::TOKEN_NAME_BYTES_MAX;
-use crate::config::{Config, JwksSource, KeySource, TokenKey, UpstreamUrl};
+use crate::config::{Config, JwksSource, KeySource, TokenKey, UpstreamUrl, read_file};
 use crate::hub::name::UserName;
 
 /// Good tokens that are remembered. Their grants have a bound of their own: `grants::GRANTS_BYTES_MAX`.
@@ -191,7 +190,7 @@ impl Tokens {
                 }
                 JwksSource::File(path) => {
                     let what = path.display().to_string();
-                    let bytes = fs::read(path);
+                    let bytes = read_file(path);
                     let bytes =
                         bytes.map_err(|err| LoadError::Unreadable("token_jwks", what.clone(), err))?;
                     keys.extend(jwks::parse(&bytes, true).map_err(|err| LoadError::Jwks(what, err))?);
@@ -444,7 +443,7 @@ pub(crate) fn read_material(setting: &'static str, entry: &TokenKey) -> Result<(
         KeySource::File(path) => path,
     };
     let what = path.display().to_string();
-    let bytes = fs::read(path);
+    let bytes = read_file(path);
     let mut bytes = bytes.map_err(|err| LoadError::Unreadable(setting, what.clone(), err))?;
     if entry.algorithm.family() == AlgorithmFamily::Hmac {
         without_line_end(&mut bytes);

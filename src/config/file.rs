@@ -3,7 +3,6 @@
 //! Values become the text that the environment would hold (`10` and `"10"` alike), so that the kinds alone decide what
 //! is right.
 
-use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
@@ -13,12 +12,13 @@ use super::error::{ConfigError, Place, Source};
 use super::kind::Shape;
 use super::layers::{Given, Layers};
 use super::nearest::nearest;
+use super::read::read_text;
 use super::table::SETTINGS;
 
 /// Reads the file at `path`, named by `source`, into `layers`, and what is wrong with it into `errors`. A file that is
 /// not TOML gives nothing but errors: values that were recovered from it may not be what was meant.
 pub(super) fn read(path: &Path, source: Source, layers: &mut Layers, errors: &mut Vec<ConfigError>) {
-    match fs::read_to_string(path) {
+    match read_text(path) {
         Ok(text) => parse(path, &text, layers, errors),
         Err(reason) => errors.push(ConfigError::Unreadable { source, path: path.to_owned(), reason }),
     }

@@ -32,6 +32,7 @@ mod nearest;
 mod origins;
 mod path;
 mod rate;
+mod read;
 mod reload;
 mod report;
 mod requests;
@@ -57,6 +58,7 @@ pub use listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
 pub use memory::MemoryLimit;
 pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
 pub use rate::Rate;
+pub use read::{FILE_BYTES_MAX, read_file, read_text};
 pub use reload::{RELOADABLE, restart_needed};
 pub use requests::{
     ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,

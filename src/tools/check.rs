@@ -21,7 +21,7 @@ use crate::auth::claims::Parts;
 use crate::auth::grant::{Grant, Permission};
 use crate::auth::identity::Identity;
 use crate::auth::tokens::Tokens;
-use crate::config::Config;
+use crate::config::{Config, read_file};
 use crate::http::policy::Policy;
 use crate::hub::name::{RoomName, UserName};
 use crate::upstream::jwks::fetch_once;
@@ -136,7 +136,7 @@ impl Check {
 }
 
 fn read_jwks(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|err| format!("--jwks: cannot read {}: {err}", path.display()))
+    read_file(path).map_err(|err| format!("--jwks: cannot read {}: {err}", path.display()))
 }
 
 /// What is asked for; by itself, a room is to be listened in.

@@ -13,6 +13,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Request, StatusCode};
 
 use super::stats::Outcome;
+use crate::config::read_file;
 
 /// How long an unused connection is kept. Shorter than the five seconds after which Node's server closes its own, or
 /// questions would meet connections that just ended.
@@ -129,7 +130,7 @@ enum Certificates {
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate>, ClientError> {
-    let pem = std::fs::read(path).map_err(|err| ClientError::File(path.to_owned(), err))?;
+    let pem = read_file(path).map_err(|err| ClientError::File(path.to_owned(), err))?;
     let found = Certificate::from_pem_bundle(&pem).unwrap_or_default();
     if found.is_empty() { Err(ClientError::Certificates(path.to_owned())) } else { Ok(found) }
 }
