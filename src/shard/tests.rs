@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::stats::{CloseReason, DropReason, GapReason, Stats};
 use super::{Shard, ShardSettings, Step};
 use crate::auth::grant::{Grant, PermissionName};
 use crate::auth::identity::{Identity, KeyId, Session};
+use crate::hub::allowance::Rate;
 use crate::hub::draft::{Draft, Target};
 use crate::hub::log::LogBounds;
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
@@ -25,7 +27,7 @@ use crate::hub::position::Epoch;
 use crate::hub::presence::Caps;
 use crate::hub::pressure::Rung;
 use crate::hub::sequencer::HistoryBounds;
-use crate::hub::{Hub, HubSettings};
+use crate::hub::{Hub, HubSettings, Overflow};
 use crate::wire::encoding::Encoding;
 
 /// A socket that takes `room` bytes, or fails.
@@ -76,6 +78,15 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 impl World {
     fn new(events_max: usize, bytes_max: usize) -> Self {
+        Self::with(events_max, bytes_max, None)
+    }
+
+    /// Where users get three events a second.
+    fn rated(overflow: Overflow) -> Self {
+        Self::with(100, usize::MAX, Some((Rate { events: 3, per: Duration::from_secs(1) }, overflow)))
+    }
+
+    fn with(events_max: usize, bytes_max: usize, delivery: Option<(Rate, Overflow)>) -> Self {
         let hub = Hub::new(HubSettings {
             shards: 1,
             epoch: Epoch::new(1),
@@ -85,7 +96,7 @@ impl World {
                 age_max: Duration::from_hours(1),
             },
             caps: Caps { connections_max: 10_000, per_user_max: None, replace: false, per_address_max: None },
-            delivery: None,
+            delivery,
         });
         let settings = ShardSettings {
             index: 0,
@@ -161,6 +172,18 @@ fn room() -> Target {
 
 fn text(socket: &Socket) -> String {
     socket.borrow().text.clone()
+}
+
+/// The first word of each event's data. What the server says of itself is JSON.
+fn words(socket: &Socket) -> Vec<String> {
+    let text = text(socket);
+    let data =
+        text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| !data.starts_with('{'));
+    data.filter_map(|data| data.split(' ').next()).map(ToOwned::to_owned).collect()
+}
+
+fn numbers(range: Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
 }
 
 /// A stream's first write stopped inside `connected`. What came after was left to the logs, which know no gaps: a
@@ -617,4 +640,110 @@ fn a_flood_of_names_gives_its_memory_back() {
     assert_eq!(world.shard.rooms(), 1);
     world.pass(Duration::from_secs(11));
     assert!(world.shard.places()[1] <= 64, "{:?}", world.shard.places());
+}
+
+#[test]
+fn what_does_not_fit_one_write_goes_on_in_order() {
+    let mut world = World::new(100, usize::MAX);
+    for n in 0..60 {
+        let target = if n % 3 == 0 { Target::User(UserName::new("u").unwrap()) } else { room() };
+        world.publish(target, &format!("{n} {}", "x".repeat(10_000)), None);
+    }
+    let (_, socket) = world.join(Some("u"), Start::After(Epoch::new(1).position(0).to_string()), usize::MAX);
+    let first = words(&socket);
+    assert!(first.len() < 60, "a write has a bound");
+    assert_eq!(first, numbers(0..first.len()));
+    for _ in 0..10 {
+        world.step();
+    }
+    assert_eq!(words(&socket), numbers(0..60));
+}
+
+#[test]
+fn a_gap_names_the_rooms_that_lost_something_and_no_others() {
+    let mut world = World::new(1, usize::MAX);
+    for data in ["a", "b", "c"] {
+        world.publish(room(), data, None);
+    }
+    let start = Start::After(Epoch::new(1).position(0).to_string());
+    let (_, socket) = world.join_rooms(&["r".to_owned(), "s".to_owned()], None, Some("u"), start, usize::MAX);
+    let text = text(&socket);
+    assert!(text.contains("event: gap\n") && text.contains(r#""rooms":["r"]"#), "{text}");
+    assert!(!text.contains(r#""inbox""#) && !text.contains(r#""all""#), "{text}");
+    assert_eq!(words(&socket), ["c"]);
+}
+
+#[test]
+fn what_is_above_a_users_rate_is_left_out_and_told() {
+    let mut world = World::rated(Overflow::Drop);
+    let (_, socket) = world.join(Some("u"), Start::Now, usize::MAX);
+    let (_, nobodys) = world.join(None, Start::Now, usize::MAX);
+    for n in 0..10 {
+        world.publish(room(), &n.to_string(), None);
+    }
+    world.step();
+    assert_eq!(words(&socket), numbers(7..10), "the newest");
+    assert!(text(&socket).contains(r#""reason":"slow""#), "{}", text(&socket));
+    assert_eq!(world.stats.dropped[DropReason::Rate as usize].get(), 7);
+    assert_eq!(words(&nobodys), numbers(0..10), "only users have a rate");
+}
+
+#[test]
+fn what_is_above_a_users_rate_waits_where_it_is_to() {
+    let mut world = World::rated(Overflow::Defer);
+    let (_, socket) = world.join(Some("u"), Start::Now, usize::MAX);
+    for n in 0..10 {
+        world.publish(room(), &n.to_string(), None);
+    }
+    world.step();
+    assert_eq!(words(&socket), numbers(0..3));
+    for _ in 0..50 {
+        world.step();
+    }
+    assert_eq!(words(&socket), numbers(0..6), "a second later");
+    for _ in 0..100 {
+        world.step();
+    }
+    assert_eq!(words(&socket), numbers(0..10));
+    assert_eq!(world.stats.dropped[DropReason::Rate as usize].get(), 0);
+    assert!(!text(&socket).contains("gap"), "{}", text(&socket));
+}
+
+#[test]
+fn what_waits_for_a_users_rate_until_it_is_gone_is_counted_once() {
+    let mut world =
+        World::with(5, usize::MAX, Some((Rate { events: 3, per: Duration::from_secs(1) }, Overflow::Defer)));
+    let (_, socket) = world.join(Some("u"), Start::Now, usize::MAX);
+    for n in 0..5 {
+        world.publish(room(), &n.to_string(), None);
+    }
+    world.step();
+    assert_eq!(words(&socket), numbers(0..3));
+    // Five are remembered: 3 to 6 go before they are allowed.
+    for n in 5..12 {
+        world.publish(room(), &n.to_string(), None);
+        world.step();
+    }
+    for _ in 0..200 {
+        world.step();
+    }
+    assert_eq!(words(&socket), [numbers(0..3), numbers(7..12)].concat());
+    assert_eq!(world.stats.dropped[DropReason::Slow as usize].get(), 4);
+    assert_eq!(world.stats.gaps[GapReason::Slow as usize].get(), 1);
+}
+
+/// What nobody has been sent yet is kept beyond the bounds for a while. Who does not read must not make that last.
+#[test]
+fn an_inbox_remembers_no_more_for_a_listener_that_is_slow() {
+    let mut world = World::new(2, usize::MAX);
+    let (_, quick) = world.join(Some("u"), Start::Now, usize::MAX);
+    let (_, slow) = world.join(Some("u"), Start::Now, 1);
+    let inbox = world.hub.users().get("u").expect("it has listeners");
+    for n in 0..10 {
+        world.publish(Target::User(UserName::new("u").unwrap()), &n.to_string(), None);
+        world.step();
+    }
+    assert_eq!((words(&quick), words(&slow)), (numbers(0..10), vec![]));
+    let kept = inbox.log().get().map_or(0, |log| log.range(0, u64::MAX).count());
+    assert!(kept <= 3, "{kept}");
 }
