@@ -205,12 +205,18 @@ fn welcome(server: &Server, base: &str) {
     for listen in listens {
         tracing::info!(%listen, "listening");
     }
+    let (with, bearer, cookie) = if server.shared().config.authenticates() {
+        let with = ", with a token or key in $token (`tidegate token --help`)";
+        (with, " -H \"authorization: Bearer $token\"", ", which sends the token as token_cookie")
+    } else {
+        ("", "", "")
+    };
     let text = format!(
         "Tidegate {version} is listening on {address}, up to {connections} streams. Metrics: {admin}\n{page}\n\
-         Try it, in two terminals:\n\
-         \x20 {curl} -N {url}/stream/lobby/me\n\
-         \x20 {curl} {url}/publish -d '{{\"room\":\"lobby\",\"data\":\"hello\"}}'\n\n\
-         In a browser:  new EventSource(\"{url}/stream/lobby/me\").onmessage = e => console.log(e.data)\n",
+         Try it, in two terminals{with}:\n\
+         \x20 {curl} -N {url}/stream/lobby/me{bearer}\n\
+         \x20 {curl} {url}/publish{bearer} -d '{{\"room\":\"lobby\",\"data\":\"hello\"}}'\n\n\
+         In a browser{cookie}:  new EventSource(\"{url}/stream/lobby/me\").onmessage = e => console.log(e.data)\n",
         version = env!("CARGO_PKG_VERSION"),
         connections = server.shared().config.max_connections,
     );

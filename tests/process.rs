@@ -163,6 +163,36 @@ fn it_says_what_to_try_and_that_works() {
     assert_eq!(listener.data(), "hello");
 }
 
+/// What it said to try was answered 401 as soon as there was a key.
+#[test]
+fn what_it_says_to_try_works_with_a_token_too() {
+    let key =
+        ("TIDEGATE_TOKEN_KEYS", "HS256:base64:dGhlIHRlc3QncyBvd24gc2VjcmV0LCB3aGljaCBubyBvdGhlciBoYXM=");
+    let mut server = command(TIDEGATE);
+    server.envs([key]).args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    let process = Process::spawn(&mut server);
+    let token = command(TIDEGATE)
+        .envs([key])
+        .args(["token", "--user", "me", "--allow", "sse:publish:lobby"])
+        .output()
+        .expect("it runs");
+    let token = String::from_utf8(token.stdout).expect("a token is text");
+    let publish = process.welcome.lines().find(|line| line.contains("/publish")).expect("it says how");
+    let run = |token: &str| {
+        let mut shell = command("sh");
+        let output =
+            shell.args(["-c", &format!("{publish} -s")]).env("token", token).output().expect("it runs");
+        String::from_utf8(output.stdout).expect("JSON")
+    };
+    assert!(run(token.trim()).contains("\"subscribers\":0"), "{}", run(token.trim()));
+    assert!(run("").contains("\"unauthorized\""), "{}", run(""));
+    let listen = format!(
+        "curl -N http://{}{BASE}/stream/lobby/me -H \"authorization: Bearer $token\"\n",
+        process.addr
+    );
+    assert!(process.welcome.contains(&listen), "{}", process.welcome);
+}
+
 #[test]
 fn the_environment_and_flags_reach_it() {
     let mut command = command(TIDEGATE);
