@@ -63,7 +63,11 @@ pub fn subscribe(
     let shared = &context.shared;
     let now = shared.clock.now();
     query.rooms.iter().try_for_each(|room| caller.may(Action::Read(room.as_str())))?;
-    let user = caller.listens_as(query.user.clone())?;
+    let user = caller.listens_as(query.user.clone()).inspect_err(|problem| {
+        if problem.code == Code::Forbidden {
+            tracing::debug!("the URL names another user than the token or the application, without sse:user");
+        }
+    })?;
     let user = user.as_ref().map(UserName::as_str);
     if let Some(user) = user
         && query.rooms.iter().any(|room| shared.hub.is_away(user, room.as_str(), now))
