@@ -50,11 +50,21 @@ enum Upstream<'a> {
 
 impl Nginx {
     async fn start(program: &Path, folder: &Folder, upstream: &Upstream<'_>) -> Self {
+        Self::start_with(program, folder, upstream, None).await
+    }
+
+    /// As [`Self::start`], with the block of the site that begins with `option` taken in, which is a comment as shipped.
+    async fn start_with(
+        program: &Path,
+        folder: &Folder,
+        upstream: &Upstream<'_>,
+        option: Option<&str>,
+    ) -> Self {
         let port = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         port.set_reuse_port(true).expect("Linux has it");
         port.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("loopback has free ports");
         let address = port.local_addr().ok().and_then(|addr| addr.as_socket()).expect("it is bound");
-        configure(folder, address, upstream);
+        configure(folder, address, upstream, option);
         Self::run(program, folder, address, Some(port)).await
     }
 
@@ -124,7 +134,7 @@ async fn ask(
 }
 
 /// Writes the shipped files to `folder` with this machine's paths, one worker a core of two, and a little less patience.
-fn configure(folder: &Folder, address: SocketAddr, upstream: &Upstream<'_>) {
+fn configure(folder: &Folder, address: SocketAddr, upstream: &Upstream<'_>, option: Option<&str>) {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {};\n", folder.file(kind)))
         .concat();
@@ -159,6 +169,7 @@ fn configure(folder: &Folder, address: SocketAddr, upstream: &Upstream<'_>) {
             ],
         ),
     };
+    let site = option.map_or_else(|| site.clone(), |option| take_in(&site, option));
     fs::write(folder.path().join("nginx-site.conf"), site).expect("our folder");
     fs::write(folder.path().join("nginx.conf"), main).expect("our folder");
 }
@@ -171,6 +182,13 @@ fn adapt(text: &str, changes: &[(&str, &str)]) -> String {
         text = text.replace(from, to);
     }
     text
+}
+
+/// `text` without the comment marks of the block that begins with `option`.
+fn take_in(text: &str, option: &str) -> String {
+    let (before, rest) = text.split_once(&format!("    #{option}")).expect("it is there");
+    let (block, after) = rest.split_once("\n\n").expect("an empty line follows");
+    format!("{before}    {option}{}\n\n{after}", block.replace("\n    #", "\n    "))
 }
 
 /// The engine on a Unix socket in `folder`, which nginx is trusted on, and on a port.
@@ -337,6 +355,12 @@ async fn publishing_is_for_the_inside() {
         ("DELETE", "/stream/a/u"),
         ("GET", "/info"),
         ("GET", "/rooms/a/history"),
+        ("POST", "/revoke"),
+        ("GET", "/refresh"),
+        ("PUT", "/refresh"),
+        ("POST", "/refresh/"),
+        ("POST", "/refresh/../publish"),
+        ("POST", "/refresh%2f..%2fpublish"),
     ] {
         let (status, text) = nginx.ask(outside, method, &format!("{BASE}{path}"), "", &event).await;
         assert_eq!(status, 403, "{method} {path}: {text}");
@@ -353,6 +377,77 @@ async fn publishing_is_for_the_inside() {
     let own = format!("origin: http://{}\r\n", nginx.address);
     let (status, text) = nginx.ask(INSIDE, "POST", &format!("{BASE}/publish"), &own, &event).await;
     assert_eq!(status, 200, "{text}");
+}
+
+/// Where [`KEY`] signs.
+const SIGNED: (&str, &str) = ("TOKEN_KEYS", KEY);
+const KEY: &str = "HS256:base64:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE";
+
+/// A header with a token of the user `u` that has `permission`.
+fn authorization(permission: &str) -> String {
+    let made = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .env_clear()
+        .args(["--token-keys", KEY, "token", "--user", "u", "--allow", permission])
+        .output()
+        .expect("it runs");
+    format!("Bearer {}", String::from_utf8(made.stdout).expect("a token").trim())
+}
+
+/// What the README tells pages to do when their token is nearly over, they do from outside.
+#[tokio::test]
+async fn browsers_refresh_their_streams() {
+    let Some(program) = find("nginx") else { return };
+    let folder = Folder::new();
+    let origin = ("CORS_ORIGINS", "https://app.example");
+    let (_server, path) = engine(&folder, &[SIGNED, origin]).await;
+    let nginx = Nginx::start(&program, &folder, &Upstream::Unix(&path)).await;
+    let bearer = authorization("sse:read");
+    let mut listener = nginx.listener(0, "/stream/a/u").header("authorization", &bearer);
+    patiently("connected", listener.message_of("connected")).await;
+    let refresh = async |method: &str, headers: &str, body: &str| {
+        nginx.ask(client_address(0), method, &format!("{BASE}/refresh"), headers, body).await
+    };
+    let known = format!("authorization: {bearer}\r\n");
+    let (status, text) = refresh("POST", &known, "").await;
+    assert!(status == 200 && text.contains(r#""refreshed":1,"#), "{status} {text}");
+    let (status, text) = refresh("POST", &known, r#"{"connection":"9.9.9"}"#).await;
+    assert!(status == 404 && text.contains("connection_unknown"), "{status} {text}");
+    let (status, text) = refresh("POST", "", "").await;
+    assert!(status == 401 && text.contains(r#""code":"unauthorized""#), "{status} {text}");
+    let preflight = "origin: https://app.example\r\naccess-control-request-method: POST\r\n";
+    assert_eq!(refresh("OPTIONS", preflight, "").await.0, 204);
+}
+
+#[tokio::test]
+async fn history_can_be_let_out_and_nothing_else_with_it() {
+    let Some(program) = find("nginx") else { return };
+    let folder = Folder::new();
+    let (_server, path) = engine(&folder, &[SIGNED]).await;
+    let option = "location ~ ^/api/v1/sse/rooms/.+/history$ {";
+    let nginx = Nginx::start_with(&program, &folder, &Upstream::Unix(&path), Some(option)).await;
+    let outside = client_address(0);
+    let known = format!("authorization: {}\r\n", authorization("sse:read"));
+    for room in ["a", "a%2Fb", "caf%C3%A9"] {
+        let path = format!("{BASE}/rooms/{room}/history?limit=2");
+        let (status, text) = nginx.ask(outside, "GET", &path, &known, "").await;
+        assert!(status == 200 && text.contains(r#""events":[]"#), "{room}: {status} {text}");
+        assert_eq!(nginx.ask(outside, "GET", &path, "", "").await.0, 401, "{room}");
+        assert_eq!(nginx.ask(outside, "POST", &path, &known, "").await.0, 403, "{room}");
+    }
+    let refused = [
+        ("/rooms/a", 403),
+        ("/rooms/history", 403),
+        ("/info?/rooms/a/history", 403),
+        ("/rooms/a/history/../../../info", 403),
+        ("/rooms/a/history%2f..%2f..%2f..%2finfo", 403),
+        // These nginx takes for history, and the engine for nothing.
+        ("/info/../rooms/a/history", 400),
+        ("/info%2f..%2frooms%2fa%2fhistory", 404),
+    ];
+    for (path, wanted) in refused {
+        let (status, text) = nginx.ask(outside, "GET", &format!("{BASE}{path}"), &known, "").await;
+        assert_eq!(status, wanted, "{path}: {text}");
+    }
 }
 
 #[tokio::test]
