@@ -27,7 +27,12 @@ const EXPOSURE_MAX: &str = "15";
 
 /// The shipped units, with the program where it is.
 fn units(folder: &Folder) -> [String; 2] {
-    let shipped = include_str!("../deploy/tidegate.service");
+    units_of(folder, SERVICE)
+}
+
+const SERVICE: &str = include_str!("../deploy/tidegate.service");
+
+fn units_of(folder: &Folder, shipped: &str) -> [String; 2] {
     let installed = "ExecStart=/usr/local/bin/tidegate ";
     assert_eq!(shipped.matches(installed).count(), 1);
     let service = shipped.replace(installed, &format!("ExecStart={TIDEGATE} "));
@@ -66,6 +71,70 @@ fn the_service_can_do_little_else() {
     let rated =
         analyze(&program, &folder, &["security", "--offline=true", "--no-pager", &threshold, &service]);
     assert!(rated.status.success(), "{}", String::from_utf8_lossy(&rated.stdout));
+}
+
+/// Comments that begin without a space are lines to take in.
+fn with_options(text: &str) -> String {
+    let line = |line: &str| match line.strip_prefix('#') {
+        Some(option) if option.starts_with(|c: char| c.is_ascii_alphabetic()) => format!("{option}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn what_the_unit_offers_in_comments_is_right_and_lets_it_do_no_more() {
+    let options = with_options(SERVICE);
+    let taken_in = [
+        "LoadCredential=token.key:",
+        "LoadCredential=keys.toml:",
+        "SupplementaryGroups=",
+        "IPAddressAllow=10.",
+    ];
+    for option in taken_in {
+        assert!(options.lines().any(|line| line.starts_with(option)), "{option}");
+    }
+    let Some(program) = find("systemd-analyze") else { return };
+    let folder = Folder::new();
+    let [service, socket] = units_of(&folder, &options);
+    let verified = analyze(&program, &folder, &["verify", &service, &socket]);
+    let said = String::from_utf8_lossy(&verified.stderr);
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("tidegate")).collect();
+    assert!(verified.status.success() && ours.is_empty(), "{said}");
+    let threshold = format!("--threshold={EXPOSURE_MAX}");
+    let rated =
+        analyze(&program, &folder, &["security", "--offline=true", "--no-pager", &threshold, &service]);
+    assert!(rated.status.success(), "{}", String::from_utf8_lossy(&rated.stdout));
+}
+
+/// What systemd hands over (`LoadCredential=`) is where the settings look for it.
+#[test]
+fn secrets_are_found_where_the_unit_puts_them() {
+    let folder = Folder::new();
+    let settings = with_options(include_str!("../deploy/tidegate.toml"));
+    let credentials = "/run/credentials/tidegate.service/";
+    let loads = with_options(SERVICE);
+    let names = loads.lines().filter_map(|line| line.strip_prefix("LoadCredential=")?.split_once(':'));
+    let mut count = 0;
+    for (name, from) in names {
+        assert!(settings.contains(&format!("{credentials}{name}\"")), "{name}");
+        assert_eq!(from, format!("/etc/tidegate/{name}"));
+        count += 1;
+    }
+    assert_eq!(count, settings.matches(credentials).count());
+    let file = folder.file("tidegate.toml");
+    fs::write(&file, settings.replace(credentials, &folder.file(""))).expect("our folder");
+    fs::write(folder.path().join("token.key"), "0123456789abcdef0123456789abcdef\n").expect("our folder");
+    let tidegate = |args: &[&str]| Command::new(TIDEGATE).env_clear().args(args).output().expect("it runs");
+    let key = tidegate(&["key", "orders", "--allow", "sse:publish"]);
+    fs::write(folder.path().join("keys.toml"), &key.stdout).expect("our folder");
+    let key = String::from_utf8(key.stderr).expect("text");
+    let token = tidegate(&["--config", &file, "token", "--user", "me", "--allow", "sse:read"]);
+    let token = String::from_utf8(token.stdout).expect("text");
+    for credential in [key.lines().last().expect("a key"), token.trim()] {
+        let checked = tidegate(&["--config", &file, "check", credential]);
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    }
 }
 
 #[test]
