@@ -73,6 +73,25 @@ fn its_settings_are_right_once_the_operator_knows_who_can_connect() {
     }
 }
 
+/// The README's way without `TIDEGATE_INSECURE`, and what it saves: tokens alone are not enough.
+#[test]
+fn with_tokens_only_the_admin_listener_is_in_the_way() {
+    let env = instructions("ENV").concat();
+    let env: Vec<(&str, &str)> = env.iter().filter_map(|pair| pair.split_once('=')).collect();
+    let check = |settings: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let key = ("TIDEGATE_TOKEN_KEYS", "HS256:base64:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE");
+        let all = env.iter().copied().chain([key]).chain(settings.iter().copied());
+        command.env_clear().envs(all).arg("--check-config").output().expect("it runs")
+    };
+    let refused = check(&[]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(78) && said.contains("TIDEGATE_ADMIN_LISTEN"), "{said}");
+    assert!(!said.contains("TIDEGATE_LISTEN"), "{said}");
+    assert!(check(&[("TIDEGATE_INSECURE", "true")]).status.success());
+    assert!(check(&[("TIDEGATE_ADMIN_LISTEN", "127.0.0.1:9180")]).status.success());
+}
+
 #[test]
 fn its_health_check_is_a_flag_of_the_program() {
     let check = instructions("HEALTHCHECK").concat().join(" ");
