@@ -2,6 +2,7 @@
 //! reason its row, every setting and metric in it exists.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use tidegate::auth::tokens::TokenError;
 use tidegate::http::problem::Code;
@@ -43,6 +44,25 @@ fn every_reason_has_its_row() {
     assert_eq!(rows("Why requests are refused"), REFUSED.into_iter().collect());
     let tokens: BTreeSet<&str> = TokenError::ALL.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(rows("Why tokens are not believed"), tokens);
+}
+
+#[test]
+fn the_program_exits_as_told() {
+    let cells =
+        section("Exit statuses").lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next());
+    let told: BTreeSet<i32> = cells.filter_map(|cell| cell.parse().ok()).collect();
+    assert_eq!(told, BTreeSet::from([0, 1, 64, 78, 130]));
+    for (args, status) in [
+        (&["--version"][..], 0),
+        (&["--check-health", "--admin-listen", "off"], 1),
+        (&["--no-such-flag"], 64),
+        (&["--flush-interval", "soon"], 78),
+        (&["--flush-interval", "soon", "--check-config"], 78),
+        (&["--api-keys-file", "/no/such/file", "check", "tgk_x"], 78),
+    ] {
+        let ended = Command::new(env!("CARGO_BIN_EXE_tidegate")).env_clear().args(args).output();
+        assert_eq!(ended.expect("it runs").status.code(), Some(status), "{args:?}");
+    }
 }
 
 #[test]
