@@ -88,7 +88,7 @@ settings! {
         /// Keys that tokens are signed with: `ALG:file:PATH`, a secret or a public key in PEM, or `HS256:base64:SECRET`.
         token_keys: Vec<TokenKey> = "", list(token_key(), 0..=TOKEN_KEYS_MAX);
 
-        /// Sets of keys (JWKS): files, and URLs that are read again now and then.
+        /// Sets of keys (JWKS): URLs, which are read again every `jwks_refresh`, and files, which a reload reads again.
         token_jwks: Vec<JwksSource> = "", list(jwks_source(), 0..=TOKEN_KEYS_MAX);
 
         /// What the `iss` of a token has to be.
