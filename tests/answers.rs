@@ -93,7 +93,7 @@ fn every_answer_to_a_request_is_safe_and_readable() {
 }
 
 #[test]
-fn refusals_are_no_less() {
+fn every_refusal_is_safe_and_readable() {
     let info = from_page("GET", &format!("{BASE}/info"), &[], "");
     let stream = from_page("GET", &format!("{BASE}/stream/a/u"), &[STREAM], "");
     let asked = |server: &TestServer, bytes: &[u8], status: u16, readable: bool| {

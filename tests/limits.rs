@@ -191,7 +191,7 @@ fn above_the_delivery_rate_the_oldest_are_dropped_and_that_is_told() {
 }
 
 #[test]
-fn or_they_wait_and_nothing_is_lost() {
+fn above_the_delivery_rate_events_wait_and_none_is_lost_where_that_is_set() {
     let server = TestServer::with(|config| {
         config.delivery_rate_per_user = Some(Rate { events: 10, per: Duration::from_secs(1) });
         config.delivery_overflow = DeliveryOverflow::Defer;
