@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -378,17 +378,9 @@ async fn listener(number: usize, mut source: EventSource, tally: Arc<Tally>) {
     }
 }
 
-#[test]
-fn twenty_new_versions_cost_nobody_anything() {
-    let open_files = rlimit::increase_nofile_limit(20_000).expect("a limit");
-    assert!(open_files >= 6_000, "this test needs 6,000 descriptors, ulimit -Hn is {open_files}");
-    let manager = Manager::new();
-    let (addr, path) = (address(&manager.tcp), manager.folder.join("http.sock"));
-    let tally = Arc::new(Tally::default());
-    let mut process = manager.start();
-
-    let for_listeners = tally.clone();
-    let listeners = std::thread::spawn(move || {
+/// Everyone who listens, as a thread of its own that ends once all have heard the end.
+fn crowd(addr: SocketAddr, tally: Arc<Tally>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let mut listeners = JoinSet::new();
@@ -396,18 +388,48 @@ fn twenty_new_versions_cost_nobody_anything() {
                 // The first time, too, not everyone in the same millisecond.
                 if n.is_multiple_of(ARRIVALS) {
                     let before = n.saturating_sub(ARRIVALS);
-                    while for_listeners.connected.load(Ordering::Relaxed) < before {
+                    while tally.connected.load(Ordering::Relaxed) < before {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }
                 }
                 let source = EventSource::new(n, addr, &format!("{BASE}/stream/r{}/u{n}", n % ROOMS));
-                listeners.spawn(listener(n, source, for_listeners.clone()));
+                listeners.spawn(listener(n, source, tally.clone()));
             }
             while let Some(ended) = listeners.join_next().await {
                 ended.expect("no listener found anything wrong");
             }
         });
-    });
+    })
+}
+
+/// Everyone who publishes, one half over TCP, the other by the Unix socket at `path`.
+fn publishers(addr: SocketAddr, path: &Path, tally: &Arc<Tally>) -> Vec<JoinHandle<()>> {
+    let start = |number: usize| {
+        let (tally, path) = (tally.clone(), path.to_owned());
+        std::thread::spawn(move || {
+            let connect = || -> Box<dyn Wire> {
+                if number.is_multiple_of(2) {
+                    Box::new(TcpStream::connect(addr).expect("nobody is refused"))
+                } else {
+                    Box::new(UnixStream::connect(&path).expect("nobody is refused"))
+                }
+            };
+            publisher(number, &connect, &tally);
+        })
+    };
+    (0..PUBLISHERS).map(start).collect()
+}
+
+#[test]
+fn twenty_new_versions_cost_nobody_anything() {
+    let open_files = rlimit::increase_nofile_limit(20_000).expect("a limit");
+    assert!(open_files >= 6_000, "this test needs 6,000 descriptors, ulimit -Hn is {open_files}");
+    let manager = Manager::new();
+    let addr = address(&manager.tcp);
+    let tally = Arc::new(Tally::default());
+    let mut process = manager.start();
+
+    let listeners = crowd(addr, tally.clone());
     let everyone = |times: usize| {
         eventually(&format!("everyone connected {times} times"), || {
             assert!(!listeners.is_finished(), "a listener found something wrong");
@@ -415,21 +437,7 @@ fn twenty_new_versions_cost_nobody_anything() {
         });
     };
     everyone(1);
-    let publishers: Vec<JoinHandle<()>> = (0..PUBLISHERS)
-        .map(|number| {
-            let (tally, path) = (tally.clone(), path.clone());
-            std::thread::spawn(move || {
-                let connect = || -> Box<dyn Wire> {
-                    if number % 2 == 0 {
-                        Box::new(TcpStream::connect(addr).expect("nobody is refused"))
-                    } else {
-                        Box::new(UnixStream::connect(&path).expect("nobody is refused"))
-                    }
-                };
-                publisher(number, &connect, &tally);
-            })
-        })
-        .collect();
+    let publishers = publishers(addr, &manager.folder.join("http.sock"), &tally);
     for swap in 1..=SWAPS {
         process.end(&manager);
         process = manager.start();
