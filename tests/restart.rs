@@ -24,6 +24,7 @@ use tidegate::server::supervision::Supervision;
 use tokio::task::JoinSet;
 
 use self::common::conn::{Conn, chunk, request};
+use self::common::process::{TIDEGATE, command_of};
 use self::common::stream::Listener;
 use self::common::{BASE, TempPath, assert_problem, config, eventually};
 use self::eventsource::{Event, EventSource};
@@ -200,13 +201,11 @@ impl Manager {
     /// The next process, once it says to be ready.
     fn start(&self) -> Process {
         let fd = |child_fd, parent_fd| FdMapping { parent_fd, child_fd };
-        let mut command = Command::new("sh");
+        let mut command = command_of("sh", &["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\"", TIDEGATE]);
         command
-            .args(["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tidegate")])
             .args(["--admin-listen", "off", "--drain", DRAIN, "--retry", RETRY, "--log-level", "warn"])
             .env("LISTEN_FDS", "2")
             .env("NOTIFY_SOCKET", self.folder.join("notify"))
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .fd_mappings(vec![
                 fd(3, self.tcp.try_clone().expect("a descriptor").into()),
