@@ -497,7 +497,7 @@ fn lines_that_come_after_the_token_was_revoked_or_is_over_are_not_published() {
         guarded(config);
         config.token_leeway = Duration::ZERO;
     });
-    let short = common::bearer::lasting("ann", &["sse:publish"], 2);
+    let short = common::bearer::lasting("ann", &["sse:publish"], 5);
     let by_time = begin_lines(&server, &short);
     eventually("the end of the token", || ask_as(&server, "POST", "/publish", &short, "").status() == 401);
     let long = sign(SECRET, &json!({"jti": "j", "exp": now() + 900, "permissions": ["sse:publish"]}));

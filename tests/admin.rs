@@ -3,47 +3,64 @@
 
 mod common;
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
+use common::application::{Application, Reply};
 use common::conn::{Conn, request};
 use common::metrics::Metrics;
-use common::{TestServer, assert_problem, eventually};
+use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
+use tidegate::config::UpstreamUrl;
 
-/// The names that dashboards and alerts rest on, with their types.
+/// Every metric of ours, with its type, in the order of names.
 const PROMISED: &[(&str, &str)] = &[
-    ("tidegate_ready", "gauge"),
-    ("tidegate_draining", "gauge"),
-    ("tidegate_memory_max_bytes", "gauge"),
-    ("tidegate_memory_limit_bytes", "gauge"),
-    ("tidegate_memory_level", "gauge"),
-    ("tidegate_requests_shed_total", "counter"),
-    ("tidegate_cpus_max", "gauge"),
+    ("tidegate_accept_paused_total", "counter"),
+    ("tidegate_accepted_total", "counter"),
+    ("tidegate_auth_callback_seconds", "histogram"),
+    ("tidegate_build_info", "gauge"),
+    ("tidegate_bytes_sent_total", "counter"),
     ("tidegate_connections", "gauge"),
+    ("tidegate_connections_closed_total", "counter"),
     ("tidegate_connections_max", "gauge"),
     ("tidegate_connections_total", "counter"),
-    ("tidegate_connections_closed_total", "counter"),
-    ("tidegate_rooms", "gauge"),
-    ("tidegate_users", "gauge"),
-    ("tidegate_events_published_total", "counter"),
-    ("tidegate_events_delivered_total", "counter"),
-    ("tidegate_bytes_sent_total", "counter"),
-    ("tidegate_flush_seconds", "histogram"),
-    ("tidegate_flush_batch_events", "histogram"),
+    ("tidegate_cpus_max", "gauge"),
     ("tidegate_delivery_seconds", "histogram"),
-    ("tidegate_lagging_connections", "gauge"),
-    ("tidegate_oldest_unsent_seconds", "gauge"),
+    ("tidegate_draining", "gauge"),
+    ("tidegate_events_delivered_total", "counter"),
     ("tidegate_events_dropped_total", "counter"),
+    ("tidegate_events_published_total", "counter"),
+    ("tidegate_flush_batch_events", "histogram"),
+    ("tidegate_flush_seconds", "histogram"),
     ("tidegate_gaps_total", "counter"),
-    ("tidegate_refused_total", "counter"),
+    ("tidegate_gzip_ratio", "gauge"),
+    ("tidegate_heartbeats_total", "counter"),
     ("tidegate_history_bytes", "gauge"),
     ("tidegate_history_events", "gauge"),
     ("tidegate_history_max_bytes", "gauge"),
-    ("tidegate_shard_connections", "gauge"),
+    ("tidegate_lagging_connections", "gauge"),
+    ("tidegate_memory_level", "gauge"),
+    ("tidegate_memory_limit_bytes", "gauge"),
+    ("tidegate_memory_max_bytes", "gauge"),
+    ("tidegate_notices_dropped_total", "counter"),
+    ("tidegate_oldest_unsent_seconds", "gauge"),
+    ("tidegate_ready", "gauge"),
+    ("tidegate_refused_total", "counter"),
+    ("tidegate_requests_shed_total", "counter"),
+    ("tidegate_revocations", "gauge"),
+    ("tidegate_rooms", "gauge"),
     ("tidegate_shard_busy_seconds_total", "counter"),
+    ("tidegate_shard_connections", "gauge"),
     ("tidegate_shard_step_age_seconds", "gauge"),
-    ("tidegate_gzip_ratio", "gauge"),
-    ("tidegate_build_info", "gauge"),
+    ("tidegate_token_cache_hits_total", "counter"),
+    ("tidegate_token_verifications_total", "counter"),
+    ("tidegate_tokens_refused_total", "counter"),
+    ("tidegate_upstream_requests_total", "counter"),
+    ("tidegate_users", "gauge"),
+];
+
+/// What the system says of every process, as Prometheus' own clients name it.
+const OF_PROCESSES: &[(&str, &str)] = &[
     ("process_resident_memory_bytes", "gauge"),
     ("process_cpu_seconds_total", "counter"),
     ("process_open_fds", "gauge"),
@@ -100,10 +117,34 @@ const LABELS: &[(&str, &str, &[&str])] = &[
             "forbidden",
         ],
     ),
+    (
+        "tidegate_tokens_refused_total",
+        "reason",
+        &[
+            "form",
+            "header",
+            "algorithm",
+            "unknown_key",
+            "no_keys",
+            "signature",
+            "claims",
+            "expired",
+            "not_yet",
+            "issuer",
+            "audience",
+        ],
+    ),
+];
+
+/// How requests to other servers may end, by what they are for.
+const UPSTREAM: &[(&str, &[&str])] = &[
+    ("callback", &["ok", "refused", "timeout", "unreachable", "status", "malformed", "busy"]),
+    ("notice", &["ok", "timeout", "unreachable", "status"]),
+    ("jwks", &["ok", "timeout", "unreachable", "status", "malformed"]),
 ];
 
 /// The names of our series. Those of the process are the system's.
-fn ours(metrics: &Metrics) -> Vec<&String> {
+fn ours_of(metrics: &Metrics) -> Vec<&String> {
     metrics.series.keys().filter(|name| name.starts_with("tidegate_")).collect()
 }
 
@@ -111,18 +152,32 @@ fn ours(metrics: &Metrics) -> Vec<&String> {
 fn every_metric_is_there_from_the_start() {
     let server = TestServer::with(|config| config.shards = 2);
     let metrics = server.metrics();
-    for (name, kind) in PROMISED {
-        assert!(metrics.text.contains(&format!("# TYPE {name} {kind}\n")), "{name}:\n{}", metrics.text);
+    let types = metrics.text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let types: BTreeSet<(&str, &str)> = types.collect();
+    let (ours, of_processes): (Vec<_>, Vec<_>) =
+        types.iter().copied().partition(|(name, _)| name.starts_with("tidegate_"));
+    assert_eq!(ours, PROMISED);
+    assert!(OF_PROCESSES.iter().all(|one| of_processes.contains(one)), "{of_processes:?}");
+    for (name, _) in types {
         assert!(metrics.text.contains(&format!("# HELP {name} ")), "{name}");
     }
-    for (name, label, values) in LABELS {
-        for value in *values {
-            metrics.get(&format!("{name}{{{label}=\"{value}\"}}"));
-        }
-        let known = metrics.series.keys().filter(|series| series.starts_with(&format!("{name}{{"))).count();
-        assert_eq!(known, values.len(), "{name}");
-    }
-    metrics.assert(&format!("tidegate_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);
+    let build = format!("tidegate_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    let mut promised: BTreeSet<String> = LABELS
+        .iter()
+        .flat_map(|(name, label, values)| {
+            values.iter().map(move |value| format!("{name}{{{label}=\"{value}\"}}"))
+        })
+        .collect();
+    promised.extend(UPSTREAM.iter().flat_map(|(kind, outcomes)| {
+        let series = "tidegate_upstream_requests_total";
+        outcomes.iter().map(move |outcome| format!("{series}{{kind=\"{kind}\",outcome=\"{outcome}\"}}"))
+    }));
+    promised.insert(build.clone());
+    // Of a histogram, `le` is how it is written.
+    let labelled = |name: &&&String| name.contains('{') && !name.contains("_bucket{le=");
+    let labelled: BTreeSet<String> = ours_of(&metrics).iter().filter(labelled).copied().cloned().collect();
+    assert_eq!(labelled, promised);
+    metrics.assert(&build, 1.0);
     assert!(metrics.get("process_resident_memory_bytes") > 0.0);
     metrics.assert("tidegate_draining", 0.0);
 }
@@ -160,6 +215,34 @@ fn values_follow_what_happens() {
     #[allow(clippy::cast_precision_loss, reason = "a few hundred")]
     let wanted = sent(&before) + bytes as f64;
     metrics.assert("tidegate_bytes_sent_total{encoding=\"plain\"}", wanted);
+}
+
+/// However long it was: no less than from when the application had the question until it was let answer, no more than from
+/// before the listener asked until it was let in.
+#[test]
+fn the_time_that_the_application_takes_is_shown() {
+    let application = Application::always(Reply::Held(200, "{}".to_owned()));
+    let server = TestServer::with(|config| {
+        config.auth_callback = UpstreamUrl::parse(&application.url("/auth"));
+    });
+    let mut conn = server.connect();
+    let asked = Instant::now();
+    conn.send(request("GET", &format!("{BASE}/stream/a/u"), &[], b""));
+    eventually("a question", || application.under_way().0 == 1);
+    server.metrics().assert("tidegate_auth_callback_seconds_count", 0.0);
+    let least = application.asked()[0].at.elapsed();
+    application.release();
+    assert_eq!(conn.head().status(), 200);
+    let most = asked.elapsed();
+    let metrics = server.metrics();
+    metrics.assert("tidegate_auth_callback_seconds_count", 1.0);
+    metrics.assert("tidegate_auth_callback_seconds_bucket{le=\"+Inf\"}", 1.0);
+    // To the microsecond.
+    let took = metrics.get("tidegate_auth_callback_seconds_sum") + 1e-6;
+    assert!(
+        (least.as_secs_f64()..=most.as_secs_f64() + 2e-6).contains(&took),
+        "{least:?}, {took} s, {most:?}"
+    );
 }
 
 #[test]
@@ -216,11 +299,11 @@ fn no_label_depends_on_what_users_choose() {
     }
     let after = server.metrics();
     after.assert("tidegate_rooms", 1100.0);
-    assert_eq!(ours(&before), ours(&after));
+    assert_eq!(ours_of(&before), ours_of(&after));
 }
 
 #[test]
-fn life_and_readiness() {
+fn life_and_readiness_are_told_on_the_admin_listener_alone() {
     let server = TestServer::start();
     for (path, text) in [("/livez", "alive\n"), ("/readyz", "ready\n")] {
         let answer = server.admin(path);

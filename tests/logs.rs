@@ -3,68 +3,29 @@
 
 mod common;
 
-use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-
 use common::conn::{Conn, request};
+use common::process::Process;
 use common::stream::Listener;
-use common::{BASE, TempPath, eventually};
+use common::{BASE, eventually};
 use serde_json::{Value, json};
 
-/// The real server with all its logs going to a file.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    log: TempPath,
-}
-
-impl Server {
-    fn start(format: &str) -> Self {
-        let log = TempPath::new();
-        let settings = [
-            ("LISTEN", "127.0.0.1:0"),
-            ("ADMIN_LISTEN", "off"),
-            ("LOG_LEVEL", "trace"),
-            ("LOG_FORMAT", format),
-            ("DENIED_USER_AGENTS", "denied"),
-        ];
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .env_clear()
-            .envs(settings.map(|(name, value)| (format!("TIDEGATE_{name}"), value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(&log.0).expect("a temporary file"))
-            .spawn()
-            .expect("the server was built with the tests");
-        let mut welcome = String::new();
-        let stdout = child.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut welcome).expect("the welcome is text");
-        let address = welcome.split("is listening on ").nth(1).and_then(|rest| rest.split(',').next());
-        let address = address.and_then(|address| address.parse().ok()).expect("an address");
-        Self { child, address, log }
-    }
-
-    fn logged(&self) -> String {
-        String::from_utf8(fs::read(&self.log.0).expect("our file")).expect("logs are UTF-8")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The real server with everything in its log.
+fn start(format: &str) -> Process {
+    let settings = [
+        ("TIDEGATE_LOG_LEVEL", "trace"),
+        ("TIDEGATE_LOG_FORMAT", format),
+        ("TIDEGATE_DENIED_USER_AGENTS", "denied"),
+    ];
+    Process::start(&[], &settings)
 }
 
 /// What would be a line of its own, and instructions to whatever shows it.
 const FORGED: &str = "{\"level\":\"ERROR\",\"message\":\"forged\"}";
 
 /// Sends hostile text wherever text can be, and waits until the log has the last of it.
-fn attack(server: &Server) -> String {
+fn attack(server: &Process) -> String {
     let ask = |bytes: &[u8]| {
-        let mut conn = Conn::tcp(server.address);
+        let mut conn = Conn::tcp(server.addr);
         conn.send(bytes);
         assert!(conn.fill(), "unanswered: {}", bytes.escape_ascii());
     };
@@ -94,10 +55,10 @@ fn attack(server: &Server) -> String {
     ask(&[0x1b; 100]);
     // A user with such a name, who listens and is published to.
     let user = "u%22%5C%E2%80%A8%E2%80%AE";
-    drop(Listener::open(Conn::tcp(server.address), &format!("/stream/a/{user}"), &[]));
+    drop(Listener::open(Conn::tcp(server.addr), &format!("/stream/a/{user}"), &[]));
     let event = json!({"user": "u\"\\\u{2028}\u{202e}", "data": format!("\n{FORGED}\n")}).to_string();
     let publish = request("POST", &format!("{BASE}/publish"), &[], event.as_bytes());
-    assert_eq!(Conn::tcp(server.address).round(&publish).status(), 200);
+    assert_eq!(Conn::tcp(server.addr).round(&publish).status(), 200);
     ask(b"GET /the-last-one HTTP/1.1\r\nhost: localhost\r\n\r\n");
     eventually("the last line", || server.logged().lines().any(|line| line.contains("the-last-one")));
     server.logged()
@@ -112,7 +73,7 @@ fn assert_they_were_seen(log: &str) {
 
 #[test]
 fn text_has_nothing_in_it_but_text() {
-    let log = attack(&Server::start("text"));
+    let log = attack(&start("text"));
     assert_they_were_seen(&log);
     for line in log.lines() {
         let odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}');
@@ -125,7 +86,7 @@ fn text_has_nothing_in_it_but_text() {
 
 #[test]
 fn each_line_of_json_is_one_object_of_ours() {
-    let log = attack(&Server::start("json"));
+    let log = attack(&start("json"));
     assert_they_were_seen(&log);
     for line in log.split_terminator('\n') {
         let object: Value = serde_json::from_str(line).unwrap_or_else(|err| panic!("{err}: {line:?}"));

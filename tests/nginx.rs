@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -20,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::eventsource::{Event, EventSource, Message, client_address, connect};
-use self::neighbours::{Folder, PATIENCE, Server, find, until};
+use self::neighbours::{Folder, PATIENCE, Port, Server, find, until};
 
 const BASE: &str = "/api/v1/sse";
 
@@ -36,8 +35,7 @@ struct Nginx {
     program: PathBuf,
     conf: String,
     child: Child,
-    /// Keeps the port ours: with `SO_REUSEPORT` nginx may have it, too, and nobody else.
-    _port: Option<Socket>,
+    _port: Port,
 }
 
 /// Where nginx finds the engine.
@@ -60,16 +58,14 @@ impl Nginx {
         upstream: &Upstream<'_>,
         option: Option<&str>,
     ) -> Self {
-        let port = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        port.set_reuse_port(true).expect("Linux has it");
-        port.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("loopback has free ports");
-        let address = port.local_addr().ok().and_then(|addr| addr.as_socket()).expect("it is bound");
-        configure(folder, address, upstream, option);
-        Self::run(program, folder, address, Some(port)).await
+        let port = Port::new();
+        configure(folder, port.address, upstream, option);
+        Self::run(program, folder, port).await
     }
 
-    /// Runs it with the `nginx.conf` in `folder`, which has it listen on `address`.
-    async fn run(program: &Path, folder: &Folder, address: SocketAddr, port: Option<Socket>) -> Self {
+    /// Runs it with the `nginx.conf` in `folder`, which has it listen on `port`.
+    async fn run(program: &Path, folder: &Folder, port: Port) -> Self {
+        let address = port.address;
         let conf = folder.file("nginx.conf");
         let child = Command::new(program)
             .args(["-c", &conf, "-g", "daemon off;"])
@@ -260,15 +256,15 @@ async fn browsers_reach_a_site_by_its_name() {
     let readme =
         include_str!("../README.md").split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next());
     let location = readme.expect("a block").replace("127.0.0.1:8080", &server.address.to_string());
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
-    let address = free.expect("loopback has free ports");
+    let port = Port::new();
+    let address = port.address;
     let conf = format!(
-        "pid {pid};\nerror_log {log};\nuser root;\nevents {{}}\nhttp {{ access_log off; server {{ listen {address};\n{location}}} }}\n",
+        "pid {pid};\nerror_log {log};\nuser root;\nevents {{}}\nhttp {{ access_log off; server {{ listen {address} reuseport;\n{location}}} }}\n",
         pid = folder.file("pid"),
         log = folder.file("error.log"),
     );
     fs::write(folder.path().join("nginx.conf"), conf).expect("our folder");
-    let _nginx = Nginx::run(&program, &folder, address, None).await;
+    let _nginx = Nginx::run(&program, &folder, port).await;
     let answer = by_name(address, "GET", "/stream?user=nowhere", "").await;
     assert!(answer.contains("room_missing"), "it went all the way: {answer}");
 }

@@ -2,129 +2,56 @@
 //! up and quiet when the system has no descriptors left for it.
 
 mod common;
+mod neighbours;
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use common::conn::{Conn, request};
 use common::metrics::Metrics;
+use common::process::{FREE_PORTS, Process, TIDEGATE, command, command_of};
 use common::stream::Listener;
 use common::{BASE, eventually};
 use serde_json::json;
 
-const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
-
-const FREE_PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-
-/// The program, without settings from the environment of whoever runs the tests.
-fn command(program: &str) -> Command {
-    let mut command = Command::new(program);
-    for (key, _) in std::env::vars_os() {
-        if key.to_string_lossy().starts_with("TIDEGATE_") {
-            command.env_remove(key);
-        }
-    }
-    command.stdin(Stdio::null());
-    command
+/// With so many descriptors at most.
+fn start_with_open_files(open_files: u32) -> Process {
+    let limited = format!("ulimit -n {open_files}; exec \"$0\" \"$@\"");
+    Process::spawn(command_of("sh", &["-c", &limited, TIDEGATE]).args(FREE_PORTS))
 }
 
-/// A running server. Killed when dropped.
-struct Process {
-    child: Child,
-    addr: SocketAddr,
-    admin: SocketAddr,
-    welcome: String,
+fn listen(process: &Process, user: &str) -> Listener {
+    Listener::open(Conn::tcp(process.addr), &format!("/stream/a/{user}"), &[])
 }
 
-impl Process {
-    fn start(args: &[&str]) -> Self {
-        Self::spawn(command(TIDEGATE).args(FREE_PORTS).args(args))
-    }
-
-    /// With so many descriptors at most.
-    fn start_with_open_files(open_files: u32, args: &[&str]) -> Self {
-        let mut shell = command("sh");
-        shell.args(["-c", &format!("ulimit -n {open_files}; exec \"$0\" \"$@\""), TIDEGATE]);
-        Self::spawn(shell.args(FREE_PORTS).args(args))
-    }
-
-    fn spawn(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
-        let mut welcome = String::new();
-        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
-        while !welcome.contains("EventSource") {
-            assert!(lines.read_line(&mut welcome).expect("UTF-8") > 0, "ended after: {welcome}");
-        }
-        let after = |text: &str| {
-            let rest = welcome.split(text).nth(1).unwrap_or_else(|| panic!("{text} in {welcome}"));
-            let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));
-            rest[..end.unwrap_or(rest.len())].parse().expect("an address")
-        };
-        let (addr, admin) = (after("-N http://"), after("Metrics: http://"));
-        Self { child, addr, admin, welcome }
-    }
-
-    fn metrics(&self) -> Metrics {
-        Metrics::scrape(self.admin)
-    }
-
-    fn listen(&self, user: &str) -> Listener {
-        Listener::open(Conn::tcp(self.addr), &format!("/stream/a/{user}"), &[])
-    }
-
-    fn publish(&self, data: &str) {
-        let body = json!({"room": "a", "data": data}).to_string();
-        let publish = request("POST", &format!("{BASE}/publish"), &[], body.as_bytes());
-        assert_eq!(Conn::tcp(self.addr).round(&publish).status(), 200);
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill(1)").success());
-    }
-
-    /// Waits for the end.
-    fn exit_code(&mut self) -> Option<i32> {
-        let mut status = None;
-        eventually("an end", || {
-            status = self.child.try_wait().expect("our child");
-            status.is_some()
-        });
-        status.expect("just waited for").code()
-    }
-
-    /// Processor time used so far, all threads together (`proc_pid_stat(5)`: fields 14 and 15, in ticks of 10 ms).
-    fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
-        // The second field is the program's name, which may hold anything but this.
-        let fields: Vec<&str> = stat.rsplit_once(") ").expect("a name").1.split(' ').collect();
-        let ticks = |field: usize| fields[field - 3].parse::<u64>().expect("a number");
-        Duration::from_millis(10 * (ticks(14) + ticks(15)))
-    }
-
-    /// The least share of one core that it used in any of a few seconds: a neighbour's work may disturb one of them,
-    /// a loop that spins shows in each.
-    fn cpu_share(&self) -> f64 {
-        let second = || {
-            let (started, before) = (Instant::now(), self.cpu());
-            std::thread::sleep(Duration::from_secs(1));
-            self.cpu().saturating_sub(before).as_secs_f64() / started.elapsed().as_secs_f64()
-        };
-        (0..3).map(|_| second()).fold(f64::INFINITY, f64::min)
-    }
+fn publish(process: &Process, data: &str) {
+    let body = json!({"room": "a", "data": data}).to_string();
+    let publish = request("POST", &format!("{BASE}/publish"), &[], body.as_bytes());
+    assert_eq!(Conn::tcp(process.addr).round(&publish).status(), 200);
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Processor time used so far, all threads together (`proc_pid_stat(5)`: fields 14 and 15, in ticks of 10 ms).
+fn cpu(process: &Process) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).expect("it runs");
+    // The second field is the program's name, which may hold anything but this.
+    let fields: Vec<&str> = stat.rsplit_once(") ").expect("a name").1.split(' ').collect();
+    let ticks = |field: usize| fields[field - 3].parse::<u64>().expect("a number");
+    Duration::from_millis(10 * (ticks(14) + ticks(15)))
+}
+
+/// The least share of one core that it used in any of a few seconds: a neighbour's work may disturb one of them,
+/// a loop that spins shows in each.
+fn cpu_share(process: &Process) -> f64 {
+    let second = || {
+        let (started, before) = (Instant::now(), cpu(process));
+        std::thread::sleep(Duration::from_secs(1));
+        cpu(process).saturating_sub(before).as_secs_f64() / started.elapsed().as_secs_f64()
+    };
+    (0..3).map(|_| second()).fold(f64::INFINITY, f64::min)
 }
 
 fn run(args: &[&str]) -> Output {
-    command(TIDEGATE).args(args).output().expect("it runs")
+    command(args).output().expect("it runs")
 }
 
 /// This process needs descriptors too.
@@ -135,21 +62,16 @@ fn raise_own_limit() {
 
 #[test]
 fn it_says_what_to_try_and_that_works() {
-    let process = Process::start(&[]);
-    let (addr, admin) = (process.addr, process.admin);
-    assert!(
-        process
-            .welcome
-            .starts_with(&format!("Tidegate {} is listening on {addr}, up to ", env!("CARGO_PKG_VERSION"))),
-        "{}",
-        process.welcome
-    );
-    assert!(process.welcome.contains(&format!(" streams. Metrics: http://{admin}/metrics\n")));
-    assert!(process.welcome.contains(&format!("\nLive page: http://{admin}/dashboard\n")));
-    assert!(process.welcome.contains(&format!("  curl -N http://{addr}{BASE}/stream/lobby/me\n")));
+    let process = Process::start(&[], &[]);
+    let (addr, admin, welcome) = (process.addr, process.admin, process.welcome());
+    let begins = format!("Tidegate {} is listening on {addr}, up to ", env!("CARGO_PKG_VERSION"));
+    assert!(welcome.starts_with(&begins), "{welcome}");
+    assert!(welcome.contains(&format!(" streams. Metrics: http://{admin}/metrics\n")), "{welcome}");
+    assert!(welcome.contains(&format!("\nLive page: http://{admin}/dashboard\n")), "{welcome}");
+    assert!(welcome.contains(&format!("  curl -N http://{addr}{BASE}/stream/lobby/me\n")), "{welcome}");
     let publish =
         format!("  curl http://{addr}{BASE}/publish -d '{{\"room\":\"lobby\",\"data\":\"hello\"}}'\n");
-    assert!(process.welcome.contains(&publish), "{}", process.welcome);
+    assert!(welcome.contains(&publish), "{welcome}");
 
     // As curl would.
     let mut conn = Conn::tcp(addr);
@@ -168,20 +90,19 @@ fn it_says_what_to_try_and_that_works() {
 fn what_it_says_to_try_works_with_a_token_too() {
     let key =
         ("TIDEGATE_TOKEN_KEYS", "HS256:base64:dGhlIHRlc3QncyBvd24gc2VjcmV0LCB3aGljaCBubyBvdGhlciBoYXM=");
-    let mut server = command(TIDEGATE);
-    server.envs([key]).args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-    let process = Process::spawn(&mut server);
-    let token = command(TIDEGATE)
-        .envs([key])
-        .args(["token", "--user", "me", "--allow", "sse:publish:lobby"])
-        .output()
-        .expect("it runs");
+    if neighbours::find("curl").is_none() {
+        return;
+    }
+    let process = Process::start(&[], &[key]);
+    let made = command(&["token", "--user", "me", "--allow", "sse:publish:lobby"]).envs([key]).output();
+    let token = made.expect("it runs");
     let token = String::from_utf8(token.stdout).expect("a token is text");
-    let publish = process.welcome.lines().find(|line| line.contains("/publish")).expect("it says how");
+    let welcome = process.welcome();
+    let publish = welcome.lines().find(|line| line.contains("/publish")).expect("it says how");
     let run = |token: &str| {
-        let mut shell = command("sh");
-        let output =
-            shell.args(["-c", &format!("{publish} -s")]).env("token", token).output().expect("it runs");
+        let mut shell = command_of("sh", &["-c", &format!("{publish} -s")]);
+        // Whatever this machine sets for proxies.
+        let output = shell.env("no_proxy", "*").env("token", token).output().expect("it runs");
         String::from_utf8(output.stdout).expect("JSON")
     };
     assert!(run(token.trim()).contains("\"subscribers\":0"), "{}", run(token.trim()));
@@ -190,16 +111,15 @@ fn what_it_says_to_try_works_with_a_token_too() {
         "curl -N http://{}{BASE}/stream/lobby/me -H \"authorization: Bearer $token\"\n",
         process.addr
     );
-    assert!(process.welcome.contains(&listen), "{}", process.welcome);
+    assert!(welcome.contains(&listen), "{welcome}");
 }
 
 #[test]
 fn the_environment_and_flags_reach_it() {
-    let mut command = command(TIDEGATE);
+    let mut command = command(&["--shards", "3", "--max-connections", "11"]);
     command.env("TIDEGATE_LISTEN", "127.0.0.1:0").env("TIDEGATE_ADMIN_LISTEN", "127.0.0.1:0");
-    command.env("TIDEGATE_SHARDS", "7").args(["--shards", "3", "--max-connections", "11"]);
-    let process = Process::spawn(&mut command);
-    assert!(process.welcome.contains(", up to 11 streams."), "{}", process.welcome);
+    let process = Process::spawn(command.env("TIDEGATE_SHARDS", "7"));
+    assert!(process.welcome().contains(", up to 11 streams."), "{}", process.welcome());
     let info = Conn::tcp(process.addr).round(&request("GET", &format!("{BASE}/info"), &[], b"")).json();
     assert_eq!(info["shards"].as_array().map(Vec::len), Some(3));
 }
@@ -227,7 +147,7 @@ fn settings_are_checked_without_opening_anything() {
 
 #[test]
 fn a_port_in_use_is_told_in_one_line() {
-    let process = Process::start(&[]);
+    let process = Process::start(&[], &[]);
     let second = run(&["--listen", &process.addr.to_string(), "--admin-listen", "off", "--log-level", "off"]);
     assert_eq!(second.status.code(), Some(1));
     let text = String::from_utf8(second.stderr).unwrap();
@@ -238,9 +158,9 @@ fn a_port_in_use_is_told_in_one_line() {
 #[test]
 fn a_signal_ends_it_in_order() {
     for signal in ["-TERM", "-INT"] {
-        let mut process = Process::start(&["--drain", "500ms"]);
-        let mut listener = process.listen("u");
-        process.publish("x");
+        let mut process = Process::start(&["--drain", "500ms"], &[]);
+        let mut listener = listen(&process, "u");
+        publish(&process, "x");
         process.signal(signal);
         assert_eq!(listener.data(), "x");
         listener.closing("drain");
@@ -250,8 +170,8 @@ fn a_signal_ends_it_in_order() {
 
 #[test]
 fn a_second_signal_ends_it_now() {
-    let mut process = Process::start(&["--drain", "1h"]);
-    let mut listener = process.listen("u");
+    let mut process = Process::start(&["--drain", "1h"], &[]);
+    let mut listener = listen(&process, "u");
     process.signal("-TERM");
     eventually("not ready", || {
         Conn::tcp(process.admin).round(&request("GET", "/readyz", &[], b"")).status() == 503
@@ -261,11 +181,14 @@ fn a_second_signal_ends_it_now() {
     assert_eq!(listener.end(), common::stream::End::Closed);
 }
 
+/// How often descriptors ran out. Within the settings that does not happen: some are kept back.
+const PAUSED: &str = "tidegate_accept_paused_total";
+
 /// Three thousand come where a thousand fit.
 #[test]
-fn more_listeners_than_descriptors() {
+fn listeners_for_whom_there_are_no_descriptors_are_refused_softly() {
     raise_own_limit();
-    let mut process = Process::start_with_open_files(1200, &[]);
+    let mut process = start_with_open_files(1200);
     let mut conns: Vec<Conn> = Vec::new();
     for n in 0..3000 {
         let mut conn = Conn::tcp(process.addr);
@@ -290,77 +213,76 @@ fn more_listeners_than_descriptors() {
     metrics.assert("tidegate_connections", open);
     metrics.assert("tidegate_refused_total{reason=\"full\"}", away);
     assert!(welcome.len() > 800 && refused > 1800, "{open} and {away}");
-    assert!(metrics.get("process_open_fds") < 1200.0);
-    assert!(process.cpu_share() < 0.2, "a full server is a quiet one");
-    assert_eq!(process.child.try_wait().expect("our child"), None, "it still runs");
+    metrics.assert(PAUSED, 0.0);
+    assert!(cpu_share(&process) < 0.2, "a full server is a quiet one");
+    assert!(process.is_running());
 
     // Those inside are served, and places that are given back are taken again.
-    process.publish("x");
+    publish(&process, "x");
     for listener in &mut welcome {
         assert_eq!(listener.data(), "x");
     }
     welcome.truncate(100);
     eventually("room", || process.metrics().is("tidegate_connections", 100.0));
-    let mut newcomer = process.listen("newcomer");
-    process.publish("y");
+    let mut newcomer = listen(&process, "newcomer");
+    publish(&process, "y");
     assert_eq!(newcomer.data(), "y");
 }
 
 /// Connections that never ask for anything take descriptors, too.
 #[test]
-fn more_silent_connections_than_descriptors() {
+fn silent_connections_for_which_there_are_no_descriptors_keep_nobody_out() {
     raise_own_limit();
-    let mut process = Process::start_with_open_files(1200, &[]);
-    let mut listener = process.listen("u");
+    let mut process = start_with_open_files(1200);
+    let mut listener = listen(&process, "u");
     let crowd: Vec<Conn> = (0..3000).map(|_| Conn::tcp(process.addr)).collect();
-    process.publish("through the crowd");
+    publish(&process, "through the crowd");
     assert_eq!(listener.data(), "through the crowd");
-    assert!(process.metrics().get("process_open_fds") < 1200.0);
-    assert!(process.cpu_share() < 0.2, "waiting costs nothing");
+    process.metrics().assert(PAUSED, 0.0);
+    assert!(cpu_share(&process) < 0.2, "waiting costs nothing");
     drop(crowd);
-    process.publish("after it");
+    publish(&process, "after it");
     assert_eq!(listener.data(), "after it");
-    assert_eq!(process.child.try_wait().expect("our child"), None, "it still runs");
+    assert!(process.is_running());
 }
 
 /// The settings keep it from happening, so the limit is taken away from under it: `accept(2)` fails with `EMFILE`, while
 /// the backlog stays readable.
 #[test]
-fn no_descriptors_at_all() {
-    let process = Process::start_with_open_files(1200, &[]);
-    let pid = i32::try_from(process.child.id()).expect("a process id");
+fn accepting_pauses_without_descriptors_and_lets_the_next_in() {
+    let process = start_with_open_files(1200);
+    let pid = i32::try_from(process.id()).expect("a process id");
     // Opened while that is possible.
     let mut scraper = Conn::tcp(process.admin);
     let mut scrape = || {
         scraper.send(request("GET", "/metrics", &[], b""));
         Metrics::parse(scraper.response().text())
     };
-    let mut listeners: Vec<Listener> = (0..60).map(|n| process.listen(&format!("u{n}"))).collect();
+    let mut listeners: Vec<Listener> = (0..60).map(|n| listen(&process, &format!("u{n}"))).collect();
     scrape().assert("tidegate_connections", 60.0);
     let set = Command::new("prlimit").args(["--nofile=40", "--pid", &pid.to_string()]).status();
     assert!(set.expect("prlimit(1)").success());
 
     let mut waiting = Conn::tcp(process.addr);
     waiting.send(request("GET", &format!("{BASE}/stream/a/late"), &[], b""));
-    eventually("accepting pauses", || scrape().get("tidegate_accept_paused_total") >= 1.0);
-    assert!(process.cpu_share() < 0.2, "accepting does not spin");
+    eventually("accepting pauses", || scrape().get(PAUSED) >= 1.0);
+    assert!(cpu_share(&process) < 0.2, "accepting does not spin");
     scrape().assert("tidegate_connections", 60.0);
     // As listeners leave, the one that waits is let in.
     listeners.clear();
     let mut late = Listener::answered(waiting);
     assert_eq!(late.head.status(), 200);
     assert!(late.event().contains("event: connected\n"));
-    process.publish("x");
+    publish(&process, "x");
     assert_eq!(late.data(), "x");
 }
 
 #[test]
 fn help_and_version_go_to_standard_output() {
     for flag in ["--help", "--version"] {
-        let mut child = command(TIDEGATE).arg(flag).stdout(Stdio::piped()).spawn().expect("it runs");
-        let mut text = String::new();
-        child.stdout.take().expect("piped").read_to_string(&mut text).expect("UTF-8");
+        let said = run(&[flag]);
+        let text = String::from_utf8(said.stdout).expect("UTF-8");
         assert!(text.contains("tidegate"), "{text}");
-        assert!(child.wait().expect("our child").success());
+        assert!(said.status.success() && said.stderr.is_empty());
     }
 }

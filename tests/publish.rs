@@ -102,7 +102,7 @@ fn a_bad_line_ends_the_stream_and_what_came_before_stays() {
 
 #[test]
 fn a_stream_that_falls_silent_is_ended_with_a_word() {
-    let server = TestServer::with(|config| config.publish_idle = Duration::from_millis(200));
+    let server = TestServer::with(|config| config.publish_idle = Duration::from_secs(1));
     let mut conn = start_stream(&server);
     conn.send(chunk("{\"room\":\"a\",\"data\":1}\n"));
     let response = conn.response();
@@ -113,12 +113,12 @@ fn a_stream_that_falls_silent_is_ended_with_a_word() {
 
 #[test]
 fn a_body_that_does_not_come_is_not_waited_for() {
-    let server = TestServer::with(|config| config.request_timeout = Duration::from_millis(200));
+    let server = TestServer::with(|config| config.request_timeout = Duration::from_secs(1));
     let mut conn = server.connect();
     conn.send(format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{"));
     assert_problem(&conn.response(), 408, "request_timeout");
     assert!(conn.is_closed());
-    assert_eq!(server.metrics().refused("bad_request").total_cmp(&1.0), std::cmp::Ordering::Equal);
+    server.metrics().assert("tidegate_refused_total{reason=\"bad_request\"}", 1.0);
 }
 
 #[test]
@@ -131,9 +131,13 @@ fn a_body_cut_short_publishes_nothing() {
         "POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{whole}",
         whole.len() + 1
     ));
-    drop(conn);
+    conn.end_sending();
+    assert_problem(&conn.response(), 400, "request_malformed");
+    assert!(conn.is_closed());
+    // From here on nothing more can come of it.
     server.publish(&json!({"room": "a", "data": "whole"}));
     assert_eq!(listener.event(), format!("id: {}\ndata: whole\n\n", server.id(1)));
+    server.metrics().assert("tidegate_events_published_total", 1.0);
 }
 
 #[test]
@@ -235,57 +239,8 @@ fn only_json_in_utf_8_is_read() {
 }
 
 #[test]
-fn every_fault_of_an_event_has_its_code() {
+fn a_batch_is_taken_as_a_whole_or_not_at_all() {
     let server = TestServer::start();
-    let long = format!(r#"{{"room":"{}","data":1}}"#, "r".repeat(129));
-    let long_id = format!(r#"{{"room":"a","data":1,"id":"{}"}}"#, "i".repeat(128));
-    let deep = format!(r#"{{"room":"a","data":{}{}}}"#, "[".repeat(128), "]".repeat(128));
-    let table = [
-        ("", 400, "body_malformed"),
-        ("{", 400, "body_malformed"),
-        ("null", 400, "body_malformed"),
-        (r#"{"room":"a","data":1} {}"#, 400, "body_malformed"),
-        (r#"{"room":"a","room":"b","data":1}"#, 400, "body_malformed"),
-        (r#"{"room":"a","data":"\ud800"}"#, 400, "body_malformed"),
-        (&deep, 400, "body_malformed"),
-        ("{}", 422, "target_missing"),
-        (r#"{"data":1}"#, 422, "target_missing"),
-        (r#"{"room":"a"}"#, 422, "data_missing"),
-        (r#"{"room":"a","user":"u","data":1}"#, 422, "target_ambiguous"),
-        (r#"{"room":"a","all":true,"data":1}"#, 422, "target_ambiguous"),
-        (r#"{"all":false,"data":1}"#, 422, "target_all_invalid"),
-        (r#"{"room":"","data":1}"#, 422, "target_room_invalid"),
-        (r#"{"room":1,"data":1}"#, 422, "target_room_invalid"),
-        (r#"{"room":"a\nb","data":1}"#, 422, "target_room_invalid"),
-        (&long, 422, "target_room_invalid"),
-        (r#"{"user":null,"data":1}"#, 422, "target_user_invalid"),
-        (r#"{"room":"a","data":1,"event":"a\nb"}"#, 422, "event_name_invalid"),
-        (r#"{"room":"a","data":1,"event":"a\r"}"#, 422, "event_name_invalid"),
-        (r#"{"room":"a","data":1,"event":"\u0000"}"#, 422, "event_name_invalid"),
-        (r#"{"room":"a","data":1,"event":""}"#, 422, "event_name_invalid"),
-        (r#"{"room":"a","data":1,"event":"connected"}"#, 422, "event_name_reserved"),
-        (r#"{"room":"a","data":1,"event":"gap"}"#, 422, "event_name_reserved"),
-        (r#"{"room":"a","data":1,"event":"overload"}"#, 422, "event_name_reserved"),
-        (r#"{"room":"a","data":1,"event":"closing"}"#, 422, "event_name_reserved"),
-        (r#"{"room":"a","data":1,"event":"expiring"}"#, 422, "event_name_reserved"),
-        (r#"{"room":"a","data":1,"id":"a b"}"#, 422, "event_id_invalid"),
-        (r#"{"room":"a","data":1,"id":"a\n"}"#, 422, "event_id_invalid"),
-        (r#"{"room":"a","data":1,"id":7}"#, 422, "event_id_invalid"),
-        (&long_id, 422, "event_id_invalid"),
-        (r#"{"room":"a","data":1,"exclude":["u"]}"#, 422, "exclude_invalid"),
-        (r#"{"room":"a","data":1,"require":"p"}"#, 422, "require_unsupported"),
-        (r#"{"room":"a","data":1,"rooom":"b"}"#, 422, "field_unknown"),
-        ("[]", 422, "batch_empty"),
-    ];
-    for (body, status, code) in table {
-        assert_problem(&server.post("/publish", &[], body), status, code);
-    }
-    assert_problem(
-        &server.post("/publish", &[], b"{\"room\":\"a\",\"data\":\"\xff\"}"),
-        400,
-        "body_malformed",
-    );
-    // A batch is taken as a whole or not at all.
     let response = server.post("/publish", &[], r#"[{"room":"a","data":1},{"room":"a"}]"#);
     assert_problem(&response, 422, "data_missing");
     assert_eq!(response.json()["index"], 1);

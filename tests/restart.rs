@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,6 +24,7 @@ use tidegate::server::supervision::Supervision;
 use tokio::task::JoinSet;
 
 use self::common::conn::{Conn, chunk, request};
+use self::common::process::{TIDEGATE, command_of};
 use self::common::stream::Listener;
 use self::common::{BASE, TempPath, assert_problem, config, eventually};
 use self::eventsource::{Event, EventSource};
@@ -58,19 +59,13 @@ fn newcomers_wait_for_the_next_server_while_this_one_drains() {
     let slow = Config { drain: Duration::from_mins(10), shards: 2, ..config() };
     let first = activated(&socket, slow);
     assert_eq!(first.addresses(), [ListenAddr::Tcp(addr)], "`listen` does not count");
-    let _held: Vec<Listener> =
-        (0..20).map(|n| Listener::open(Conn::tcp(addr), &format!("/stream/a/u{n}"), &[])).collect();
     let mut kept = Conn::tcp(addr);
     kept.send(publish("a", "before"));
     let answer = kept.response();
     assert_eq!((answer.status(), answer.header("connection")), (200, None));
-    let shared_is_draining = {
-        let draining = std::thread::spawn(move || {
-            // Ends with the process: ten minutes are not waited for.
-            let _ = first.drain();
-        });
-        move || !draining.is_finished()
-    };
+    let mut held: Vec<Listener> =
+        (0..20).map(|n| Listener::open(Conn::tcp(addr), &format!("/stream/a/u{n}"), &[])).collect();
+    let draining = std::thread::spawn(move || first.drain());
     // The connection that is open already is served, and not kept.
     eventually("a drain", || {
         kept.send(publish("a", "during"));
@@ -79,7 +74,7 @@ fn newcomers_wait_for_the_next_server_while_this_one_drains() {
         answer.header("connection") == Some("close")
     });
     assert!(kept.is_closed());
-    assert!(shared_is_draining());
+    assert!(!draining.is_finished());
     // Nobody accepts these; nobody refuses them either.
     let mut waiting: Vec<Conn> = (0..50).map(|_| Conn::tcp(addr)).collect();
     for (n, conn) in waiting.iter_mut().enumerate() {
@@ -91,11 +86,15 @@ fn newcomers_wait_for_the_next_server_while_this_one_drains() {
         assert_eq!((answer.status(), answer.header("connection")), (200, None), "{}", answer.text());
     }
     second.drain().expect("it ran");
+    // The first has ten minutes, and is done once nobody is left.
+    held.clear();
+    draining.join().expect("no panic").expect("it ran");
 }
 
 #[test]
 fn a_request_that_was_begun_is_answered_at_the_very_end() {
-    let server = Server::start(config()).expect("a free port");
+    // One queue, so that what came first is accepted first.
+    let server = Server::start(Config { shards: 1, ..config() }).expect("a free port");
     let ListenAddr::Tcp(addr) = server.addresses()[0].clone() else { panic!("a port") };
     let request = publish("a", "last");
     let (begin, rest) = request.split_at(request.len() - 5);
@@ -202,13 +201,11 @@ impl Manager {
     /// The next process, once it says to be ready.
     fn start(&self) -> Process {
         let fd = |child_fd, parent_fd| FdMapping { parent_fd, child_fd };
-        let mut command = Command::new("sh");
+        let mut command = command_of("sh", &["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\"", TIDEGATE]);
         command
-            .args(["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tidegate")])
             .args(["--admin-listen", "off", "--drain", DRAIN, "--retry", RETRY, "--log-level", "warn"])
             .env("LISTEN_FDS", "2")
             .env("NOTIFY_SOCKET", self.folder.join("notify"))
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .fd_mappings(vec![
                 fd(3, self.tcp.try_clone().expect("a descriptor").into()),
@@ -380,17 +377,9 @@ async fn listener(number: usize, mut source: EventSource, tally: Arc<Tally>) {
     }
 }
 
-#[test]
-fn twenty_new_versions_cost_nobody_anything() {
-    let open_files = rlimit::increase_nofile_limit(20_000).expect("a limit");
-    assert!(open_files >= 6_000, "this test needs 6,000 descriptors, ulimit -Hn is {open_files}");
-    let manager = Manager::new();
-    let (addr, path) = (address(&manager.tcp), manager.folder.join("http.sock"));
-    let tally = Arc::new(Tally::default());
-    let mut process = manager.start();
-
-    let for_listeners = tally.clone();
-    let listeners = std::thread::spawn(move || {
+/// Everyone who listens, as a thread of its own that ends once all have heard the end.
+fn crowd(addr: SocketAddr, tally: Arc<Tally>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let mut listeners = JoinSet::new();
@@ -398,18 +387,48 @@ fn twenty_new_versions_cost_nobody_anything() {
                 // The first time, too, not everyone in the same millisecond.
                 if n.is_multiple_of(ARRIVALS) {
                     let before = n.saturating_sub(ARRIVALS);
-                    while for_listeners.connected.load(Ordering::Relaxed) < before {
+                    while tally.connected.load(Ordering::Relaxed) < before {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }
                 }
                 let source = EventSource::new(n, addr, &format!("{BASE}/stream/r{}/u{n}", n % ROOMS));
-                listeners.spawn(listener(n, source, for_listeners.clone()));
+                listeners.spawn(listener(n, source, tally.clone()));
             }
             while let Some(ended) = listeners.join_next().await {
                 ended.expect("no listener found anything wrong");
             }
         });
-    });
+    })
+}
+
+/// Everyone who publishes, one half over TCP, the other by the Unix socket at `path`.
+fn publishers(addr: SocketAddr, path: &Path, tally: &Arc<Tally>) -> Vec<JoinHandle<()>> {
+    let start = |number: usize| {
+        let (tally, path) = (tally.clone(), path.to_owned());
+        std::thread::spawn(move || {
+            let connect = || -> Box<dyn Wire> {
+                if number.is_multiple_of(2) {
+                    Box::new(TcpStream::connect(addr).expect("nobody is refused"))
+                } else {
+                    Box::new(UnixStream::connect(&path).expect("nobody is refused"))
+                }
+            };
+            publisher(number, &connect, &tally);
+        })
+    };
+    (0..PUBLISHERS).map(start).collect()
+}
+
+#[test]
+fn twenty_new_versions_cost_nobody_anything() {
+    let open_files = rlimit::increase_nofile_limit(20_000).expect("a limit");
+    assert!(open_files >= 6_000, "this test needs 6,000 descriptors, ulimit -Hn is {open_files}");
+    let manager = Manager::new();
+    let addr = address(&manager.tcp);
+    let tally = Arc::new(Tally::default());
+    let mut process = manager.start();
+
+    let listeners = crowd(addr, tally.clone());
     let everyone = |times: usize| {
         eventually(&format!("everyone connected {times} times"), || {
             assert!(!listeners.is_finished(), "a listener found something wrong");
@@ -417,21 +436,7 @@ fn twenty_new_versions_cost_nobody_anything() {
         });
     };
     everyone(1);
-    let publishers: Vec<JoinHandle<()>> = (0..PUBLISHERS)
-        .map(|number| {
-            let (tally, path) = (tally.clone(), path.clone());
-            std::thread::spawn(move || {
-                let connect = || -> Box<dyn Wire> {
-                    if number % 2 == 0 {
-                        Box::new(TcpStream::connect(addr).expect("nobody is refused"))
-                    } else {
-                        Box::new(UnixStream::connect(&path).expect("nobody is refused"))
-                    }
-                };
-                publisher(number, &connect, &tally);
-            })
-        })
-        .collect();
+    let publishers = publishers(addr, &manager.folder.join("http.sock"), &tally);
     for swap in 1..=SWAPS {
         process.end(&manager);
         process = manager.start();

@@ -120,7 +120,7 @@ fn attack(scene: &Scene, mode: &str, path: &str, more: &[&str]) -> Option<Attack
 }
 
 #[tokio::test]
-async fn slow_heads() {
+async fn slow_heads_are_ended_and_cost_nobody_anything() {
     let mut scene = Scene::new().await;
     let Some(attack) = attack(&scene, "-H", "/info", &["-i", "1"]) else { return };
     scene.endure(attack, |metrics| metrics.refused("bad_request") >= f64::from(SOCKETS));
@@ -128,7 +128,7 @@ async fn slow_heads() {
 }
 
 #[tokio::test]
-async fn slow_bodies() {
+async fn slow_bodies_are_ended_and_cost_nobody_anything() {
     let mut scene = Scene::new().await;
     let more = ["-i", "1", "-s", "8192", "-f", "application/json"];
     let Some(attack) = attack(&scene, "-B", "/publish", &more) else { return };
@@ -136,7 +136,7 @@ async fn slow_bodies() {
 }
 
 #[tokio::test]
-async fn slow_reads() {
+async fn slow_readers_are_ended_and_cost_nobody_anything() {
     let mut scene = Scene::new().await;
     for _ in 0..8 {
         scene.publish("slow", &"x".repeat(60_000));

@@ -149,32 +149,9 @@ fn serve(
             break;
         }
         if heard.len() < JOINS && here.len() < LISTENERS && rng.u8(0..4) == 0 {
-            let mut rooms: Vec<usize> = (0..ROOMS).collect();
-            rng.shuffle(&mut rooms);
-            rooms.truncate(if rng.u8(0..4) == 0 { 2 } else { 1 });
-            let listener = (rng.u8(0..4) > 0).then(|| rng.usize(0..USERS));
-            let start = match rng.u8(0..3) {
-                0 => {
-                    Start::After(hub.epoch().position(hub.head().saturating_sub(rng.u64(0..60))).to_string())
-                }
-                _ => Start::Now,
-            };
-            let permit = hub.admit(listener.map(user).as_deref(), None, now).expect("there is room");
-            let (inbox, address) = permit.keep();
-            shard.net_mut().streams.push(Vec::new());
-            let join = Join {
-                socket: heard.len(),
-                head: Bytes::new(),
-                encoding: Encoding::default(),
-                rooms: rooms.iter().map(|number| hub.rooms().get_or_create(&room(*number))).collect(),
-                user: inbox,
-                address,
-                start,
-                session: None,
-                probe: false,
-            };
-            here.push((shard.join(join, now).unwrap(), heard.len()));
-            heard.push(Heard { rooms, user: listener, stayed: true, text: String::new() });
+            let (key, newcomer) = join_someone(hub, &mut shard, rng, now);
+            here.push((key, heard.len()));
+            heard.push(newcomer);
         }
         if is_started && !here.is_empty() && heard.len() < JOINS && rng.u8(0..20) == 0 {
             let (key, at) = here.swap_remove(rng.usize(0..here.len()));
@@ -187,6 +164,36 @@ fn serve(
         heard.text = String::from_utf8(stream).unwrap();
     }
     heard
+}
+
+/// Has somebody join at `now`, whose stream is the next of the sink's.
+fn join_someone(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rng: &mut Rng, now: Moment) -> (ConnKey, Heard) {
+    let mut rooms: Vec<usize> = (0..ROOMS).collect();
+    rng.shuffle(&mut rooms);
+    rooms.truncate(if rng.u8(0..4) == 0 { 2 } else { 1 });
+    let listener = (rng.u8(0..4) > 0).then(|| rng.usize(0..USERS));
+    let start = match rng.u8(0..3) {
+        0 => Start::After(hub.epoch().position(hub.head().saturating_sub(rng.u64(0..60))).to_string()),
+        _ => Start::Now,
+    };
+    let permit = hub.admit(listener.map(user).as_deref(), None, now).expect("there is room");
+    let (inbox, address) = permit.keep();
+    let streams = &mut shard.net_mut().streams;
+    let socket = streams.len();
+    streams.push(Vec::new());
+    let join = Join {
+        socket,
+        head: Bytes::new(),
+        encoding: Encoding::default(),
+        rooms: rooms.iter().map(|number| hub.rooms().get_or_create(&room(*number))).collect(),
+        user: inbox,
+        address,
+        start,
+        session: None,
+        probe: false,
+    };
+    let key = shard.join(join, now).unwrap();
+    (key, Heard { rooms, user: listener, stayed: true, text: String::new() })
 }
 
 /// The values of a field, a block at a time.

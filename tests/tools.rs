@@ -5,22 +5,18 @@ mod common;
 
 use std::fs;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
-    KeyPair as _,
-};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use self::common::application::{Application, Reply};
+use self::common::bearer::now;
 use self::common::conn::request;
+use self::common::process::command;
+use self::common::signer::{ISSUER, STRANGER};
 use self::common::{BASE, TempPath, TestServer};
 
 /// 32 bytes that are looked for wherever something is shown.
@@ -54,10 +50,8 @@ impl Tools {
 
     fn run(&self, args: &[&str], input: &str) -> Said {
         let settings = self.settings.iter().map(|(key, value)| (format!("TIDEGATE_{key}"), value));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .env_clear()
+        let mut child = command(args)
             .envs(settings)
-            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -108,44 +102,6 @@ fn file(contents: impl AsRef<[u8]>) -> TempPath {
     path
 }
 
-fn pem(label: &str, der: &[u8]) -> TempPath {
-    let text = STANDARD.encode(der);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("ASCII")).collect();
-    file(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n")))
-}
-
-/// A private and a public key for `algorithm`, in files.
-fn pair(algorithm: &str) -> (TempPath, TempPath) {
-    let rng = SystemRandom::new();
-    let (private, public) = match algorithm {
-        "EdDSA" => {
-            let private = Ed25519KeyPair::generate_pkcs8v1(&rng).expect("a key").as_ref().to_vec();
-            let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&private).expect("just made");
-            let public: PublicKeyX509Der = pair.public_key().as_der().expect("DER");
-            (private, public.as_ref().to_vec())
-        }
-        "ES256" | "ES384" => {
-            let kind = if algorithm == "ES256" {
-                &ECDSA_P256_SHA256_FIXED_SIGNING
-            } else {
-                &ECDSA_P384_SHA384_FIXED_SIGNING
-            };
-            let private = EcdsaKeyPair::generate_pkcs8(kind, &rng).expect("a key").as_ref().to_vec();
-            let pair = EcdsaKeyPair::from_pkcs8(kind, &private).expect("just made");
-            let public: PublicKeyX509Der = pair.public_key().as_der().expect("DER");
-            (private, public.as_ref().to_vec())
-        }
-        _ => {
-            let pair = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).expect("a key");
-            let private: Pkcs8V1Der = pair.as_der().expect("DER");
-            let public: PublicKeyX509Der = pair.public_key().as_der().expect("DER");
-            (private.as_ref().to_vec(), public.as_ref().to_vec())
-        }
-    };
-    (pem("PRIVATE KEY", &private), pem("PUBLIC KEY", &public))
-}
-
 /// A token with exactly these claims, signed with [`SECRET`].
 fn signed(header: &Header, claims: &Value) -> String {
     jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("a token")
@@ -191,14 +147,22 @@ fn a_token_is_made_believed_and_served() {
 
 #[test]
 fn every_kind_of_private_key_makes_what_its_public_key_believes() {
-    for algorithm in ["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"] {
-        let (private, public) = pair(algorithm);
+    for algorithm in [
+        Algorithm::RS256,
+        Algorithm::RS512,
+        Algorithm::PS256,
+        Algorithm::ES256,
+        Algorithm::ES384,
+        Algorithm::EdDSA,
+    ] {
+        let (ours, others) = (ISSUER.pair(algorithm), STRANGER.pair(algorithm));
+        let (private, public, others) = (file(&ours.private_pem), file(&ours.public), file(&others.public));
+        let algorithm = format!("{algorithm:?}");
         let source = |path: &TempPath| format!("{algorithm}:file:{}", path.0.display());
         let token = Tools::default().token(&["--key", &source(&private), "--kid", "k", "--user", "u"]);
         let believing = Tools::with(&[("TOKEN_KEYS", &source(&public))]);
         let (code, line) = believing.check(&token, &[], "believed");
         assert_eq!((code, line), (0, format!("believed: signed with {algorithm}, kid \"k\"")));
-        let (_, others) = pair(algorithm);
         let other = Tools::with(&[("TOKEN_KEYS", &source(&others))]);
         let (code, line) = other.check(&token, &[], "not believed (signature): ");
         assert!(code == 1 && line.contains(&format!("none of the keys for {algorithm}")), "{line}");
@@ -211,19 +175,9 @@ fn every_kind_of_private_key_makes_what_its_public_key_believes() {
     }
 }
 
-#[test]
-fn each_reason_says_what_was_found_and_what_would_be_right() {
-    let jwk = |kid: &str| {
-        let secret = URL_SAFE_NO_PAD.encode([kid.as_bytes()[0]; 48]);
-        json!({"kty": "oct", "kid": kid, "alg": "HS384", "k": secret})
-    };
-    let jwks = file(json!({"keys": [jwk("a"), jwk("b")]}).to_string());
-    let jwks = jwks.0.display().to_string();
-    let settings = [("TOKEN_JWKS", jwks.as_str()), ("TOKEN_ISSUER", "idp"), ("TOKEN_AUDIENCE", "push")];
-    let tools = Tools::with_secret(&settings);
-    let now =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
-    let good = json!({"exp": now + 3600, "iss": "idp", "aud": "push", "sub": "ann"});
+/// Tokens that are not believed by who believes `good` ones, with the reason and a part of what is said of it.
+fn not_believed(good: &Value) -> Vec<(String, &'static str, &'static str)> {
+    let now = now();
     let hs256 = Header::new(Algorithm::HS256);
     let changed = |name: &str, value: Value| {
         let mut claims = good.clone();
@@ -231,7 +185,7 @@ fn each_reason_says_what_was_found_and_what_would_be_right() {
         signed(&hs256, &claims)
     };
     let wanted = |text: &str| text.to_owned();
-    let cases = [
+    vec![
         (wanted("session-id-17"), "form", "1 part(s)"),
         (wanted("a.b.c.d.e"), "form", "encrypted (JWE)"),
         (wanted("Bearer a.b.c"), "form", "white space"),
@@ -273,8 +227,22 @@ fn each_reason_says_what_was_found_and_what_would_be_right() {
         (changed("jti", json!("j".repeat(300))), "claims", "at most 256 bytes"),
         (changed("permissions", json!({"a": 1})), "claims", "its permissions is an object; wanted a list"),
         (changed("iss", json!("a\n\u{1b}[2J")), "issuer", r#"its iss is "a\n\u{1b}[2J""#),
-    ];
-    for (token, reason, told) in &cases {
+    ]
+}
+
+#[test]
+fn each_reason_says_what_was_found_and_what_would_be_right() {
+    let jwk = |kid: &str| {
+        let secret = URL_SAFE_NO_PAD.encode([kid.as_bytes()[0]; 48]);
+        json!({"kty": "oct", "kid": kid, "alg": "HS384", "k": secret})
+    };
+    let jwks = file(json!({"keys": [jwk("a"), jwk("b")]}).to_string());
+    let jwks = jwks.0.display().to_string();
+    let settings = [("TOKEN_JWKS", jwks.as_str()), ("TOKEN_ISSUER", "idp"), ("TOKEN_AUDIENCE", "push")];
+    let tools = Tools::with_secret(&settings);
+    let good = json!({"exp": now() + 3600, "iss": "idp", "aud": "push", "sub": "ann"});
+    let hs256 = Header::new(Algorithm::HS256);
+    for (token, reason, told) in &not_believed(&good) {
         let (code, line) = tools.check(token, &[], "not believed");
         let begins = format!("not believed ({reason}): ");
         assert!(
@@ -423,11 +391,9 @@ fn an_api_key_is_made_once_pasted_and_believed() {
 
 #[test]
 fn keys_at_a_url_are_fetched_or_stood_in_for() {
-    let (private, _) = pair("EdDSA");
-    let pem = fs::read(&private.0).expect("just written");
-    let signer = EncodingKey::from_ed_pem(&pem).expect("a private key");
-    let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&signer, Algorithm::EdDSA).expect("a public key");
-    let set = json!({"keys": [jwk]}).to_string();
+    let pair = ISSUER.pair(Algorithm::EdDSA);
+    let private = file(&pair.private_pem);
+    let set = json!({"keys": [pair.jwk(&json!({"alg": "EdDSA"}))]}).to_string();
     let token = Tools::default().token(&["--key", &format!("EdDSA:file:{}", private.0.display())]);
 
     let answering = Application::always(Reply::With(200, set.clone()));

@@ -23,6 +23,7 @@ use tidegate::upstream::stats::{Kind, Outcome};
 use tidegate::upstream::{Denied, Running, Upstream};
 
 use self::common::application::{Application, Reply};
+use self::common::bearer::TempFile;
 use self::common::{PATIENCE, config};
 
 /// The upstream thread without a server around it.
@@ -153,8 +154,8 @@ async fn nothing_but_a_yes_lets_anyone_in() {
 
 #[tokio::test]
 async fn an_application_that_is_not_there_is_down() {
-    let addr = Application::always(yes()).addr;
-    let asking = Asking::of(&format!("http://{addr}/"));
+    // Whoever listens on this port is not a test.
+    let asking = Asking::of("http://127.0.0.1:1/");
     assert_eq!(asking.callback().ask(question("me")).await, Err(Denied::Down));
     assert_eq!(asking.count(Outcome::Unreachable), 1);
 }
@@ -326,13 +327,6 @@ fn authority() -> (String, rustls::ServerConfig) {
     (authority.pem(), tls)
 }
 
-/// A file that goes when the test does.
-fn file(text: &str) -> common::TempPath {
-    let path = common::TempPath::new();
-    std::fs::write(&path.0, text).expect("a temporary folder");
-    path
-}
-
 #[tokio::test]
 async fn tls_is_checked_against_the_certificates_that_are_trusted() {
     let (pem, tls) = authority();
@@ -341,20 +335,20 @@ async fn tls_is_checked_against_the_certificates_that_are_trusted() {
     // Nobody vouches for it.
     let (others, _) = authority();
     for pem in [None, Some(others)] {
-        let trusted = pem.as_deref().map(file);
+        let trusted = pem.as_deref().map(TempFile::new);
         let asking = Asking::with(&url, |config| {
-            config.upstream_ca_file = trusted.as_ref().map(|path| path.0.clone());
+            config.upstream_ca_file = trusted.as_ref().map(|file| file.path().to_owned());
         });
         assert_eq!(asking.callback().ask(question("me")).await, Err(Denied::Down));
         assert_eq!((asking.count(Outcome::Unreachable), application.count()), (1, 0));
     }
-    let trusted = file(&pem);
-    let asking = Asking::with(&url, |config| config.upstream_ca_file = Some(trusted.0.clone()));
+    let trusted = TempFile::new(&pem);
+    let asking = Asking::with(&url, |config| config.upstream_ca_file = Some(trusted.path().to_owned()));
     assert!(asking.callback().ask(question("me")).await.is_ok());
     assert_eq!(application.count(), 1);
     // The certificate is for another name.
     let url = format!("https://localhost:{}/auth", application.addr.port());
-    let asking = Asking::with(&url, |config| config.upstream_ca_file = Some(trusted.0.clone()));
+    let asking = Asking::with(&url, |config| config.upstream_ca_file = Some(trusted.path().to_owned()));
     assert_eq!(asking.callback().ask(question("me")).await, Err(Denied::Down));
     assert_eq!(application.count(), 1);
 }
@@ -369,8 +363,8 @@ fn a_file_without_certificates_keeps_the_server_from_starting() {
     assert!(matches!(absent, ClientError::File(..)), "{absent}");
     let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for text in ["", "no certificate", bad] {
-        let file = file(text);
-        let err = prepare(file.0.clone()).unwrap_or_else(|| panic!("{text:?} is taken"));
+        let file = TempFile::new(text);
+        let err = prepare(file.path().to_owned()).unwrap_or_else(|| panic!("{text:?} is taken"));
         assert!(matches!(err, ClientError::Certificates(_) | ClientError::Tls(_)), "{err}");
     }
 }

@@ -7,12 +7,22 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::eventually;
+use super::metrics::Metrics;
 
-const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
+/// Where it is.
+pub const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
+
+/// Listeners on ports of the kernel's choice.
+pub const FREE_PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
 /// The program, without settings from the environment of whoever runs the tests.
 pub fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(TIDEGATE);
+    command_of(TIDEGATE, args)
+}
+
+/// The same for a program that leads to it, such as a shell.
+pub fn command_of(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
     for (key, _) in std::env::vars_os() {
         if key.to_string_lossy().starts_with("TIDEGATE_") {
             command.env_remove(key);
@@ -22,41 +32,71 @@ pub fn command(args: &[&str]) -> Command {
     command
 }
 
-/// A running one, on ports of the kernel's choice. Killed when dropped.
+/// A running one. Killed when dropped.
 pub struct Process {
     child: Child,
     pub addr: SocketAddr,
+    /// All zeroes without an admin listener.
     pub admin: SocketAddr,
-    printed: Arc<Mutex<String>>,
+    out: Arc<Mutex<String>>,
+    err: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
+    /// On [`FREE_PORTS`].
     pub fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
-        let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-        let mut command = command(&[&ports, args].concat());
-        command.envs(env.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
-        let printed = Arc::<Mutex<String>>::default();
-        let stdout = keep(child.stdout.take().expect("piped"), &printed);
-        let stderr = keep(child.stderr.take().expect("piped"), &printed);
-        let mut process = Self {
-            child,
-            addr: ([0, 0, 0, 0], 0).into(),
-            admin: ([0, 0, 0, 0], 0).into(),
-            printed,
-            readers: vec![stdout, stderr],
-        };
-        eventually("the welcome", || process.printed().contains("EventSource"));
-        let welcome = process.printed();
-        process.addr = address(&welcome, "-N http://");
-        process.admin = address(&welcome, "Metrics: http://");
+        Self::spawn(command(&[&FREE_PORTS, args].concat()).envs(env.iter().copied()))
+    }
+
+    /// As `command` says, up to and including the welcome.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let (out, err) = (Arc::default(), Arc::default());
+        let readers = vec![
+            keep(child.stdout.take().expect("piped"), &out),
+            keep(child.stderr.take().expect("piped"), &err),
+        ];
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut process = Self { child, addr: nowhere, admin: nowhere, out, err, readers };
+        eventually("the welcome", || {
+            // All that is ever printed is read once whoever prints is gone.
+            let is_over = process.readers.iter().all(JoinHandle::is_finished);
+            let is_there = process.welcome().contains("EventSource");
+            assert!(is_there || !is_over, "it ended after: {}", process.printed());
+            is_there
+        });
+        let welcome = process.welcome();
+        process.addr = address(&welcome, " is listening on ").expect("an address");
+        process.admin = address(&welcome, "Metrics: http://").unwrap_or(nowhere);
         process
     }
 
-    /// All it has printed so far, logs included.
+    /// What it has said on standard output, which begins with the welcome.
+    pub fn welcome(&self) -> String {
+        self.out.lock().expect("no reader panics").clone()
+    }
+
+    /// What it has said on standard error, which is where it logs.
+    pub fn logged(&self) -> String {
+        self.err.lock().expect("no reader panics").clone()
+    }
+
+    /// All it has printed so far.
     pub fn printed(&self) -> String {
-        self.printed.lock().expect("no reader panics").clone()
+        self.welcome() + &self.logged()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("our child").is_none()
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        Metrics::scrape(self.admin)
     }
 
     /// Sends SIGHUP and waits for a line that has `answer`, which no line had before that often.
@@ -72,10 +112,16 @@ impl Process {
         assert!(sent.expect("kill(1)").success());
     }
 
+    /// Waits for its end.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        eventually("an end", || !self.is_running());
+        self.child.wait().expect("our child").code()
+    }
+
     /// Ends it in order, and gives all it ever printed.
     pub fn end(mut self) -> String {
         self.signal("-TERM");
-        assert!(self.child.wait().expect("our child").success(), "{}", self.printed());
+        assert_eq!(self.exit_code(), Some(0), "{}", self.printed());
         for reader in self.readers.drain(..) {
             reader.join().expect("it reads to the end");
         }
@@ -95,16 +141,17 @@ fn keep(output: impl Read + Send + 'static, printed: &Arc<Mutex<String>>) -> Joi
     let printed = printed.clone();
     std::thread::spawn(move || {
         let mut lines = BufReader::new(output);
-        let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-            printed.lock().expect("no reader panics").push_str(&String::from_utf8_lossy(&line));
+        let mut line = String::new();
+        while lines.read_line(&mut line).expect("what it prints is UTF-8") > 0 {
+            printed.lock().expect("no reader panics").push_str(&line);
             line.clear();
         }
     })
 }
 
-fn address(welcome: &str, after: &str) -> SocketAddr {
-    let rest = welcome.split(after).nth(1).unwrap_or_else(|| panic!("{after} in {welcome}"));
+/// The address that comes `after` something in what it says.
+fn address(welcome: &str, after: &str) -> Option<SocketAddr> {
+    let rest = welcome.split(after).nth(1)?;
     let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));
-    rest[..end.unwrap_or(rest.len())].parse().expect("an address")
+    Some(rest[..end.unwrap_or(rest.len())].parse().expect("an address"))
 }

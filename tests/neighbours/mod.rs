@@ -8,6 +8,7 @@
 use std::env;
 use std::fmt::Debug;
 use std::fs;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
@@ -43,10 +45,41 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
     if found.is_none() {
-        assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{program} is not installed");
-        eprintln!("skipped: {program} is not installed");
+        skip(program);
     }
     found
+}
+
+/// The same for a file at a place of its own.
+pub(crate) fn find_at(file: &str) -> Option<&Path> {
+    let found = Some(Path::new(file)).filter(|file| file.is_file());
+    if found.is_none() {
+        skip(file);
+    }
+    found
+}
+
+fn skip(missing: &str) {
+    assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{missing} is not installed");
+    // Not by `eprintln!`, of which nothing is shown unless the test fails.
+    let _ = writeln!(io::stderr(), "skipped: {missing} is not installed");
+}
+
+/// A port of 127.0.0.1 that is ours for as long as the value is: with `SO_REUSEPORT` a neighbour may listen on it, too,
+/// and nobody else.
+pub(crate) struct Port {
+    pub(crate) address: SocketAddr,
+    _socket: Socket,
+}
+
+impl Port {
+    pub(crate) fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_port(true).expect("Linux has it");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("loopback has free ports");
+        let address = socket.local_addr().ok().and_then(|addr| addr.as_socket()).expect("it is bound");
+        Self { address, _socket: socket }
+    }
 }
 
 /// A temporary folder that goes with the value, and that everybody may look into: nginx' workers are not who we are.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use super::load::get;
-use super::neighbours::{PATIENCE, find, until};
+use super::neighbours::{Folder, PATIENCE, find, until};
 
 /// The shipped files.
 pub(crate) fn dashboards() -> PathBuf {
@@ -28,33 +28,22 @@ pub(crate) struct Prometheus {
     _folder: Folder,
 }
 
-/// A folder that goes when the test does.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 impl Prometheus {
     /// Starts it with the shipped configuration and rules, changed only to look at `admin`, and that often. `None` if this
     /// machine has no Prometheus.
     pub(crate) async fn start(admin: SocketAddr) -> Option<Self> {
         let program = find("prometheus")?;
-        let folder = std::env::temp_dir().join(format!("tidegate-prometheus-{}-{admin}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a temporary folder");
-        let folder = Folder(folder);
+        let folder = Folder::new();
         let config = shipped("prometheus.yml");
         for part in ["127.0.0.1:9180", "_interval: 15s"] {
             assert!(config.contains(part), "{part} is no longer in prometheus.yml");
         }
         let config = config.replace("127.0.0.1:9180", &admin.to_string());
-        fs::write(folder.0.join("prometheus.yml"), config.replace("_interval: 15s", "_interval: 500ms"))
+        fs::write(folder.file("prometheus.yml"), config.replace("_interval: 15s", "_interval: 500ms"))
             .expect("a file");
-        fs::write(folder.0.join("rules.yml"), shipped("rules.yml")).expect("a file");
+        fs::write(folder.file("rules.yml"), shipped("rules.yml")).expect("a file");
         let mut child = Command::new(program)
-            .current_dir(&folder.0)
+            .current_dir(folder.path())
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
             // It writes what it has to say, its port included, to standard error.
             .args(["--web.listen-address=127.0.0.1:0", "--log.format=logfmt"])
