@@ -185,6 +185,9 @@ fn bodies() -> Vec<Row> {
             415,
             "media_type_unsupported",
         ),
+        (post("/publish", &[("tidegate-user", "")], good), 400, "user_invalid"),
+        (post("/publish", &[("tidegate-user", &"u".repeat(129))], good), 400, "user_invalid"),
+        (post("/publish", &[("tidegate-user", "zXyMark\u{85}")], good), 400, "user_invalid"),
         (post("/publish", &[("content-encoding", "gzip")], good), 415, "content_encoding_unsupported"),
         (
             post("/publish", &[("content-encoding", "identity, br")], good),

@@ -73,7 +73,7 @@ codes! {
     /// A room in the URL is not a room name.
     RoomInvalid "room_invalid" BAD_REQUEST
         "a room is 1 to 128 bytes of UTF-8 without control characters";
-    /// A user in the URL is not a user name.
+    /// A user in the URL or in `Tidegate-User` is not a user name.
     UserInvalid "user_invalid" BAD_REQUEST
         "a user is 1 to 128 bytes of UTF-8 without control characters";
     /// A stream was asked for with more rooms than one connection may join.
