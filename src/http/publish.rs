@@ -102,14 +102,11 @@ impl<'c> Publisher<'c> {
         Ok(Self { caller, rates: of_user.into_iter().chain(of_key).collect() })
     }
 
-    /// Takes `events` from each of its rates.
+    /// Takes `events` from its rates.
     fn take(&self, shared: &Shared, events: usize) -> Result<(), Problem> {
-        let (events, now) = (u32::try_from(events).unwrap_or(u32::MAX), shared.clock.now());
-        for (name, rate) in &self.rates {
-            let taken = shared.publish_limit.take(name, *rate, events, now);
-            taken.map_err(|seconds| Problem::new(Code::RateLimited).retry_after_s(seconds))?;
-        }
-        Ok(())
+        let events = u32::try_from(events).unwrap_or(u32::MAX);
+        let taken = shared.publish_limit.take(&self.rates, events, shared.clock.now());
+        taken.map_err(|seconds| Problem::new(Code::RateLimited).retry_after_s(seconds))
     }
 }
 
