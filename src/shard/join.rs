@@ -148,6 +148,9 @@ impl<N: Net> Shard<N> {
         if self.is_draining() {
             // Its place was taken before the drain began. The others' closes are spread without it.
             self.farewell(key.slot, CloseReason::Drain);
+        } else if self.is_away(key.slot) {
+            // It was told so after it was let in, when nobody was here yet to be disconnected.
+            self.farewell(key.slot, CloseReason::Disconnected);
         }
         Ok(key)
     }

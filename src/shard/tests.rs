@@ -747,3 +747,18 @@ fn an_inbox_remembers_no_more_for_a_listener_that_is_slow() {
     let kept = inbox.log().get().map_or(0, |log| log.range(0, u64::MAX).count());
     assert!(kept <= 3, "{kept}");
 }
+
+/// The command to disconnect found nobody, because the stream was still on its way from hyper to the shard; and nobody looked
+/// again.
+#[test]
+fn who_is_told_to_stay_away_on_its_way_in_gets_a_farewell_at_once() {
+    let mut world = World::new(10, usize::MAX);
+    assert!(world.hub.send_away("u", "b", Duration::from_secs(1), world.now));
+    let rooms = ["a", "b"].map(str::to_owned);
+    let mut join = |user| world.join_rooms(&rooms, None, user, Start::Now, usize::MAX).1;
+    let [away, other, nameless] = [Some("u"), Some("v"), None].map(&mut join);
+    assert!(text(&away).contains("event: connected"), "{}", text(&away));
+    assert!(text(&away).contains("\"reason\":\"disconnected\""), "{}", text(&away));
+    assert_eq!(world.stats.closed[CloseReason::Disconnected as usize].get(), 1);
+    assert!([other, nameless].iter().all(|socket| !text(socket).contains("event: closing")));
+}
