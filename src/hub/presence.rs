@@ -48,7 +48,8 @@ pub struct Presence {
 
 /// A place that was granted and is given back when dropped, unless a shard takes it over.
 pub struct Permit {
-    hub: Arc<Hub>,
+    /// Whose place it is; `None` once it was handed on.
+    hub: Option<Arc<Hub>>,
     user: Option<Arc<Source>>,
     address: Option<IpAddr>,
 }
@@ -63,15 +64,16 @@ impl Permit {
     /// Hands the place to a connection, which calls [`Hub::leave`] at its end.
     #[must_use]
     pub fn keep(mut self) -> (Option<Arc<Source>>, Option<IpAddr>) {
-        let kept = (self.user.take(), self.address.take());
-        self.hub.presence.connections.fetch_add(1, Ordering::AcqRel);
-        kept
+        self.hub = None;
+        (self.user.take(), self.address.take())
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.hub.leave(self.user.as_deref(), self.address);
+        if let Some(hub) = &self.hub {
+            hub.leave(self.user.as_deref(), self.address);
+        }
     }
 }
 
@@ -101,7 +103,7 @@ impl Hub {
                 (count < caps.connections_max).then(|| count + 1)
             })
             .map_err(|_| Refusal::Full)?;
-        let mut permit = Permit { hub: self.clone(), user: None, address: None };
+        let mut permit = Permit { hub: Some(self.clone()), user: None, address: None };
         if let (Some(address), Some(max)) = (address, caps.per_address_max) {
             let mut addresses = presence.addresses.lock();
             let count = addresses.entry(address).or_insert(0);
