@@ -7,13 +7,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::bearer;
-use common::conn::{Response, request};
+use common::conn::{Response, chunk, request};
+use common::signer;
 use common::stream::Listener;
 use common::{BASE, TestServer, assert_problem, eventually};
+use jsonwebtoken::Algorithm;
 use tidegate::config::{
-    AddressRange, Config, DeniedUserAgent, ForeignOrigins, HostPattern, Rate, RequiredHeader, Secret,
-    UpstreamUrl,
+    AddressRange, Config, DeniedUserAgent, ForeignOrigins, HostPattern, JwksSource, Rate, RequiredHeader,
+    Secret, UpstreamUrl,
 };
+use tidegate::http::context::Stage;
 use tidegate::http::problem::Code;
 
 /// Stands in everything that is sent and must not stand in any answer.
@@ -76,6 +79,7 @@ fn scenes() -> Vec<Scene> {
             credentials(),
         ),
         unreachable(),
+        keyless(),
         Scene::new(
             TestServer::with(|config| config.request_timeout = Duration::from_millis(200)),
             vec![(format!("GET {BASE}/{MARK}").into_bytes(), 408, "request_timeout")],
@@ -330,6 +334,23 @@ fn unreachable() -> Scene {
     Scene::new(server, vec![(get(&format!("/stream/a/{MARK}")), 503, "auth_unavailable")])
 }
 
+/// A server that has not read the keys yet for the tokens it is shown.
+fn keyless() -> Scene {
+    let url = UpstreamUrl::parse("http://127.0.0.1:1/jwks").expect("a URL");
+    let server = TestServer::with(|config| config.token_jwks = vec![JwksSource::Url(url)]);
+    let token = signer::ISSUER.token(Algorithm::ES256, &signer::claims());
+    let by = bearer::bearer(&token);
+    let by = [("authorization", &*by)];
+    Scene::new(
+        server,
+        vec![
+            (get_with("/stream/a/u", &by), 503, "auth_unavailable"),
+            (get_with("/info", &by), 503, "auth_unavailable"),
+            (post("/publish", &by, "{}"), 503, "auth_unavailable"),
+        ],
+    )
+}
+
 fn draining() -> Scene {
     let scene = Scene::new(TestServer::start(), vec![(get(&format!("/stream/a/{MARK}")), 503, "draining")]);
     scene.server.server().shared().hub.drain();
@@ -494,4 +515,31 @@ fn a_connection_without_requests_is_closed_in_silence() {
     assert_eq!(conn.response().status(), 200);
     assert!(conn.is_closed());
     server.metrics().assert("tidegate_refused_total{reason=\"bad_request\"}", 0.0);
+}
+
+#[test]
+fn what_is_no_stream_is_not_counted_as_one() {
+    let Scene { server, rows, .. } = keyless();
+    for (bytes, ..) in rows {
+        server.connect().round(&bytes);
+    }
+    let metrics = server.metrics();
+    metrics.assert("tidegate_refused_total{reason=\"auth_unavailable\"}", 3.0);
+    metrics.assert("tidegate_connections_total{outcome=\"refused\"}", 1.0);
+}
+
+#[test]
+fn lines_that_a_drain_cuts_short_are_counted() {
+    let server = TestServer::start();
+    let mut listener = server.listen("/stream/a/u");
+    let mut lines = server.connect();
+    let head = "host: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked";
+    lines.send(format!("POST {BASE}/publish HTTP/1.1\r\n{head}\r\n\r\n"));
+    lines.send(chunk("{\"room\":\"a\",\"data\":\"x\"}\n"));
+    assert_eq!(listener.data(), "x");
+    server.server().shared().stage.send_replace(Stage::Ending);
+    assert_problem(&lines.response(), 503, "draining");
+    let metrics = server.metrics();
+    metrics.assert("tidegate_refused_total{reason=\"draining\"}", 1.0);
+    metrics.assert("tidegate_connections_total{outcome=\"refused\"}", 0.0);
 }
