@@ -170,6 +170,7 @@ fn bodies() -> Vec<Row> {
     let large = format!(r#"{{"room":"a","data":"{MARK}{}"}}"#, "x".repeat(256 << 10));
     let deep = format!(r#"{{"room":"a","data":{}{}}}"#, "[".repeat(128), "]".repeat(128));
     let good = r#"{"room":"a","data":1}"#;
+    let crowded = format!("[{good}{}]", format!(",{good}").repeat(4096));
     vec![
         (publish(""), 400, "body_malformed"),
         (publish(&format!("{{{MARK}")), 400, "body_malformed"),
@@ -199,6 +200,7 @@ fn bodies() -> Vec<Row> {
             "content_encoding_unsupported",
         ),
         (publish("[]"), 422, "batch_empty"),
+        (publish(&crowded), 413, "batch_too_large"),
         (post("/publish", &[("content-type", "application/x-ndjson")], "\n"), 422, "batch_empty"),
     ]
 }
