@@ -19,7 +19,7 @@ use crate::auth::grant::{Grant, PermissionName};
 use crate::auth::identity::{Identity, KeyId, Session};
 use crate::hub::allowance::Rate;
 use crate::hub::draft::{Draft, Target};
-use crate::hub::log::LogBounds;
+use crate::hub::log::{LOG_OVERHEAD, LogBounds};
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::moment::Moment;
 use crate::hub::name::{RoomName, UserName};
@@ -203,7 +203,7 @@ fn a_gap_is_told_even_if_the_socket_first_takes_a_single_byte() {
 /// next event of a room then took everyone's cursor past the hole.
 #[test]
 fn what_is_evicted_before_its_flush_is_a_gap_and_not_a_hole() {
-    let mut world = World::new(10, 300);
+    let mut world = World::new(10, 300 + LOG_OVERHEAD);
     let (_, socket) = world.join(None, Start::Now, usize::MAX);
     world.publish(Target::All, "lost", None);
     world.publish(Target::User(UserName::new("else").unwrap()), &"x".repeat(100), None);
@@ -220,7 +220,7 @@ fn what_is_evicted_before_its_flush_is_a_gap_and_not_a_hole() {
 /// With nothing to count from, all events a room ever had were counted as lost by its newest listener.
 #[test]
 fn events_from_before_the_join_are_not_counted_as_lost() {
-    let mut world = World::new(10, 300);
+    let mut world = World::new(10, 300 + LOG_OVERHEAD);
     for data in ["a", "b", "c"] {
         world.publish(room(), data, None);
     }
