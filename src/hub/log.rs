@@ -71,6 +71,8 @@ pub struct Log {
     bytes: usize,
     /// Invariant: the sum of `cost()` over `entries[..expired]`.
     expired_bytes: usize,
+    /// Invariant: how many of `entries` have an id that their publisher chose.
+    own_ids: usize,
     /// Newest offset that a resume cannot have any more, or 0.
     expired_to: Offset,
     /// Newest offset that is gone, or 0. Invariant: `evicted_to <= expired_to`.
@@ -96,6 +98,7 @@ impl Log {
     pub fn append(&mut self, entry: Entry, bounds: LogBounds, flushed: Offset) {
         debug_assert!(self.last().is_none_or(|last| last < entry.offset), "offsets rise");
         self.bytes += entry.cost();
+        self.own_ids += usize::from(entry.id.is_some());
         self.entries.push_back(entry);
         while self.held() > bounds.events_max || self.bytes > bounds.bytes_max {
             self.expire_oldest();
@@ -126,6 +129,7 @@ impl Log {
             let entry = self.entries.pop_front().expect("expired entries are entries");
             self.expired -= 1;
             self.expired_bytes -= entry.cost();
+            self.own_ids -= usize::from(entry.id.is_some());
             self.evicted_to = entry.offset;
             self.evicted += 1;
         }
@@ -192,6 +196,12 @@ impl Log {
     /// The events a resume could have, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Entry> {
         self.entries.range(self.expired..).rev()
+    }
+
+    /// Whether any event present has an id that its publisher chose: else none has to be looked for.
+    #[must_use]
+    pub fn has_own_ids(&self) -> bool {
+        self.own_ids > 0
     }
 
     /// Offset of the last event before `offset`, or what is known to be gone before it.
@@ -330,6 +340,18 @@ mod tests {
         assert_eq!(log.bytes(), cost * 2, "unflushed events still take memory");
         log.evict(Offset::MAX);
         assert_eq!((log.bytes(), log.cost(), log.is_empty()), (0, 0, true));
+    }
+
+    #[test]
+    fn a_log_knows_whether_publishers_chose_ids() {
+        let mut log = Log::default();
+        let has_own_ids = [false, true, false, false, false, false].map(|is_chosen| {
+            let id = is_chosen.then(|| EventId::new("order-17").expect("an id"));
+            let offset = log.last().unwrap_or(0) + 10;
+            log.append(Entry { id, ..entry(offset) }, BOUNDS, Offset::MAX);
+            log.has_own_ids()
+        });
+        assert_eq!(has_own_ids, [false, true, true, true, false, false], "three are held");
     }
 
     #[test]
