@@ -33,13 +33,12 @@ use tidegate::http::guard::Guard;
 use tidegate::http::lines::{Line, Lines};
 use tidegate::http::problem::{Code, Problem};
 use tidegate::http::proxy_header::{self, HEADER_BYTES_MAX, NotAHeader, Progress};
-use tidegate::http::query::{
-    DisconnectQuery, HistoryQuery, LIMIT_MAX, ROOMS_MAX, STAY_AWAY_MAX, StreamQuery,
-};
+use tidegate::http::query::{DisconnectQuery, HistoryQuery, LIMIT_MAX, STAY_AWAY_MAX, StreamQuery};
 use tidegate::http::route::Route;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::name::{EventId, EventName, UserName};
 use tidegate::hub::position::{Epoch, Presented};
+use tidegate::shard::join::ROOMS_MAX;
 use tidegate::upstream::answer;
 use tidegate::wire::frame::Unsealed;
 

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -19,6 +18,7 @@ use super::service::problem_response;
 use crate::auth::grant::Action;
 use crate::auth::identity::Session;
 use crate::config::RefusalStyle;
+use crate::hub::moment::jittered;
 use crate::hub::name::UserName;
 use crate::hub::presence::Permit;
 use crate::hub::pressure::Rung;
@@ -133,7 +133,7 @@ fn stay_away() -> Response<BodyOut> {
 /// status after all.
 pub(super) fn refuse(context: &Context, refusal: Refusal, headers: &HeaderMap) -> Response<BodyOut> {
     let config = &context.shared.config;
-    let wait = jittered(config.retry * REFUSAL_PATIENCE);
+    let wait = jittered(config.retry * REFUSAL_PATIENCE, fastrand::f64());
     let wants_stream = accepts(headers, header::ACCEPT, "text/event-stream");
     if config.refusal == RefusalStyle::Status || !wants_stream {
         let code = match refusal {
@@ -156,11 +156,6 @@ pub(super) fn refuse(context: &Context, refusal: Refusal, headers: &HeaderMap) -
 
 /// How many times the usual `retry:` a refused listener is asked to wait.
 const REFUSAL_PATIENCE: u32 = 2;
-
-/// Between three and five quarters of `time`.
-fn jittered(time: Duration) -> Duration {
-    time.mul_f64(0.75 + 0.5 * fastrand::f64())
-}
 
 /// Where the stream starts.
 fn start(query: &StreamQuery, headers: &HeaderMap, history_max: usize) -> Start {
