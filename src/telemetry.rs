@@ -1,7 +1,7 @@
 //! Every metric: its name, its help, its labels, and where its value comes from.
 //!
 //! Counters and gauges go through the `metrics` facade; their handles are looked up once, and a scrape sets them from
-//! the shards' own counters. The three histograms are written out here: the exporter keeps every single sample until
+//! the shards' own counters. The four histograms are written out here: the exporter keeps every single sample until
 //! the next scrape, which at half a million deliveries a second it could not. So is what each shard has, because the
 //! facade's counters know no fractions of a second.
 
