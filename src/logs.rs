@@ -64,7 +64,7 @@ impl<W: Write> Write for Lines<W> {
 }
 
 /// `line` with everything written out that is no text but an instruction, its end excepted.
-fn plain(line: &str) -> String {
+pub(crate) fn plain(line: &str) -> String {
     let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
     let mut out = String::with_capacity(line.len());
     for c in text.chars() {

@@ -2,14 +2,14 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate::config::{self, Config, Invocation, ListenAddr, LoadError};
 use tidegate::health;
 use tidegate::logs::{self, SetLevel};
 use tidegate::server::Server;
+use tidegate::server::clock::since_1970;
 use tidegate::server::supervision::{self, Supervision};
-use tidegate::tools::Output;
+use tidegate::tools::{Output, with_cause};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[global_allocator]
@@ -21,9 +21,9 @@ fn main() -> ExitCode {
     let config = match load(open_files_max) {
         Ok(Invocation::Run(config)) => *config,
         Ok(Invocation::CheckHealth(config)) => return check_health(&config),
-        Ok(Invocation::Alone(tool)) => return say(&tool.run(&mut std::io::stdin(), unix_s())),
+        Ok(Invocation::Alone(tool)) => return say(&tool.run(&mut std::io::stdin(), since_1970().as_secs())),
         Ok(Invocation::WithSettings(tool, config)) => {
-            return say(&tool.run(&config, &mut std::io::stdin(), unix_s()));
+            return say(&tool.run(&config, &mut std::io::stdin(), since_1970().as_secs()));
         }
         Ok(Invocation::Checked(text) | Invocation::Help(text)) => {
             // Whoever closed our output does not want the rest.
@@ -60,11 +60,6 @@ fn say(output: &Output) -> ExitCode {
     ExitCode::from(output.code)
 }
 
-/// The time, in seconds since 1970.
-fn unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 /// Reads all settings, as they are now.
 fn load(open_files_max: u64) -> Result<Invocation, LoadError> {
     let env = |key: &str| std::env::var_os(key).map(|value| value.to_string_lossy().into_owned());
@@ -78,13 +73,6 @@ fn check_health(config: &Config) -> ExitCode {
     };
     let _ = writeln!(std::io::stdout(), "{text}");
     code
-}
-
-fn with_cause(err: &dyn std::error::Error) -> String {
-    match err.source() {
-        Some(cause) => format!("{err}: {cause}"),
-        None => err.to_string(),
-    }
 }
 
 fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result<(), String> {

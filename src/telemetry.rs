@@ -1,7 +1,7 @@
 //! Every metric: its name, its help, its labels, and where its value comes from.
 //!
 //! Counters and gauges go through the `metrics` facade; their handles are looked up once, and a scrape sets them from
-//! the shards' own counters. The three histograms are written out here: the exporter keeps every single sample until
+//! the shards' own counters. The four histograms are written out here: the exporter keeps every single sample until
 //! the next scrape, which at half a million deliveries a second it could not. So is what each shard has, because the
 //! facade's counters know no fractions of a second.
 
@@ -366,9 +366,7 @@ impl Counters {
 
     fn set(&self, shared: &Shared) {
         self.opened.absolute(sum(shared, |stats| &stats.opened));
-        let refusals: Vec<(&str, u64)> = shared.stats.refusals().collect();
-        let of_streams = refusals.iter().filter(|(reason, _)| crate::http::stats::is_of_streams(reason));
-        self.refused_connections.absolute(of_streams.map(|(_, count)| count).sum());
+        self.refused_connections.absolute(shared.stats.streams_refused.get());
         self.accepted.absolute(shared.stats.accepted.get());
         self.accept_paused.absolute(shared.stats.accept_paused.get());
         self.shed.absolute(shared.stats.shed.get());
@@ -387,7 +385,7 @@ impl Counters {
         for (at, counter) in self.gaps.iter().enumerate() {
             counter.absolute(sum(shared, |stats| &stats.gaps[at]));
         }
-        for (counter, (_, count)) in self.refused.iter().zip(refusals) {
+        for (counter, (_, count)) in self.refused.iter().zip(shared.stats.refusals()) {
             counter.absolute(count);
         }
         let tokens = &shared.token_stats;

@@ -105,6 +105,8 @@ const LABELS: &[(&str, &str, &[&str])] = &[
             "memory",
             "memory_requests",
             "rate_limited",
+            "busy",
+            "revocations",
             "bad_request",
             "origin",
             "address",

@@ -7,14 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::bearer;
-use common::conn::{Response, request};
+use common::conn::{Response, chunk, request};
 use common::metrics::Metrics;
+use common::signer;
 use common::stream::Listener;
 use common::{BASE, TestServer, assert_problem, eventually};
+use jsonwebtoken::Algorithm;
 use tidegate::config::{
-    AddressRange, Config, DeniedUserAgent, ForeignOrigins, HostPattern, Rate, RequiredHeader, Secret,
-    UpstreamUrl,
+    AddressRange, Config, DeniedUserAgent, ForeignOrigins, HostPattern, JwksSource, Rate, RequiredHeader,
+    Secret, UpstreamUrl,
 };
+use tidegate::http::context::Stage;
 use tidegate::http::problem::Code;
 
 /// Stands in everything that is sent and must not stand in any answer.
@@ -77,6 +80,7 @@ fn scenes() -> Vec<Scene> {
             credentials(),
         ),
         unreachable(),
+        keyless(),
         Scene::new(
             TestServer::with(|config| config.request_timeout = Duration::from_secs(1)),
             vec![(format!("GET {BASE}/{MARK}").into_bytes(), 408, "request_timeout")],
@@ -167,6 +171,7 @@ fn bodies() -> Vec<Row> {
     let large = format!(r#"{{"room":"a","data":"{MARK}{}"}}"#, "x".repeat(256 << 10));
     let deep = format!(r#"{{"room":"a","data":{}{}}}"#, "[".repeat(128), "]".repeat(128));
     let good = r#"{"room":"a","data":1}"#;
+    let crowded = format!("[{good}{}]", format!(",{good}").repeat(4096));
     vec![
         (publish(""), 400, "body_malformed"),
         (publish(&format!("{{{MARK}")), 400, "body_malformed"),
@@ -191,6 +196,9 @@ fn bodies() -> Vec<Row> {
             415,
             "media_type_unsupported",
         ),
+        (post("/publish", &[("tidegate-user", "")], good), 400, "user_invalid"),
+        (post("/publish", &[("tidegate-user", &"u".repeat(129))], good), 400, "user_invalid"),
+        (post("/publish", &[("tidegate-user", "zXyMark\u{85}")], good), 400, "user_invalid"),
         (post("/publish", &[("content-encoding", "gzip")], good), 415, "content_encoding_unsupported"),
         (
             post("/publish", &[("content-encoding", "identity, br")], good),
@@ -198,6 +206,7 @@ fn bodies() -> Vec<Row> {
             "content_encoding_unsupported",
         ),
         (publish("[]"), 422, "batch_empty"),
+        (publish(&crowded), 413, "batch_too_large"),
         (post("/publish", &[("content-type", "application/x-ndjson")], "\n"), 422, "batch_empty"),
     ]
 }
@@ -339,6 +348,23 @@ fn unreachable() -> Scene {
         config.auth_callback = UpstreamUrl::parse("http://127.0.0.1:1/auth");
     });
     Scene::new(server, vec![(get(&format!("/stream/a/{MARK}")), 503, "auth_unavailable")])
+}
+
+/// A server that has not read the keys yet for the tokens it is shown.
+fn keyless() -> Scene {
+    let url = UpstreamUrl::parse("http://127.0.0.1:1/jwks").expect("a URL");
+    let server = TestServer::with(|config| config.token_jwks = vec![JwksSource::Url(url)]);
+    let token = signer::ISSUER.token(Algorithm::ES256, &signer::claims());
+    let by = bearer::bearer(&token);
+    let by = [("authorization", &*by)];
+    Scene::new(
+        server,
+        vec![
+            (get_with("/stream/a/u", &by), 503, "auth_unavailable"),
+            (get_with("/info", &by), 503, "auth_unavailable"),
+            (post("/publish", &by, "{}"), 503, "auth_unavailable"),
+        ],
+    )
 }
 
 fn draining() -> Scene {
@@ -528,4 +554,31 @@ fn a_connection_without_requests_is_closed_in_silence() {
     assert_eq!(conn.response().status(), 200);
     assert!(conn.is_closed());
     server.metrics().assert("tidegate_refused_total{reason=\"bad_request\"}", 0.0);
+}
+
+#[test]
+fn what_is_no_stream_is_not_counted_as_one() {
+    let Scene { server, rows, .. } = keyless();
+    for (bytes, ..) in rows {
+        server.connect().round(&bytes);
+    }
+    let metrics = server.metrics();
+    metrics.assert("tidegate_refused_total{reason=\"auth_unavailable\"}", 3.0);
+    metrics.assert("tidegate_connections_total{outcome=\"refused\"}", 1.0);
+}
+
+#[test]
+fn lines_that_a_drain_cuts_short_are_counted() {
+    let server = TestServer::start();
+    let mut listener = server.listen("/stream/a/u");
+    let mut lines = server.connect();
+    let head = "host: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked";
+    lines.send(format!("POST {BASE}/publish HTTP/1.1\r\n{head}\r\n\r\n"));
+    lines.send(chunk("{\"room\":\"a\",\"data\":\"x\"}\n"));
+    assert_eq!(listener.data(), "x");
+    server.server().shared().stage.send_replace(Stage::Ending);
+    assert_problem(&lines.response(), 503, "draining");
+    let metrics = server.metrics();
+    metrics.assert("tidegate_refused_total{reason=\"draining\"}", 1.0);
+    metrics.assert("tidegate_connections_total{outcome=\"refused\"}", 0.0);
 }

@@ -525,13 +525,13 @@ fn what_a_header_has_to_say_is_not_repeated() {
 
 #[test]
 fn connections_fit_the_open_files_limit() {
-    // 20,000 less 512 requests, 64 for the process, 8 for each of two shards and 16 for the admin listener.
-    assert_eq!(from_flags(&["--shards=2"]).config().max_connections, 19_392);
-    assert_eq!(from_flags(&["--shards=2", "--max-connections=19392"]).config().max_connections, 19_392);
+    // 20,000 less 512 requests, 64 for the process, 16 for each of two shards and 16 for the admin listener.
+    assert_eq!(from_flags(&["--shards=2"]).config().max_connections, 19_376);
+    assert_eq!(from_flags(&["--shards=2", "--max-connections=19376"]).config().max_connections, 19_376);
     let env = [("TIDEGATE_MAX_CONNECTIONS", "20000"), ("TIDEGATE_SHARDS", "2")];
     assert_eq!(
         Start { env: &env, ..Start::default() }.error(),
-        "TIDEGATE_MAX_CONNECTIONS=\"20000\": wanted an integer in 1..=19392, or 0 for all that the open files limit \
+        "TIDEGATE_MAX_CONNECTIONS=\"20000\": wanted an integer in 1..=19376, or 0 for all that the open files limit \
          of 20000 allows"
     );
 }
@@ -539,13 +539,13 @@ fn connections_fit_the_open_files_limit() {
 #[test]
 fn a_limit_without_room_for_one_connection_is_refused() {
     let start = from_flags(&["--shards=1"]);
-    let Err(err) = start.invoke(104) else { panic!("104 files are not enough") };
+    let Err(err) = start.invoke(112) else { panic!("112 files are not enough") };
     assert_eq!(
         err.to_string(),
-        "RLIMIT_NOFILE=104: wanted at least 105 with shards=1 (ulimit -n, or LimitNOFILE= in a unit file)"
+        "RLIMIT_NOFILE=112: wanted at least 113 with shards=1 (ulimit -n, or LimitNOFILE= in a unit file)"
     );
     assert_eq!(err.exit_code(), 78);
-    let Ok(Invocation::Run(config)) = start.invoke(105) else { panic!("105 files are enough") };
+    let Ok(Invocation::Run(config)) = start.invoke(113) else { panic!("113 files are enough") };
     assert_eq!((config.max_connections, config.requests_max), (1, 16));
     let Ok(Invocation::Run(config)) = start.invoke(u64::MAX) else { panic!("no limit is enough") };
     assert_eq!(config.max_connections, config::CONNECTIONS_CEILING);

@@ -3,12 +3,14 @@
 
 mod common;
 
+use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
 use common::conn::{Conn, request};
 use common::stream::Listener;
 use common::{BASE, TestServer, eventually};
 use serde_json::json;
+use tidegate::hub::mailbox::Command;
 
 fn publish(server: &TestServer, room: &str, data: &str) -> u16 {
     let body = json!({"room": room, "data": data}).to_string();
@@ -107,4 +109,16 @@ fn nobody_can_connect_afterwards() {
         let err = std::net::TcpStream::connect(addr).expect_err("nobody listens");
         assert_eq!(err.kind(), std::io::ErrorKind::ConnectionRefused);
     }
+}
+
+#[test]
+fn nobody_waits_for_an_answer_afterwards() {
+    let mut server = TestServer::start();
+    let hub = server.server().shared().hub.clone();
+    server.take().drain().unwrap();
+    let (send, answer) = channel();
+    let done = Box::new(move |users: Vec<_>| send.send(users.len()).expect("somebody waits"));
+    let room = hub.rooms().get_or_create("a");
+    assert!(hub.mailbox(0).send(Command::Members { room, done }).is_ok());
+    assert_eq!(answer.try_recv(), Err(TryRecvError::Disconnected));
 }

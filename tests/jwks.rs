@@ -5,10 +5,11 @@ mod common;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidegate::auth::jwks::JWKS_BYTES_MAX;
 use tidegate::config::{Config, JwksSource, UpstreamUrl};
 use tidegate::hub::position::Epoch;
 use tidegate::server::clock::Clock;
-use tidegate::upstream::jwks::{JWKS_AGAIN_MIN, JWKS_BYTES_MAX, KeySets, KeySource};
+use tidegate::upstream::jwks::{JWKS_AGAIN_MIN, KeySets, KeySource};
 use tidegate::upstream::stats::{Kind, Outcome};
 use tidegate::upstream::{Running, Upstream};
 use tokio::sync::Notify;

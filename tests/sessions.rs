@@ -310,6 +310,7 @@ fn no_revocation_is_forgotten_for_want_of_room() {
         revocations.add(&Revoked::Token(n.to_string().into()), now()).expect("there is room");
     }
     assert_problem(&post(&server, "/revoke", &admin, &json!({"token": "one more"})), 503, "revocations_full");
+    server.metrics().assert("tidegate_refused_total{reason=\"revocations\"}", 1.0);
     let known = post(&server, "/revoke", &admin, &json!({"token": "7"}));
     assert_eq!(known.status(), 200, "{}", known.text());
 }

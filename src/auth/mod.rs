@@ -11,6 +11,7 @@ pub mod grants;
 pub mod identity;
 pub mod jwks;
 pub mod key;
+pub mod looks;
 pub mod pattern;
 pub mod revocation;
 pub mod tokens;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest::{SHA256, digest};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
-use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult};
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 
 use super::claims::{Claims, Parts, TOKEN_BYTES_MAX};
@@ -20,6 +20,7 @@ use super::grants::Grants;
 use super::identity::{Identity, KeyId};
 use super::jwks::{self, JwksError};
 use super::key::{Key, KeyError};
+use super::looks::{Looked, Looks};
 use super::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::config::{Config, JwksSource, KeySource, TokenKey, UpstreamUrl, read_file};
 use crate::hub::name::UserName;
@@ -155,6 +156,7 @@ pub struct Tokens {
     leeway_s: u64,
     permissions: String,
     cache: Cache<[u8; 32], Arc<Identity>>,
+    looks: Looks,
     grants: Grants,
     stats: Arc<TokenStats>,
 }
@@ -209,6 +211,7 @@ impl Tokens {
             leeway_s: config.token_leeway.as_secs(),
             permissions: config.token_permissions_claim.clone(),
             cache: cache(),
+            looks: Looks::default(),
             grants: Grants::default(),
             stats,
         }))
@@ -287,32 +290,50 @@ impl Tokens {
             return Err(TokenError::Form);
         }
         let hash: [u8; 32] = digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("32 bytes");
-        // A key may be withdrawn while a token of its is being looked at, and that is remembered only then.
-        let is_left = |identity: Arc<Identity>| !self.has_key(identity.key);
-        if self.cache.get(&hash).is_some_and(is_left) {
-            self.cache.remove(&hash);
-        }
-        let found = match self.cache.get_value_or_guard(&hash, None) {
-            GuardResult::Value(known) => {
-                self.stats.cached.fetch_add(1, Ordering::Relaxed);
-                known
-            }
-            // Others who come with the same token wait for what we find.
-            GuardResult::Guard(place) => {
-                self.stats.verified.fetch_add(1, Ordering::Relaxed);
-                let identity = self.look_at(token, now)?.identity?;
-                let Some(grant) = self.grants.share(&identity.grant) else {
-                    // Too much to remember: it is looked at each time.
-                    return Ok(Arc::new(identity));
-                };
-                let identity = Arc::new(Identity { grant, ..identity });
-                // If it is pushed out at once, it is looked at again.
-                let _ = place.insert(identity.clone());
-                identity
-            }
-            GuardResult::Timeout => unreachable!("nobody set a time"),
+        let found = match self.remembered(&hash) {
+            Some(known) => known,
+            None => self.look_once(hash, token, now)?,
         };
         if found.is_expired(now) { Err(TokenError::Expired) } else { Ok(found) }
+    }
+
+    /// Whose the token is, if it is known to be good.
+    fn remembered(&self, hash: &[u8; 32]) -> Option<Arc<Identity>> {
+        let known = self.cache.get(hash)?;
+        if !self.has_key(known.key) {
+            // Withdrawn while the token was being looked at, which was remembered only then.
+            self.cache.remove(hash);
+            return None;
+        }
+        self.stats.cached.fetch_add(1, Ordering::Relaxed);
+        Some(known)
+    }
+
+    /// Looks at a token that is not remembered, unless another thread is at it.
+    fn look_once(&self, hash: [u8; 32], token: &str, now: u64) -> Looked {
+        let look = || match self.remembered(&hash) {
+            // By somebody who was at it a moment ago.
+            Some(known) => Ok(known),
+            None => self.look_and_remember(hash, token, now),
+        };
+        let (looked, is_own) = self.looks.once(hash, look);
+        if !is_own && looked.is_ok() {
+            self.stats.cached.fetch_add(1, Ordering::Relaxed);
+        }
+        looked
+    }
+
+    fn look_and_remember(&self, hash: [u8; 32], token: &str, now: u64) -> Looked {
+        self.stats.verified.fetch_add(1, Ordering::Relaxed);
+        let identity = self.look_at(token, now)?.identity?;
+        let Some(grant) = self.grants.share(&identity.grant) else {
+            // Too much to remember: it is looked at each time.
+            return Ok(Arc::new(identity));
+        };
+        let identity = Arc::new(Identity { grant, ..identity });
+        // If it is pushed out at once, it is looked at again.
+        self.cache.insert(hash, identity.clone());
+        Ok(identity)
     }
 
     /// Looks at a token in full.

@@ -2,17 +2,21 @@
 //!
 //! | for | descriptors |
 //! |---|---|
-//! | the process: logs, signals, upstreams, `/proc` reads of a scrape | [`PROCESS_RESERVE`] |
-//! | each shard: its `epoll`, its wakers, one listener an address | [`SHARD_RESERVE`] |
+//! | the process: logs, signals, what the admin listener and other servers are asked with, `/proc` reads of a scrape | [`PROCESS_RESERVE`] |
+//! | each shard: its two `epoll`s and what wakes it, one listener an address | [`SHARD_RESERVE`] |
 //! | the admin listener's connections | [`ADMIN_RESERVE`] |
-//! | connections in the HTTP phase: publishes, and streams whose head is not out yet | an eighth, 16 to 512 |
+//! | connections in the HTTP phase: publishes, and streams whose head is not out yet | an eighth, 16 to 512, one a shard at least |
 //! | streams | the rest |
+
+use super::listen::LISTEN_ADDRS_MAX;
 
 /// Descriptors kept back for the process as a whole.
 pub const PROCESS_RESERVE: u64 = 64;
 
-/// Descriptors kept back for each shard.
-pub const SHARD_RESERVE: u64 = 8;
+/// Descriptors kept back for each shard: its runtime's `epoll` twice, the sockets' `epoll` twice, an `eventfd`, a pipe for
+/// signals and both ends of the readiness probe; and for each address it listens on the listener and a connection that is
+/// accepted before it has a place.
+pub const SHARD_RESERVE: u64 = 8 + 2 * LISTEN_ADDRS_MAX as u64;
 
 /// Connections the admin listener may have. They are counted apart, so that a full server can still be watched.
 pub const ADMIN_RESERVE: u64 = 16;
@@ -26,8 +30,8 @@ pub const CONNECTIONS_CEILING: usize = 1 << 22;
 pub struct DescriptorBudget {
     /// Streams, 1 to [`CONNECTIONS_CEILING`].
     pub connections_max: usize,
-    /// Connections in the HTTP phase, 16 to 512. They have their own share, so that publishers get through to a
-    /// server that is full of listeners.
+    /// Connections in the HTTP phase, 16 to 512 and at least one a shard. They have their own share, so that publishers get
+    /// through to a server that is full of listeners.
     pub requests_max: usize,
 }
 
@@ -35,12 +39,12 @@ impl DescriptorBudget {
     /// Shares `open_files_max` out. `None` if nothing is left for streams.
     #[must_use]
     pub fn new(open_files_max: u64, shards: usize) -> Option<Self> {
-        let requests = (open_files_max / 8).clamp(16, 512);
+        let requests = (open_files_max / 8).clamp(16, 512).max(shards as u64);
         let connections = open_files_max.checked_sub(reserve(shards))?.checked_sub(requests)?;
         let connections = usize::try_from(connections).unwrap_or(usize::MAX);
         (connections >= 1).then_some(Self {
             connections_max: connections.min(CONNECTIONS_CEILING),
-            requests_max: usize::try_from(requests).expect("at most 512"),
+            requests_max: usize::try_from(requests).expect("at most 512, or the number of shards"),
         })
     }
 }
@@ -48,7 +52,7 @@ impl DescriptorBudget {
 /// The least limit that leaves room for one stream.
 pub(super) fn open_files_min(shards: usize) -> u64 {
     let fits = |limit: &u64| DescriptorBudget::new(*limit, shards).is_some();
-    // At twice the reserve, requests take 16 or an eighth of it; both are less than the reserve itself.
+    // At twice the reserve, requests take 16, an eighth of it or one a shard; all are less than the reserve itself.
     (reserve(shards)..=2 * reserve(shards)).find(fits).expect("twice the reserve is enough")
 }
 
@@ -71,6 +75,7 @@ mod tests {
                 };
                 let open = budget.connections_max as u64 + budget.requests_max as u64 + reserve(shards);
                 assert!(open <= limit && budget.connections_max >= 1, "{limit} {shards}");
+                assert!(budget.requests_max >= shards, "{limit} {shards}");
                 assert!(open == limit || budget.connections_max == CONNECTIONS_CEILING, "{limit} {shards}");
             }
         }
@@ -88,6 +93,6 @@ mod tests {
     #[test]
     fn a_usual_limit_goes_to_the_streams() {
         let budget = DescriptorBudget::new(20_000, 2);
-        assert_eq!(budget, Some(DescriptorBudget { connections_max: 19_392, requests_max: 512 }));
+        assert_eq!(budget, Some(DescriptorBudget { connections_max: 19_376, requests_max: 512 }));
     }
 }

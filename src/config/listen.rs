@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::kind::Kind;
 
-/// Addresses one process listens on. Each costs every shard a descriptor (`SHARD_RESERVE`).
+/// Addresses one process listens on. Each costs every shard two descriptors (`SHARD_RESERVE`).
 pub const LISTEN_ADDRS_MAX: usize = 4;
 
 /// Where a listener listens.

@@ -197,7 +197,7 @@ impl Config {
         resolved(config, &layers, open_files_max, errors)
     }
 
-    /// The text of a file that means these settings, whatever the defaults are.
+    /// The text of a file that means these settings, whatever the defaults are; but secrets are masked.
     #[must_use]
     pub fn to_toml(&self) -> String {
         report::toml(self, &Layers::default())

@@ -22,12 +22,16 @@ use crate::hub::name::{EventId, EventName, NameError, RoomName, UserName};
 /// deeper data would break listeners one by one instead of its publisher once (RFC 8259 §9 allows a limit).
 pub const DEPTH_MAX: usize = 127;
 
+/// Events one array may have. They are taken as a whole and stay together in the order, so nobody else's event gets its
+/// place meanwhile: so many take less than a millisecond. Whoever has more can send lines, which take turns with others.
+pub const BATCH_EVENTS_MAX: usize = 4096;
+
 /// What a JSON body asks to publish.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Body {
     /// The body was an object.
     One(Draft),
-    /// The body was an array, checked as a whole. Never empty.
+    /// The body was an array, checked as a whole: 1 to [`BATCH_EVENTS_MAX`] events.
     Batch(Vec<Draft>),
 }
 
@@ -35,7 +39,8 @@ pub enum Body {
 ///
 /// # Errors
 ///
-/// [`Code::BodyMalformed`], [`Code::BatchEmpty`], or any code of [`parse_event`]; inside an array with its index.
+/// [`Code::BodyMalformed`], [`Code::BatchEmpty`], [`Code::BatchTooLarge`], or any code of [`parse_event`]; inside an array
+/// with its index.
 pub fn parse_body(body: &[u8], event_bytes_max: usize) -> Result<Body, Problem> {
     let first = body.iter().find(|byte| !is_json_space(**byte));
     if first != Some(&b'[') {
@@ -236,6 +241,9 @@ impl<'de> Visitor<'de> for BatchSeed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut drafts = Vec::new();
         while let Some(draft) = seq.next_element_seed(ElementSeed(self.0, drafts.len()))? {
+            if drafts.len() == BATCH_EVENTS_MAX {
+                return Err(self.0.refuse(Code::BatchTooLarge));
+            }
             drafts.push(draft);
         }
         Ok(drafts)
@@ -610,6 +618,18 @@ mod tests {
         for (body, problem) in table {
             assert_eq!(batch(body.clone()), Err(problem), "{body}");
         }
+    }
+
+    #[test]
+    fn a_batch_has_a_bound_on_its_events() {
+        let good = r#"{"room":"a","data":1}"#;
+        let batch = |count: usize| parse_body(format!("[{}]", vec![good; count].join(",")).as_bytes(), MAX);
+        match batch(BATCH_EVENTS_MAX) {
+            Ok(Body::Batch(drafts)) => assert_eq!(drafts.len(), BATCH_EVENTS_MAX),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(batch(BATCH_EVENTS_MAX + 1), Err(Code::BatchTooLarge.into()));
+        assert!(Code::BatchTooLarge.title().contains(&BATCH_EVENTS_MAX.to_string()));
     }
 
     #[test]

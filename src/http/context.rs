@@ -123,7 +123,6 @@ impl Shared {
         if self.hub.rung() < rung {
             return Ok(());
         }
-        self.stats.refused_as("memory_requests");
         Err(Code::MemoryExhausted.into())
     }
 

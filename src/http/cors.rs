@@ -9,8 +9,6 @@
 //! DNS rebinding, where the hostile name resolves to this server, so that `Origin` and `Host` agree, is for
 //! [`checks`](super::checks).
 
-use std::fmt;
-
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
@@ -33,52 +31,14 @@ const HEADERS_EXPOSED: &str = "retry-after";
 /// Seconds a browser may keep a preflight's answer. Chromium caps it here.
 const MAX_AGE_S: &str = "7200";
 
-/// Why an origin of the allow list was refused.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum OriginError {
-    /// It is not `scheme://host` or `scheme://host:port`; a path, even a slash, is one thing too many.
-    Form,
-    /// It is `null`, which every sandboxed frame and local file sends: allowing it allows anyone.
-    Null,
-    /// `*` stands beside other origins, or inside one.
-    Wildcard,
-}
-
-impl fmt::Display for OriginError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Form => "is not scheme://host or scheme://host:port",
-            Self::Null => "is what any sandboxed page sends",
-            Self::Wildcard => "may hold * only as the single entry of the list",
-        })
-    }
-}
-
-impl std::error::Error for OriginError {}
-
 /// The allow list, and what goes with it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cors {
-    origins: Origins,
+    origins: CorsOrigins,
     /// Whether pages on the list may send cookies along. Never so where the list is everyone.
     credentials: bool,
     /// Whether pages that are not on it are refused even what they would not be shown.
     refuses_foreign: bool,
-}
-
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Origins {
-    /// Every origin, `null` included.
-    Any,
-    /// Exactly these, as browsers write them: lower case, without the scheme's default port. Possibly none.
-    These(Vec<HeaderValue>),
-}
-
-impl Default for Origins {
-    fn default() -> Self {
-        Self::These(Vec::new())
-    }
 }
 
 /// Who sent a request, as far as CORS goes, and so which headers its answer gets.
@@ -95,34 +55,13 @@ pub struct Access {
 
 impl Cors {
     /// That of `config`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::parse`].
-    pub fn new(config: &Config) -> Result<Self, (usize, OriginError)> {
-        let list = match &config.cors_origins {
-            CorsOrigins::Any => Self::parse(["*"]),
-            CorsOrigins::Only(origins) => Self::parse(origins.iter().map(String::as_str)),
-        };
-        let list = list?;
-        let credentials = config.cors_credentials && list.origins != Origins::Any;
-        Ok(Self { credentials, refuses_foreign: config.foreign_origins == ForeignOrigins::Refuse, ..list })
-    }
-
-    /// The allow list from its settings: exact origins such as `https://app.example`, or `*` alone for all. An empty
-    /// list allows none but the server's own.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong, and with which entry (from 0).
-    pub fn parse<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, (usize, OriginError)> {
-        let entries: Vec<&str> = entries.into_iter().collect();
-        if entries == ["*"] {
-            return Ok(Self { origins: Origins::Any, ..Self::default() });
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            origins: config.cors_origins.clone(),
+            credentials: config.cors_credentials && config.cors_origins != CorsOrigins::Any,
+            refuses_foreign: config.foreign_origins == ForeignOrigins::Refuse,
         }
-        let origins = entries.iter().enumerate();
-        let origins = origins.map(|(index, entry)| origin(entry).map_err(|err| (index, err)));
-        Ok(Self { origins: Origins::These(origins.collect::<Result<_, _>>()?), ..Self::default() })
     }
 
     /// Decides about a request.
@@ -181,16 +120,17 @@ impl Cors {
     pub fn access(&self, headers: &HeaderMap) -> Access {
         let allow_origin = self.allow_origin(headers);
         let credentials = self.credentials && allow_origin.is_some();
-        let varies = matches!(&self.origins, Origins::These(origins) if !origins.is_empty());
+        let varies = matches!(&self.origins, CorsOrigins::Only(origins) if !origins.is_empty());
         Access { allow_origin, credentials, varies }
     }
 
     /// The value of `Access-Control-Allow-Origin`, if the request's origin is on the list.
     fn allow_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         match &self.origins {
-            Origins::Any => Some(HeaderValue::from_static("*")),
-            Origins::These(origins) => {
-                single(headers, &ORIGIN).filter(|origin| origins.contains(origin)).cloned()
+            CorsOrigins::Any => Some(HeaderValue::from_static("*")),
+            CorsOrigins::Only(origins) => {
+                let is_listed = |sent: &&HeaderValue| origins.iter().any(|origin| *sent == origin.as_str());
+                single(headers, &ORIGIN).filter(is_listed).cloned()
             }
         }
     }
@@ -211,25 +151,6 @@ impl Access {
             headers.append(VARY, HeaderValue::from_static("origin"));
         }
     }
-}
-
-/// One entry of the allow list, as browsers write it (WHATWG HTML §7.1.1, "serialization of an origin").
-fn origin(entry: &str) -> Result<HeaderValue, OriginError> {
-    let entry = entry.to_ascii_lowercase();
-    if entry == "null" {
-        return Err(OriginError::Null);
-    }
-    if entry.contains('*') {
-        return Err(OriginError::Wildcard);
-    }
-    let (scheme, host) = entry.split_once("://").ok_or(OriginError::Form)?;
-    let host_is_plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
-    let scheme_is_plain = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    if scheme.is_empty() || host.is_empty() || !host_is_plain || !scheme_is_plain {
-        return Err(OriginError::Form);
-    }
-    let host = without_default_port(scheme, host);
-    HeaderValue::try_from(format!("{scheme}://{host}")).map_err(|_| OriginError::Form)
 }
 
 /// Whether the page came from this very host and port. The scheme is left out: TLS ends in front of us.
@@ -278,8 +199,18 @@ mod tests {
         headers
     }
 
+    fn allowing(origins: CorsOrigins) -> Cors {
+        Cors { origins, credentials: false, refuses_foreign: false }
+    }
+
     fn listed() -> Cors {
-        Cors::parse(["https://app.example", "HTTPS://Other.Example:443"]).unwrap()
+        allowing(CorsOrigins::Only(
+            ["https://app.example", "https://other.example"].map(str::to_owned).into(),
+        ))
+    }
+
+    fn empty() -> Cors {
+        allowing(CorsOrigins::Only(Vec::new()))
     }
 
     /// The headers `cors` adds to the answer of a `GET`.
@@ -320,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_star_is_for_everyone_and_does_not_vary() {
-        let cors = Cors::parse(["*"]).unwrap();
+        let cors = allowing(CorsOrigins::Any);
         for origin in [Some("https://any.example"), Some("null"), None] {
             let headers = added(&cors, origin);
             assert_eq!(headers["access-control-allow-origin"], "*");
@@ -331,10 +262,8 @@ mod tests {
 
     #[test]
     fn an_empty_list_adds_nothing() {
-        let cors = Cors::default();
-        assert_eq!(Cors::parse([]), Ok(cors.clone()));
         for origin in [Some("https://any.example"), None] {
-            assert!(added(&cors, origin).is_empty());
+            assert!(added(&empty(), origin).is_empty());
         }
     }
 
@@ -373,11 +302,11 @@ mod tests {
         for name in [ORIGIN, HOST] {
             let mut headers = request(Some("http://127.0.0.1:8080"));
             headers.append(name, HeaderValue::from_static("127.0.0.1:8080"));
-            assert!(Cors::default().check(&Method::POST, &headers).is_err());
+            assert!(empty().check(&Method::POST, &headers).is_err());
         }
         let mut without_host = request(Some("http://127.0.0.1:8080"));
         without_host.remove(HOST);
-        assert!(Cors::default().check(&Method::POST, &without_host).is_err());
+        assert!(empty().check(&Method::POST, &without_host).is_err());
     }
 
     #[test]
@@ -391,7 +320,7 @@ mod tests {
         ] {
             let mut headers = request(Some(origin));
             headers.insert(HOST, HeaderValue::from_static(host));
-            let found = Cors::default().check(&Method::POST, &headers);
+            let found = empty().check(&Method::POST, &headers);
             assert_eq!(found.is_ok(), same, "{origin} {host}");
         }
     }
@@ -416,7 +345,7 @@ mod tests {
     #[test]
     fn preflights_tell_others_only_the_methods() {
         for origin in [Some("https://evil.example"), Some("null"), None] {
-            let response = Cors::default().preflight("GET, OPTIONS", &request(origin));
+            let response = empty().preflight("GET, OPTIONS", &request(origin));
             assert_eq!(response.status(), 204);
             assert_eq!(response.headers().len(), 1, "{origin:?}");
             assert_eq!(response.headers()["allow"], "GET, OPTIONS");
@@ -448,7 +377,7 @@ mod tests {
         let mut config = Config::default_for(1024);
         (config.cors_credentials, config.cors_origins) = (true, CorsOrigins::Any);
         assert!(
-            !added(&Cors::new(&config).unwrap(), Some("https://any.example"))
+            !added(&Cors::new(&config), Some("https://any.example"))
                 .contains_key("access-control-allow-credentials")
         );
     }
@@ -475,7 +404,7 @@ mod tests {
         const OWN: Option<&str> = Some("http://127.0.0.1:8080");
         const LISTED: Option<&str> = Some("https://app.example");
         const EVIL: Option<&str> = Some("https://evil.example");
-        let any = Cors::parse(["*"]).unwrap();
+        let any = allowing(CorsOrigins::Any);
         let table = [
             (OWN, Some("same-origin"), [true, true, true]),
             (None, Some("same-origin"), [true, true, true]),
@@ -511,27 +440,5 @@ mod tests {
         doubled.append(SEC_FETCH_SITE, HeaderValue::from_static("same-origin"));
         doubled.append(SEC_FETCH_SITE, HeaderValue::from_static("same-origin"));
         assert!(!with_credentials().cookie_is_safe(&doubled));
-    }
-
-    #[test]
-    fn lists_that_would_match_nothing_or_anyone_are_refused() {
-        let table = [
-            ("null", OriginError::Null),
-            ("*", OriginError::Wildcard),
-            ("https://*.example", OriginError::Wildcard),
-            ("app.example", OriginError::Form),
-            ("https://app.example/", OriginError::Form),
-            ("https://app.example/path", OriginError::Form),
-            ("https://", OriginError::Form),
-            ("://app.example", OriginError::Form),
-            ("https://app example", OriginError::Form),
-            ("https://user@app.example", OriginError::Form),
-            ("https://a.example,https://b.example", OriginError::Form),
-            ("", OriginError::Form),
-        ];
-        for (entry, error) in table {
-            let list = ["https://first.example", entry];
-            assert_eq!(Cors::parse(list), Err((1, error)), "{entry}");
-        }
     }
 }

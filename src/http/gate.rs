@@ -11,7 +11,8 @@ use super::context::Shared;
 use super::cors::Access;
 use super::host;
 use super::policy::Policy;
-use super::problem::{Code, Problem};
+use super::problem::Problem;
+use super::stats;
 
 /// What is known of a request by then.
 pub struct Arrival {
@@ -34,20 +35,8 @@ pub fn receive<B>(shared: &Shared, policy: &Policy, request: &Request<B>, peer: 
         .and_then(|()| policy.checks.check(peer, address, uri, headers))
         .and_then(|()| policy.cors.check(method, headers));
     if let Err(problem) = &verdict {
-        shared.stats.refused_as(reason(problem.code));
+        shared.stats.refused_as(stats::reason(problem.code));
         tracing::debug!(code = problem.code.as_str(), client = ?address, "request refused");
     }
     Arrival { address, access: policy.cors.access(headers), verdict }
-}
-
-/// As `refused_total` counts it.
-fn reason(code: Code) -> &'static str {
-    match code {
-        Code::AddressForbidden => "address",
-        Code::HeaderRequired => "header",
-        Code::UserAgentForbidden => "user_agent",
-        Code::HostForbidden => "host",
-        Code::OriginForbidden => "origin",
-        _ => "bad_request",
-    }
 }

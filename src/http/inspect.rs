@@ -191,7 +191,7 @@ pub async fn ask_shards<T: Send + 'static>(
     }
     let mut values = Vec::with_capacity(answers.len());
     for answer in answers {
-        // A shard that has ended has no connections to speak of.
+        // A shard that has ended drops the question. It has no connections to speak of.
         values.extend(answer.await.ok());
     }
     Ok(values)

@@ -37,8 +37,6 @@ pub struct Policy {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PolicyError {
-    /// An origin in `cors_origins` is none.
-    Origin(String),
     /// The keys for tokens can't be used.
     Tokens(LoadError),
     /// The file with API keys can't be used.
@@ -48,7 +46,6 @@ pub enum PolicyError {
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Origin(text) => write!(f, "cors_origins: {text}"),
             Self::Tokens(err) => err.fmt(f),
             Self::ApiKeys(err) => err.fmt(f),
         }
@@ -60,7 +57,6 @@ impl std::error::Error for PolicyError {
         match self {
             Self::Tokens(err) => err.source(),
             Self::ApiKeys(err) => err.source(),
-            Self::Origin(_) => None,
         }
     }
 }
@@ -81,10 +77,8 @@ impl Policy {
     ///
     /// What is wrong with it.
     pub fn new(config: &Config, stats: &Arc<TokenStats>) -> Result<Self, PolicyError> {
-        let cors =
-            Cors::new(config).map_err(|(index, err)| PolicyError::Origin(format!("entry {index}: {err}")))?;
         Ok(Self {
-            cors,
+            cors: Cors::new(config),
             checks: Checks::new(config),
             trusted_proxies: config.trusted_proxies.clone(),
             places: Places { cookie: config.token_cookie.clone(), query: config.token_query },

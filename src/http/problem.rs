@@ -73,7 +73,7 @@ codes! {
     /// A room in the URL is not a room name.
     RoomInvalid "room_invalid" BAD_REQUEST
         "a room is 1 to 128 bytes of UTF-8 without control characters";
-    /// A user in the URL is not a user name.
+    /// A user in the URL or in `Tidegate-User` is not a user name.
     UserInvalid "user_invalid" BAD_REQUEST
         "a user is 1 to 128 bytes of UTF-8 without control characters";
     /// A stream was asked for with more rooms than one connection may join.
@@ -149,6 +149,9 @@ codes! {
     /// The array holds no events.
     BatchEmpty "batch_empty" UNPROCESSABLE_ENTITY
         "a batch needs at least one event";
+    /// The array holds more events than may be taken at once.
+    BatchTooLarge "batch_too_large" PAYLOAD_TOO_LARGE
+        "a batch has at most 4096 events; a stream of lines (application/x-ndjson) may have any number";
 
     // The request as a message.
     /// The request is not HTTP/1.
@@ -384,6 +387,7 @@ mod tests {
         (Code::RequireUnsupported, "require_unsupported", 422),
         (Code::RequireInvalid, "require_invalid", 422),
         (Code::BatchEmpty, "batch_empty", 422),
+        (Code::BatchTooLarge, "batch_too_large", 413),
         (Code::RequestMalformed, "request_malformed", 400),
         (Code::HostInvalid, "host_invalid", 400),
         (Code::HeadTooLarge, "head_too_large", 431),

@@ -20,6 +20,7 @@ use super::lines::Lines;
 use super::problem::{Code, Problem};
 use crate::hub::allowance::Rate;
 use crate::hub::draft::Draft;
+use crate::hub::name::UserName;
 use crate::hub::pressure::Rung;
 use crate::hub::{Hub, Published};
 
@@ -62,7 +63,7 @@ pub async fn publish(
     }
     // Before the body, which would take memory, too.
     shared.spare_memory(Rung::Publishes)?;
-    let publisher = Publisher::new(shared, caller, request.headers(), address);
+    let publisher = Publisher::new(shared, caller, request.headers(), address)?;
     match Media::from_headers(request.headers())? {
         Media::Json => publish_body(shared, exchange, &publisher, request.into_body()).await,
         Media::Ndjson => publish_lines(shared, exchange, &publisher, request.into_body()).await,
@@ -72,39 +73,55 @@ pub async fn publish(
 /// Who publishes, and whose rates that counts for.
 struct Publisher<'c> {
     caller: &'c Caller,
+    /// By the names under which [`PublishLimit`](super::limit::PublishLimit) knows them.
     rates: Vec<(String, Rate)>,
 }
 
 impl<'c> Publisher<'c> {
-    fn new(shared: &Shared, caller: &'c Caller, headers: &HeaderMap, address: Option<IpAddr>) -> Self {
-        let key = caller.identity().and_then(|identity| identity.api_key.as_ref());
-        let user = match caller.identity() {
-            Some(identity) if key.is_none() => identity.user().map(|user| format!("user {user}")),
-            // Only a backend speaks for its users.
-            _ => headers
-                .get(ON_BEHALF_OF)
-                .map(|user| format!("user {}", String::from_utf8_lossy(user.as_bytes()))),
+    /// # Errors
+    ///
+    /// [`Code::UserInvalid`] if it says that it publishes for somebody whom nobody can be.
+    fn new(
+        shared: &Shared,
+        caller: &'c Caller,
+        headers: &HeaderMap,
+        address: Option<IpAddr>,
+    ) -> Result<Self, Problem> {
+        let identity = caller.identity();
+        let key = identity.and_then(|identity| identity.api_key.as_ref());
+        // Only a backend speaks for its users.
+        let spoken_for = if identity.is_none() || key.is_some() { on_behalf_of(headers)? } else { None };
+        let user = spoken_for.as_ref().or_else(|| identity?.user.as_ref());
+        let name = || match user {
+            Some(user) => Some(format!("user {user}")),
+            None if key.is_some() => None,
+            None => Some(address.map_or_else(|| "unix".into(), |address| address.to_string())),
         };
-        let by_address = || address.map_or_else(|| "unix".into(), |address| address.to_string());
-        let user = user.or_else(|| key.is_none().then(by_address));
-        let of_user = user.zip(shared.policy.load().publish_rate);
-        let of_key = key.and_then(|key| Some((format!("key {}", key.name), key.publish_rate?)));
-        Self { caller, rates: of_user.into_iter().chain(of_key).collect() }
+        let of_user = shared.policy.load().publish_rate.and_then(|rate| Some((name()?, rate)));
+        let of_key = key.and_then(|key| key.publish_rate.map(|rate| (format!("key {}", key.name), rate)));
+        Ok(Self { caller, rates: of_user.into_iter().chain(of_key).collect() })
     }
 
-    /// Takes `events` from each of its rates.
+    /// Takes `events` from its rates.
     fn take(&self, shared: &Shared, events: usize) -> Result<(), Problem> {
-        let (events, now) = (u32::try_from(events).unwrap_or(u32::MAX), shared.clock.now());
-        for (name, rate) in &self.rates {
-            let taken = shared.publish_limit.take(name, *rate, events, now);
-            taken.map_err(|seconds| Problem::new(Code::RateLimited).retry_after_s(seconds))?;
-        }
-        Ok(())
+        let events = u32::try_from(events).unwrap_or(u32::MAX);
+        let taken = shared.publish_limit.take(&self.rates, events, shared.clock.now());
+        taken.map_err(|seconds| Problem::new(Code::RateLimited).retry_after_s(seconds))
     }
 }
 
 /// The header by which a backend, or a proxy that is asked nothing, names the user for whom it publishes.
 const ON_BEHALF_OF: &str = "tidegate-user";
+
+/// The user whom `headers` name.
+fn on_behalf_of(headers: &HeaderMap) -> Result<Option<UserName>, Problem> {
+    let Some(name) = headers.get(ON_BEHALF_OF) else {
+        return Ok(None);
+    };
+    // A name is remembered for as long as its rate counts. Checked, it is a small one.
+    let user = std::str::from_utf8(name.as_bytes()).ok().and_then(|name| UserName::new(name).ok());
+    user.map(Some).ok_or_else(|| Code::UserInvalid.into())
+}
 
 async fn publish_body(
     shared: &Shared,

@@ -12,9 +12,7 @@ use hyper::header::HeaderMap;
 use super::problem::{Code, Problem};
 use super::route::{percent_decode, room_name, user_name};
 use crate::hub::name::{EVENT_ID_BYTES_MAX, RoomName, UserName, is_id_byte};
-
-/// Rooms one stream may have.
-pub const ROOMS_MAX: usize = 64;
+use crate::shard::join::ROOMS_MAX;
 
 /// Events a page of history may have.
 pub const LIMIT_MAX: usize = 1_000;

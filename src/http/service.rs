@@ -25,6 +25,7 @@ use super::publish::publish;
 use super::query::{DisconnectQuery, HistoryQuery, StreamQuery};
 use super::route::Route;
 use super::session;
+use super::stats;
 use super::subscribe::{refuse, subscribe};
 use crate::auth::grant::Action;
 use crate::hub::Refusal;
@@ -55,15 +56,7 @@ pub async fn answer(
             response
         }
         Err(problem) => {
-            match problem.code {
-                Code::RateLimited => shared.stats.refused_as("rate_limited"),
-                Code::OriginForbidden => shared.stats.refused_as("origin"),
-                Code::Unauthorized => shared.stats.refused_as("unauthorized"),
-                Code::Forbidden => shared.stats.refused_as("forbidden"),
-                code if code.status().is_client_error() => shared.stats.refused_as("bad_request"),
-                // Refused subscriptions were counted by their reason.
-                _ => {}
-            }
+            shared.stats.refused_as(stats::reason(problem.code));
             tracing::debug!(code = problem.code.as_str(), "request refused");
             let mut response = problem_response(problem);
             access.apply(response.headers_mut());
@@ -131,7 +124,7 @@ async fn stream(
         Ok(caller) => subscribe(context, exchange, &caller, query, request.version(), headers, address),
         Err(problem) if problem.code == Code::AuthUnavailable => {
             context.shared.stats.refused(Refusal::Unidentified);
-            refuse(context, Refusal::Unidentified, headers)
+            Ok(refuse(context, Refusal::Unidentified, headers))
         }
         Err(problem) => Err(problem),
     }
@@ -228,7 +221,7 @@ fn set(response: &mut Response<BodyOut>, name: header::HeaderName, value: &'stat
     response.headers_mut().insert(name, HeaderValue::from_static(value));
 }
 
-fn problem_response(problem: Problem) -> Response<BodyOut> {
+pub(super) fn problem_response(problem: Problem) -> Response<BodyOut> {
     whole(problem.into_response())
 }
 

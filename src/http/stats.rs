@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::problem::Code;
 use crate::hub::Refusal;
 
 /// A counter with several writers.
@@ -22,7 +23,7 @@ impl Count {
 }
 
 /// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 18] = [
+pub const REFUSED: [&str; 20] = [
     "full",
     "draining",
     "user_connections",
@@ -31,6 +32,8 @@ pub const REFUSED: [&str; 18] = [
     "memory",
     "memory_requests",
     "rate_limited",
+    "busy",
+    "revocations",
     "bad_request",
     "origin",
     "auth_unavailable",
@@ -47,6 +50,8 @@ pub const REFUSED: [&str; 18] = [
 #[derive(Debug, Default)]
 pub struct HttpStats {
     refused: [Count; REFUSED.len()],
+    /// Streams that were refused for want of a place, or told to stay away; by reason they are among the others.
+    pub streams_refused: Count,
     /// Connections accepted.
     pub accepted: Count,
     /// Connections closed because others needed their place.
@@ -56,9 +61,16 @@ pub struct HttpStats {
 }
 
 impl HttpStats {
-    /// Counts a refused subscription.
+    /// Counts a stream that there is no place for.
     pub fn refused(&self, refusal: Refusal) {
+        self.streams_refused.add();
         self.refused_as(refusal.as_str());
+    }
+
+    /// Counts a listener that was told to stay away.
+    pub fn sent_away(&self) {
+        self.streams_refused.add();
+        self.refused_as("stay_away");
     }
 
     /// Counts a refusal under one of [`REFUSED`].
@@ -76,8 +88,45 @@ impl HttpStats {
     }
 }
 
-/// Whether this one of [`REFUSED`] refuses a stream.
+/// As which of [`REFUSED`] a request is counted that was answered with `code`. Streams that are asked to come back are not
+/// answered with one, whatever their status ([`HttpStats::refused`]).
 #[must_use]
-pub fn is_of_streams(reason: &str) -> bool {
-    reason == "stay_away" || Refusal::ALL.iter().any(|refusal| refusal.as_str() == reason)
+pub fn reason(code: Code) -> &'static str {
+    match code {
+        Code::AddressForbidden => "address",
+        Code::HeaderRequired => "header",
+        Code::UserAgentForbidden => "user_agent",
+        Code::HostForbidden => "host",
+        Code::OriginForbidden => "origin",
+        Code::Unauthorized => "unauthorized",
+        Code::Forbidden => "forbidden",
+        Code::RateLimited => "rate_limited",
+        Code::AuthUnavailable => "auth_unavailable",
+        Code::MemoryExhausted => "memory_requests",
+        Code::RevocationsFull => "revocations",
+        Code::Draining => "draining",
+        Code::Full => "busy",
+        _ => "bad_request",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What only streams and the admin listener are answered.
+    const ELSEWHERE: [Code; 3] =
+        [Code::UserConnectionsExceeded, Code::AddressConnectionsExceeded, Code::DashboardFull];
+
+    #[test]
+    fn no_refusal_is_left_out_and_only_bad_requests_are_called_so() {
+        for refusal in Refusal::ALL {
+            assert!(REFUSED.contains(&refusal.as_str()), "{refusal:?}");
+        }
+        for code in Code::ALL {
+            assert!(REFUSED.contains(&reason(*code)), "{code}");
+            let is_own_fault = code.status().is_server_error() && !ELSEWHERE.contains(code);
+            assert!(!is_own_fault || reason(*code) != "bad_request", "{code}");
+        }
+    }
 }

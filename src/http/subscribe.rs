@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -15,9 +14,11 @@ use super::context::Context;
 use super::exchange::Exchange;
 use super::problem::{Code, Problem};
 use super::query::StreamQuery;
+use super::service::problem_response;
 use crate::auth::grant::Action;
 use crate::auth::identity::Session;
 use crate::config::RefusalStyle;
+use crate::hub::moment::jittered;
 use crate::hub::name::UserName;
 use crate::hub::presence::Permit;
 use crate::hub::pressure::Rung;
@@ -50,7 +51,7 @@ impl Subscription {
 ///
 /// # Errors
 ///
-/// With `refusal = "status"`, or when the client does not ask for an event stream: why there is no place.
+/// That `caller` may not have it.
 pub fn subscribe(
     context: &Context,
     exchange: &Rc<Exchange>,
@@ -72,7 +73,7 @@ pub fn subscribe(
     if let Some(user) = user
         && query.rooms.iter().any(|room| shared.hub.is_away(user, room.as_str(), now))
     {
-        shared.stats.refused_as("stay_away");
+        shared.stats.sent_away();
         return Ok(stay_away());
     }
     let start = start(query, headers, shared.config.history_events);
@@ -85,7 +86,7 @@ pub fn subscribe(
         Ok(permit) => permit,
         Err(refusal) => {
             shared.stats.refused(refusal);
-            return refuse(context, refusal, headers);
+            return Ok(refuse(context, refusal, headers));
         }
     };
     let gzip = shared.config.gzip && accepts_gzip(headers);
@@ -132,14 +133,11 @@ fn stay_away() -> Response<BodyOut> {
 }
 
 /// A refusal that may pass. An `EventSource` stops for good on any status but 200, so it gets a stream that tells it
-/// when to come back, and ends.
-pub(super) fn refuse(
-    context: &Context,
-    refusal: Refusal,
-    headers: &HeaderMap,
-) -> Result<Response<BodyOut>, Problem> {
+/// when to come back, and ends. With `refusal = "status"`, or if the client does not ask for an event stream, it is a
+/// status after all.
+pub(super) fn refuse(context: &Context, refusal: Refusal, headers: &HeaderMap) -> Response<BodyOut> {
     let config = &context.shared.config;
-    let wait = jittered(config.retry * REFUSAL_PATIENCE);
+    let wait = jittered(config.retry * REFUSAL_PATIENCE, fastrand::f64());
     let wants_stream = accepts(headers, header::ACCEPT, "text/event-stream");
     if config.refusal == RefusalStyle::Status || !wants_stream {
         let code = match refusal {
@@ -151,22 +149,17 @@ pub(super) fn refuse(
             Refusal::Memory => Code::MemoryExhausted,
         };
         let seconds = u32::try_from(wait.as_secs().max(1)).unwrap_or(u32::MAX);
-        return Err(Problem::new(code).retry_after_s(seconds));
+        return problem_response(Problem::new(code).retry_after_s(seconds));
     }
     let mut body = Vec::new();
     control::put_overload(wait, refusal.as_str(), &mut body);
     let mut response = stream_response(Bytes::from(body).into());
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    Ok(response)
+    response
 }
 
 /// How many times the usual `retry:` a refused listener is asked to wait.
 const REFUSAL_PATIENCE: u32 = 2;
-
-/// Between three and five quarters of `time`.
-fn jittered(time: Duration) -> Duration {
-    time.mul_f64(0.75 + 0.5 * fastrand::f64())
-}
 
 /// Where the stream starts.
 fn start(query: &StreamQuery, headers: &HeaderMap, history_max: usize) -> Start {

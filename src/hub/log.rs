@@ -31,6 +31,10 @@ pub const UNFLUSHED_BYTES_MAX: usize = 16 << 20;
 /// Bytes charged for an event beyond its frame: its place here and the allocator's share.
 const ENTRY_OVERHEAD: usize = 128;
 
+/// Bytes charged for a log that has events, beyond theirs: itself, the first places for them, its place in the queue of oldest
+/// events, and the source that nobody forgets before it is empty. Measured (`tests/history_memory.rs`).
+pub const LOG_OVERHEAD: usize = 704;
+
 /// One event in its place.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -67,6 +71,8 @@ pub struct Log {
     bytes: usize,
     /// Invariant: the sum of `cost()` over `entries[..expired]`.
     expired_bytes: usize,
+    /// Invariant: how many of `entries` have an id that their publisher chose.
+    own_ids: usize,
     /// Newest offset that a resume cannot have any more, or 0.
     expired_to: Offset,
     /// Newest offset that is gone, or 0. Invariant: `evicted_to <= expired_to`.
@@ -92,6 +98,7 @@ impl Log {
     pub fn append(&mut self, entry: Entry, bounds: LogBounds, flushed: Offset) {
         debug_assert!(self.last().is_none_or(|last| last < entry.offset), "offsets rise");
         self.bytes += entry.cost();
+        self.own_ids += usize::from(entry.id.is_some());
         self.entries.push_back(entry);
         while self.held() > bounds.events_max || self.bytes > bounds.bytes_max {
             self.expire_oldest();
@@ -122,6 +129,7 @@ impl Log {
             let entry = self.entries.pop_front().expect("expired entries are entries");
             self.expired -= 1;
             self.expired_bytes -= entry.cost();
+            self.own_ids -= usize::from(entry.id.is_some());
             self.evicted_to = entry.offset;
             self.evicted += 1;
         }
@@ -141,6 +149,12 @@ impl Log {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes + self.expired_bytes
+    }
+
+    /// Bytes it is charged with in the bound for all history.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        if self.is_empty() { 0 } else { self.bytes() + LOG_OVERHEAD }
     }
 
     /// Whether nothing is left in it.
@@ -182,6 +196,12 @@ impl Log {
     /// The events a resume could have, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Entry> {
         self.entries.range(self.expired..).rev()
+    }
+
+    /// Whether any event present has an id that its publisher chose: else none has to be looked for.
+    #[must_use]
+    pub fn has_own_ids(&self) -> bool {
+        self.own_ids > 0
     }
 
     /// Offset of the last event before `offset`, or what is known to be gone before it.
@@ -315,10 +335,23 @@ mod tests {
             log.append(entry(offset), bounds, Offset::MAX);
         }
         assert_eq!((log.held(), log.bytes(), log.is_empty()), (2, cost * 2, false));
+        assert_eq!(log.cost(), cost * 2 + LOG_OVERHEAD);
         while log.expire_oldest() {}
         assert_eq!(log.bytes(), cost * 2, "unflushed events still take memory");
         log.evict(Offset::MAX);
-        assert_eq!((log.bytes(), log.is_empty()), (0, true));
+        assert_eq!((log.bytes(), log.cost(), log.is_empty()), (0, 0, true));
+    }
+
+    #[test]
+    fn a_log_knows_whether_publishers_chose_ids() {
+        let mut log = Log::default();
+        let has_own_ids = [false, true, false, false, false, false].map(|is_chosen| {
+            let id = is_chosen.then(|| EventId::new("order-17").expect("an id"));
+            let offset = log.last().unwrap_or(0) + 10;
+            log.append(Entry { id, ..entry(offset) }, BOUNDS, Offset::MAX);
+            log.has_own_ids()
+        });
+        assert_eq!(has_own_ids, [false, true, true, true, false, false], "three are held");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What other threads tell a shard: which sources have news, and a few commands.
 //!
 //! Bounded without refusing anyone: a source is in a mailbox at most once, and of commands there are at most
-//! [`COMMANDS_MAX`]; the next is answered "busy".
+//! [`COMMANDS_MAX`]; the next is answered "busy". Once the shard has ended, commands are dropped, and with them what their
+//! senders wait for.
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -92,6 +93,8 @@ struct Inner {
     dirty: Vec<Dirty>,
     commands: Vec<Command>,
     waker: Option<Waker>,
+    /// Whether nobody will read it any more.
+    closed: bool,
 }
 
 /// One shard's mailbox.
@@ -109,7 +112,7 @@ impl Mailbox {
         inner.waker.take()
     }
 
-    /// Sends a command; gives it back if too many wait.
+    /// Sends a command; gives it back if too many wait. Drops it if the shard has ended.
     ///
     /// # Errors
     ///
@@ -117,6 +120,9 @@ impl Mailbox {
     pub fn send(&self, command: Command) -> Result<(), Command> {
         let waker = {
             let mut inner = self.inner.lock();
+            if inner.closed {
+                return Ok(());
+            }
             if inner.commands.len() >= COMMANDS_MAX {
                 return Err(command);
             }
@@ -150,6 +156,17 @@ impl Mailbox {
         inner.commands.shrink_to(DIRTY_KEPT);
     }
 
+    /// Drops the commands that wait, and all that are sent from now on: nobody would answer them.
+    pub fn close(&self) {
+        let commands = {
+            let mut inner = self.inner.lock();
+            inner.closed = true;
+            std::mem::take(&mut inner.commands)
+        };
+        // Not under the lock: those who wait for answers wake up.
+        drop(commands);
+    }
+
     /// Ready when there is mail; otherwise `waker` is woken by the next.
     pub fn poll(&self, waker: &Waker) -> Poll<()> {
         let mut inner = self.inner.lock();
@@ -160,5 +177,44 @@ impl Mailbox {
             inner.waker = Some(waker.clone());
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, TryRecvError, channel};
+
+    use super::super::source::Kind;
+    use super::*;
+
+    fn question() -> (Command, Receiver<Vec<Arc<Source>>>) {
+        let (send, answer) = channel();
+        let room = Arc::new(Source::new(Kind::Room, "r", 1, 0));
+        let done = Box::new(move |members| send.send(members).expect("somebody waits"));
+        (Command::Members { room, done }, answer)
+    }
+
+    #[test]
+    fn nobody_waits_for_a_shard_that_has_ended() {
+        let mailbox = Mailbox::default();
+        let ask = || {
+            let (command, answer) = question();
+            assert!(mailbox.send(command).is_ok());
+            answer
+        };
+        let before = ask();
+        assert_eq!(before.try_recv().err(), Some(TryRecvError::Empty));
+        mailbox.close();
+        assert_eq!(before.try_recv().err(), Some(TryRecvError::Disconnected));
+        assert_eq!(ask().try_recv().err(), Some(TryRecvError::Disconnected));
+    }
+
+    #[test]
+    fn one_command_more_than_may_wait_is_given_back() {
+        let mailbox = Mailbox::default();
+        for _ in 0..COMMANDS_MAX {
+            assert!(mailbox.send(Command::Drain).is_ok());
+        }
+        assert!(matches!(mailbox.send(Command::Drain), Err(Command::Drain)));
     }
 }

@@ -22,3 +22,9 @@ impl Add<Duration> for Moment {
         Self(self.0.saturating_add(u64::try_from(later.as_micros()).unwrap_or(u64::MAX)))
     }
 }
+
+/// Between three and five quarters of `time`, by `random` in `0.0..1.0`, so that what many wait for does not come at once.
+#[must_use]
+pub fn jittered(time: Duration, random: f64) -> Duration {
+    time.mul_f64(0.75 + 0.5 * random)
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 use parking_lot::Mutex;
 
 use super::mailbox::Command;
@@ -33,6 +33,16 @@ pub struct Caps {
 /// Who is to stay away from where.
 type UserAndRoom = (Box<str>, Box<str>);
 
+/// The same as it is asked for, which every subscription does while anybody is to stay away. Hashes as the other does.
+#[derive(Hash)]
+struct Asked<'a>(&'a str, &'a str);
+
+impl Equivalent<UserAndRoom> for Asked<'_> {
+    fn equivalent(&self, (user, room): &UserAndRoom) -> bool {
+        *self.0 == **user && *self.1 == **room
+    }
+}
+
 /// Counts that admission is decided by.
 #[derive(Default)]
 pub struct Presence {
@@ -48,7 +58,8 @@ pub struct Presence {
 
 /// A place that was granted and is given back when dropped, unless a shard takes it over.
 pub struct Permit {
-    hub: Arc<Hub>,
+    /// Whose place it is; `None` once it was handed on.
+    hub: Option<Arc<Hub>>,
     user: Option<Arc<Source>>,
     address: Option<IpAddr>,
 }
@@ -63,15 +74,16 @@ impl Permit {
     /// Hands the place to a connection, which calls [`Hub::leave`] at its end.
     #[must_use]
     pub fn keep(mut self) -> (Option<Arc<Source>>, Option<IpAddr>) {
-        let kept = (self.user.take(), self.address.take());
-        self.hub.presence.connections.fetch_add(1, Ordering::AcqRel);
-        kept
+        self.hub = None;
+        (self.user.take(), self.address.take())
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.hub.leave(self.user.as_deref(), self.address);
+        if let Some(hub) = &self.hub {
+            hub.leave(self.user.as_deref(), self.address);
+        }
     }
 }
 
@@ -101,7 +113,7 @@ impl Hub {
                 (count < caps.connections_max).then(|| count + 1)
             })
             .map_err(|_| Refusal::Full)?;
-        let mut permit = Permit { hub: self.clone(), user: None, address: None };
+        let mut permit = Permit { hub: Some(self.clone()), user: None, address: None };
         if let (Some(address), Some(max)) = (address, caps.per_address_max) {
             let mut addresses = presence.addresses.lock();
             let count = addresses.entry(address).or_insert(0);
@@ -219,12 +231,7 @@ impl Hub {
     #[must_use]
     pub fn is_away(&self, user: &str, room: &str, now: Moment) -> bool {
         self.presence.stay_away_len.load(Ordering::Acquire) > 0
-            && self
-                .presence
-                .stay_away
-                .lock()
-                .get(&(user.into(), room.into()))
-                .is_some_and(|until| *until > now)
+            && self.presence.stay_away.lock().get(&Asked(user, room)).is_some_and(|until| *until > now)
     }
 
     /// Forgets who may come back.
@@ -251,5 +258,64 @@ impl Hub {
         let presence = &self.presence;
         let (addresses, away) = (presence.addresses.lock().capacity(), presence.stay_away.lock().capacity());
         [addresses, away, self.sequencer.lock().places()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::super::HubSettings;
+    use super::super::log::LogBounds;
+    use super::super::position::Epoch;
+    use super::super::sequencer::HistoryBounds;
+    use super::*;
+
+    const NOW: Moment = Moment(0);
+
+    fn hub(connections_max: u32) -> Arc<Hub> {
+        let log = LogBounds { events_max: 1, bytes_max: 1000 };
+        Hub::new(HubSettings {
+            shards: 1,
+            epoch: Epoch::new(1),
+            history: HistoryBounds { log, bytes_max: 1000, age_max: Duration::from_secs(1) },
+            caps: Caps { connections_max, per_user_max: None, replace: false, per_address_max: None },
+            delivery: None,
+        })
+    }
+
+    #[test]
+    fn a_place_is_given_back_once_whoever_has_it() {
+        let hub = hub(1);
+        drop(hub.admit(None, None, NOW).expect("it is free"));
+        let (user, address) = hub.admit(Some("u"), None, NOW).expect("it is free again").keep();
+        assert_eq!((hub.connections(), hub.admit(None, None, NOW).err()), (1, Some(Refusal::Full)));
+        hub.leave(user.as_deref(), address);
+        assert_eq!((hub.connections(), hub.users_connected()), (0, 0));
+    }
+
+    /// One that was handed on counted as two for a moment, in which another was refused.
+    #[test]
+    fn nobody_is_refused_a_place_that_is_free() {
+        let hub = hub(2);
+        let come_and_go = || {
+            for _ in 0..if cfg!(miri) { 50 } else { 20_000 } {
+                let (user, address) = hub.admit(None, None, NOW).expect("there is one for each").keep();
+                hub.leave(user.as_deref(), address);
+            }
+        };
+        thread::scope(|scope| [scope.spawn(come_and_go), scope.spawn(come_and_go)].map(drop));
+        assert_eq!(hub.connections(), 0);
+    }
+
+    #[test]
+    fn who_is_to_stay_away_is_from_that_room_and_for_that_time() {
+        let hub = hub(1);
+        assert!(hub.send_away("u", "room", Duration::from_secs(1), NOW));
+        assert!(hub.is_away("u", "room", NOW));
+        for (user, room) in [("room", "u"), ("uroom", ""), ("u", "roo"), ("v", "room")] {
+            assert!(!hub.is_away(user, room, NOW), "{user} {room}");
+        }
+        assert!(!hub.is_away("u", "room", NOW + Duration::from_secs(1)));
     }
 }

@@ -18,7 +18,7 @@ use super::source::Source;
 pub struct HistoryBounds {
     /// Bounds of each log.
     pub log: LogBounds,
-    /// Bytes all logs may take.
+    /// Bytes all logs may take, as [`Log::cost`] counts them.
     pub bytes_max: usize,
     /// Age at which an event expires.
     pub age_max: Duration,
@@ -161,9 +161,9 @@ impl Sequencer {
 
     /// Changes `log` and keeps the sums.
     fn change(&mut self, log: &mut Log, change: impl FnOnce(&mut Log)) {
-        let (bytes, events) = (log.bytes(), log.held());
+        let (bytes, events) = (log.cost(), log.held());
         change(log);
-        self.bytes = self.bytes - bytes + log.bytes();
+        self.bytes = self.bytes - bytes + log.cost();
         self.events = self.events - events + log.held();
     }
 }
@@ -171,6 +171,7 @@ impl Sequencer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::log::LOG_OVERHEAD;
     use crate::hub::source::Kind;
     use crate::wire::frame::Unsealed;
 
@@ -201,10 +202,11 @@ mod tests {
         for at in [0, 1, 0, 1] {
             publish(&mut sequencer, &rooms[at], Moment(0));
         }
-        assert!(sequencer.trim(&bounds(4 * cost), Moment(0), 100));
-        assert_eq!((sequencer.events(), sequencer.bytes()), (4, 4 * cost));
-        assert!(sequencer.trim(&bounds(4 * cost - 1), Moment(0), 100));
-        assert_eq!((sequencer.events(), sequencer.bytes()), (3, 3 * cost));
+        let logs = 2 * LOG_OVERHEAD;
+        assert!(sequencer.trim(&bounds(4 * cost + logs), Moment(0), 100));
+        assert_eq!((sequencer.events(), sequencer.bytes()), (4, 4 * cost + logs));
+        assert!(sequencer.trim(&bounds(4 * cost + logs - 1), Moment(0), 100));
+        assert_eq!((sequencer.events(), sequencer.bytes()), (3, 3 * cost + logs));
         assert_eq!(rooms.map(|room| room.log().expired_to()), [1, 0], "the oldest of all went");
     }
 

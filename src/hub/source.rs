@@ -54,7 +54,7 @@ struct Seat {
     queued: AtomicBool,
     /// Offset up to which the shard's flushes have taken what they need.
     flushed: AtomicU64,
-    /// Newest head at which the shard opened or replaced its oldest connection (inboxes, `replace`), in microseconds.
+    /// When the shard's oldest connection of this user was opened, in microseconds; `u64::MAX` if it has none (inboxes).
     oldest: AtomicU64,
 }
 

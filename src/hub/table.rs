@@ -97,7 +97,8 @@ impl Table {
 
     /// Forgets the sources of share `turn` (modulo their number) that nobody holds and that have no events.
     ///
-    /// Nobody else can come by such a source meanwhile: the only way to it is through this share's lock.
+    /// Nobody who publishes or listens can come by such a source meanwhile: their only way to it is through this share's lock.
+    /// The sequencer's queue may have another, and finds that there is nothing to expire.
     pub fn sweep(&self, turn: usize) {
         let mut share = self.shares[turn % SHARES].lock();
         let Share { sources, forgotten } = &mut *share;

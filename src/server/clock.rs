@@ -24,14 +24,13 @@ impl Clock {
     /// The time by the calendar, in seconds since 1970: the one that tokens tell.
     #[must_use]
     pub fn unix_s(self) -> u64 {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+        since_1970().as_secs()
     }
 
     /// When the calendar will say `unix_s`, if nobody sets it meanwhile. What is over is now.
     #[must_use]
     pub fn moment_at(self, unix_s: u64) -> Moment {
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.now() + Duration::from_secs(unix_s).saturating_sub(since_1970)
+        self.now() + Duration::from_secs(unix_s).saturating_sub(since_1970())
     }
 
     /// When that is, for the runtime's timers.
@@ -39,4 +38,10 @@ impl Clock {
     pub fn instant(self, moment: Moment) -> Instant {
         self.0 + Duration::from_micros(moment.0)
     }
+}
+
+/// The time by the calendar. Before 1970 it is 1970, when nothing has expired yet.
+#[must_use]
+pub fn since_1970() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

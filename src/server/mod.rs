@@ -15,13 +15,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use self::clock::Clock;
+use self::clock::{Clock, since_1970};
 use self::keys::PublishedKeys;
 use self::listen::{ListenError, Listeners, SocketOptions, adopt, listen};
 use self::sockets::Sockets;
@@ -491,9 +491,8 @@ fn fetches_keys(config: &Config) -> bool {
 
 fn hub_settings(config: &Config) -> HubSettings {
     let bounded = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    // Milliseconds since 1970 repeat, modulo 36^6, after 25 days; a listener would have to present an id that old.
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let seed = fastrand::u64(..) ^ u64::from(since_1970.subsec_nanos());
+    // Of two lives, one in 36^6 (2.2 billion) has the same name as the other.
+    let seed = fastrand::u64(..) ^ u64::from(since_1970().subsec_nanos());
     let overflow = match config.delivery_overflow {
         DeliveryOverflow::Drop => Overflow::Drop,
         DeliveryOverflow::Defer => Overflow::Defer,

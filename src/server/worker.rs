@@ -98,6 +98,7 @@ impl Worker {
             // Set once: a shard has one thread.
             let _ = self.shared.threads[self.index].set(thread);
         }
+        let _end = End { shared: self.shared.clone(), index: self.index };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, self.work())
     }
@@ -129,6 +130,18 @@ impl Worker {
             () = self.stop.notified() => {}
         }
         Ok(())
+    }
+}
+
+/// The end of a thread, whichever way it comes: nobody waits for the answers of its shard any more.
+struct End {
+    shared: Arc<Shared>,
+    index: usize,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.shared.hub.mailbox(self.index).close();
     }
 }
 

@@ -80,6 +80,18 @@ impl<N: Net> Shard<N> {
         }
     }
 
+    /// Whether its user was told to stay away from one of its rooms.
+    pub(super) fn is_away(&self, slot: u32) -> bool {
+        let Some((conn, user)) = self.conns.get(slot).and_then(|conn| Some((conn, conn.user.as_ref()?)))
+        else {
+            return false;
+        };
+        conn.memberships().any(|membership| {
+            let room = &self.rooms[membership.room as usize].source;
+            self.hub.is_away(user.name(), room.name(), self.now)
+        })
+    }
+
     /// Ends a connection at once and forgets it.
     pub(super) fn remove(&mut self, slot: u32, reason: CloseReason) {
         let Some(conn) = self.conns.get(slot) else {

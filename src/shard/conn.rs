@@ -77,7 +77,7 @@ pub mod flag {
     pub const PROBE: u8 = 128;
 }
 
-/// One connection. Fields in the order a flush reads them.
+/// One connection.
 pub struct Conn<S> {
     /// Everything up to here has been written, or begun to be (then the rest is in `lag`).
     pub cursor: Offset,

@@ -148,6 +148,9 @@ impl<N: Net> Shard<N> {
         if self.is_draining() {
             // Its place was taken before the drain began. The others' closes are spread without it.
             self.farewell(key.slot, CloseReason::Drain);
+        } else if self.is_away(key.slot) {
+            // It was told so after it was let in, when nobody was here yet to be disconnected.
+            self.farewell(key.slot, CloseReason::Disconnected);
         }
         Ok(key)
     }
@@ -239,10 +242,14 @@ impl<N: Net> Shard<N> {
 
     /// The offset of the one event with the id a publisher chose. Two events with it would leave open which was seen.
     fn offset_of(&self, slot: u32, id: &str) -> Option<Offset> {
+        if !is_repeatable(id) {
+            // No publisher could have chosen it.
+            return None;
+        }
         let mut found = None;
         for source in self.sources(slot) {
             let log = source.log();
-            let Some(log) = log.get() else {
+            let Some(log) = log.get().filter(|log| log.has_own_ids()) else {
                 continue;
             };
             for entry in

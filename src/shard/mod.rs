@@ -39,7 +39,7 @@ use self::stats::Stats;
 use self::tend::Tending;
 use crate::hub::Hub;
 use crate::hub::mailbox::{Command, Dirty};
-use crate::hub::moment::Moment;
+use crate::hub::moment::{Moment, jittered};
 use crate::hub::position::Offset;
 use crate::hub::source::{Kind, NOBODY, Source};
 use crate::wire::gzip::Deflater;
@@ -425,6 +425,6 @@ impl<N: Net> Shard<N> {
 
     /// A `retry:` time between three and five quarters of the setting.
     fn retry(&mut self) -> Duration {
-        self.settings.retry.mul_f64(0.75 + 0.5 * self.rng.f64())
+        jittered(self.settings.retry, self.rng.f64())
     }
 }

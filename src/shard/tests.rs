@@ -19,7 +19,7 @@ use crate::auth::grant::{Grant, PermissionName};
 use crate::auth::identity::{Identity, KeyId, Session};
 use crate::hub::allowance::Rate;
 use crate::hub::draft::{Draft, Target};
-use crate::hub::log::LogBounds;
+use crate::hub::log::{LOG_OVERHEAD, LogBounds};
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::moment::Moment;
 use crate::hub::name::{RoomName, UserName};
@@ -203,7 +203,7 @@ fn a_gap_is_told_even_if_the_socket_first_takes_a_single_byte() {
 /// next event of a room then took everyone's cursor past the hole.
 #[test]
 fn what_is_evicted_before_its_flush_is_a_gap_and_not_a_hole() {
-    let mut world = World::new(10, 300);
+    let mut world = World::new(10, 300 + LOG_OVERHEAD);
     let (_, socket) = world.join(None, Start::Now, usize::MAX);
     world.publish(Target::All, "lost", None);
     world.publish(Target::User(UserName::new("else").unwrap()), &"x".repeat(100), None);
@@ -220,7 +220,7 @@ fn what_is_evicted_before_its_flush_is_a_gap_and_not_a_hole() {
 /// With nothing to count from, all events a room ever had were counted as lost by its newest listener.
 #[test]
 fn events_from_before_the_join_are_not_counted_as_lost() {
-    let mut world = World::new(10, 300);
+    let mut world = World::new(10, 300 + LOG_OVERHEAD);
     for data in ["a", "b", "c"] {
         world.publish(room(), data, None);
     }
@@ -746,4 +746,19 @@ fn an_inbox_remembers_no_more_for_a_listener_that_is_slow() {
     assert_eq!((words(&quick), words(&slow)), (numbers(0..10), vec![]));
     let kept = inbox.log().get().map_or(0, |log| log.range(0, u64::MAX).count());
     assert!(kept <= 3, "{kept}");
+}
+
+/// The command to disconnect found nobody, because the stream was still on its way from hyper to the shard; and nobody looked
+/// again.
+#[test]
+fn who_is_told_to_stay_away_on_its_way_in_gets_a_farewell_at_once() {
+    let mut world = World::new(10, usize::MAX);
+    assert!(world.hub.send_away("u", "b", Duration::from_secs(1), world.now));
+    let rooms = ["a", "b"].map(str::to_owned);
+    let mut join = |user| world.join_rooms(&rooms, None, user, Start::Now, usize::MAX).1;
+    let [away, other, nameless] = [Some("u"), Some("v"), None].map(&mut join);
+    assert!(text(&away).contains("event: connected"), "{}", text(&away));
+    assert!(text(&away).contains("\"reason\":\"disconnected\""), "{}", text(&away));
+    assert_eq!(world.stats.closed[CloseReason::Disconnected as usize].get(), 1);
+    assert!([other, nameless].iter().all(|socket| !text(socket).contains("event: closing")));
 }

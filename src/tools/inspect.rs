@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::credential::Credential;
 use super::time::when;
 use super::{NO, Output, misuse};
+use crate::logs;
 
 /// The flag that asks for it.
 pub(super) const FLAG: &str = "inspect";
@@ -86,21 +87,13 @@ impl Inspect {
         }
         err += "Nothing was verified: anyone can write such a token. `tidegate check` holds it against the keys.";
         let shown = serde_json::to_string_pretty(&Shown { header, claims });
-        Output { out: without_controls(&shown.expect("it was JSON")), err, code: 0 }
+        Output { out: plain_lines(&shown.expect("it was JSON")), err, code: 0 }
     }
 }
 
-/// JSON leaves some control characters as they are (RFC 8259 §7), and terminals obey them.
-fn without_controls(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        if c.is_control() && c != '\n' {
-            write!(out, "\\u{:04x}", u32::from(c)).expect("a String takes any text");
-        } else {
-            out.push(c);
-        }
-    }
-    out
+/// JSON leaves some characters as they are (RFC 8259 §7) that terminals obey, or that turn text around.
+fn plain_lines(json: &str) -> String {
+    json.split_inclusive('\n').map(logs::plain).collect()
 }
 
 #[cfg(test)]
@@ -128,9 +121,10 @@ mod tests {
 
     #[test]
     fn no_terminal_obeys_it() {
-        let output = inspect("{}", r#"{"sub":"\u001b[2J\u009b2J\u007f"}"#);
+        let output = inspect("{}", r#"{"sub":"\u001b[2J\u009b2J\u007f\u2028\u202egnp.exe","iat":1}"#);
         assert!(!output.out.chars().any(|c| c.is_control() && c != '\n'), "{:?}", output.out);
-        assert!(output.out.contains(r"\u001b[2J\u009b2J\u007f"), "{}", output.out);
+        assert!(output.out.contains(r"\u001b[2J\u009b2J\u007f\u2028\u202egnp.exe"), "{}", output.out);
+        assert!(serde_json::from_str::<Value>(&output.out).is_ok(), "its lines are still JSON");
     }
 
     #[test]

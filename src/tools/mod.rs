@@ -143,7 +143,8 @@ fn misuse(text: impl std::fmt::Display) -> Error {
 }
 
 /// An error with its cause.
-fn with_cause(err: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn with_cause(err: &dyn std::error::Error) -> String {
     match err.source() {
         Some(cause) => format!("{err}: {cause}"),
         None => err.to_string(),

@@ -5,7 +5,7 @@
 //! no longer than an answer may take, and the next are answered [`Denied::Busy`].
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -22,6 +22,7 @@ use super::question::{Key, Question};
 use super::stats::{Health, Kind, Outcome, UpstreamStats};
 use super::{Denied, Verdict};
 use crate::config::UpstreamUrl;
+use crate::server::clock::since_1970;
 use crate::shard::stats::micros;
 
 /// Questions that may wait for their turn.
@@ -222,7 +223,7 @@ async fn send(terms: &Terms, client: &Client, health: &Health, job: &Job) -> Ver
             .build()
             .map_err(|_| Outcome::Unreachable)?;
         let answer = client.ask(request, ANSWER_BYTES_MAX, terms.timeout).await?;
-        decide(&job.question, answer.status, &answer.body, seconds_since_1970())
+        decide(&job.question, answer.status, &answer.body, since_1970().as_secs())
     };
     let decided = asked.await;
     let stats = &job.desk.stats;
@@ -241,11 +242,6 @@ async fn send(terms: &Terms, client: &Client, health: &Health, job: &Job) -> Ver
         (false, _) => {}
     }
     decided.unwrap_or(Err(Denied::Down))
-}
-
-fn seconds_since_1970() -> u64 {
-    // Before 1970 nothing has expired.
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Decisions that still hold.

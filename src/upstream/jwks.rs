@@ -13,10 +13,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::Client;
 use super::stats::{Health, Kind, Outcome, UpstreamStats};
+use crate::auth::jwks::JWKS_BYTES_MAX;
 use crate::config::UpstreamUrl;
-
-/// Bytes one set of keys may have.
-pub const JWKS_BYTES_MAX: usize = 256 * 1024;
 
 /// How long fetching one may take.
 pub const JWKS_TIMEOUT: Duration = Duration::from_secs(10);

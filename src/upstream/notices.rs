@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::client::Client;
 use super::stats::{Health, Kind, Outcome, UpstreamStats};
 use crate::config::UpstreamUrl;
+use crate::hub::moment::jittered;
 use crate::hub::position::Epoch;
 use crate::server::clock::Clock;
 use crate::shard::notice::{Notice, Notices};
@@ -83,7 +84,7 @@ impl Teller {
         for attempt in 0..ATTEMPTS_MAX {
             if attempt > 0 {
                 let wait = BACK_OFF * 2_u32.pow(attempt - 1);
-                tokio::time::sleep(wait.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+                tokio::time::sleep(jittered(wait, fastrand::f64())).await;
             }
             let outcome = self.send(batch).await;
             self.stats.ended(Kind::Notice, outcome);

@@ -61,7 +61,7 @@ impl Plan {
         };
         let history = HistoryBounds {
             log,
-            bytes_max: if one_in(rng, 5) { rng.usize(200..6000) } else { HUGE },
+            bytes_max: if one_in(rng, 5) { rng.usize(900..12_000) } else { HUGE },
             age_max: if one_in(rng, 5) { Duration::from_millis(rng.u64(10..500)) } else { LONG },
         };
         let caps = Caps {

@@ -88,7 +88,7 @@ impl Life<'_> {
             if let Some(log) = source.log().get() {
                 assert!(log.held() <= self.plan.history.log.events_max);
                 events += log.held();
-                bytes += log.bytes();
+                bytes += log.cost();
             }
         };
         self.hub.rooms().for_each(&mut add);

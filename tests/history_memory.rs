@@ -1,0 +1,70 @@
+//! Promise: history is charged what it takes, whether it is many events of one room or one event of many. Measured by what the
+//! kernel says this process has, with the allocator that ships; a file of its own, because nothing else may run beside it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use procfs::process::Process;
+use tidegate::hub::draft::{Draft, Target};
+use tidegate::hub::log::LogBounds;
+use tidegate::hub::moment::Moment;
+use tidegate::hub::name::RoomName;
+use tidegate::hub::position::Epoch;
+use tidegate::hub::presence::Caps;
+use tidegate::hub::sequencer::HistoryBounds;
+use tidegate::hub::{Hub, HubSettings};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Bytes of memory this process has.
+fn resident() -> u64 {
+    let pages = Process::myself().and_then(|process| process.statm()).expect("/proc/self/statm").resident;
+    pages * procfs::page_size()
+}
+
+fn hub() -> Arc<Hub> {
+    let log = LogBounds { events_max: 1000, bytes_max: 1 << 20 };
+    Hub::new(HubSettings {
+        shards: 2,
+        epoch: Epoch::new(1),
+        history: HistoryBounds { log, bytes_max: 1 << 30, age_max: Duration::from_hours(1) },
+        caps: Caps { connections_max: 1, per_user_max: None, replace: false, per_address_max: None },
+        delivery: None,
+    })
+}
+
+/// A hub of `rooms` rooms with `events` events each, and what it grew this process by for each byte that it charges them, in
+/// hundredths.
+fn filled(rooms: usize, events: usize) -> (Arc<Hub>, u64) {
+    let hub = hub();
+    let before = resident();
+    for round in 0..events {
+        for room in 0..rooms {
+            let target = Target::Room(RoomName::new(&format!("room {room}")).expect("a short name"));
+            let draft = Draft {
+                target,
+                name: None,
+                id: None,
+                data: format!("{round}"),
+                exclude: None,
+                require: None,
+            };
+            hub.publish([draft], Moment(1));
+        }
+    }
+    let taken = resident().saturating_sub(before);
+    let (held, charged) = hub.history();
+    assert_eq!(held, rooms * events);
+    (hub, taken * 100 / charged as u64)
+}
+
+#[test]
+fn history_is_charged_what_it_takes() {
+    // What is needed once, for however many.
+    let _first = filled(1000, 1);
+    // Each stays, or the next would get by with its memory.
+    let hubs = [(300_000, 1), (30_000, 10), (500, 1000)].map(|(rooms, events)| filled(rooms, events));
+    let percents = hubs.each_ref().map(|(_, percent)| *percent);
+    assert!(percents.iter().all(|percent| (70..=115).contains(percent)), "{percents:?}");
+}
