@@ -43,6 +43,8 @@ pub enum PolicyError {
     Tokens(LoadError),
     /// The file with API keys can't be used.
     ApiKeys(ApiKeysError),
+    /// Nobody would be asked who they are any more, on listeners that were opened because somebody was.
+    Unguarded,
 }
 
 impl fmt::Display for PolicyError {
@@ -51,6 +53,9 @@ impl fmt::Display for PolicyError {
             Self::Origin(text) => write!(f, "cors_origins: {text}"),
             Self::Tokens(err) => err.fmt(f),
             Self::ApiKeys(err) => err.fmt(f),
+            Self::Unguarded => f.write_str(
+                "no token_keys, token_jwks or api_keys_file is left: switching authentication off takes a restart",
+            ),
         }
     }
 }
@@ -60,7 +65,7 @@ impl std::error::Error for PolicyError {
         match self {
             Self::Tokens(err) => err.source(),
             Self::ApiKeys(err) => err.source(),
-            Self::Origin(_) => None,
+            Self::Origin(_) | Self::Unguarded => None,
         }
     }
 }
