@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hyper::Request;
-use hyper::header::HeaderMap;
+use hyper::header::{COOKIE, HeaderMap};
 
 use super::caller::Caller;
 use super::context::Shared;
@@ -63,7 +63,8 @@ pub fn caller(
 ///
 /// # Errors
 ///
-/// What it said: [`Code::Unauthorized`] or [`Code::Forbidden`]; [`Code::AuthUnavailable`] if it could not be asked.
+/// What it said: [`Code::Unauthorized`] or [`Code::Forbidden`]; [`Code::AuthUnavailable`] if it could not be asked;
+/// [`Code::OriginForbidden`] for cookies that came with a foreign page's request, which it is not asked about.
 pub async fn listener<B>(
     shared: &Shared,
     policy: &Policy,
@@ -76,6 +77,10 @@ pub async fn listener<B>(
         return Ok(caller);
     };
     let headers = request.headers();
+    // Which of them the application knows somebody by is not known here, and without them the question would be another.
+    if headers.contains_key(COOKIE) && !policy.cors.cookie_is_safe(headers) {
+        return Err(Code::OriginForbidden.into());
+    }
     let in_query = credential::in_query(&policy.places, request.uri().query())?;
     // One that no header can have is no good to anyone.
     let credentials = Question::credentials(headers, in_query.as_deref()).ok_or(Code::Unauthorized)?;
