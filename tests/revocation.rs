@@ -1,0 +1,58 @@
+//! Promise: what is revoked is over, whatever it was just about to do, and nothing else is: who gets a new right afterwards, or
+//! whom the application lets in again, comes back.
+
+mod common;
+
+use std::time::Duration;
+
+use common::application::{Application, Reply};
+use common::bearer::{SECRET, bearer, key, nameless, now};
+use common::conn::{Response, request};
+use common::{BASE, PATIENCE, TestServer, assert_problem, eventually};
+use serde_json::{Value, json};
+use tidegate::config::{Config, UpstreamUrl};
+
+/// Believes tokens, and asks `application` about everyone else's streams. It keeps answers for long.
+fn asking(application: &Application, change: impl FnOnce(&mut Config)) -> TestServer {
+    TestServer::with(|config| {
+        config.token_keys = vec![key(SECRET)];
+        config.auth_callback = UpstreamUrl::parse(&application.url("/auth"));
+        config.auth_callback_timeout = PATIENCE;
+        config.auth_callback_cache = Some(Duration::from_hours(1));
+        change(config);
+    })
+}
+
+/// What [`asking`]'s server is asked by a browser.
+fn stream() -> Vec<u8> {
+    request("GET", &format!("{BASE}/stream?room=a"), &[COOKIE], b"")
+}
+
+const COOKIE: (&str, &str) = ("cookie", "session=ann");
+
+fn revoke(server: &TestServer, what: &Value) -> Response {
+    let bearer = bearer(&nameless(&["admin"]));
+    let answer = server.post("/revoke", &[("authorization", &bearer)], what.to_string());
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    answer
+}
+
+/// Waits for the calendar, which counts seconds: from here on everything is younger than what was revoked before.
+fn another_second() {
+    let before = now();
+    eventually("another second", || now() > before);
+}
+
+/// The answer used to be dated by its arrival: it was younger than the revocation, and then kept for others.
+#[test]
+fn what_the_application_was_asked_before_does_not_outlive_a_revocation() {
+    let application = Application::always(Reply::Held(200, r#"{"user":"ann"}"#.into()));
+    let server = asking(&application, |_| {});
+    let mut conn = server.connect();
+    conn.send(stream());
+    eventually("the application is asked", || application.count() == 1);
+    revoke(&server, &json!({"user": "ann"}));
+    another_second();
+    application.release();
+    assert_problem(&conn.response(), 401, "unauthorized");
+}
