@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::application::{Application, Reply};
-use common::bearer::{SECRET, bearer, key, nameless, now};
+use common::bearer::{SECRET, bearer, key, nameless, now, sign};
 use common::conn::{Response, request};
 use common::{BASE, PATIENCE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
@@ -55,4 +55,24 @@ fn what_the_application_was_asked_before_does_not_outlive_a_revocation() {
     another_second();
     application.release();
     assert_problem(&conn.response(), 401, "unauthorized");
+}
+
+/// An issuer whose clock is a little ahead is believed, and what it had issued used to survive its user's revocation.
+#[test]
+fn a_token_of_an_issuer_whose_clock_is_ahead_is_revoked_like_others() {
+    const AHEAD: u64 = 60;
+    let server = TestServer::with(|config| {
+        config.token_keys = vec![key(SECRET)];
+        config.token_leeway = Duration::from_secs(AHEAD);
+    });
+    let issued = |at: u64| {
+        bearer(&sign(SECRET, &json!({"sub": "ann", "iat": at, "exp": at + 900, "permissions": ["sse:read"]})))
+    };
+    let ahead = issued(now() + AHEAD);
+    let headers = [("authorization", &*ahead)];
+    let mut listener = server.listen_with("/stream/a/ann", &headers);
+    revoke(&server, &json!({"user": "ann"}));
+    listener.closing("revoked");
+    let again = request("GET", &format!("{BASE}/stream/a/ann"), &headers, b"");
+    assert_problem(&server.connect().round(&again), 401, "unauthorized");
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::checks::Checks;
 use super::cors::Cors;
@@ -29,6 +30,8 @@ pub struct Policy {
     pub authority: Option<Arc<Authority>>,
     /// Whether the application is asked about listeners for whom nothing else speaks.
     pub asks: bool,
+    /// By how much the clocks of those who issue tokens may differ from ours.
+    pub token_leeway: Duration,
     /// How much a user may publish.
     pub publish_rate: Option<Rate>,
 }
@@ -95,6 +98,7 @@ impl Policy {
             places: Places { cookie: config.token_cookie.clone(), query: config.token_query },
             authority: authority(config, stats)?.map(Arc::new),
             asks: config.auth_callback.is_some(),
+            token_leeway: config.token_leeway,
             publish_rate: config.publish_rate_per_user.map(Into::into),
         })
     }

@@ -15,7 +15,7 @@ use super::publish::collect_in_time;
 use crate::auth::grant::Action;
 use crate::auth::identity::Identity;
 use crate::auth::identity::Session;
-use crate::auth::revocation::{Revoked, TOKEN_NAME_BYTES_MAX};
+use crate::auth::revocation::{Revoked, TOKEN_NAME_BYTES_MAX, When};
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::name::UserName;
 use crate::shard::conn::ConnKey;
@@ -188,10 +188,10 @@ pub async fn revoke(
         (None, None) => return Err(Code::TargetMissing.into()),
         (Some(_), Some(_)) => return Err(Code::TargetAmbiguous.into()),
     };
-    let now = shared.clock.unix_s();
+    let when = When { at: shared.clock.unix_s(), leeway_s: shared.policy.load().token_leeway.as_secs() };
     // First: who connects from now on is refused, and who is just being let in is looked at again.
-    shared.revocations.add(&revoked, now).map_err(|_| Code::RevocationsFull)?;
-    let closed = shared.end_sessions(move |identity| revoked.means(identity, now)).await?;
+    shared.revocations.add(&revoked, when).map_err(|_| Code::RevocationsFull)?;
+    let closed = shared.end_sessions(move |identity| revoked.means(identity, when)).await?;
     Ok(RevokeAnswer { closed })
 }
 
