@@ -6,8 +6,8 @@ mod common;
 use std::time::Duration;
 
 use common::application::{Application, Reply};
-use common::bearer::{SECRET, bearer, key, nameless, now, sign};
-use common::conn::{Response, request};
+use common::bearer::{FOREIGN_SECRET, SECRET, bearer, key, nameless, now, sign};
+use common::conn::{Conn, Response, request};
 use common::{BASE, PATIENCE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::config::{Config, UpstreamUrl};
@@ -75,4 +75,56 @@ fn a_token_of_an_issuer_whose_clock_is_ahead_is_revoked_like_others() {
     listener.closing("revoked");
     let again = request("GET", &format!("{BASE}/stream/a/ann"), &headers, b"");
     assert_problem(&server.connect().round(&again), 401, "unauthorized");
+}
+
+/// A request whose head was read, and of whose body the server waits for every byte.
+fn begin(server: &TestServer, path: &str, token: &str, body: &str) -> Conn {
+    let mut conn = server.connect();
+    conn.send(format!(
+        "POST {BASE}{path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\nexpect: 100-continue\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    ));
+    assert_eq!(conn.head().status(), 100, "the body is waited for");
+    conn
+}
+
+/// Whoever held the body back used to act by a right that was gone by then.
+#[test]
+fn a_request_that_comes_slowly_needs_its_right_to_the_end() {
+    const REQUESTS: [(&str, &str); 3] =
+        [("/publish", r#"{"room":"a","data":"after"}"#), ("/revoke", r#"{"user":"bob"}"#), ("/refresh", "{}")];
+    type End = fn(&TestServer, u64);
+    let ends: [(End, u64); 3] = [
+        (|server, _| drop(revoke(server, &json!({"token": "j"}))), 900),
+        (|_, end| eventually("the end of the token", || now() >= end), 5),
+        (
+            |server, _| {
+                let other = Config { token_keys: vec![key(FOREIGN_SECRET)], ..common::config() };
+                assert!(server.server().reload(&other).is_ok());
+            },
+            900,
+        ),
+    ];
+    for (end, seconds) in ends {
+        let server = TestServer::with(|config| {
+            config.token_keys = vec![key(SECRET)];
+            config.token_leeway = Duration::ZERO;
+        });
+        let exp = now() + seconds;
+        let permissions = json!(["sse:read", "sse:publish", "admin"]);
+        let token =
+            sign(SECRET, &json!({"sub": "ann", "jti": "j", "exp": exp, "permissions": permissions}));
+        let begun = REQUESTS.map(|(path, body)| begin(&server, path, &token, body));
+        end(&server, exp);
+        let revocations = server.metrics().get("tidegate_revocations");
+        for (mut conn, (path, body)) in begun.into_iter().zip(REQUESTS) {
+            conn.send(body);
+            let answer = conn.response();
+            assert_eq!(answer.status(), 401, "{path}: {}", answer.text());
+        }
+        let metrics = server.metrics();
+        metrics.assert("tidegate_events_published_total", 0.0);
+        metrics.assert("tidegate_revocations", revocations);
+    }
 }

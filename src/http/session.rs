@@ -98,7 +98,7 @@ pub async fn refresh(
         // Where nobody has a token, no stream ends with one.
         Caller::Anyone => return Err(Code::ConnectionUnknown.into()),
     };
-    let body: RefreshBody = read(shared, exchange, request).await?;
+    let body: RefreshBody = read(shared, exchange, caller, request).await?;
     let user = identity.user().ok_or(Code::Forbidden)?;
     let connection = body.connection.as_deref().map(connection).transpose()?;
     let user = shared.hub.users().get(user).ok_or(Code::ConnectionUnknown)?;
@@ -178,7 +178,7 @@ pub async fn revoke(
     request: Request<Incoming>,
 ) -> Result<RevokeAnswer, Problem> {
     caller.may(Action::Administer)?;
-    let body: RevokeBody = read(shared, exchange, request).await?;
+    let body: RevokeBody = read(shared, exchange, caller, request).await?;
     let revoked = match (body.user, body.token) {
         (Some(user), None) => Revoked::User(UserName::new(&user).map_err(|_| Code::TargetUserInvalid)?),
         (None, Some(token)) if (1..=TOKEN_NAME_BYTES_MAX).contains(&token.len()) => {
@@ -199,9 +199,10 @@ pub async fn revoke(
 async fn read<T: for<'de> Deserialize<'de>>(
     shared: &Shared,
     exchange: &Exchange,
+    caller: &Caller,
     request: Request<Incoming>,
 ) -> Result<T, Problem> {
-    let whole = collect_in_time(shared, exchange, request.into_body(), BODY_BYTES_MAX).await?;
+    let whole = collect_in_time(shared, exchange, caller, request.into_body(), BODY_BYTES_MAX).await?;
     let text = if whole.trim_ascii().is_empty() { b"{}" } else { &whole[..] };
     serde_json::from_slice(text).map_err(|_| Code::BodyMalformed.into())
 }
