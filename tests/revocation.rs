@@ -92,8 +92,11 @@ fn begin(server: &TestServer, path: &str, token: &str, body: &str) -> Conn {
 /// Whoever held the body back used to act by a right that was gone by then.
 #[test]
 fn a_request_that_comes_slowly_needs_its_right_to_the_end() {
-    const REQUESTS: [(&str, &str); 3] =
-        [("/publish", r#"{"room":"a","data":"after"}"#), ("/revoke", r#"{"user":"bob"}"#), ("/refresh", "{}")];
+    const REQUESTS: [(&str, &str); 3] = [
+        ("/publish", r#"{"room":"a","data":"after"}"#),
+        ("/revoke", r#"{"user":"bob"}"#),
+        ("/refresh", "{}"),
+    ];
     type End = fn(&TestServer, u64);
     let ends: [(End, u64); 3] = [
         (|server, _| drop(revoke(server, &json!({"token": "j"}))), 900),
@@ -113,8 +116,7 @@ fn a_request_that_comes_slowly_needs_its_right_to_the_end() {
         });
         let exp = now() + seconds;
         let permissions = json!(["sse:read", "sse:publish", "admin"]);
-        let token =
-            sign(SECRET, &json!({"sub": "ann", "jti": "j", "exp": exp, "permissions": permissions}));
+        let token = sign(SECRET, &json!({"sub": "ann", "jti": "j", "exp": exp, "permissions": permissions}));
         let begun = REQUESTS.map(|(path, body)| begin(&server, path, &token, body));
         end(&server, exp);
         let revocations = server.metrics().get("tidegate_revocations");

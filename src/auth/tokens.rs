@@ -353,7 +353,9 @@ impl Tokens {
         if may_be_published && !published().any(|key| key.kid.as_ref() == wanted) {
             self.wants_keys.store(true, Ordering::Relaxed);
         }
-        if may_be_published && sets.iter().any(Option::is_none) {
+        // Whose key is there, by the name it gives, was held against it, whatever cannot be read.
+        let is_there = wanted.is_some() && candidates.first().is_some_and(|key| key.kid.as_ref() == wanted);
+        if may_be_published && !is_there && sets.iter().any(Option::is_none) {
             return Err(TokenError::NoKeys);
         }
         Err(match (candidates.is_empty(), wanted) {

@@ -223,7 +223,12 @@ async fn send(terms: &Terms, client: &Client, health: &Health, job: &Job) -> Ver
             .map_err(|_| Outcome::Unreachable)?;
         let answer = client.ask(request, ANSWER_BYTES_MAX, terms.timeout).await?;
         // What was revoked while the application thought about it may not be in its answer.
-        decide(&job.question, answer.status, &answer.body, Times { asked: sent_at, answered: seconds_since_1970() })
+        decide(
+            &job.question,
+            answer.status,
+            &answer.body,
+            Times { asked: sent_at, answered: seconds_since_1970() },
+        )
     };
     let decided = asked.await;
     let stats = &job.desk.stats;
