@@ -209,3 +209,15 @@ fn nor_does_one_where_a_proxy_on_the_same_machine_is_trusted() {
     }
     assert_eq!(ask("/dashboard", "push.example").status(), 200, "a name that was given");
 }
+
+/// The page at the root used to tell anyone the exact version, which is the first thing to know for whoever looks for a way in.
+#[test]
+fn a_stranger_is_not_told_the_version() {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    let root = |server: &TestServer| server.connect().round(&request("GET", "/", &[], b"")).text();
+    assert!(root(&TestServer::start()).starts_with(&format!("Tidegate {VERSION}\n")));
+    let guarded =
+        TestServer::with(|config| config.token_keys = vec![common::bearer::key(common::bearer::SECRET)]);
+    let text = root(&guarded);
+    assert!(text.starts_with("Tidegate\n") && !text.contains(VERSION), "{text}");
+}
