@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use common::application::{Application, Reply};
 use common::bearer::{FOREIGN_SECRET, SECRET, bearer, key, nameless, now, sign};
-use common::conn::{Conn, Response, request};
+use common::conn::{Conn, request};
+use common::stream::Listener;
 use common::{BASE, PATIENCE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::config::{Config, UpstreamUrl};
@@ -28,13 +29,17 @@ fn stream() -> Vec<u8> {
     request("GET", &format!("{BASE}/stream?room=a"), &[COOKIE], b"")
 }
 
+/// A stream as [`stream`] asks for it.
+fn listen(server: &TestServer) -> Listener {
+    server.listen_with("/stream?room=a", &[COOKIE])
+}
+
 const COOKIE: (&str, &str) = ("cookie", "session=ann");
 
-fn revoke(server: &TestServer, what: &Value) -> Response {
+fn revoke(server: &TestServer, what: &Value) {
     let bearer = bearer(&nameless(&["admin"]));
     let answer = server.post("/revoke", &[("authorization", &bearer)], what.to_string());
     assert_eq!(answer.status(), 200, "{}", answer.text());
-    answer
 }
 
 /// Waits for the calendar, which counts seconds: from here on everything is younger than what was revoked before.
@@ -54,7 +59,26 @@ fn what_the_application_was_asked_before_does_not_outlive_a_revocation() {
     revoke(&server, &json!({"user": "ann"}));
     another_second();
     application.release();
-    assert_problem(&conn.response(), 401, "unauthorized");
+    // Who it is says the application once it is asked after the revocation.
+    assert_problem(&conn.response(), 503, "auth_unavailable");
+    listen(&server);
+    assert_eq!(application.count(), 2);
+}
+
+/// What was kept of a yes used to be 401 for the closed stream that came back, after which a browser never does again.
+#[test]
+fn whom_the_application_lets_in_again_comes_back_at_once() {
+    let application = Application::always(Reply::With(200, r#"{"user":"ann"}"#.into()));
+    let server = asking(&application, |_| {});
+    let mut listeners = [listen(&server), listen(&server)];
+    assert_eq!(application.count(), 1, "the answer is kept");
+    revoke(&server, &json!({"user": "ann"}));
+    for listener in &mut listeners {
+        listener.closing("revoked");
+    }
+    another_second();
+    let _back = [listen(&server), listen(&server)];
+    assert_eq!(application.count(), 2, "and so is the next");
 }
 
 /// An issuer whose clock is a little ahead is believed, and what it had issued used to survive its user's revocation.
@@ -99,7 +123,7 @@ fn a_request_that_comes_slowly_needs_its_right_to_the_end() {
     ];
     type End = fn(&TestServer, u64);
     let ends: [(End, u64); 3] = [
-        (|server, _| drop(revoke(server, &json!({"token": "j"}))), 900),
+        (|server, _| revoke(server, &json!({"token": "j"})), 900),
         (|_, end| eventually("the end of the token", || now() >= end), 5),
         (
             |server, _| {

@@ -12,6 +12,7 @@ use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::query::StreamQuery;
 use crate::auth::authority::Disbelief;
+use crate::auth::identity::Identity;
 use crate::auth::tokens::Tokens;
 use crate::upstream::Denied;
 use crate::upstream::question::Question;
@@ -63,7 +64,8 @@ pub fn caller(
 ///
 /// # Errors
 ///
-/// What it said: [`Code::Unauthorized`] or [`Code::Forbidden`]; [`Code::AuthUnavailable`] if it could not be asked;
+/// What it said: [`Code::Unauthorized`] or [`Code::Forbidden`]; [`Code::AuthUnavailable`] if it could not be asked, or
+/// answered as it was before the user was revoked;
 /// [`Code::OriginForbidden`] for cookies that came with a foreign page's request, which it is not asked about.
 pub async fn listener<B>(
     shared: &Shared,
@@ -96,13 +98,16 @@ pub async fn listener<B>(
         last_event_id: query.presented(headers),
         credentials,
     };
-    let identity = callback.ask(question).await.map_err(|denied| match denied {
+    let is_revoked = |identity: &Identity| shared.revocations.cover(identity, shared.clock.unix_s());
+    let asked = callback.ask(question, |identity| !is_revoked(identity)).await;
+    let identity = asked.map_err(|denied| match denied {
         Denied::Unauthorized => Code::Unauthorized,
         Denied::Forbidden => Code::Forbidden,
         Denied::Down | Denied::Busy => Code::AuthUnavailable,
     })?;
-    if shared.revocations.cover(&identity, shared.clock.unix_s()) {
-        return Err(Code::Unauthorized.into());
+    if is_revoked(&identity) {
+        // What the application says after the revocation is what counts, and this may be from before.
+        return Err(Code::AuthUnavailable.into());
     }
     Ok(Caller::Known(authority.clone(), identity))
 }

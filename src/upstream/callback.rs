@@ -21,6 +21,7 @@ use super::client::Client;
 use super::question::{Key, Question};
 use super::stats::{Health, Kind, Outcome, UpstreamStats};
 use super::{Denied, Verdict};
+use crate::auth::identity::Identity;
 use crate::config::UpstreamUrl;
 use crate::shard::stats::micros;
 
@@ -57,14 +58,14 @@ impl Callback {
         (Self { desk, queue }, asker)
     }
 
-    /// Asks `question`. Waits up to twice `auth_callback_timeout`: for its turn, and for the answer. Whoever drops
-    /// this stops waiting; a question that nobody waits for any more is not sent.
+    /// Asks `question`. Waits up to twice `auth_callback_timeout`: for its turn, and for the answer. A yes that is kept counts only
+    /// while it `holds`. Whoever drops this stops waiting; a question that nobody waits for any more is not sent.
     ///
     /// # Errors
     ///
     /// A refusal by the application, or why it could not be asked.
-    pub async fn ask(&self, question: Question) -> Verdict {
-        let mut answer = match self.sit_down(question) {
+    pub async fn ask(&self, question: Question, holds: impl Fn(&Identity) -> bool) -> Verdict {
+        let mut answer = match self.sit_down(question, holds) {
             Seat::Decided(verdict) => return verdict,
             Seat::Waiting(answer) => answer,
         };
@@ -72,12 +73,15 @@ impl Callback {
         told.map_or(Err(Denied::Down), |verdict| verdict.clone().unwrap_or(Err(Denied::Down)))
     }
 
-    fn sit_down(&self, question: Question) -> Seat {
+    fn sit_down(&self, question: Question, holds: impl Fn(&Identity) -> bool) -> Seat {
         let body = question.body();
         let key = question.key(&body);
         let now = Instant::now();
         let mut inner = self.desk.inner.lock();
-        if let Some(verdict) = inner.decisions.as_ref().and_then(|decisions| decisions.get(&key, now)) {
+        let kept = inner.decisions.as_ref().and_then(|decisions| decisions.get(&key, now));
+        if let Some(verdict) =
+            kept.filter(|verdict| verdict.as_ref().map_or(true, |identity| holds(identity)))
+        {
             return Seat::Decided(verdict);
         }
         if let Some(flight) = inner.flights.get(&key) {
@@ -307,7 +311,7 @@ impl Decisions {
 mod tests {
     use super::*;
     use crate::auth::grant::{Grant, Permission};
-    use crate::auth::identity::{Identity, KeyId};
+    use crate::auth::identity::KeyId;
 
     const KEEP: Duration = Duration::from_secs(5);
 
