@@ -154,3 +154,30 @@ fn a_request_that_comes_slowly_needs_its_right_to_the_end() {
         metrics.assert("tidegate_revocations", revocations);
     }
 }
+
+/// It used to be counted nowhere, and in the log it was any refused request.
+#[test]
+fn that_a_token_was_revoked_is_told_to_whoever_runs_the_server() {
+    const REVOKED: &str = "tidegate_tokens_refused_total{reason=\"revoked\"}";
+    let server = TestServer::with(|config| config.token_keys = vec![key(SECRET)]);
+    let claims =
+        json!({"sub": "ann", "jti": "j", "iat": now(), "exp": now() + 900, "permissions": ["sse:read"]});
+    let token = bearer(&sign(SECRET, &claims));
+    let ask = || {
+        let headers = [("authorization", &*token)];
+        server.connect().round(&request("GET", &format!("{BASE}/rooms/a/history"), &headers, b""))
+    };
+    assert_eq!(ask().status(), 200);
+    server.metrics().assert(REVOKED, 0.0);
+    revoke(&server, &json!({"token": "j"}));
+    assert_problem(&ask(), 401, "unauthorized");
+    server.metrics().assert(REVOKED, 1.0);
+    // A request that had begun before is counted as well.
+    let other = sign(SECRET, &json!({"sub": "bob", "exp": now() + 900, "permissions": ["sse:publish"]}));
+    let event = r#"{"room":"a","data":1}"#;
+    let mut begun = begin(&server, "/publish", &other, event);
+    revoke(&server, &json!({"user": "bob"}));
+    begun.send(event);
+    assert_problem(&begun.response(), 401, "unauthorized");
+    server.metrics().assert(REVOKED, 2.0);
+}

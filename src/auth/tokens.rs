@@ -86,6 +86,8 @@ token_errors! {
     Issuer "issuer" "its iss is not token_issuer";
     /// It was issued for somebody else.
     Audience "audience" "its aud has none of token_audience";
+    /// It was good, and was revoked, by its own name or with all that its user had.
+    Revoked "revoked" "it was revoked";
 }
 
 impl std::error::Error for TokenError {}
@@ -109,6 +111,12 @@ impl TokenStats {
     #[must_use]
     pub fn cached(&self) -> u64 {
         self.cached.load(Ordering::Relaxed)
+    }
+
+    /// Counts a token that is refused, and logs why.
+    pub fn refuse(&self, err: TokenError) {
+        self.refused[err as usize].fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(reason = err.as_str(), "token refused");
     }
 
     /// Tokens that were refused, by reason.
@@ -296,11 +304,7 @@ impl Tokens {
     /// Why it is not believed. That is counted.
     pub fn verify(&self, token: &str, now: u64) -> Result<Arc<Identity>, TokenError> {
         let result = self.look_up(token, now);
-        if let Err(err) = &result {
-            self.stats.refused[*err as usize].fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(reason = err.as_str(), "token refused");
-        }
-        result
+        result.inspect_err(|err| self.stats.refuse(*err))
     }
 
     fn look_up(&self, token: &str, now: u64) -> Result<Arc<Identity>, TokenError> {

@@ -13,7 +13,7 @@ use super::problem::{Code, Problem};
 use super::query::StreamQuery;
 use crate::auth::authority::Disbelief;
 use crate::auth::identity::Identity;
-use crate::auth::tokens::Tokens;
+use crate::auth::tokens::{TokenError, Tokens};
 use crate::upstream::Denied;
 use crate::upstream::question::Question;
 
@@ -55,6 +55,7 @@ pub fn caller(
         Disbelief::Unavailable => Code::AuthUnavailable,
     })?;
     if shared.revocations.cover(&identity, now) {
+        shared.token_stats.refuse(TokenError::Revoked);
         return Err(Code::Unauthorized.into());
     }
     Ok(Caller::Known(authority.clone(), identity))

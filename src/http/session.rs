@@ -16,6 +16,7 @@ use crate::auth::grant::Action;
 use crate::auth::identity::Identity;
 use crate::auth::identity::Session;
 use crate::auth::revocation::{Revoked, TOKEN_NAME_BYTES_MAX, When};
+use crate::auth::tokens::TokenError;
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::name::UserName;
 use crate::shard::conn::ConnKey;
@@ -37,12 +38,27 @@ impl Shared {
     ///
     /// [`Code::Unauthorized`] if its token is over or revoked, its key is gone, or somebody has to be known by now.
     pub fn still_knows(&self, caller: &Caller) -> Result<(), Problem> {
+        let policy = self.policy.load();
         let is_known = match caller {
-            Caller::Anyone => self.policy.load().authority.is_none(),
+            Caller::Anyone => policy.authority.is_none(),
             Caller::Nobody(_) => true,
-            Caller::Known(_, identity) => !identity.is_expired(self.clock.unix_s()) && self.trusts(identity),
+            Caller::Known(_, identity) => policy.trusts(identity) && !self.is_over(identity),
         };
         if is_known { Ok(()) } else { Err(Code::Unauthorized.into()) }
+    }
+
+    /// Whether a token is over or revoked by now, which is counted.
+    fn is_over(&self, identity: &Identity) -> bool {
+        let now = self.clock.unix_s();
+        let why = if identity.is_expired(now) {
+            TokenError::Expired
+        } else if self.revocations.cover(identity, now) {
+            TokenError::Revoked
+        } else {
+            return false;
+        };
+        self.token_stats.refuse(why);
+        true
     }
 
     /// Ends all streams of identities that are `doomed`, and says how many there were.
