@@ -191,3 +191,33 @@ fn no_page_has_the_admin_listener_stand_for_its_own() {
     assert_eq!(ask("tidegate:9180", "x-scraper").status(), 200);
     server.metrics().assert("tidegate_refused_total{reason=\"host\"}", 4.0);
 }
+
+/// A proxy on this machine has browsers of its own behind it, but nobody passes the admin listener on: the exception that is made
+/// for such a proxy used to open it to every page.
+#[test]
+fn nor_does_one_where_a_proxy_on_the_same_machine_is_trusted() {
+    let server = TestServer::with(|config| {
+        config.trusted_proxies = vec![AddressRange::Net("127.0.0.0/8".parse().expect("a network"))];
+        config.allowed_hosts = vec![HostPattern::Exact("push.example".into())];
+    });
+    let ask = |path: &str, host: &str| {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\naccept-language: en\r\n\r\n");
+        Conn::tcp(server.admin).round(head.as_bytes())
+    };
+    for path in ["/dashboard", "/dashboard/stream", "/metrics", "/nothing"] {
+        common::assert_problem(&ask(path, "evil.example:9180"), 403, "host_forbidden");
+    }
+    assert_eq!(ask("/dashboard", "push.example").status(), 200, "a name that was given");
+}
+
+/// The page at the root used to tell anyone the exact version, which is the first thing to know for whoever looks for a way in.
+#[test]
+fn a_stranger_is_not_told_the_version() {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    let root = |server: &TestServer| server.connect().round(&request("GET", "/", &[], b"")).text();
+    assert!(root(&TestServer::start()).starts_with(&format!("Tidegate {VERSION}\n")));
+    let guarded =
+        TestServer::with(|config| config.token_keys = vec![common::bearer::key(common::bearer::SECRET)]);
+    let text = root(&guarded);
+    assert!(text.starts_with("Tidegate\n") && !text.contains(VERSION), "{text}");
+}

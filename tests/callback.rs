@@ -171,3 +171,15 @@ fn a_reload_neither_begins_nor_ceases_to_ask() {
     open.publish(&serde_json::json!({"room": "a", "data": "still here"}));
     assert_eq!(listener.data(), "still here");
 }
+
+/// It used to be told `expiring`, which has pages refresh with a token that they do not have: 401.
+#[test]
+fn whom_the_application_lets_in_for_a_time_ends_and_comes_back() {
+    let application = Application::always(Reply::With(200, r#"{"user":"ann","expires_in":2}"#.into()));
+    let server = asking(&application);
+    let mut listener = server.listen_with("/stream?room=a", &[("cookie", "session=ann")]);
+    // The next thing it is told.
+    listener.closing("expired");
+    let back = server.listen_with("/stream?room=a", &[("cookie", "session=ann")]);
+    assert_eq!((back.connected.json()["user"].as_str(), application.count()), (Some("ann"), 2));
+}

@@ -3,10 +3,12 @@
 
 mod common;
 
+use common::application::{Application, Reply};
+use common::bearer::{SECRET, bearer, key, token};
 use common::conn::request;
 use common::{BASE, TestServer, assert_problem};
 use serde_json::json;
-use tidegate::config::{AddressRange, CorsOrigins, ForeignOrigins};
+use tidegate::config::{AddressRange, CorsOrigins, ForeignOrigins, UpstreamUrl, UserOverflow};
 
 const OURS: &str = "https://app.example";
 const FOREIGN: &str = "https://evil.example";
@@ -274,4 +276,45 @@ fn a_star_lets_everyone_in() {
         assert_eq!(listener.head.header("access-control-allow-origin"), Some("*"));
         assert_eq!(listener.head.header("vary"), None);
     }
+}
+
+/// Browsers send cookies along with whatever a page asks for, and the application knows its visitors by them. Foreign pages used
+/// to be let in as their visitor, whose own streams they closed or whose places they took.
+#[test]
+fn a_foreign_page_has_no_use_of_cookies_that_the_application_knows() {
+    let application = Application::always(Reply::With(200, r#"{"user":"ann"}"#.into()));
+    let server = TestServer::with(|config| {
+        config.auth_callback = UpstreamUrl::parse(&application.url("/auth"));
+        config.auth_callback_cache = None;
+        config.token_keys = vec![key(SECRET)];
+        config.max_connections_per_user = Some(1);
+        config.user_overflow = UserOverflow::Replace;
+        config.cors_origins = CorsOrigins::Only(vec![OURS.to_owned()]);
+        config.cors_credentials = true;
+    });
+    let cookie = ("cookie", "session=ann");
+    let mut own = server.listen_with("/stream?room=a", &[cookie, ("sec-fetch-site", "same-origin")]);
+    let foreign: [&[(&str, &str)]; 5] = [
+        &[("origin", FOREIGN), ("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")],
+        &[("sec-fetch-site", "same-site")],
+        &[("origin", FOREIGN)],
+        &[("origin", "null")],
+    ];
+    for signs in foreign {
+        let headers = [&[cookie, ("accept", "text/event-stream")], signs].concat();
+        let stream = request("GET", &format!("{BASE}/stream?room=a"), &headers, b"");
+        assert_problem(&server.connect().round(&stream), 403, "origin_forbidden");
+    }
+    assert_eq!(application.count(), 1, "nor is the application asked");
+    server.metrics().assert("tidegate_refused_total{reason=\"origin\"}", 5.0);
+    let publisher = bearer(&token("app", &["sse:publish"]));
+    let event = json!({"user": "ann", "data": "still here"}).to_string();
+    assert_eq!(server.post("/publish", &[("authorization", &publisher)], event).status(), 200);
+    assert_eq!(own.data(), "still here");
+
+    // A page that may use them does so.
+    let listed = [cookie, ("origin", OURS), ("sec-fetch-site", "same-site")];
+    assert_eq!(server.listen_with("/stream?room=a", &listed).connected.json()["user"], "ann");
+    own.closing("replaced");
 }

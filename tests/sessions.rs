@@ -12,7 +12,7 @@ use common::conn::{Response, request};
 use common::stream::Listener;
 use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
-use tidegate::auth::revocation::{REVOCATIONS_MAX, Revoked};
+use tidegate::auth::revocation::{REVOCATIONS_MAX, Revoked, When};
 use tidegate::config::Config;
 
 /// Users, and streams of each.
@@ -306,8 +306,9 @@ fn no_revocation_is_forgotten_for_want_of_room() {
     let server = start();
     let admin = nameless(&["admin"]);
     let revocations = &server.server().shared().revocations;
+    let when = When { at: now(), leeway_s: 0 };
     for n in 0..REVOCATIONS_MAX {
-        revocations.add(&Revoked::Token(n.to_string().into()), now()).expect("there is room");
+        revocations.add(&Revoked::Token(n.to_string().into()), when).expect("there is room");
     }
     assert_problem(&post(&server, "/revoke", &admin, &json!({"token": "one more"})), 503, "revocations_full");
     server.metrics().assert("tidegate_refused_total{reason=\"revocations\"}", 1.0);

@@ -92,7 +92,7 @@ async fn the_application_is_asked_with_the_listeners_own_credentials() {
     let application = Application::always(yes());
     let asking = Asking::of(&application.url("/auth?v=1"));
     let headers = [("cookie", "a=1"), ("cookie", "b=2"), ("authorization", "Bearer t"), ("x-role", "root")];
-    let identity = asking.callback().ask(question_with("me", &headers)).await.expect("a yes");
+    let identity = asking.callback().ask(question_with("me", &headers), |_| true).await.expect("a yes");
     assert_eq!(identity.user(), Some("me"));
     assert!(identity.allows(Action::Read("lobby")) && !identity.allows(Action::Read("attic")));
 
@@ -112,7 +112,7 @@ async fn a_refusal_is_passed_on_as_it_is() {
     for (status, denied) in [(401, Denied::Unauthorized), (403, Denied::Forbidden)] {
         let application = Application::always(Reply::With(status, "no".into()));
         let asking = Asking::of(&application.url("/"));
-        assert_eq!(asking.callback().ask(question("me")).await, Err(denied));
+        assert_eq!(asking.callback().ask(question("me"), |_| true).await, Err(denied));
         assert_eq!(asking.count(Outcome::Refused), 1);
     }
 }
@@ -143,7 +143,7 @@ async fn nothing_but_a_yes_lets_anyone_in() {
     for (reply, outcome) in cases {
         let application = Application::always(reply.clone());
         let asking = Asking::of(&application.url("/auth"));
-        assert_eq!(asking.callback().ask(question("me")).await, Err(Denied::Down), "{reply:?}");
+        assert_eq!(asking.callback().ask(question("me"), |_| true).await, Err(Denied::Down), "{reply:?}");
         assert_eq!(asking.count(outcome), 1, "{reply:?}: {:?}", asking.upstream.stats);
         assert!(
             application.asked().iter().all(|asked| asked.line == "POST /auth"),
@@ -156,7 +156,7 @@ async fn nothing_but_a_yes_lets_anyone_in() {
 async fn an_application_that_is_not_there_is_down() {
     // Whoever listens on this port is not a test.
     let asking = Asking::of("http://127.0.0.1:1/");
-    assert_eq!(asking.callback().ask(question("me")).await, Err(Denied::Down));
+    assert_eq!(asking.callback().ask(question("me"), |_| true).await, Err(Denied::Down));
     assert_eq!(asking.count(Outcome::Unreachable), 1);
 }
 
@@ -166,7 +166,7 @@ async fn an_application_that_takes_too_long_is_down() {
     let asking = Asking::with(&application.url("/"), |config| {
         config.auth_callback_timeout = Duration::from_millis(50);
     });
-    assert_eq!(asking.callback().ask(question("me")).await, Err(Denied::Down));
+    assert_eq!(asking.callback().ask(question("me"), |_| true).await, Err(Denied::Down));
     assert_eq!(asking.count(Outcome::Timeout), 1);
 }
 
@@ -180,7 +180,7 @@ async fn a_connection_that_was_closed_meanwhile_costs_nobody_his_stream() {
     });
     let asking = Asking::of(&application.url("/"));
     for (user, asked) in [("first", 1), ("second", 3)] {
-        let verdict = asking.callback().ask(question(user)).await;
+        let verdict = asking.callback().ask(question(user), |_| true).await;
         assert!(verdict.is_ok(), "{user}: {verdict:?}");
         assert_eq!(application.count(), asked);
     }
@@ -203,7 +203,7 @@ async fn no_more_are_asked_at_once_than_was_agreed() {
 /// Asks from another task.
 fn ask(asking: &Asking, question: Question) -> tokio::task::JoinHandle<tidegate::upstream::Verdict> {
     let callback = asking.callback().clone();
-    tokio::spawn(async move { callback.ask(question).await })
+    tokio::spawn(async move { callback.ask(question, |_| true).await })
 }
 
 /// Tasks take turns in their order: once this one has had its, all before it have.
@@ -229,7 +229,7 @@ async fn the_queue_is_bounded_and_the_next_is_told_so() {
     until("the first is asked", || application.under_way().0 == 1).await;
     asked.extend((0..QUESTIONS_MAX).map(|user| ask(&asking, question(&user.to_string()))));
     all_wait().await;
-    assert_eq!(asking.callback().ask(question("last")).await, Err(Denied::Busy));
+    assert_eq!(asking.callback().ask(question("last"), |_| true).await, Err(Denied::Busy));
     assert_eq!(asking.count(Outcome::Busy), 1);
     // Nobody is kept out who asks the same as someone who waits.
     let same = ask(&asking, question("7"));
@@ -255,7 +255,7 @@ async fn equal_questions_at_once_are_asked_once() {
     }
     assert_eq!(application.count(), 2);
     // Without a cache the next is asked anew.
-    asking.callback().ask(question_with("me", &[("cookie", "s=1")])).await.expect("a yes");
+    asking.callback().ask(question_with("me", &[("cookie", "s=1")]), |_| true).await.expect("a yes");
     assert_eq!(application.count(), 3);
 }
 
@@ -265,12 +265,12 @@ async fn decisions_are_kept_and_failures_are_not() {
         let application = Application::always(Reply::With(status, String::new()));
         let asking =
             Asking::with(&application.url("/"), |config| config.auth_callback_cache = Some(PATIENCE));
-        let first = asking.callback().ask(question_with("me", &[("cookie", "s=1")])).await;
-        assert_eq!(asking.callback().ask(question_with("me", &[("cookie", "s=1")])).await, first);
+        let first = asking.callback().ask(question_with("me", &[("cookie", "s=1")]), |_| true).await;
+        assert_eq!(asking.callback().ask(question_with("me", &[("cookie", "s=1")]), |_| true).await, first);
         assert_eq!(application.count(), asked, "{status}");
         // Somebody else's answer is never taken.
-        let _ = asking.callback().ask(question_with("me", &[("cookie", "s=2")])).await;
-        let _ = asking.callback().ask(question_with("you", &[("cookie", "s=1")])).await;
+        let _ = asking.callback().ask(question_with("me", &[("cookie", "s=2")]), |_| true).await;
+        let _ = asking.callback().ask(question_with("you", &[("cookie", "s=1")]), |_| true).await;
         assert_eq!(application.count(), asked + 2, "{status}");
     }
 }
@@ -302,7 +302,7 @@ async fn whoever_waits_at_the_end_is_told() {
     for asked in asked {
         assert_eq!(asked.await.expect("no panic"), Err(Denied::Down));
     }
-    assert_eq!(asking.callback().ask(question("late")).await, Err(Denied::Down));
+    assert_eq!(asking.callback().ask(question("late"), |_| true).await, Err(Denied::Down));
 }
 
 /// A certificate authority of one's own, and a server of it.
@@ -339,17 +339,17 @@ async fn tls_is_checked_against_the_certificates_that_are_trusted() {
         let asking = Asking::with(&url, |config| {
             config.upstream_ca_file = trusted.as_ref().map(|file| file.path().to_owned());
         });
-        assert_eq!(asking.callback().ask(question("me")).await, Err(Denied::Down));
+        assert_eq!(asking.callback().ask(question("me"), |_| true).await, Err(Denied::Down));
         assert_eq!((asking.count(Outcome::Unreachable), application.count()), (1, 0));
     }
     let trusted = TempFile::new(&pem);
     let asking = Asking::with(&url, |config| config.upstream_ca_file = Some(trusted.path().to_owned()));
-    assert!(asking.callback().ask(question("me")).await.is_ok());
+    assert!(asking.callback().ask(question("me"), |_| true).await.is_ok());
     assert_eq!(application.count(), 1);
     // The certificate is for another name.
     let url = format!("https://localhost:{}/auth", application.addr.port());
     let asking = Asking::with(&url, |config| config.upstream_ca_file = Some(trusted.path().to_owned()));
-    assert_eq!(asking.callback().ask(question("me")).await, Err(Denied::Down));
+    assert_eq!(asking.callback().ask(question("me"), |_| true).await, Err(Denied::Down));
     assert_eq!(application.count(), 1);
 }
 
@@ -400,7 +400,7 @@ async fn no_log_shows_credentials_or_what_is_said() {
     for body in ["{}", r#"{"permissions":["sse:canary"]}"#, r#"{"canary":1}"#, "canary"] {
         let application = Application::always(Reply::With(200, body.into()));
         let asking = Asking::of(&application.url("/auth?key=canary"));
-        let _ = asking.callback().ask(question_with("me", &headers)).await;
+        let _ = asking.callback().ask(question_with("me", &headers), |_| true).await;
         assert_eq!(application.count(), 1);
     }
     let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");

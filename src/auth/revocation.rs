@@ -7,7 +7,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
-use super::identity::Identity;
+use super::identity::{Identity, KeyId};
 use crate::hub::name::UserName;
 
 /// Tokens, and users, that may be revoked at once.
@@ -21,24 +21,38 @@ pub const TOKEN_NAME_BYTES_MAX: usize = 256;
 pub enum Revoked {
     /// The token with this `jti`.
     Token(Box<str>),
-    /// Every token of this user that was issued until now.
+    /// Everything this user was given until now.
     User(UserName),
 }
 
+/// When something was revoked. What a user gets afterwards counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct When {
+    /// In seconds since 1970, by our clock.
+    pub at: u64,
+    /// Seconds by which the clocks of those who issue tokens may be ahead of it.
+    pub leeway_s: u64,
+}
+
 impl Revoked {
-    /// Whether `identity` is meant, if it was revoked at `at`, in seconds since 1970.
+    /// Whether `identity` is meant, if that was revoked `when` it says.
     #[must_use]
-    pub fn means(&self, identity: &Identity, at: u64) -> bool {
+    pub fn means(&self, identity: &Identity, when: When) -> bool {
         match self {
             Self::Token(token) => identity.token.as_deref() == Some(token),
-            Self::User(user) => identity.user.as_ref() == Some(user) && was_issued_by(identity, at),
+            Self::User(user) => identity.user.as_ref() == Some(user) && when.is_after(identity),
         }
     }
 }
 
-/// Whether a token existed at `at`. One that does not say when it was issued may have.
-fn was_issued_by(identity: &Identity, at: u64) -> bool {
-    identity.issued.is_none_or(|issued| issued <= at)
+impl When {
+    /// Whether `identity` may have existed by then. One that does not say when it was issued may have.
+    fn is_after(self, identity: &Identity) -> bool {
+        let Self { at, leeway_s } = self;
+        // The application's answers are dated here, by the same clock.
+        let ahead = if identity.key == KeyId::APPLICATION { 0 } else { leeway_s };
+        identity.issued.is_none_or(|issued| issued <= at.saturating_add(ahead))
+    }
 }
 
 /// As many revocations are in force as can be remembered.
@@ -57,7 +71,7 @@ struct Tables {
     /// By `jti`: until when.
     tokens: HashMap<Box<str>, u64>,
     /// By user: when, and until when.
-    users: HashMap<UserName, (u64, u64)>,
+    users: HashMap<UserName, (When, u64)>,
 }
 
 impl Revocations {
@@ -67,12 +81,13 @@ impl Revocations {
         Self { time, tables: RwLock::default() }
     }
 
-    /// Revokes from `now` on.
+    /// Revokes at `when`, which is now.
     ///
     /// # Errors
     ///
     /// If [`REVOCATIONS_MAX`] of the same kind are in force: forgetting one would let somebody back in.
-    pub fn add(&self, revoked: &Revoked, now: u64) -> Result<(), Full> {
+    pub fn add(&self, revoked: &Revoked, when: When) -> Result<(), Full> {
+        let now = when.at;
         let until = now.saturating_add(self.time.as_secs());
         let mut tables = self.tables.write();
         match revoked {
@@ -82,7 +97,7 @@ impl Revocations {
             }
             Revoked::User(user) => {
                 make_room(&mut tables.users, user, |(_, until)| *until > now)?;
-                tables.users.insert(user.clone(), (now, until));
+                tables.users.insert(user.clone(), (when, until));
             }
         }
         Ok(())
@@ -97,7 +112,7 @@ impl Revocations {
             return true;
         }
         let by_user = identity.user.as_ref().and_then(|user| tables.users.get(user));
-        by_user.is_some_and(|(at, until)| *until > now && was_issued_by(identity, *at))
+        by_user.is_some_and(|(when, until)| *until > now && when.is_after(identity))
     }
 
     /// Revocations in force or not yet forgotten.
@@ -144,10 +159,14 @@ fn make_room<K: Eq + std::hash::Hash, V>(
 mod tests {
     use std::sync::Arc;
 
-    use super::super::identity::KeyId;
     use super::*;
 
     const HOUR: Duration = Duration::from_hours(1);
+
+    /// With clocks that agree.
+    fn at(at: u64) -> When {
+        When { at, leeway_s: 0 }
+    }
 
     fn identity(user: &str, token: &str, issued: Option<u64>) -> Identity {
         Identity {
@@ -164,7 +183,7 @@ mod tests {
     #[test]
     fn a_token_is_revoked_by_its_name_and_no_other_is() {
         let revocations = Revocations::new(HOUR);
-        revocations.add(&Revoked::Token("a".into()), 100).unwrap();
+        revocations.add(&Revoked::Token("a".into()), at(100)).unwrap();
         assert!(revocations.cover(&identity("u", "a", Some(200)), 100));
         assert!(!revocations.cover(&identity("u", "b", Some(50)), 100));
     }
@@ -173,19 +192,34 @@ mod tests {
     fn what_a_user_had_is_revoked_and_what_it_gets_later_is_not() {
         let revocations = Revocations::new(HOUR);
         let revoked = Revoked::User(UserName::new("ann").unwrap());
-        revocations.add(&revoked, 100).unwrap();
+        revocations.add(&revoked, at(100)).unwrap();
         for (issued, covered) in [(Some(99), true), (Some(100), true), (Some(101), false), (None, true)] {
             let identity = identity("ann", "t", issued);
             assert_eq!(revocations.cover(&identity, 150), covered, "{issued:?}");
-            assert_eq!(revoked.means(&identity, 100), covered, "{issued:?}");
+            assert_eq!(revoked.means(&identity, at(100)), covered, "{issued:?}");
         }
         assert!(!revocations.cover(&identity("bob", "t", None), 150));
     }
 
     #[test]
+    fn a_clock_that_is_ahead_does_not_save_a_token() {
+        let revocations = Revocations::new(HOUR);
+        let (revoked, when) = (Revoked::User(UserName::new("ann").unwrap()), When { at: 100, leeway_s: 5 });
+        revocations.add(&revoked, when).unwrap();
+        for (issued, covered) in [(104, true), (105, true), (106, false)] {
+            let by_token = identity("ann", "t", Some(issued));
+            assert_eq!(revocations.cover(&by_token, 150), covered, "{issued}");
+            assert_eq!(revoked.means(&by_token, when), covered, "{issued}");
+        }
+        // That one was dated by the clock that dates revocations.
+        let by_answer = Identity { key: KeyId::APPLICATION, ..identity("ann", "t", Some(101)) };
+        assert!(!revocations.cover(&by_answer, 150) && !revoked.means(&by_answer, when));
+    }
+
+    #[test]
     fn a_revocation_is_remembered_for_its_time() {
         let revocations = Revocations::new(HOUR);
-        revocations.add(&Revoked::Token("a".into()), 100).unwrap();
+        revocations.add(&Revoked::Token("a".into()), at(100)).unwrap();
         assert!(revocations.cover(&identity("u", "a", None), 100 + 3599));
         assert!(!revocations.cover(&identity("u", "a", None), 100 + 3600));
         revocations.sweep(100 + 3599);
@@ -199,11 +233,11 @@ mod tests {
         let revocations = Revocations::new(HOUR);
         let token = |n: usize| Revoked::Token(n.to_string().into());
         for n in 0..REVOCATIONS_MAX {
-            assert_eq!(revocations.add(&token(n), 0), Ok(()));
+            assert_eq!(revocations.add(&token(n), at(0)), Ok(()));
         }
-        assert_eq!(revocations.add(&token(REVOCATIONS_MAX), 0), Err(Full));
-        assert_eq!(revocations.add(&token(0), 0), Ok(()), "it is there already");
-        assert_eq!(revocations.add(&Revoked::User(UserName::new("u").unwrap()), 0), Ok(()));
-        assert_eq!(revocations.add(&token(REVOCATIONS_MAX), 3600), Ok(()), "the others are over");
+        assert_eq!(revocations.add(&token(REVOCATIONS_MAX), at(0)), Err(Full));
+        assert_eq!(revocations.add(&token(0), at(0)), Ok(()), "it is there already");
+        assert_eq!(revocations.add(&Revoked::User(UserName::new("u").unwrap()), at(0)), Ok(()));
+        assert_eq!(revocations.add(&token(REVOCATIONS_MAX), at(3600)), Ok(()), "the others are over");
     }
 }

@@ -3,6 +3,7 @@
 //! A token that was found good is remembered by its hash, so that a crowd that comes back costs nothing: its times are
 //! looked at again each time, its signature is not. Bad ones are not remembered, or strangers could fill the memory.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ use crate::hub::name::UserName;
 
 /// Good tokens that are remembered. Their grants have a bound of their own: `grants::GRANTS_BYTES_MAX`.
 pub const TOKENS_CACHED_MAX: usize = 65_536;
+
+/// Names of keys that are looked for at once. Anybody can make one up; those that come again stay.
+pub const NAMES_MISSING_MAX: usize = 1024;
 
 /// Keys one token is held against at most: anybody can send one, and each costs as much as a good one does.
 pub const KEYS_TRIED_MAX: usize = 16;
@@ -69,7 +73,7 @@ token_errors! {
     Algorithm "algorithm" "no key is for its algorithm";
     /// It names a key that is not known.
     UnknownKey "unknown_key" "its kid names none of the keys";
-    /// No key has been read yet that it could be held against.
+    /// Its key may be in a set that has not been read yet, or is about to be read again.
     NoKeys "no_keys" "the set of keys that it needs could not be read yet";
     /// The signature is not by one of the keys.
     Signature "signature" "its signature is not by any of the keys";
@@ -83,6 +87,8 @@ token_errors! {
     Issuer "issuer" "its iss is not token_issuer";
     /// It was issued for somebody else.
     Audience "audience" "its aud has none of token_audience";
+    /// It was good, and was revoked, by its own name or with all that its user had.
+    Revoked "revoked" "it was revoked";
 }
 
 impl std::error::Error for TokenError {}
@@ -106,6 +112,12 @@ impl TokenStats {
     #[must_use]
     pub fn cached(&self) -> u64 {
         self.cached.load(Ordering::Relaxed)
+    }
+
+    /// Counts a token that is refused, and logs why.
+    pub fn refuse(&self, err: TokenError) {
+        self.refused[err as usize].fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(reason = err.as_str(), "token refused");
     }
 
     /// Tokens that were refused, by reason.
@@ -150,13 +162,17 @@ impl std::error::Error for LoadError {
 pub struct Tokens {
     keys: Vec<Key>,
     published: Vec<Published>,
+    /// Looks at the published sets that were begun. None, where nobody looks again.
+    looks: AtomicU64,
+    /// Names that no set had, by their SHA-256, and how many looks were begun when a token first came with one.
+    missing: Cache<[u8; 32], u64>,
     wants_keys: AtomicBool,
     issuer: Option<String>,
     audience: Vec<String>,
     leeway_s: u64,
     permissions: String,
     cache: Cache<[u8; 32], Arc<Identity>>,
-    looks: Looks,
+    under_way: Looks,
     grants: Grants,
     stats: Arc<TokenStats>,
 }
@@ -165,6 +181,8 @@ pub struct Tokens {
 struct Published {
     url: UpstreamUrl,
     keys: ArcSwapOption<Vec<Key>>,
+    /// Which look found them.
+    look: AtomicU64,
 }
 
 /// A token that was taken apart, for those who want to know why it is not believed.
@@ -188,7 +206,8 @@ impl Tokens {
         for source in &config.token_jwks {
             match source {
                 JwksSource::Url(url) => {
-                    published.push(Published { url: url.clone(), keys: ArcSwapOption::empty() });
+                    let (keys, look) = (ArcSwapOption::empty(), AtomicU64::new(0));
+                    published.push(Published { url: url.clone(), keys, look });
                 }
                 JwksSource::File(path) => {
                     let what = path.display().to_string();
@@ -205,13 +224,15 @@ impl Tokens {
         Ok(Some(Self {
             keys,
             published,
+            looks: AtomicU64::new(0),
+            missing: cache(NAMES_MISSING_MAX),
             wants_keys: AtomicBool::new(false),
             issuer: config.token_issuer.clone(),
             audience: config.token_audience.clone(),
             leeway_s: config.token_leeway.as_secs(),
             permissions: config.token_permissions_claim.clone(),
-            cache: cache(),
-            looks: Looks::default(),
+            cache: cache(TOKENS_CACHED_MAX),
+            under_way: Looks::default(),
             grants: Grants::default(),
             stats,
         }))
@@ -231,7 +252,12 @@ impl Tokens {
         all.map(|key| (key.algorithm, key.kid.clone())).collect()
     }
 
-    /// Takes over what was found at the URL with this number.
+    /// Begins another look at the URLs. What is found from here on answers for names that tokens came with before.
+    pub fn begin_look(&self) {
+        self.looks.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Takes over what this look found at the URL with this number.
     ///
     /// # Errors
     ///
@@ -239,8 +265,9 @@ impl Tokens {
     pub fn set_jwks(&self, url: usize, bytes: &[u8]) -> Result<usize, JwksError> {
         let keys = jwks::parse(bytes, false)?;
         let count = keys.len();
-        let slot = &self.published[url].keys;
+        let Published { keys: slot, look, .. } = &self.published[url];
         let before = slot.swap(Some(Arc::new(keys)));
+        look.store(self.looks.load(Ordering::Acquire), Ordering::Release);
         // Those whose key was withdrawn would not be believed any more, but stay.
         if before.is_some_and(|before| before.iter().any(|key| !self.has_key(key.id))) {
             self.cache.retain(|_, identity| self.has_key(identity.key));
@@ -250,9 +277,11 @@ impl Tokens {
 
     /// Takes over the published keys that `other`, in force until now, has read from the same URLs.
     pub fn adopt(&self, other: &Self) {
+        self.looks.store(other.looks.load(Ordering::Acquire), Ordering::Release);
         for published in &self.published {
             if let Some(same) = other.published.iter().find(|theirs| theirs.url == published.url) {
                 published.keys.store(same.keys.load_full());
+                published.look.store(same.look.load(Ordering::Acquire), Ordering::Release);
             }
         }
     }
@@ -278,18 +307,14 @@ impl Tokens {
     /// Why it is not believed. That is counted.
     pub fn verify(&self, token: &str, now: u64) -> Result<Arc<Identity>, TokenError> {
         let result = self.look_up(token, now);
-        if let Err(err) = &result {
-            self.stats.refused[*err as usize].fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(reason = err.as_str(), "token refused");
-        }
-        result
+        result.inspect_err(|err| self.stats.refuse(*err))
     }
 
     fn look_up(&self, token: &str, now: u64) -> Result<Arc<Identity>, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Form);
         }
-        let hash: [u8; 32] = digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("32 bytes");
+        let hash = sha256(token);
         let found = match self.remembered(&hash) {
             Some(known) => known,
             None => self.look_once(hash, token, now)?,
@@ -316,7 +341,7 @@ impl Tokens {
             Some(known) => Ok(known),
             None => self.look_and_remember(hash, token, now),
         };
-        let (looked, is_own) = self.looks.once(hash, look);
+        let (looked, is_own) = self.under_way.once(hash, look);
         if !is_own && looked.is_ok() {
             self.stats.cached.fetch_add(1, Ordering::Relaxed);
         }
@@ -355,6 +380,8 @@ impl Tokens {
     fn signer(&self, parts: &Parts<'_>) -> Result<KeyId, TokenError> {
         let algorithm: Algorithm = parts.header.alg.parse().map_err(|_| TokenError::Algorithm)?;
         let wanted = parts.header.kid.as_ref();
+        // First: what a look finds from here on is for the next token.
+        let looked = self.published.iter().map(|published| published.look.load(Ordering::Acquire)).min();
         let sets: Vec<_> = self.published.iter().map(|published| published.keys.load_full()).collect();
         let published = || sets.iter().flatten().flat_map(|keys| keys.iter());
         let fits = |key: &&Key| {
@@ -371,10 +398,15 @@ impl Tokens {
         }
         // Secrets are not published: no set can have the key for such a token.
         let may_be_published = !self.published.is_empty() && algorithm.family() != AlgorithmFamily::Hmac;
-        if may_be_published && !published().any(|key| key.kid.as_ref() == wanted) {
+        let is_missing = may_be_published && !published().any(|key| key.kid.as_ref() == wanted);
+        if is_missing {
             self.wants_keys.store(true, Ordering::Relaxed);
         }
-        if may_be_published && sets.iter().any(Option::is_none) {
+        // Whose key is there, by the name it gives, was held against it, whatever cannot be read.
+        let is_there = wanted.is_some() && candidates.first().is_some_and(|key| key.kid.as_ref() == wanted);
+        let is_unread = || sets.iter().any(Option::is_none);
+        let is_awaited = || is_missing && wanted.is_some_and(|name| self.awaits(name, looked.unwrap_or(0)));
+        if may_be_published && !is_there && (is_unread() || is_awaited()) {
             return Err(TokenError::NoKeys);
         }
         Err(match (candidates.is_empty(), wanted) {
@@ -382,6 +414,17 @@ impl Tokens {
             (true, Some(_)) => TokenError::UnknownKey,
             (true, None) => TokenError::Algorithm,
         })
+    }
+
+    /// Whether a key called `name` may be found yet: no look that began after a token first came with that name is over, as
+    /// of the one called `looked`. A name that was looked for in vain is not awaited again.
+    fn awaits(&self, name: &str, looked: u64) -> bool {
+        let looks = self.looks.load(Ordering::Acquire);
+        if looks == 0 {
+            return false;
+        }
+        let Ok(since) = self.missing.get_or_insert_with(&sha256(name), || Ok::<_, Infallible>(looks));
+        looked <= since
     }
 
     /// Looks at when, by whom and for whom it was issued.
@@ -428,11 +471,15 @@ impl Tokens {
     }
 }
 
+fn sha256(text: &str) -> [u8; 32] {
+    digest(&SHA256, text.as_bytes()).as_ref().try_into().expect("32 bytes")
+}
+
 /// Grows as it is needed: most servers see few tokens.
-fn cache() -> Cache<[u8; 32], Arc<Identity>> {
+fn cache<V: Clone>(items_max: usize) -> Cache<[u8; 32], V> {
     let options = OptionsBuilder::new()
         .estimated_items_capacity(CACHE_START)
-        .weight_capacity(TOKENS_CACHED_MAX as u64)
+        .weight_capacity(items_max as u64)
         .build()
         .expect("all that is needed is set");
     Cache::with_options(options, UnitWeighter, DefaultHashBuilder::default(), DefaultLifecycle::default())

@@ -22,7 +22,7 @@ pub struct Checks {
     required: Vec<RequiredHeader>,
     agents: Vec<DeniedUserAgent>,
     hosts: Vec<HostPattern>,
-    /// Peers that are no browsers, whatever passes through them.
+    /// Peers of the public listener that are no browsers, whatever passes through them.
     proxies: Vec<AddressRange>,
     /// Whether nobody is asked who it is.
     open: bool,
@@ -69,18 +69,19 @@ impl Checks {
         if !self.hosts.is_empty() && !asks_for(uri, headers, |host| self.is_own(host)) {
             return Err(Code::HostForbidden.into());
         }
-        if self.open { self.check_page(peer, uri, headers) } else { Ok(()) }
+        // What a proxy passes on is for it to look at.
+        if self.open && !covers(&self.proxies, peer) { self.check_page(peer, uri, headers) } else { Ok(()) }
     }
 
     /// Decides whether a request may be from a page whose name was made to stand for this server: for what is open to
-    /// whoever reaches it.
+    /// whoever reaches it, over a connection that is the client's own.
     ///
     /// # Errors
     ///
     /// [`Code::HostForbidden`].
     pub fn check_page(&self, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         let is_loopback = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
-        let may_be = is_loopback && !covers(&self.proxies, peer) && is_from_browser(headers);
+        let may_be = is_loopback && is_from_browser(headers);
         if may_be && !asks_for(uri, headers, |host| is_nobody_elses(host) || self.is_own(host)) {
             return Err(Code::HostForbidden.into());
         }
@@ -351,6 +352,8 @@ mod tests {
             plain.check_page(LOOPBACK, &uri, &evil).is_err()
                 && named.check_page(LOOPBACK, &uri, &evil).is_ok()
         );
+        // Nobody passes that on.
+        assert!(behind_proxy.check_page(LOOPBACK, &uri, &evil).is_err());
         let elsewhere = headers(&[("host", "localhost"), ("accept-language", "en")]);
         assert!(named.check_page(LOOPBACK, &uri, &elsewhere).is_ok(), "a list adds to what is allowed there");
         // Programs may call it what they like.

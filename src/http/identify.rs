@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hyper::Request;
-use hyper::header::HeaderMap;
+use hyper::header::{COOKIE, HeaderMap};
 
 use super::caller::Caller;
 use super::context::Shared;
@@ -12,7 +12,8 @@ use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::query::StreamQuery;
 use crate::auth::authority::Disbelief;
-use crate::auth::tokens::Tokens;
+use crate::auth::identity::Identity;
+use crate::auth::tokens::{TokenError, Tokens};
 use crate::upstream::Denied;
 use crate::upstream::question::Question;
 
@@ -54,6 +55,7 @@ pub fn caller(
         Disbelief::Unavailable => Code::AuthUnavailable,
     })?;
     if shared.revocations.cover(&identity, now) {
+        shared.token_stats.refuse(TokenError::Revoked);
         return Err(Code::Unauthorized.into());
     }
     Ok(Caller::Known(authority.clone(), identity))
@@ -63,7 +65,9 @@ pub fn caller(
 ///
 /// # Errors
 ///
-/// What it said: [`Code::Unauthorized`] or [`Code::Forbidden`]; [`Code::AuthUnavailable`] if it could not be asked.
+/// What it said: [`Code::Unauthorized`] or [`Code::Forbidden`]; [`Code::AuthUnavailable`] if it could not be asked, or
+/// answered as it was before the user was revoked;
+/// [`Code::OriginForbidden`] for cookies that came with a foreign page's request, which it is not asked about.
 pub async fn listener<B>(
     shared: &Shared,
     policy: &Policy,
@@ -76,6 +80,10 @@ pub async fn listener<B>(
         return Ok(caller);
     };
     let headers = request.headers();
+    // Which of them the application knows somebody by is not known here, and without them the question would be another.
+    if headers.contains_key(COOKIE) && !policy.cors.cookie_is_safe(headers) {
+        return Err(Code::OriginForbidden.into());
+    }
     let in_query = credential::in_query(&policy.places, request.uri().query())?;
     // One that no header can have is no good to anyone.
     let credentials = Question::credentials(headers, in_query.as_deref()).ok_or(Code::Unauthorized)?;
@@ -91,13 +99,16 @@ pub async fn listener<B>(
         last_event_id: query.presented(headers),
         credentials,
     };
-    let identity = callback.ask(question).await.map_err(|denied| match denied {
+    let is_revoked = |identity: &Identity| shared.revocations.cover(identity, shared.clock.unix_s());
+    let asked = callback.ask(question, |identity| !is_revoked(identity)).await;
+    let identity = asked.map_err(|denied| match denied {
         Denied::Unauthorized => Code::Unauthorized,
         Denied::Forbidden => Code::Forbidden,
         Denied::Down | Denied::Busy => Code::AuthUnavailable,
     })?;
-    if shared.revocations.cover(&identity, shared.clock.unix_s()) {
-        return Err(Code::Unauthorized.into());
+    if is_revoked(&identity) {
+        // What the application says after the revocation is what counts, and this may be from before.
+        return Err(Code::AuthUnavailable.into());
     }
     Ok(Caller::Known(authority.clone(), identity))
 }

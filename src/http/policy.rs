@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::checks::Checks;
 use super::cors::Cors;
@@ -29,6 +30,8 @@ pub struct Policy {
     pub authority: Option<Arc<Authority>>,
     /// Whether the application is asked about listeners for whom nothing else speaks.
     pub asks: bool,
+    /// By how much the clocks of those who issue tokens may differ from ours.
+    pub token_leeway: Duration,
     /// How much a user may publish.
     pub publish_rate: Option<Rate>,
 }
@@ -41,6 +44,8 @@ pub enum PolicyError {
     Tokens(LoadError),
     /// The file with API keys can't be used.
     ApiKeys(ApiKeysError),
+    /// Nobody would be asked who they are any more, on listeners that were opened because somebody was.
+    Unguarded,
 }
 
 impl fmt::Display for PolicyError {
@@ -48,6 +53,9 @@ impl fmt::Display for PolicyError {
         match self {
             Self::Tokens(err) => err.fmt(f),
             Self::ApiKeys(err) => err.fmt(f),
+            Self::Unguarded => f.write_str(
+                "no token_keys, token_jwks or api_keys_file is left: switching authentication off takes a restart",
+            ),
         }
     }
 }
@@ -57,6 +65,7 @@ impl std::error::Error for PolicyError {
         match self {
             Self::Tokens(err) => err.source(),
             Self::ApiKeys(err) => err.source(),
+            Self::Unguarded => None,
         }
     }
 }
@@ -84,6 +93,7 @@ impl Policy {
             places: Places { cookie: config.token_cookie.clone(), query: config.token_query },
             authority: authority(config, stats)?.map(Arc::new),
             asks: config.auth_callback.is_some(),
+            token_leeway: config.token_leeway,
             publish_rate: config.publish_rate_per_user.map(Into::into),
         })
     }

@@ -130,7 +130,7 @@ async fn publish_body(
     body: Incoming,
 ) -> Result<Answer, Problem> {
     let config = &shared.config;
-    let whole = collect_in_time(shared, exchange, body, config.max_body_bytes).await?;
+    let whole = collect_in_time(shared, exchange, publisher.caller, body, config.max_body_bytes).await?;
     match body::parse_body(&whole, config.max_event_bytes)? {
         Body::One(draft) => {
             publisher.caller.may_publish(&draft)?;
@@ -150,21 +150,26 @@ async fn publish_body(
     }
 }
 
-/// All of a body, if it has no more than `bytes_max` and comes in time.
+/// All of a body of `caller`'s, if it has no more than `bytes_max` and comes in time: before `caller` is over.
 ///
 /// # Errors
 ///
-/// [`Code::BodyTooLarge`], [`Code::RequestTimeout`], or [`Code::RequestMalformed`] if it ends early.
+/// [`Code::BodyTooLarge`], [`Code::RequestTimeout`], [`Code::RequestMalformed`] if it ends early, or [`Code::Unauthorized`] if
+/// the caller was believed before, and would not be any more.
 pub(super) async fn collect_in_time(
     shared: &Shared,
     exchange: &Exchange,
+    caller: &Caller,
     body: Incoming,
     bytes_max: usize,
 ) -> Result<Bytes, Problem> {
     exchange.awaits(Awaits::Body);
     let whole = timeout(shared.config.request_timeout, collect(body, bytes_max)).await;
     exchange.awaits(Awaits::Nothing);
-    whole.map_err(|_| Code::RequestTimeout)?
+    let whole = whole.map_err(|_| Code::RequestTimeout)??;
+    // Whoever sends it slowly chooses when it is there.
+    shared.still_knows(caller)?;
+    Ok(whole)
 }
 
 async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {

@@ -81,7 +81,7 @@ async fn route(
     let uri = request.uri().clone();
     let query = uri.query();
     if request.method() == Method::GET && uri.path() == "/" {
-        return Ok(welcome(shared));
+        return Ok(welcome(shared, policy));
     }
     if uri.path() == "*" {
         return Ok(whole(policy.cors.preflight(host::ALLOW, request.headers())));
@@ -198,12 +198,13 @@ async fn disconnect(
     Ok(Disconnected { disconnected, stay_away_s: stay_away.as_secs() })
 }
 
-/// What a person who opens the server's address in a browser is told.
-fn welcome(shared: &Shared) -> Response<BodyOut> {
+/// What a person who opens the server's address in a browser is told. Whoever may not ask for `/info` does not get its version
+/// here.
+fn welcome(shared: &Shared, policy: &Policy) -> Response<BodyOut> {
     let base = &shared.config.base_path;
+    let version = if policy.authority.is_none() { concat!(" ", env!("CARGO_PKG_VERSION")) } else { "" };
     let text = format!(
-        "Tidegate {}\n\nlisten   GET  {base}/stream/ROOM/USER\npublish  POST {base}/publish\nstate    GET  {base}/info\n",
-        env!("CARGO_PKG_VERSION")
+        "Tidegate{version}\n\nlisten   GET  {base}/stream/ROOM/USER\npublish  POST {base}/publish\nstate    GET  {base}/info\n"
     );
     let mut response = Response::new(BodyOut::from(Bytes::from(text)));
     set(&mut response, header::CONTENT_TYPE, "text/plain; charset=utf-8");

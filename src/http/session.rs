@@ -15,7 +15,8 @@ use super::publish::collect_in_time;
 use crate::auth::grant::Action;
 use crate::auth::identity::Identity;
 use crate::auth::identity::Session;
-use crate::auth::revocation::{Revoked, TOKEN_NAME_BYTES_MAX};
+use crate::auth::revocation::{Revoked, TOKEN_NAME_BYTES_MAX, When};
+use crate::auth::tokens::TokenError;
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::name::UserName;
 use crate::shard::conn::ConnKey;
@@ -37,12 +38,27 @@ impl Shared {
     ///
     /// [`Code::Unauthorized`] if its token is over or revoked, its key is gone, or somebody has to be known by now.
     pub fn still_knows(&self, caller: &Caller) -> Result<(), Problem> {
+        let policy = self.policy.load();
         let is_known = match caller {
-            Caller::Anyone => self.policy.load().authority.is_none(),
+            Caller::Anyone => policy.authority.is_none(),
             Caller::Nobody(_) => true,
-            Caller::Known(_, identity) => !identity.is_expired(self.clock.unix_s()) && self.trusts(identity),
+            Caller::Known(_, identity) => policy.trusts(identity) && !self.is_over(identity),
         };
         if is_known { Ok(()) } else { Err(Code::Unauthorized.into()) }
+    }
+
+    /// Whether a token is over or revoked by now, which is counted.
+    fn is_over(&self, identity: &Identity) -> bool {
+        let now = self.clock.unix_s();
+        let why = if identity.is_expired(now) {
+            TokenError::Expired
+        } else if self.revocations.cover(identity, now) {
+            TokenError::Revoked
+        } else {
+            return false;
+        };
+        self.token_stats.refuse(why);
+        true
     }
 
     /// Ends all streams of identities that are `doomed`, and says how many there were.
@@ -98,7 +114,7 @@ pub async fn refresh(
         // Where nobody has a token, no stream ends with one.
         Caller::Anyone => return Err(Code::ConnectionUnknown.into()),
     };
-    let body: RefreshBody = read(shared, exchange, request).await?;
+    let body: RefreshBody = read(shared, exchange, caller, request).await?;
     let user = identity.user().ok_or(Code::Forbidden)?;
     let connection = body.connection.as_deref().map(connection).transpose()?;
     let user = shared.hub.users().get(user).ok_or(Code::ConnectionUnknown)?;
@@ -178,7 +194,7 @@ pub async fn revoke(
     request: Request<Incoming>,
 ) -> Result<RevokeAnswer, Problem> {
     caller.may(Action::Administer)?;
-    let body: RevokeBody = read(shared, exchange, request).await?;
+    let body: RevokeBody = read(shared, exchange, caller, request).await?;
     let revoked = match (body.user, body.token) {
         (Some(user), None) => Revoked::User(UserName::new(&user).map_err(|_| Code::TargetUserInvalid)?),
         (None, Some(token)) if (1..=TOKEN_NAME_BYTES_MAX).contains(&token.len()) => {
@@ -188,10 +204,10 @@ pub async fn revoke(
         (None, None) => return Err(Code::TargetMissing.into()),
         (Some(_), Some(_)) => return Err(Code::TargetAmbiguous.into()),
     };
-    let now = shared.clock.unix_s();
+    let when = When { at: shared.clock.unix_s(), leeway_s: shared.policy.load().token_leeway.as_secs() };
     // First: who connects from now on is refused, and who is just being let in is looked at again.
-    shared.revocations.add(&revoked, now).map_err(|_| Code::RevocationsFull)?;
-    let closed = shared.end_sessions(move |identity| revoked.means(identity, now)).await?;
+    shared.revocations.add(&revoked, when).map_err(|_| Code::RevocationsFull)?;
+    let closed = shared.end_sessions(move |identity| revoked.means(identity, when)).await?;
     Ok(RevokeAnswer { closed })
 }
 
@@ -199,9 +215,10 @@ pub async fn revoke(
 async fn read<T: for<'de> Deserialize<'de>>(
     shared: &Shared,
     exchange: &Exchange,
+    caller: &Caller,
     request: Request<Incoming>,
 ) -> Result<T, Problem> {
-    let whole = collect_in_time(shared, exchange, request.into_body(), BODY_BYTES_MAX).await?;
+    let whole = collect_in_time(shared, exchange, caller, request.into_body(), BODY_BYTES_MAX).await?;
     let text = if whole.trim_ascii().is_empty() { b"{}" } else { &whole[..] };
     serde_json::from_slice(text).map_err(|_| Code::BodyMalformed.into())
 }

@@ -21,7 +21,8 @@ impl KeySets for PublishedKeys {
         let Some(authority) = self.policy.load().authority.clone() else {
             return Vec::new();
         };
-        let urls = authority.tokens().into_iter().flat_map(|tokens| tokens.urls().cloned().enumerate());
+        let tokens = authority.tokens().inspect(|tokens| tokens.begin_look());
+        let urls = tokens.into_iter().flat_map(|tokens| tokens.urls().cloned().enumerate());
         let source = |(index, url)| {
             let authority = authority.clone();
             let put = move |bytes: &[u8]| {

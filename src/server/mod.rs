@@ -263,10 +263,14 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What is wrong with files that `config` names. Then everything stays as it is.
+    /// What is wrong with files that `config` names, or [`PolicyError::Unguarded`]. Then everything stays as it is.
     pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, PolicyError> {
         // Nobody is there to ask an application that was not to be asked at the start, and the other way round.
         let running = Config { auth_callback: self.shared.config.auth_callback.clone(), ..config.clone() };
+        // Where the sockets are, and whether a proxy lets the world in to them, was settled while somebody was asked.
+        if self.shared.policy.load().authority.is_some() && !running.authenticates() {
+            return Err(PolicyError::Unguarded);
+        }
         let policy = Arc::new(Policy::new(&running, &self.shared.token_stats)?);
         policy.adopt(&self.shared.policy.load());
         self.shared.policy.store(policy.clone());

@@ -1,7 +1,8 @@
 //! For how long a connection may stay: the end of the token it came with, its renewal, and its revocation.
 //!
 //! Thirty seconds before the end the listener is told (`event: expiring`); with a new token it may stay
-//! ([`Command::Refresh`](crate::hub::mailbox::Command)), without one it is closed. All is done in rounds over the slots, so
+//! ([`Command::Refresh`](crate::hub::mailbox::Command)), without one it is closed. Whom the application let in for a time is
+//! not told: there is nothing it could do but come back, which it does by itself. All is done in rounds over the slots, so
 //! a connection needs no timer: four bytes beside the identity.
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use super::Shard;
 use super::conn::{ConnKey, flag};
 use super::net::Net;
 use super::stats::CloseReason;
-use crate::auth::identity::{Identity, Session, Standing};
+use crate::auth::identity::{Identity, KeyId, Session, Standing};
 use crate::hub::mailbox::{Refresh, Refreshed};
 use crate::hub::moment::Moment;
 use crate::hub::source::{Kind, Source};
@@ -23,7 +24,7 @@ pub const EXPIRING_TIME: Duration = Duration::from_secs(30);
 /// In this time every connection is looked at once.
 pub(super) const SESSION_ROUND: Duration = Duration::from_millis(500);
 
-/// When a connection's session is over, in tenths of a second, and whether the listener has been told.
+/// When a connection's session is over, in tenths of a second, and whether the listener has been told, or need not be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Expiry(u32);
 
@@ -196,6 +197,9 @@ impl<N: Net> Shard<N> {
     /// Sets by what right the connection at `slot` is open from now on.
     pub(super) fn set_session(&mut self, slot: u32, session: Option<&Session>) {
         let expiry = Expiry::at(session.and_then(|session| session.expires));
+        // Whom the application let in has no token to renew, and is asked about again when it comes back.
+        let is_asked_about = session.is_some_and(|session| session.identity.key == KeyId::APPLICATION);
+        let expiry = if is_asked_about { expiry.told() } else { expiry };
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };

@@ -377,6 +377,19 @@ fn a_listener_is_told_once_that_its_token_ends_and_closed_when_it_does() {
 }
 
 #[test]
+fn a_listener_that_has_no_token_is_not_told_to_renew_it() {
+    let mut world = World::new(10, usize::MAX);
+    let identity = Identity { key: KeyId::APPLICATION, ..Identity::clone(&holder(&[])) };
+    let session = Session { identity: Arc::new(identity), expires: Some(second(1)) };
+    let (_, socket) = world.join_now(Some(session), None);
+    while world.now < Moment(1_700_000) {
+        world.step();
+    }
+    assert!(!text(&socket).contains("event: expiring"), "{}", text(&socket));
+    assert!(text(&socket).contains("event: closing\ndata: {\"reason\":\"expired\"}"), "{}", text(&socket));
+}
+
+#[test]
 fn a_full_socket_does_not_outlive_its_token() {
     let mut world = World::new(10, usize::MAX);
     let session = Session { identity: holder(&[]), expires: Some(second(1)) };

@@ -32,6 +32,8 @@ impl Case<'_> {
             TokenError::NoKeys => {
                 "none of the keys that could be read signed it, and some could not".to_owned()
             }
+            // Only a running server knows.
+            TokenError::Revoked => err.to_string(),
             TokenError::Claims
             | TokenError::Expired
             | TokenError::NotYet

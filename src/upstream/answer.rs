@@ -79,7 +79,16 @@ pub fn parse(body: &[u8]) -> Result<Refinement, Malformed> {
     Ok(Refinement { user, grant, expires_in })
 }
 
-/// What an answer to `question` that came at `now`, in seconds since 1970, decides.
+/// When the application was asked and when it answered, in seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// It may have decided right then: what it says is as old as the question.
+    pub(super) asked: u64,
+    /// From here on counts the time for which it says so.
+    pub(super) answered: u64,
+}
+
+/// What an answer to `question` decides.
 ///
 /// # Errors
 ///
@@ -88,7 +97,7 @@ pub(super) fn decide(
     question: &Question,
     status: StatusCode,
     body: &[u8],
-    now: u64,
+    times: Times,
 ) -> Result<Result<Arc<Identity>, Denied>, Outcome> {
     match status {
         StatusCode::UNAUTHORIZED => return Ok(Err(Denied::Unauthorized)),
@@ -101,8 +110,8 @@ pub(super) fn decide(
     Ok(Ok(Arc::new(Identity {
         user: refinement.user.or_else(|| question.user.clone()),
         token: None,
-        issued: Some(now),
-        expires: refinement.expires_in.map(|seconds| now.saturating_add(seconds.get())),
+        issued: Some(times.asked),
+        expires: refinement.expires_in.map(|seconds| times.answered.saturating_add(seconds.get())),
         grant: Arc::new(refinement.grant.unwrap_or_else(as_asked)),
         key: KeyId::APPLICATION,
         api_key: None,
@@ -116,6 +125,8 @@ mod tests {
     use super::*;
     use crate::auth::grant::Action;
 
+    const TIMES: Times = Times { asked: 990, answered: 1000 };
+
     fn question() -> Question {
         Question {
             user: Some(UserName::new("me").unwrap()),
@@ -127,7 +138,7 @@ mod tests {
     }
 
     fn identity(body: &str) -> Arc<Identity> {
-        decide(&question(), StatusCode::OK, body.as_bytes(), 1000).expect("an answer").expect("a yes")
+        decide(&question(), StatusCode::OK, body.as_bytes(), TIMES).expect("an answer").expect("a yes")
     }
 
     #[test]
@@ -146,7 +157,7 @@ mod tests {
             ] {
                 assert!(!identity.allows(action), "{action:?}");
             }
-            assert_eq!((identity.expires, identity.issued), (None, Some(1000)));
+            assert_eq!((identity.expires, identity.issued), (None, Some(990)));
         }
     }
 
@@ -197,7 +208,7 @@ mod tests {
 
     #[test]
     fn only_401_and_403_are_a_no() {
-        let decided = |status: u16| decide(&question(), StatusCode::from_u16(status).unwrap(), b"", 0);
+        let decided = |status: u16| decide(&question(), StatusCode::from_u16(status).unwrap(), b"", TIMES);
         assert_eq!(decided(401), Ok(Err(Denied::Unauthorized)));
         assert_eq!(decided(403), Ok(Err(Denied::Forbidden)));
         assert!(matches!(decided(204), Ok(Ok(_))));

@@ -16,11 +16,12 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::answer::{ANSWER_BYTES_MAX, decide};
+use super::answer::{ANSWER_BYTES_MAX, Times, decide};
 use super::client::Client;
 use super::question::{Key, Question};
 use super::stats::{Health, Kind, Outcome, UpstreamStats};
 use super::{Denied, Verdict};
+use crate::auth::identity::Identity;
 use crate::config::UpstreamUrl;
 use crate::server::clock::since_1970;
 use crate::shard::stats::micros;
@@ -58,14 +59,14 @@ impl Callback {
         (Self { desk, queue }, asker)
     }
 
-    /// Asks `question`. Waits up to twice `auth_callback_timeout`: for its turn, and for the answer. Whoever drops
-    /// this stops waiting; a question that nobody waits for any more is not sent.
+    /// Asks `question`. Waits up to twice `auth_callback_timeout`: for its turn, and for the answer. A yes that is kept counts only
+    /// while it `holds`. Whoever drops this stops waiting; a question that nobody waits for any more is not sent.
     ///
     /// # Errors
     ///
     /// A refusal by the application, or why it could not be asked.
-    pub async fn ask(&self, question: Question) -> Verdict {
-        let mut answer = match self.sit_down(question) {
+    pub async fn ask(&self, question: Question, holds: impl Fn(&Identity) -> bool) -> Verdict {
+        let mut answer = match self.sit_down(question, holds) {
             Seat::Decided(verdict) => return verdict,
             Seat::Waiting(answer) => answer,
         };
@@ -73,12 +74,15 @@ impl Callback {
         told.map_or(Err(Denied::Down), |verdict| verdict.clone().unwrap_or(Err(Denied::Down)))
     }
 
-    fn sit_down(&self, question: Question) -> Seat {
+    fn sit_down(&self, question: Question, holds: impl Fn(&Identity) -> bool) -> Seat {
         let body = question.body();
         let key = question.key(&body);
         let now = Instant::now();
         let mut inner = self.desk.inner.lock();
-        if let Some(verdict) = inner.decisions.as_ref().and_then(|decisions| decisions.get(&key, now)) {
+        let kept = inner.decisions.as_ref().and_then(|decisions| decisions.get(&key, now));
+        if let Some(verdict) =
+            kept.filter(|verdict| verdict.as_ref().map_or(true, |identity| holds(identity)))
+        {
             return Seat::Decided(verdict);
         }
         if let Some(flight) = inner.flights.get(&key) {
@@ -158,7 +162,7 @@ impl Job {
         self.ended = true;
         let mut inner = self.desk.inner.lock();
         if let Some(decisions) = &mut inner.decisions {
-            decisions.keep(self.key, &verdict, Instant::now());
+            decisions.keep(self.key, &verdict, Instant::now(), since_1970().as_secs());
         }
         inner.flights.remove(&self.key);
         drop(inner);
@@ -211,7 +215,7 @@ impl Asker {
 }
 
 async fn send(terms: &Terms, client: &Client, health: &Health, job: &Job) -> Verdict {
-    let sent = Instant::now();
+    let (sent, sent_at) = (Instant::now(), since_1970().as_secs());
     let asked = async {
         let request = client
             .http()
@@ -223,7 +227,13 @@ async fn send(terms: &Terms, client: &Client, health: &Health, job: &Job) -> Ver
             .build()
             .map_err(|_| Outcome::Unreachable)?;
         let answer = client.ask(request, ANSWER_BYTES_MAX, terms.timeout).await?;
-        decide(&job.question, answer.status, &answer.body, since_1970().as_secs())
+        // What was revoked while the application thought about it may not be in its answer.
+        decide(
+            &job.question,
+            answer.status,
+            &answer.body,
+            Times { asked: sent_at, answered: since_1970().as_secs() },
+        )
     };
     let decided = asked.await;
     let stats = &job.desk.stats;
@@ -280,15 +290,12 @@ impl Decisions {
         (now < decision.until).then(|| decision.verdict.clone())
     }
 
-    /// Keeps a decision; anything else is no decision.
-    fn keep(&mut self, key: Key, verdict: &Verdict, now: Instant) {
+    /// Keeps a decision; anything else is no decision. `unix_s` is now by the calendar, in seconds since 1970.
+    fn keep(&mut self, key: Key, verdict: &Verdict, now: Instant, unix_s: u64) {
         let time = match verdict {
-            Ok(identity) => match (identity.issued, identity.expires) {
-                (Some(issued), Some(expires)) => {
-                    self.keep.min(Duration::from_secs(expires.saturating_sub(issued)))
-                }
-                _ => self.keep,
-            },
+            Ok(identity) => identity.expires.map_or(self.keep, |expires| {
+                self.keep.min(Duration::from_secs(expires.saturating_sub(unix_s)))
+            }),
             Err(Denied::Unauthorized | Denied::Forbidden) => self.keep,
             Err(Denied::Down | Denied::Busy) => return,
         };
@@ -300,7 +307,7 @@ impl Decisions {
 mod tests {
     use super::*;
     use crate::auth::grant::{Grant, Permission};
-    use crate::auth::identity::{Identity, KeyId};
+    use crate::auth::identity::KeyId;
 
     const KEEP: Duration = Duration::from_secs(5);
 
@@ -309,7 +316,7 @@ mod tests {
         Arc::new(Identity {
             user: None,
             token: None,
-            issued: Some(1000),
+            issued: Some(900),
             expires,
             grant: Arc::new(grant),
             key: KeyId::APPLICATION,
@@ -325,12 +332,12 @@ mod tests {
             [Ok(identity(None, 1)), Err(Denied::Unauthorized), Err(Denied::Forbidden)].iter().enumerate()
         {
             let key = [u8::try_from(at).unwrap(); 32];
-            decisions.keep(key, verdict, now);
+            decisions.keep(key, verdict, now, 1000);
             assert_eq!(decisions.get(&key, now + KEEP / 2).as_ref(), Some(verdict));
             assert_eq!(decisions.get(&key, now + KEEP), None);
         }
         for verdict in [Err(Denied::Down), Err(Denied::Busy)] {
-            decisions.keep([9; 32], &verdict, now);
+            decisions.keep([9; 32], &verdict, now, 1000);
             assert_eq!(decisions.get(&[9; 32], now), None);
         }
     }
@@ -339,7 +346,7 @@ mod tests {
     fn a_decision_does_not_outlive_what_it_allows() {
         let mut decisions = Decisions::new(KEEP, DECISIONS_BYTES_MAX);
         let now = Instant::now();
-        decisions.keep([1; 32], &Ok(identity(Some(1002), 1)), now);
+        decisions.keep([1; 32], &Ok(identity(Some(1002), 1)), now, 1000);
         assert!(decisions.get(&[1; 32], now + Duration::from_secs(1)).is_some());
         assert_eq!(decisions.get(&[1; 32], now + Duration::from_secs(2)), None);
     }
@@ -351,7 +358,7 @@ mod tests {
         for at in 0..2000_u32 {
             let mut key = [0; 32];
             key[..4].copy_from_slice(&at.to_be_bytes());
-            decisions.keep(key, &Ok(identity(None, 64)), Instant::now());
+            decisions.keep(key, &Ok(identity(None, 64)), Instant::now(), 1000);
         }
         assert!(decisions.table.weight() <= bytes_max);
         assert!((1..200).contains(&decisions.table.len()), "{}", decisions.table.len());

@@ -38,7 +38,7 @@ pub struct KeySource {
 
 /// Whoever uses the keys.
 pub trait KeySets: Send + Sync {
-    /// The sets that come from URLs, as of now.
+    /// The sets that come from URLs, as of now. They are about to be fetched.
     fn sources(&self) -> Vec<KeySource>;
 
     /// Notified when a token named an unknown key, or when there are new sources.
