@@ -6,16 +6,18 @@ mod common;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use common::bearer::{FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, key_text, now, sign, token};
+use common::bearer::{
+    FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, key, key_text, now, sign, token,
+};
 use common::conn::{Conn, Response, request};
 use common::process::Process;
 use common::signer::{Folder, ISSUER, Issuer, STRANGER, changed};
 use common::stream::Listener;
-use common::{BASE, assert_problem, eventually};
+use common::{BASE, LOOPBACK, TestServer, assert_problem, config, eventually};
 use jsonwebtoken::Algorithm::ES256;
 use serde_json::{Value, json};
 use tidegate::auth::api_keys;
-use tidegate::config::RELOADABLE;
+use tidegate::config::{Config, ListenAddr, RELOADABLE};
 
 /// What is logged once settings were taken over.
 const TAKEN: &str = "the settings were read again";
@@ -364,6 +366,43 @@ fn every_setting_that_says_whom_to_let_in_is_taken_over() {
     // That one shows in no answer, and has a test of its own.
     let shown: BTreeSet<&str> = rows.iter().map(|row| row.key).chain(["log_level"]).collect();
     assert_eq!(shown, RELOADABLE.iter().copied().collect());
+}
+
+/// What needs a restart was counted on: settings that are right by themselves opened the server to the world, until it was
+/// started again with all of them.
+#[test]
+fn a_server_that_other_machines_reach_is_not_opened_to_them() {
+    let everywhere = ["--listen", "0.0.0.0:0"];
+    let file = TempFile::new(&keys(&[SECRET]));
+    let process = Process::start(&[&["--config", file.text()], &everywhere[..]].concat(), &[]);
+    let mut listener = listen(&process, "/stream/vip/ann", Some(&token("ann", &["sse:read"])));
+    file.write("auth_callback = \"http://127.0.0.1:1/auth\"\n");
+    process.reload(NOT_TAKEN);
+    assert!(process.printed().contains("nothing would authenticate those who reach 0.0.0.0:"));
+    assert_problem(&ask(&process, "GET", "/info", None, ""), 401, "unauthorized");
+    publish(&process, Some(&token("app", &["sse:publish"])), "still here");
+    assert_eq!(listener.data(), "still here");
+    process.end();
+
+    let guarded = Config {
+        listen: vec![LOOPBACK.into(), ListenAddr::Tcp(([0, 0, 0, 0], 0).into()).into()],
+        token_keys: vec![key(SECRET)],
+        ..config()
+    };
+    let open = Config { token_keys: Vec::new(), listen: vec![LOOPBACK.into()], ..guarded.clone() };
+    let (start, other) = (guarded.clone(), key(FOREIGN_SECRET));
+    let server = TestServer::with(|config| *config = start);
+    let refused = server.server().reload(&open).expect_err("nobody would be asked anything").to_string();
+    assert!(refused.starts_with("nothing would authenticate"), "{refused}");
+    assert_problem(&server.get("/info"), 401, "unauthorized");
+    // Other keys are as good, and who said that nobody is to be asked anything gets that.
+    let otherwise = Config { token_keys: vec![other], ..guarded.clone() };
+    assert_eq!(server.server().reload(&otherwise).expect("it is guarded"), [""; 0]);
+    let insecure = TestServer::with(|config| *config = Config { insecure: true, ..guarded });
+    assert_problem(&insecure.get("/info"), 401, "unauthorized");
+    let open = Config { listen: insecure.server().shared().config.listen.clone(), insecure: true, ..open };
+    assert_eq!(insecure.server().reload(&open).expect("as it was told"), [""; 0]);
+    assert_eq!(insecure.get("/info").status(), 200);
 }
 
 /// What a token has to say besides being signed is asked of those who come, not of those who are there.

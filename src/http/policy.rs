@@ -11,7 +11,7 @@ use crate::auth::authority::Authority;
 use crate::auth::grant::Action;
 use crate::auth::identity::{Identity, KeyId, Standing};
 use crate::auth::tokens::{LoadError, TokenStats, Tokens};
-use crate::config::{AddressRange, Config};
+use crate::config::{AddressRange, Config, ListenAddr};
 use crate::hub::allowance::Rate;
 
 /// Whom to let in.
@@ -43,6 +43,8 @@ pub enum PolicyError {
     Tokens(LoadError),
     /// The file with API keys can't be used.
     ApiKeys(ApiKeysError),
+    /// Nobody would be asked anything, and other machines reach the server at this address.
+    Exposed(ListenAddr),
 }
 
 impl fmt::Display for PolicyError {
@@ -51,6 +53,10 @@ impl fmt::Display for PolicyError {
             Self::Origin(text) => write!(f, "cors_origins: {text}"),
             Self::Tokens(err) => err.fmt(f),
             Self::ApiKeys(err) => err.fmt(f),
+            Self::Exposed(address) => write!(
+                f,
+                "nothing would authenticate those who reach {address}, where the server listens until it is restarted"
+            ),
         }
     }
 }
@@ -60,7 +66,7 @@ impl std::error::Error for PolicyError {
         match self {
             Self::Tokens(err) => err.source(),
             Self::ApiKeys(err) => err.source(),
-            Self::Origin(_) => None,
+            Self::Origin(_) | Self::Exposed(_) => None,
         }
     }
 }

@@ -263,10 +263,19 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What is wrong with files that `config` names. Then everything stays as it is.
+    /// What is wrong with files that `config` names, or that nothing would authenticate those who reach the server. Then
+    /// everything stays as it is.
     pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, PolicyError> {
         // Nobody is there to ask an application that was not to be asked at the start, and the other way round.
         let running = Config { auth_callback: self.shared.config.auth_callback.clone(), ..config.clone() };
+        // Where it listens stays as well, whatever the settings have by now.
+        let exposed = self.listens.iter().find(|listen| !listen.address.is_local());
+        if let Some(listen) = exposed
+            && !running.authenticates()
+            && !self.shared.config.insecure
+        {
+            return Err(PolicyError::Exposed(listen.address.clone()));
+        }
         let policy = Arc::new(Policy::new(&running, &self.shared.token_stats)?);
         policy.adopt(&self.shared.policy.load());
         self.shared.policy.store(policy.clone());
