@@ -8,7 +8,8 @@ use std::time::Duration;
 use common::bearer::{
     FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, expired, key, nameless, now, sign, token,
 };
-use common::conn::{Conn, Head, Response, chunk, request};
+use common::conn::{Conn, Response, chunk, request};
+use common::signer::changed;
 use common::stream::Listener;
 use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
@@ -129,36 +130,56 @@ fn all_but(needed: &str) -> Vec<&'static str> {
 /// What is wrong, and the query and the headers that show it.
 type Cause = (String, String, Vec<(&'static str, String)>);
 
+/// Whose tokens are wanted.
+const IDP: &str = "https://idp.example";
+
 #[test]
 fn every_route_wants_a_token_and_tells_nobody_why_theirs_is_none() {
-    let key = api_keys::generate();
-    let (server, _file) = start_with_keys(&[("ops", &key, &["admin", "sse:read", "sse:publish"], "")]);
     let everything = ["admin", "sse:read", "sse:publish", "sse:members", "sse:user"];
-    let good = token("ann", &everything);
+    let (key, removed) = (api_keys::generate(), api_keys::generate());
+    let entry = |name: &str, key: &str| api_key_entry(name, key, &everything[..4], "");
+    let file = TempFile::new(&(entry("ops", &key) + &entry("left", &removed)));
+    let server = TestServer::with(|config| {
+        guarded(config);
+        config.token_issuer = Some(IDP.to_owned());
+        config.api_keys_file = Some(file.path().to_owned());
+    });
+    let claims = |more: &Value| {
+        let usual =
+            json!({"sub": "ann", "iat": now(), "exp": now() + 900, "iss": IDP, "permissions": everything});
+        changed(usual, more)
+    };
+    let with = |more: &Value| sign(SECRET, &claims(more));
+
+    // Good until they are revoked or removed.
+    let (good, named) = (with(&json!({})), with(&json!({"jti": "stolen"})));
+    let of_user = with(&json!({"sub": "mallory"}));
+    for token in [&good, &named, &of_user, &removed] {
+        assert_eq!(ask_as(&server, "GET", "/info", token, "").status(), 200);
+    }
+    for revoked in [r#"{"token":"stolen"}"#, r#"{"user":"mallory"}"#] {
+        assert_eq!(ask_as(&server, "POST", "/revoke", &key, revoked).status(), 200);
+    }
+    file.write(&entry("ops", &key));
+    let settings = &server.server().shared().config;
+    assert_eq!(server.server().reload(settings).expect("a good file"), [""; 0]);
+
     let (head, signature) = good.rsplit_once('.').expect("a JWT");
-    let unsigned = format!("{head}.");
-    let flipped = format!("{head}.{}", signature.chars().rev().collect::<String>());
-    let foreign = sign(FOREIGN_SECRET, &json!({"sub": "ann", "exp": now() + 60, "permissions": everything}));
-    let endless = sign(SECRET, &json!({"sub": "ann", "permissions": everything}));
-    let early = sign(
-        SECRET,
-        &json!({"sub": "ann", "exp": now() + 900, "nbf": now() + 600, "permissions": everything}),
-    );
-    let others =
-        sign(SECRET, &json!({"sub": "ann", "exp": now() + 60, "aud": "shop", "permissions": everything}));
-    let odd = sign(SECRET, &json!({"sub": "a\nb", "exp": now() + 60, "permissions": everything}));
-    let unknown = api_keys::generate();
-    let old = expired("ann", &everything);
     let bad = [
-        &unsigned,
-        &flipped,
-        &foreign,
-        &endless,
-        &early,
-        &others,
-        &odd,
-        &unknown,
-        &old,
+        &*format!("{head}."),
+        &format!("{head}.{}", signature.chars().rev().collect::<String>()),
+        &sign(FOREIGN_SECRET, &claims(&json!({}))),
+        &with(&json!({"exp": null})),
+        &with(&json!({"exp": now() - 3600})),
+        &with(&json!({"nbf": now() + 600})),
+        &with(&json!({"aud": "shop"})),
+        &with(&json!({"iss": "https://shop.example"})),
+        &with(&json!({"iss": null})),
+        &with(&json!({"sub": "a\nb"})),
+        &named,
+        &of_user,
+        &removed,
+        &api_keys::generate(),
         "x",
         "",
         "a.b.c",
@@ -560,13 +581,21 @@ fn rates_are_each_users_and_each_keys_own() {
     assert_eq!(publish_often(&server, &[("authorization", &auth(&other))], 3), [200, 200, 429]);
 }
 
+/// What is said of listed pages, with `cors_credentials` and without.
 #[test]
 fn a_cookie_counts_only_for_pages_that_may_use_it() {
+    for credentials in [true, false] {
+        assert_cookies_count_for_own_pages_and(credentials);
+    }
+}
+
+/// `credentials`: whether listed pages are among those that may.
+fn assert_cookies_count_for_own_pages_and(credentials: bool) {
     let server = TestServer::with(|config| {
         guarded(config);
         config.cors_origins =
             CorsOrigins::Only(vec!["https://app.example".into(), "https://b.example".into()]);
-        config.cors_credentials = true;
+        config.cors_credentials = credentials;
     });
     let token = token("ann", &["sse:read", "sse:publish"]);
     let cookie = format!("t={token}");
@@ -600,9 +629,16 @@ fn a_cookie_counts_only_for_pages_that_may_use_it() {
         &[("origin", "http://localhost")],
         &[("origin", "http://localhost"), ("sec-fetch-site", "same-origin")],
         &[("sec-fetch-site", "none")],
-        &[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")],
     ] {
         assert_eq!(status(by_cookie, own), [200; 3], "{own:?}");
+    }
+    for listed in [
+        &[("origin", "https://app.example")][..],
+        &[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")],
+        &[("origin", "https://b.example"), ("sec-fetch-site", "same-site")],
+    ] {
+        let wanted = if credentials { [200; 3] } else { [403; 3] };
+        assert_eq!(status(by_cookie, listed), wanted, "{listed:?} {credentials}");
     }
     // What no browser attaches by itself was meant, whoever's page it was.
     let by_hand = bearer(&token);
@@ -613,22 +649,32 @@ fn a_cookie_counts_only_for_pages_that_may_use_it() {
 fn who_comes_back_is_looked_at_again() {
     let server = start();
     let before = token("ann", &["sse:read:vip"]);
-    let listener = listen_as(&server, "/stream/vip/ann", &before);
+    let narrowed = token("ann", &["sse:read:lobby"]);
+    let over = expired("ann", &["sse:read:vip"]);
+    let claims = json!({"sub": "ann", "jti": "j", "exp": now() + 900, "permissions": ["sse:read:vip"]});
+    let revoked = sign(SECRET, &claims);
+    let listener = listen_as(&server, "/stream/vip/ann", &revoked);
     let id = listener.start_id().to_owned();
     drop(listener);
-    let after = token("ann", &["sse:read:lobby"]);
-    let resume = |token: &str| {
-        ask(
-            &server,
-            "GET",
-            "/stream/vip/ann",
-            &[("authorization", &bearer(token)), ("last-event-id", &id)],
-            "",
-        )
-    };
-    assert_problem(&resume(&after), 403, "forbidden");
-    assert_problem(&resume(&expired("ann", &["sse:read:vip"])), 401, "unauthorized");
-    assert_eq!(resume(&before).status(), 200);
-    let Head(head) = resume(&before).head;
-    assert!(!head.contains("www-authenticate"));
+    let answer = ask_as(&server, "POST", "/revoke", &token("ops", &["admin"]), r#"{"token":"j"}"#);
+    assert_eq!(answer.status(), 200);
+    // Its own id, one that nobody has got yet, of another life, and none at all.
+    for id in [&*id, &server.id(1_000_000), "zzzzzz-1", "made-up"] {
+        let by_query = format!("/stream/vip/ann?last_event_id={id}");
+        for (path, by_header) in [("/stream/vip/ann", Some(("last-event-id", id))), (&*by_query, None)] {
+            let resume = |token: Option<&String>| {
+                let bearer = token.map(|token| bearer(token));
+                let credential = bearer.as_deref().map(|bearer| ("authorization", bearer));
+                let headers: Vec<(&str, &str)> = credential.into_iter().chain(by_header).collect();
+                ask(&server, "GET", path, &headers, "")
+            };
+            for token in [None, Some(&over), Some(&revoked)] {
+                assert_problem(&resume(token), 401, "unauthorized");
+            }
+            assert_problem(&resume(Some(&narrowed)), 403, "forbidden");
+            let answer = resume(Some(&before));
+            assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+            assert!(answer.text().contains("event: connected\n"), "{path}: {}", answer.text());
+        }
+    }
 }

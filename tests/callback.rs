@@ -3,10 +3,15 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::application::{Application, Asked, Reply};
-use common::conn::request;
+use common::bearer::{TempFile, api_key_entry, bearer};
+use common::conn::{Response, request};
 use common::stream::Listener;
 use common::{BASE, TestServer};
+use serde_json::{Value, json};
+use tidegate::auth::api_keys;
 use tidegate::config::{Config, RefusalStyle, UpstreamUrl};
 
 fn asking(application: &Application) -> TestServer {
@@ -51,7 +56,7 @@ fn the_application_says_who_listens_and_where() {
     assert_eq!(ann.connected.json()["user"], "ann");
     let asked = application.asked();
     assert_eq!((asked.len(), asked[0].line.as_str()), (1, "POST /auth"));
-    assert_eq!(asked[0].json()["rooms"], serde_json::json!(["a"]));
+    assert_eq!(asked[0].json()["rooms"], json!(["a"]));
 
     let unauthorized = (401, "unauthorized".to_owned());
     let forbidden = (403, "forbidden".to_owned());
@@ -152,6 +157,107 @@ fn publishing_needs_a_key_all_the_same() {
     assert_eq!((answer.status(), application.count()), (401, 0));
 }
 
+/// The application's own program, which publishes and revokes by an API key.
+struct Backend {
+    key: String,
+    file: TempFile,
+}
+
+impl Backend {
+    fn new() -> Self {
+        let key = api_keys::generate();
+        let file = TempFile::new(&api_key_entry("app", &key, &["admin", "sse:publish"], ""));
+        Self { key, file }
+    }
+
+    fn known_to(&self, config: &mut Config) {
+        config.api_keys_file = Some(self.file.path().to_owned());
+    }
+
+    fn post(&self, server: &TestServer, path: &str, body: &Value) -> Response {
+        let answer = server.post(path, &[("authorization", &bearer(&self.key))], body.to_string());
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        answer
+    }
+
+    fn publish_to_all(&self, server: &TestServer, data: &str) {
+        self.post(server, "/publish", &json!({"all": true, "data": data}));
+    }
+}
+
+fn listen(server: &TestServer, path: &str, session: &str) -> Listener {
+    Listener::open(server.connect(), path, &[("cookie", &format!("session={session}"))])
+}
+
+#[test]
+fn a_stream_lasts_as_long_as_the_application_said() {
+    let application = Application::start(|asked| match asked.header("cookie") {
+        Some("session=short") => Reply::With(200, r#"{"user":"ann","expires_in":4}"#.to_owned()),
+        _ => Reply::With(200, String::new()),
+    });
+    let backend = Backend::new();
+    let server = asking_with(&application, |config| backend.known_to(config));
+    let mut endless = listen(&server, "/stream/a/bob", "endless");
+    let mut short = listen(&server, "/stream?room=a", "short");
+    let told = short.event();
+    let left = told.strip_prefix("event: expiring\ndata: {\"expires_in_s\":");
+    let left = left.and_then(|rest| rest.strip_suffix("}\n\n")).and_then(|left| left.parse::<u64>().ok());
+    assert!(left.is_some_and(|left| left <= 4), "{told}");
+    short.closing("expired");
+    backend.publish_to_all(&server, "still here");
+    assert_eq!(endless.data(), "still here");
+    server.metrics().assert(r#"tidegate_connections_closed_total{reason="expired"}"#, 1.0);
+}
+
+/// An answer that is remembered counts for no more than the user it is about.
+#[test]
+fn whoever_is_revoked_is_out_although_the_application_said_yes_before() {
+    let application = Application::always(Reply::With(200, String::new()));
+    let backend = Backend::new();
+    let server = asking_with(&application, |config| {
+        backend.known_to(config);
+        config.auth_callback_cache = Some(Duration::from_hours(1));
+    });
+    let mut ann = listen(&server, "/stream/a/ann", "1");
+    let mut bob = listen(&server, "/stream/a/bob", "2");
+    drop(listen(&server, "/stream/a/ann", "1"));
+    assert_eq!(application.count(), 2, "the yes is remembered");
+    server.wait_for(r#"tidegate_connections_closed_total{reason="client"}"#, 1.0);
+    assert_eq!(backend.post(&server, "/revoke", &json!({"user": "ann"})).json()["closed"], 1);
+    ann.closing("revoked");
+    let again = refused(&server, "/stream/a/ann", &[("cookie", "session=1")]);
+    assert_eq!((again, application.count()), ((401, "unauthorized".to_owned()), 2));
+    backend.publish_to_all(&server, "still here");
+    assert_eq!(bob.data(), "still here");
+}
+
+#[test]
+fn a_reload_looks_again_at_those_the_application_let_in() {
+    let application = Application::start(by_cookie);
+    let backend = Backend::new();
+    let server = asking_with(&application, |config| {
+        backend.known_to(config);
+        config.public_rooms = vec!["hall".parse().expect("a pattern")];
+    });
+    // It was asked whether ann may listen there, and said yes. Of the other it said where, and this room is anybody's.
+    let mut by_answer = listen(&server, "/stream?room=hall", "ann");
+    let mut by_permission = listen(&server, "/stream?room=a1", "vip");
+    let mut as_anybody = listen(&server, "/stream?room=hall", "vip");
+    let config = server.server().shared().config.clone();
+    assert_eq!(server.server().reload(&config).expect("nothing is wrong with it"), [""; 0]);
+    backend.publish_to_all(&server, "nothing has changed");
+    for listener in [&mut by_answer, &mut by_permission, &mut as_anybody] {
+        assert_eq!(listener.data(), "nothing has changed");
+    }
+    let private = Config { public_rooms: Vec::new(), ..config };
+    assert_eq!(server.server().reload(&private).expect("nothing is wrong with it"), [""; 0]);
+    as_anybody.closing("revoked");
+    backend.publish_to_all(&server, "still here");
+    for listener in [&mut by_answer, &mut by_permission] {
+        assert_eq!(listener.data(), "still here");
+    }
+}
+
 /// A reload used to believe the new settings about an application that only a restart begins or ceases to ask: everyone was
 /// shut out, or nobody was asked any more.
 #[test]
@@ -168,7 +274,7 @@ fn a_reload_neither_begins_nor_ceases_to_ask() {
     let mut listener = open.listen("/stream/a/u");
     let asking = Config { auth_callback: asked.auth_callback, ..open.server().shared().config.clone() };
     assert_eq!(open.server().reload(&asking).expect("nothing is wrong with it"), ["auth_callback"]);
-    open.publish(&serde_json::json!({"room": "a", "data": "still here"}));
+    open.publish(&json!({"room": "a", "data": "still here"}));
     assert_eq!(listener.data(), "still here");
 }
 

@@ -8,11 +8,12 @@ use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use common::BASE;
+use common::application::{Application, Asked, Reply};
 use common::bearer::{FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, key_text, now, sign};
 use common::conn::{Conn, request};
 use common::process::{Process, command};
 use common::stream::Listener;
+use common::{BASE, assert_problem, eventually};
 use serde_json::json;
 use tidegate::auth::api_keys;
 
@@ -113,9 +114,11 @@ fn show_all(process: &Process, canaries: &Canaries) -> String {
     let mut answers = String::new();
     for secret in canaries.shown() {
         let cookie = format!("t={secret}");
-        let places: [(&str, Vec<(&str, String)>); 7] = [
+        let places: [(&str, Vec<(&str, String)>); 8] = [
             ("", vec![("authorization", bearer(secret))]),
+            // These two are the application's to judge.
             ("", vec![("authorization", format!("Basic {secret}"))]),
+            ("", vec![("cookie", format!("other={secret}"))]),
             ("", vec![("cookie", cookie.clone())]),
             ("", vec![("cookie", format!("other={secret}; {cookie}; {cookie}"))]),
             ("", vec![("cookie", cookie), ("origin", "https://evil.example".into())]),
@@ -168,8 +171,29 @@ fn admin(process: &Process) -> String {
     all + &figures.head.0 + &figures.events(2).concat()
 }
 
+/// An application that repeats what it is shown where it should have answered, or says yes.
+fn careless() -> Application {
+    Application::start(|asked| match asked.header("authorization") {
+        Some(shown) => Reply::With(200, format!("{{\"user\": {shown}")),
+        None => Reply::With(200, String::new()),
+    })
+}
+
+/// Whether `asked` is a question to decide; if not, it is news.
+fn is_question(asked: &Asked) -> bool {
+    asked.line == "POST /auth"
+}
+
+/// What the application was told, but for what it has to be shown to decide.
+fn told(asked: &Asked) -> String {
+    let is_shown = |name: &&String| is_question(asked) && matches!(&***name, "authorization" | "cookie");
+    let headers = asked.headers.iter().filter(|(name, _)| !is_shown(name));
+    format!("{} {:?} {}", asked.line, headers.collect::<Vec<_>>(), String::from_utf8_lossy(&asked.body))
+}
+
 /// The program's settings, with secrets in a file and in the environment.
 struct Settings {
+    text: String,
     file: TempFile,
     _keys: TempFile,
     env: [(&'static str, String); 1],
@@ -185,11 +209,38 @@ impl Settings {
             keys.text()
         );
         let required = format!("x-proxy={HEADER_SECRET}");
-        Self { file: TempFile::new(&text), _keys: keys, env: [("TIDEGATE_REQUIRED_HEADERS", required)] }
+        let file = TempFile::new(&text);
+        Self { text, file, _keys: keys, env: [("TIDEGATE_REQUIRED_HEADERS", required)] }
     }
 
     fn env(&self) -> Vec<(&str, &str)> {
         self.env.iter().map(|(key, value)| (*key, &**value)).collect()
+    }
+}
+
+/// Has the settings read again: once when they are right, and then in forms that are wrong and have a secret in them.
+fn reload(process: &Process, settings: &Settings, level: &str) {
+    settings.file.write(&format!("{}foreign_origins = \"refuse\"\n", settings.text));
+    process.signal("-HUP");
+    // Not every level says so in the log.
+    let headers = [("origin", "https://evil.example"), ("x-proxy", HEADER_SECRET)];
+    let info = request("GET", &format!("{BASE}/info"), &headers, b"");
+    eventually("the settings are taken over", || {
+        let answer = Conn::tcp(process.addr).round(&info);
+        let is_taken = answer.status() == 403;
+        assert_problem(&answer, answer.status(), if is_taken { "origin_forbidden" } else { "unauthorized" });
+        is_taken
+    });
+    if level == "off" {
+        return;
+    }
+    for wrong in [
+        format!("token_keys = [{SECRET:?}]\n"),
+        format!("token_keys = [{:?}, {SECRET}]\n", key_text(SECRET)),
+        format!("{}required_headers = [\"x y={HEADER_SECRET}\"]\n", settings.text),
+    ] {
+        settings.file.write(&wrong);
+        process.reload("the settings stay as they were");
     }
 }
 
@@ -198,7 +249,13 @@ fn no_secret_is_found_in_anything_that_is_put_out() {
     for level in LEVELS {
         for format in ["text", "json"] {
             let canaries = Canaries::new();
-            let settings = Settings::new(&canaries, "");
+            let application = careless();
+            let asked = format!(
+                "auth_callback = {:?}\nauth_callback_cache = \"0\"\ndisconnect_callback = {:?}\n",
+                application.url("/auth"),
+                application.url("/gone")
+            );
+            let settings = Settings::new(&canaries, &asked);
             let args = ["--config", settings.file.text(), "--log-level", level, "--log-format", format];
             let process = Process::start(&args, &settings.env());
             let answers = show_all(&process, &canaries);
@@ -207,9 +264,22 @@ fn no_secret_is_found_in_anything_that_is_put_out() {
                 answers.contains(" 200 ") && answers.contains(" 401 ") && answers.contains("token_ambiguous")
             );
             canaries.assert_not_in("what the admin listener shows", &admin(&process));
-            process.signal("-HUP");
+            reload(&process, &settings, level);
             let printed = process.end();
             canaries.assert_not_in("what was printed", &printed);
+            let (questions, news): (Vec<Asked>, Vec<Asked>) =
+                application.asked().into_iter().partition(is_question);
+            for secret in canaries.shown() {
+                let is_shown = |asked: &Asked| {
+                    let by_header = asked.header("authorization").is_some_and(|text| text.contains(secret));
+                    by_header || asked.header("cookie").is_some_and(|text| text.contains(secret))
+                };
+                assert!(questions.iter().any(is_shown), "{secret} is passed on to whom it is for");
+            }
+            assert!(!news.is_empty(), "streams that ended are told");
+            for asked in questions.iter().chain(&news) {
+                canaries.assert_not_in("what the application is told", &told(asked));
+            }
             let is_talkative = printed.contains("request refused");
             assert_eq!(is_talkative, matches!(level, "debug" | "trace"), "{level} {format}: {printed}");
         }

@@ -6,8 +6,17 @@ use tidegate::auth::pattern::{PATTERN_BYTES_MAX, Pattern, PatternError};
 
 const QUESTIONS: usize = 100_000;
 
+/// What a grant is asked.
+#[derive(Clone, Copy, Debug)]
+enum Question<'a> {
+    /// Whether something may be done.
+    May(Action<'a>),
+    /// Whether an event that requires this may be seen: in a room, or, with `None`, by an inbox or everyone.
+    Holds(&'a str, Option<&'a str>),
+}
+
 /// Who may do what.
-fn may(permissions: &[String], user: Option<&str>, action: Action<'_>) -> bool {
+fn answer(permissions: &[String], user: Option<&str>, question: Question<'_>) -> bool {
     let has = |name: &str, about: Option<&str>| {
         permissions.iter().any(|text| match text.strip_prefix(name) {
             Some("") => true,
@@ -15,14 +24,15 @@ fn may(permissions: &[String], user: Option<&str>, action: Action<'_>) -> bool {
             None => false,
         })
     };
-    match action {
-        Action::Read(room) => has("sse:read", Some(room)),
-        Action::ListenAs(other) => has("sse:user", Some(other)),
-        Action::Publish(room) => has("sse:publish", Some(room)),
-        Action::PublishAnywhere => has("sse:publish", None),
-        Action::Members(room) => has("sse:members", Some(room)) || has("admin", Some(room)),
-        Action::Disconnect(room) => has("admin", Some(room)),
-        Action::Administer => has("admin", None),
+    match question {
+        Question::May(Action::Read(room)) => has("sse:read", Some(room)),
+        Question::May(Action::ListenAs(other)) => has("sse:user", Some(other)),
+        Question::May(Action::Publish(room)) => has("sse:publish", Some(room)),
+        Question::May(Action::PublishAnywhere) => has("sse:publish", None),
+        Question::May(Action::Members(room)) => has("sse:members", Some(room)) || has("admin", Some(room)),
+        Question::May(Action::Disconnect(room)) => has("admin", Some(room)),
+        Question::May(Action::Administer) => has("admin", None),
+        Question::Holds(name, about) => has(name, about),
     }
 }
 
@@ -86,16 +96,17 @@ fn permission(rng: &mut fastrand::Rng, about: &str, user: Option<&str>) -> Strin
     if rng.u8(..6) == 0 { name.to_owned() } else { format!("{name}:{}", pattern(rng, about, user)) }
 }
 
-fn action<'a>(rng: &mut fastrand::Rng, about: &'a str) -> Action<'a> {
-    match rng.u8(..7) {
+fn question<'a>(rng: &mut fastrand::Rng, about: &'a str) -> Question<'a> {
+    Question::May(match rng.u8(..8) {
         0 => Action::Read(about),
         1 => Action::ListenAs(about),
         2 => Action::Publish(about),
         3 => Action::PublishAnywhere,
         4 => Action::Members(about),
         5 => Action::Disconnect(about),
-        _ => Action::Administer,
-    }
+        6 => Action::Administer,
+        _ => return Question::Holds("vip", rng.bool().then_some(about)),
+    })
 }
 
 #[test]
@@ -104,17 +115,20 @@ fn a_grant_allows_what_its_texts_say() {
         std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut allowed = 0;
-    for question in 0..QUESTIONS {
+    for number in 0..QUESTIONS {
         let about = name(&mut rng);
         let user = (rng.u8(..4) > 0).then(|| name(&mut rng));
         let user = user.as_deref();
         let texts: Vec<String> = (0..rng.usize(..5)).map(|_| permission(&mut rng, &about, user)).collect();
         let (grant, errors) = Grant::parse(texts.iter().map(String::as_str));
-        assert_eq!(errors, [], "SEED={seed}, question {question}: {texts:?}");
-        let action = action(&mut rng, &about);
-        let found = grant.allows(user, action);
-        let wanted = may(&texts, user, action);
-        assert_eq!(found, wanted, "SEED={seed}, question {question}: {texts:?} as {user:?}: {action:?}");
+        assert_eq!(errors, [], "SEED={seed}, question {number}: {texts:?}");
+        let question = question(&mut rng, &about);
+        let found = match question {
+            Question::May(action) => grant.allows(user, action),
+            Question::Holds(name, about) => grant.holds(name, about, user),
+        };
+        let wanted = answer(&texts, user, question);
+        assert_eq!(found, wanted, "SEED={seed}, question {number}: {texts:?} as {user:?}: {question:?}");
         allowed += usize::from(found);
     }
     // Questions of which all have the same answer would show nothing.

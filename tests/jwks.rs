@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jsonwebtoken::Algorithm::{self, ES256, ES384, EdDSA, HS256, PS256, RS256};
+use serde_json::{Value, json};
 use tidegate::auth::jwks::JWKS_BYTES_MAX;
 use tidegate::config::{Config, JwksSource, UpstreamUrl};
 use tidegate::hub::position::Epoch;
@@ -15,7 +18,11 @@ use tidegate::upstream::{Running, Upstream};
 use tokio::sync::Notify;
 
 use self::common::application::{Application, Reply};
-use self::common::{TestServer, config, eventually};
+use self::common::bearer::{bearer, now};
+use self::common::conn::{Conn, Response, request};
+use self::common::signer::{ISSUER, Issuer, STRANGER};
+use self::common::stream::Listener;
+use self::common::{BASE, TestServer, assert_problem, config, eventually};
 
 /// Takes any body but `bad`.
 struct Keys {
@@ -108,8 +115,14 @@ fn what_is_no_set_of_keys_is_never_put_in_force() {
 
 #[test]
 fn keys_never_come_in_the_clear_from_afar() {
-    let fetching = Fetching::from("http://idp.example/jwks.json", SOON);
-    eventually("it is refused", || fetching.count(Outcome::Unreachable) >= 1);
+    let application = Application::always(Reply::With(200, r#"{"keys":[]}"#.into()));
+    // An address that reaches this machine and says nothing about it, so that only the refusal keeps it from being asked.
+    let afar = SocketAddr::from(([0, 0, 0, 0], application.addr.port()));
+    assert_eq!(Conn::tcp(afar).round(&request("GET", "/by-hand", &[], b"")).status(), 200);
+    let fetching = Fetching::from(&format!("http://{afar}/jwks.json"), SOON);
+    eventually("it is refused again and again", || fetching.count(Outcome::Unreachable) >= 2);
+    let asked: Vec<String> = application.asked().into_iter().map(|asked| asked.line).collect();
+    assert_eq!((asked, fetching.put()), (vec!["GET /by-hand".to_owned()], Vec::new()));
 }
 
 /// Anyone can send tokens with keys that nobody knows.
@@ -146,4 +159,126 @@ fn a_server_fetches_the_keys_of_its_settings_and_of_those_that_a_reload_brings()
     config.token_jwks.push(published("/bad"));
     server.server().reload(&config).expect("nothing to read");
     eventually("the new URL is asked", || server.metrics().get(&ended("malformed")) >= 1.0);
+}
+
+/// Algorithms of keys that are published. One of each kind.
+const PUBLISHED: [Algorithm; 5] = [RS256, PS256, ES256, ES384, EdDSA];
+
+/// The keys of `issuer`, each named by what it is for.
+fn set(issuer: &Issuer, algorithms: &[Algorithm]) -> String {
+    let member = |algorithm: &Algorithm| {
+        let name = format!("{algorithm:?}");
+        issuer.pair(*algorithm).jwk(&json!({"kid": name, "alg": name}))
+    };
+    json!({"keys": algorithms.iter().map(member).collect::<Vec<Value>>()}).to_string()
+}
+
+/// A token of `ann` for everything that is asked here, by the key of that name.
+fn token(issuer: &Issuer, algorithm: Algorithm) -> String {
+    let claims = json!({"sub": "ann", "exp": now() + 900, "permissions": ["sse:read", "sse:publish"]});
+    issuer.token_with(algorithm, &json!({"kid": format!("{algorithm:?}")}), &claims)
+}
+
+/// A server that believes in what it finds at `application`, and in nothing else.
+fn believing(application: &Application, refresh: Duration) -> TestServer {
+    let url = UpstreamUrl::parse(&application.url("/keys")).expect("a URL");
+    TestServer::with(|config| {
+        config.token_jwks = vec![JwksSource::Url(url)];
+        config.jwks_refresh = refresh;
+    })
+}
+
+fn ended(server: &TestServer, outcome: &str) -> f64 {
+    server.metrics().get(&format!(r#"tidegate_upstream_requests_total{{kind="jwks",outcome="{outcome}"}}"#))
+}
+
+/// Asks for what takes a token.
+fn history(server: &TestServer, token: &str) -> Response {
+    let path = format!("{BASE}/rooms/vip/history");
+    server.connect().round(&request("GET", &path, &[("authorization", &bearer(token))], b""))
+}
+
+fn listen(server: &TestServer, token: &str) -> Listener {
+    server.listen_with("/stream/vip/ann", &[("authorization", &bearer(token))])
+}
+
+#[test]
+fn tokens_wait_for_their_keys_and_open_what_they_allow_once_those_are_there() {
+    let application = Application::always(Reply::Held(200, set(&ISSUER, &PUBLISHED)));
+    let server = believing(&application, NEVER);
+    for issuer in [&*ISSUER, &*STRANGER] {
+        for algorithm in PUBLISHED {
+            let answer = history(&server, &token(issuer, algorithm));
+            assert_problem(&answer, 503, "auth_unavailable");
+            assert!(answer.header("retry-after").is_some(), "{}", answer.head.0);
+        }
+    }
+    // Secrets are not published: there is nothing to wait for.
+    assert_problem(&history(&server, &token(&ISSUER, HS256)), 401, "unauthorized");
+    let mut conn = server.connect();
+    let headers = [("accept", "text/event-stream"), ("authorization", &*bearer(&token(&ISSUER, RS256)))];
+    conn.send(request("GET", &format!("{BASE}/stream/vip/ann"), &headers, b""));
+    let mut waiting = Listener::answered(conn);
+    assert_eq!(waiting.head.status(), 200, "{}", waiting.head.0);
+    let event = waiting.event();
+    let wanted = "event: overload\ndata: {\"reason\":\"auth_unavailable\"}\n\n";
+    assert!(event.starts_with("retry: ") && event.ends_with(wanted), "{event}");
+
+    application.release();
+    eventually("keys are there", || ended(&server, "ok") >= 1.0);
+    for algorithm in PUBLISHED {
+        assert_eq!(history(&server, &token(&ISSUER, algorithm)).status(), 200, "{algorithm:?}");
+        let listener = listen(&server, &token(&ISSUER, algorithm));
+        assert_eq!(listener.connected.json()["user"], "ann", "{algorithm:?}");
+        assert_problem(&history(&server, &token(&STRANGER, algorithm)), 401, "unauthorized");
+    }
+    assert_problem(&history(&server, &token(&ISSUER, HS256)), 401, "unauthorized");
+}
+
+/// An application whose answer can be changed.
+fn changeable(first: Reply) -> (Application, Arc<Mutex<Reply>>) {
+    let reply = Arc::new(Mutex::new(first));
+    let for_application = reply.clone();
+    (Application::start(move |_| for_application.lock().expect("no panic").clone()), reply)
+}
+
+#[test]
+fn a_token_of_a_new_key_has_it_fetched() {
+    let (application, reply) = changeable(Reply::With(200, set(&ISSUER, &PUBLISHED[..4])));
+    let server = believing(&application, NEVER);
+    eventually("keys are there", || ended(&server, "ok") >= 1.0);
+    *reply.lock().expect("no panic") = Reply::With(200, set(&ISSUER, &PUBLISHED));
+    let new = token(&ISSUER, EdDSA);
+    assert_problem(&history(&server, &new), 401, "unauthorized");
+    eventually("keys are fetched again", || ended(&server, "ok") >= 2.0);
+    for algorithm in PUBLISHED {
+        assert_eq!(history(&server, &token(&ISSUER, algorithm)).status(), 200, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn keys_stay_while_their_server_fails_and_go_when_it_withdraws_them() {
+    let (application, reply) = changeable(Reply::With(200, set(&ISSUER, &[ES256])));
+    let server = believing(&application, SOON);
+    let (old, new) = (token(&ISSUER, ES256), token(&STRANGER, ES256));
+    eventually("keys are there", || ended(&server, "ok") >= 1.0);
+    let mut listener = listen(&server, &old);
+    for (failure, outcome) in [
+        (Reply::With(500, set(&STRANGER, &[ES256])), "status"),
+        (Reply::With(200, r#"{"keys":[]}"#.into()), "malformed"),
+        (Reply::Raw(Vec::new()), "unreachable"),
+    ] {
+        *reply.lock().expect("no panic") = failure;
+        // The first may have been asked for before.
+        eventually("it fails again and again", || ended(&server, outcome) >= 2.0);
+        assert_eq!(history(&server, &old).status(), 200, "{outcome}");
+        assert_problem(&history(&server, &new), 401, "unauthorized");
+    }
+    *reply.lock().expect("no panic") = Reply::With(200, set(&STRANGER, &[ES256]));
+    eventually("the other keys are there", || history(&server, &new).status() == 200);
+    assert_problem(&history(&server, &old), 401, "unauthorized");
+    // What is open by the old ones stays open, until its token ends.
+    let event = json!({"room": "vip", "data": "still here"}).to_string();
+    assert_eq!(server.post("/publish", &[("authorization", &bearer(&new))], event).status(), 200);
+    assert_eq!(listener.data(), "still here");
 }

@@ -8,6 +8,8 @@ use tidegate::config::{Config, UpstreamUrl};
 use tidegate::upstream::notices::ATTEMPTS_MAX;
 
 use self::common::application::{Application, Asked, Reply};
+use self::common::conn::{Conn, request};
+use self::common::stream::Listener;
 use self::common::{TestServer, eventually};
 
 fn telling(application: &Application) -> TestServer {
@@ -52,12 +54,17 @@ fn the_servers_own_streams_are_nobodys_business() {
     let mut server = telling(&application);
     // The probe and a page of the dashboard are streams as well.
     assert_eq!(server.admin("/readyz").status(), 200);
+    let mut conn = Conn::tcp(server.admin);
+    conn.send(request("GET", "/dashboard/stream", &[("accept", "text/event-stream")], b""));
+    let mut page = Listener::answered(conn);
+    assert_eq!(page.head.status(), 200, "{}", page.head.0);
+    page.event();
     let listener = server.listen("/stream/lobby/me");
     server.take().drain().expect("no panic");
     let told = told(&application.asked());
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["user"], "me");
-    drop(listener);
+    drop((listener, page));
 }
 
 #[test]

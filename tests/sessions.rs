@@ -161,6 +161,37 @@ fn a_stream_that_is_refreshed_in_time_stays() {
     assert_eq!(kept.data(), "stays");
 }
 
+/// What a listener may see is what it may when an event is written to it, not what it might when it came.
+#[test]
+fn what_an_event_requires_is_held_against_the_newest_token() {
+    let server = start();
+    let (vip, plain) = (token("ann", &["sse:read:room", "vip"]), token("ann", &["sse:read:room"]));
+    let [mut renewed, mut left] = [0, 1].map(|_| listen(&server, "/stream/room/ann", &vip));
+    let connection = renewed.connected.json()["connection"].clone();
+    let renew = |token: &str| {
+        let answer = post(&server, "/refresh", token, &json!({"connection": connection}));
+        assert_eq!(answer.json()["refreshed"], 1, "{}", answer.text());
+    };
+    let publisher = token("app", &["sse:publish:room"]);
+    let publish = |secret: &str, open: &str| {
+        let events =
+            json!([{"room": "room", "data": secret, "require": "vip"}, {"room": "room", "data": open}]);
+        assert_eq!(post(&server, "/publish", &publisher, &events).status(), 200);
+    };
+    publish("secret 1", "open 1");
+    assert_eq!([renewed.data(), renewed.data()], ["secret 1", "open 1"]);
+    renew(&plain);
+    publish("secret 2", "open 2");
+    assert_eq!(renewed.data(), "open 2");
+    renew(&vip);
+    publish("secret 3", "open 3");
+    // What was kept from it is not made up for.
+    assert_eq!([renewed.data(), renewed.data()], ["secret 3", "open 3"]);
+    for wanted in ["secret 1", "open 1", "secret 2", "open 2", "secret 3", "open 3"] {
+        assert_eq!(left.data(), wanted, "only the one that was meant is renewed");
+    }
+}
+
 /// It used to be renewed, and so outlived the right by which it was open.
 #[test]
 fn what_somebody_opened_in_anothers_name_is_not_the_others_to_renew() {

@@ -90,3 +90,29 @@ fn no_part_of_this_is_unsafe() {
         assert!(by_workspace == Some(true) || forbids(lints), "{path}");
     }
 }
+
+/// The page that says what is promised: each promise has a test, or a place in the code, that is there.
+#[test]
+fn every_promise_of_security_is_shown_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("SECURITY.md")).expect("the page");
+    let (_, promises) = text.split_once("\n## Promises\n").expect("its promises");
+    let (promises, _) = promises.split_once("\n## ").expect("what is not promised");
+    let mut count = 0;
+    for promise in promises.split("\n- ").skip(1) {
+        // What follows an empty line is the heading of others.
+        let promise = promise.split("\n\n").next().unwrap_or_default();
+        let brackets: Vec<&str> =
+            promise.split('[').skip(1).filter_map(|rest| rest.split(']').next()).collect();
+        let names: Vec<&str> =
+            brackets.iter().flat_map(|bracket| bracket.split('`').skip(1).step_by(2)).collect();
+        assert!(!names.is_empty(), "{promise}");
+        for name in names {
+            let is_path = name.contains('/');
+            let path = if is_path { name.to_owned() } else { format!("fuzz/fuzz_targets/{name}.rs") };
+            assert!(root.join(&path).exists(), "{path}: {promise}");
+        }
+        count += 1;
+    }
+    assert!(count >= 20, "{count} promises are found");
+}

@@ -5,36 +5,37 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::conn::{Conn, Response, request};
+use common::bearer::{FOREIGN_SECRET, SECRET, bearer, key, now, sign};
+use common::conn::{Response, request};
+use common::signer::{ISSUER, changed};
 use common::{BASE, TestServer, assert_problem};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use jsonwebtoken::Algorithm::{ES256, HS256, HS384};
 use serde_json::{Value, json};
 use tidegate::auth::tokens::TokenError;
-use tidegate::config::{KeySource, Secret, TokenKey};
+use tidegate::config::{JwksSource, UpstreamUrl};
 
-const SECRET: &str = "a secret for tests, of 32 bytes.";
+const ISSUER_NAME: &str = "https://idp.example";
 
-/// `SECRET` in base64.
-const SECRET_BASE64: &str = "YSBzZWNyZXQgZm9yIHRlc3RzLCBvZiAzMiBieXRlcy4=";
-
-/// The year 2100.
-const FAR: u64 = 4_102_444_800;
-
+/// With a set of keys that is never there to be read, besides the one that is.
 fn server() -> TestServer {
+    let nowhere = UpstreamUrl::parse("http://127.0.0.1:1/jwks.json").expect("a URL");
     TestServer::with(|config| {
-        let source = KeySource::Base64(Secret::new(SECRET_BASE64));
-        config.token_keys = vec![TokenKey { algorithm: Algorithm::HS256, source }];
+        config.token_keys = vec![key(SECRET)];
+        config.token_jwks = vec![JwksSource::Url(nowhere)];
+        config.token_issuer = Some(ISSUER_NAME.to_owned());
     })
 }
 
-fn signed(secret: &str, claims: &Value) -> String {
-    encode(&Header::default(), claims, &EncodingKey::from_secret(secret.as_bytes())).expect("a token")
+fn claims(more: &Value) -> Value {
+    let usual =
+        json!({"sub": "u", "exp": now() + 3600, "iss": ISSUER_NAME, "permissions": ["sse:members:a"]});
+    changed(usual, more)
 }
 
 /// Asks for a room's members, which takes a token.
-fn ask(conn: Conn, token: &str) -> Response {
-    let bearer = format!("Bearer {token}");
-    conn.round(&request("GET", &format!("{BASE}/rooms/a"), &[("authorization", &bearer)], b""))
+fn ask(server: &TestServer, token: &str) -> Response {
+    let headers = [("authorization", &*bearer(token))];
+    server.connect().round(&request("GET", &format!("{BASE}/rooms/a"), &headers, b""))
 }
 
 const VERIFIED: &str = "tidegate_token_verifications_total";
@@ -43,16 +44,14 @@ const CACHED: &str = "tidegate_token_cache_hits_total";
 #[test]
 fn a_crowd_costs_one_look_at_each_token() {
     let server = server();
-    let token = |n: u32| {
-        signed(SECRET, &json!({"sub": format!("u{n}"), "exp": FAR, "permissions": ["sse:members:a"]}))
-    };
+    let token = |n: u32| sign(SECRET, &claims(&json!({"sub": format!("u{n}")})));
     let tokens: Vec<String> = (0..5).map(token).collect();
     // All at once: whoever comes while a token is being looked at waits for what comes out.
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 for token in &tokens {
-                    assert_eq!(ask(server.connect(), token).status(), 200);
+                    assert_eq!(ask(&server, token).status(), 200);
                 }
             });
         }
@@ -62,25 +61,42 @@ fn a_crowd_costs_one_look_at_each_token() {
     metrics.assert(CACHED, 35.0);
 }
 
+/// A token of which only this is wrong.
+fn wrong_by(reason: TokenError) -> String {
+    let with = |more: Value| sign(SECRET, &claims(&more));
+    let by = |algorithm, header: Value| ISSUER.token_with(algorithm, &header, &claims(&json!({})));
+    match reason {
+        TokenError::Form => "neither.here".to_owned(),
+        TokenError::Header => by(HS256, json!({"crit": ["exp"]})),
+        TokenError::Algorithm => by(HS384, json!({})),
+        TokenError::UnknownKey => by(HS384, json!({"kid": "x"})),
+        TokenError::NoKeys => by(ES256, json!({})),
+        TokenError::Signature => sign(FOREIGN_SECRET, &claims(&json!({}))),
+        TokenError::Claims => with(json!({"exp": null})),
+        TokenError::Expired => with(json!({"exp": now() - 3600})),
+        TokenError::NotYet => with(json!({"nbf": now() + 3600})),
+        TokenError::Issuer => with(json!({"iss": "https://other.example"})),
+        TokenError::Audience => with(json!({"aud": "others"})),
+        other => panic!("no token is wrong by {other}"),
+    }
+}
+
 #[test]
 fn each_refused_token_is_counted_by_its_reason_which_its_bearer_is_not_told() {
     let server = server();
-    let good = json!({"sub": "u", "exp": FAR});
     let mut answers = BTreeSet::new();
-    for (reason, token) in [
-        ("form", "neither.here".to_owned()),
-        ("signature", signed("another secret, but of 32 bytes.", &good)),
-        ("claims", signed(SECRET, &json!({"sub": "u"}))),
-        ("expired", signed(SECRET, &json!({"sub": "u", "exp": 1}))),
-        ("not_yet", signed(SECRET, &json!({"sub": "u", "exp": FAR, "nbf": FAR}))),
-        ("audience", signed(SECRET, &json!({"sub": "u", "exp": FAR, "aud": "others"}))),
-    ] {
-        let series = format!("tidegate_tokens_refused_total{{reason=\"{reason}\"}}");
+    for reason in TokenError::ALL {
+        let series = format!("tidegate_tokens_refused_total{{reason=\"{}\"}}", reason.as_str());
         server.metrics().assert(&series, 0.0);
-        let answer = ask(server.connect(), &token);
-        assert_problem(&answer, 401, "unauthorized");
-        answers.insert(answer.text());
+        let answer = ask(&server, &wrong_by(*reason));
         server.metrics().assert(&series, 1.0);
+        if *reason == TokenError::NoKeys {
+            // Perhaps it is good. Whoever has it comes back.
+            assert_problem(&answer, 503, "auth_unavailable");
+            continue;
+        }
+        assert_problem(&answer, 401, "unauthorized");
+        answers.insert((answer.head.without_date(), answer.text()));
     }
     assert_eq!(answers.len(), 1, "{answers:?}");
 }

@@ -554,10 +554,6 @@ fn what_a_token_says_is_not_repeated() {
         assert!(!shown.contains(secret), "{shown}");
     }
     assert_eq!(verdict.misunderstood.len(), 1);
-    for error in TokenError::ALL {
-        let said = format!("{error} {error:?} {}", error.as_str());
-        assert!(!said.contains("canary") && !said.contains(message), "{said}");
-    }
 }
 
 #[test]

@@ -77,8 +77,8 @@ async fn introduce_and_drive(
     }
     match introduce(context, exchange, &stream).await {
         Ok(Introduced { client, ahead }) => {
-            // Anybody may write a header. Only a proxy of ours is believed.
-            let trusted = context.shared.config.trusted_proxies.iter().any(|proxy| proxy.covers(peer));
+            // Anybody may write a header. Only a proxy of ours is believed, as of now: a reload may have changed which.
+            let trusted = context.shared.policy.load().trusted_proxies.iter().any(|proxy| proxy.covers(peer));
             let peer = client.filter(|_| trusted).or(peer);
             drive(context, exchange, stream, ahead, peer).await
         }

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidegate::config::{Config, ListenAddr};
+use tidegate::http::problem::Code;
 use tidegate::server::Server;
 
 use self::conn::{Conn, Response, request};
@@ -163,7 +164,16 @@ pub fn assert_problem(response: &Response, status: u16, code: &str) {
     let problem = response.json();
     assert_eq!(problem["code"], code, "{text}");
     assert_eq!(problem["status"], status, "{text}");
-    assert!(problem["title"].is_string(), "{text}");
+    // Text that is fixed, and numbers: nothing of what came could stand in it.
+    let known = Code::ALL.iter().find(|known| known.as_str() == code).expect("a code");
+    assert_eq!(problem["title"], known.title(), "{text}");
+    for (name, value) in problem.as_object().expect("an object") {
+        match &**name {
+            "title" | "status" | "code" => {}
+            "line" | "index" | "published" => assert!(value.is_u64(), "{text}"),
+            _ => panic!("{name} in {text}"),
+        }
+    }
 }
 
 /// A path for a Unix socket that goes when the test does.

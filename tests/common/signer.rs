@@ -191,7 +191,11 @@ pub fn claims() -> Value {
 
 /// [`claims`] with `more`; those that are null are left out.
 pub fn claims_with(more: &Value) -> Value {
-    let mut claims = claims();
+    changed(claims(), more)
+}
+
+/// `claims` with `more` in their place or besides; those that are null are left out.
+pub fn changed(mut claims: Value, more: &Value) -> Value {
     let members = claims.as_object_mut().expect("members");
     for (name, value) in more.as_object().expect("members") {
         match value {
