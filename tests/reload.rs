@@ -6,18 +6,16 @@ mod common;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use common::bearer::{
-    FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, key, key_text, now, sign, token,
-};
+use common::bearer::{FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, key_text, now, sign, token};
 use common::conn::{Conn, Response, request};
 use common::process::Process;
 use common::signer::{Folder, ISSUER, Issuer, STRANGER, changed};
 use common::stream::Listener;
-use common::{BASE, LOOPBACK, TestServer, assert_problem, config, eventually};
+use common::{BASE, assert_problem, eventually};
 use jsonwebtoken::Algorithm::ES256;
 use serde_json::{Value, json};
 use tidegate::auth::api_keys;
-use tidegate::config::{Config, ListenAddr, RELOADABLE};
+use tidegate::config::RELOADABLE;
 
 /// What is logged once settings were taken over.
 const TAKEN: &str = "the settings were read again";

@@ -12,7 +12,7 @@ use crate::auth::authority::Authority;
 use crate::auth::grant::Action;
 use crate::auth::identity::{Identity, KeyId, Standing};
 use crate::auth::tokens::{LoadError, TokenStats, Tokens};
-use crate::config::{AddressRange, Config, ListenAddr};
+use crate::config::{AddressRange, Config};
 use crate::hub::allowance::Rate;
 
 /// Whom to let in.
