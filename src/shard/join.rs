@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Shard;
 use super::batch::{self, Piece};
-use super::close::opened_micros;
 use super::conn::{Conn, ConnKey, Membership, flag};
 use super::net::Net;
+use super::room::LocalRoom;
 use super::session::Expiry;
-use super::shrink::is_sparse;
 use super::stats::{CloseReason, GapReason};
-use super::{LocalRoom, Pace, Shard};
 use crate::auth::identity::Session;
 use crate::hub::log::Log;
 use crate::hub::moment::Moment;
@@ -163,13 +162,11 @@ impl<N: Net> Shard<N> {
             let room = u32::try_from(entry.key()).expect("fewer rooms than 2^32");
             let head = self.hub.head();
             source.sit(shard, room, head);
-            let pace = Pace::starting_at(source, head);
-            entry.insert(LocalRoom { source: source.clone(), members: Vec::new(), pace });
+            entry.insert(LocalRoom::new(source.clone(), head));
             room
         };
-        let members = &mut self.rooms[room as usize].members;
-        members.push(slot);
-        let place = u32::try_from(members.len() - 1).expect("fewer members than 2^32");
+        let head = self.hub.head();
+        let place = self.rooms[room as usize].enter(slot, self.settings.portion, head);
         Membership { room, place }
     }
 
@@ -184,7 +181,7 @@ impl<N: Net> Shard<N> {
         if let Some(conn) = self.conns.get_mut(slot) {
             conn.next_of_user = next;
         }
-        user.set_oldest(shard, opened_micros(self, &user));
+        self.note_oldest(&user);
     }
 
     fn beginning(&self, slot: u32, start: &Start, head: Offset) -> Beginning {
@@ -299,14 +296,10 @@ impl<N: Net> Shard<N> {
         let Membership { room, place } = membership;
         let local = &mut self.rooms[room as usize];
         local.source.leave();
-        local.members.swap_remove(place as usize);
-        if is_sparse(local.members.len(), local.members.capacity()) {
-            local.members.shrink_to(2 * local.members.len());
-        }
-        if let Some(moved) = local.members.get(place as usize).copied() {
+        if let Some(moved) = local.leave(place, self.settings.portion) {
             let moved = self.conns.get_mut(moved).and_then(|conn| conn.membership_mut(room));
             moved.expect("members are connections that are in the room").place = place;
-        } else if local.members.is_empty() {
+        } else if local.is_empty() {
             local.source.stand_up(self.settings.index);
             self.rooms.remove(room as usize);
         }
