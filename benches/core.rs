@@ -21,7 +21,7 @@ use tidegate::shard::conn::ConnKey;
 use tidegate::shard::join::{Join, Start};
 use tidegate::shard::net::Net;
 use tidegate::shard::stats::Stats;
-use tidegate::shard::{Shard, ShardSettings, Step};
+use tidegate::shard::{PORTION_MEMBERS, Shard, ShardSettings, Step};
 use tidegate::wire::encoding::Encoding;
 use tidegate::wire::frame::{Frame, Unsealed};
 use tidegate::wire::gzip::Deflater;
@@ -72,6 +72,7 @@ fn shard(hub: &Arc<Hub>) -> Shard<Sink> {
     let settings = ShardSettings {
         index: 0,
         flush_interval: Duration::ZERO,
+        portion: PORTION_MEMBERS,
         heartbeat: Duration::from_hours(24),
         retry: Duration::from_secs(3),
         max_unsent_age: Duration::from_secs(30),

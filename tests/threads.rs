@@ -24,7 +24,7 @@ use tidegate::shard::conn::ConnKey;
 use tidegate::shard::join::{Join, Start};
 use tidegate::shard::net::Net;
 use tidegate::shard::stats::{CloseReason, Stats};
-use tidegate::shard::{Shard, ShardSettings, Step};
+use tidegate::shard::{PORTION_MEMBERS, Shard, ShardSettings, Step};
 use tidegate::wire::encoding::Encoding;
 
 const SHARDS: usize = 2;
@@ -124,6 +124,7 @@ fn serve(
     let settings = ShardSettings {
         index,
         flush_interval: Duration::from_micros(rng.u64(0..300)),
+        portion: PORTION_MEMBERS,
         heartbeat: Duration::from_millis(20),
         retry: Duration::from_secs(3),
         max_unsent_age: Duration::from_secs(30),

@@ -32,7 +32,7 @@ use crate::hub::sequencer::HistoryBounds;
 use crate::hub::{Hub, HubSettings};
 use crate::server::clock::Clock;
 use crate::shard::join::{Join, Start};
-use crate::shard::{Shard, ShardSettings, Step};
+use crate::shard::{PORTION_MEMBERS, Shard, ShardSettings, Step};
 use crate::wire::encoding::Encoding;
 
 /// Pages that may be open at once. They are counted apart from the admin listener's other connections, so that a
@@ -87,6 +87,7 @@ impl Dashboard {
         let settings = ShardSettings {
             index: 0,
             flush_interval: Duration::ZERO,
+            portion: PORTION_MEMBERS,
             heartbeat: shared.config.heartbeat,
             retry: RETRY,
             max_unsent_age: shared.config.max_unsent_age,

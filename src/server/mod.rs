@@ -44,7 +44,7 @@ use crate::hub::sequencer::HistoryBounds;
 use crate::hub::source::{Kind, Source};
 use crate::hub::{Hub, HubSettings, Overflow};
 use crate::shard::stats::Stats;
-use crate::shard::{Shard, ShardSettings};
+use crate::shard::{PORTION_MEMBERS, Shard, ShardSettings};
 use crate::upstream::client::ClientError;
 use crate::upstream::jwks::KeySets;
 use crate::upstream::{self, Upstream};
@@ -523,6 +523,7 @@ fn shard_settings(config: &Config, index: usize) -> ShardSettings {
     ShardSettings {
         index,
         flush_interval: config.flush_interval,
+        portion: PORTION_MEMBERS,
         heartbeat: config.heartbeat,
         retry: config.retry,
         max_unsent_age: config.max_unsent_age,

@@ -35,6 +35,24 @@ struct Missing {
     lost_to: Option<Offset>,
 }
 
+impl Missing {
+    /// Leaves what is above so many bytes for the next time, but for the first event. Each of many sources may have brought
+    /// that much, and a socket takes hardly more.
+    fn cut_to(&mut self, bytes_max: usize) {
+        let mut bytes = 0;
+        let mut fits = |item: &Item| {
+            bytes += item.frame.len();
+            bytes <= bytes_max
+        };
+        let fitting = self.items.iter().take_while(|item| fits(item)).count().max(1);
+        if fitting < self.items.len() {
+            self.items.truncate(fitting);
+            self.upto = self.items[fitting - 1].offset;
+            self.more = true;
+        }
+    }
+}
+
 impl<N: Net> Shard<N> {
     /// Writes what the connection lacks, as far as its socket and its user's allowance take it.
     pub(super) fn advance(&mut self, slot: u32) {
@@ -164,6 +182,7 @@ impl<N: Net> Shard<N> {
         missing.items.retain(|item| item.offset <= missing.upto && item.offset > lost_to);
         if contributors > 1 {
             missing.items.sort_unstable_by_key(|item| item.offset);
+            missing.cut_to(BATCH_BYTES_MAX);
         }
         missing
     }
@@ -277,17 +296,17 @@ impl<N: Net> Shard<N> {
             };
             let had = match counts {
                 Some(counts) if log.evicted_to() > from => counts[nth],
-                _ => self.count_at(source, log, from),
+                _ => self.count_at(slot, source, log, from),
             };
             lost += log.count_to(to).saturating_sub(had);
         }
         self.stats.dropped[DropReason::Slow as usize].add(lost);
     }
 
-    /// How many events of `source` a connection at `cursor` has had. Those that were evicted above its cursor before any
+    /// How many events of `source` the connection has had, which is at `cursor`. Those that were evicted above its cursor before any
     /// flush are counted from the last flush on: where the bound on all history bites, too many rather than too few are
     /// called lost.
-    fn count_at(&self, source: &Source, log: &Log, cursor: Offset) -> u64 {
+    fn count_at(&self, slot: u32, source: &Source, log: &Log, cursor: Offset) -> u64 {
         if log.evicted_to() <= cursor {
             return log.count_to(cursor);
         }
@@ -295,8 +314,10 @@ impl<N: Net> Shard<N> {
             Kind::Inbox => log.flushed_count(self.settings.index),
             Kind::All => self.all.count_at(cursor),
             Kind::Room => {
-                let room = source.local(self.settings.index).map(|room| &self.rooms[room as usize]);
-                room.map_or(0, |room| room.pace.count_at(cursor))
+                let portion = source
+                    .local(self.settings.index)
+                    .and_then(|room| self.rooms[room as usize].portion(self.portion_of(slot, room)?));
+                portion.map_or(0, |portion| portion.pace.count_at(cursor))
             }
         }
     }
@@ -394,8 +415,9 @@ impl<N: Net> Shard<N> {
         let Some(cursor) = self.conns.get(slot).map(|conn| conn.cursor) else {
             return;
         };
-        let count =
-            |source: &Arc<Source>| source.log().get().map_or(0, |log| self.count_at(source, log, cursor));
+        let count = |source: &Arc<Source>| {
+            source.log().get().map_or(0, |log| self.count_at(slot, source, log, cursor))
+        };
         let counts = self.sources(slot).map(count).collect();
         let rest = rest.first();
         let lag = Lag {
@@ -425,6 +447,9 @@ impl<N: Net> Shard<N> {
             Ok(sent) if sent < lag.rest.len() => {
                 self.stats.bytes[usize::from(conn.encoding.gzip)].add(sent as u64);
                 lag.rest = lag.rest.slice(sent..);
+                if sent > 0 {
+                    conn.written = now;
+                }
             }
             Ok(sent) => {
                 self.stats.bytes[usize::from(conn.encoding.gzip)].add(sent as u64);

@@ -1,11 +1,14 @@
 //! A connection's end: at an event boundary with a word of farewell where that is possible.
 
+use std::sync::Arc;
+
 use super::conn::{Lag, flag};
 use super::net::{self, Net};
 use super::notice::Notice;
 use super::session::Expiry;
 use super::stats::CloseReason;
 use super::{ConnKey, Shard};
+use crate::hub::mailbox::Command;
 use crate::hub::moment::Moment;
 use crate::hub::source::{NOBODY, Source};
 use crate::wire::control;
@@ -92,6 +95,36 @@ impl<N: Net> Shard<N> {
         })
     }
 
+    /// Closes the oldest connection of `user`, or has another shard do so. Several who come at once may have asked for
+    /// more than this shard has.
+    pub(super) fn replace_oldest(&mut self, user: Arc<Source>) {
+        let oldest = self.oldest_of(&user);
+        if let Some(slot) = oldest {
+            self.farewell(slot, CloseReason::Replaced);
+        }
+        self.note_oldest(&user);
+        if oldest.is_none()
+            && let Some(other) = user.oldest_shard()
+        {
+            // Each shard that passes it on has said that it has none, so that it comes to an end.
+            let _ = self.hub.mailbox(other).send(Command::Replace { user });
+        }
+    }
+
+    /// Tells the hub how long `user` has been here, where the oldest has to make room for the newest.
+    pub(super) fn note_oldest(&self, user: &Source) {
+        if self.hub.settings().caps.replace {
+            let oldest = self.oldest_of(user).and_then(|slot| self.conns.get(slot));
+            user.set_oldest(self.settings.index, oldest.map_or(u64::MAX, |conn| conn.opened.0));
+        }
+    }
+
+    /// The connection of `user` that has been here longest and is not on its way out.
+    fn oldest_of(&self, user: &Source) -> Option<u32> {
+        let slots = self.slots_of_user(user).into_iter().filter(|slot| !self.is_closing(*slot));
+        slots.min_by_key(|slot| self.conns.get(*slot).map(|conn| conn.opened))
+    }
+
     /// Ends a connection at once and forgets it.
     pub(super) fn remove(&mut self, slot: u32, reason: CloseReason) {
         let Some(conn) = self.conns.get(slot) else {
@@ -160,17 +193,10 @@ impl<N: Net> Shard<N> {
         if let Some(conn) = self.conns.get_mut(slot) {
             conn.next_of_user = NOBODY;
         }
-        user.set_oldest(shard, opened_micros(self, &user));
+        self.note_oldest(&user);
         // Whoever left may have been the one the inbox waited for.
         if let Some(first) = user.local(shard) {
             self.note_inbox_flushed(first);
         }
     }
-}
-
-/// When `user`'s oldest connection of this shard was opened, or `u64::MAX`.
-pub(super) fn opened_micros<N: Net>(shard: &Shard<N>, user: &Source) -> u64 {
-    let slots = shard.slots_of_user(user);
-    let times = slots.iter().filter_map(|slot| shard.conns.get(*slot)).map(|conn| conn.opened.0);
-    times.min().unwrap_or(u64::MAX)
 }

@@ -236,10 +236,10 @@ impl<S> Conns<S> {
         self.slots.is_empty()
     }
 
-    /// One past the highest slot ever used.
+    /// One past the highest slot there may be somebody at.
     #[must_use]
     pub fn slots(&self) -> u32 {
-        to_u32(self.generations.len())
+        to_u32(self.generations.len().min(self.slots.capacity()))
     }
 
     /// Slots in use.

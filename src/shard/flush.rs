@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::batch::{BATCH_BYTES_MAX, Batch, Item, is_met};
 use super::conn::{Conn, flag};
 use super::net::Net;
-use super::{LocalRoom, Pace, Shard, stats};
+use super::room::{LocalRoom, Pace};
+use super::{Shard, stats};
 use crate::auth::grant::PermissionName;
 use crate::hub::moment::Moment;
 use crate::hub::position::Offset;
@@ -23,8 +24,8 @@ pub const FLUSH_PAUSE_MAX: Duration = Duration::from_millis(100);
 /// Who a flush is for.
 #[derive(Clone, Copy, Debug)]
 enum Scope {
-    /// The members of a room, by the shard's index.
-    Room(u32),
+    /// A portion of a room's members, by the shard's index of the room.
+    Room(u32, u32),
     /// Every connection.
     All,
 }
@@ -46,14 +47,18 @@ pub struct Job {
 }
 
 impl<N: Net> Shard<N> {
-    pub(super) fn start_room(&mut self, index: u32) {
+    pub(super) fn start_room(&mut self, index: u32, portion: u32) {
         // The room may have gone, or be another one by now: then this finds nothing new.
         let Some(room) = self.rooms.get_mut(index as usize) else {
             return;
         };
-        let read = read(&room.source, &mut room.pace, self.head, self.now + self.settings.flush_interval);
-        let (source, left) = (room.source.clone(), room.members.len());
-        self.begin(source, Scope::Room(index), read, left);
+        let source = room.source.clone();
+        let Some(members) = room.portion_mut(portion) else {
+            return;
+        };
+        let read = read(&source, &mut members.pace, self.head, self.now + self.settings.flush_interval);
+        let left = members.members.len();
+        self.begin(source, Scope::Room(index, portion), read, left);
     }
 
     pub(super) fn start_all(&mut self) {
@@ -65,7 +70,7 @@ impl<N: Net> Shard<N> {
 
     fn begin(&mut self, source: Arc<Source>, scope: Scope, read: Read, left: usize) {
         let Some(batch) = read.batch else {
-            source.set_flushed(self.settings.index, read.upto);
+            self.note_flushed(&source, scope);
             // Published after the head we know: its announcement may have been ours to take. Its publisher may still be
             // at work, which is not waited for here: time passes between two looks.
             if source.last() > read.upto {
@@ -80,6 +85,11 @@ impl<N: Net> Shard<N> {
         // Rather than comparing every connection with every sender: mark the senders' connections, which are few.
         for user in &batch.excluded {
             for slot in self.slots_of_user(user) {
+                if let Scope::Room(index, portion) = scope
+                    && self.portion_of(slot, index) != Some(portion)
+                {
+                    continue;
+                }
                 if let Some(conn) = self.conns.get_mut(slot) {
                     conn.flags |= flag::MARKED;
                 }
@@ -95,7 +105,7 @@ impl<N: Net> Shard<N> {
 
     /// Goes on with a flush for at most `budget` connections. Gives it back if it is not finished.
     pub(super) fn run(&mut self, mut job: Job, budget: &mut usize) -> Option<Job> {
-        if let Scope::Room(index) = job.scope {
+        if let Scope::Room(index, _) = job.scope {
             let same =
                 self.rooms.get(index as usize).is_some_and(|room| Arc::ptr_eq(&room.source, &job.source));
             if !same {
@@ -137,10 +147,12 @@ impl<N: Net> Shard<N> {
         if !done {
             return Some(job);
         }
-        job.source.set_flushed(self.settings.index, job.batch.upto);
+        self.note_flushed(&job.source, job.scope);
         let took = self.now.since(job.started);
         self.stats.flush.record(stats::micros(took), 1);
-        let rested_at = self.now + took.mul_f64(FLUSH_SHARE - 1.0).min(FLUSH_PAUSE_MAX);
+        // The room's other portions have their turns meanwhile.
+        let whole = took * self.portions(job.scope);
+        let rested_at = self.now + whole.mul_f64(FLUSH_SHARE).saturating_sub(took).min(FLUSH_PAUSE_MAX);
         if let Some(pace) = self.pace_mut(job.scope).filter(|_| !job.more) {
             pace.due_at = pace.due_at.max(rested_at);
         }
@@ -159,8 +171,9 @@ impl<N: Net> Shard<N> {
             })
         };
         let slots: Vec<u32> = match scope {
-            Scope::Room(index) => {
-                let members = self.rooms.get(index as usize).map(|room| &room.members);
+            Scope::Room(index, portion) => {
+                let portion = self.rooms.get(index as usize).and_then(|room| room.portion(portion));
+                let members = portion.map(|portion| &portion.members);
                 members.into_iter().flatten().copied().filter(lacks).collect()
             }
             Scope::All => (0..self.conns.slots()).filter(lacks).collect(),
@@ -174,8 +187,8 @@ impl<N: Net> Shard<N> {
 
     fn next_slot(&self, job: &mut Job) -> Option<u32> {
         match job.scope {
-            Scope::Room(index) => {
-                let members = &self.rooms.get(index as usize)?.members;
+            Scope::Room(index, portion) => {
+                let members = &self.rooms.get(index as usize)?.portion(portion)?.members;
                 // Members may have left since.
                 job.left = job.left.min(members.len()).checked_sub(1)?;
                 Some(members[job.left])
@@ -189,16 +202,34 @@ impl<N: Net> Shard<N> {
 
     fn pace_mut(&mut self, scope: Scope) -> Option<&mut Pace> {
         match scope {
-            Scope::Room(index) => self.rooms.get_mut(index as usize).map(|room| &mut room.pace),
+            Scope::Room(index, portion) => {
+                Some(&mut self.rooms.get_mut(index as usize)?.portion_mut(portion)?.pace)
+            }
             Scope::All => Some(&mut self.all),
         }
     }
 
     fn again(&mut self, scope: Scope) {
         match scope {
-            Scope::Room(index) if self.rooms.contains(index as usize) => self.schedule_room(index),
-            Scope::Room(_) => {}
+            Scope::Room(index, portion) => self.schedule_portion(index, portion),
             Scope::All => self.schedule_all(),
+        }
+    }
+
+    fn portions(&self, scope: Scope) -> u32 {
+        match scope {
+            Scope::Room(index, _) => self.rooms.get(index as usize).map_or(1, LocalRoom::portions),
+            Scope::All => 1,
+        }
+    }
+
+    fn note_flushed(&self, source: &Source, scope: Scope) {
+        let flushed_to = match scope {
+            Scope::Room(index, _) => self.rooms.get(index as usize).map(LocalRoom::flushed_to),
+            Scope::All => Some(self.all.flushed_to),
+        };
+        if let Some(flushed_to) = flushed_to {
+            source.set_flushed(self.settings.index, flushed_to);
         }
     }
 }
@@ -208,7 +239,7 @@ fn agrees<S>(conn: &Conn<S>, job: &Job, rooms: &slab::Slab<LocalRoom>) -> bool {
     if !job.batch.fits(conn.cursor) {
         return false;
     }
-    if conn.flags == 0 && matches!(job.scope, Scope::Room(_)) {
+    if conn.flags == 0 && matches!(job.scope, Scope::Room(..)) {
         return true;
     }
     // Inbox news set `MARKED`. Other rooms' news show in their newest offset.

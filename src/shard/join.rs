@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{self, Piece};
-use super::close::opened_micros;
+use super::Shard;
+use super::batch::{self, Piece, is_met};
 use super::conn::{Conn, ConnKey, Membership, flag};
 use super::net::Net;
+use super::room::LocalRoom;
 use super::session::Expiry;
-use super::shrink::is_sparse;
 use super::stats::{CloseReason, GapReason};
-use super::{LocalRoom, Pace, Shard};
 use crate::auth::identity::Session;
-use crate::hub::log::Log;
+use crate::hub::log::{Entry, Log};
 use crate::hub::moment::Moment;
 use crate::hub::name::{EVENT_ID_BYTES_MAX, is_id_byte};
 use crate::hub::position::{Epoch, Offset, Presented};
@@ -166,13 +165,11 @@ impl<N: Net> Shard<N> {
             let room = u32::try_from(entry.key()).expect("fewer rooms than 2^32");
             let head = self.hub.head();
             source.sit(shard, room, head);
-            let pace = Pace::starting_at(source, head);
-            entry.insert(LocalRoom { source: source.clone(), members: Vec::new(), pace });
+            entry.insert(LocalRoom::new(source.clone(), head));
             room
         };
-        let members = &mut self.rooms[room as usize].members;
-        members.push(slot);
-        let place = u32::try_from(members.len() - 1).expect("fewer members than 2^32");
+        let head = self.hub.head();
+        let place = self.rooms[room as usize].enter(slot, self.settings.portion, head);
         Membership { room, place }
     }
 
@@ -187,7 +184,7 @@ impl<N: Net> Shard<N> {
         if let Some(conn) = self.conns.get_mut(slot) {
             conn.next_of_user = next;
         }
-        user.set_oldest(shard, opened_micros(self, &user));
+        self.note_oldest(&user);
     }
 
     fn beginning(&self, slot: u32, start: &Start, head: Offset) -> Beginning {
@@ -246,15 +243,19 @@ impl<N: Net> Shard<N> {
             // No publisher could have chosen it.
             return None;
         }
+        let identity = self.conns.get(slot).and_then(|conn| conn.identity.as_deref());
         let mut found = None;
         for source in self.sources(slot) {
             let log = source.log();
             let Some(log) = log.get().filter(|log| log.has_own_ids()) else {
                 continue;
             };
-            for entry in
-                log.newest_first().filter(|entry| entry.id.as_ref().is_some_and(|own| own.as_str() == id))
-            {
+            // Who may not have an event is not to learn by its id that there is one.
+            let may = |entry: &&Entry| {
+                entry.require.as_ref().is_none_or(|permission| is_met(permission, source, identity))
+            };
+            let is_it = |entry: &&Entry| entry.id.as_ref().is_some_and(|own| own.as_str() == id);
+            for entry in log.newest_first().filter(is_it).filter(may) {
                 if found.replace(entry.offset).is_some() {
                     return None;
                 }
@@ -306,14 +307,10 @@ impl<N: Net> Shard<N> {
         let Membership { room, place } = membership;
         let local = &mut self.rooms[room as usize];
         local.source.leave();
-        local.members.swap_remove(place as usize);
-        if is_sparse(local.members.len(), local.members.capacity()) {
-            local.members.shrink_to(2 * local.members.len());
-        }
-        if let Some(moved) = local.members.get(place as usize).copied() {
+        if let Some(moved) = local.leave(place, self.settings.portion) {
             let moved = self.conns.get_mut(moved).and_then(|conn| conn.membership_mut(room));
             moved.expect("members are connections that are in the room").place = place;
-        } else if local.members.is_empty() {
+        } else if local.is_empty() {
             local.source.stand_up(self.settings.index);
             self.rooms.remove(room as usize);
         }

@@ -16,6 +16,7 @@ pub mod flush;
 pub mod join;
 pub mod net;
 pub mod notice;
+mod room;
 pub mod session;
 mod shrink;
 pub mod stats;
@@ -35,6 +36,8 @@ use self::conn::{ConnKey, Conns, Membership, flag};
 use self::flush::Job;
 use self::net::Net;
 use self::notice::Notices;
+pub use self::room::PORTION_MEMBERS;
+use self::room::{LocalRoom, Pace};
 use self::stats::Stats;
 use self::tend::Tending;
 use crate::hub::Hub;
@@ -51,6 +54,8 @@ pub struct ShardSettings {
     pub index: usize,
     /// A busy source is flushed at most this often.
     pub flush_interval: Duration,
+    /// Members of a room that are flushed in one go, at least one.
+    pub portion: u32,
     /// Longest silence on a connection.
     pub heartbeat: Duration,
     /// Base of the jittered `retry:`.
@@ -77,46 +82,11 @@ pub enum Step {
     Drained,
 }
 
-/// A room as this shard knows it.
-struct LocalRoom {
-    source: Arc<Source>,
-    /// Slots of the connections in it.
-    members: Vec<u32>,
-    pace: Pace,
-}
-
-/// When a source was flushed and when it may be again.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pace {
-    /// Everything up to here has been taken by a flush.
-    flushed_to: Offset,
-    /// The source's number of events up to there.
-    flushed_count: u64,
-    /// The same before the newest flush, which may still be under way.
-    count_before: u64,
-    /// Not flushed again before this.
-    due_at: Moment,
-    /// Whether a flush is queued.
-    pending: bool,
-}
-
-impl Pace {
-    /// Of a source whose first connections here start at `head`.
-    fn starting_at(source: &Source, head: Offset) -> Self {
-        let count = source.log().get().map_or(0, |log| log.count_to(head));
-        Self { flushed_to: head, flushed_count: count, count_before: count, ..Self::default() }
-    }
-
-    /// The source's number of events up to `cursor`, for a connection that keeps up with the flushes.
-    fn count_at(&self, cursor: Offset) -> u64 {
-        if cursor < self.flushed_to { self.count_before } else { self.flushed_count }
-    }
-}
-
 /// Something to be flushed or looked at.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Work {
-    Room(u32),
+    /// A portion of a room, by the shard's index.
+    Room(u32, u32),
     All,
     One(ConnKey),
 }
@@ -235,7 +205,7 @@ impl<N: Net> Shard<N> {
             }
             self.read_mail();
             match self.next_work() {
-                Some(Work::Room(room)) => self.start_room(room),
+                Some(Work::Room(room, portion)) => self.start_room(room, portion),
                 Some(Work::All) => self.start_all(),
                 Some(Work::One(key)) => {
                     budget -= 1;
@@ -308,11 +278,26 @@ impl<N: Net> Shard<N> {
     }
 
     fn schedule_room(&mut self, room: u32) {
-        let pace = &mut self.rooms[room as usize].pace;
-        if !std::mem::replace(&mut pace.pending, true) {
-            let due_at = pace.due_at;
-            self.schedule(due_at, Work::Room(room));
+        for portion in 0..self.rooms[room as usize].portions() {
+            self.schedule_portion(room, portion);
         }
+    }
+
+    fn schedule_portion(&mut self, room: u32, portion: u32) {
+        let portions = self.rooms.get_mut(room as usize).and_then(|room| room.portion_mut(portion));
+        let Some(pace) = portions.map(|portion| &mut portion.pace).filter(|pace| !pace.pending) else {
+            return;
+        };
+        pace.pending = true;
+        let due_at = pace.due_at;
+        self.schedule(due_at, Work::Room(room, portion));
+    }
+
+    /// Which portion of `room` the connection is in.
+    fn portion_of(&self, slot: u32, room: u32) -> Option<u32> {
+        let mut memberships = self.conns.get(slot)?.memberships();
+        let place = memberships.find(|membership| membership.room == room)?.place;
+        Some(place / self.settings.portion)
     }
 
     fn schedule_all(&mut self) {
@@ -385,19 +370,12 @@ impl<N: Net> Shard<N> {
                 done(closed);
             }
             Command::Members { room, done } => {
-                let members = room.local(self.settings.index).map(|room| &self.rooms[room as usize].members);
-                let users =
-                    members.into_iter().flatten().filter_map(|slot| self.conns.get(*slot)?.user.clone());
+                let local = room.local(self.settings.index).map(|room| &self.rooms[room as usize]);
+                let members = local.into_iter().flat_map(LocalRoom::members);
+                let users = members.filter_map(|slot| self.conns.get(slot)?.user.clone());
                 done(users.collect());
             }
-            Command::Replace { user } => {
-                let slots = self.slots_of_user(&user);
-                let opened = |slot: &u32| self.conns.get(*slot).map(|conn| conn.opened);
-                let oldest = slots.into_iter().filter(|slot| !self.is_closing(*slot)).min_by_key(opened);
-                if let Some(slot) = oldest {
-                    self.farewell(slot, stats::CloseReason::Replaced);
-                }
-            }
+            Command::Replace { user } => self.replace_oldest(user),
             Command::Revoke { doomed, done } => done(self.revoke(&*doomed)),
             Command::Review { may_stay, done } => done(self.review(&*may_stay)),
             Command::Refresh(refresh) => {

@@ -58,12 +58,12 @@ impl<N: Net> Shard<N> {
 fn move_together<S>(rooms: &mut Slab<LocalRoom>, conns: &mut Conns<S>, shard: usize) {
     rooms.compact(|room, from, to| {
         // Its place in the queue names the index.
-        if room.pace.pending {
+        if room.is_pending() {
             return false;
         }
         let index = |at: usize| u32::try_from(at).expect("fewer rooms than 2^32");
-        for slot in &room.members {
-            let membership = conns.get_mut(*slot).and_then(|conn| conn.membership_mut(index(from)));
+        for slot in room.members() {
+            let membership = conns.get_mut(slot).and_then(|conn| conn.membership_mut(index(from)));
             membership.expect("members are connections that are in the room").room = index(to);
         }
         // Seated already, so what it has flushed stays as it is.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::batch::BATCH_BYTES_MAX;
 use super::conn::ConnKey;
 use super::join::{Join, Start};
 use super::net::Net;
@@ -22,7 +23,7 @@ use crate::hub::draft::{Draft, Target};
 use crate::hub::log::{LOG_OVERHEAD, LogBounds};
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::moment::Moment;
-use crate::hub::name::{RoomName, UserName};
+use crate::hub::name::{EventId, RoomName, UserName};
 use crate::hub::position::Epoch;
 use crate::hub::presence::Caps;
 use crate::hub::pressure::Rung;
@@ -87,20 +88,14 @@ impl World {
     }
 
     fn with(events_max: usize, bytes_max: usize, delivery: Option<(Rate, Overflow)>) -> Self {
-        let hub = Hub::new(HubSettings {
-            shards: 1,
-            epoch: Epoch::new(1),
-            history: HistoryBounds {
-                log: LogBounds { events_max, bytes_max: usize::MAX },
-                bytes_max,
-                age_max: Duration::from_hours(1),
-            },
-            caps: Caps { connections_max: 10_000, per_user_max: None, replace: false, per_address_max: None },
-            delivery,
-        });
+        Self::at(0, Hub::new(HubSettings { delivery, ..hub_settings(events_max, bytes_max) }))
+    }
+
+    fn at(index: usize, hub: Arc<Hub>) -> Self {
         let settings = ShardSettings {
-            index: 0,
+            index,
             flush_interval: Duration::from_millis(10),
+            portion: 2,
             heartbeat: Duration::from_secs(25),
             retry: Duration::from_secs(3),
             max_unsent_age: Duration::from_secs(30),
@@ -163,6 +158,20 @@ impl World {
     fn step(&mut self) -> Step {
         self.now = self.now + Duration::from_millis(20);
         self.shard.step(self.now)
+    }
+}
+
+fn hub_settings(events_max: usize, bytes_max: usize) -> HubSettings {
+    HubSettings {
+        shards: 1,
+        epoch: Epoch::new(1),
+        history: HistoryBounds {
+            log: LogBounds { events_max, bytes_max: usize::MAX },
+            bytes_max,
+            age_max: Duration::from_hours(1),
+        },
+        caps: Caps { connections_max: 10_000, per_user_max: None, replace: false, per_address_max: None },
+        delivery: None,
     }
 }
 
@@ -774,4 +783,91 @@ fn who_is_told_to_stay_away_on_its_way_in_gets_a_farewell_at_once() {
     assert!(text(&away).contains("\"reason\":\"disconnected\""), "{}", text(&away));
     assert_eq!(world.stats.closed[CloseReason::Disconnected as usize].get(), 1);
     assert!([other, nameless].iter().all(|socket| !text(socket).contains("event: closing")));
+}
+
+/// A listener that came back to an event larger than its socket took it bit by bit for longer than an unsent event may wait,
+/// and was cut off in the middle of it, again at each return: only whole events counted as reading on.
+#[test]
+fn a_reader_that_keeps_taking_some_of_a_large_replay_is_not_stalled() {
+    let mut world = World::new(10, usize::MAX);
+    world.publish(room(), &"x".repeat(1_000), None);
+    world.now = world.now + Duration::from_secs(60);
+    let (key, socket) = world.join(None, Start::After(Epoch::new(1).position(0).to_string()), 400);
+    for _ in 0..5 {
+        world.now = world.now + Duration::from_secs(20);
+        socket.borrow_mut().room = 100;
+        world.shard.on_writable(key, world.now);
+        world.shard.step(world.now);
+    }
+    assert!(world.shard.socket_mut(key).is_some(), "it took some every 20 seconds");
+    world.now = world.now + Duration::from_secs(31);
+    world.shard.step(world.now);
+    assert!(world.shard.socket_mut(key).is_none(), "it took nothing for 31 seconds");
+    assert_eq!(world.stats.closed[CloseReason::Stalled as usize].get(), 1);
+}
+
+/// Every room of a connection brought a batch's worth, which was put together and then hardly begun: fifty megabytes in 64
+/// rooms cost fifty times what they cost in one.
+#[test]
+fn one_write_is_bounded_however_many_rooms_it_is_from() {
+    let mut world = World::new(100, usize::MAX);
+    let rooms: Vec<String> = (0..8).map(|n| format!("r{n}")).collect();
+    for n in 0..64 {
+        let target = Target::Room(RoomName::new(&rooms[n % 8]).unwrap());
+        world.publish(target, &format!("{n} {}", "x".repeat(BATCH_BYTES_MAX / 8)), None);
+    }
+    let after = Start::After(Epoch::new(1).position(0).to_string());
+    let (_, socket) = world.join_rooms(&rooms, None, None, after, usize::MAX);
+    let first = words(&socket).len();
+    assert!((1..=8).contains(&first), "{first} events in one write");
+    for _ in 0..20 {
+        world.step();
+    }
+    assert_eq!(words(&socket), numbers(0..64), "all, and in order");
+}
+
+/// Four tabs restored at once asked the same shard to close a connection each. It had one; the other three stayed above the
+/// user's cap for good.
+#[test]
+fn who_is_asked_to_replace_more_than_it_has_passes_it_on() {
+    let hub = Hub::new(HubSettings {
+        shards: 2,
+        caps: Caps { connections_max: 100, per_user_max: Some(2), replace: true, per_address_max: None },
+        ..hub_settings(100, usize::MAX)
+    });
+    let mut worlds = [0, 1].map(|index| World::at(index, hub.clone()));
+    let [(_, first), (_, second)] = [0, 1].map(|at| worlds[at].join_now(None, Some("u")));
+    let newer: Vec<_> = (0..2).map(|_| hub.admit(Some("u"), None, Moment(2)).unwrap()).collect();
+    for _ in 0..2 {
+        worlds.iter_mut().for_each(|world| {
+            world.step();
+        });
+    }
+    for socket in [&first, &second] {
+        assert!(text(socket).contains("\"reason\":\"replaced\""), "{}", text(socket));
+    }
+    drop(newer);
+}
+
+/// Whoever guessed the id that a publisher had given to an event for others could tell by the missing gap that it was there.
+#[test]
+fn an_event_for_others_is_not_known_by_its_id() {
+    let mut world = World::new(10, usize::MAX);
+    let mut publish = |id: &str, require: Option<&str>| {
+        let require = require.map(|name| PermissionName::new(name).unwrap());
+        let id = Some(EventId::new(id).unwrap());
+        let draft = Draft { target: room(), name: None, id, data: "x".into(), exclude: None, require };
+        world.hub.publish([draft], world.now);
+    };
+    publish("open", None);
+    publish("secret", Some("vip"));
+    let mut resume = |permissions: &[&str], id: &str| {
+        let session = Session { identity: holder(permissions), expires: None };
+        text(&world.join_by(Some(session), None, Start::After(id.to_owned()), usize::MAX).1)
+    };
+    let is_told_a_gap = |text: String| text.contains(r#""reason":"unknown""#);
+    assert!(!is_told_a_gap(resume(&["vip"], "secret")));
+    assert!(!is_told_a_gap(resume(&[], "open")));
+    assert!(is_told_a_gap(resume(&[], "secret")), "as if there were none");
+    assert!(is_told_a_gap(resume(&[], "made-up")));
 }

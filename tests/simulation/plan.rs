@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub caps: Caps,
     pub delivery: Option<(Rate, Overflow)>,
     pub flush_interval: Duration,
+    /// Members of a room that are flushed in one go.
+    pub portion: u32,
     pub heartbeat: Duration,
     pub max_unsent_age: Duration,
     pub lease: Option<Duration>,
@@ -82,6 +84,7 @@ impl Plan {
             } else {
                 Duration::from_millis(rng.u64(1..20))
             },
+            portion: if big { rng.u32(10..1000) } else { rng.u32(1..6) },
             heartbeat: Duration::from_millis(rng.u64(50..3000)),
             max_unsent_age: Duration::from_millis(if one_in(rng, 3) { rng.u64(50..2000) } else { 3_600_000 }),
             lease: one_in(rng, 6).then(|| Duration::from_millis(rng.u64(50..1500))),

@@ -99,6 +99,7 @@ fn node(plan: &Plan, hub: &Arc<Hub>, index: usize, rng: &mut Rng) -> Node {
     let settings = ShardSettings {
         index,
         flush_interval: plan.flush_interval,
+        portion: plan.portion,
         heartbeat: plan.heartbeat,
         retry: Duration::from_secs(3),
         max_unsent_age: plan.max_unsent_age,
