@@ -10,6 +10,7 @@ mod listener;
 mod model;
 mod net;
 mod plan;
+mod right;
 mod tally;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

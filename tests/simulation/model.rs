@@ -7,6 +7,7 @@ use tidegate::hub::position::Offset;
 
 use super::listener::Listener;
 use super::plan::{ROOMS, USERS};
+use super::right::Claim;
 
 /// Whom an event is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -106,13 +107,22 @@ impl Order {
     /// The first event after `after` that `listener` must get.
     pub(crate) fn next_for(&self, listener: &Listener, after: Offset) -> Option<Offset> {
         let first = |source| {
-            self.between(source, after, Offset::MAX).iter().copied().find(|offset| {
-                let event = self.event(*offset);
-                let is_excluded = event.exclude.is_some() && event.exclude == listener.user;
-                !is_excluded && (!event.is_for_vips || listener.pass.is_vip(event.to))
-            })
+            let mut later = self.between(source, after, Offset::MAX).iter().copied();
+            later.find(|offset| self.claim(listener, *offset) == Claim::Must)
         };
         listener.sources().filter_map(first).min()
+    }
+
+    /// Whether `listener` gets the event with this offset.
+    pub(crate) fn claim(&self, listener: &Listener, offset: Offset) -> Claim {
+        let event = self.event(offset);
+        let is_addressed = listener.sources().any(|source| source == event.to);
+        let is_excluded = event.exclude.is_some() && event.exclude == listener.user;
+        match event.is_for_vips {
+            _ if !is_addressed || is_excluded => Claim::No,
+            true => listener.rights.claim(offset, event.to),
+            false => Claim::Must,
+        }
     }
 
     /// The offset up to which a log bounded by number alone has let go of its events.

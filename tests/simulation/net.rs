@@ -1,6 +1,8 @@
 //! Sockets that take everything, nothing, one byte or some, get stuck, and break.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastrand::Rng;
 use tidegate::shard::conn::ConnKey;
@@ -33,6 +35,8 @@ pub(crate) struct Wire {
     pub breaks: bool,
     /// How a failed call is to be counted.
     pub broke: Option<CloseReason>,
+    /// How much it had taken when it was first sent something after a command that is [watched](FakeNet::watch_obeying).
+    pub obeyed_at: Option<usize>,
     pub is_closed: bool,
 }
 
@@ -49,6 +53,8 @@ pub(crate) struct FakeNet {
     pub refuses: bool,
     /// Whose room to write is being announced.
     pub poked: Option<usize>,
+    /// Whether the command that is watched has been obeyed.
+    is_obeyed: Arc<AtomicBool>,
 }
 
 impl FakeNet {
@@ -60,7 +66,15 @@ impl FakeNet {
             next_temper: Temper::Eager,
             refuses: false,
             poked: None,
+            is_obeyed: Arc::default(),
         }
+    }
+
+    /// For a command to be set the moment it is obeyed. From then on each socket notes what it was sent before.
+    pub(crate) fn watch_obeying(&mut self) -> Arc<AtomicBool> {
+        self.is_obeyed = Arc::default();
+        self.wires.iter_mut().for_each(|wire| wire.obeyed_at = None);
+        self.is_obeyed.clone()
     }
 
     /// How many bytes of `len` are taken.
@@ -99,6 +113,7 @@ impl Net for FakeNet {
             was_short: false,
             breaks: false,
             broke: None,
+            obeyed_at: None,
             is_closed: false,
         });
         Ok(())
@@ -112,6 +127,9 @@ impl Net for FakeNet {
             !wire.wants_write || self.poked == Some(*socket),
             "a full socket is left alone until it has room"
         );
+        if self.is_obeyed.load(Ordering::Relaxed) {
+            wire.obeyed_at.get_or_insert(wire.bytes.len());
+        }
         bytes.clone_into(&mut wire.refused);
         if wire.breaks {
             let (kind, reason) = match self.rng.u32(0..3) {

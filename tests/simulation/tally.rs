@@ -42,12 +42,17 @@ impl Tally {
         } else if let (Some(told), true) = (&walk.closing, is_whole) {
             let reason = CloseReason::ALL.iter().position(|reason| reason.as_str() == told).unwrap();
             self.closed[reason] += 1;
+            assert!(reason != CloseReason::Revoked as usize || listener.is_doomed, "{listener:?}");
             assert!(client.is_between_events());
             assert!(client.retry().is_some_and(|retry| retry > 0), "every stream says when to come back");
             assert_eq!(client.has_ended(), listener.encoding.chunked, "the last chunk ends the stream");
         } else {
-            assert!(wire.was_short, "whoever takes everything gets a farewell");
-            self.cut_off += 1;
+            assert!(!wire.refused.is_empty(), "whoever has room gets a farewell");
+            if listener.is_doomed {
+                self.closed[CloseReason::Revoked as usize] += 1;
+            } else {
+                self.cut_off += 1;
+            }
         }
     }
 

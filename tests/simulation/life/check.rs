@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate::hub::source::Source;
 use tidegate::shard::conn::{Conn, flag};
+use tidegate::shard::stats::CloseReason;
 
 use super::super::listener::Walk;
 use super::super::model::To;
@@ -41,6 +42,9 @@ impl Life<'_> {
         let may_lose = !is_patient || !self.plan.is_unlimited_together();
         assert!(may_lose || !walk.gaps.contains(&"slow"), "only the slow are: {listener:?}");
         if is_over {
+            let is_expired = walk.closing.as_deref() == Some(CloseReason::Expired.as_str());
+            let end = listener.rights.newest().and_then(|token| token.ends);
+            assert!(!is_expired || end.is_some_and(|end| end.0 <= self.now), "closed before {end:?}");
             node.tally.add_end(listener, wire, &walk, &client);
         }
         // A gap or heartbeat counts from when it is offered.

@@ -3,12 +3,17 @@
 use tidegate::shard::Step;
 use tidegate::shard::conn::flag;
 
+use super::super::listener::Listener;
 use super::super::net::Temper;
 use super::Life;
+use super::rights::LASTS_MAX;
 
 /// Longest pause between two flushes that waits for the clock.
 #[allow(clippy::cast_possible_truncation, reason = "a tenth of a second")]
 const FLUSH_PAUSE_MICROS: u64 = tidegate::shard::flush::FLUSH_PAUSE_MAX.as_micros() as u64 + 1;
+
+/// In this time, in microseconds, a shard looks at all rights that have an end.
+const SESSION_ROUND: u64 = 500_000;
 
 impl Life<'_> {
     pub(super) fn end(&mut self) {
@@ -16,7 +21,11 @@ impl Life<'_> {
             // A crash: what was sent is what was sent.
             0 => return self.check_tallies(),
             1..3 => self.drain(),
-            _ => self.come_to_rest(),
+            3..6 => self.come_to_rest(),
+            _ => {
+                self.come_to_rest();
+                self.let_rights_end();
+            }
         }
         self.check_counts();
         self.leave();
@@ -66,6 +75,34 @@ impl Life<'_> {
                 let owed = self.order.next_for(listener, walk.position);
                 assert_eq!(owed, None, "socket {wire} of shard {at} is still owed, after {}", walk.position);
             }
+        }
+    }
+
+    /// In time, whoever has a right with an end is warned of it; later those are gone, and nobody else is.
+    fn let_rights_end(&mut self) {
+        self.say(|| "let rights end".into());
+        let may_stay =
+            |listener: &&Listener| listener.rights.newest().is_none_or(|token| token.ends.is_none());
+        let staying = self.live().filter(may_stay).count();
+        self.let_pass(SESSION_ROUND);
+        for node in &mut self.nodes {
+            for wire in &node.live {
+                let listener = &node.listeners[*wire];
+                let (client, _) = listener.hear(&node.shard.net_mut().wires[*wire]);
+                let walk = listener.walk(client.items(), &self.order, self.hub.epoch());
+                assert_eq!(walk.warnings, listener.rights.warnings(), "warnings: {listener:?}");
+            }
+        }
+        self.let_pass(LASTS_MAX);
+        assert!(self.live().all(|listener| may_stay(&listener)), "nobody outlives its right");
+        let left = self.live().count();
+        assert!(left == staying || self.plan.lease.is_some(), "{left} are left of {staying} who may stay");
+    }
+
+    fn let_pass(&mut self, micros: u64) {
+        self.now += micros;
+        for at in 0..self.nodes.len() {
+            while self.step(at) == Step::Again {}
         }
     }
 

@@ -1,8 +1,10 @@
 //! One life of the order: a hub and its shards, what happens to them, and what must hold all the while.
 
 mod check;
+mod command;
 mod end;
 mod expect;
+mod rights;
 mod sockets;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,7 +14,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use tidegate::auth::grant::PermissionName;
-use tidegate::auth::identity::Session;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::moment::Moment;
 use tidegate::hub::name::{EventId, EventName, RoomName, UserName};
@@ -26,10 +27,11 @@ use tidegate::shard::{Shard, ShardSettings};
 use tidegate::wire::encoding::Encoding;
 
 use super::client::HEAD;
-use super::listener::{Listener, Pass};
+use super::listener::Listener;
 use super::model::{Event, Order, To};
 use super::net::{FakeNet, Temper};
 use super::plan::{Plan, USERS};
+use super::right::Rights;
 use super::tally::Tally;
 
 /// A shard and what the model knows of it.
@@ -136,7 +138,7 @@ impl Life<'_> {
     }
 
     fn operate(&mut self) {
-        match self.rng.u32(0..100) {
+        match self.rng.u32(0..106) {
             0..22 => self.publish(),
             22..36 => self.connect(),
             36..60 => self.step_any(),
@@ -147,7 +149,10 @@ impl Life<'_> {
             92..94 => self.tidy(),
             94..96 => self.disconnect(),
             96..98 => self.use_a_stale_key(),
-            _ => self.join_a_waiting_one(),
+            98..100 => self.join_a_waiting_one(),
+            100..104 => self.refresh(),
+            104 => self.revoke(),
+            _ => self.review(),
         }
     }
 
@@ -296,8 +301,7 @@ impl Life<'_> {
         self.say(|| {
             format!("join {user:?} in {rooms:?} at shard {at}, {encoding:?}, {start:?}: {opening:?}")
         });
-        let pass = self.pass();
-        let session = self.session(pass);
+        let token = (!self.one_in(5)).then(|| self.token(user));
         let now = self.moment();
         let refuses = self.one_in(40);
         let node = &mut self.nodes[at];
@@ -310,7 +314,7 @@ impl Life<'_> {
             rooms: sources,
             user: inbox,
             address,
-            session,
+            session: token.map(|token| token.session()),
             start,
             probe: false,
         };
@@ -325,30 +329,15 @@ impl Life<'_> {
                 address: last,
                 encoding,
                 opening,
-                pass,
+                rights: Rights::new(token),
                 is_rated: user.is_some() && self.plan.delivery.is_some(),
                 presented,
                 ended_by_us: None,
+                is_doomed: false,
             });
             assert_eq!(node.listeners.len(), node.shard.net_mut().wires.len());
         }
         self.collect(at);
-    }
-
-    fn pass(&mut self) -> Pass {
-        match self.rng.u32(0..5) {
-            0 => Pass::None,
-            1 => Pass::Plain,
-            2 => Pass::VipOf(self.rng.usize(0..self.plan.rooms)),
-            _ => Pass::Vip,
-        }
-    }
-
-    fn session(&mut self, pass: Pass) -> Option<Session> {
-        let identity = pass.identity()?;
-        let ends = self.rng.u32(0..100) < self.plan.expiring;
-        let expires = ends.then(|| Moment(self.now + self.rng.u64(0..3_000_000)));
-        Some(Session { identity, expires })
     }
 
     fn start(&mut self) -> Start {

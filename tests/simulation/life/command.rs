@@ -1,0 +1,99 @@
+//! How a shard is told to do something while it is busy, and how far its listeners had come when it did.
+
+use std::sync::mpsc;
+
+use tidegate::hub::mailbox::Command;
+use tidegate::hub::position::Offset;
+use tidegate::shard::Step;
+use tidegate::shard::conn::{Conn, flag};
+
+use super::super::client::{Client, Item};
+use super::super::listener::{Listener, is_published};
+use super::Life;
+
+impl Life<'_> {
+    /// Does what the clock asks of a shard, so that a command is the first thing it will see to; not if it is in the middle
+    /// of something: then false. Often there is news among the mail.
+    pub(super) fn prepare(&mut self, at: usize) -> bool {
+        if self.rng.bool() {
+            self.publish();
+        }
+        let is_at_rest = self.step(at) != Step::Again;
+        if self.rng.bool() {
+            self.publish();
+        }
+        is_at_rest
+    }
+
+    /// Sends a shard a command, and gives it the steps to obey it.
+    pub(super) fn have_obeyed<T: Send + 'static>(
+        &mut self,
+        at: usize,
+        command: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Command,
+    ) -> T {
+        let (sent, got) = mpsc::channel();
+        let done = Box::new(move |answer| sent.send(answer).expect("it is waited for"));
+        assert!(self.hub.mailbox(at).send(command(done)).is_ok());
+        loop {
+            let step = self.step(at);
+            if let Ok(answer) = got.try_recv() {
+                return answer;
+            }
+            assert_eq!(step, Step::Again, "a command is obeyed before anybody sleeps");
+        }
+    }
+
+    /// Those of the listeners that are to be closed neither yet nor soon.
+    pub(super) fn open(&self, at: usize, is_meant: impl Fn(&Listener) -> bool) -> Vec<usize> {
+        let node = &self.nodes[at];
+        let is_open =
+            |wire: &usize| is_meant(&node.listeners[*wire]) && !self.conn(at, *wire).has(flag::CLOSING);
+        node.live.iter().copied().filter(is_open).collect()
+    }
+
+    fn conn(&self, at: usize, wire: usize) -> &Conn<usize> {
+        let mut conns = self.nodes[at].shard.conns().iter().map(|(_, conn)| conn);
+        conns.find(|conn| conn.socket == wire).expect("the live are connected")
+    }
+
+    /// A listener's cursor, which must be what it says: nothing up to there is owed any more once what was begun is
+    /// written, and nothing above has been begun. What the socket was offered beyond that will be decided about anew. Also
+    /// says how many warnings are among what was begun.
+    pub(super) fn cursor(&mut self, at: usize, wire: usize) -> (Offset, usize) {
+        let conn = self.conn(at, wire);
+        let (cursor, rest) = (conn.cursor, conn.lag.as_ref().map(|lag| lag.rest.clone()).unwrap_or_default());
+        let node = &mut self.nodes[at];
+        let (listener, wire) = (&node.listeners[wire], &mut node.shard.net_mut().wires[wire]);
+        assert!(wire.refused.starts_with(&rest), "only what was offered is begun");
+        wire.refused.truncate(rest.len());
+        let (mut client, _) = listener.hear(wire);
+        client.take(&wire.refused);
+        let walk = listener.walk(client.items(), &self.order, self.hub.epoch());
+        assert!(walk.position <= cursor, "{listener:?} has been sent what is above {cursor}");
+        let owed = self.order.next_for(listener, walk.position);
+        assert!(owed.is_none_or(|owed| owed > cursor), "{listener:?} at {cursor} is owed {owed:?}");
+        (cursor, walk.warnings)
+    }
+
+    /// Finds out as far as possible which event was the first that a listener's new right decided about: it is above what it
+    /// was sent before, and no later than what it was sent since.
+    pub(super) fn find_out_from_where(&mut self, at: usize, wire: usize) {
+        if !self.nodes[at].shard.net_mut().wires[wire].is_closed {
+            let (cursor, _) = self.cursor(at, wire);
+            self.nodes[at].listeners[wire].rights.decides_above(cursor);
+        }
+        let node = &mut self.nodes[at];
+        let (listener, wire) = (&mut node.listeners[wire], &node.shard.net_mut().wires[wire]);
+        let Some(bytes) = wire.obeyed_at else {
+            return;
+        };
+        let mut client = Client::new(listener.encoding, &listener.presented);
+        client.take(&wire.bytes[..bytes]);
+        let before = client.items().len();
+        client.take(&wire.bytes[bytes..]);
+        let first = client.items()[before..].iter().find(|item| is_published(item));
+        if let Some(Item::Event { data, .. }) = first {
+            listener.rights.decides_above(self.order.offset_of(data) - 1);
+        }
+    }
+}
