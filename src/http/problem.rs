@@ -142,7 +142,7 @@ codes! {
         "exclude is a user: a string of 1 to 128 bytes of UTF-8 without control characters";
     /// `require` is there and no grants are. Ignoring it would show the event to those it keeps out.
     RequireUnsupported "require_unsupported" UNPROCESSABLE_ENTITY
-        "require needs grants, and this server has none set up";
+        "require needs tokens, API keys or a callback, and this server has none set up";
     /// `require` is no name of a permission.
     RequireInvalid "require_invalid" UNPROCESSABLE_ENTITY
         "require is a permission: a string of 1 to 64 bytes of A-Z a-z 0-9 . _ -";
