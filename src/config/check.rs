@@ -3,7 +3,7 @@
 use super::SHARDS_MAX;
 use super::addresses::AddressRange;
 use super::bounded::{print_duration, print_size};
-use super::descriptors::{DescriptorBudget, open_files_min};
+use super::descriptors::{DescriptorBudget, asking, open_files_min};
 use super::error::{ConfigError, Source};
 use super::layers::Layers;
 use super::listen::{Listen, ListenAddr};
@@ -151,8 +151,7 @@ impl Check<'_> {
 
     fn descriptors(&mut self, config: &mut Config, open_files_max: u64) {
         let shards = config.shards;
-        // The application may be asked on as many connections at once. Everything else fits into the process's reserve.
-        let asked = config.auth_callback.as_ref().map_or(0, |_| config.auth_callback_concurrency as u64);
+        let asked = asking(config);
         let Some(budget) = DescriptorBudget::new(open_files_max.saturating_sub(asked), shards) else {
             let open_files_min = open_files_min(shards) + asked;
             self.errors.push(ConfigError::OpenFiles { open_files_max, open_files_min, shards });

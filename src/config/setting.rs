@@ -126,6 +126,12 @@ macro_rules! settings {
                 vec![$($($kind.shown(&self.$key),)+)+]
             }
         }
+
+            /// Keys of the settings in which `other` differs, in the order of `SETTINGS`.
+            pub(super) fn differing(&self, other: &Self) -> Vec<&'static str> {
+                let differs = [$($((stringify!($key), self.$key != other.$key),)+)+];
+                differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+            }
     };
 }
 pub(super) use settings;
