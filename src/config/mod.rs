@@ -161,7 +161,7 @@ pub fn parse_rate(text: &str) -> Option<Rate> {
 pub fn parse_token_key(text: &str) -> Result<TokenKey, String> {
     use kind::Kind as _;
     let kind = token_key::token_key();
-    kind.parse(text).ok_or_else(|| format!("wanted {}", kind.wanted("")))
+    kind.parse(text).ok_or_else(|| format!("wanted {}", kind.wanted_for(text, "")))
 }
 
 /// Every setting, in the order of `--help`.
@@ -197,10 +197,10 @@ impl Config {
         resolved(config, &layers, open_files_max, errors)
     }
 
-    /// The text of a file that means these settings, whatever the defaults are.
+    /// The text of a file that means these settings, whatever the defaults are. It has what is secret in it.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        report::toml(self, &Layers::default())
+        report::toml(&self.written(), &Layers::default())
     }
 
     /// Whether anything is set up that tells who asks. Until then, whoever reaches the server may do everything.

@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use super::kind::Kind;
 use super::secret::{MASK, Secret};
-use super::upstream::UpstreamUrl;
+use super::upstream::{UpstreamUrl, upstream_url};
 
 /// Keys, and sources of sets of keys, that one server may have.
 pub const TOKEN_KEYS_MAX: usize = 16;
@@ -60,16 +60,28 @@ pub(super) struct TokenKeyKind;
 impl Kind for TokenKeyKind {
     type Value = TokenKey;
 
-    const SECRET: bool = true;
-
     fn placeholder(&self) -> &'static str {
         "ALG:SOURCE"
     }
 
     fn wanted(&self, _: &str) -> String {
-        "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA, and a file such as \
-         RS256:file:/etc/tidegate/issuer.pem, or for HS a secret such as HS256:base64:…"
-            .to_owned()
+        format!(
+            "{ALGORITHMS}, and a file such as RS256:file:/etc/tidegate/issuer.pem, or for HS a secret such as \
+             HS256:base64:…"
+        )
+    }
+
+    fn wanted_for(&self, text: &str, _: &str) -> String {
+        let (name, source) = text.split_once(':').unwrap_or((text, ""));
+        let Ok(algorithm) = name.parse::<Algorithm>() else {
+            return format!("{ALGORITHMS} first, as in RS256:file:/etc/tidegate/issuer.pem");
+        };
+        match (source.split_once(':'), algorithm.family()) {
+            (Some(("file", _)), _) => format!("an absolute path after {algorithm:?}:file:"),
+            (Some(("base64", _)), AlgorithmFamily::Hmac) => format!("base64 after {algorithm:?}:base64:"),
+            (_, AlgorithmFamily::Hmac) => format!("file:/PATH or base64:SECRET after {algorithm:?}:"),
+            _ => format!("file:/PATH after {algorithm:?}:, the path of a public key in PEM"),
+        }
     }
 
     fn parse(&self, text: &str) -> Option<TokenKey> {
@@ -109,8 +121,16 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Where a JWKS is.
+
+    /// Whatever it is: a secret in the wrong place is one still.
+    fn masked(&self, _: &str) -> String {
+        MASK.to_owned()
+    }
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum JwksSource {
+const ALGORITHMS: &str =
+    "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA";
+
     /// In a file.
     File(PathBuf),
     /// At an `https` URL, or an `http` one on this machine.
@@ -163,8 +183,19 @@ mod tests {
 
     const SECRET: &str = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTMyYg==";
 
+        match value {
+            JwksSource::File(path) => path.display().to_string(),
+            JwksSource::Url(url) => upstream_url().print(url),
+        }
+    }
+
+    fn shown(&self, value: &JwksSource) -> String {
     #[test]
     fn keys_read_back_and_secrets_are_not_shown() {
+
+    fn masked(&self, text: &str) -> String {
+        upstream_url().masked(text)
+    }
         let text = format!("HS256:base64:{SECRET}");
         let key = token_key().parse(&text).expect("a key");
         assert_eq!(token_key().print(&key), text);
@@ -207,6 +238,23 @@ mod tests {
             "http://localhost/j",
         ] {
             assert_eq!(jwks_source().parse(text).map(|source| source.to_string()).as_deref(), Some(text));
+    #[test]
+    fn what_is_missing_is_told_without_the_text() {
+        for (text, wanted) in [
+            ("s3cret", "EdDSA first, as in RS256:file:/etc/tidegate/issuer.pem"),
+            ("file:/etc/s3cret", "EdDSA first, as in RS256:file:/etc/tidegate/issuer.pem"),
+            ("HS256:file:s3cret", "an absolute path after HS256:file:"),
+            ("HS384:base64:s3cret!", "base64 after HS384:base64:"),
+            ("HS512:s3cret", "file:/PATH or base64:SECRET after HS512:"),
+            ("HS512", "file:/PATH or base64:SECRET after HS512:"),
+            ("RS256:base64:s3cret", "file:/PATH after RS256:, the path of a public key in PEM"),
+        ] {
+            let told = token_key().wanted_for(text, "");
+            assert!(told.ends_with(wanted) && !told.contains("s3cret"), "{text}: {told}");
+            assert_eq!(token_key().masked(text), MASK);
+        }
+    }
+
         }
         for text in [
             "",
