@@ -159,7 +159,7 @@ impl fmt::Display for ConfigError {
             }
             Self::Syntax { place, reason } => write!(f, "{place}: {reason}"),
             Self::UnknownKey { place, key, nearest: Some(nearest) } => {
-                write!(f, "{place}: unknown key {key:?}: wanted {nearest}?")
+                write!(f, "{place}: unknown key {key:?}: did you mean {nearest}?")
             }
             Self::UnknownKey { place, key, nearest: None } => {
                 write!(f, "{place}: unknown key {key:?}: wanted one that --help lists")
