@@ -34,6 +34,7 @@ pub(super) fn resolve(
     check.listens_apart(&config);
     check.proxies_known(&config);
     check.credentials_named(&config);
+    check.somebody_is_asked(&config);
     check.in_order(
         ("max_event_bytes", config.max_event_bytes),
         ("max_body_bytes", config.max_body_bytes),
@@ -129,6 +130,25 @@ impl Check<'_> {
     fn credentials_named(&mut self, config: &Config) {
         if config.cors_credentials && config.cors_origins == CorsOrigins::Any {
             self.blame("cors_credentials", "off, or cors_origins by name in place of *".to_owned());
+        }
+    }
+
+    /// Whoever says which tokens count, or which rooms need none, expects that the others are asked for one. With nothing
+    /// to hold a token against nobody is, and the server would be open to all.
+    fn somebody_is_asked(&mut self, config: &Config) {
+        if config.authenticates() {
+            return;
+        }
+        let meant = [
+            ("public_rooms", !config.public_rooms.is_empty()),
+            ("token_issuer", config.token_issuer.is_some()),
+            ("token_audience", !config.token_audience.is_empty()),
+            ("token_cookie", config.token_cookie.is_some()),
+            ("token_query", config.token_query),
+        ];
+        for (key, _) in meant.into_iter().filter(|(_, is_set)| *is_set) {
+            let wanted = "token_keys, token_jwks, api_keys_file or auth_callback as well, or nobody is asked for a token";
+            self.blame(key, wanted.to_owned());
         }
     }
 
