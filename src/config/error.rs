@@ -216,5 +216,8 @@ impl Error for LoadError {
     }
 }
 
-const EX_USAGE: u8 = 64;
-pub(crate) const EX_CONFIG: u8 = 78;
+/// The status of a command line that was not understood.
+pub const EX_USAGE: u8 = 64;
+
+/// The status of settings that are wrong, or name a file that is.
+pub const EX_CONFIG: u8 = 78;
