@@ -42,6 +42,16 @@ impl TokenKey {
             KeySource::File(_) => None,
         }
     }
+
+    /// The secret that others may take the same characters for: the text of a file, which is `material`, for base64, and
+    /// base64 for the secret itself.
+    #[must_use]
+    pub fn other_reading(&self, material: &[u8]) -> Option<Vec<u8>> {
+        match &self.source {
+            KeySource::Base64(text) => Some(text.reveal().into()),
+            KeySource::File(_) => decode(std::str::from_utf8(material).ok()?.trim()),
+        }
+    }
 }
 
 impl fmt::Debug for TokenKey {
@@ -111,7 +121,15 @@ impl Kind for TokenKeyKind {
             KeySource::Base64(_) => format!("{:?}:base64:{MASK}", key.algorithm),
         }
     }
+
+    /// Whatever it is: a secret in the wrong place is one still.
+    fn masked(&self, _: &str) -> String {
+        MASK.to_owned()
+    }
 }
+
+const ALGORITHMS: &str =
+    "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA";
 
 /// Either alphabet (RFC 4648 §4, §5), padded or not.
 fn decode(text: &str) -> Option<Vec<u8>> {
@@ -121,16 +139,8 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Where a JWKS is.
-
-    /// Whatever it is: a secret in the wrong place is one still.
-    fn masked(&self, _: &str) -> String {
-        MASK.to_owned()
-    }
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum JwksSource {
-const ALGORITHMS: &str =
-    "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA";
-
     /// In a file.
     File(PathBuf),
     /// At an `https` URL, or an `http` one on this machine.
@@ -173,7 +183,18 @@ impl Kind for JwksKind {
     }
 
     fn print(&self, value: &JwksSource) -> String {
+        match value {
+            JwksSource::File(path) => path.display().to_string(),
+            JwksSource::Url(url) => upstream_url().print(url),
+        }
+    }
+
+    fn shown(&self, value: &JwksSource) -> String {
         value.to_string()
+    }
+
+    fn masked(&self, text: &str) -> String {
+        upstream_url().masked(text)
     }
 }
 
@@ -183,19 +204,8 @@ mod tests {
 
     const SECRET: &str = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTMyYg==";
 
-        match value {
-            JwksSource::File(path) => path.display().to_string(),
-            JwksSource::Url(url) => upstream_url().print(url),
-        }
-    }
-
-    fn shown(&self, value: &JwksSource) -> String {
     #[test]
     fn keys_read_back_and_secrets_are_not_shown() {
-
-    fn masked(&self, text: &str) -> String {
-        upstream_url().masked(text)
-    }
         let text = format!("HS256:base64:{SECRET}");
         let key = token_key().parse(&text).expect("a key");
         assert_eq!(token_key().print(&key), text);
@@ -229,16 +239,6 @@ mod tests {
     }
 
     #[test]
-    fn sets_of_keys_come_from_files_and_from_where_nobody_can_change_them() {
-        for text in [
-            "/etc/jwks.json",
-            "https://a.example/jwks",
-            "http://127.0.0.1:1/j",
-            "http://[::1]/",
-            "http://localhost/j",
-        ] {
-            assert_eq!(jwks_source().parse(text).map(|source| source.to_string()).as_deref(), Some(text));
-    #[test]
     fn what_is_missing_is_told_without_the_text() {
         for (text, wanted) in [
             ("s3cret", "EdDSA first, as in RS256:file:/etc/tidegate/issuer.pem"),
@@ -255,6 +255,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn sets_of_keys_come_from_files_and_from_where_nobody_can_change_them() {
+        for text in [
+            "/etc/jwks.json",
+            "https://a.example/jwks",
+            "http://127.0.0.1:1/j",
+            "http://[::1]/",
+            "http://localhost/j",
+        ] {
+            assert_eq!(jwks_source().parse(text).map(|source| source.to_string()).as_deref(), Some(text));
         }
         for text in [
             "",
