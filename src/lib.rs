@@ -13,4 +13,5 @@ pub mod shard;
 pub mod telemetry;
 pub mod tools;
 pub mod upstream;
+pub mod welcome;
 pub mod wire;

@@ -3,13 +3,14 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use tidegate::config::{self, Config, Invocation, ListenAddr, LoadError};
+use tidegate::config::{self, Config, EX_CONFIG, Invocation, LoadError, UnknownVariable};
 use tidegate::health;
 use tidegate::logs::{self, SetLevel};
-use tidegate::server::Server;
 use tidegate::server::clock::since_1970;
 use tidegate::server::supervision::{self, Supervision};
+use tidegate::server::{Server, StartError};
 use tidegate::tools::{Output, with_cause};
+use tidegate::welcome;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[global_allocator]
@@ -23,29 +24,85 @@ fn main() -> ExitCode {
         Ok(Invocation::CheckHealth(config)) => return check_health(&config),
         Ok(Invocation::Alone(tool)) => return say(&tool.run(&mut std::io::stdin(), since_1970().as_secs())),
         Ok(Invocation::WithSettings(tool, config)) => {
+            tell_unknown();
             return say(&tool.run(&config, &mut std::io::stdin(), since_1970().as_secs()));
         }
-        Ok(Invocation::Checked(text) | Invocation::Help(text)) => {
-            // Whoever closed our output does not want the rest.
-            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
-            return ExitCode::SUCCESS;
+        Ok(Invocation::Checked(summary, config)) => {
+            tell_unknown();
+            return check_files(*config, &summary);
         }
+        Ok(Invocation::Help(text)) => return print(&text),
         Err(err) => {
+            tell_unknown();
             eprintln!("{}", err.to_string().trim_end());
             return ExitCode::from(err.exit_code());
         }
     };
     let (dispatch, set_level) = logs::dispatch(config.log_level, config.log_format, std::io::stderr);
     dispatch.init();
+    for unknown in unknown_variables() {
+        tracing::warn!("{unknown}");
+    }
     // While there is one thread.
-    let started = Supervision::from_env().map_err(|err| err.to_string());
+    let started = Supervision::from_env().map_err(|err| Failure::of(&err));
     match started.and_then(|supervision| run(config, supervision, &set_level)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
+        // Said once, and not only to the log if that is off.
+        Err(Failure { message, code }) if tracing::enabled!(tracing::Level::ERROR) => {
             tracing::error!("{message}");
-            eprintln!("{message}");
-            ExitCode::FAILURE
+            ExitCode::from(code)
         }
+        Err(failure) => failure.tell(),
+    }
+}
+
+/// Why the server does not run, and the status that says so.
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// One that starting again may cure.
+    fn of(err: &dyn std::error::Error) -> Self {
+        Self { message: with_cause(err), code: 1 }
+    }
+
+    fn of_start(err: &StartError) -> Self {
+        let failure = Self::of(err);
+        if err.is_of_settings() { Self { code: EX_CONFIG, ..failure } } else { failure }
+    }
+
+    fn tell(&self) -> ExitCode {
+        eprintln!("{}", self.message);
+        ExitCode::from(self.code)
+    }
+}
+
+/// The second half of `--check-config`: reads the files that the settings name, as a start would.
+fn check_files(config: Config, summary: &str) -> ExitCode {
+    match Server::check(config) {
+        Ok(()) => print(summary),
+        Err(err) => Failure::of_start(&err).tell(),
+    }
+}
+
+/// Prints all there is to say.
+fn print(text: &str) -> ExitCode {
+    // Whoever closed our output does not want the rest.
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    ExitCode::SUCCESS
+}
+
+fn unknown_variables() -> Vec<UnknownVariable> {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    config::unknown_variables(names)
+}
+
+/// Says which variables look like settings and are none, where there is no log yet.
+fn tell_unknown() {
+    for unknown in unknown_variables() {
+        eprintln!("{unknown}");
     }
 }
 
@@ -75,19 +132,23 @@ fn check_health(config: &Config) -> ExitCode {
     code
 }
 
-fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result<(), String> {
+fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result<(), Failure> {
+    let failed = |err: std::io::Error| Failure::of(&err);
     // Before anything is opened: a signal from here on ends in a drain.
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|err| err.to_string())?;
-    let mut signals = runtime.block_on(async { Signals::new() }).map_err(|err| err.to_string())?;
-    let base = config.base_path.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let mut signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
     let is_activated = !supervision.sockets.is_empty();
-    let server = Server::start_supervised(config, supervision).map_err(|err| with_cause(&err))?;
+    let server = Server::start_supervised(config, supervision).map_err(|err| Failure::of_start(&err))?;
     if is_activated {
         tracing::info!("the service manager's sockets take the place of `listen`");
     }
-    welcome(&server, &base);
-    supervision::say_ready(server.shared().config.max_connections);
+    for listen in server.listens() {
+        tracing::info!(%listen, "listening");
+    }
+    let config = &server.shared().config;
+    let welcome = welcome::text(config, server.listens(), server.admin_address());
+    let _ = writeln!(std::io::stdout(), "{welcome}");
+    supervision::say_ready(config.max_connections);
     while let Signal::Reload = runtime.block_on(signals.next()) {
         reload(&server, set_level);
     }
@@ -96,7 +157,7 @@ fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result
     // A second signal means now.
     let draining = std::thread::spawn(move || server.drain());
     runtime.block_on(async {
-        let mut signal = Signals::new().map_err(|err| err.to_string())?;
+        let mut signal = Signals::new().map_err(failed)?;
         let finished = async {
             while !draining.is_finished() {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -106,7 +167,8 @@ fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result
             () = finished => {}
             () = signal.end() => std::process::exit(130),
         }
-        draining.join().map_err(|_| "the drain panicked".to_owned())?.map_err(|err| err.to_string())
+        let drained = draining.join().unwrap_or_else(|_| Err(std::io::Error::other("the drain panicked")));
+        drained.map_err(failed)
     })
 }
 
@@ -169,44 +231,4 @@ impl Signals {
     async fn end(&mut self) {
         while let Signal::Reload = self.next().await {}
     }
-}
-
-/// Says where it listens and what to try next.
-fn welcome(server: &Server, base: &str) {
-    // The first that takes what people type.
-    let listens = server.listens();
-    let first = listens.iter().find(|listen| !listen.proxied).unwrap_or(&listens[0]);
-    let address = first.address.to_string();
-    let (mut curl, url) = match address.strip_prefix("unix:") {
-        Some(path) => (format!("curl --unix-socket {path}"), format!("http://localhost{base}")),
-        None => ("curl".to_owned(), format!("http://{address}{base}")),
-    };
-    if first.proxied {
-        curl += " --haproxy-protocol";
-    }
-    let admin = server.admin_address().map_or("off".into(), |admin| format!("http://{admin}/metrics"));
-    // Browsers don't open Unix sockets.
-    let page = match server.admin_address() {
-        Some(ListenAddr::Tcp(admin)) => format!("Live page: http://{admin}/dashboard\n"),
-        _ => String::new(),
-    };
-    for listen in listens {
-        tracing::info!(%listen, "listening");
-    }
-    let (with, bearer, cookie) = if server.shared().config.authenticates() {
-        let with = ", with a token or key in $token (`tidegate token --help`)";
-        (with, " -H \"authorization: Bearer $token\"", ", which sends the token as token_cookie")
-    } else {
-        ("", "", "")
-    };
-    let text = format!(
-        "Tidegate {version} is listening on {address}, up to {connections} streams. Metrics: {admin}\n{page}\n\
-         Try it, in two terminals{with}:\n\
-         \x20 {curl} -N {url}/stream/lobby/me{bearer}\n\
-         \x20 {curl} {url}/publish{bearer} -d '{{\"room\":\"lobby\",\"data\":\"hello\"}}'\n\n\
-         In a browser{cookie}:  new EventSource(\"{url}/stream/lobby/me\").onmessage = e => console.log(e.data)\n",
-        version = env!("CARGO_PKG_VERSION"),
-        connections = server.shared().config.max_connections,
-    );
-    let _ = writeln!(std::io::stdout(), "{text}");
 }

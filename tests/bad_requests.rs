@@ -325,6 +325,7 @@ fn credentials() -> Vec<Row> {
     let body = format!(r#"{{"room":"{MARK}","data":1}}"#);
     let by = |value: &'static str| ("authorization", value);
     let may_little: &'static str = may_little.leak();
+    let may_revoke: &'static str = with(&bearer::token("ops", &["admin"])).leak();
     let marked: &'static str = marked.leak();
     let bad_require = r#"{"room":"a","data":1,"require":"zXyMark!"}"#;
     vec![
@@ -336,6 +337,9 @@ fn credentials() -> Vec<Row> {
         (get_with("/info", &[by(may_little)]), 403, "forbidden"),
         (post("/publish", &[by(may_little)], &body), 403, "forbidden"),
         (post("/revoke", &[by(may_little)], "{}"), 403, "forbidden"),
+        (post("/revoke", &[by(may_revoke)], "{}"), 422, "revocation_invalid"),
+        (post("/revoke", &[by(may_revoke)], r#"{"users":["zXyMark"]}"#), 422, "revocation_invalid"),
+        (post("/revoke", &[by(may_revoke)], "{\"user\":zXyMark"), 400, "body_malformed"),
         (post("/publish", &[by(may_little)], bad_require), 422, "require_invalid"),
         (post("/refresh", &[by(may_little)], ""), 404, "connection_unknown"),
         (get_with("/info", &[by(may_little), by(marked)]), 400, "token_ambiguous"),

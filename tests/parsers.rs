@@ -611,7 +611,7 @@ proptest! {
     fn anything_may_stand_in_the_settings(text in soup(SETTINGS_PIECES), any in any::<String>()) {
         checks::settings(&text);
         checks::settings(&any);
-        checks::settings(&format!("gzip = true\n{text}"));
+        checks::settings(&format!("gzip = 1\n{text}"));
     }
 
     #[test]

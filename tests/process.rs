@@ -148,11 +148,24 @@ fn settings_are_checked_without_opening_anything() {
 #[test]
 fn a_port_in_use_is_told_in_one_line() {
     let process = Process::start(&[], &[]);
-    let second = run(&["--listen", &process.addr.to_string(), "--admin-listen", "off", "--log-level", "off"]);
-    assert_eq!(second.status.code(), Some(1));
-    let text = String::from_utf8(second.stderr).unwrap();
-    assert!(text.starts_with(&format!("cannot listen on {}: ", process.addr)), "{text}");
-    assert_eq!(text.lines().count(), 1, "{text}");
+    let (addr, admin) = (process.addr.to_string(), process.admin.to_string());
+    for (args, told) in [
+        (["--listen", &addr, "--admin-listen", "off"], format!("listen={addr:?}: wanted an address")),
+        (
+            ["--listen", "127.0.0.1:0", "--admin-listen", &admin],
+            format!("admin_listen={admin:?}: wanted off or an address"),
+        ),
+    ] {
+        // Whether it is logged or, with no log, said: once.
+        for level in ["off", "error", "info"] {
+            let second = run(&[&args[..], &["--log-level", level]].concat());
+            assert_eq!(second.status.code(), Some(1));
+            let text = String::from_utf8(second.stderr).unwrap();
+            assert!(text.contains(&told) && text.contains("Address already in use"), "{text}");
+            assert_eq!(text.matches("Address already in use").count(), 1, "{text}");
+            assert!(level != "off" || text.starts_with(&told), "{text}");
+        }
+    }
 }
 
 #[test]
@@ -284,5 +297,105 @@ fn help_and_version_go_to_standard_output() {
         let text = String::from_utf8(said.stdout).expect("UTF-8");
         assert!(text.contains("tidegate"), "{text}");
         assert!(said.status.success() && said.stderr.is_empty());
+    }
+}
+
+/// `--check-config` used to say that they are right, and the server then ended with a status after which it is started again.
+#[test]
+fn files_that_settings_name_are_checked_with_them() {
+    let folder =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("files-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the test's own folder");
+    let file = |name: &str, text: &str| {
+        std::fs::write(folder.join(name), text).expect("the test's own folder takes files");
+        folder.join(name).display().to_string()
+    };
+    let keys = "[a]\nhash = \"sha256:00\"\npermissions = []\n";
+    let short = format!("--token-keys=HS256:file:{}", file("short.key", "short"));
+    let bad_hash = format!("--api-keys-file={}", file("keys.toml", keys));
+    let twice = format!("--api-keys-file={}", file("twice.toml", &[keys, keys].concat()));
+    let callback = "--auth-callback=http://127.0.0.1:1/";
+    let cases: [(&[&str], &str); 7] = [
+        (&["--token-keys=HS256:file:/nowhere/a.key"], "token_keys: cannot read /nowhere/a.key: No such file"),
+        (&[&short], "is too short: HS256 takes 32 bytes"),
+        (&["--token-jwks=/nowhere/jwks.json"], "token_jwks: cannot read /nowhere/jwks.json: No such file"),
+        (&["--api-keys-file=/nowhere/keys.toml"], "api_keys_file: /nowhere/keys.toml: cannot be read"),
+        (&[&bad_hash], "[a] hash: wanted sha256:"),
+        (&[&twice], "line 4: [a] is there twice"),
+        (
+            &[callback, "--upstream-ca-file=/nowhere/ca.pem"],
+            "upstream_ca_file: /nowhere/ca.pem cannot be read",
+        ),
+    ];
+    for (args, told) in cases {
+        for more in [&["--check-config"][..], &[], &["--log-level", "off"]] {
+            let output = run(&[args, &FREE_PORTS, more].concat());
+            assert_eq!(output.status.code(), Some(78), "{args:?} {more:?}");
+            let text = String::from_utf8(output.stderr).expect("UTF-8");
+            assert!(text.matches(told).count() == 1 && text.lines().count() == 1, "{told}: {text}");
+            assert!(output.stdout.is_empty());
+        }
+    }
+    std::fs::remove_dir_all(&folder).expect("nobody else removes it");
+}
+
+/// Nobody was told of it, and the server was open to all.
+#[test]
+fn a_misspelt_variable_is_told() {
+    let told = "unknown variable \"TIDEGATE_TOKEN_KEY\" is ignored: did you mean TIDEGATE_TOKEN_KEYS?";
+    let checked = command(&["--check-config"]).env("TIDEGATE_TOKEN_KEY", "s3cret").output();
+    let checked = checked.expect("it runs");
+    assert_eq!(checked.status.code(), Some(0));
+    assert_eq!(String::from_utf8(checked.stderr).expect("UTF-8"), format!("{told}\n"));
+    let variables = [("TIDEGATE_TOKEN_KEY", "s3cret"), ("TIDEGATE_SERVICE_HOST", "10.0.0.1")];
+    let printed = Process::start(&[], &variables).end();
+    assert!(printed.contains(told) && printed.contains("WARN"), "{printed}");
+    assert!(!printed.contains("s3cret") && !printed.contains("TIDEGATE_SERVICE_HOST"), "{printed}");
+    assert!(printed.contains("whoever reaches this address may listen and publish"), "{printed}");
+}
+
+/// There were "those from before" at the first fetch, and neither where nor why.
+#[test]
+fn keys_that_cannot_be_fetched_are_told_with_the_reason() {
+    let server = |url: &str| Process::start(&["--token-jwks", url], &[]);
+    let process = server("http://127.0.0.1:1/jwks.json?key=hunter2");
+    let told = "tokens that need them are not believed";
+    eventually(told, || process.printed().contains(told));
+    let printed = process.end();
+    let line = printed.lines().find(|line| line.contains(told)).expect("just seen");
+    for part in ["WARN", "url=http://127.0.0.1:1/jwks.json?***", "unreachable", "Connection refused"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert!(!printed.contains("hunter2"), "{printed}");
+}
+
+/// An answer that meant nothing was no answer, and by which member was not to be found out.
+#[test]
+fn what_is_wrong_with_an_applications_answer_is_told() {
+    use common::application::{Application, Reply};
+    for (status, body, told) in [
+        (500, "{}", ["what the application says to auth_callback is no answer", "status 500"]),
+        (
+            200,
+            r#"{"user":7}"#,
+            ["what the application says to auth_callback is no answer", "its user is no user's name"],
+        ),
+        (
+            200,
+            r#"{"permissions":["vip","sse:reed"]}"#,
+            ["a permission in the application's answer", "entry=2 err=is none of"],
+        ),
+    ] {
+        let application = Application::always(Reply::With(status, body.to_owned()));
+        let url = application.url("/auth?key=hunter2");
+        let process = Process::start(&["--auth-callback", &url], &[]);
+        let answer =
+            Conn::tcp(process.addr).round(&request("GET", &format!("{BASE}/stream?room=a"), &[], b""));
+        assert_ne!(answer.status(), 200);
+        eventually(told[0], || process.printed().contains(told[0]));
+        let printed = process.end();
+        let line = printed.lines().find(|line| line.contains(told[0])).expect("just seen");
+        assert!(line.contains("WARN") && line.contains(told[1]), "{told:?}: {line}");
+        assert!(!printed.contains("hunter2"), "{printed}");
     }
 }

@@ -182,7 +182,7 @@ fn the_log_level_changes_and_what_needs_a_restart_is_named() {
     let process = start(&file);
     let refused = || ask(&process, "GET", "/nowhere", None, "").status() == 404;
     assert!(refused());
-    file.write("log_level = \"debug\"\nhistory_events = 5\ngzip = \"on\"\ntoken_query = \"on\"\n");
+    file.write("log_level = \"debug\"\nhistory_events = 5\ngzip = \"on\"\nforeign_origins = \"refuse\"\n");
     process.reload(TAKEN);
     assert!(!process.printed().contains("request refused"), "not at that level");
     assert!(process.printed().contains("gzip, history_events"), "{}", process.printed());

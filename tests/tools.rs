@@ -169,7 +169,7 @@ fn every_kind_of_private_key_makes_what_its_public_key_believes() {
         // A public key signs nothing.
         let said = Tools::default().run(&["token", "--key", &source(&public)], "");
         assert!(
-            said.code == 2 && said.err.contains(&format!("is not a private key for {algorithm}")),
+            said.code == 64 && said.err.contains(&format!("is not a private key for {algorithm}")),
             "{said:?}"
         );
     }
@@ -273,14 +273,16 @@ fn what_a_token_allows_is_said_with_the_permission_that_decides() {
         (
             &["--room=inbox-bob"],
             1,
-            "not allowed: listen in \"inbox-bob\", which takes sse:read that covers it (it has sse:read:inbox-{user})",
+            "not allowed: listen in \"inbox-bob\", which takes sse:read:inbox-bob, or a pattern such as sse:read:inbox-* (it \
+             has sse:read:inbox-{user})",
         ),
         (&["--room=inbox-ann", "--user=ann"], 0, "allowed: listen as \"ann\", which is its sub"),
         (&["--room=inbox-ann", "--user=bot7"], 0, "allowed: listen as \"bot7\", by sse:user:bot*"),
         (
             &["--room=inbox-ann", "--user=bob"],
             1,
-            "not allowed: listen as \"bob\", which takes sse:user that covers it (it has sse:user:bot*); its sub is \"ann\"",
+            "not allowed: listen as \"bob\", which takes sse:user:bob, or a pattern such as sse:user:bo* (it has \
+             sse:user:bot*); its sub is \"ann\"",
         ),
         (&["--room=chat-1", "--action=publish"], 0, "allowed: publish to \"chat-1\", by sse:publish:chat-*"),
         (
@@ -296,12 +298,14 @@ fn what_a_token_allows_is_said_with_the_permission_that_decides() {
         (
             &["--room=chat-2", "--action=members"],
             1,
-            "not allowed: see who is in \"chat-2\", which takes sse:members or admin that covers it (it has sse:members:chat-1)",
+            "not allowed: see who is in \"chat-2\", which takes sse:members:chat-2 or admin:chat-2, or a pattern such as \
+             sse:members:chat-* (it has sse:members:chat-1)",
         ),
         (
             &["--room=chat-1", "--action=disconnect"],
             1,
-            "not allowed: disconnect users from \"chat-1\", which takes admin that covers it (it has none)",
+            "not allowed: disconnect users from \"chat-1\", which takes admin:chat-1, or a pattern such as admin:chat-* (it has \
+             none)",
         ),
         (
             &["--action=administer"],
@@ -323,7 +327,7 @@ fn permissions_that_mean_nothing_are_told_where_they_are_written_and_where_they_
         [("sse:reed:a", "is none of sse:read"), ("sse:read:a*b", "a * that is not at its end")]
     {
         let said = tools.run(&["token", "--allow", permission], "");
-        assert!(said.code == 2 && said.err.contains(told) && said.out.is_empty(), "{said:?}");
+        assert!(said.code == 64 && said.err.contains(told) && said.out.is_empty(), "{said:?}");
     }
     let claims = json!({"exp": 4_000_000_000_u64, "permissions": ["vip", "sse:reed:a", "sse:read:a*b"]});
     let token = signed(&Header::new(Algorithm::HS256), &claims);
@@ -411,7 +415,7 @@ fn keys_at_a_url_are_fetched_or_stood_in_for() {
     assert_eq!(tools.check(&token, &["--jwks", stand_in], "believed").0, 0);
     assert_eq!(failing.count(), asked);
     let said = Tools::with_secret(&[]).run(&["check", "--jwks", stand_in], &token);
-    assert!(said.code == 2 && said.err.contains("there are none"), "{said:?}");
+    assert!(said.code == 64 && said.err.contains("there are none"), "{said:?}");
 }
 
 #[test]
@@ -422,23 +426,30 @@ fn what_cannot_be_answered_says_so_by_its_status() {
     for (tools, args, code, told) in [
         (&none, &["check"][..], 78, "token_keys, token_jwks and api_keys_file are empty"),
         (&none, &["token"], 78, "token_keys: wanted a secret to sign with"),
-        (&none, &["--port", "1", "check"], 2, "unexpected argument '--port'"),
+        (&none, &["--port", "1", "check"], 64, "unexpected argument '--port'"),
         (&none, &["--port", "1"], 64, "unexpected argument '--port'"),
-        (&none, &["key"], 2, "<NAME>"),
-        (&none, &["key", "a b"], 2, "[a b]: wanted a name"),
-        (&none, &["key", "a", "--rate", "fast"], 2, "publish_rate: wanted"),
-        (&none, &short, 2, "--key: the secret in base64 is too short"),
-        (&none, &["token", "--key", "HS256:base64:!!"], 2, "--key: wanted HS256"),
-        (&none, &["token", "--key", "ES256:file:/nowhere"], 2, "--key: cannot read /nowhere"),
-        (&secret, &["check"], 2, "there is no token"),
-        (&secret, &["check", "eyJ", "eyK"], 2, "wanted one token"),
-        (&secret, &["check", "--action", "publish"], 2, "wanted --room"),
-        (&secret, &["check", "--action", "administer", "--room", "a"], 2, "administer is about no room"),
-        (&secret, &["check", "--action", "publish", "--room", "a", "--user", "u"], 2, "--user is for read"),
-        (&secret, &["check", "--jwks", "/nowhere"], 2, "cannot read /nowhere"),
-        (&secret, &["token", "--expires", "soon"], 2, "wanted a span such as 1h"),
+        (&none, &["key"], 64, "<NAME>"),
+        (&none, &["key", "a"], 64, "--allow <PERMISSION>"),
+        (&none, &["key", "a b", "--allow", "vip"], 64, "[a b]: wanted a name"),
+        (&none, &["key", "a", "--allow", "vip", "--rate", "fast"], 64, "publish_rate: wanted"),
+        (
+            &none,
+            &["key", "a", "--allow", "vip", "--listen", "127.0.0.1:1"],
+            64,
+            "unexpected argument '--listen'",
+        ),
+        (&none, &short, 64, "--key: the secret in base64 is too short"),
+        (&none, &["token", "--key", "HS256:base64:!!"], 64, "--key: wanted base64 after HS256:base64:"),
+        (&none, &["token", "--key", "ES256:file:/nowhere"], 64, "--key: cannot read /nowhere"),
+        (&secret, &["check"], 64, "there is no token"),
+        (&secret, &["check", "eyJ", "eyK"], 64, "wanted one token"),
+        (&secret, &["check", "--action", "publish"], 64, "wanted --room"),
+        (&secret, &["check", "--action", "administer", "--room", "a"], 64, "administer is about no room"),
+        (&secret, &["check", "--action", "publish", "--room", "a", "--user", "u"], 64, "--user is for read"),
+        (&secret, &["check", "--jwks", "/nowhere"], 64, "cannot read /nowhere"),
+        (&secret, &["token", "--expires", "soon"], 64, "wanted a span such as 1h"),
         (&secret, &["--drain", "long", "token"], 78, "--drain"),
-        (&secret, &["--token-permissions-claim", "scope", "token", "--id", ""], 2, "wanted 1 to 256 bytes"),
+        (&secret, &["--token-permissions-claim", "scope", "token", "--id", ""], 64, "wanted 1 to 256 bytes"),
     ] {
         let said = tools.run(args, if args.contains(&"--jwks") { "a.b.c" } else { "" });
         assert!(
@@ -464,4 +475,88 @@ fn settings_come_from_everywhere_they_do_for_the_server() {
     let made = none.run(&[&scope[..], &["token", "--allow", "vip"]].concat(), "");
     let said = none.run(&[&scope[..], &["check"]].concat(), &made.out);
     assert!(said.code == 0 && said.out.ends_with("permissions:\n  vip\n"), "{said:?}");
+}
+
+/// They had to stand before the word, and the message said to leave them out.
+#[test]
+fn settings_may_stand_behind_the_word_as_well() {
+    let key = file(SECRET);
+    let keys = format!("--token-keys=HS256:file:{}", key.0.display());
+    let none = Tools::default();
+    let token = none.token(&["--user", "ann", &keys]);
+    assert_eq!(none.run(&["check", &keys, "--token-audience", ""], &token).code, 0);
+    // The last one counts.
+    let said = none.run(&["--token-audience=push", "check", &keys, "--token-audience="], &token);
+    assert_eq!(said.code, 0, "{said:?}");
+    let said = none.run(&["check", &keys, "--token-audience=push"], &token);
+    assert!(said.code == 1 && said.out.contains("not believed (audience)"), "{said:?}");
+    for help in [&["help"][..], &["--help"], &["help", "check"], &["check", "--help"]] {
+        let said = none.run(help, "");
+        assert!(said.code == 0 && said.err.is_empty(), "{said:?}");
+        let is_of_all = !help.contains(&"check");
+        assert_eq!(said.out.contains("--history-events"), is_of_all, "{}", said.out);
+    }
+}
+
+/// The same characters make two secrets, and nothing said which of them was wanted.
+#[test]
+fn a_secret_that_was_read_another_way_is_recognised() {
+    let text = STANDARD.encode(SECRET);
+    let in_file = file(format!("{text}\n"));
+    let by_file = Tools::with(&[("TOKEN_KEYS", &format!("HS256:file:{}", in_file.0.display()))]);
+    let by_text = Tools::with(&[("TOKEN_KEYS", &format!("HS256:base64:{text}"))]);
+    let (of_file, of_text) = (by_file.token(&[]), by_text.token(&[]));
+    let (code, line) = by_file.check(&of_text, &[], "not believed (signature)");
+    assert!(code == 1 && line.contains("is in base64, and HS256:file: takes the text as it is"), "{line}");
+    let (code, line) = by_text.check(&of_file, &[], "not believed (signature)");
+    assert!(code == 1 && line.contains("as it is, and that is decoded here"), "{line}");
+    let other = Tools::with(&[("TOKEN_KEYS", &format!("HS256:base64:{}", STANDARD.encode([7; 32])))]);
+    let (code, line) = by_file.check(&other.token(&[]), &[], "not believed (signature)");
+    assert!(code == 1 && line.contains("it was signed with another, or changed afterwards"), "{line}");
+}
+
+#[test]
+fn permissions_under_another_name_are_told() {
+    let tools = Tools::with_secret(&[]);
+    let claims = json!({"exp": 4_000_000_000_u64, "scope": "sse:read", "sub": "ann"});
+    let token = signed(&Header::new(Algorithm::HS256), &claims);
+    let told =
+        "it has no claim \"permissions\" (token_permissions_claim); it has \"exp\", \"scope\", \"sub\"";
+    assert_eq!(tools.check(&token, &[], "it has no"), (0, told.to_owned()));
+    let said = Tools::with_secret(&[("TOKEN_PERMISSIONS_CLAIM", "scope")]).run(&["check"], &token);
+    assert!(said.code == 0 && !said.out.contains("it has no claim"), "{said:?}");
+}
+
+#[test]
+fn who_gets_an_event_that_requires_something_is_said() {
+    let tools = Tools::with_secret(&[]);
+    let token = tools.token(&["--user=ann", "--allow=sse:read", "--allow=vip:room-r", "--allow=staff"]);
+    for (args, code, told) in [
+        (
+            &["--require=staff"][..],
+            0,
+            "allowed: get events for users and for everyone that require staff, by staff",
+        ),
+        (
+            &["--require=vip", "--room=room-r"],
+            0,
+            "allowed: get events in \"room-r\" that require vip, by vip:room-r",
+        ),
+        (
+            &["--require=vip", "--room=room-s"],
+            1,
+            "not allowed: get events in \"room-s\" that require vip, which takes vip:room-s, or a pattern such as vip:room-* \
+             (it has vip:room-r)",
+        ),
+        (
+            &["--require=vip"],
+            1,
+            "not allowed: get events for users and for everyone that require vip, which takes vip without a pattern (it has \
+             vip:room-r)",
+        ),
+    ] {
+        assert_eq!(tools.check(&token, args, told), (code, told.to_owned()), "{args:?}");
+    }
+    let said = tools.run(&["check", "--require=sse:read"], &token);
+    assert!(said.code == 64 && said.err.contains("--require"), "{said:?}");
 }

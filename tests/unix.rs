@@ -87,7 +87,8 @@ fn a_socket_in_use_is_not_taken() {
     let path = TempPath::new();
     let _server = TestServer::with(|config| config.listen = vec![path.listen().into()]);
     let (text, kind) = refusal(Config { listen: vec![path.listen().into()], ..config() });
-    assert_eq!(text, format!("cannot listen on unix:{}", path.0.display()));
+    let wanted = "wanted an address that can be listened on";
+    assert_eq!(text, format!("listen=\"unix:{}\": {wanted}", path.0.display()));
     assert_eq!(kind, ErrorKind::AddrInUse);
     assert_eq!(info(&path), 200, "the first one serves on");
 }
@@ -106,11 +107,13 @@ fn a_port_in_use_is_not_shared() {
     let server = TestServer::start();
     let listen = ListenAddr::Tcp(server.addr);
     let (text, kind) = refusal(Config { listen: vec![listen.clone().into()], ..config() });
-    assert_eq!(text, format!("cannot listen on {}", server.addr));
+    let wanted = "an address that can be listened on";
+    assert_eq!(text, format!("listen=\"{}\": wanted {wanted}", server.addr));
     assert_eq!(kind, ErrorKind::AddrInUse);
     let admin = ListenAddr::Tcp(server.admin);
     let (text, kind) = refusal(Config { admin_listen: Some(admin), ..config() });
-    assert_eq!((text, kind), (format!("cannot listen on {}", server.admin), ErrorKind::AddrInUse));
+    assert_eq!(text, format!("admin_listen=\"{}\": wanted off or {wanted}", server.admin));
+    assert_eq!(kind, ErrorKind::AddrInUse);
     assert_eq!(server.get("/info").status(), 200);
     // Once it is free, it can be had at once, with the last connections still dying away.
     let addr = server.addr;

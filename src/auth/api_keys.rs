@@ -76,6 +76,7 @@ pub struct ApiKeysError {
 enum Reason {
     Unreadable(io::Error),
     Form(String),
+    Repeated(usize, String),
     Name(String),
     Hash(String),
     Twins(String),
@@ -95,6 +96,10 @@ impl fmt::Display for Reason {
         match self {
             Self::Unreadable(err) => write!(f, "cannot be read: {err}"),
             Self::Form(reason) => f.write_str(reason),
+            Self::Repeated(line, name) => write!(
+                f,
+                "line {line}: [{name}] is there twice; wanted both hashes in one, hash = [\"sha256:…\", \"sha256:…\"]"
+            ),
             Self::Name(name) => write!(f, "[{name}]: wanted a name of 1 to 64 bytes of A-Z a-z 0-9 . _ -"),
             Self::Hash(name) => {
                 write!(
@@ -235,8 +240,16 @@ impl Entry {
 fn form(text: &str, err: &toml::de::Error) -> Reason {
     let at = err.span().map_or(0, |span| span.start);
     let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+    let before = &text.as_bytes()[..at.min(text.len())];
+    if err.message() == DUPLICATE_KEY && before.ends_with(b"[") {
+        let name = err.span().and_then(|span| text.get(span)).unwrap_or_default();
+        return Reason::Repeated(line, masked(name));
+    }
     Reason::Form(format!("line {line}: {}", masked(err.message())))
 }
+
+/// What the parser says of a name that it has met before.
+const DUPLICATE_KEY: &str = "duplicate key";
 
 /// `text` without the keys in it: somebody who puts one where its hash belongs must not find it in a log.
 fn masked(text: &str) -> String {
@@ -320,6 +333,14 @@ mod tests {
                 format!("[a]\nhash = \"{good}\"\npermissions = []\n[b]\nhash = \"{good}\"\npermissions = []"),
                 "[b] hash: another",
             ),
+            (
+                format!(
+                    "[a]\nhash = \"{good}\"\npermissions = []\n\n[a]\nhash = \"{}\"\npermissions = []",
+                    hash("y")
+                ),
+                "line 5: [a] is there twice; wanted both hashes in one, hash = [",
+            ),
+            (format!("[a]\nhash = \"{good}\"\nhash = \"{good}\"\npermissions = []"), "line 3: duplicate key"),
         ] {
             let Err(err) = ApiKeys::from_toml(Path::new("f"), &text) else { panic!("{text}") };
             let told_is = err.to_string();

@@ -97,6 +97,11 @@ impl Claims {
         self.0.get(name)
     }
 
+    /// What the claims are called, in the order of the alphabet.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// A claim that has to be a string.
     ///
     /// # Errors

@@ -212,16 +212,18 @@ impl Grant {
     #[must_use]
     pub fn allowing(&self, user: Option<&str>, action: Action<'_>) -> Option<&Permission> {
         let about = action.about();
-        action.names().iter().find_map(|name| self.find(name, about, user))
+        action.names().iter().find_map(|name| self.holding(name, about, user))
     }
 
     /// Whether it has the permission `name` for the room (or user) `about`; with `None`, for everything.
     #[must_use]
     pub fn holds(&self, name: &str, about: Option<&str>, user: Option<&str>) -> bool {
-        self.find(name, about, user).is_some()
+        self.holding(name, about, user).is_some()
     }
 
-    fn find(&self, name: &str, about: Option<&str>, user: Option<&str>) -> Option<&Permission> {
+    /// The first permission by which it [holds](Self::holds) `name`.
+    #[must_use]
+    pub fn holding(&self, name: &str, about: Option<&str>, user: Option<&str>) -> Option<&Permission> {
         let covers = |pattern: &Pattern| about.is_some_and(|about| pattern.covers(about, user));
         let mut named = self.permissions.iter().filter(|permission| &*permission.name == name);
         named.find(|permission| permission.pattern.as_ref().is_none_or(covers))

@@ -23,19 +23,42 @@ pub enum JwksError {
     /// It is not a JWKS.
     Form,
     /// No key in it is one for signatures that is used here.
-    Empty,
+    Empty(LeftOut),
     /// Two keys for the same algorithm have the same name.
     Twins,
 }
 
 impl fmt::Display for JwksError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TooLarge => "has more than 256 KiB or 32 keys",
-            Self::Form => "is not a JSON Web Key Set",
-            Self::Empty => "has no key for signatures that can be used, private ones left out",
-            Self::Twins => "has two keys with the same kid and alg",
-        })
+        match self {
+            Self::TooLarge => f.write_str("has more than 256 KiB or 32 keys"),
+            Self::Form => f.write_str("is not a JSON Web Key Set"),
+            Self::Empty(left_out) => write!(f, "has no key for signatures that can be used: {left_out}"),
+            Self::Twins => f.write_str("has two keys with the same kid and alg"),
+        }
+    }
+}
+
+/// Keys of a set that are not used, by why.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LeftOut {
+    private: usize,
+    secret: usize,
+    other_use: usize,
+    unusable: usize,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasons = [
+            (self.private, "private (wanted the public one)"),
+            (self.secret, "secret (published, it is none)"),
+            (self.other_use, "for another use or of a kind that is not used here"),
+            (self.unusable, "weak or damaged"),
+        ];
+        let told = reasons.into_iter().filter(|(count, _)| *count > 0);
+        let told: Vec<String> = told.map(|(count, why)| format!("{count} {why}")).collect();
+        if told.is_empty() { f.write_str("it is empty") } else { write!(f, "left out {}", told.join(", ")) }
     }
 }
 
@@ -60,10 +83,11 @@ pub fn parse(bytes: &[u8], with_secrets: bool) -> Result<Vec<Key>, JwksError> {
         return Err(JwksError::Form);
     }
     let set: Set = serde_json::from_slice(bytes).map_err(|_| JwksError::Form)?;
-    let mut keys: Vec<Key> = Vec::new();
-    // A key that is weak or damaged is left out, as those for other purposes and of kinds to come are: the others may be
-    // good.
-    for key in set.keys.into_iter().filter_map(|member| read(member, with_secrets)) {
+    let (mut keys, mut left_out) = (Vec::<Key>::new(), LeftOut::default());
+    for member in set.keys {
+        // A key that is weak or damaged is left out, as those for other purposes and of kinds to come are: the others may
+        // be good.
+        let Some(key) = read(member, with_secrets, &mut left_out) else { continue };
         if keys.iter().any(|other| other.kid == key.kid && other.id == key.id) {
             continue;
         }
@@ -77,12 +101,54 @@ pub fn parse(bytes: &[u8], with_secrets: bool) -> Result<Vec<Key>, JwksError> {
         }
         keys.push(key);
     }
-    if keys.is_empty() { Err(JwksError::Empty) } else { Ok(keys) }
+    if keys.is_empty() { Err(JwksError::Empty(left_out)) } else { Ok(keys) }
 }
 
 /// A member of a set, if it can be used. A private key can't: anybody who has read it signs as well as its owner.
-fn read(member: Value, with_secrets: bool) -> Option<Key> {
-    let is_private = member.get("d").is_some();
-    let jwk: Jwk = serde_json::from_value(member).ok().filter(|_| !is_private)?;
-    Key::from_jwk(&jwk, with_secrets).ok().flatten()
+fn read(member: Value, with_secrets: bool, left_out: &mut LeftOut) -> Option<Key> {
+    let (is_private, is_secret) = (member.get("d").is_some(), member.get("kty") == Some(&Value::from("oct")));
+    let jwk = serde_json::from_value::<Jwk>(member);
+    let reason = match jwk.map(|jwk| Key::from_jwk(&jwk, with_secrets)) {
+        _ if is_private => &mut left_out.private,
+        _ if is_secret && !with_secrets => &mut left_out.secret,
+        Ok(Ok(Some(key))) => return Some(key),
+        Ok(Ok(None)) => &mut left_out.other_use,
+        Ok(Err(_)) | Err(_) => &mut left_out.unusable,
+    };
+    *reason += 1;
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(members: &Value) -> String {
+        let set = json!({"keys": members}).to_string();
+        parse(set.as_bytes(), false).expect_err("no key can be used").to_string()
+    }
+
+    #[test]
+    fn a_set_without_a_key_says_what_became_of_those_in_it() {
+        assert_eq!(told(&json!([])), "has no key for signatures that can be used: it is empty");
+        let rsa = |more: Value| {
+            let mut jwk = json!({"kty": "RSA", "n": "AAAA", "e": "AQAB"});
+            jwk.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            jwk
+        };
+        let members = json!([
+            rsa(json!({"d": "AAAA"})),
+            rsa(json!({"use": "enc"})),
+            rsa(json!({})),
+            {"kty": "oct", "alg": "HS256", "k": "AAAA"},
+            {"kty": "AKP"},
+        ]);
+        assert_eq!(
+            told(&members),
+            "has no key for signatures that can be used: left out 1 private (wanted the public one), 1 secret (published, \
+             it is none), 2 for another use or of a kind that is not used here, 1 weak or damaged"
+        );
+    }
 }

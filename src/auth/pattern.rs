@@ -102,6 +102,12 @@ impl Pattern {
         size_of_val::<[Part]>(&self.parts) + self.parts.iter().map(text).sum::<usize>()
     }
 
+    /// Whether what it covers depends on who the token's user is.
+    #[must_use]
+    pub fn has_user(&self) -> bool {
+        self.parts.contains(&Part::User)
+    }
+
     /// Whether `name` is one of the set, for a token of `user`.
     #[must_use]
     pub fn covers(&self, name: &str, user: Option<&str>) -> bool {

@@ -32,7 +32,7 @@ impl fmt::Display for RoomPattern {
     }
 }
 
-/// A [`Pattern`]. A comma in it is written `%2C`.
+/// A [`Pattern`] for those of whom nobody knows who they are, so without `{user}`. A comma in it is written `%2C`.
 pub(super) fn room_pattern() -> PatternKind {
     PatternKind
 }
@@ -50,8 +50,17 @@ impl Kind for PatternKind {
         "a room such as lobby, or what its name begins with and a star, such as public-*".to_owned()
     }
 
+    fn wanted_for(&self, text: &str, example: &str) -> String {
+        let wanted = self.wanted(example);
+        if text.contains("{user}") {
+            format!("{wanted}: those who come without a token have no user")
+        } else {
+            wanted
+        }
+    }
+
     fn parse(&self, text: &str) -> Option<RoomPattern> {
-        text.parse().ok()
+        text.parse().ok().filter(|room: &RoomPattern| !room.pattern.has_user())
     }
 
     fn print(&self, value: &RoomPattern) -> String {
@@ -160,6 +169,19 @@ mod tests {
             assert_eq!(room_pattern().print(&read), text);
         }
         assert!(room_pattern().parse("a*b").is_none() && room_pattern().parse("").is_none());
+    }
+
+    /// It used to be taken, and covered nothing.
+    #[test]
+    fn a_public_room_is_nobodys_own() {
+        assert!(room_pattern().parse("inbox-{user}").is_none());
+        assert!(
+            room_pattern()
+                .wanted_for("inbox-{user}", "")
+                .ends_with("public-*: those who come without a token have no user")
+        );
+        assert_eq!(room_pattern().wanted_for("a*b", ""), room_pattern().wanted(""));
+        assert!(room_pattern().parse("%7Buser%7D").is_some(), "a room may well be called that");
     }
 
     #[test]

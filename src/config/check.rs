@@ -3,7 +3,7 @@
 use super::SHARDS_MAX;
 use super::addresses::AddressRange;
 use super::bounded::{print_duration, print_size};
-use super::descriptors::{DescriptorBudget, open_files_min};
+use super::descriptors::{DescriptorBudget, asking, open_files_min};
 use super::error::{ConfigError, Source};
 use super::layers::Layers;
 use super::listen::{Listen, ListenAddr};
@@ -34,6 +34,7 @@ pub(super) fn resolve(
     check.listens_apart(&config);
     check.proxies_known(&config);
     check.credentials_named(&config);
+    check.somebody_is_asked(&config);
     check.in_order(
         ("max_event_bytes", config.max_event_bytes),
         ("max_body_bytes", config.max_body_bytes),
@@ -132,6 +133,25 @@ impl Check<'_> {
         }
     }
 
+    /// Whoever says which tokens count, or which rooms need none, expects that the others are asked for one. With nothing
+    /// to hold a token against nobody is, and the server would be open to all.
+    fn somebody_is_asked(&mut self, config: &Config) {
+        if config.authenticates() {
+            return;
+        }
+        let meant = [
+            ("public_rooms", !config.public_rooms.is_empty()),
+            ("token_issuer", config.token_issuer.is_some()),
+            ("token_audience", !config.token_audience.is_empty()),
+            ("token_cookie", config.token_cookie.is_some()),
+            ("token_query", config.token_query),
+        ];
+        for (key, _) in meant.into_iter().filter(|(_, is_set)| *is_set) {
+            let wanted = "token_keys, token_jwks, api_keys_file or auth_callback as well, or nobody is asked for a token";
+            self.blame(key, wanted.to_owned());
+        }
+    }
+
     /// `low` must not be above `high`. Blames the one that was given: the other may be a default.
     fn in_order<T: Copy + PartialOrd>(
         &mut self,
@@ -151,8 +171,7 @@ impl Check<'_> {
 
     fn descriptors(&mut self, config: &mut Config, open_files_max: u64) {
         let shards = config.shards;
-        // The application may be asked on as many connections at once. Everything else fits into the process's reserve.
-        let asked = config.auth_callback.as_ref().map_or(0, |_| config.auth_callback_concurrency as u64);
+        let asked = asking(config);
         let Some(budget) = DescriptorBudget::new(open_files_max.saturating_sub(asked), shards) else {
             let open_files_min = open_files_min(shards) + asked;
             self.errors.push(ConfigError::OpenFiles { open_files_max, open_files_min, shards });

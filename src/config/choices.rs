@@ -5,7 +5,6 @@ use super::kind::{Kind, Shape};
 /// A type whose values are all named.
 pub(super) trait Words: Copy + PartialEq + Sized + 'static {
     const WORDS: &[(&'static str, Self)];
-    const SHAPE: Shape = Shape::One;
 }
 
 /// One of the words of `T`, in lower case.
@@ -13,17 +12,10 @@ pub(super) fn choice<T: Words>() -> Choice<T> {
     Choice(T::WORDS)
 }
 
-/// `off` or `on`.
-pub(super) fn switch() -> Switch {
-    Switch
-}
-
 pub(super) struct Choice<T: 'static>(&'static [(&'static str, T)]);
 
 impl<T: Words> Kind for Choice<T> {
     type Value = T;
-
-    const SHAPE: Shape = T::SHAPE;
 
     fn placeholder(&self) -> &'static str {
         "WORD"
@@ -42,7 +34,11 @@ impl<T: Words> Kind for Choice<T> {
     }
 }
 
-/// A `bool` in the words that read best for something that is switched on.
+/// `off` or `on`: a `bool` in the words that read best for something that is switched on.
+pub(super) fn switch() -> Switch {
+    Switch
+}
+
 pub(super) struct Switch;
 
 impl Kind for Switch {
@@ -53,15 +49,11 @@ impl Kind for Switch {
     }
 
     fn wanted(&self, _: &str) -> String {
-        one_of(["off", "on"].into_iter())
+        "off or on".to_owned()
     }
 
     fn parse(&self, text: &str) -> Option<bool> {
-        match text {
-            "off" => Some(false),
-            "on" => Some(true),
-            _ => None,
-        }
+        truth(text)
     }
 
     fn print(&self, value: &bool) -> String {
@@ -69,9 +61,42 @@ impl Kind for Switch {
     }
 }
 
-impl Words for bool {
-    const WORDS: &[(&'static str, Self)] = &[("true", true), ("false", false)];
+/// `true` or `false`, and a flag that needs no value.
+pub(super) fn bare() -> Bare {
+    Bare
+}
+
+pub(super) struct Bare;
+
+impl Kind for Bare {
+    type Value = bool;
+
     const SHAPE: Shape = Shape::Bool;
+
+    fn placeholder(&self) -> &'static str {
+        "WORD"
+    }
+
+    fn wanted(&self, _: &str) -> String {
+        "true or false".to_owned()
+    }
+
+    fn parse(&self, text: &str) -> Option<bool> {
+        truth(text)
+    }
+
+    fn print(&self, value: &bool) -> String {
+        value.to_string()
+    }
+}
+
+/// Nobody has to remember which setting is called what.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "on" | "true" => Some(true),
+        "off" | "false" => Some(false),
+        _ => None,
+    }
 }
 
 /// `a, b or c`.
@@ -180,6 +205,17 @@ words! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_on_may_be_true_and_what_is_true_may_be_on() {
+        for (text, value) in [("on", true), ("true", true), ("off", false), ("false", false)] {
+            assert_eq!((switch().parse(text), bare().parse(text)), (Some(value), Some(value)), "{text}");
+        }
+        for text in ["", "On", "yes", "1", "0"] {
+            assert_eq!((switch().parse(text), bare().parse(text)), (None, None), "{text:?}");
+        }
+        assert_eq!((switch().print(&true), bare().print(&true)), ("on".to_owned(), "true".to_owned()));
+    }
 
     #[test]
     fn words_read_back_and_nothing_else_does() {

@@ -9,6 +9,7 @@
 //! | streams | the rest |
 
 use super::listen::LISTEN_ADDRS_MAX;
+use super::table::Config;
 
 /// Descriptors kept back for the process as a whole.
 pub const PROCESS_RESERVE: u64 = 64;
@@ -54,6 +55,17 @@ pub(super) fn open_files_min(shards: usize) -> u64 {
     let fits = |limit: &u64| DescriptorBudget::new(*limit, shards).is_some();
     // At twice the reserve, requests take 16, an eighth of it or one a shard; all are less than the reserve itself.
     (reserve(shards)..=2 * reserve(shards)).find(fits).expect("twice the reserve is enough")
+}
+
+/// Descriptors that the settings make use of, streams included.
+pub(super) fn open_files(config: &Config) -> u64 {
+    let connections = (config.max_connections + config.requests_max) as u64;
+    reserve(config.shards) + asking(config) + connections
+}
+
+/// Descriptors with which the application is asked. All else that goes to other servers fits into the process's reserve.
+pub(super) fn asking(config: &Config) -> u64 {
+    config.auth_callback.as_ref().map_or(0, |_| config.auth_callback_concurrency as u64)
 }
 
 fn reserve(shards: usize) -> u64 {

@@ -4,8 +4,6 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use crate::tools;
-
 /// Where a value comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -90,22 +88,18 @@ pub struct ConfigErrors(Vec<ConfigError>);
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The command line can't be understood. The text says why and points to `--help`.
+    /// The command line, or that of a subcommand, can't be understood. The text says why and points to `--help`.
     Usage(String),
-    /// Likewise, that of a subcommand.
-    ToolUsage(String),
     /// The settings are wrong.
     Config(ConfigErrors),
 }
 
 impl LoadError {
     /// The status to exit with, from `sysexits(3)`: 64 for usage, 78 for settings. Restarting helps with neither.
-    /// Subcommands are asked questions, as `grep(1)` is, and say like it that they did not understand: with 2.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => EX_USAGE,
-            Self::ToolUsage(_) => tools::MISUSED,
             Self::Config(_) => EX_CONFIG,
         }
     }
@@ -159,7 +153,7 @@ impl fmt::Display for ConfigError {
             }
             Self::Syntax { place, reason } => write!(f, "{place}: {reason}"),
             Self::UnknownKey { place, key, nearest: Some(nearest) } => {
-                write!(f, "{place}: unknown key {key:?}: wanted {nearest}?")
+                write!(f, "{place}: unknown key {key:?}: did you mean {nearest}?")
             }
             Self::UnknownKey { place, key, nearest: None } => {
                 write!(f, "{place}: unknown key {key:?}: wanted one that --help lists")
@@ -190,7 +184,7 @@ impl fmt::Display for ConfigErrors {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) | Self::ToolUsage(text) => f.write_str(text),
+            Self::Usage(text) => f.write_str(text),
             Self::Config(errors) => errors.fmt(f),
         }
     }
@@ -210,11 +204,14 @@ impl Error for ConfigErrors {}
 impl Error for LoadError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Usage(_) | Self::ToolUsage(_) => None,
+            Self::Usage(_) => None,
             Self::Config(errors) => Some(errors),
         }
     }
 }
 
-const EX_USAGE: u8 = 64;
-pub(crate) const EX_CONFIG: u8 = 78;
+/// The status of a command line that was not understood.
+pub const EX_USAGE: u8 = 64;
+
+/// The status of settings that are wrong, or name a file that is.
+pub const EX_CONFIG: u8 = 78;

@@ -31,8 +31,7 @@ pub(super) struct GivenFlags {
 }
 
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, LoadError> {
-    let args: Vec<OsString> = args.into_iter().collect();
-    let parsed = command().try_get_matches_from(&args).and_then(|matches| {
+    let parsed = command().try_get_matches_from(args).and_then(|matches| {
         let tool = matches.subcommand().map(|(name, matches)| Tool::read(name, matches)).transpose()?;
         Ok((matches, tool))
     });
@@ -41,23 +40,28 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, L
             config: matches.get_one::<PathBuf>(CONFIG).cloned(),
             check: matches.get_flag(CHECK_CONFIG),
             check_health: matches.get_flag(CHECK_HEALTH),
-            layer: SETTINGS.iter().filter_map(|setting| given(&matches, setting.key)).collect(),
+            layer: layer(&matches),
             tool,
         })),
         Err(err) if matches!(err.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Flags::Help(err.render().to_string()))
         }
-        Err(err) => {
-            let text = err.render().to_string().trim_end().to_owned();
-            let is_tool = args.iter().skip(1).any(|arg| arg.to_str().is_some_and(tools::is_name));
-            Err(if is_tool { LoadError::ToolUsage(text) } else { LoadError::Usage(text) })
-        }
+        Err(err) => Err(LoadError::Usage(err.render().to_string().trim_end().to_owned())),
     }
 }
 
-fn given(matches: &ArgMatches, key: &'static str) -> Option<Given> {
-    let texts: Vec<_> = matches.get_many::<String>(key)?.map(String::as_str).collect();
-    Some(Given { key, text: texts.join(","), source: Source::Flag })
+/// The settings that were given, before the word of a subcommand or behind it. What comes later counts.
+fn layer(matches: &ArgMatches) -> Vec<Given> {
+    let behind = matches.subcommand().map(|(_, matches)| matches);
+    let given = |matches: &ArgMatches, key: &'static str| {
+        // Not all subcommands take them.
+        let texts: Vec<_> = matches.try_get_many::<String>(key).ok().flatten()?.map(String::as_str).collect();
+        Some(Given { key, text: texts.join(","), source: Source::Flag })
+    };
+    let places = [Some(matches), behind].into_iter().flatten();
+    places
+        .flat_map(|matches| SETTINGS.iter().filter_map(move |setting| given(matches, setting.key)))
+        .collect()
 }
 
 fn command() -> Command {
@@ -76,16 +80,18 @@ fn command() -> Command {
         .action(ArgAction::SetTrue)
         .conflicts_with(CHECK_CONFIG)
         .help("Ask the server that runs with these settings whether it is ready, and exit with 0 or 1");
+    let settings: Vec<Arg> =
+        SETTINGS.iter().zip(FLAGS.iter()).map(|(setting, flag)| arg(setting, flag)).collect();
+    let hidden: Vec<Arg> = settings.iter().map(|arg| arg.clone().hide(true)).collect();
     Command::new("tidegate")
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
         .after_help("A flag counts before the environment, the environment before the file.")
         .args_override_self(true)
         .next_line_help(true)
-        .disable_help_subcommand(true)
-        .subcommands(tools::commands())
+        .subcommands(tools::commands(&hidden))
         .args([config, check, health])
-        .args(SETTINGS.iter().zip(FLAGS.iter()).map(|(setting, flag)| arg(setting, flag)))
+        .args(settings)
 }
 
 fn arg(setting: &Setting, flag: &'static str) -> Arg {

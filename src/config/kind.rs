@@ -10,15 +10,17 @@ pub(super) trait Kind {
 
     const SHAPE: Shape = Shape::One;
 
-    /// Whether a value may hold what only the operator should know. Such text is never repeated: not in an error, and in
-    /// the summary only as far as [`Kind::shown`] goes.
-    const SECRET: bool = false;
-
     /// Stands for the value in `--help`.
     fn placeholder(&self) -> &'static str;
 
     /// What is accepted, bounds included; completes "wanted ...". `example` is a value that is accepted.
     fn wanted(&self, example: &str) -> String;
+
+    /// The same in place of `text`, which is not accepted: more to the point where it shows what was meant. Repeats nothing
+    /// that may be secret.
+    fn wanted_for(&self, _text: &str, example: &str) -> String {
+        self.wanted(example)
+    }
 
     /// `None` for anything but what [`Kind::wanted`] promises.
     fn parse(&self, text: &str) -> Option<Self::Value>;
@@ -29,6 +31,11 @@ pub(super) trait Kind {
     /// The same for everybody's eyes: what is secret about it is left out.
     fn shown(&self, value: &Self::Value) -> String {
         self.print(value)
+    }
+
+    /// `text`, which is not accepted, likewise.
+    fn masked(&self, text: &str) -> String {
+        text.to_owned()
     }
 }
 
@@ -63,14 +70,17 @@ pub(super) struct Off<K> {
 impl<K: Kind> Kind for Off<K> {
     type Value = Option<K::Value>;
 
-    const SECRET: bool = K::SECRET;
-
     fn placeholder(&self) -> &'static str {
         self.kind.placeholder()
     }
 
     fn wanted(&self, example: &str) -> String {
         let wanted = self.kind.wanted(self.example.unwrap_or(example));
+        format!("{} or {wanted}", self.word)
+    }
+
+    fn wanted_for(&self, text: &str, example: &str) -> String {
+        let wanted = self.kind.wanted_for(text, self.example.unwrap_or(example));
         format!("{} or {wanted}", self.word)
     }
 
@@ -88,6 +98,10 @@ impl<K: Kind> Kind for Off<K> {
     fn shown(&self, value: &Self::Value) -> String {
         value.as_ref().map_or_else(|| self.word.to_owned(), |value| self.kind.shown(value))
     }
+
+    fn masked(&self, text: &str) -> String {
+        self.kind.masked(text)
+    }
 }
 
 /// `counts` values of `kind`, all different. No value may hold a comma.
@@ -104,15 +118,32 @@ impl<K: Kind<Value: PartialEq>> Kind for List<K> {
     type Value = Vec<K::Value>;
 
     const SHAPE: Shape = Shape::List;
-    const SECRET: bool = K::SECRET;
 
     fn placeholder(&self) -> &'static str {
         self.kind.placeholder()
     }
 
     fn wanted(&self, example: &str) -> String {
-        let (least, most) = (self.counts.start(), self.counts.end());
-        format!("{least} to {most} different values, each {}", self.kind.wanted(example))
+        self.values_each(&self.kind.wanted(example))
+    }
+
+    fn wanted_for(&self, text: &str, example: &str) -> String {
+        let entries: Vec<&str> = entries(text).collect();
+        let values: Vec<_> = entries.iter().map(|entry| self.kind.parse(entry)).collect();
+        if let Some(wrong) = values.iter().position(Option::is_none) {
+            let wanted = self.kind.wanted_for(entries[wrong], example);
+            return match entries.len() {
+                1 => self.values_each(&wanted),
+                _ => format!("in entry {} {wanted}", wrong + 1),
+            };
+        }
+        let twin_of = |at: usize| values[..at].iter().position(|before| *before == values[at]);
+        match (0..values.len()).find_map(|at| Some((at, twin_of(at)?))) {
+            Some((at, before)) => {
+                format!("different values, and entry {} is entry {} again", at + 1, before + 1)
+            }
+            None => self.wanted(example),
+        }
     }
 
     fn parse(&self, text: &str) -> Option<Self::Value> {
@@ -133,6 +164,17 @@ impl<K: Kind<Value: PartialEq>> Kind for List<K> {
 
     fn shown(&self, value: &Self::Value) -> String {
         value.iter().map(|value| self.kind.shown(value)).collect::<Vec<_>>().join(",")
+    }
+
+    /// As a whole: a comma may stand in what is to be masked.
+    fn masked(&self, text: &str) -> String {
+        self.kind.masked(text)
+    }
+}
+
+impl<K> List<K> {
+    fn values_each(&self, wanted: &str) -> String {
+        format!("{} to {} different values, each {wanted}", self.counts.start(), self.counts.end())
     }
 }
 
@@ -164,6 +206,21 @@ mod tests {
         assert_eq!(kind.parse(""), Some(vec![]));
         for text in ["1,", ",", "1,,2", "1,1", "1,2,3"] {
             assert_eq!(kind.parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_list_is_told_by_its_entry() {
+        let kind = list(integer(0..=9), 1..=3);
+        for (text, wanted) in [
+            ("x", "1 to 3 different values, each an integer in 0..=9"),
+            ("1,2,x", "in entry 3 an integer in 0..=9"),
+            ("1,", "in entry 2 an integer in 0..=9"),
+            ("1,2,2", "different values, and entry 3 is entry 2 again"),
+            ("", "1 to 3 different values, each an integer in 0..=9"),
+            ("1,2,3,4", "1 to 3 different values, each an integer in 0..=9"),
+        ] {
+            assert_eq!(kind.wanted_for(text, "5"), wanted, "{text:?}");
         }
     }
 }

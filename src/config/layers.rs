@@ -2,7 +2,6 @@
 
 use super::error::{ConfigError, Source};
 use super::kind::Kind;
-use super::secret::MASK;
 use super::table::SETTINGS;
 
 /// One value as it was written.
@@ -46,7 +45,7 @@ impl Layers {
         for given in self.all(key) {
             match kind.parse(&given.text) {
                 Some(read) => value = read,
-                None => errors.push(given.blame(kind.wanted(default))),
+                None => errors.push(given.blame(kind.wanted_for(&given.text, default))),
             }
         }
         value
@@ -60,8 +59,7 @@ impl Layers {
 impl Given {
     pub(super) fn blame(&self, wanted: String) -> ConfigError {
         let Self { key, text, source } = self;
-        let secret = SETTINGS.iter().any(|setting| setting.key == *key && (setting.facts)().secret);
-        let value = if secret { MASK.to_owned() } else { text.clone() };
-        ConfigError::Value { source: source.clone(), key, value, wanted }
+        let setting = SETTINGS.iter().find(|setting| setting.key == *key).expect("a key of the table");
+        ConfigError::Value { source: source.clone(), key, value: (setting.masked)(text), wanted }
     }
 }

@@ -12,8 +12,7 @@
 //!
 //! Every value that is given is checked, one that a later layer overrides as well: a setting that is wrong today must
 //! not lie in wait for the day the override goes. A flag given twice counts once, the last time. A list is replaced by a
-//! later layer, never added to. `TIDEGATE_` variables that name no setting are ignored, because Kubernetes sets
-//! some of its own for a service called `tidegate`.
+//! later layer, never added to. `TIDEGATE_` variables that name no setting are told ([`unknown_variables`]).
 
 mod access;
 mod addresses;
@@ -21,6 +20,7 @@ mod bounded;
 mod check;
 mod choices;
 mod descriptors;
+mod environment;
 mod error;
 mod file;
 mod flags;
@@ -52,8 +52,8 @@ pub use access::{PUBLIC_ROOMS_MAX, RoomPattern};
 pub use addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX};
 pub use choices::{DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, UserOverflow};
 pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
-pub(crate) use error::EX_CONFIG;
-pub use error::{ConfigError, ConfigErrors, LoadError, Place, Source};
+pub use environment::{UnknownVariable, unknown_variables};
+pub use error::{ConfigError, ConfigErrors, EX_CONFIG, EX_USAGE, LoadError, Place, Source};
 pub use listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
 pub use memory::MemoryLimit;
 pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
@@ -85,8 +85,9 @@ pub enum Invocation {
     Run(Box<Config>),
     /// `--check-health`: ask the server that runs with these settings.
     CheckHealth(Box<Config>),
-    /// `--check-config` found nothing wrong. The text, one line a setting, is for standard output; exit 0.
-    Checked(String),
+    /// `--check-config` found nothing wrong with these settings; the files that they name are still to be looked at. The
+    /// text, one line a setting, is for standard output; exit 0.
+    Checked(String, Box<Config>),
     /// `--help` or `--version`. The text is for standard output; exit 0.
     Help(String),
     /// A subcommand that needs no settings.
@@ -138,7 +139,7 @@ pub fn load(
     Ok(if let Some(tool) = tool {
         Invocation::WithSettings(tool, Box::new(config))
     } else if flags.check {
-        Invocation::Checked(report::summary(&config, &layers))
+        Invocation::Checked(report::summary(&config, &layers), Box::new(config))
     } else if flags.check_health {
         Invocation::CheckHealth(Box::new(config))
     } else {
@@ -161,7 +162,7 @@ pub fn parse_rate(text: &str) -> Option<Rate> {
 pub fn parse_token_key(text: &str) -> Result<TokenKey, String> {
     use kind::Kind as _;
     let kind = token_key::token_key();
-    kind.parse(text).ok_or_else(|| format!("wanted {}", kind.wanted("")))
+    kind.parse(text).ok_or_else(|| format!("wanted {}", kind.wanted_for(text, "")))
 }
 
 /// Every setting, in the order of `--help`.
@@ -197,17 +198,22 @@ impl Config {
         resolved(config, &layers, open_files_max, errors)
     }
 
-    /// The text of a file that means these settings, whatever the defaults are; but secrets are masked.
+    /// The text of a file that means these settings, whatever the defaults are. It has what is secret in it.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        report::toml(self, &Layers::default())
+        report::toml(&self.written(), &Layers::default())
     }
 
     /// Whether anything is set up that tells who asks. Until then, whoever reaches the server may do everything.
     #[must_use]
     pub fn authenticates(&self) -> bool {
-        let has_keys = !self.token_keys.is_empty() || !self.token_jwks.is_empty();
-        has_keys || self.api_keys_file.is_some() || self.auth_callback.is_some()
+        self.has_token_keys() || self.api_keys_file.is_some() || self.auth_callback.is_some()
+    }
+
+    /// Whether there is anything to hold tokens against.
+    #[must_use]
+    pub fn has_token_keys(&self) -> bool {
+        !self.token_keys.is_empty() || !self.token_jwks.is_empty()
     }
 }
 

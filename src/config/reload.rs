@@ -1,7 +1,8 @@
 //! Which settings a running server takes over (SIGHUP): those that say whom to let in. The others shape what is there
 //! already, sockets, tables and threads, and take effect with the next start.
 
-use super::table::{Config, SETTINGS};
+use super::descriptors::open_files;
+use super::table::Config;
 
 /// Keys of the settings that a reload takes over.
 pub const RELOADABLE: &[&str] = &[
@@ -31,13 +32,16 @@ pub const RELOADABLE: &[&str] = &[
 /// Keys of the settings that differ and that a reload does not take over, in the order of `--help`.
 #[must_use]
 pub fn restart_needed(running: &Config, wanted: &Config) -> Vec<&'static str> {
-    let texts = running.texts().into_iter().zip(wanted.texts());
-    let differing = SETTINGS.iter().zip(texts).filter(|(_, (running, wanted))| running != wanted);
-    differing.map(|(setting, _)| setting.key).filter(|key| !RELOADABLE.contains(key)).collect()
+    // Streams get what others leave: with as many descriptors in all, there are more or fewer because of other settings.
+    let is_left_over = open_files(running) == open_files(wanted);
+    let is_set = |key: &&str| *key != "max_connections" || !is_left_over;
+    let differing = running.differing(wanted).into_iter();
+    differing.filter(|key| !RELOADABLE.contains(key)).filter(is_set).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::SETTINGS;
     use super::*;
 
     #[test]
@@ -56,5 +60,33 @@ mod tests {
         wanted.gzip = !running.gzip;
         wanted.history_events += 1;
         assert_eq!(restart_needed(&running, &wanted), ["gzip", "history_events"]);
+    }
+
+    fn from_toml(text: &str) -> Config {
+        Config::from_toml("a.toml".as_ref(), text, 4096).expect("settings")
+    }
+
+    /// It used to be named as soon as `shards` was, although nobody had set it.
+    #[test]
+    fn streams_that_follow_from_other_settings_are_not_named() {
+        let running = from_toml("shards = 2");
+        for (text, named) in [
+            ("shards = 3", &["shards"][..]),
+            (
+                "shards = 2\nauth_callback = \"http://127.0.0.1:1/\"\nauth_callback_concurrency = 100",
+                &["auth_callback", "auth_callback_concurrency"],
+            ),
+            ("shards = 2\nmax_connections = 100", &["max_connections"]),
+            ("shards = 3\nmax_connections = 100", &["shards", "max_connections"]),
+        ] {
+            assert_eq!(restart_needed(&running, &from_toml(text)), named, "{text}");
+        }
+    }
+
+    /// What is masked where people look is compared in full.
+    #[test]
+    fn another_query_is_another_url() {
+        let with = |key: &str| from_toml(&format!("auth_callback = \"http://127.0.0.1:1/?key={key}\""));
+        assert_eq!(restart_needed(&with("a"), &with("b")), ["auth_callback"]);
     }
 }

@@ -10,14 +10,14 @@ use super::table::{Config, SETTINGS};
 
 /// The settings, below a line that says what they are.
 pub(super) fn summary(config: &Config, layers: &Layers) -> String {
-    format!("# The settings are right. Those not marked are defaults.\n{}", toml(config, layers))
+    format!("# The settings are right. Those not marked are defaults.\n{}", toml(&config.shown(), layers))
 }
 
-/// One line a setting, in the order of the table.
-pub(super) fn toml(config: &Config, layers: &Layers) -> String {
+/// One line a setting, in the order of the table, as `texts` are.
+pub(super) fn toml(texts: &[String], layers: &Layers) -> String {
     let mut out = String::new();
-    for (setting, text) in SETTINGS.iter().zip(config.texts()) {
-        let value = literal(&text, (setting.facts)().shape);
+    for (setting, text) in SETTINGS.iter().zip(texts) {
+        let value = literal(text, (setting.facts)().shape);
         let mark = match layers.given(setting.key).map(|given| &given.source) {
             None | Some(Source::Default) => String::new(),
             Some(Source::File(place)) => format!("  # {place}"),

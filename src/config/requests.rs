@@ -43,8 +43,6 @@ pub(super) struct HeaderKind;
 impl Kind for HeaderKind {
     type Value = RequiredHeader;
 
-    const SECRET: bool = true;
-
     fn placeholder(&self) -> &'static str {
         "HEADER"
     }
@@ -84,6 +82,10 @@ impl Kind for HeaderKind {
             Some(_) => format!("{name}={MASK}"),
             None => name.to_string(),
         }
+    }
+
+    fn masked(&self, _: &str) -> String {
+        MASK.to_owned()
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Setting {
     /// Starts with the space that `///` leaves.
     pub(super) help: &'static str,
     pub(super) facts: fn() -> Facts,
+    /// Text that is not accepted, without what is to be kept out of messages.
+    pub(super) masked: fn(&str) -> String,
 }
 
 /// What a row's parser says about itself.
@@ -25,8 +27,6 @@ pub(super) struct Facts {
     pub(super) placeholder: &'static str,
     /// Completes "wanted ...".
     pub(super) wanted: String,
-    /// Whether its text is to be kept out of messages.
-    pub(super) secret: bool,
 }
 
 /// One row of the settings table, for documentation and the tests that hold documentation to it.
@@ -71,12 +71,7 @@ impl Setting {
 }
 
 pub(super) fn facts<K: Kind>(kind: &K, default: &str) -> Facts {
-    Facts {
-        shape: K::SHAPE,
-        placeholder: kind.placeholder(),
-        wanted: kind.wanted(default),
-        secret: K::SECRET,
-    }
+    Facts { shape: K::SHAPE, placeholder: kind.placeholder(), wanted: kind.wanted(default) }
 }
 
 /// Declares `Config`, its parser and printer, and `SETTINGS`.
@@ -109,6 +104,7 @@ macro_rules! settings {
             default: $default,
             help: concat!($($doc),+),
             facts: || facts(&$kind, $default),
+            masked: |text| $kind.masked(text),
         },)+)+];
 
         impl Config {
@@ -121,9 +117,20 @@ macro_rules! settings {
                 }
             }
 
-            /// The settings as text that would parse to the same but for what is secret, in the order of `SETTINGS`.
-            pub(super) fn texts(&self) -> Vec<String> {
+            /// The settings as text that would parse to the same, in the order of `SETTINGS`.
+            pub(super) fn written(&self) -> Vec<String> {
+                vec![$($($kind.print(&self.$key),)+)+]
+            }
+
+            /// The same, without what is secret.
+            pub(super) fn shown(&self) -> Vec<String> {
                 vec![$($($kind.shown(&self.$key),)+)+]
+            }
+
+            /// Keys of the settings in which `other` differs, in the order of `SETTINGS`.
+            pub(super) fn differing(&self, other: &Self) -> Vec<&'static str> {
+                let differs = [$($((stringify!($key), self.$key != other.$key),)+)+];
+                differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
             }
         }
     };

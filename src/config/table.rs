@@ -10,7 +10,7 @@ use super::access::{PUBLIC_ROOMS_MAX, RoomPattern, cookie_name, file_path, room_
 use super::addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX, address_range};
 use super::bounded::{GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size};
 use super::choices::{
-    DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, UserOverflow, choice, switch,
+    DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, UserOverflow, bare, choice, switch,
 };
 use super::descriptors::CONNECTIONS_CEILING;
 use super::error::ConfigError;
@@ -40,7 +40,7 @@ settings! {
         admin_listen: Option<ListenAddr> = "127.0.0.1:9180", off_or(listen_addr(), "127.0.0.1:9180");
 
         /// Listen on addresses that other machines reach although nothing authenticates them.
-        insecure: bool = "false", choice::<bool>();
+        insecure: bool = "false", bare();
 
         /// Proxies whose `X-Forwarded-For` or PROXY protocol says who the client is: addresses, networks, and `unix` for
         /// whoever may open the Unix sockets. Everyone else is taken for the client.

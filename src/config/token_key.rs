@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use super::kind::Kind;
 use super::secret::{MASK, Secret};
-use super::upstream::UpstreamUrl;
+use super::upstream::{UpstreamUrl, upstream_url};
 
 /// Keys, and sources of sets of keys, that one server may have.
 pub const TOKEN_KEYS_MAX: usize = 16;
@@ -42,6 +42,16 @@ impl TokenKey {
             KeySource::File(_) => None,
         }
     }
+
+    /// The secret that others may take the same characters for: the text of a file, which is `material`, for base64, and
+    /// base64 for the secret itself.
+    #[must_use]
+    pub fn other_reading(&self, material: &[u8]) -> Option<Vec<u8>> {
+        match &self.source {
+            KeySource::Base64(text) => Some(text.reveal().into()),
+            KeySource::File(_) => decode(std::str::from_utf8(material).ok()?.trim()),
+        }
+    }
 }
 
 impl fmt::Debug for TokenKey {
@@ -60,16 +70,28 @@ pub(super) struct TokenKeyKind;
 impl Kind for TokenKeyKind {
     type Value = TokenKey;
 
-    const SECRET: bool = true;
-
     fn placeholder(&self) -> &'static str {
         "ALG:SOURCE"
     }
 
     fn wanted(&self, _: &str) -> String {
-        "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA, and a file such as \
-         RS256:file:/etc/tidegate/issuer.pem, or for HS a secret such as HS256:base64:…"
-            .to_owned()
+        format!(
+            "{ALGORITHMS}, and a file such as RS256:file:/etc/tidegate/issuer.pem, or for HS a secret such as \
+             HS256:base64:…"
+        )
+    }
+
+    fn wanted_for(&self, text: &str, _: &str) -> String {
+        let (name, source) = text.split_once(':').unwrap_or((text, ""));
+        let Ok(algorithm) = name.parse::<Algorithm>() else {
+            return format!("{ALGORITHMS} first, as in RS256:file:/etc/tidegate/issuer.pem");
+        };
+        match (source.split_once(':'), algorithm.family()) {
+            (Some(("file", _)), _) => format!("an absolute path after {algorithm:?}:file:"),
+            (Some(("base64", _)), AlgorithmFamily::Hmac) => format!("base64 after {algorithm:?}:base64:"),
+            (_, AlgorithmFamily::Hmac) => format!("file:/PATH or base64:SECRET after {algorithm:?}:"),
+            _ => format!("file:/PATH after {algorithm:?}:, the path of a public key in PEM"),
+        }
     }
 
     fn parse(&self, text: &str) -> Option<TokenKey> {
@@ -99,7 +121,15 @@ impl Kind for TokenKeyKind {
             KeySource::Base64(_) => format!("{:?}:base64:{MASK}", key.algorithm),
         }
     }
+
+    /// Whatever it is: a secret in the wrong place is one still.
+    fn masked(&self, _: &str) -> String {
+        MASK.to_owned()
+    }
 }
+
+const ALGORITHMS: &str =
+    "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA";
 
 /// Either alphabet (RFC 4648 §4, §5), padded or not.
 fn decode(text: &str) -> Option<Vec<u8>> {
@@ -153,7 +183,18 @@ impl Kind for JwksKind {
     }
 
     fn print(&self, value: &JwksSource) -> String {
+        match value {
+            JwksSource::File(path) => path.display().to_string(),
+            JwksSource::Url(url) => upstream_url().print(url),
+        }
+    }
+
+    fn shown(&self, value: &JwksSource) -> String {
         value.to_string()
+    }
+
+    fn masked(&self, text: &str) -> String {
+        upstream_url().masked(text)
     }
 }
 
@@ -194,6 +235,23 @@ mod tests {
             "ES512:file:/a",
         ] {
             assert!(token_key().parse(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_told_without_the_text() {
+        for (text, wanted) in [
+            ("s3cret", "EdDSA first, as in RS256:file:/etc/tidegate/issuer.pem"),
+            ("file:/etc/s3cret", "EdDSA first, as in RS256:file:/etc/tidegate/issuer.pem"),
+            ("HS256:file:s3cret", "an absolute path after HS256:file:"),
+            ("HS384:base64:s3cret!", "base64 after HS384:base64:"),
+            ("HS512:s3cret", "file:/PATH or base64:SECRET after HS512:"),
+            ("HS512", "file:/PATH or base64:SECRET after HS512:"),
+            ("RS256:base64:s3cret", "file:/PATH after RS256:, the path of a public key in PEM"),
+        ] {
+            let told = token_key().wanted_for(text, "");
+            assert!(told.ends_with(wanted) && !told.contains("s3cret"), "{text}: {told}");
+            assert_eq!(token_key().masked(text), MASK);
         }
     }
 

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use reqwest::Url;
 
 use super::kind::Kind;
+use super::secret::MASK;
 
-/// Where a server is asked: `http` or `https`, and nothing in it that would be sent along by surprise.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// Where a server is asked: `http` or `https`, and nothing in it that would be sent along by surprise. Its query may be
+/// secret, so it is sent and never shown.
+#[derive(Clone, Eq, PartialEq)]
 pub struct UpstreamUrl(Url);
 
 impl UpstreamUrl {
@@ -39,9 +41,25 @@ impl UpstreamUrl {
 }
 
 impl fmt::Display for UpstreamUrl {
+    /// For everybody's eyes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
+        f.write_str(&masked(self.0.as_str()))
     }
+}
+
+impl fmt::Debug for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// `text`, which may well be no URL, without what would be user name, password, query and fragment.
+fn masked(text: &str) -> String {
+    let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + "://".len()));
+    let (user, rest) = rest.split_at(rest.rfind('@').unwrap_or_default());
+    let shown = rest.split_inclusive(['?', '#']).next().unwrap_or_default();
+    let mask = |text: &str| if text.is_empty() { "" } else { MASK };
+    format!("{scheme}{}{shown}{}", mask(user), mask(&rest[shown.len()..]))
 }
 
 /// An [`UpstreamUrl`].
@@ -69,7 +87,15 @@ impl Kind for UrlKind {
     }
 
     fn print(&self, value: &UpstreamUrl) -> String {
+        value.as_url().as_str().to_owned()
+    }
+
+    fn shown(&self, value: &UpstreamUrl) -> String {
         value.to_string()
+    }
+
+    fn masked(&self, text: &str) -> String {
+        masked(text)
     }
 }
 
@@ -105,6 +131,22 @@ mod tests {
         }
         let long = format!("https://app.example/{}", "a".repeat(URL_BYTES_MAX));
         assert_eq!(upstream_url().parse(&long), None);
+    }
+
+    #[test]
+    fn what_may_be_secret_is_not_shown() {
+        let url = UpstreamUrl::parse("https://app.example/auth?key=s3cret").expect("a URL");
+        assert_eq!(format!("{url} {url:?}"), "https://app.example/auth?*** https://app.example/auth?***");
+        for (text, shown) in [
+            ("https://app.example/auth", "https://app.example/auth"),
+            ("http://me:s3cret@app.example/", "http://***@app.example/"),
+            ("http://me:s3c/r?e@t@app.example/?s3cret", "http://***@app.example/?***"),
+            ("me:s3cret@app.example", "***@app.example"),
+            ("https:/app.example#s3cret", "https:/app.example#***"),
+            ("", ""),
+        ] {
+            assert_eq!(masked(text), shown);
+        }
     }
 
     #[test]

@@ -183,6 +183,9 @@ codes! {
     /// No connection of the user is the one to be refreshed.
     ConnectionUnknown "connection_unknown" NOT_FOUND
         "the user has no such connection";
+    /// The body of a revocation does not name one user or one token.
+    RevocationInvalid "revocation_invalid" UNPROCESSABLE_ENTITY
+        "a revocation names one of user and token, which is the jti of a token: 1 to 256 bytes";
     /// As many revocations are in force as can be remembered.
     RevocationsFull "revocations_full" SERVICE_UNAVAILABLE
         "no more revocations can be remembered; see Retry-After";
@@ -397,6 +400,7 @@ mod tests {
         (Code::TokenAmbiguous, "token_ambiguous", 400),
         (Code::AuthUnavailable, "auth_unavailable", 503),
         (Code::ConnectionUnknown, "connection_unknown", 404),
+        (Code::RevocationInvalid, "revocation_invalid", 422),
         (Code::RevocationsFull, "revocations_full", 503),
         (Code::OriginForbidden, "origin_forbidden", 403),
         (Code::AddressForbidden, "address_forbidden", 403),

@@ -114,7 +114,7 @@ pub async fn refresh(
         // Where nobody has a token, no stream ends with one.
         Caller::Anyone => return Err(Code::ConnectionUnknown.into()),
     };
-    let body: RefreshBody = read(shared, exchange, caller, request).await?;
+    let body: RefreshBody = read(shared, exchange, caller, request, Code::BodyMalformed).await?;
     let user = identity.user().ok_or(Code::Forbidden)?;
     let connection = body.connection.as_deref().map(connection).transpose()?;
     let user = shared.hub.users().get(user).ok_or(Code::ConnectionUnknown)?;
@@ -166,7 +166,7 @@ fn connection(text: &str) -> Result<(usize, u64), Problem> {
     Ok((shard as usize, ConnKey { slot, generation }.to_u64()))
 }
 
-/// What to revoke.
+/// What to revoke: one of both.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RevokeBody {
@@ -185,8 +185,8 @@ pub struct RevokeAnswer {
 ///
 /// # Errors
 ///
-/// [`Code::TargetMissing`] or [`Code::TargetAmbiguous`] unless the body names one of both;
-/// [`Code::RevocationsFull`]; then nothing is revoked.
+/// [`Code::RevocationInvalid`] unless the body names one of both and nothing else; [`Code::RevocationsFull`]. Then nothing
+/// is revoked.
 pub async fn revoke(
     shared: &Shared,
     exchange: &Exchange,
@@ -194,15 +194,13 @@ pub async fn revoke(
     request: Request<Incoming>,
 ) -> Result<RevokeAnswer, Problem> {
     caller.may(Action::Administer)?;
-    let body: RevokeBody = read(shared, exchange, caller, request).await?;
+    let body: RevokeBody = read(shared, exchange, caller, request, Code::RevocationInvalid).await?;
     let revoked = match (body.user, body.token) {
         (Some(user), None) => Revoked::User(UserName::new(&user).map_err(|_| Code::TargetUserInvalid)?),
         (None, Some(token)) if (1..=TOKEN_NAME_BYTES_MAX).contains(&token.len()) => {
             Revoked::Token(token.into())
         }
-        (None, Some(_)) => return Err(Code::BodyMalformed.into()),
-        (None, None) => return Err(Code::TargetMissing.into()),
-        (Some(_), Some(_)) => return Err(Code::TargetAmbiguous.into()),
+        _ => return Err(Code::RevocationInvalid.into()),
     };
     let when = When { at: shared.clock.unix_s(), leeway_s: shared.policy.load().token_leeway.as_secs() };
     // First: who connects from now on is refused, and who is just being let in is looked at again.
@@ -211,16 +209,17 @@ pub async fn revoke(
     Ok(RevokeAnswer { closed })
 }
 
-/// The body as JSON; nothing at all counts as `{}`.
+/// The body as JSON; nothing at all counts as `{}`. JSON of another form is `wrong`.
 async fn read<T: for<'de> Deserialize<'de>>(
     shared: &Shared,
     exchange: &Exchange,
     caller: &Caller,
     request: Request<Incoming>,
+    wrong: Code,
 ) -> Result<T, Problem> {
     let whole = collect_in_time(shared, exchange, caller, request.into_body(), BODY_BYTES_MAX).await?;
     let text = if whole.trim_ascii().is_empty() { b"{}" } else { &whole[..] };
-    serde_json::from_slice(text).map_err(|_| Code::BodyMalformed.into())
+    serde_json::from_slice(text).map_err(|err| if err.is_data() { wrong } else { Code::BodyMalformed }.into())
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! `TCP_USER_TIMEOUT` are set once here and cost no call per connection. Sockets that the service manager opened are
 //! [`adopt`]ed: they get the same options, and outlive us.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
@@ -25,25 +24,6 @@ pub struct SocketOptions {
     pub send_buffer: usize,
     /// How long sent bytes may stay unacknowledged.
     pub user_timeout: Option<Duration>,
-}
-
-/// An address that cannot be listened on.
-#[derive(Debug)]
-pub struct ListenError {
-    address: ListenAddr,
-    source: io::Error,
-}
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot listen on {}", self.address)
-    }
-}
-
-impl std::error::Error for ListenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
 }
 
 /// The listeners of one address: as many as there are shards.
@@ -84,16 +64,14 @@ impl Listeners {
 /// # Errors
 ///
 /// If the address is in use, not ours, or not allowed.
-pub fn listen(address: &ListenAddr, count: usize, options: SocketOptions) -> Result<Listeners, ListenError> {
+pub fn listen(address: &ListenAddr, count: usize, options: SocketOptions) -> io::Result<Listeners> {
     let sockets = match address {
-        ListenAddr::Tcp(addr) => listen_tcp(*addr, count, options),
-        ListenAddr::Unix(path) => listen_unix(path, count, options),
+        ListenAddr::Tcp(addr) => listen_tcp(*addr, count, options)?,
+        ListenAddr::Unix(path) => listen_unix(path, count, options)?,
     };
-    let failed = |source| ListenError { address: address.clone(), source };
-    let sockets = sockets.map_err(failed)?;
     let bound = match address {
         ListenAddr::Tcp(_) => {
-            let local = sockets[0].local_addr().map_err(failed)?;
+            let local = sockets[0].local_addr()?;
             ListenAddr::Tcp(local.as_socket().expect("a TCP socket has an IP address"))
         }
         ListenAddr::Unix(_) => address.clone(),

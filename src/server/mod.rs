@@ -23,7 +23,7 @@ use tokio::sync::{Notify, watch};
 
 use self::clock::{Clock, since_1970};
 use self::keys::PublishedKeys;
-use self::listen::{ListenError, Listeners, SocketOptions, adopt, listen};
+use self::listen::{Listeners, SocketOptions, adopt, listen};
 use self::sockets::Sockets;
 use self::supervision::Supervision;
 use self::worker::{Door, Listener, Worker};
@@ -54,7 +54,14 @@ use crate::upstream::{self, Upstream};
 #[non_exhaustive]
 pub enum StartError {
     /// An address cannot be listened on.
-    Listen(ListenError),
+    Listen {
+        /// The setting that names it.
+        setting: &'static str,
+        /// As it was given.
+        address: ListenAddr,
+        /// The system's reason.
+        reason: io::Error,
+    },
     /// A socket that the service manager handed over is of no use.
     Inherited(io::Error),
     /// A socket that the service manager handed over can be reached by other machines, and nothing authenticates them.
@@ -70,7 +77,11 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen(err) => err.fmt(f),
+            Self::Listen { setting, address, .. } => {
+                let or_off = if *setting == ADMIN_LISTEN { "off or " } else { "" };
+                let address = address.to_string();
+                write!(f, "{setting}={address:?}: wanted {or_off}an address that can be listened on")
+            }
             Self::Inherited(_) => f.write_str("cannot listen on a socket of the service manager"),
             Self::Exposed(address) => write!(
                 f,
@@ -87,18 +98,19 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Listen(err) => err.source(),
             Self::Upstream(err) => err.source(),
             Self::Policy(err) => err.source(),
             Self::Exposed(_) => None,
-            Self::Inherited(err) | Self::Os(err) => Some(err),
+            Self::Listen { reason: err, .. } | Self::Inherited(err) | Self::Os(err) => Some(err),
         }
     }
 }
 
-impl From<ListenError> for StartError {
-    fn from(err: ListenError) -> Self {
-        Self::Listen(err)
+impl StartError {
+    /// Whether the settings are wrong, or a file that they name: then starting again does not help.
+    #[must_use]
+    pub fn is_of_settings(&self) -> bool {
+        matches!(self, Self::Exposed(_) | Self::Upstream(_) | Self::Policy(_))
     }
 }
 
@@ -162,24 +174,35 @@ impl Server {
         Self::start_supervised(config, Supervision::default())
     }
 
-    /// Opens every listener, then starts every thread. Nothing is accepted if any of it fails.
+    /// Reads every file that `config` names, as a start does. Opens no address and starts no thread.
     ///
     /// # Errors
     ///
-    /// What could not be opened.
+    /// What is wrong with them.
+    pub fn check(config: Config) -> Result<(), StartError> {
+        share(config).map(drop)
+    }
+
+    /// Reads every file that `config` names, opens every listener, then starts every thread. Nothing is accepted if any of
+    /// it fails.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the files, or could not be opened.
     pub fn start_supervised(config: Config, supervision: Supervision) -> Result<Self, StartError> {
+        let (shared, polls, work) = share(config)?;
+        let config = &shared.config;
         let Supervision { sockets, admin_socket, watchdog } = supervision;
         let count = config.shards;
         let is_guarded = config.insecure || config.authenticates();
-        let opened = open(&config, &config.listen, sockets, count, is_guarded)?;
+        let opened = open(config, LISTEN, &config.listen, sockets, count, is_guarded)?;
         let admin: Vec<Listen> = config.admin_listen.iter().cloned().map(Listen::from).collect();
-        let mut admin_listener =
-            open(&config, &admin, admin_socket.into_iter().collect(), 1, config.insecure)?.pop();
+        let admin_socket = admin_socket.into_iter().collect();
+        let mut admin_listener = open(config, ADMIN_LISTEN, &admin, admin_socket, 1, config.insecure)?.pop();
         let listens = opened.iter().map(Listeners::listen).collect();
         let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
-        let (shared, polls, work) = share(config)?;
         let shared = Arc::new(shared);
         let probe_room = Arc::new(Source::new(Kind::Room, "", count, 0));
         let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
@@ -358,10 +381,15 @@ impl Listener {
     }
 }
 
-/// Listens on `sockets`, if the service manager handed any over, or else on `listens`. Those that other machines reach
-/// have to be guarded.
+/// The settings that name addresses.
+const LISTEN: &str = "listen";
+const ADMIN_LISTEN: &str = "admin_listen";
+
+/// Listens on `sockets`, if the service manager handed any over, or else on `listens`, which `setting` names. Those that
+/// other machines reach have to be guarded.
 fn open(
     config: &Config,
+    setting: &'static str,
     listens: &[Listen],
     sockets: Vec<socket2::Socket>,
     count: usize,
@@ -370,7 +398,8 @@ fn open(
     let options = SocketOptions { send_buffer: config.send_buffer, user_timeout: config.tcp_user_timeout };
     if sockets.is_empty() {
         let opened = listens.iter().map(|Listen { address, proxied }| {
-            let listeners = listen(address, count, options)?;
+            let failed = |reason| StartError::Listen { setting, address: address.clone(), reason };
+            let listeners = listen(address, count, options).map_err(failed)?;
             Ok(Listeners { proxied: *proxied, ..listeners })
         });
         return opened.collect();

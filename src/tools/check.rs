@@ -11,14 +11,14 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command, Error};
 
 use super::credential::Credential;
-use super::decide::Asked;
-use super::explain::Case;
+use super::decide::{Asked, Required};
+use super::explain::{Case, LISTED_MAX};
 use super::time::when;
 use super::{NO, Output, misuse, quoted, with_cause};
 use crate::auth::api_keys::is_api_key;
 use crate::auth::authority::Authority;
 use crate::auth::claims::Parts;
-use crate::auth::grant::{Grant, Permission};
+use crate::auth::grant::{Grant, Permission, PermissionName};
 use crate::auth::identity::Identity;
 use crate::auth::tokens::Tokens;
 use crate::config::{Config, read_file};
@@ -33,6 +33,7 @@ pub(super) const NAME: &str = "check";
 pub struct Check {
     credential: Credential,
     asked: Option<Asked>,
+    required: Option<Required>,
     jwks: Option<PathBuf>,
 }
 
@@ -45,8 +46,8 @@ pub(super) fn command() -> Command {
     Command::new(NAME)
         .about("Say whether a token or an API key is believed, what it allows, and why not")
         .after_help(
-            "Exits with 0 for a yes and with 1 for a no. The server's settings go before the word\n\
-             `check`, or into --config. Whether a token was revoked, only the running server knows.",
+            "Exits with 0 for a yes and with 1 for a no. All flags of the server are taken here as well.\n\
+             Whether a token was revoked, only the running server knows.",
         )
         .next_line_help(true)
         .args([
@@ -56,6 +57,12 @@ pub(super) fn command() -> Command {
             arg("room", "ROOM", "The room in question").value_parser(|text: &str| RoomName::new(text)),
             arg("user", "USER", "With read: the user to listen as")
                 .value_parser(|text: &str| UserName::new(text)),
+            arg(
+                "require",
+                "PERMISSION",
+                "What an event requires: whether it is got, in the room if there is one",
+            )
+            .value_parser(|text: &str| PermissionName::new(text)),
             arg("action", "ACTION", "What to do: read, if there is a room")
                 .value_parser(PossibleValuesParser::new(ACTIONS)),
             arg(
@@ -72,6 +79,10 @@ impl Check {
         Ok(Self {
             credential: Credential::read(matches)?,
             asked: asked(matches)?,
+            required: matches
+                .get_one::<PermissionName>("require")
+                .cloned()
+                .map(|name| Required { name, room: matches.get_one::<RoomName>("room").cloned() }),
             jwks: matches.get_one::<PathBuf>("jwks").cloned(),
         })
     }
@@ -97,10 +108,15 @@ impl Check {
         };
         let (mut lines, identity) = believe(&authority, config, &credential, now);
         let mut yes = identity.is_some();
-        if let (Some(identity), Some(asked)) = (identity, &self.asked) {
-            let (allowed, why) = asked.decide(&authority, &identity);
+        if let (Some(identity), Some(asked)) = (&identity, &self.asked) {
+            let (allowed, why) = asked.decide(&authority, identity);
             lines.extend(why);
-            yes = allowed;
+            yes &= allowed;
+        }
+        if let (Some(identity), Some(required)) = (&identity, &self.required) {
+            let (gets, why) = required.decide(identity);
+            lines.push(why);
+            yes &= gets;
         }
         let code = if yes { 0 } else { NO };
         Output { out: lines.join("\n"), err: notes, code }
@@ -220,7 +236,17 @@ fn by_token(config: &Config, token: &str, identity: &Identity, now: u64) -> Vec<
         let at = claims.time(claim).ok().flatten();
         lines.extend(at.map(|at| format!("{name}: {}", when(at, now))));
     }
-    lines.extend(permissions(claims.words(&config.token_permissions_claim).unwrap_or_default()));
+    let claim = config.token_permissions_claim.as_str();
+    if claims.get(claim).is_none() {
+        let names: Vec<String> = claims.names().take(LISTED_MAX).map(quoted).collect();
+        let more = if claims.names().count() > LISTED_MAX { ", …" } else { "" };
+        let names = names.join(", ");
+        lines.push(format!(
+            "it has no claim {} (token_permissions_claim); it has {names}{more}",
+            quoted(claim)
+        ));
+    }
+    lines.extend(permissions(claims.words(claim).unwrap_or_default()));
     lines
 }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::quoted;
 use crate::auth::authority::Authority;
-use crate::auth::grant::{Action, Permission};
+use crate::auth::grant::{Action, Permission, PermissionName};
 use crate::auth::identity::Identity;
+use crate::auth::pattern::Pattern;
 use crate::http::caller::Caller;
 use crate::hub::name::{RoomName, UserName};
 
-/// Something it may allow.
+/// Something a token or a key may allow.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Asked {
     Read(RoomName, Option<UserName>),
@@ -30,7 +31,7 @@ impl Asked {
         let why = match (identity.grant.allowing(identity.user(), action), may) {
             (Some(permission), _) => format!("by {permission}"),
             (None, true) => "which is one of public_rooms".to_owned(),
-            (None, false) => wanted(identity, action),
+            (None, false) => wanted(identity, action.names(), action.about()),
         };
         let line = format!("{}: {}, {why}", answer(may), self.words());
         let Self::Read(_, Some(user)) = self else { return (may, vec![line]) };
@@ -79,15 +80,73 @@ fn why_as(identity: &Identity, user: &UserName) -> String {
     let sub = identity
         .user()
         .map_or_else(|| "it has no sub".to_owned(), |sub| format!("its sub is {}", quoted(sub)));
-    format!("{name}, {}; {sub}", wanted(identity, action))
+    format!("{name}, {}; {sub}", wanted(identity, action.names(), action.about()))
 }
 
-/// What would have allowed `action`, and what there is of it.
-fn wanted(identity: &Identity, action: Action<'_>) -> String {
-    let names = action.names();
-    let how = if action.about().is_none() { "without a pattern" } else { "that covers it" };
+/// A permission that events may require, of a room or those for users and for everyone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Required {
+    pub(super) name: PermissionName,
+    pub(super) room: Option<RoomName>,
+}
+
+impl Required {
+    /// Whether `identity` gets such events, and why.
+    pub(super) fn decide(&self, identity: &Identity) -> (bool, String) {
+        let (name, room) = (self.name.as_str(), self.room.as_ref().map(RoomName::as_str));
+        let holding = identity.grant.holding(name, room, identity.user());
+        let why = holding.map_or_else(|| wanted(identity, &[name], room), |held| format!("by {held}"));
+        let whose = room
+            .map_or_else(|| "for users and for everyone".to_owned(), |room| format!("in {}", quoted(room)));
+        let gets = holding.is_some();
+        (gets, format!("{}: get events {whose} that require {name}, {why}", answer(gets)))
+    }
+}
+
+/// Which permissions with one of these `names` would do for the room or user `about`, and what there is of them.
+fn wanted(identity: &Identity, names: &[&str], about: Option<&str>) -> String {
     let have = identity.grant.permissions().filter(|permission| names.contains(&permission.name()));
     let have: Vec<String> = have.map(Permission::to_string).collect();
     let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
-    format!("which takes {} {how} (it has {have})", names.join(" or "))
+    let Some(about) = about else {
+        return format!("which takes {} without a pattern (it has {have})", names.join(" or "));
+    };
+    let exactly: Vec<String> =
+        names.iter().map(|name| format!("{name}:{}", Pattern::exactly(about))).collect();
+    let begins = Pattern::exactly(beginning(about));
+    format!(
+        "which takes {}, or a pattern such as {}:{begins}* (it has {have})",
+        exactly.join(" or "),
+        names[0]
+    )
+}
+
+/// What the names of rooms like this one may begin with, too: all up to a sign in it, or else the first half.
+fn beginning(name: &str) -> &str {
+    let inner = name.trim_end_matches(SIGNS);
+    let half = name.char_indices().nth(name.chars().count().div_ceil(2)).map_or(name.len(), |(at, _)| at);
+    &name[..inner.rfind(SIGNS).map_or(half, |at| at + 1)]
+}
+
+/// What people put between the parts of a name. One byte each.
+const SIGNS: [char; 5] = ['-', '_', '.', ':', '/'];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_is_one_that_others_may_share() {
+        for (name, begins) in [
+            ("inbox-bob", "inbox-"),
+            ("a/b/c", "a/b/"),
+            ("other", "oth"),
+            ("team-", "tea"),
+            ("a", "a"),
+            ("éé", "é"),
+            ("--", "-"),
+        ] {
+            assert_eq!(beginning(name), begins, "{name}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Why a token is not believed: what was found in it, and what would be right. For operators only; whoever shows a token to
 //! the server is told nothing.
 
+use jsonwebtoken::{AlgorithmFamily, DecodingKey, crypto};
 use serde_json::Value;
 
 use super::inspect::Dissected;
@@ -8,8 +9,8 @@ use super::quoted;
 use super::time::when;
 use crate::auth::claims::{Claims, Parts, REFUSED_MEMBERS, TOKEN_BYTES_MAX};
 use crate::auth::revocation::TOKEN_NAME_BYTES_MAX;
-use crate::auth::tokens::{TokenError, Tokens};
-use crate::config::Config;
+use crate::auth::tokens::{TokenError, Tokens, read_material};
+use crate::config::{Config, KeySource, TokenKey};
 use crate::hub::name::UserName;
 
 /// What a token is explained by.
@@ -115,8 +116,39 @@ impl Case<'_> {
         let fits = |name: &Option<String>| kid.is_empty() || name.as_ref().is_none_or(|name| *name == kid);
         let tried =
             keys.iter().filter(|(algorithm, name)| format!("{algorithm:?}") == alg && fits(name)).count();
+        if let Some(reading) = self.other_reading() {
+            return reading;
+        }
         let changed = "it was signed with another, or changed afterwards";
         format!("the signature is by none of the keys for {alg} that it may be by ({tried}): {changed}")
+    }
+
+    /// A secret is a text, and whoever makes the tokens may read another one out of the same characters.
+    fn other_reading(&self) -> Option<String> {
+        let parts = Parts::of(self.token).ok()?;
+        let signed = |key: &&TokenKey| {
+            let (_, material) = read_material("token_keys", key).ok()?;
+            let secret = DecodingKey::from_secret(&key.other_reading(&material)?);
+            crypto::verify(parts.signature, parts.message.as_bytes(), &secret, key.algorithm).ok()
+        };
+        let is_meant = |key: &&TokenKey| {
+            key.algorithm.family() == AlgorithmFamily::Hmac
+                && format!("{:?}", key.algorithm) == parts.header.alg
+        };
+        let mut keys = self.config.token_keys.iter().filter(is_meant);
+        let key = keys.find(|key| signed(key) == Some(true))?;
+        let alg = key.algorithm;
+        Some(match &key.source {
+            KeySource::File(path) => format!(
+                "it was signed with what {} is in base64, and {alg:?}:file: takes the text as it is; wanted the text as the \
+                 secret where tokens are made, or {alg:?}:base64: and the text here",
+                path.display()
+            ),
+            KeySource::Base64(_) => format!(
+                "it was signed with the text behind {alg:?}:base64: as it is, and that is decoded here; wanted it decoded \
+                 where tokens are made, or {alg:?}:file: and a file with the text here"
+            ),
+        })
     }
 
     fn claims(&self, err: TokenError, claims: &Claims) -> String {
@@ -206,4 +238,4 @@ fn shown(claim: Option<&Value>) -> String {
 }
 
 /// Entries of a list that are shown.
-const LISTED_MAX: usize = 10;
+pub(super) const LISTED_MAX: usize = 10;

@@ -31,7 +31,7 @@ pub(super) fn command() -> Command {
              tidegate key orders --allow sse:publish >> /etc/tidegate/keys.toml",
         )
         .next_line_help(true)
-        .args([name, token::allow(), rate])
+        .args([name, token::allow().required(true), rate])
 }
 
 impl NewKey {
@@ -108,7 +108,7 @@ mod tests {
         ] {
             let output = new(name, rate);
             assert!(output.err.contains(told), "{}", output.err);
-            assert!(!output.err.contains("tgk_") && output.out.is_empty() && output.code == 2);
+            assert!(!output.err.contains("tgk_") && output.out.is_empty() && output.code == 64);
         }
     }
 }

@@ -5,13 +5,13 @@ use jsonwebtoken::{AlgorithmFamily, EncodingKey, Header};
 use serde_json::{Map, Value, json};
 
 use super::credential::Credential;
-use super::{MISUSED, Output, When, inspect, misuse, with_cause};
+use super::{Output, When, inspect, misuse, with_cause};
 use crate::auth::claims::TOKEN_BYTES_MAX;
 use crate::auth::grant::{PERMISSIONS_MAX, Permission, PermissionError};
 use crate::auth::key::Key;
 use crate::auth::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::auth::tokens::read_material;
-use crate::config::{Config, EX_CONFIG, TokenKey, parse_token_key};
+use crate::config::{Config, EX_CONFIG, EX_USAGE, TokenKey, parse_token_key};
 use crate::hub::name::UserName;
 
 pub(super) const NAME: &str = "token";
@@ -39,8 +39,8 @@ pub(super) fn command() -> Command {
     Command::new(NAME)
         .about("Make a token for development, or look into one")
         .after_help(
-            "It is signed with the first HS key of `token_keys`, or with --key. The server's settings\n\
-             go before the word `token`, or into --config.",
+            "It is signed with the first HS key of `token_keys`, or with --key. All flags of the server\n\
+             are taken here as well.",
         )
         .next_line_help(true)
         .args([
@@ -118,7 +118,7 @@ impl NewToken {
         let by_settings =
             || config.token_keys.iter().find(|key| key.algorithm.family() == AlgorithmFamily::Hmac);
         let (key, setting, code) = match (&self.key, by_settings()) {
-            (Some(key), _) => (key, "--key", MISUSED),
+            (Some(key), _) => (key, "--key", EX_USAGE),
             (None, Some(key)) => (key, "token_keys", EX_CONFIG),
             (None, None) => {
                 return Output::by_settings(

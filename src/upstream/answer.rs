@@ -15,11 +15,13 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use super::Denied;
+use super::client::Failed;
 use super::question::Question;
 use super::stats::Outcome;
-use crate::auth::grant::{Grant, Permission};
+use super::{Denied, Verdict};
+use crate::auth::grant::{Grant, Permission, PermissionError};
 use crate::auth::identity::{Identity, KeyId};
 use crate::hub::name::{RoomName, UserName};
 
@@ -33,13 +35,23 @@ pub struct Refinement {
     pub user: Option<UserName>,
     /// What it may do. Permissions that mean nothing are left out.
     pub grant: Option<Grant>,
+    /// Those, by their place.
+    pub misunderstood: Vec<(usize, PermissionError)>,
     /// For how many seconds.
     pub expires_in: Option<NonZeroU64>,
 }
 
-/// An answer that means nothing.
+/// An answer that means nothing, and why. Nothing that it says is repeated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Malformed;
+pub struct Malformed(pub &'static str);
+
+/// What an answer decides.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Decided {
+    pub(super) verdict: Verdict,
+    /// Permissions in it that mean nothing.
+    pub(super) misunderstood: Vec<(usize, PermissionError)>,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,19 +76,41 @@ pub fn parse(body: &[u8]) -> Result<Refinement, Malformed> {
     }
     // An array of three would be read as well.
     if text[0] != b'{' {
-        return Err(Malformed);
+        return Err(Malformed(NO_OBJECT));
     }
     // All of it: ASCII has white space that JSON has not.
-    let Body { user, permissions, expires_in } = serde_json::from_slice(body).map_err(|_| Malformed)?;
-    let user = user.map(|user| UserName::new(&user)).transpose().map_err(|_| Malformed)?;
-    let grant = permissions.map(|texts| {
-        let (grant, errors) = Grant::parse(texts.iter().map(|text| &**text));
-        for (index, err) in errors {
-            tracing::debug!(index, %err, "a permission in the application's answer means nothing");
-        }
-        grant
-    });
-    Ok(Refinement { user, grant, expires_in })
+    let read = serde_json::from_slice(body);
+    let Body { user, permissions, expires_in } = read.map_err(|_| Malformed(wrong_with(body)))?;
+    let user = user.map(|user| UserName::new(&user)).transpose().map_err(|_| Malformed(NO_USER))?;
+    let (grant, misunderstood) = permissions
+        .map(|texts| Grant::parse(texts.iter().map(|text| &**text)))
+        .map_or_else(Default::default, |(grant, errors)| (Some(grant), errors));
+    Ok(Refinement { user, grant, misunderstood, expires_in })
+}
+
+const NO_OBJECT: &str = "it is not a JSON object";
+const NO_USER: &str = "its user is no user's name";
+
+/// What keeps `body` from being one of the expected form.
+fn wrong_with(body: &[u8]) -> &'static str {
+    let Ok(members) = serde_json::from_slice::<Map<String, Value>>(body) else { return NO_OBJECT };
+    let is_known = |name: &String| ["user", "permissions", "expires_in"].contains(&name.as_str());
+    let is_wrong = |name: &str, is_right: fn(&Value) -> bool| {
+        members.get(name).is_some_and(|value| !value.is_null() && !is_right(value))
+    };
+    if !members.keys().all(is_known) {
+        "it has a member other than user, permissions and expires_in"
+    } else if is_wrong("user", Value::is_string) {
+        NO_USER
+    } else if is_wrong("permissions", |value| {
+        value.as_array().is_some_and(|entries| entries.iter().all(Value::is_string))
+    }) {
+        "its permissions are not a list of strings"
+    } else if is_wrong("expires_in", |value| value.as_u64().is_some_and(|seconds| seconds > 0)) {
+        "its expires_in is not a whole number of seconds, 1 or more"
+    } else {
+        "it has a member twice"
+    }
 }
 
 /// When the application was asked and when it answered, in seconds since 1970.
@@ -98,16 +132,17 @@ pub(super) fn decide(
     status: StatusCode,
     body: &[u8],
     times: Times,
-) -> Result<Result<Arc<Identity>, Denied>, Outcome> {
+) -> Result<Decided, Failed> {
+    let denied = |denied| Ok(Decided { verdict: Err(denied), misunderstood: Vec::new() });
     match status {
-        StatusCode::UNAUTHORIZED => return Ok(Err(Denied::Unauthorized)),
-        StatusCode::FORBIDDEN => return Ok(Err(Denied::Forbidden)),
-        status if !status.is_success() => return Err(Outcome::Status),
+        StatusCode::UNAUTHORIZED => return denied(Denied::Unauthorized),
+        StatusCode::FORBIDDEN => return denied(Denied::Forbidden),
+        status if !status.is_success() => return Err(Failed::by_status(status)),
         _ => {}
     }
-    let refinement = parse(body).map_err(|Malformed| Outcome::Malformed)?;
+    let refinement = parse(body).map_err(|Malformed(why)| Failed::new(Outcome::Malformed, why))?;
     let as_asked = || question.rooms.iter().map(RoomName::as_str).map(Permission::to_read).collect();
-    Ok(Ok(Arc::new(Identity {
+    let identity = Identity {
         user: refinement.user.or_else(|| question.user.clone()),
         token: None,
         issued: Some(times.asked),
@@ -115,7 +150,8 @@ pub(super) fn decide(
         grant: Arc::new(refinement.grant.unwrap_or_else(as_asked)),
         key: KeyId::APPLICATION,
         api_key: None,
-    })))
+    };
+    Ok(Decided { verdict: Ok(Arc::new(identity)), misunderstood: refinement.misunderstood })
 }
 
 #[cfg(test)]
@@ -138,7 +174,8 @@ mod tests {
     }
 
     fn identity(body: &str) -> Arc<Identity> {
-        decide(&question(), StatusCode::OK, body.as_bytes(), TIMES).expect("an answer").expect("a yes")
+        let decided = decide(&question(), StatusCode::OK, body.as_bytes(), TIMES).expect("an answer");
+        decided.verdict.expect("a yes")
     }
 
     #[test]
@@ -172,6 +209,14 @@ mod tests {
         assert!(!identity.is_expired(1059) && identity.is_expired(1060));
     }
 
+    /// A misspelt one used to be a refusal of which nobody knew why.
+    #[test]
+    fn permissions_that_mean_nothing_are_told_by_their_place() {
+        let body = r#"{"permissions":["vip","sse:reed:a"]}"#;
+        let misunderstood = parse(body.as_bytes()).expect("an answer").misunderstood;
+        assert_eq!(misunderstood, [(1, PermissionError::Unknown)]);
+    }
+
     #[test]
     fn no_permissions_allow_nothing() {
         assert!(!identity(r#"{"permissions":[]}"#).allows(Action::Read("a")));
@@ -179,41 +224,46 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_no_yes() {
-        for body in [
-            "ok",
-            "true",
-            "null",
-            "[]",
-            r#"["me",["sse:read"],60]"#,
-            "{",
-            "{} {}",
-            "<html></html>",
-            r#"{"permission":["sse:read:a"]}"#,
-            r#"{"allowed":false}"#,
-            r#"{"user":""}"#,
-            r#"{"user":"a\nb"}"#,
-            r#"{"user":7}"#,
-            r#"{"user":"a","user":"b"}"#,
-            r#"{"permissions":"sse:read"}"#,
-            r#"{"permissions":[1]}"#,
-            r#"{"expires_in":0}"#,
-            r#"{"expires_in":-1}"#,
-            r#"{"expires_in":1.5}"#,
-            r#"{"expires_in":"60"}"#,
+        let permissions = "its permissions are not a list of strings";
+        let expires_in = "its expires_in is not a whole number of seconds, 1 or more";
+        for (body, why) in [
+            ("ok", NO_OBJECT),
+            ("true", NO_OBJECT),
+            ("null", NO_OBJECT),
+            ("[]", NO_OBJECT),
+            (r#"["me",["sse:read"],60]"#, NO_OBJECT),
+            ("{", NO_OBJECT),
+            ("{} {}", NO_OBJECT),
+            ("<html></html>", NO_OBJECT),
+            (
+                r#"{"permission":["sse:read:a"]}"#,
+                "it has a member other than user, permissions and expires_in",
+            ),
+            (r#"{"allowed":false}"#, "it has a member other than user, permissions and expires_in"),
+            (r#"{"user":""}"#, NO_USER),
+            (r#"{"user":"a\nb"}"#, NO_USER),
+            (r#"{"user":7}"#, NO_USER),
+            (r#"{"user":"a","user":"b"}"#, "it has a member twice"),
+            (r#"{"permissions":"sse:read"}"#, permissions),
+            (r#"{"permissions":[1]}"#, permissions),
+            (r#"{"expires_in":0}"#, expires_in),
+            (r#"{"expires_in":-1}"#, expires_in),
+            (r#"{"expires_in":1.5}"#, expires_in),
+            (r#"{"expires_in":"60"}"#, expires_in),
         ] {
-            assert_eq!(parse(body.as_bytes()), Err(Malformed), "{body}");
+            assert_eq!(parse(body.as_bytes()), Err(Malformed(why)), "{body}");
         }
-        assert_eq!(parse(b"{\"user\":\"\xff\"}"), Err(Malformed));
+        assert_eq!(parse(b"{\"user\":\"\xff\"}"), Err(Malformed(NO_OBJECT)));
     }
 
     #[test]
     fn only_401_and_403_are_a_no() {
         let decided = |status: u16| decide(&question(), StatusCode::from_u16(status).unwrap(), b"", TIMES);
-        assert_eq!(decided(401), Ok(Err(Denied::Unauthorized)));
-        assert_eq!(decided(403), Ok(Err(Denied::Forbidden)));
-        assert!(matches!(decided(204), Ok(Ok(_))));
+        assert_eq!(decided(401).expect("a no").verdict, Err(Denied::Unauthorized));
+        assert_eq!(decided(403).expect("a no").verdict, Err(Denied::Forbidden));
+        assert!(decided(204).expect("a yes").verdict.is_ok());
         for status in [301, 302, 304, 307, 400, 404, 407, 418, 429, 500, 502, 503, 504] {
-            assert_eq!(decided(status), Err(Outcome::Status), "{status}");
+            assert_eq!(decided(status), Err(Failed::new(Outcome::Status, format!("status {status}"))));
         }
     }
 

@@ -5,6 +5,7 @@
 //! no longer than an answer may take, and the next are answered [`Denied::Busy`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,11 +17,12 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::answer::{ANSWER_BYTES_MAX, Times, decide};
-use super::client::Client;
+use super::answer::{ANSWER_BYTES_MAX, Decided, Times, decide};
+use super::client::{Client, Failed};
 use super::question::{Key, Question};
 use super::stats::{Health, Kind, Outcome, UpstreamStats};
 use super::{Denied, Verdict};
+use crate::auth::grant::PermissionError;
 use crate::auth::identity::Identity;
 use crate::config::UpstreamUrl;
 use crate::server::clock::since_1970;
@@ -55,7 +57,7 @@ impl Callback {
         let (queue, jobs) = mpsc::channel(QUESTIONS_MAX);
         let decisions = terms.keep.map(|keep| Decisions::new(keep, DECISIONS_BYTES_MAX));
         let desk = Arc::new(Desk { inner: Mutex::new(Inner { flights: HashMap::new(), decisions }), stats });
-        let asker = Asker { terms: Arc::new(terms), client, jobs, health: Arc::default() };
+        let asker = Asker { terms: Arc::new(terms), client, jobs, said: Arc::default() };
         (Self { desk, queue }, asker)
     }
 
@@ -184,7 +186,7 @@ pub(super) struct Asker {
     terms: Arc<Terms>,
     client: Client,
     jobs: mpsc::Receiver<Job>,
-    health: Arc<Health>,
+    said: Arc<Said>,
 }
 
 impl Asker {
@@ -204,9 +206,9 @@ impl Asker {
                 job.give_up();
                 continue;
             }
-            let (terms, client, health) = (self.terms.clone(), self.client.clone(), self.health.clone());
+            let (terms, client, said) = (self.terms.clone(), self.client.clone(), self.said.clone());
             requests.spawn(async move {
-                let verdict = send(&terms, &client, &health, &job).await;
+                let verdict = send(&terms, &client, &said, &job).await;
                 job.end(verdict);
                 drop(turn);
             });
@@ -214,7 +216,7 @@ impl Asker {
     }
 }
 
-async fn send(terms: &Terms, client: &Client, health: &Health, job: &Job) -> Verdict {
+async fn send(terms: &Terms, client: &Client, said: &Said, job: &Job) -> Verdict {
     let (sent, sent_at) = (Instant::now(), since_1970().as_secs());
     let asked = async {
         let request = client
@@ -225,7 +227,7 @@ async fn send(terms: &Terms, client: &Client, health: &Health, job: &Job) -> Ver
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .body(job.body.clone())
             .build()
-            .map_err(|_| Outcome::Unreachable)?;
+            .map_err(|_| Failed::new(Outcome::Unreachable, "no request can be made of it"))?;
         let answer = client.ask(request, ANSWER_BYTES_MAX, terms.timeout).await?;
         // What was revoked while the application thought about it may not be in its answer.
         decide(
@@ -238,20 +240,54 @@ async fn send(terms: &Terms, client: &Client, health: &Health, job: &Job) -> Ver
     let decided = asked.await;
     let stats = &job.desk.stats;
     stats.callback.record(micros(sent.elapsed()), 1);
-    let outcome = match &decided {
-        Ok(Ok(_)) => Outcome::Ok,
-        Ok(Err(_)) => Outcome::Refused,
-        Err(outcome) => *outcome,
+    let (outcome, cause) = match &decided {
+        Ok(Decided { verdict: Ok(_), .. }) => (Outcome::Ok, ""),
+        Ok(Decided { verdict: Err(_), .. }) => (Outcome::Refused, ""),
+        Err(Failed { outcome, cause }) => (*outcome, cause.as_str()),
     };
     stats.ended(Kind::Callback, outcome);
-    let reason = outcome.as_str();
-    tracing::debug!(outcome = reason, "the application was asked");
-    match (health.note(outcome), outcome.is_answer()) {
-        (true, true) => tracing::info!("the application answers auth_callback again"),
-        (true, false) => tracing::warn!(reason, "the application does not answer auth_callback"),
-        (false, _) => {}
+    said.say(outcome, cause);
+    let Ok(Decided { verdict, misunderstood }) = decided else { return Err(Denied::Down) };
+    said.say_misunderstood(&misunderstood);
+    verdict
+}
+
+/// What the log was told of the application already.
+#[derive(Default)]
+struct Said {
+    health: Health,
+    misunderstood: AtomicBool,
+}
+
+impl Said {
+    fn say(&self, outcome: Outcome, cause: &str) {
+        let (is_news, name) = (self.health.note(outcome), outcome.as_str());
+        tracing::debug!(outcome = name, cause, "the application was asked");
+        match outcome {
+            _ if !is_news => {}
+            _ if outcome.is_answer() => tracing::info!("the application answers auth_callback again"),
+            Outcome::Status | Outcome::Malformed => {
+                tracing::warn!(
+                    outcome = name,
+                    cause,
+                    "what the application says to auth_callback is no answer"
+                );
+            }
+            _ => tracing::warn!(outcome = name, cause, "the application does not answer auth_callback"),
+        }
     }
-    decided.unwrap_or(Err(Denied::Down))
+
+    /// Once as a warning: a listener is refused for what was meant to let it in, and the next will be, too.
+    fn say_misunderstood(&self, misunderstood: &[(usize, PermissionError)]) {
+        for (index, err) in misunderstood {
+            let entry = index + 1;
+            if self.misunderstood.swap(true, Ordering::Relaxed) {
+                tracing::debug!(entry, %err, "a permission in the application's answer means nothing");
+            } else {
+                tracing::warn!(entry, %err, "a permission in the application's answer means nothing");
+            }
+        }
+    }
 }
 
 /// Decisions that still hold.

@@ -1,7 +1,7 @@
 //! One HTTP client for everything that other servers are asked.
 //!
 //! Guarantees: no redirect is followed (credentials would go where nobody sent them), no proxy is taken from the
-//! environment, answers are bounded in bytes and in time, and no error says more than which kind it is.
+//! environment, answers are bounded in bytes and in time, and no error repeats a URL, a header or what was said.
 
 use std::fmt;
 use std::io;
@@ -62,6 +62,28 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
+/// Why there is no answer.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Failed {
+    pub(super) outcome: Outcome,
+    /// What there is to say about it to the operator, in at most [`CAUSE_CHARS_MAX`] characters.
+    pub(super) cause: String,
+}
+
+impl Failed {
+    pub(super) fn new(outcome: Outcome, cause: impl Into<String>) -> Self {
+        Self { outcome, cause: cause.into() }
+    }
+
+    /// Where the other server answered with a status that is no answer.
+    pub(super) fn by_status(status: StatusCode) -> Self {
+        Self::new(Outcome::Status, format!("status {}", status.as_u16()))
+    }
+}
+
+/// Characters of a cause that are kept. Certificates name whom they are for, and that may be many.
+const CAUSE_CHARS_MAX: usize = 200;
+
 /// A client and its connections.
 #[derive(Clone)]
 pub(super) struct Client(reqwest::Client);
@@ -108,7 +130,7 @@ impl Client {
         request: Request,
         bytes_max: usize,
         time: Duration,
-    ) -> Result<Answer, Outcome> {
+    ) -> Result<Answer, Failed> {
         let again = request.try_clone();
         let asked = async {
             match (self.0.execute(request).await, again) {
@@ -118,7 +140,8 @@ impl Client {
                 (result, _) => read(result, bytes_max).await,
             }
         };
-        tokio::time::timeout(time, asked).await.unwrap_or(Err(Outcome::Timeout))
+        let in_time = tokio::time::timeout(time, asked).await;
+        in_time.unwrap_or_else(|_| Err(Failed::new(Outcome::Timeout, format!("nothing within {time:?}"))))
     }
 }
 
@@ -135,29 +158,31 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, ClientError> {
     if found.is_empty() { Err(ClientError::Certificates(path.to_owned())) } else { Ok(found) }
 }
 
-async fn read(result: reqwest::Result<reqwest::Response>, bytes_max: usize) -> Result<Answer, Outcome> {
-    let mut response = result.map_err(|err| outcome(&err))?;
+async fn read(result: reqwest::Result<reqwest::Response>, bytes_max: usize) -> Result<Answer, Failed> {
+    let mut response = result.map_err(failed)?;
     let status = response.status();
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|err| outcome(&err))? {
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if body.len() + chunk.len() > bytes_max {
-            return Err(Outcome::Malformed);
+            return Err(Failed::new(Outcome::Malformed, format!("it has more than {bytes_max} bytes")));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(Answer { status, body: body.into() })
 }
 
-/// Bytes that are no HTTP are a broken answer; anything else that fails is a way that is broken.
-fn outcome(err: &reqwest::Error) -> Outcome {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(err);
-    while let Some(err) = cause {
-        if let Some(err) = err.downcast_ref::<hyper::Error>()
-            && err.is_parse()
-        {
-            return Outcome::Malformed;
+/// Bytes that are no HTTP are a broken answer; anything else that fails is a way that is broken. The innermost error says
+/// why: those around it say only what was tried, and the outermost of where, with the whole URL.
+fn failed(err: reqwest::Error) -> Failed {
+    let err = err.without_url();
+    let mut innermost: &(dyn std::error::Error + 'static) = &err;
+    let mut outcome = Outcome::Unreachable;
+    loop {
+        if innermost.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            outcome = Outcome::Malformed;
         }
-        cause = err.source();
+        let Some(source) = innermost.source() else { break };
+        innermost = source;
     }
-    Outcome::Unreachable
+    Failed::new(outcome, innermost.to_string().chars().take(CAUSE_CHARS_MAX).collect::<String>())
 }

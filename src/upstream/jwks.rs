@@ -11,7 +11,7 @@ use reqwest::header::{ACCEPT, HeaderValue};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::client::Client;
+use super::client::{Client, Failed};
 use super::stats::{Health, Kind, Outcome, UpstreamStats};
 use crate::auth::jwks::JWKS_BYTES_MAX;
 use crate::config::UpstreamUrl;
@@ -52,7 +52,15 @@ pub(super) struct Fetcher {
     pub(super) client: Client,
     pub(super) stats: Arc<UpstreamStats>,
     /// By URL, for those there were at the last fetch.
-    pub(super) health: HashMap<String, Health>,
+    pub(super) known: HashMap<String, Known>,
+}
+
+/// What is known of a URL.
+#[derive(Default)]
+pub(super) struct Known {
+    health: Health,
+    /// Whether a set of keys came from there.
+    has_keys: bool,
 }
 
 impl Fetcher {
@@ -77,53 +85,52 @@ impl Fetcher {
     /// Whether all went well.
     async fn fetch_all(&mut self) -> bool {
         let sources = self.keys.sources();
-        self.health.retain(|url, _| sources.iter().any(|source| source.url.as_url().as_str() == url));
+        self.known.retain(|url, _| sources.iter().any(|source| source.url.as_url().as_str() == url));
         let mut complete = true;
         for source in &sources {
             let result = self.fetch(source).await;
-            let (outcome, reason) = match &result {
+            let (outcome, cause) = match &result {
                 Ok(()) => (Outcome::Ok, ""),
-                Err((outcome, reason)) => (*outcome, reason.as_str()),
+                Err(Failed { outcome, cause }) => (*outcome, cause.as_str()),
             };
             self.stats.ended(Kind::Jwks, outcome);
-            let host = source.url.as_url().host_str().unwrap_or_default();
-            let health = self.health.entry(source.url.to_string()).or_default();
-            match (health.note(outcome), result.is_ok()) {
-                (true, true) => tracing::info!(host, "keys are fetched again"),
-                (true, false) => {
-                    let outcome = outcome.as_str();
-                    tracing::warn!(
-                        host,
-                        outcome,
-                        reason,
-                        "keys can't be fetched; those from before stay in force"
-                    );
+            let url = &source.url;
+            let known = self.known.entry(url.as_url().to_string()).or_default();
+            let (is_news, outcome) = (known.health.note(outcome), outcome.as_str());
+            match (is_news, result.is_ok(), known.has_keys) {
+                (true, true, _) => tracing::info!(%url, "keys are fetched again"),
+                (true, false, true) => {
+                    tracing::warn!(%url, outcome, cause, "keys can't be fetched; those from before stay in force");
                 }
-                (false, _) => tracing::debug!(host, outcome = outcome.as_str(), "keys were fetched"),
+                (true, false, false) => {
+                    tracing::warn!(%url, outcome, cause, "keys can't be fetched; tokens that need them are not believed");
+                }
+                (false, true, _) => tracing::debug!(%url, "keys were fetched"),
+                (false, false, _) => tracing::debug!(%url, outcome, cause, "keys still can't be fetched"),
             }
+            known.has_keys |= result.is_ok();
             complete &= result.is_ok();
         }
         complete
     }
 
-    async fn fetch(&self, source: &KeySource) -> Result<(), (Outcome, String)> {
+    async fn fetch(&self, source: &KeySource) -> Result<(), Failed> {
         let body = fetch(&self.client, &source.url).await?;
-        (source.put)(&body).map_err(|reason| (Outcome::Malformed, reason))
+        (source.put)(&body).map_err(|reason| Failed::new(Outcome::Malformed, format!("it {reason}")))
     }
 }
 
-/// What `url` answers. The error has a reason where the outcome alone does not say it.
-async fn fetch(client: &Client, url: &UpstreamUrl) -> Result<Bytes, (Outcome, String)> {
-    let failed = |outcome| (outcome, String::new());
+/// What `url` answers.
+async fn fetch(client: &Client, url: &UpstreamUrl) -> Result<Bytes, Failed> {
     if !url.is_trustworthy() {
-        return Err((Outcome::Unreachable, "keys are fetched by https only".into()));
+        return Err(Failed::new(Outcome::Unreachable, "keys are fetched by https only"));
     }
     let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
     let request = client.http().get(url.as_url().clone()).header(ACCEPT, accept).build();
-    let request = request.map_err(|_| failed(Outcome::Unreachable))?;
-    let answer = client.ask(request, JWKS_BYTES_MAX, JWKS_TIMEOUT).await.map_err(failed)?;
+    let request = request.map_err(|_| Failed::new(Outcome::Unreachable, "no request can be made of it"))?;
+    let answer = client.ask(request, JWKS_BYTES_MAX, JWKS_TIMEOUT).await?;
     if answer.status != reqwest::StatusCode::OK {
-        return Err((Outcome::Status, answer.status.as_u16().to_string()));
+        return Err(Failed::by_status(answer.status));
     }
     Ok(answer.body)
 }
@@ -140,5 +147,8 @@ pub fn fetch_once(url: &UpstreamUrl, ca_file: Option<&Path>) -> Result<Bytes, St
     let fetched = runtime.block_on(fetch(&client, url));
     // The resolver may be at work still, and is not waited for.
     runtime.shutdown_background();
-    fetched.map_err(|(outcome, reason)| format!("{} {reason}", outcome.as_str()).trim_end().to_owned())
+    fetched.map_err(|Failed { outcome, cause }| match outcome {
+        Outcome::Timeout | Outcome::Unreachable => format!("{}: {cause}", outcome.as_str()),
+        _ => cause,
+    })
 }

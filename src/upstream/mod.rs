@@ -109,7 +109,7 @@ impl Upstream {
         });
         let fetcher = keys.map(|keys| {
             let (refresh, stats) = (config.jwks_refresh, stats.clone());
-            Fetcher { keys, refresh, client, stats, health: HashMap::new() }
+            Fetcher { keys, refresh, client, stats, known: HashMap::new() }
         });
         let work = Work { asker, teller, fetcher, notices: notices.clone() };
         Ok((Self { callback, notices, stats }, Some(work)))

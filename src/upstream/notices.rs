@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::client::Client;
+use super::client::{Client, Failed};
 use super::stats::{Health, Kind, Outcome, UpstreamStats};
 use crate::config::UpstreamUrl;
 use crate::hub::moment::jittered;
@@ -86,9 +86,10 @@ impl Teller {
                 let wait = BACK_OFF * 2_u32.pow(attempt - 1);
                 tokio::time::sleep(jittered(wait, fastrand::f64())).await;
             }
-            let outcome = self.send(batch).await;
+            let sent = self.send(batch).await;
+            let outcome = sent.as_ref().map_or_else(|failed| failed.outcome, |()| Outcome::Ok);
             self.stats.ended(Kind::Notice, outcome);
-            self.say(outcome);
+            self.say(outcome, sent.as_ref().map_or_else(|failed| failed.cause.as_str(), |()| ""));
             if outcome == Outcome::Ok {
                 loss.count = 0;
                 return;
@@ -96,7 +97,7 @@ impl Teller {
         }
     }
 
-    async fn send(&self, batch: &[Notice]) -> Outcome {
+    async fn send(&self, batch: &[Notice]) -> Result<(), Failed> {
         let now = self.clock.now();
         let ago = |moment| now.since(moment).as_secs_f64();
         let events = batch.iter().map(|notice| Ended {
@@ -111,22 +112,29 @@ impl Teller {
         let body = serde_json::to_vec(&body).expect("text, numbers and lists always serialise");
         let json = HeaderValue::from_static("application/json");
         let request = self.client.http().post(self.url.as_url().clone()).header(CONTENT_TYPE, json);
-        let Ok(request) = request.body(body).build() else {
-            return Outcome::Unreachable;
-        };
+        let request = request.body(body).build();
+        let request =
+            request.map_err(|_| Failed::new(Outcome::Unreachable, "no request can be made of it"))?;
         match self.client.ask(request, ANSWER_BYTES_MAX, NOTICE_TIMEOUT).await {
-            Ok(answer) if answer.status.is_success() => Outcome::Ok,
+            Ok(answer) if answer.status.is_success() => Ok(()),
+            Ok(answer) => Err(Failed::by_status(answer.status)),
             // Whatever it said beyond the bound, it is not what was asked for.
-            Ok(_) | Err(Outcome::Malformed) => Outcome::Status,
-            Err(outcome) => outcome,
+            Err(Failed { outcome: Outcome::Malformed, cause }) => Err(Failed::new(Outcome::Status, cause)),
+            Err(failed) => Err(failed),
         }
     }
 
-    fn say(&self, outcome: Outcome) {
-        let reason = outcome.as_str();
+    fn say(&self, outcome: Outcome, cause: &str) {
         match (self.health.note(outcome), outcome.is_answer()) {
             (true, true) => tracing::info!("the application answers disconnect_callback again"),
-            (true, false) => tracing::warn!(reason, "the application does not answer disconnect_callback"),
+            (true, false) => {
+                let outcome = outcome.as_str();
+                tracing::warn!(
+                    outcome,
+                    cause,
+                    "the application does not take what disconnect_callback tells it"
+                );
+            }
             (false, _) => {}
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tidegate::auth::identity::{Identity, Standing};
-use tidegate::auth::revocation::Revoked;
+use tidegate::auth::revocation::{Revoked, When};
 use tidegate::hub::mailbox::{Command, Refresh, Refreshed};
 use tidegate::hub::moment::Moment;
 use tidegate::hub::name::UserName;
@@ -95,20 +95,20 @@ impl Life<'_> {
         let at = self.rng.usize(0..self.nodes.len());
         let (user, name) = (self.rng.usize(0..USERS), self.rng.usize(0..TOKENS));
         let by_user = self.rng.bool();
-        let time = self.rng.u64(0..ISSUED_UPTO);
+        let when = When { at: self.rng.u64(0..ISSUED_UPTO), leeway_s: self.rng.u64(0..3) };
         let revoked = if by_user {
             Revoked::User(UserName::new(&user_name(user)).unwrap())
         } else {
             Revoked::Token(format!("token-{name}").into())
         };
-        self.say(|| format!("revoke {revoked:?} at shard {at}, as of {time}"));
+        self.say(|| format!("revoke {revoked:?} at shard {at}, {when:?}"));
         let is_meant = |listener: &Listener| {
             listener.rights.newest().is_some_and(|token| {
-                let is_older = token.issued.is_none_or(|issued| issued <= time);
+                let is_older = token.issued.is_none_or(|issued| issued <= when.at + when.leeway_s);
                 if by_user { token.owner == Some(user) && is_older } else { token.name == Some(name) }
             })
         };
-        let doomed = Arc::new(move |identity: &Identity| revoked.means(identity, time));
+        let doomed = Arc::new(move |identity: &Identity| revoked.means(identity, when));
         self.end_those(at, is_meant, |done| Command::Revoke { doomed, done });
     }
 

@@ -1,0 +1,182 @@
+//! What the program says once it listens: where, who may do what, and what to try. What it says to try works with the
+//! settings as they are, or it says what is missing.
+
+use crate::config::{Config, Listen, ListenAddr};
+
+/// The text for a server with these settings that `listens`, and whose admin listener, if it has one, is at `admin`.
+///
+/// # Panics
+///
+/// If it listens nowhere.
+#[must_use]
+pub fn text(config: &Config, listens: &[Listen], admin: Option<&ListenAddr>) -> String {
+    // The first that takes what people type.
+    let first = listens.iter().find(|listen| !listen.proxied).unwrap_or(&listens[0]);
+    let address = first.address.to_string();
+    let (mut curl, url) = match address.strip_prefix("unix:") {
+        Some(path) => (format!("curl --unix-socket {path}"), format!("http://localhost{}", config.base_path)),
+        None => ("curl".to_owned(), format!("http://{address}{}", config.base_path)),
+    };
+    if first.proxied {
+        curl += " --haproxy-protocol";
+    }
+    let metrics = admin.map_or("off".into(), |admin| format!("http://{admin}/metrics"));
+    // Browsers don't open Unix sockets.
+    let page = match admin {
+        Some(ListenAddr::Tcp(admin)) => format!("Live page: http://{admin}/dashboard\n"),
+        _ => String::new(),
+    };
+    let Access { who, with, listen, publish, browser, query } = Access::of(config);
+    format!(
+        "Tidegate {version} is listening on {address}, up to {connections} streams. Metrics: {metrics}\n{page}{who}\n\
+         Try it, in two terminals{with}:\n\
+         \x20 {curl} -N {url}/stream/lobby/me{listen}\n\
+         \x20 {curl} {url}/publish{publish} -d '{{\"room\":\"lobby\",\"data\":\"hello\"}}'\n\n\
+         {browser}:  new EventSource(\"{url}/stream/lobby/me{query}).onmessage = e => console.log(e.data)\n",
+        version = env!("CARGO_PKG_VERSION"),
+        connections = config.max_connections,
+    )
+}
+
+/// What the settings say of who may do what, in words and in arguments.
+struct Access {
+    /// A line about it, where it may come as a surprise.
+    who: &'static str,
+    with: &'static str,
+    listen: &'static str,
+    publish: &'static str,
+    browser: String,
+    /// What follows the path of a stream in a browser, the closing quote included.
+    query: &'static str,
+}
+
+const BEARER: &str = " -H \"authorization: Bearer $token\"";
+
+impl Access {
+    fn of(config: &Config) -> Self {
+        let open = Self {
+            who: "",
+            with: "",
+            listen: "",
+            publish: "",
+            browser: "In a browser".to_owned(),
+            query: "\"",
+        };
+        if !config.authenticates() {
+            let who = "Nothing tells who asks: whoever reaches this address may listen and publish.\n";
+            return Self { who, ..open };
+        }
+        let (asks, has_keys) = (config.auth_callback.is_some(), config.api_keys_file.is_some());
+        if config.has_token_keys() {
+            let with = ", with a token or key in $token (`tidegate token --help`)";
+            let listed = Self { with, listen: BEARER, publish: BEARER, ..open };
+            return match &config.token_cookie {
+                Some(cookie) => {
+                    Self { browser: format!("In a browser, with the token in its cookie {cookie}"), ..listed }
+                }
+                None if config.token_query => Self {
+                    browser: "In a browser, with the token in a variable".to_owned(),
+                    query: "?token=\" + token",
+                    ..listed
+                },
+                None if asks => listed,
+                None => Self {
+                    browser: "In a browser, once token_cookie or token_query is set".to_owned(),
+                    ..listed
+                },
+            };
+        }
+        let with = if has_keys { ", with an API key in $token (`tidegate key --help`)" } else { "" };
+        if !asks {
+            let browser = "In a browser, once token_keys, token_jwks or auth_callback is set".to_owned();
+            return Self { with, listen: BEARER, publish: BEARER, browser, ..open };
+        }
+        let who = if has_keys {
+            "The application is asked who may listen (auth_callback).\n"
+        } else {
+            "The application is asked who may listen (auth_callback). Nobody may publish: set api_keys_file, or \
+             token_keys.\n"
+        };
+        Self { who, with, publish: BEARER, ..open }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(settings: &str) -> String {
+        let config = Config::from_toml("a.toml".as_ref(), settings, 4096).expect("settings");
+        text(&config, &config.listen, config.admin_listen.as_ref())
+    }
+
+    const TOKENS: &str = "token_keys = [\"HS256:file:/a.key\"]\n";
+    const CALLBACK: &str = "auth_callback = \"http://127.0.0.1:3000/\"\n";
+    const KEYS: &str = "api_keys_file = \"/keys.toml\"\n";
+
+    fn line<'a>(text: &'a str, part: &str) -> &'a str {
+        text.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("no {part} in {text}"))
+    }
+
+    #[test]
+    fn where_nothing_tells_who_asks_it_says_so() {
+        let open = "whoever reaches this address may listen and publish";
+        assert!(with("").contains(open));
+        for settings in [TOKENS, CALLBACK, KEYS] {
+            assert!(!with(settings).contains(open), "{settings}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_show_is_not_asked_for() {
+        let text = with(CALLBACK);
+        assert!(line(&text, "auth_callback").contains("Nobody may publish: set api_keys_file"), "{text}");
+        assert!(!text.contains("tidegate token") && !line(&text, " -N ").contains("Bearer"), "{text}");
+        let text = with(&[CALLBACK, KEYS].concat());
+        assert!(!text.contains("Nobody may") && text.contains("tidegate key --help"), "{text}");
+        assert!(
+            !line(&text, " -N ").contains("Bearer") && line(&text, "/publish").contains("Bearer"),
+            "{text}"
+        );
+        let text = with(KEYS);
+        assert!(
+            line(&text, "EventSource").contains("once token_keys, token_jwks or auth_callback is set"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_browser_is_told_the_way_that_is_set_up() {
+        for (more, told) in [
+            ("", "In a browser, once token_cookie or token_query is set:  new EventSource("),
+            (
+                "token_cookie = \"__Host-token\"",
+                "with the token in its cookie __Host-token:  new EventSource(",
+            ),
+            ("token_query = \"on\"", "/stream/lobby/me?token=\" + token).onmessage"),
+            (CALLBACK, "In a browser:  new EventSource("),
+        ] {
+            let text = with(&[TOKENS, more].concat());
+            assert!(line(&text, "EventSource").contains(told), "{text}");
+            assert!(line(&text, "two terminals").contains("tidegate token --help"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_people_type_goes_where_they_can_reach_it() {
+        let unix =
+            with("listen = [\"proxy:127.0.0.1:1\", \"unix:/run/a.sock\"]\ntrusted_proxies = [\"10.0.0.1\"]");
+        assert!(
+            line(&unix, " -N ").starts_with("  curl --unix-socket /run/a.sock -N http://localhost/"),
+            "{unix}"
+        );
+        let proxied = with(
+            "listen = [\"proxy:127.0.0.1:1\"]\ntrusted_proxies = [\"10.0.0.1\"]\nadmin_listen = \"off\"",
+        );
+        assert!(
+            line(&proxied, " -N ").starts_with("  curl --haproxy-protocol -N http://127.0.0.1:1/"),
+            "{proxied}"
+        );
+        assert!(proxied.contains("Metrics: off\n") && !proxied.contains("Live page"), "{proxied}");
+    }
+}
