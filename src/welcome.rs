@@ -27,11 +27,17 @@ pub fn text(config: &Config, listens: &[Listen], admin: Option<&ListenAddr>) -> 
         _ => String::new(),
     };
     let Access { who, with, listen, publish, browser, query } = Access::of(config);
+    let (terminals, publish) = match publish {
+        Some(bearer) => {
+            let data = "{\"room\":\"lobby\",\"data\":\"hello\"}";
+            ("two terminals", format!("  {curl} {url}/publish{bearer} -d '{data}'\n"))
+        }
+        None => ("a terminal", String::new()),
+    };
     format!(
         "Tidegate {version} is listening on {address}, up to {connections} streams. Metrics: {metrics}\n{page}{who}\n\
-         Try it, in two terminals{with}:\n\
-         \x20 {curl} -N {url}/stream/lobby/me{listen}\n\
-         \x20 {curl} {url}/publish{publish} -d '{{\"room\":\"lobby\",\"data\":\"hello\"}}'\n\n\
+         Try it, in {terminals}{with}:\n\
+         \x20 {curl} -N {url}/stream/lobby/me{listen}\n{publish}\n\
          {browser}:  new EventSource(\"{url}/stream/lobby/me{query}).onmessage = e => console.log(e.data)\n",
         version = env!("CARGO_PKG_VERSION"),
         connections = config.max_connections,
@@ -44,7 +50,8 @@ struct Access {
     who: &'static str,
     with: &'static str,
     listen: &'static str,
-    publish: &'static str,
+    /// `None` if nobody may.
+    publish: Option<&'static str>,
     browser: String,
     /// What follows the path of a stream in a browser, the closing quote included.
     query: &'static str,
@@ -58,7 +65,7 @@ impl Access {
             who: "",
             with: "",
             listen: "",
-            publish: "",
+            publish: Some(""),
             browser: "In a browser".to_owned(),
             query: "\"",
         };
@@ -69,7 +76,7 @@ impl Access {
         let (asks, has_keys) = (config.auth_callback.is_some(), config.api_keys_file.is_some());
         if config.has_token_keys() {
             let with = ", with a token or key in $token (`tidegate token --help`)";
-            let listed = Self { with, listen: BEARER, publish: BEARER, ..open };
+            let listed = Self { with, listen: BEARER, publish: Some(BEARER), ..open };
             return match &config.token_cookie {
                 Some(cookie) => {
                     Self { browser: format!("In a browser, with the token in its cookie {cookie}"), ..listed }
@@ -89,7 +96,7 @@ impl Access {
         let with = if has_keys { ", with an API key in $token (`tidegate key --help`)" } else { "" };
         if !asks {
             let browser = "In a browser, once token_keys, token_jwks or auth_callback is set".to_owned();
-            return Self { with, listen: BEARER, publish: BEARER, browser, ..open };
+            return Self { with, listen: BEARER, publish: Some(BEARER), browser, ..open };
         }
         let who = if has_keys {
             "The application is asked who may listen (auth_callback).\n"
@@ -97,7 +104,7 @@ impl Access {
             "The application is asked who may listen (auth_callback). Nobody may publish: set api_keys_file, or \
              token_keys.\n"
         };
-        Self { who, with, publish: BEARER, ..open }
+        Self { who, with, publish: has_keys.then_some(BEARER), ..open }
     }
 }
 
@@ -131,7 +138,11 @@ mod tests {
     fn what_nobody_can_show_is_not_asked_for() {
         let text = with(CALLBACK);
         assert!(line(&text, "auth_callback").contains("Nobody may publish: set api_keys_file"), "{text}");
-        assert!(!text.contains("tidegate token") && !line(&text, " -N ").contains("Bearer"), "{text}");
+        assert!(
+            !text.contains("tidegate token") && !text.contains("Bearer") && !text.contains("/publish"),
+            "{text}"
+        );
+        assert!(line(&text, "Try it").contains("in a terminal:") && text.contains(" -N http://"), "{text}");
         let text = with(&[CALLBACK, KEYS].concat());
         assert!(!text.contains("Nobody may") && text.contains("tidegate key --help"), "{text}");
         assert!(
