@@ -66,5 +66,5 @@ fn history_is_charged_what_it_takes() {
     // Each stays, or the next would get by with its memory.
     let hubs = [(300_000, 1), (30_000, 10), (500, 1000)].map(|(rooms, events)| filled(rooms, events));
     let percents = hubs.each_ref().map(|(_, percent)| *percent);
-    assert!(percents.iter().all(|percent| (70..=115).contains(percent)), "{percents:?}");
+    assert!(percents.iter().all(|percent| (70..=125).contains(percent)), "{percents:?}");
 }

@@ -263,6 +263,7 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::thread;
 
     use super::super::HubSettings;
@@ -298,8 +299,10 @@ mod tests {
     #[test]
     fn nobody_is_refused_a_place_that_is_free() {
         let hub = hub(2);
+        let start = Barrier::new(2);
         let come_and_go = || {
-            for _ in 0..if cfg!(miri) { 50 } else { 20_000 } {
+            start.wait();
+            for _ in 0..if cfg!(miri) { 50 } else { 500_000 } {
                 let (user, address) = hub.admit(None, None, NOW).expect("there is one for each").keep();
                 hub.leave(user.as_deref(), address);
             }
