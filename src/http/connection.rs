@@ -188,6 +188,8 @@ async fn drive(
     let io = Io::new(stream, ahead, exchange.clone(), context.shared.config.max_head_bytes);
     let mut connection = http1::Builder::new()
         .max_buf_size(context.shared.config.max_head_bytes)
+        // That one counts only while a head is incomplete.
+        .max_header_size(context.shared.config.max_head_bytes)
         // Who has said all there is to say may still listen. Without this, it depends on how its bytes are cut whether a
         // request that came with the end of its connection is answered, or dropped half-way.
         .half_close(true)

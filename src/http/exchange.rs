@@ -439,8 +439,9 @@ impl Io {
                 return Poll::Pending;
             }
             Phase::Waiting | Phase::Reading | Phase::Idle => {
+                let code = self.guard.refusal().unwrap_or(Code::RequestMalformed);
                 self.exchange.refused.set(true);
-                let _ = self.stream.try_write(&raw_response(Code::RequestMalformed.into()));
+                let _ = self.stream.try_write(&raw_response(code.into()));
             }
             // Whoever reads the body answers.
             _ => {}

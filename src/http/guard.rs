@@ -2,10 +2,13 @@
 //! another way. Two readers that disagree about where a request ends are how requests are smuggled (RFC 9112 §11.2).
 //!
 //! Guarantees: of what it lets through, every line of a head, a chunk's size and a trailer ends in CRLF and has no other
-//! control character but a tab; a head has one way to say where its body ends; a chunk's extension is short. It keeps no
-//! body and no head, only the line it is in the middle of. What a line *means* stays hyper's business.
+//! control character but a tab; a head has one way to say where its body ends; heads, trailers and a chunk's extension have
+//! bounds. Nothing passes after something wrong. It keeps no body and no head, only the line it is in the middle of. What a
+//! line *means* stays hyper's business.
 
 use memchr::memchr2;
+
+use super::problem::Code;
 
 /// Bytes a chunk's size and its extensions may have. RFC 9112 §7.1.1 asks for a limit.
 const CHUNK_LINE_BYTES_MAX: usize = 256;
@@ -30,10 +33,8 @@ enum Place {
     ChunkEnd,
     /// In the fields behind the last chunk.
     Trailer,
-    /// In a line longer than hyper takes a whole head. It refuses that by itself, with a better word for it.
-    Overlong,
-    /// Behind something wrong.
-    Broken { in_body: bool },
+    /// Behind something wrong, for which there is this word.
+    Broken { code: Code, in_body: bool },
 }
 
 /// Some of a line.
@@ -60,14 +61,16 @@ pub struct Guard {
     place: Place,
     /// The beginning of a line that has not ended yet.
     line: Vec<u8>,
-    line_bytes_max: usize,
+    /// Bytes of the head, or of the trailer, that came before that line.
+    before: usize,
+    head_bytes_max: usize,
 }
 
 impl Guard {
-    /// A guard for a new connection. Lines of a head may have `line_bytes_max` bytes.
+    /// A guard for a new connection. A head may have `head_bytes_max` bytes, and a trailer as many.
     #[must_use]
-    pub fn new(line_bytes_max: usize) -> Self {
-        Self { place: Place::RequestLine { empty: 0 }, line: Vec::new(), line_bytes_max }
+    pub fn new(head_bytes_max: usize) -> Self {
+        Self { place: Self::START, line: Vec::new(), before: 0, head_bytes_max }
     }
 
     /// Looks at what came next. Gives the number of bytes before the first that is wrong.
@@ -77,7 +80,6 @@ impl Guard {
             let rest = &bytes[at..];
             let passed = match self.place {
                 Place::Broken { .. } => return at,
-                Place::Overlong => return bytes.len(),
                 Place::Body(left) => self.data(left, rest, Place::Body, Self::START),
                 Place::Chunk(left) => self.data(left, rest, Place::Chunk, Place::ChunkEnd),
                 _ => self.line(rest),
@@ -96,10 +98,39 @@ impl Guard {
         matches!(self.place, Place::Broken { .. })
     }
 
+    /// What is wrong, if something is.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Code> {
+        match self.place {
+            Place::Broken { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
     /// Whether what is wrong is in the body of a request whose head was right.
     #[must_use]
     pub fn is_broken_in_body(&self) -> bool {
-        self.place == Place::Broken { in_body: true }
+        matches!(self.place, Place::Broken { in_body: true, .. })
+    }
+
+    /// Whether some of a head has come, and more of it is to come.
+    #[must_use]
+    pub fn is_in_head(&self) -> bool {
+        match self.place {
+            Place::RequestLine { .. } => !self.line.is_empty(),
+            Place::Field(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a head has come, and its body has not come whole.
+    #[must_use]
+    pub fn is_in_body(&self) -> bool {
+        match self.place {
+            Place::RequestLine { .. } | Place::Field(_) => false,
+            Place::Body(_) | Place::ChunkSize | Place::Chunk(_) | Place::ChunkEnd | Place::Trailer => true,
+            Place::Broken { in_body, .. } => in_body,
+        }
     }
 
     /// Whether the peer has begun something it has not ended.
@@ -121,28 +152,24 @@ impl Guard {
     /// Passes over a line, or as much of it as there is, up to the first byte that is wrong.
     fn line(&mut self, rest: &[u8]) -> usize {
         // One byte more than fits tells that it does not fit.
-        let room = self.bytes_max().saturating_sub(self.line.len());
+        let room = self.bytes_max().saturating_sub(self.before + self.line.len());
         let near = &rest[..rest.len().min(room + 1)];
         let part = match self.split(near) {
             Ok(part) => part,
-            Err(wrong) => return self.refuse(wrong),
+            Err(wrong) => return self.refuse(Code::RequestMalformed, wrong),
         };
         if let Some(wrong) = part.text.iter().position(|byte| is_control(*byte)) {
-            return self.refuse(wrong);
+            return self.refuse(Code::RequestMalformed, wrong);
         }
         if part.passed > room {
-            return match self.place {
-                Place::RequestLine { .. } | Place::Field(_) => {
-                    self.place = Place::Overlong;
-                    rest.len()
-                }
-                _ => self.refuse(0),
-            };
+            let code = if self.is_in_body() { Code::RequestMalformed } else { Code::HeadTooLarge };
+            return self.refuse(code, 0);
         }
         if !part.ended {
             self.line.extend_from_slice(&near[..part.passed]);
             return part.passed;
         }
+        let bytes = self.line.len() + part.passed;
         let next = if self.line.is_empty() {
             self.next(part.text)
         } else {
@@ -151,12 +178,13 @@ impl Guard {
             self.next(line.strip_suffix(b"\r").unwrap_or(&line))
         };
         match next {
-            Some(next) => {
+            Ok(next) => {
+                self.before = if self.place.goes_on(next) { self.before + bytes } else { 0 };
                 self.place = next;
                 part.passed
             }
             // All but the LF: without it nobody takes the line for ended.
-            None => self.refuse(part.passed - 1),
+            Err(code) => self.refuse(code, part.passed - 1),
         }
     }
 
@@ -180,20 +208,19 @@ impl Guard {
     fn bytes_max(&self) -> usize {
         match self.place {
             Place::ChunkSize | Place::ChunkEnd => CHUNK_LINE_BYTES_MAX,
-            _ => self.line_bytes_max,
+            _ => self.head_bytes_max,
         }
     }
 
-    fn refuse(&mut self, passed: usize) -> usize {
-        let in_body = !matches!(self.place, Place::RequestLine { .. } | Place::Field(_));
-        self.place = Place::Broken { in_body };
+    fn refuse(&mut self, code: Code, passed: usize) -> usize {
+        self.place = Place::Broken { code, in_body: self.is_in_body() };
         self.line = Vec::new();
         passed
     }
 
-    /// Where the line `line`, without its end, leads; `None` if it may not stand here.
-    fn next(&self, line: &[u8]) -> Option<Place> {
-        match self.place {
+    /// Where the line `line`, without its end, leads, or why it may not stand here.
+    fn next(&self, line: &[u8]) -> Result<Place, Code> {
+        let next = match self.place {
             Place::RequestLine { empty } if line.is_empty() => {
                 (empty < EMPTY_LINES_MAX).then_some(Place::RequestLine { empty: empty + 1 })
             }
@@ -207,34 +234,48 @@ impl Guard {
                 Framing { length: Some(length @ 1..), .. } => Place::Body(length),
                 _ => Self::START,
             }),
-            Place::Field(framing) => framing.with(line).map(Place::Field),
-            Place::ChunkSize => Some(match chunk_size(line)? {
+            Place::Field(framing) => Some(Place::Field(framing.with(line)?)),
+            Place::ChunkSize => chunk_size(line).map(|size| match size {
                 0 => Place::Trailer,
                 size => Place::Chunk(size),
             }),
             Place::ChunkEnd => line.is_empty().then_some(Place::ChunkSize),
             Place::Trailer if line.is_empty() => Some(Self::START),
             Place::Trailer => field(line).map(|_| Place::Trailer),
-            Place::Body(_) | Place::Chunk(_) | Place::Overlong | Place::Broken { .. } => None,
+            Place::Body(_) | Place::Chunk(_) | Place::Broken { .. } => None,
+        };
+        next.ok_or(Code::RequestMalformed)
+    }
+}
+
+impl Place {
+    /// Whether a line at `next` is part of the same head, or trailer, as the one before it, which stood here.
+    fn goes_on(self, next: Self) -> bool {
+        match next {
+            Self::RequestLine { empty } => empty > 0,
+            Self::Field(_) => true,
+            Self::Trailer => self == Self::Trailer,
+            _ => false,
         }
     }
 }
 
 impl Framing {
-    /// What is known after the field `line`; `None` if it may not be.
-    fn with(self, line: &[u8]) -> Option<Self> {
-        let (name, value) = field(line)?;
+    /// What is known after the field `line`, or why it may not be.
+    fn with(self, line: &[u8]) -> Result<Self, Code> {
+        let (name, value) = field(line).ok_or(Code::RequestMalformed)?;
+        // Twice the same is twice all the same: the next reader may take the other one.
+        let free = self.length.is_none() && !self.chunked;
         if name.eq_ignore_ascii_case(b"content-length") {
-            // Twice the same is twice all the same: the next reader may take the other one.
-            let free = self.length.is_none() && !self.chunked;
-            return free.then_some(Self { length: Some(decimal(value)?), ..self });
+            let length = decimal(value).filter(|_| free).ok_or(Code::RequestMalformed)?;
+            return Ok(Self { length: Some(length), ..self });
         }
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             let known = value.eq_ignore_ascii_case(b"chunked");
-            let free = self.length.is_none() && !self.chunked && !self.old;
-            return (known && free).then_some(Self { chunked: true, ..self });
+            let chunked = known && free && !self.old;
+            return if chunked { Ok(Self { chunked, ..self }) } else { Err(Code::RequestMalformed) };
         }
-        Some(self)
+        Ok(self)
     }
 }
 
@@ -371,44 +412,63 @@ mod tests {
     }
 
     #[test]
-    fn a_line_may_be_as_long_as_its_bound_and_no_longer() {
+    fn a_head_may_be_as_long_as_its_bound_and_no_longer() {
         let feed = |text: &str, bound: usize, step: usize| {
             let mut guard = Guard::new(bound);
             let passed: usize = text.as_bytes().chunks(step).map(|piece| guard.pass(piece)).sum();
-            (passed == text.len(), guard.is_inside())
+            (passed == text.len(), guard.refusal())
         };
-        let line = "GET / HTTP/1.1\r\n";
+        let small = "GET / HTTP/1.1\r\n\r\n";
+        let heads = [
+            format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100)),
+            format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(100)),
+            format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(20)),
+            format!("\r\n\r\nGET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(100)),
+            format!("POST / HTTP/1.1\r\nContent-Length: 3\r\nA: {}\r\n\r\n\r\n\r", "x".repeat(100)),
+        ];
+        for (head, step) in heads.iter().flat_map(|head| [1, 2, 7, 10_000].map(|step| (head, step))) {
+            let bound = head.len() - if head.starts_with("POST") { 3 } else { 0 };
+            // Wherever it stands among others, of which none takes anything from the next.
+            for text in [head.clone(), format!("{small}{head}{small}"), head.repeat(3)] {
+                assert_eq!(feed(&text, bound, step), (true, None), "{text:?}, {step}");
+                assert_eq!(
+                    feed(&text, bound - 1, step),
+                    (false, Some(Code::HeadTooLarge)),
+                    "{text:?}, {step}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn chunk_lines_and_trailers_have_bounds() {
+        let feed = |chunks: &str, bound: usize, step: usize| {
+            let text = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+            let mut guard = Guard::new(bound);
+            let passed: usize = text.as_bytes().chunks(step).map(|piece| guard.pass(piece)).sum();
+            (passed == text.len(), guard.is_broken_in_body())
+        };
         let long = "x".repeat(CHUNK_LINE_BYTES_MAX - "1;\r\n".len());
-        let chunks = |more: &str| {
-            let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-            format!("{head}1;{long}{more}\r\na\r\n0\r\n\r\n")
-        };
+        let trailer = "A: b\r\n".repeat(20) + "\r\n";
         for step in [1, 5, 1_000] {
-            let head = format!("{line}\r\n");
-            assert_eq!(feed(&head, line.len(), step), (true, false), "{step}");
-            assert_eq!(feed(&head, line.len() - 1, step), (true, true), "{step}");
-            assert_eq!(feed(&chunks(""), 100, step), (true, false), "{step}");
-            assert!(!feed(&chunks("x"), 100, step).0, "{step}");
+            assert_eq!(feed(&format!("1;{long}\r\na\r\n0\r\n\r\n"), 100, step), (true, false), "{step}");
+            assert_eq!(feed(&format!("1;{long}x\r\na\r\n0\r\n\r\n"), 100, step), (false, true), "{step}");
+            let chunks = format!("1;{long}\r\na\r\n0\r\n{trailer}");
+            assert_eq!(feed(&chunks, trailer.len(), step), (true, false), "{step}");
+            assert_eq!(feed(&chunks, trailer.len() - 1, step), (false, true), "{step}");
         }
     }
 
     #[test]
     fn nothing_passes_after_something_wrong() {
-        for wrong in ["GET / HTTP/1.1\n", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"] {
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1_000));
+        for wrong in ["GET / HTTP/1.1\n", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", &long]
+        {
             let (_, mut guard) = passed(wrong, 1_000);
-            let in_body = guard.is_broken_in_body();
+            let (code, in_body) = (guard.refusal(), guard.is_broken_in_body());
             assert_eq!(guard.pass(b"\r\nGET / HTTP/1.1\r\n\r\n"), 0, "{wrong:?}");
-            assert!(guard.is_broken() && guard.is_broken_in_body() == in_body, "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn a_line_longer_than_a_head_may_be_is_left_to_hyper() {
-        let text = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(2_000));
-        for step in [1, 100, 10_000] {
-            let (count, guard) = passed(&text, step);
-            assert_eq!((count, guard.is_broken(), guard.is_inside()), (text.len(), false, true), "{step}");
-            assert!(guard.line.len() <= 1_000);
+            assert!(guard.is_broken(), "{wrong:?}");
+            assert_eq!((guard.refusal(), guard.is_broken_in_body()), (code, in_body), "{wrong:?}");
         }
     }
 }
