@@ -166,8 +166,6 @@ pub struct Exchange {
     ask: Notify,
     /// Whether it was refused before the service was asked.
     refused: Cell<bool>,
-    /// Whether what comes next breaks the rules of HTTP/1.
-    broken: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The response's head.
     head: RefCell<Vec<u8>>,
@@ -201,7 +199,6 @@ impl Exchange {
             asked: Cell::new(false),
             ask: Notify::new(),
             refused: Cell::new(false),
-            broken: Cell::new(false),
             waker: RefCell::new(None),
             head: RefCell::default(),
             head_complete: Cell::new(false),
@@ -256,14 +253,30 @@ impl Exchange {
         }
     }
 
-    /// All that hyper had to write is written.
-    fn flushed(&self) {
-        if self.phase.get() == Phase::Answered {
+    /// More bytes have come, and `guard` has seen them. What comes while a request is with the service or its answer is
+    /// being written is that request's body, or waits for the answer.
+    fn came(&self, guard: &Guard) {
+        match self.phase.get() {
+            // The first head has been expected since the connection was accepted.
+            Phase::Waiting => self.phase.set(Phase::Reading),
+            Phase::Idle if guard.is_in_head() => self.enter(Phase::Reading, Some(self.times.request)),
+            _ => {}
+        }
+    }
+
+    /// All that hyper had to write is written. `guard` may have seen some of the next request.
+    fn flushed(&self, guard: &Guard) {
+        if self.phase.get() != Phase::Answered {
+            return;
+        }
+        if guard.is_in_head() {
+            self.enter(Phase::Reading, Some(self.times.request));
+        } else {
             self.enter(Phase::Idle, Some(self.times.keepalive));
-            if self.broken.get() {
-                // hyper is to ask for what comes next, and to be told.
-                self.wake();
-            }
+        }
+        if guard.is_broken() {
+            // hyper is to ask for what comes next, and to be told.
+            self.wake();
         }
     }
 
@@ -465,21 +478,11 @@ impl rt::Read for Io {
         let mut read = ReadBuf::uninit(&mut bytes[..want]);
         ready!(self.poll_stream(cx, &mut read))?;
         let right = self.guard.pass(read.filled());
-        let phase = self.exchange.phase();
-        if !read.filled().is_empty() && matches!(phase, Phase::Waiting | Phase::Answered | Phase::Idle) {
-            let first = phase == Phase::Waiting;
-            // The first head has been expected since the connection was accepted.
-            if first {
-                self.exchange.phase.set(Phase::Reading);
-            } else {
-                self.exchange.enter(Phase::Reading, Some(self.exchange.times.request));
-            }
+        if !read.filled().is_empty() {
+            self.exchange.came(&self.guard);
         }
-        if self.guard.is_broken() {
-            self.exchange.broken.set(true);
-            if right == 0 {
-                return self.poll_broken();
-            }
+        if self.guard.is_broken() && right == 0 {
+            return self.poll_broken();
         }
         buf.put_slice(&read.filled()[..right]);
         Poll::Ready(Ok(()))
@@ -514,7 +517,7 @@ impl rt::Write for Io {
         if self.exchange.phase() == Phase::Subscribing && !self.exchange.head.borrow().is_empty() {
             self.exchange.head_complete.set(true);
         }
-        self.exchange.flushed();
+        self.exchange.flushed(&self.guard);
         // Sockets have no buffer of their own to flush.
         Poll::Ready(Ok(()))
     }
