@@ -17,6 +17,7 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 
 use super::always;
+use super::client::Peer;
 use super::context::Context;
 use super::exchange::{Exchange, Io, Stream};
 use super::places::Places;
@@ -74,13 +75,15 @@ async fn introduce_and_drive(
     Accepted { stream, peer, proxied }: Accepted,
 ) -> Option<socket2::Socket> {
     if !proxied {
+        let peer = Peer { address: peer, may_forward: true };
         return answer(context, exchange, (stream, Bytes::new()), peer).await;
     }
     match introduce(context, exchange, &stream).await {
         Ok(Introduced { client, ahead }) => {
             // Anybody may write a header. Only a proxy of ours is believed.
             let trusted = context.shared.config.trusted_proxies.iter().any(|proxy| proxy.covers(peer));
-            let peer = client.filter(|_| trusted).or(peer);
+            let address = client.filter(|_| trusted).or(peer);
+            let peer = Peer { address, may_forward: client.is_some() };
             answer(context, exchange, (stream, ahead), peer).await
         }
         Err(NotIntroduced::Refused) => {
@@ -157,13 +160,13 @@ async fn answer(
     context: &Rc<Context>,
     exchange: &Rc<Exchange>,
     opened: (Stream, Bytes),
-    address: Option<IpAddr>,
+    peer: Peer,
 ) -> Option<socket2::Socket> {
     let service = service_fn(|request| {
         let (context, exchange) = (context.clone(), exchange.clone());
         exchange.handling();
         async move {
-            let mut response = service::answer(&context, &exchange, request, address).await;
+            let mut response = service::answer(&context, &exchange, request, peer).await;
             always::add(response.headers_mut());
             exchange.answered();
             Ok::<_, Infallible>(response)

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::body_out::BodyOut;
 use super::caller::Caller;
+use super::client::Peer;
 use super::context::{Context, Shared};
 use super::exchange::Exchange;
 use super::gate::{self, Arrival};
@@ -31,12 +32,12 @@ use crate::hub::Refusal;
 use crate::hub::mailbox::Command;
 use crate::hub::name::{RoomName, UserName};
 
-/// Answers one request that came from `peer`; `None` on a Unix socket.
+/// Answers one request that came from `peer`.
 pub async fn answer(
     context: &Context,
     exchange: &Rc<Exchange>,
     request: Request<Incoming>,
-    peer: Option<IpAddr>,
+    peer: Peer,
 ) -> Response<BodyOut> {
     let shared = &context.shared;
     let policy = shared.policy.load_full();
