@@ -449,4 +449,13 @@ fn the_front_door_says_what_there_is() {
             env!("CARGO_PKG_VERSION")
         )
     );
+    let mut conn = server.connect();
+    conn.send(request("HEAD", "/", &[], b""));
+    let (head, length) = (conn.head(), answer.body.len().to_string());
+    assert_eq!((head.status(), head.header("content-length")), (200, Some(&*length)));
+    let options = server.connect().round(&request("OPTIONS", "/", &[], b""));
+    assert_eq!((options.status(), options.header("allow")), (204, Some("GET, HEAD, OPTIONS")));
+    let post = server.connect().round(&request("POST", "/", &[], b""));
+    assert_problem(&post, 405, "method_not_allowed");
+    assert_eq!(post.header("allow"), Some("GET, HEAD, OPTIONS"));
 }

@@ -88,9 +88,6 @@ async fn route(
     let shared = &context.shared;
     let uri = request.uri().clone();
     let query = uri.query();
-    if request.method() == Method::GET && uri.path() == "/" {
-        return Ok(welcome(shared));
-    }
     if uri.path() == "*" {
         return Ok(whole(policy.cors.preflight(host::ALLOW, request.headers())));
     }
@@ -98,9 +95,12 @@ async fn route(
     if let Route::Preflight { allow } = route {
         return Ok(whole(policy.cors.preflight(allow, request.headers())));
     }
+    if route == Route::Welcome {
+        return Ok(welcome(shared));
+    }
     let caller = identify::caller(shared, policy, request.headers(), query);
     Ok(match route {
-        Route::Preflight { .. } => unreachable!("answered above"),
+        Route::Preflight { .. } | Route::Welcome => unreachable!("answered above"),
         Route::StreamPath { room, user } => {
             let query = StreamQuery::parse_with_path(query, room, user)?;
             stream(context, exchange, policy, caller, &query, &request, address).await?
@@ -151,7 +151,9 @@ async fn answer_caller(
     let uri = request.uri().clone();
     let query = uri.query();
     Ok(match route {
-        Route::Preflight { .. } | Route::StreamPath { .. } | Route::Stream => unreachable!("answered before"),
+        Route::Preflight { .. } | Route::Welcome | Route::StreamPath { .. } | Route::Stream => {
+            unreachable!("answered before")
+        }
         Route::Publish => json(&publish(shared, exchange, caller, request, address).await?),
         Route::Disconnect { room, user } => {
             caller.may(Action::Disconnect(room.as_str()))?;
