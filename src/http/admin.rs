@@ -119,8 +119,8 @@ impl Admin {
         let exchange = Exchange::new(self.shared.times());
         let _watched = places.watch(exchange.clone());
         let link = Link { peer, place: RefCell::new(Some(place)), cut: Arc::default() };
-        let service = service_fn(|request| {
-            exchange.handling();
+        let service = service_fn(|request: Request<Incoming>| {
+            exchange.handling(request.body());
             let (admin, link, exchange) = (&self, &link, &exchange);
             async move {
                 let mut answer = admin.answer(&request, link).await;

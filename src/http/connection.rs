@@ -162,9 +162,9 @@ async fn answer(
     opened: (Stream, Bytes),
     peer: Peer,
 ) -> Option<socket2::Socket> {
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let (context, exchange) = (context.clone(), exchange.clone());
-        exchange.handling();
+        exchange.handling(request.body());
         async move {
             let mut response = service::answer(&context, &exchange, request, peer).await;
             always::add(response.headers_mut());

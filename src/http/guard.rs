@@ -19,6 +19,9 @@ const LENGTH_MAX: u64 = u64::MAX - 2;
 /// Empty lines before a request line that are passed over (RFC 9112 §2.2 asks for at least one).
 const EMPTY_LINES_MAX: u8 = 2;
 
+/// How a request line begins that asks for a head only.
+const HEAD: &[u8] = b"HEAD ";
+
 /// Where in a connection's requests the next byte is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Place {
@@ -66,6 +69,8 @@ pub struct Guard {
     line: Vec<u8>,
     /// Bytes of the head, or of the trailer, that came before that line.
     before: usize,
+    /// Whether the last request line asked for a head only, as far as that has come.
+    head_only: bool,
     head_bytes_max: usize,
 }
 
@@ -73,7 +78,7 @@ impl Guard {
     /// A guard for a new connection. A head may have `head_bytes_max` bytes, and a trailer as many.
     #[must_use]
     pub fn new(head_bytes_max: usize) -> Self {
-        Self { place: Self::START, line: Vec::new(), before: 0, head_bytes_max }
+        Self { place: Self::START, line: Vec::new(), before: 0, head_only: false, head_bytes_max }
     }
 
     /// Looks at what came next. Gives the number of bytes before the first that is wrong.
@@ -136,6 +141,12 @@ impl Guard {
         }
     }
 
+    /// Whether the request that came last, as far as it has come, is a `HEAD`, whose answer has no body.
+    #[must_use]
+    pub fn asks_for_head(&self) -> bool {
+        self.head_only
+    }
+
     /// Whether the peer has begun something it has not ended.
     #[must_use]
     pub fn is_inside(&self) -> bool {
@@ -157,6 +168,9 @@ impl Guard {
         // One byte more than fits tells that it does not fit.
         let room = self.bytes_max().saturating_sub(self.before + self.line.len());
         let near = &rest[..rest.len().min(room + 1)];
+        if matches!(self.place, Place::RequestLine { .. }) && self.line.len() < HEAD.len() {
+            self.head_only = self.line.iter().chain(near).take(HEAD.len()).eq(HEAD);
+        }
         let part = match self.split(near) {
             Ok(part) => part,
             Err(wrong) => return self.refuse(Code::RequestMalformed, wrong),
@@ -363,6 +377,7 @@ mod tests {
             ("GET / HTTP/1.1\rHost: x", "", "a bare CR"),
             ("GET /\t HTTP/1.1\r", "\n", "a tab in the request line"),
             ("GET /\0 HTTP/1.1", "", "NUL"),
+            ("GET /a#b HTTP/1.1\r", "\n", "a fragment"),
             ("\r\n\r\n\r", "\n", "a third empty line"),
             ("PRI * HTTP/2.0\r", "\n", "HTTP/2"),
             ("GET / HTTP/1.1\r\nA: \u{7f}", "", "DEL"),
@@ -376,7 +391,6 @@ mod tests {
             ("POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r", "\n", "twice the same"),
             ("POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r", "\n", "both"),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r", "\n", "both, turned"),
-            ("GET /a#b HTTP/1.1\r", "\n", "a fragment"),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r", "\n", "another encoding"),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: \u{b}chunked\r", "\n", "a vertical tab"),
             ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r", "\n", "chunks before HTTP/1.1"),
@@ -446,6 +460,46 @@ mod tests {
                     (false, Some(Code::HeadTooLarge)),
                     "{text:?}, {step}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_may_be_what_hyper_can_hold_and_no_more() {
+        for (length, refusal) in [
+            ("18446744073709551613", None),
+            ("018446744073709551613", None),
+            ("18446744073709551614", Some(Code::BodyTooLarge)),
+            ("18446744073709551615", Some(Code::BodyTooLarge)),
+            ("99999999999999999999", Some(Code::BodyTooLarge)),
+            ("99999999999999999999x", Some(Code::RequestMalformed)),
+        ] {
+            for step in [1, 7, 1_000] {
+                let (_, guard) =
+                    passed(&format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n"), step);
+                assert_eq!(
+                    (guard.refusal(), guard.is_in_body()),
+                    (refusal, refusal.is_none()),
+                    "{length}, {step}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_asks_for_a_head_is_known_as_soon_as_it_says_so() {
+        for (text, wanted) in [
+            ("HEAD ", true),
+            ("HEAD", false),
+            ("\r\nHEAD /x\0", true),
+            ("HEAD / HTTP/1.1\r\nno colon\r\n", true),
+            ("HEAD / HTTP/1.1\r\n\r\nGET / HT", false),
+            ("GET / HTTP/1.1\r\n\r\nHEAD / HT", true),
+            ("HEADS / HTTP/1.1\r\n\r\n", false),
+            ("GET HEAD \0", false),
+        ] {
+            for step in [1, 2, 3, 1_000] {
+                assert_eq!(passed(text, step).1.asks_for_head(), wanted, "{text:?}, {step}");
             }
         }
     }

@@ -147,7 +147,9 @@ pub(super) async fn collect_in_time(
     exchange.awaits(Awaits::Body);
     let whole = timeout(shared.config.request_timeout, collect(body, bytes_max)).await;
     exchange.awaits(Awaits::Nothing);
-    whole.map_err(|_| Code::RequestTimeout)?
+    let whole = whole.map_err(|_| Code::RequestTimeout)??;
+    exchange.has_read();
+    Ok(whole)
 }
 
 async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
@@ -231,6 +233,9 @@ async fn read_lines(
         };
         exchange.awaits(Awaits::Nothing);
         let ended = data.is_none();
+        if ended {
+            exchange.has_read();
+        }
         if let Some(data) = data {
             lines.push(data);
         }

@@ -39,6 +39,22 @@ pub async fn answer(
     request: Request<Incoming>,
     peer: Peer,
 ) -> Response<BodyOut> {
+    let mut response = checked(context, exchange, request, peer).await;
+    // Whoever keeps the connection would find it closed under its next request.
+    let ends = context.shared.hub.is_draining() || exchange.leaves_body();
+    if ends && matches!(response.body(), BodyOut::Full(_)) {
+        set(&mut response, header::CONNECTION, "close");
+    }
+    response
+}
+
+/// Answers a request if it may be looked into, and says what browsers may know of the answer.
+async fn checked(
+    context: &Context,
+    exchange: &Rc<Exchange>,
+    request: Request<Incoming>,
+    peer: Peer,
+) -> Response<BodyOut> {
     let shared = &context.shared;
     let policy = shared.policy.load_full();
     let Arrival { address, access, verdict } = gate::receive(shared, &policy, &request, peer);
@@ -49,7 +65,7 @@ pub async fn answer(
     }
     // A preflight's answer says by itself who may ask what.
     let is_preflight = request.method() == Method::OPTIONS;
-    let mut response = match route(context, exchange, &policy, request, address).await {
+    match route(context, exchange, &policy, request, address).await {
         Ok(response) if is_preflight => response,
         Ok(mut response) => {
             access.apply(response.headers_mut());
@@ -70,12 +86,7 @@ pub async fn answer(
             access.apply(response.headers_mut());
             response
         }
-    };
-    // Whoever keeps the connection would find it closed under its next request.
-    if shared.hub.is_draining() && matches!(response.body(), BodyOut::Full(_)) {
-        set(&mut response, header::CONNECTION, "close");
     }
-    response
 }
 
 async fn route(
