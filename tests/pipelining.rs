@@ -73,7 +73,7 @@ fn an_answer_is_whole_however_late_the_body_comes() {
             let _ = conn.try_send(&asked[cut..]);
             let announced = head.header("content-length").unwrap().parse().unwrap();
             let page: Value = serde_json::from_slice(&conn.take(announced).unwrap()).unwrap();
-            assert_eq!(page["events"].as_array().map(Vec::len), Some(8), "{cut}");
+            assert_eq!(page["events"].as_array().map(Vec::len), Some(3), "{cut}");
             answered.push(conn);
         }
     }
@@ -87,7 +87,7 @@ fn whoever_was_answered_early_owes_nothing() {
     let mut answered = Vec::new();
     for (path, status) in [("/nothing", 404), ("/info", 405)] {
         let mut conn = server.connect();
-        conn.send(request("POST", &format!("{BASE}{path}"), &[], &[b'x'; 20_000]));
+        conn.send(request("POST", &format!("{BASE}{path}"), &[], &vec![b'x'; 20_000]));
         assert_eq!(conn.response().status(), status);
         answered.push(conn);
     }
