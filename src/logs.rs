@@ -80,7 +80,8 @@ pub(crate) fn plain(line: &str) -> String {
 
 /// Neither a control character nor one that some readers take for the end of a line or for the turn of its direction.
 fn is_plain(c: char) -> bool {
-    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !c.is_control() && !turns && !matches!(c, '\u{2028}' | '\u{2029}')
 }
 
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     /// Breaks lines, ends strings, paints terminals and turns text around.
-    const HOSTILE: &str = "a\n{\"level\":\"ERROR\"}\r\nb\"c\\d\u{1b}[31m\u{9b}2J\u{0}\u{7f}\u{85}\u{2028}\u{2029}\u{202e}\t\u{8}é😀";
+    const HOSTILE: &str = "a\n{\"level\":\"ERROR\"}\r\nb\"c\\d\u{1b}[31m\u{9b}2J\u{0}\u{7f}\u{85}\u{2028}\u{2029}\u{202e}\u{61c}\t\u{8}é😀";
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);

@@ -518,6 +518,26 @@ fn history_is_paged_from_the_newest_back() {
     assert_problem(&server.get("/rooms/a/history?before=zzzzzz-3"), 400, "before_invalid");
 }
 
+/// Pages are held until they are read: a few hundred of a mebibyte were more than all the rest of the server.
+#[test]
+fn a_page_of_large_events_ends_early_and_says_how_to_go_on() {
+    let server = TestServer::start();
+    for n in 0..8 {
+        server.publish(&json!({"room": "a", "data": format!("{n}{}", "x".repeat(120_000))}));
+    }
+    let (mut query, mut pages) = ("limit=1000".to_owned(), Vec::new());
+    loop {
+        let page = server.get(&format!("/rooms/a/history?{query}")).json();
+        let firsts = page["events"].as_array().unwrap().iter();
+        pages.push(firsts.map(|event| event["data"].as_str().unwrap()[..1].to_owned()).collect::<String>());
+        match page["before"].as_str() {
+            Some(before) => query = format!("limit=1000&before={before}"),
+            None => break,
+        }
+    }
+    assert_eq!(pages, ["567", "234", "01"]);
+}
+
 #[test]
 fn the_front_door_says_what_there_is() {
     let server = TestServer::start();
@@ -534,4 +554,13 @@ fn the_front_door_says_what_there_is() {
             env!("CARGO_PKG_VERSION")
         )
     );
+    let mut conn = server.connect();
+    conn.send(request("HEAD", "/", &[], b""));
+    let (head, length) = (conn.head(), answer.body.len().to_string());
+    assert_eq!((head.status(), head.header("content-length")), (200, Some(&*length)));
+    let options = server.connect().round(&request("OPTIONS", "/", &[], b""));
+    assert_eq!((options.status(), options.header("allow")), (204, Some("GET, HEAD, OPTIONS")));
+    let post = server.connect().round(&request("POST", "/", &[], b""));
+    assert_problem(&post, 405, "method_not_allowed");
+    assert_eq!(post.header("allow"), Some("GET, HEAD, OPTIONS"));
 }

@@ -261,6 +261,10 @@ fn messages() -> Vec<Row> {
         malformed(publish("content-length: 1\r\ncontent-length: 2")),
         malformed(publish("content-length: 1\r\ntransfer-encoding: chunked")),
         malformed("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
+        malformed(format!("GET {BASE}/info#{MARK} HTTP/1.1\r\nhost: x\r\n\r\n")),
+        malformed(format!("GET http://x{BASE}/info#/{MARK} HTTP/1.1\r\nhost: x\r\n\r\n")),
+        (publish("content-length: 18446744073709551614").into_bytes(), 413, "body_too_large"),
+        (publish("content-length: 99999999999999999999").into_bytes(), 413, "body_too_large"),
         // For a listener that somebody took this one for.
         malformed("PROXY TCP4 198.51.100.7 127.0.0.1 1 2\r\n\r\n".to_owned()),
         // A TLS hello, from someone who has the wrong port.
@@ -270,6 +274,7 @@ fn messages() -> Vec<Row> {
         (info(&format!("host: {MARK}\r\nhost: {MARK}")), 400, "host_invalid"),
         (info(&format!("host: user@{MARK}")), 400, "host_invalid"),
         (info(&format!("host: {MARK}:123456")), 400, "host_invalid"),
+        (request("GET", &format!("http://{MARK}{BASE}/info"), &[], b""), 400, "host_invalid"),
         (info(&format!("host: x\r\nx-mark: {}{MARK}", "x".repeat(17 << 10))), 431, "head_too_large"),
         (info(&format!("host: x\r\n{}a: b", format!("{MARK}: x\r\n").repeat(200))), 431, "head_too_large"),
         (get(&format!("/info?{MARK}={}", "x".repeat(17 << 10))), 431, "head_too_large"),

@@ -1,8 +1,10 @@
 //! The admin listener: `/metrics`, `/livez`, `/readyz`, `/dashboard`. Its own thread, so that it answers while the shards
-//! are busy.
+//! are busy, and places of its own, so that whoever comes is answered whatever else holds connections.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +15,17 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 
 use super::always;
+use super::connection::drive;
 use super::context::Shared;
+use super::exchange::{Exchange, Stream};
+use super::host;
+use super::places::{Place, Places};
 use super::problem::{Code, Problem};
 use crate::config::ADMIN_RESERVE;
 use crate::dashboard::{Dashboard, STREAMS_MAX, StreamBody, page};
@@ -29,11 +34,12 @@ use crate::hub::source::Source;
 use crate::server::worker::Listener;
 use crate::telemetry::Telemetry;
 
-/// Connections served at once, streams of the dashboard apart. A scraper needs one; the rest wait in the backlog.
-const CONNECTIONS_MAX: usize = 8;
+/// Connections served at once, streams of the dashboard apart. A scraper needs one; for the next to come, those make room
+/// that wait for their peers.
+const CONNECTIONS_MAX: usize = 7;
 
-// Both have descriptors set aside.
-const _: () = assert!((CONNECTIONS_MAX + STREAMS_MAX) as u64 <= ADMIN_RESERVE);
+// All have descriptors set aside, the one that waits for a place included.
+const _: () = assert!((CONNECTIONS_MAX + 1 + STREAMS_MAX) as u64 <= ADMIN_RESERVE);
 
 /// How long the readiness probe waits for its event.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -54,7 +60,7 @@ struct Link {
     /// Where it comes from; `None` on a Unix socket.
     peer: Option<IpAddr>,
     /// Its place among [`CONNECTIONS_MAX`], until it carries a stream.
-    place: parking_lot::Mutex<Option<OwnedSemaphorePermit>>,
+    place: RefCell<Option<Place>>,
     /// Ends it at once.
     cut: Arc<Notify>,
 }
@@ -81,63 +87,66 @@ impl Admin {
         &self.dashboard
     }
 
-    /// Serves requests on `listener` for as long as the runtime lives.
+    /// Serves requests on `listener` for as long as it is polled, within a [`tokio::task::LocalSet`].
     ///
     /// # Errors
     ///
     /// If the runtime does not take the listener.
     pub async fn serve(self: Arc<Self>, listener: Listener) -> std::io::Result<()> {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let listener = listener.into_async()?;
+        let places = Places::new(self.shared.clone(), CONNECTIONS_MAX);
         let mut connections = JoinSet::new();
-        let listener = match listener {
-            Listener::Tcp(socket) => Accepting::Tcp(TcpListener::from_std(socket.into())?),
-            Listener::Unix(socket) => Accepting::Unix(UnixListener::from_std(socket.into())?),
-        };
+        let watching = places.clone();
+        connections.spawn_local(async move { match watching.expire().await {} });
         loop {
-            let place = places.clone().acquire_owned().await.expect("never closed");
             while connections.try_join_next().is_some() {}
-            let admin = self.clone();
-            match &listener {
-                Accepting::Tcp(listener) => match listener.accept().await {
-                    Ok((stream, peer)) => {
-                        connections.spawn(admin.connection(TokioIo::new(stream), Some(peer.ip()), place));
-                    }
-                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-                },
-                Accepting::Unix(listener) => match listener.accept().await {
-                    Ok((stream, _)) => {
-                        connections.spawn(admin.connection(TokioIo::new(stream), None, place));
-                    }
-                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-                },
+            match listener.accept().await {
+                Ok(opened) => {
+                    let place = places.take().await;
+                    connections.spawn_local(self.clone().connection(places.clone(), opened, place));
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
         }
     }
 
-    async fn connection<S>(self: Arc<Self>, io: TokioIo<S>, peer: Option<IpAddr>, place: OwnedSemaphorePermit)
-    where
-        TokioIo<S>: hyper::rt::Read + hyper::rt::Write + Unpin,
-    {
-        let link = Link { peer, place: parking_lot::Mutex::new(Some(place)), cut: Arc::default() };
-        let service = service_fn(|request| {
-            let (admin, link) = (&self, &link);
+    async fn connection(
+        self: Arc<Self>,
+        places: Rc<Places>,
+        (stream, peer): (Stream, Option<IpAddr>),
+        place: Place,
+    ) {
+        let exchange = Exchange::new(self.shared.times());
+        let _watched = places.watch(exchange.clone());
+        let link = Link { peer, place: RefCell::new(Some(place)), cut: Arc::default() };
+        let service = service_fn(|request: Request<Incoming>| {
+            exchange.handling(request.body());
+            let (admin, link, exchange) = (&self, &link, &exchange);
             async move {
                 let mut answer = admin.answer(&request, link).await;
                 always::add(answer.headers_mut());
+                // A stream is never answered to its end.
+                if matches!(answer.body(), Either::Left(_)) {
+                    exchange.answered();
+                }
                 Ok::<_, Infallible>(answer)
             }
         });
-        let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(self.shared.config.request_timeout);
+        let mut http = http1::Builder::new();
+        // Who asks now and then can connect now and then. Who keeps a connection keeps a place.
+        http.keep_alive(false);
         tokio::select! {
-            result = builder.serve_connection(io, service) => if let Err(err) = result {
-                tracing::debug!(%err, "admin connection ended");
-            },
+            _ = drive(&places, &exchange, (stream, Bytes::new()), http, service) => {}
             () = link.cut.notified() => {}
         }
     }
 
     async fn answer(&self, request: &Request<Incoming>, link: &Link) -> Answer {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        if let Err(problem) = host::check(method, request.version(), uri, headers) {
+            self.shared.stats.refused_as("bad_request");
+            return problem.into_response().map(Either::Left);
+        }
         // The page has names of rooms on it, which another page could have itself shown under a name of its own.
         let named = self.shared.policy.load().checks.check_page(link.peer, request.uri(), request.headers());
         if let Err(problem) = named {
@@ -172,7 +181,7 @@ impl Admin {
         let mut answer = Response::new(Either::Left(Full::default()));
         if *request.method() == Method::GET {
             let body = self.dashboard.open(last_event_id(request), link.cut.clone())?;
-            link.place.lock().take();
+            link.place.take();
             *answer.body_mut() = Either::Right(body);
         }
         for (name, value) in [
@@ -217,11 +226,6 @@ impl Admin {
         let probed = tokio::time::timeout(PROBE_TIMEOUT, probe.run(&self.shared)).await;
         probed.unwrap_or(Err("an event was not delivered in time"))
     }
-}
-
-enum Accepting {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 /// How long accepting pauses when descriptors run out.

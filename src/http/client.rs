@@ -11,6 +11,28 @@ use hyper::header::HeaderMap;
 
 use crate::config::AddressRange;
 
+/// Who a connection is from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address; `None` for a Unix socket.
+    pub address: Option<IpAddr>,
+    /// Whether its requests may say for whom they are. Not where a proxy introduced the connection and named nobody: what
+    /// comes behind that is a client's own words.
+    pub may_forward: bool,
+}
+
+impl Peer {
+    /// The address of the client whose request came with `headers`.
+    #[must_use]
+    pub fn client(self, trusted: &[AddressRange], headers: &HeaderMap) -> Option<IpAddr> {
+        if self.may_forward {
+            address(trusted, self.address, headers)
+        } else {
+            self.address.map(|peer| peer.to_canonical())
+        }
+    }
+}
+
 /// The address of the client whose request came from `peer` (`None` on a Unix socket) with `headers`.
 ///
 /// That is the peer's own unless it is `trusted`. A hop that is no address ends the search: its neighbour on the right,

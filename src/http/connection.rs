@@ -1,6 +1,7 @@
 //! One connection while it is HTTP: driven by hyper until it ends, is given up, or becomes a stream. Where a proxy has to
 //! introduce it, that comes first.
 
+use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::IpAddr;
@@ -10,12 +11,16 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
 
 use super::always;
+use super::client::Peer;
 use super::context::Context;
-use super::exchange::{Exchange, Hold, Io, Stream};
+use super::exchange::{Exchange, Io, Stream};
+use super::places::Places;
 use super::proxy_header::{self, NotAHeader, Progress};
 use super::service;
 
@@ -41,13 +46,10 @@ pub struct Accepted {
 
 /// Serves a connection until it is closed or handed over to the shard.
 pub async fn serve(context: Rc<Context>, accepted: Accepted) {
-    let exchange = Exchange::new(context.times());
-    let place = context.exchanges.borrow_mut().insert(exchange.clone());
+    let exchange = Exchange::new(context.shared.times());
+    let watched = context.places.watch(exchange.clone());
     let handed_over = introduce_and_drive(&context, &exchange, accepted).await;
-    context.exchanges.borrow_mut().remove(place);
-    if exchange.is_refused() {
-        context.shared.stats.refused_as("bad_request");
-    }
+    drop(watched);
     let (Some((subscription, head)), Some(socket)) = (exchange.take_subscription(), handed_over) else {
         return;
     };
@@ -73,14 +75,16 @@ async fn introduce_and_drive(
     Accepted { stream, peer, proxied }: Accepted,
 ) -> Option<socket2::Socket> {
     if !proxied {
-        return drive(context, exchange, stream, Bytes::new(), peer).await;
+        let peer = Peer { address: peer, may_forward: true };
+        return answer(context, exchange, (stream, Bytes::new()), peer).await;
     }
     match introduce(context, exchange, &stream).await {
         Ok(Introduced { client, ahead }) => {
             // Anybody may write a header. Only a proxy of ours is believed, as of now: a reload may have changed which.
             let trusted = context.shared.policy.load().trusted_proxies.iter().any(|proxy| proxy.covers(peer));
-            let peer = client.filter(|_| trusted).or(peer);
-            drive(context, exchange, stream, ahead, peer).await
+            let address = client.filter(|_| trusted).or(peer);
+            let peer = Peer { address, may_forward: client.is_some() };
+            answer(context, exchange, (stream, ahead), peer).await
         }
         Err(NotIntroduced::Refused) => {
             tracing::debug!("a connection does not begin with a PROXY protocol header");
@@ -150,14 +154,45 @@ fn unfinished(refused: bool) -> NotIntroduced {
 /// Bytes read at once for a header, which is mostly one of a hundred.
 const INTRODUCTION_BYTES: usize = 512;
 
-/// Lets hyper work. Gives the bare socket back if the connection became a stream.
-async fn drive(
+/// Answers the requests of a connection, from whose `stream` the bytes in `ahead` were read already. Gives the bare socket
+/// back if it became a stream.
+async fn answer(
     context: &Rc<Context>,
     exchange: &Rc<Exchange>,
-    stream: Stream,
-    ahead: Bytes,
-    address: Option<IpAddr>,
+    opened: (Stream, Bytes),
+    peer: Peer,
 ) -> Option<socket2::Socket> {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (context, exchange) = (context.clone(), exchange.clone());
+        exchange.handling(request.body());
+        async move {
+            let mut response = service::answer(&context, &exchange, request, peer).await;
+            always::add(response.headers_mut());
+            exchange.answered();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut http = http1::Builder::new();
+    // Who has said all there is to say may still listen. Without this, it depends on how its bytes are cut whether a request
+    // that came with the end of its connection is answered, or dropped half-way.
+    http.half_close(true);
+    drive(&context.places, exchange, opened, http, service).await
+}
+
+/// Lets hyper work, by the rules of `http` and the bounds of all. Gives the bare socket back if the exchange says that it
+/// became a stream.
+pub async fn drive<S, B>(
+    places: &Places,
+    exchange: &Rc<Exchange>,
+    (stream, ahead): (Stream, Bytes),
+    mut http: http1::Builder,
+    service: S,
+) -> Option<socket2::Socket>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     // hyper's buffers take 16 KiB. Whoever only connects is not given them.
     let came = poll_fn(|cx| {
         if !ahead.is_empty() {
@@ -175,24 +210,12 @@ async fn drive(
     if !came.await {
         return None;
     }
-    let service = service_fn(|request| {
-        let (context, exchange) = (context.clone(), exchange.clone());
-        exchange.handling();
-        async move {
-            let mut response = service::answer(&context, &exchange, request, address).await;
-            always::add(response.headers_mut());
-            exchange.answered();
-            Ok::<_, std::convert::Infallible>(response)
-        }
-    });
-    let io = Io::new(stream, ahead, exchange.clone(), context.shared.config.max_head_bytes);
-    let mut connection = http1::Builder::new()
-        .max_buf_size(context.shared.config.max_head_bytes)
-        // Who has said all there is to say may still listen. Without this, it depends on how its bytes are cut whether a
-        // request that came with the end of its connection is answered, or dropped half-way.
-        .half_close(true)
-        .writev(false)
-        .serve_connection(io, service);
+    let shared = places.shared();
+    let head_bytes_max = shared.config.max_head_bytes;
+    let io = Io::new(stream, ahead, exchange.clone(), head_bytes_max);
+    // The first counts only while a head is incomplete.
+    http.max_buf_size(head_bytes_max).max_header_size(head_bytes_max).writev(false);
+    let mut connection = http.serve_connection(io, service);
     let ended = poll_fn(|cx| {
         let expired = exchange.poll_expired(cx);
         if expired && !exchange.is_answered() {
@@ -209,9 +232,7 @@ async fn drive(
             // The next request had come already.
             exchange.spare();
         }
-        if matches!(exchange.holds(), Some((Hold::Nothing | Hold::Idle, ..))) {
-            context.idle.notify_waiters();
-        }
+        places.look_at(exchange);
         polled.map(|result| {
             if let Err(err) = result {
                 tracing::debug!(%err, "connection ended");
@@ -219,7 +240,7 @@ async fn drive(
             Ended::Closed
         })
     });
-    match ended.await {
+    let socket = match ended.await {
         Ended::Closed => {
             let io = connection.into_parts().io;
             if io.is_interrupted() {
@@ -235,7 +256,11 @@ async fn drive(
             let socket = connection.into_parts().io.into_stream().into_socket();
             socket.inspect_err(|err| tracing::warn!(%err, "a socket could not be taken over")).ok()
         }
+    };
+    if exchange.is_refused() {
+        shared.stats.refused_as("bad_request");
     }
+    socket
 }
 
 /// Time a peer that was interrupted gets to read why.

@@ -1,17 +1,16 @@
 //! What a thread's requests work with.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
-use slab::Slab;
 use tokio::sync::{Notify, watch};
 
-use super::exchange::{Exchange, Times};
+use super::exchange::Times;
 use super::limit::PublishLimit;
+use super::places::Places;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::stats::HttpStats;
@@ -114,6 +113,13 @@ impl Shared {
         })
     }
 
+    /// The times of a connection.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        let Config { request_timeout, keepalive_timeout, .. } = self.config;
+        Times { clock: self.clock, request: request_timeout, keepalive: keepalive_timeout }
+    }
+
     /// Refuses a request of a kind that is given up on `rung`, if the engine is there.
     ///
     /// # Errors
@@ -154,22 +160,13 @@ pub struct Context {
     pub index: usize,
     /// Wakes the shard's loop after something was changed from a request.
     pub changed: Notify,
-    /// Tells those who wait for a place that a connection has nothing to do.
-    pub idle: Notify,
-    /// Connections that are still HTTP, to be given up when their time is over.
-    pub exchanges: RefCell<Slab<Rc<Exchange>>>,
+    /// Places for connections that are still HTTP.
+    pub places: Rc<Places>,
 }
 
 impl Context {
     /// The thread's shard.
     pub fn shard(&self) -> MutexGuard<'_, Shard<Sockets>> {
         self.shared.cores[self.index].lock()
-    }
-
-    /// The times of a connection.
-    #[must_use]
-    pub fn times(&self) -> Times {
-        let Config { request_timeout, keepalive_timeout, .. } = self.shared.config;
-        Times { clock: self.shared.clock, request: request_timeout, keepalive: keepalive_timeout }
     }
 }

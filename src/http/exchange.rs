@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::body::{Body as _, Incoming};
 use hyper::rt;
 use hyper::{Response, StatusCode};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
@@ -138,6 +139,17 @@ pub enum Awaits {
     Lines,
 }
 
+/// The body of a request, for as long as nobody has read it to its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Unread {
+    /// There is none.
+    Nothing,
+    /// It says how long it is.
+    Counted,
+    /// It comes in chunks.
+    Chunked,
+}
+
 /// What holds a connection's place, in the order in which places are taken back when there are too few.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Hold {
@@ -155,6 +167,9 @@ pub enum Hold {
 pub struct Exchange {
     phase: Cell<Phase>,
     awaits: Cell<Awaits>,
+    unread: Cell<Unread>,
+    /// Whether more of a body is to come.
+    in_body: Cell<bool>,
     /// When the connection is given up, if it stays as it is.
     deadline: Cell<Moment>,
     /// Since when it has been as it is; for a stream of lines, since its last line.
@@ -166,8 +181,6 @@ pub struct Exchange {
     ask: Notify,
     /// Whether it was refused before the service was asked.
     refused: Cell<bool>,
-    /// Whether what comes next breaks the rules of HTTP/1.
-    broken: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The response's head.
     head: RefCell<Vec<u8>>,
@@ -195,13 +208,14 @@ impl Exchange {
         Rc::new(Self {
             phase: Cell::new(Phase::Waiting),
             awaits: Cell::new(Awaits::Nothing),
+            unread: Cell::new(Unread::Nothing),
+            in_body: Cell::new(false),
             deadline: Cell::new(now + times.request),
             since: Cell::new(now),
             expired: Cell::new(false),
             asked: Cell::new(false),
             ask: Notify::new(),
             refused: Cell::new(false),
-            broken: Cell::new(false),
             waker: RefCell::new(None),
             head: RefCell::default(),
             head_complete: Cell::new(false),
@@ -223,9 +237,30 @@ impl Exchange {
         self.deadline.set(time.map_or(Moment(u64::MAX), |time| now + time));
     }
 
-    /// The service has a request; how long that takes is its business.
-    pub fn handling(&self) {
+    /// The service has a request with `body`; how long that takes is its business.
+    pub fn handling(&self, body: &Incoming) {
         self.enter(Phase::Handling, None);
+        self.unread.set(match body.size_hint().exact() {
+            Some(0) => Unread::Nothing,
+            Some(_) => Unread::Counted,
+            None => Unread::Chunked,
+        });
+    }
+
+    /// The service has read the request's body to its end.
+    pub fn has_read(&self) {
+        self.unread.set(Unread::Nothing);
+    }
+
+    /// Whether the connection ends with the answer because of a body that nobody read. hyper passes over what has come whole
+    /// and said how long it is; of anything else it reads no more.
+    #[must_use]
+    pub fn leaves_body(&self) -> bool {
+        match self.unread.get() {
+            Unread::Nothing => false,
+            Unread::Counted => self.in_body.get(),
+            Unread::Chunked => true,
+        }
     }
 
     /// What the service waits for from now on.
@@ -256,14 +291,38 @@ impl Exchange {
         }
     }
 
-    /// All that hyper had to write is written.
-    fn flushed(&self) {
+    /// More bytes have come, and `guard` has seen them. What comes while a request is with the service or its answer is
+    /// being written is that request's body, or waits for the answer.
+    fn came(&self, guard: &Guard) {
+        self.in_body.set(guard.is_in_body());
+        match self.phase.get() {
+            // The first head has been expected since the connection was accepted.
+            Phase::Waiting => self.phase.set(Phase::Reading),
+            Phase::Idle if guard.is_in_head() => self.enter(Phase::Reading, Some(self.times.request)),
+            _ => {}
+        }
+    }
+
+    /// The peer has taken some of the answer, and is given time for the next of it.
+    fn taken(&self) {
         if self.phase.get() == Phase::Answered {
+            self.deadline.set(self.times.clock.now() + self.times.keepalive);
+        }
+    }
+
+    /// All that hyper had to write is written. `guard` may have seen some of the next request.
+    fn flushed(&self, guard: &Guard) {
+        if self.phase.get() != Phase::Answered {
+            return;
+        }
+        if guard.is_in_head() {
+            self.enter(Phase::Reading, Some(self.times.request));
+        } else {
             self.enter(Phase::Idle, Some(self.times.keepalive));
-            if self.broken.get() {
-                // hyper is to ask for what comes next, and to be told.
-                self.wake();
-            }
+        }
+        if guard.is_broken() {
+            // hyper is to ask for what comes next, and to be told.
+            self.wake();
         }
     }
 
@@ -412,7 +471,7 @@ impl Io {
         };
         if unfinished {
             self.exchange.refused.set(true);
-            let _ = self.stream.try_write(&raw_response(Code::RequestTimeout.into()));
+            let _ = self.stream.try_write(&self.raw_response(Code::RequestTimeout));
         }
     }
 }
@@ -431,6 +490,11 @@ impl Io {
         }
     }
 
+    /// The answer to a request that the service does not get to see, or to the end of.
+    fn raw_response(&self, code: Code) -> Vec<u8> {
+        raw_response(code.into(), self.guard.asks_for_head())
+    }
+
     /// What hyper reads behind the last byte that was right.
     fn poll_broken(&self) -> Poll<io::Result<()>> {
         match self.exchange.phase() {
@@ -439,8 +503,9 @@ impl Io {
                 return Poll::Pending;
             }
             Phase::Waiting | Phase::Reading | Phase::Idle => {
+                let code = self.guard.refusal().unwrap_or(Code::RequestMalformed);
                 self.exchange.refused.set(true);
-                let _ = self.stream.try_write(&raw_response(Code::RequestMalformed.into()));
+                let _ = self.stream.try_write(&self.raw_response(code));
             }
             // Whoever reads the body answers.
             _ => {}
@@ -464,21 +529,11 @@ impl rt::Read for Io {
         let mut read = ReadBuf::uninit(&mut bytes[..want]);
         ready!(self.poll_stream(cx, &mut read))?;
         let right = self.guard.pass(read.filled());
-        let phase = self.exchange.phase();
-        if !read.filled().is_empty() && matches!(phase, Phase::Waiting | Phase::Answered | Phase::Idle) {
-            let first = phase == Phase::Waiting;
-            // The first head has been expected since the connection was accepted.
-            if first {
-                self.exchange.phase.set(Phase::Reading);
-            } else {
-                self.exchange.enter(Phase::Reading, Some(self.exchange.times.request));
-            }
+        if !read.filled().is_empty() {
+            self.exchange.came(&self.guard);
         }
-        if self.guard.is_broken() {
-            self.exchange.broken.set(true);
-            if right == 0 {
-                return self.poll_broken();
-            }
+        if self.guard.is_broken() && right == 0 {
+            return self.poll_broken();
         }
         buf.put_slice(&read.filled()[..right]);
         Poll::Ready(Ok(()))
@@ -498,22 +553,27 @@ impl rt::Write for Io {
             // Nobody was asked, so this is hyper refusing the head by itself, without a word of explanation.
             Phase::Waiting | Phase::Reading | Phase::Idle => {
                 self.exchange.refused.set(true);
-                let _ = self.stream.try_write(&raw_response(own_refusal(buf).into()));
+                let _ = self.stream.try_write(&self.raw_response(own_refusal(buf)));
                 return Poll::Ready(Ok(buf.len()));
             }
             Phase::Handling | Phase::Answered | Phase::Parting => {}
         }
-        match &mut self.stream {
+        let written = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
+        // What is written whole is flushed next.
+        if matches!(written, Poll::Ready(Ok(count)) if count < buf.len()) {
+            self.exchange.taken();
         }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.exchange.phase() == Phase::Subscribing && !self.exchange.head.borrow().is_empty() {
             self.exchange.head_complete.set(true);
         }
-        self.exchange.flushed();
+        self.exchange.flushed(&self.guard);
         // Sockets have no buffer of their own to flush.
         Poll::Ready(Ok(()))
     }
@@ -535,8 +595,8 @@ fn own_refusal(head: &[u8]) -> Code {
     }
 }
 
-/// A problem as a whole HTTP/1.1 response that ends the connection.
-fn raw_response(problem: Problem) -> Vec<u8> {
+/// A problem as a whole HTTP/1.1 response that ends the connection, but for the body if it answers a `HEAD`.
+fn raw_response(problem: Problem, to_head: bool) -> Vec<u8> {
     let body = problem.to_json();
     let response: Response<_> = problem.into_response();
     let status = response.status();
@@ -548,8 +608,9 @@ fn raw_response(problem: Problem) -> Vec<u8> {
         raw.extend_from_slice(value.as_bytes());
         raw.extend_from_slice(b"\r\n");
     }
-    raw.extend_from_slice(
-        format!("content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).as_bytes(),
-    );
+    raw.extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    if !to_head {
+        raw.extend_from_slice(body.as_bytes());
+    }
     raw
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hyper::Request;
 use hyper::header::USER_AGENT;
 
-use super::client;
+use super::client::Peer;
 use super::context::Shared;
 use super::cors::Access;
 use super::host;
@@ -24,15 +24,15 @@ pub struct Arrival {
     pub verdict: Result<(), Problem>,
 }
 
-/// Looks at `request`, which came over a connection from `peer`; `None` is a Unix socket.
+/// Looks at `request`, which came over a connection from `peer`.
 #[must_use]
-pub fn receive<B>(shared: &Shared, policy: &Policy, request: &Request<B>, peer: Option<IpAddr>) -> Arrival {
+pub fn receive<B>(shared: &Shared, policy: &Policy, request: &Request<B>, peer: Peer) -> Arrival {
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-    let address = client::address(&policy.trusted_proxies, peer, headers);
+    let address = peer.client(&policy.trusted_proxies, headers);
     // Without the query, which may have secrets in it.
     tracing::trace!(%method, path = uri.path(), client = ?address, agent = ?headers.get(USER_AGENT), "request");
     let verdict = host::check(method, request.version(), uri, headers)
-        .and_then(|()| policy.checks.check(peer, address, uri, headers))
+        .and_then(|()| policy.checks.check(peer.address, address, uri, headers))
         .and_then(|()| policy.cors.check(method, headers));
     if let Err(problem) = &verdict {
         shared.stats.refused_as(stats::reason(problem.code));

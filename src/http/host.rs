@@ -1,7 +1,7 @@
 //! Which server a request means to reach. A request without one clear answer is refused: a proxy in front may have taken
 //! it for another (RFC 9112 §3.2).
 
-use hyper::header::{HOST, HeaderMap};
+use hyper::header::{HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Uri, Version};
 
 use super::problem::{Code, Problem};
@@ -9,7 +9,7 @@ use super::problem::{Code, Problem};
 /// Checks the request's `Host`, and that its method fits the form of its target.
 ///
 /// HTTP/1.1 has exactly one `Host`, HTTP/1.0 at most one; both may leave it empty only where the target has no host
-/// either. `*` goes with `OPTIONS` alone, and there is nothing here to `CONNECT` to.
+/// either. Where the target has one, both are the same (RFC 9112 §3.2.2). `*` goes with `OPTIONS` alone, and there is nothing here to `CONNECT` to.
 ///
 /// # Errors
 ///
@@ -18,14 +18,17 @@ pub fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) 
     if method == Method::CONNECT {
         return Err(Problem::method_not_allowed(ALLOW));
     }
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, _) if version < Version::HTTP_11 => {}
-        (Some(host), None) if is_host(host.as_bytes()) => {}
+    let mut hosts = headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
+    let host = match (hosts.next(), hosts.next()) {
+        (None, _) if version < Version::HTTP_11 => None,
+        (Some(host), None) if is_host(host) => Some(host),
         _ => return Err(Code::HostInvalid.into()),
-    }
-    if uri.authority().is_some_and(|authority| !is_host(authority.as_str().as_bytes())) {
-        return Err(Code::HostInvalid.into());
+    };
+    if let Some(target) = uri.authority().map(|authority| authority.as_str().as_bytes()) {
+        let is_one = host.is_none_or(|host| host.eq_ignore_ascii_case(target));
+        if !is_one || !is_host(target) {
+            return Err(Code::HostInvalid.into());
+        }
     }
     if uri.path() == "*" && method != Method::OPTIONS {
         return Err(Code::PathInvalid.into());
@@ -62,8 +65,6 @@ const PORT_DIGITS_MAX: usize = 5;
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
-
     use super::*;
 
     fn checked(method: &str, version: Version, uri: &str, hosts: &[&'static str]) -> Result<(), Code> {
@@ -91,6 +92,15 @@ mod tests {
         assert_eq!(checked("GET", Version::HTTP_10, "/", &[]), Ok(()));
         assert_eq!(checked("GET", Version::HTTP_11, "http://u@h/", &["h"]), Err(Code::HostInvalid));
         assert_eq!(checked("GET", Version::HTTP_11, "http://h/", &["h"]), Ok(()));
+        assert_eq!(checked("GET", Version::HTTP_11, "http://h:80/", &["H:80"]), Ok(()));
+        assert_eq!(checked("GET", Version::HTTP_10, "http://h/", &[]), Ok(()));
+        for other in ["b", "h:80", "h.example", "[::1]"] {
+            assert_eq!(
+                checked("GET", Version::HTTP_11, "http://h/", &[other]),
+                Err(Code::HostInvalid),
+                "{other}"
+            );
+        }
     }
 
     #[test]

@@ -197,6 +197,10 @@ pub async fn ask_shards<T: Send + 'static>(
     Ok(values)
 }
 
+/// Bytes of events with which a page is full, whatever was asked for. A page is held until it is read, and whoever asks for
+/// many need not read any.
+const PAGE_BYTES_MAX: usize = 256 << 10;
+
 /// A page of a room's history.
 #[derive(Debug, Serialize)]
 pub struct Page {
@@ -264,9 +268,15 @@ fn newest_before(
         return (Vec::new(), false);
     };
     let mut older = log.newest_first().filter(|entry| entry.offset < before).filter(may_read);
-    let page: Vec<Entry> = older.by_ref().take(limit).cloned().collect();
-    let has_more = older.next().is_some();
-    (page, has_more)
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while page.len() < limit
+        && bytes < PAGE_BYTES_MAX
+        && let Some(entry) = older.next()
+    {
+        bytes += entry.frame.len();
+        page.push(entry.clone());
+    }
+    (page, older.next().is_some())
 }
 
 /// Takes an encoded event apart again. The log keeps the bytes that go out, nothing else.

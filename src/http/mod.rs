@@ -19,6 +19,7 @@ pub mod identify;
 pub mod inspect;
 pub mod limit;
 pub mod lines;
+pub mod places;
 pub mod policy;
 pub mod problem;
 pub mod proxy_header;

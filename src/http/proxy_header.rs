@@ -122,8 +122,8 @@ fn binary(bytes: &[u8]) -> Result<Progress, NotAHeader> {
     }
     let client = match kind {
         _ if is_local => None,
-        TCP4 => rest.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
-        TCP6 => rest.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
+        TCP4 | UDP4 => rest.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
+        TCP6 | UDP6 => rest.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
         _ => None,
     };
     Ok(Progress::Complete { length, client: client.map(|client| client.to_canonical()) })
@@ -133,6 +133,8 @@ const LOCAL: u8 = 0x20;
 const PROXY: u8 = 0x21;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
+const UDP4: u8 = 0x12;
+const UDP6: u8 = 0x22;
 
 /// Bytes that addresses and ports of a kind take; `None` for what is no kind.
 fn address_bytes(kind: u8) -> Option<usize> {
@@ -140,8 +142,8 @@ fn address_bytes(kind: u8) -> Option<usize> {
         // Unspecified.
         0x00 => Some(0),
         // Datagrams are nobody's connection, but other receivers let them pass.
-        TCP4 | 0x12 => Some(12),
-        TCP6 | 0x22 => Some(36),
+        TCP4 | UDP4 => Some(12),
+        TCP6 | UDP6 => Some(36),
         // Unix sockets.
         0x31 | 0x32 => Some(216),
         _ => None,
@@ -247,7 +249,7 @@ mod tests {
             (PROXY, TCP6, &mapped, Some("198.51.100.7")),
             (PROXY, 0x00, &[], None),
             (PROXY, 0x00, &ipv4, None),
-            (PROXY, 0x12, &ipv4, None),
+            (PROXY, UDP4, &ipv4, Some("198.51.100.7")),
             (PROXY, 0x31, &[b'/'; 216], None),
             (LOCAL, 0x00, &[], None),
             (LOCAL, TCP4, &ipv4, None),

@@ -167,6 +167,7 @@ pub(super) async fn collect_in_time(
     let whole = timeout(shared.config.request_timeout, collect(body, bytes_max)).await;
     exchange.awaits(Awaits::Nothing);
     let whole = whole.map_err(|_| Code::RequestTimeout)??;
+    exchange.has_read();
     // Whoever sends it slowly chooses when it is there.
     shared.still_knows(caller)?;
     Ok(whole)
@@ -253,6 +254,9 @@ async fn read_lines(
         };
         exchange.awaits(Awaits::Nothing);
         let ended = data.is_none();
+        if ended {
+            exchange.has_read();
+        }
         if let Some(data) = data {
             lines.push(data);
         }

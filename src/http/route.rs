@@ -25,6 +25,8 @@ const SEGMENTS_MAX: usize = 3;
 /// What a request asks for. Names in it are checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Route {
+    /// `GET /`, whatever the base path.
+    Welcome,
     /// `GET {base}/stream/{room}/{user}`.
     StreamPath {
         /// The only room of the stream.
@@ -77,6 +79,9 @@ impl Route {
     /// [`Code::NotFound`], [`Code::PathInvalid`], [`Code::MethodNotAllowed`] with the `allow` list,
     /// [`Code::RoomInvalid`] or [`Code::UserInvalid`], in this order.
     pub fn parse(base: &str, method: &Method, path: &str) -> Result<Self, Problem> {
+        if path == "/" {
+            return answer(method, READ, || Ok(Self::Welcome));
+        }
         let below = path
             .strip_prefix(base.trim_end_matches('/'))
             .and_then(|rest| rest.strip_prefix('/'))
@@ -271,7 +276,7 @@ mod tests {
         for path in table {
             assert_eq!(get(path), Err(Code::NotFound.into()), "{path}");
         }
-        for path in ["*", "", "/", "/api/v1", "/info", "//api/v1/sse/info"] {
+        for path in ["*", "", "/api/v1", "/info", "//", "//api/v1/sse/info"] {
             let found = Route::parse(BASE, &Method::GET, path);
             assert_eq!(found, Err(Code::NotFound.into()), "{path}");
         }
@@ -319,6 +324,16 @@ mod tests {
         ];
         for (path, code) in table {
             assert_eq!(get(&path), Err(code.into()), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_front_door_is_read_like_any_resource() {
+        for base in ["", "/", BASE] {
+            let ask = |method| Route::parse(base, &method, "/");
+            assert_eq!((ask(Method::GET), ask(Method::HEAD)), (Ok(Route::Welcome), Ok(Route::Welcome)));
+            assert_eq!(ask(Method::OPTIONS), Ok(Route::Preflight { allow: "GET, HEAD, OPTIONS" }));
+            assert_eq!(ask(Method::POST), Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")));
         }
     }
 

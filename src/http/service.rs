@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::body_out::BodyOut;
 use super::caller::Caller;
+use super::client::Peer;
 use super::context::{Context, Shared};
 use super::exchange::Exchange;
 use super::gate::{self, Arrival};
@@ -32,12 +33,28 @@ use crate::hub::Refusal;
 use crate::hub::mailbox::Command;
 use crate::hub::name::{RoomName, UserName};
 
-/// Answers one request that came from `peer`; `None` on a Unix socket.
+/// Answers one request that came from `peer`.
 pub async fn answer(
     context: &Context,
     exchange: &Rc<Exchange>,
     request: Request<Incoming>,
-    peer: Option<IpAddr>,
+    peer: Peer,
+) -> Response<BodyOut> {
+    let mut response = checked(context, exchange, request, peer).await;
+    // Whoever keeps the connection would find it closed under its next request.
+    let ends = context.shared.hub.is_draining() || exchange.leaves_body();
+    if ends && matches!(response.body(), BodyOut::Full(_)) {
+        set(&mut response, header::CONNECTION, "close");
+    }
+    response
+}
+
+/// Answers a request if it may be looked into, and says what browsers may know of the answer.
+async fn checked(
+    context: &Context,
+    exchange: &Rc<Exchange>,
+    request: Request<Incoming>,
+    peer: Peer,
 ) -> Response<BodyOut> {
     let shared = &context.shared;
     let policy = shared.policy.load_full();
@@ -49,7 +66,7 @@ pub async fn answer(
     }
     // A preflight's answer says by itself who may ask what.
     let is_preflight = request.method() == Method::OPTIONS;
-    let mut response = match route(context, exchange, &policy, request, address).await {
+    match route(context, exchange, &policy, request, address).await {
         Ok(response) if is_preflight => response,
         Ok(mut response) => {
             access.apply(response.headers_mut());
@@ -62,12 +79,7 @@ pub async fn answer(
             access.apply(response.headers_mut());
             response
         }
-    };
-    // Whoever keeps the connection would find it closed under its next request.
-    if shared.hub.is_draining() && matches!(response.body(), BodyOut::Full(_)) {
-        set(&mut response, header::CONNECTION, "close");
     }
-    response
 }
 
 async fn route(
@@ -80,9 +92,6 @@ async fn route(
     let shared = &context.shared;
     let uri = request.uri().clone();
     let query = uri.query();
-    if request.method() == Method::GET && uri.path() == "/" {
-        return Ok(welcome(shared, policy));
-    }
     if uri.path() == "*" {
         return Ok(whole(policy.cors.preflight(host::ALLOW, request.headers())));
     }
@@ -90,9 +99,12 @@ async fn route(
     if let Route::Preflight { allow } = route {
         return Ok(whole(policy.cors.preflight(allow, request.headers())));
     }
+    if route == Route::Welcome {
+        return Ok(welcome(shared, policy));
+    }
     let caller = identify::caller(shared, policy, request.headers(), query);
     Ok(match route {
-        Route::Preflight { .. } => unreachable!("answered above"),
+        Route::Preflight { .. } | Route::Welcome => unreachable!("answered above"),
         Route::StreamPath { room, user } => {
             let query = StreamQuery::parse_with_path(query, room, user)?;
             stream(context, exchange, policy, caller, &query, &request, address).await?
@@ -143,7 +155,9 @@ async fn answer_caller(
     let uri = request.uri().clone();
     let query = uri.query();
     Ok(match route {
-        Route::Preflight { .. } | Route::StreamPath { .. } | Route::Stream => unreachable!("answered before"),
+        Route::Preflight { .. } | Route::Welcome | Route::StreamPath { .. } | Route::Stream => {
+            unreachable!("answered before")
+        }
         Route::Publish => json(&publish(shared, exchange, caller, request, address).await?),
         Route::Disconnect { room, user } => {
             caller.may(Action::Disconnect(room.as_str()))?;

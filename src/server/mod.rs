@@ -424,7 +424,7 @@ fn run_admin(
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    tokio::task::LocalSet::new().block_on(&runtime, async {
         let tidy = async {
             let mut interval = tokio::time::interval(TIDY_INTERVAL);
             loop {

@@ -1,6 +1,5 @@
 //! One thread: accepts, serves HTTP, and runs its shard.
 
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -16,13 +15,14 @@ use std::time::Duration;
 use socket2::Socket;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, Sleep};
 
 use crate::http::connection::{Accepted, serve};
 use crate::http::context::{Context, Shared, Stage};
-use crate::http::exchange::{FIRST_BYTE_TIME, Hold, Stream, UNFINISHED_TIME};
+use crate::http::exchange::Stream;
+use crate::http::places::{EXPIRY_INTERVAL, Patience, Places};
 use crate::hub::moment::Moment;
 use crate::hub::source::Source;
 use crate::shard::Step;
@@ -33,9 +33,6 @@ use crate::wire::encoding::Encoding;
 
 /// Socket events taken from the kernel with one call.
 const EVENTS_MAX: usize = 256;
-
-/// Time between two looks at connections whose time may be over.
-const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long accepting pauses when descriptors run out. The backlog stays readable, so retrying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -82,8 +79,11 @@ pub enum Listener {
     Unix(Socket),
 }
 
-enum AsyncListener {
+/// The same, once the runtime knows it.
+pub enum AsyncListener {
+    /// Over IP.
     Tcp(TcpListener),
+    /// From this machine.
     Unix(UnixListener),
 }
 
@@ -109,22 +109,21 @@ impl Worker {
             reason = "its successor is `unsafe`; what it warns of cannot be: `mio::Poll` owns its fd"
         )]
         let ready = AsyncFd::new(self.poll)?;
+        let places = Places::new(self.shared.clone(), self.requests_max);
         let context = Rc::new(Context {
             shared: self.shared,
             index: self.index,
             changed: Notify::new(),
-            idle: Notify::new(),
-            exchanges: RefCell::default(),
+            places: places.clone(),
         });
         join_probe(&context, self.probe)?;
-        let places = Rc::new(Semaphore::new(self.requests_max));
         let mut accepting = JoinSet::new();
         for Door { listener, proxied, until } in self.doors {
             let listener = listener.into_async()?;
-            accepting.spawn_local(accept(context.clone(), (listener, proxied), until, places.clone()));
+            accepting.spawn_local(accept(context.clone(), (listener, proxied), until));
         }
-        tokio::task::spawn_local(finish(context.clone(), accepting, places, self.requests_max));
-        tokio::task::spawn_local(expire(context.clone()));
+        tokio::task::spawn_local(finish(context.clone(), accepting));
+        tokio::task::spawn_local(async move { places.expire().await });
         tokio::select! {
             never = run_shard(&context, ready) => match never {},
             () = self.stop.notified() => {}
@@ -146,7 +145,12 @@ impl Drop for End {
 }
 
 impl Listener {
-    fn into_async(self) -> io::Result<AsyncListener> {
+    /// Makes it known to the runtime.
+    ///
+    /// # Errors
+    ///
+    /// If the runtime does not take it.
+    pub fn into_async(self) -> io::Result<AsyncListener> {
         Ok(match self {
             Self::Tcp(socket) => AsyncListener::Tcp(TcpListener::from_std(socket.into())?),
             Self::Unix(socket) => AsyncListener::Unix(UnixListener::from_std(socket.into())?),
@@ -155,7 +159,12 @@ impl Listener {
 }
 
 impl AsyncListener {
-    async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
+    /// The next connection, and where it comes from; `None` on a Unix socket. Loses nothing if dropped.
+    ///
+    /// # Errors
+    ///
+    /// As `accept(2)`.
+    pub async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -184,12 +193,7 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
 
 /// Accepts as long as there are places for requests, until the server is in stage `until`. One connection a listener is
 /// accepted without a place, so that others make room for it only when it is there.
-async fn accept(
-    context: Rc<Context>,
-    (listener, proxied): (AsyncListener, bool),
-    until: Stage,
-    places: Rc<Semaphore>,
-) {
+async fn accept(context: Rc<Context>, (listener, proxied): (AsyncListener, bool), until: Stage) {
     let stats = &context.shared.stats;
     let mut stage = context.shared.stage.subscribe();
     let mut ended = pin!(stage.wait_for(|stage| *stage >= until));
@@ -203,7 +207,7 @@ async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 stats.accepted.add();
-                let place = place(&context, places.clone()).await;
+                let place = context.places.take().await;
                 let context = context.clone();
                 tokio::task::spawn_local(async move {
                     serve(context, Accepted { stream, peer, proxied }).await;
@@ -214,7 +218,7 @@ async fn accept(
                 Accept::Retry => {}
                 Accept::Pause => {
                     stats.accept_paused.add();
-                    shed_one(&context, Patience::None);
+                    context.places.shed_one(Patience::None);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -224,99 +228,19 @@ async fn accept(
 
 /// At the end: answers what was begun, gives up connections that only wait for another request, and says so when there
 /// are none left.
-async fn finish(
-    context: Rc<Context>,
-    mut accepting: JoinSet<()>,
-    places: Rc<Semaphore>,
-    requests_max: usize,
-) {
+async fn finish(context: Rc<Context>, mut accepting: JoinSet<()>) {
     let mut stage = context.shared.stage.subscribe();
     if stage.wait_for(|stage| *stage >= Stage::Ending).await.is_err() {
         return;
     }
     // Whoever was accepted has its place then.
     while accepting.join_next().await.is_some() {}
-    while places.available_permits() < requests_max {
+    while !context.places.are_free() {
         // First: what has come is read meanwhile.
         tokio::time::sleep(LOOK_AGAIN).await;
-        let exchanges = context.exchanges.borrow();
-        exchanges.iter().filter(|(_, exchange)| exchange.is_answered()).for_each(|(_, idle)| idle.shed());
+        context.places.shed_idle();
     }
     context.shared.finished.fetch_add(1, Ordering::Release);
-}
-
-/// A place, for which connections that wait for their peers make room if need be, as soon as there are any.
-async fn place(context: &Context, places: Rc<Semaphore>) -> Place {
-    if places.available_permits() == 0 {
-        // Those that have just been given theirs are to be seen.
-        tokio::task::yield_now().await;
-        shed_one(context, Patience::Some);
-    }
-    let patient_until = Instant::now() + UNFINISHED_TIME;
-    let mut place = pin!(places.acquire_owned_local());
-    loop {
-        tokio::select! {
-            biased;
-            place = &mut place => return place,
-            // Nothing is lost if these are dropped: whoever comes next sheds before it waits.
-            () = context.idle.notified() => {}
-            // Newcomers become idle, and requests late, by doing nothing, of which nobody tells.
-            () = tokio::time::sleep(FIRST_BYTE_TIME) => {}
-        }
-        shed_one(context, if Instant::now() < patient_until { Patience::Some } else { Patience::None });
-    }
-}
-
-/// A place for one request, given back when dropped.
-struct Place(Rc<Semaphore>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.add_permits(1);
-    }
-}
-
-/// `acquire_owned` for a semaphore that never leaves its thread.
-trait AcquireLocal {
-    async fn acquire_owned_local(self) -> Place;
-}
-
-impl AcquireLocal for Rc<Semaphore> {
-    async fn acquire_owned_local(self) -> Place {
-        self.acquire().await.expect("never closed").forget();
-        Place(self)
-    }
-}
-
-/// Whether a newcomer can wait for half a request's time to be over, rather than have an honest connection closed.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Patience {
-    Some,
-    None,
-}
-
-/// Closes an HTTP connection that only waits for its peer: someone needs its descriptor. Those first that have not said a
-/// word, then those with half a request, then the idle, each time the one that has waited longest. However many hold places
-/// by saying little, newcomers wait a fraction of a second, not for the others' time to be over.
-fn shed_one(context: &Context, patience: Patience) {
-    let exchanges = context.exchanges.borrow();
-    let now = context.shared.clock.now();
-    // One for each newcomer, not one for each look.
-    if exchanges.iter().any(|(_, exchange)| exchange.is_leaving(now)) {
-        return;
-    }
-    // O(requests), which are at most 512 a shard.
-    let held: Vec<_> =
-        exchanges.iter().filter_map(|(_, exchange)| Some((exchange.holds()?, exchange))).collect();
-    // Not just any: a newcomer's request may be on its way.
-    let due = held.iter().filter(|((.., due), _)| *due <= now).min_by_key(|(holds, _)| *holds);
-    let Some(((hold, ..), oldest)) = due else { return };
-    let soon = held.iter().any(|((hold, ..), _)| *hold < Hold::Idle);
-    if *hold >= Hold::Idle && soon && patience == Patience::Some {
-        return;
-    }
-    context.shared.stats.shed.add();
-    oldest.shed();
 }
 
 enum Accept {
@@ -331,17 +255,6 @@ fn classify(err: &io::Error) -> Accept {
     match err.kind() {
         Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted => Accept::Retry,
         _ => Accept::Pause,
-    }
-}
-
-/// Gives up HTTP connections whose time is over.
-async fn expire(context: Rc<Context>) {
-    let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        let now = context.shared.clock.now();
-        context.exchanges.borrow().iter().for_each(|(_, exchange)| exchange.expire(now));
     }
 }
 
