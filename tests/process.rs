@@ -15,9 +15,9 @@ use common::{BASE, eventually};
 use serde_json::json;
 
 /// With so many descriptors at most.
-fn start_with_open_files(open_files: u32) -> Process {
+fn start_with_open_files(open_files: u32, args: &[&str]) -> Process {
     let limited = format!("ulimit -n {open_files}; exec \"$0\" \"$@\"");
-    Process::spawn(command_of("sh", &["-c", &limited, TIDEGATE]).args(FREE_PORTS))
+    Process::spawn(command_of("sh", &["-c", &limited, TIDEGATE]).args(FREE_PORTS).args(args))
 }
 
 fn listen(process: &Process, user: &str) -> Listener {
@@ -201,7 +201,7 @@ const PAUSED: &str = "tidegate_accept_paused_total";
 #[test]
 fn listeners_for_whom_there_are_no_descriptors_are_refused_softly() {
     raise_own_limit();
-    let mut process = start_with_open_files(1200);
+    let mut process = start_with_open_files(1200, &[]);
     let mut conns: Vec<Conn> = Vec::new();
     for n in 0..3000 {
         let mut conn = Conn::tcp(process.addr);
@@ -246,7 +246,7 @@ fn listeners_for_whom_there_are_no_descriptors_are_refused_softly() {
 #[test]
 fn silent_connections_for_which_there_are_no_descriptors_keep_nobody_out() {
     raise_own_limit();
-    let mut process = start_with_open_files(1200);
+    let mut process = start_with_open_files(1200, &[]);
     let mut listener = listen(&process, "u");
     let crowd: Vec<Conn> = (0..3000).map(|_| Conn::tcp(process.addr)).collect();
     publish(&process, "through the crowd");
@@ -263,7 +263,7 @@ fn silent_connections_for_which_there_are_no_descriptors_keep_nobody_out() {
 /// the backlog stays readable.
 #[test]
 fn accepting_pauses_without_descriptors_and_lets_the_next_in() {
-    let process = start_with_open_files(1200);
+    let process = start_with_open_files(1200, &["--request-timeout", "5m"]);
     let pid = i32::try_from(process.id()).expect("a process id");
     let mut listeners: Vec<Listener> = (0..60).map(|n| listen(&process, &format!("u{n}"))).collect();
     // Opened while that is possible, one for each look, and last: no descriptor is free below the limit when one has looked.
