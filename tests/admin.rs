@@ -134,6 +134,7 @@ const LABELS: &[(&str, &str, &[&str])] = &[
             "not_yet",
             "issuer",
             "audience",
+            "revoked",
         ],
     ),
 ];

@@ -249,7 +249,7 @@ fn a_token_of_a_new_key_has_it_fetched() {
     eventually("keys are there", || ended(&server, "ok") >= 1.0);
     *reply.lock().expect("no panic") = Reply::With(200, set(&ISSUER, &PUBLISHED));
     let new = token(&ISSUER, EdDSA);
-    assert_problem(&history(&server, &new), 401, "unauthorized");
+    assert_problem(&history(&server, &new), 503, "auth_unavailable");
     eventually("keys are fetched again", || ended(&server, "ok") >= 2.0);
     for algorithm in PUBLISHED {
         assert_eq!(history(&server, &token(&ISSUER, algorithm)).status(), 200, "{algorithm:?}");

@@ -11,6 +11,7 @@ use common::signer::{ISSUER, changed};
 use common::{BASE, TestServer, assert_problem};
 use jsonwebtoken::Algorithm::{ES256, HS256, HS384};
 use serde_json::{Value, json};
+use tidegate::auth::revocation::{Revoked, When};
 use tidegate::auth::tokens::TokenError;
 use tidegate::config::{JwksSource, UpstreamUrl};
 
@@ -37,6 +38,9 @@ fn ask(server: &TestServer, token: &str) -> Response {
     let headers = [("authorization", &*bearer(token))];
     server.connect().round(&request("GET", &format!("{BASE}/rooms/a"), &headers, b""))
 }
+
+/// The name of a token that was revoked.
+const REVOKED: &str = "gone";
 
 const VERIFIED: &str = "tidegate_token_verifications_total";
 const CACHED: &str = "tidegate_token_cache_hits_total";
@@ -77,6 +81,7 @@ fn wrong_by(reason: TokenError) -> String {
         TokenError::NotYet => with(json!({"nbf": now() + 3600})),
         TokenError::Issuer => with(json!({"iss": "https://other.example"})),
         TokenError::Audience => with(json!({"aud": "others"})),
+        TokenError::Revoked => with(json!({"jti": REVOKED})),
         other => panic!("no token is wrong by {other}"),
     }
 }
@@ -84,6 +89,8 @@ fn wrong_by(reason: TokenError) -> String {
 #[test]
 fn each_refused_token_is_counted_by_its_reason_which_its_bearer_is_not_told() {
     let server = server();
+    let when = When { at: now(), leeway_s: 0 };
+    server.server().shared().revocations.add(&Revoked::Token(REVOKED.into()), when).expect("there is room");
     let mut answers = BTreeSet::new();
     for reason in TokenError::ALL {
         let series = format!("tidegate_tokens_refused_total{{reason=\"{}\"}}", reason.as_str());

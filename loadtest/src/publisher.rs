@@ -274,12 +274,13 @@ impl Writer {
         published
     }
 
-    /// Sends `due` events, a request at most [`BODY_BYTES_MAX`] long.
+    /// Sends `due` events, in requests within [`BODY_BYTES_MAX`] and [`BATCH_EVENTS_MAX`].
     fn send(&mut self, due: u64, published: &mut Published, out: &mut Vec<u8>) -> io::Result<()> {
         let line_bytes = (self.padding.len() + 64) as u64;
         let most = match self.settings.form {
             Form::Single => 1,
-            Form::Array | Form::Ndjson => (BODY_BYTES_MAX / line_bytes).max(1),
+            Form::Array => (BODY_BYTES_MAX / line_bytes).clamp(1, BATCH_EVENTS_MAX),
+            Form::Ndjson => (BODY_BYTES_MAX / line_bytes).max(1),
         };
         let mut left = due;
         while left > 0 {
@@ -470,6 +471,9 @@ fn unanswered_max(settings: &Settings) -> usize {
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 /// The server takes request bodies of 1 MiB.
 const BODY_BYTES_MAX: u64 = 900 * 1024;
+
+/// Events in one array: more are refused.
+const BATCH_EVENTS_MAX: u64 = 4096;
 /// Requests gathered for one write.
 const WRITE_BYTES: usize = 256 * 1024;
 const PRIME: u64 = 1_000_003;

@@ -40,6 +40,8 @@ pub enum Command {
     Replace {
         /// The user, by inbox.
         user: Arc<Source>,
+        /// Shards that had none left to close.
+        passed: usize,
     },
     /// Close the connections of every identity that is `doomed`.
     Revoke {

@@ -143,7 +143,7 @@ impl Hub {
         let replaced = inbox.oldest_shard().is_some_and(|shard| {
             // First: the oldest may be gone before this thread goes on, and is told to wait by this count.
             Self::note_replacement(&inbox, now);
-            self.mailboxes[shard].send(Command::Replace { user: inbox.clone() }).is_ok()
+            self.mailboxes[shard].send(Command::Replace { user: inbox.clone(), passed: 0 }).is_ok()
         });
         if replaced {
             Ok(inbox)

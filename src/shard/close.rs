@@ -95,34 +95,28 @@ impl<N: Net> Shard<N> {
         })
     }
 
-    /// Closes the oldest connection of `user`, or has another shard do so. Several who come at once may have asked for
-    /// more than this shard has.
-    pub(super) fn replace_oldest(&mut self, user: Arc<Source>) {
-        let oldest = self.oldest_of(&user);
-        if let Some(slot) = oldest {
+    /// Closes the oldest connection of `user` that is not on its way out, or has the next shard do so, after `passed` others:
+    /// several who come at once may ask for more than one has.
+    pub(super) fn replace_oldest(&mut self, user: Arc<Source>, passed: usize) {
+        let opened = |slot: &u32| self.conns.get(*slot).map(|conn| conn.opened);
+        let slots = self.slots_of_user(&user).into_iter().filter(|slot| !self.is_closing(*slot));
+        let shards = self.hub.settings().shards;
+        if let Some(slot) = slots.min_by_key(opened) {
             self.farewell(slot, CloseReason::Replaced);
-        }
-        self.note_oldest(&user);
-        if oldest.is_none()
-            && let Some(other) = user.oldest_shard()
-        {
-            // Each shard that passes it on has said that it has none, so that it comes to an end.
-            let _ = self.hub.mailbox(other).send(Command::Replace { user });
+        } else if passed + 1 < shards {
+            let next = (self.settings.index + 1) % shards;
+            // If its mailbox is full, the user has one too many until the next one comes.
+            let _ = self.hub.mailbox(next).send(Command::Replace { user, passed: passed + 1 });
         }
     }
 
-    /// Tells the hub how long `user` has been here, where the oldest has to make room for the newest.
+    /// Tells the hub since when `user` has been here, where the oldest has to make room for the newest.
     pub(super) fn note_oldest(&self, user: &Source) {
         if self.hub.settings().caps.replace {
-            let oldest = self.oldest_of(user).and_then(|slot| self.conns.get(slot));
-            user.set_oldest(self.settings.index, oldest.map_or(u64::MAX, |conn| conn.opened.0));
+            let slots = self.slots_of_user(user);
+            let opened = slots.iter().filter_map(|slot| self.conns.get(*slot)).map(|conn| conn.opened.0);
+            user.set_oldest(self.settings.index, opened.min().unwrap_or(u64::MAX));
         }
-    }
-
-    /// The connection of `user` that has been here longest and is not on its way out.
-    fn oldest_of(&self, user: &Source) -> Option<u32> {
-        let slots = self.slots_of_user(user).into_iter().filter(|slot| !self.is_closing(*slot));
-        slots.min_by_key(|slot| self.conns.get(*slot).map(|conn| conn.opened))
     }
 
     /// Ends a connection at once and forgets it.

@@ -375,7 +375,7 @@ impl<N: Net> Shard<N> {
                 let users = members.filter_map(|slot| self.conns.get(slot)?.user.clone());
                 done(users.collect());
             }
-            Command::Replace { user } => self.replace_oldest(user),
+            Command::Replace { user, passed } => self.replace_oldest(user, passed),
             Command::Revoke { doomed, done } => done(self.revoke(&*doomed)),
             Command::Review { may_stay, done } => done(self.review(&*may_stay)),
             Command::Refresh(refresh) => {

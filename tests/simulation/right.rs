@@ -30,7 +30,7 @@ pub(crate) enum Pass {
 
 impl Pass {
     /// Whether it may have an event to `to` for vips.
-    fn is_vip(self, to: To) -> bool {
+    pub(crate) fn is_vip(self, to: To) -> bool {
         match self {
             Self::Plain => false,
             Self::VipOf(room) => to == To::Room(room),

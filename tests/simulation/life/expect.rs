@@ -6,6 +6,7 @@ use tidegate::shard::join::Start;
 
 use super::super::listener::{Opening, own};
 use super::super::model::To;
+use super::super::right::Pass;
 use super::{Life, room_name, user_name};
 
 impl Life<'_> {
@@ -54,7 +55,13 @@ impl Life<'_> {
     }
 
     /// How the stream of a listener must begin.
-    pub(super) fn opening(&self, rooms: &[usize], user: Option<usize>, start: &Start) -> Opening {
+    pub(super) fn opening(
+        &self,
+        rooms: &[usize],
+        user: Option<usize>,
+        pass: Option<Pass>,
+        start: &Start,
+    ) -> Opening {
         let (epoch, head) = (self.hub.epoch(), self.order.head());
         let sources = rooms.iter().copied().map(To::Room).chain(user.map(To::User)).chain([To::All]);
         let sources: Vec<(To, Offset)> = sources.map(|source| (source, self.expired_to(source))).collect();
@@ -74,7 +81,12 @@ impl Life<'_> {
         };
         let is_clean = |id: &str| id.chars().all(|c| c.is_ascii_alphanumeric() || "._~-".contains(c));
         let id = Some(presented.clone()).filter(|id| !id.is_empty() && is_clean(id));
-        let named = |offset: &&Offset| self.order.event(**offset).id.as_ref() == Some(presented);
+        // An event it may not have is not known by its id either.
+        let named = |offset: &&Offset| {
+            let event = self.order.event(**offset);
+            let may = !event.is_for_vips || pass.is_some_and(|pass| pass.is_vip(event.to));
+            may && event.id.as_ref() == Some(presented)
+        };
         let known: Vec<Offset> = sources.iter().flat_map(held).filter(named).copied().collect();
         let from = id.clone().unwrap_or_default();
         let meant = match (own(presented, epoch), &known[..]) {

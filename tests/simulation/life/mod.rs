@@ -288,7 +288,9 @@ impl Life<'_> {
         let sources: Vec<Arc<Source>> =
             rooms.iter().map(|room| self.hub.rooms().get_or_create(&room_name(*room))).collect();
         let start = self.start();
-        let opening = self.opening(&rooms, user, &start);
+        let token = (!self.one_in(5)).then(|| self.token(user));
+        let pass = token.map(|token| token.pass);
+        let opening = self.opening(&rooms, user, pass, &start);
         let (inbox, address) = permit.keep();
         assert_eq!(address.is_some(), last.is_some() && self.plan.caps.per_address_max.is_some());
         let encoding = Encoding { chunked: !self.one_in(4), gzip: self.one_in(4) };
@@ -301,7 +303,6 @@ impl Life<'_> {
         self.say(|| {
             format!("join {user:?} in {rooms:?} at shard {at}, {encoding:?}, {start:?}: {opening:?}")
         });
-        let token = (!self.one_in(5)).then(|| self.token(user));
         let now = self.moment();
         let refuses = self.one_in(40);
         let node = &mut self.nodes[at];
