@@ -209,9 +209,8 @@ mod tests {
         const ROOMS: usize = 25_000;
         let hub = hub();
         let mut hottest = Hottest::new(Moment(0));
-        for n in 0..ROOMS {
-            let _ = hub.rooms().get_or_create(&n.to_string());
-        }
+        // Held, or they would be forgotten.
+        let _held: Vec<_> = (0..ROOMS).map(|n| hub.rooms().get_or_create(&n.to_string())).collect();
         publish(&hub, "4711", 9);
         let mut found = 0;
         let mut looked_at = Vec::new();

@@ -35,6 +35,10 @@ const ENTRY_OVERHEAD: usize = 128;
 /// events, and the source that nobody forgets before it is empty. Measured (`tests/history_memory.rs`).
 pub const LOG_OVERHEAD: usize = 704;
 
+/// Bytes charged for an event that excludes a user who is not connected: the event alone keeps that user's name and inbox.
+/// Who is connected is bounded by the cap on connections.
+pub const EXCLUDED_OVERHEAD: usize = 384;
+
 /// One event in its place.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -46,6 +50,8 @@ pub struct Entry {
     pub published: Moment,
     /// The user whose connections must not get it, by that user's inbox.
     pub exclude: Option<Arc<Source>>,
+    /// Whether that user's name is there for this event, and has to be charged.
+    pub keeps_user: bool,
     /// The permission a listener must have to get it.
     pub require: Option<PermissionName>,
     /// The id its publisher chose.
@@ -56,7 +62,7 @@ impl Entry {
     /// Bytes this event is charged with.
     #[must_use]
     pub fn cost(&self) -> usize {
-        self.frame.len() + ENTRY_OVERHEAD
+        self.frame.len() + ENTRY_OVERHEAD + if self.keeps_user { EXCLUDED_OVERHEAD } else { 0 }
     }
 }
 
@@ -250,7 +256,15 @@ mod tests {
 
     fn entry(offset: Offset) -> Entry {
         let frame = Unsealed::new(None, "x", 20).seal(b"1");
-        Entry { offset, frame, published: Moment(offset), exclude: None, require: None, id: None }
+        Entry {
+            offset,
+            frame,
+            published: Moment(offset),
+            exclude: None,
+            keeps_user: false,
+            require: None,
+            id: None,
+        }
     }
 
     fn offsets(log: &Log, after: Offset) -> Vec<Offset> {

@@ -188,7 +188,7 @@ mod tests {
 
     fn entry(offset: Offset, published: Moment) -> Entry {
         let frame = Unsealed::new(None, "x", 20).seal(b"1");
-        Entry { offset, frame, published, exclude: None, require: None, id: None }
+        Entry { offset, frame, published, exclude: None, keeps_user: false, require: None, id: None }
     }
 
     fn publish(sequencer: &mut Sequencer, source: &Arc<Source>, published: Moment) {

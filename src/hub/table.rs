@@ -13,6 +13,10 @@ use super::source::{Kind, Source};
 /// Shares of a table. Enough that two threads seldom meet.
 const SHARES: usize = 64;
 
+/// Names a share takes in between two sweeps, or an eighth of those it has if that is more. So names that nothing needs any
+/// more are never more than that, however fast new ones come, and a new name pays for looking at eight others at most.
+const SWEEP_NAMES: usize = 64;
+
 /// Forgotten names a share remembers exactly. Those that do not fit raise the share's horizon.
 const FORGOTTEN_MAX: usize = 1024;
 
@@ -28,6 +32,8 @@ pub struct Table {
 struct Share {
     sources: HashTable<Arc<Source>>,
     forgotten: Forgotten,
+    /// Sources that were made since the last sweep.
+    new: usize,
 }
 
 /// What is left of sources that vanished: the offset up to which their events are gone, by hash of the name. Two
@@ -60,7 +66,7 @@ impl Table {
         share.sources.find(hash, |source| source.name() == name).cloned()
     }
 
-    /// The source of that name, made if need be.
+    /// The source of that name, made if need be. The caller holds the lock of no log.
     #[must_use]
     pub fn get_or_create(&self, name: &str) -> Arc<Source> {
         let hash = self.hasher.hash_one(name);
@@ -70,6 +76,10 @@ impl Table {
         }
         let source = Arc::new(Source::new(self.kind, name, self.shards, share.forgotten.of(hash)));
         share.sources.insert_unique(hash, source.clone(), |source| self.hasher.hash_one(source.name()));
+        share.new += 1;
+        if share.new >= SWEEP_NAMES.max(share.sources.len() / 8) {
+            share.sweep(&self.hasher);
+        }
         source
     }
 
@@ -100,21 +110,7 @@ impl Table {
     /// Nobody who publishes or listens can come by such a source meanwhile: their only way to it is through this share's lock.
     /// The sequencer's queue may have another, and finds that there is nothing to expire.
     pub fn sweep(&self, turn: usize) {
-        let mut share = self.shares[turn % SHARES].lock();
-        let Share { sources, forgotten } = &mut *share;
-        let before = sources.len();
-        sources.retain(|source| {
-            let in_use = Arc::strong_count(source) > 1
-                || source.connections() > 0
-                || source.log().get().is_some_and(|log| !log.is_empty());
-            if !in_use {
-                forgotten.put(self.hasher.hash_one(source.name()), source.log().expired_to());
-            }
-            in_use
-        });
-        if sources.len() < before {
-            sources.shrink_to(sources.len() * 2, |source| self.hasher.hash_one(source.name()));
-        }
+        self.shares[turn % SHARES].lock().sweep(&self.hasher);
     }
 
     /// Places there are.
@@ -132,6 +128,25 @@ impl Table {
     fn share(&self, hash: u64) -> &Mutex<Share> {
         // hashbrown uses the low bits for the bucket and the top seven for its tags.
         &self.shares[(hash >> 32) as usize % SHARES]
+    }
+}
+
+impl Share {
+    fn sweep(&mut self, hasher: &RandomState) {
+        let Self { sources, forgotten, new } = self;
+        *new = 0;
+        sources.retain(|source| {
+            let in_use = Arc::strong_count(source) > 1
+                || source.connections() > 0
+                || source.log().get().is_some_and(|log| !log.is_empty());
+            if !in_use {
+                forgotten.put(hasher.hash_one(source.name()), source.log().expired_to());
+            }
+            in_use
+        });
+        if sources.len() < sources.capacity() / 4 {
+            sources.shrink_to(sources.len() * 2, |source| hasher.hash_one(source.name()));
+        }
     }
 }
 
@@ -179,6 +194,19 @@ mod tests {
         }
         assert_eq!(table.len(), 1);
         assert!(Arc::ptr_eq(&held, &table.get("held").unwrap()));
+    }
+
+    /// A million new rooms a second once stayed until the next round of housekeeping: more than a gigabyte of names.
+    #[test]
+    fn names_that_nothing_needs_are_bounded_while_new_ones_come() {
+        let table = Table::new(Kind::Room, 1);
+        let held: Vec<_> = (0..10_000).map(|name| table.get_or_create(&format!("held {name}"))).collect();
+        for name in 0..200_000 {
+            let _ = table.get_or_create(&format!("left {name}"));
+            assert!(table.len() <= held.len() * 9 / 8 + SHARES * SWEEP_NAMES, "at {name}");
+        }
+        assert!(held.iter().all(|source| table.get(source.name()).is_some()));
+        assert!(table.places() < 4 * (held.len() + SHARES * SWEEP_NAMES));
     }
 
     #[test]
