@@ -48,6 +48,12 @@ struct Gauges {
     history_events: Gauge,
     gzip_ratio: Gauge,
     revocations: Gauge,
+    requests: Gauge,
+    requests_max: Gauge,
+    waiting: Gauge,
+    waiting_max: Gauge,
+    http_bytes: Gauge,
+    http_bytes_max: Gauge,
 }
 
 struct Counters {
@@ -249,6 +255,24 @@ impl Gauges {
                 "Plain bytes a compressed byte stands for, since the start; 0 without gzip.",
             ),
             revocations: register("tidegate_revocations", "Tokens and users whose revocation is remembered."),
+            requests: register(
+                "tidegate_requests",
+                "Connections that speak HTTP: requests, and streams that begin.",
+            ),
+            requests_max: register("tidegate_requests_max", "Connections that may speak HTTP at once."),
+            waiting: register(
+                "tidegate_waiting_requests",
+                "Requests that may wait long: streams of lines, and listeners while the application is asked.",
+            ),
+            waiting_max: register("tidegate_waiting_requests_max", "Requests that may wait long at once."),
+            http_bytes: register(
+                "tidegate_http_bytes",
+                "Bytes that bodies of requests and answers hold, the first 16 KiB of each apart.",
+            ),
+            http_bytes_max: register(
+                "tidegate_http_max_bytes",
+                "Bytes that bodies and answers may hold together.",
+            ),
         }
     }
 
@@ -263,7 +287,7 @@ impl Gauges {
         self.draining.set(flag(shared.hub.is_draining()));
         // Nobody knows a limit: then every share of it is nothing.
         self.memory_max.set(machine.memory_max.map_or(f64::INFINITY, count));
-        self.memory_limit.set(shared.memory_limit.map_or(f64::INFINITY, count));
+        self.memory_limit.set(shared.memory.limit().map_or(f64::INFINITY, count));
         self.memory_level.set(f64::from(shared.hub.rung().number()));
         self.cpus_max.set(size(machine.cpus.min(shared.shards.len())));
         self.connections.set(count(sum(shared, |stats| &stats.connections)));
@@ -276,6 +300,12 @@ impl Gauges {
         self.history_max.set(size(settings.history.bytes_max));
         self.history_events.set(size(events));
         self.revocations.set(size(shared.revocations.len()));
+        self.requests.set(size(shared.stats.requests.get()));
+        self.requests_max.set(size(shared.config.max_requests));
+        self.waiting.set(size(shared.stats.waiting.get()));
+        self.waiting_max.set(size(shared.config.max_waiting_requests));
+        self.http_bytes.set(size(shared.buffers.held()));
+        self.http_bytes_max.set(size(shared.buffers.bytes_max()));
         self.gzip_ratio.set(if packed == 0 { 0.0 } else { count(plain) / count(packed) });
     }
 }

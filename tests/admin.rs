@@ -38,6 +38,8 @@ const PROMISED: &[(&str, &str)] = &[
     ("tidegate_history_bytes", "gauge"),
     ("tidegate_history_events", "gauge"),
     ("tidegate_history_max_bytes", "gauge"),
+    ("tidegate_http_bytes", "gauge"),
+    ("tidegate_http_max_bytes", "gauge"),
     ("tidegate_lagging_connections", "gauge"),
     ("tidegate_memory_level", "gauge"),
     ("tidegate_memory_limit_bytes", "gauge"),
@@ -46,6 +48,8 @@ const PROMISED: &[(&str, &str)] = &[
     ("tidegate_oldest_unsent_seconds", "gauge"),
     ("tidegate_ready", "gauge"),
     ("tidegate_refused_total", "counter"),
+    ("tidegate_requests", "gauge"),
+    ("tidegate_requests_max", "gauge"),
     ("tidegate_requests_shed_total", "counter"),
     ("tidegate_revocations", "gauge"),
     ("tidegate_rooms", "gauge"),
@@ -57,6 +61,8 @@ const PROMISED: &[(&str, &str)] = &[
     ("tidegate_tokens_refused_total", "counter"),
     ("tidegate_upstream_requests_total", "counter"),
     ("tidegate_users", "gauge"),
+    ("tidegate_waiting_requests", "gauge"),
+    ("tidegate_waiting_requests_max", "gauge"),
 ];
 
 /// What the system says of every process, as Prometheus' own clients name it.
@@ -104,6 +110,8 @@ const LABELS: &[(&str, &str, &[&str])] = &[
             "stay_away",
             "memory",
             "memory_requests",
+            "buffers",
+            "waiting",
             "rate_limited",
             "busy",
             "revocations",
@@ -253,7 +261,10 @@ fn bounds_and_shares_are_told_beside_what_they_bound() {
     let server = TestServer::with(|config| {
         config.shards = 3;
         config.max_connections = 7;
-        config.history_total_bytes = 5 << 20;
+        config.history_total_bytes = Some(5 << 20);
+        config.http_total_bytes = Some(3 << 20);
+        config.max_requests = 12;
+        config.max_waiting_requests = 6;
     });
     let mut listeners: Vec<_> = (0..6).map(|n| server.listen(&format!("/stream/a/u{n}"))).collect();
     server.publish(&json!({"room": "a", "data": 1}));
@@ -263,6 +274,9 @@ fn bounds_and_shares_are_told_beside_what_they_bound() {
     let metrics = server.metrics();
     metrics.assert("tidegate_connections_max", 7.0);
     metrics.assert("tidegate_history_max_bytes", f64::from(5 << 20));
+    metrics.assert("tidegate_http_max_bytes", f64::from(3 << 20));
+    metrics.assert("tidegate_requests_max", 12.0);
+    metrics.assert("tidegate_waiting_requests_max", 6.0);
     metrics.assert("tidegate_users", 6.0);
     assert!(metrics.get("tidegate_memory_max_bytes") > metrics.get("process_resident_memory_bytes"));
     assert!((1.0..=3.0).contains(&metrics.get("tidegate_cpus_max")));
@@ -435,6 +449,9 @@ fn info_tells_of_the_whole_server() {
                 "history_bytes": 1 << 20,
                 "history_age_s": 3600,
                 "history_total_bytes": 256 << 20,
+                "http_total_bytes": 64 << 20,
+                "max_requests": config.max_requests,
+                "max_waiting_requests": config.max_waiting_requests,
                 "max_event_bytes": 256 << 10,
                 "max_body_bytes": 1 << 20,
             },
@@ -536,7 +553,7 @@ fn a_page_of_large_events_ends_early_and_says_how_to_go_on() {
             None => break,
         }
     }
-    assert_eq!(pages, ["567", "234", "01"]);
+    assert_eq!(pages, ["67", "45", "23", "01"]);
 }
 
 #[test]

@@ -395,7 +395,9 @@ fn range(text: &str) -> AddressRange {
 }
 
 /// Codes that take more than a request to come by, and the tests that do.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 5] = [
+    ("buffers_full", include_str!("limits.rs")),
+    ("waiting_full", include_str!("places.rs")),
     ("dashboard_full", include_str!("dashboard.rs")),
     ("memory_exhausted", include_str!("memory.rs")),
     ("revocations_full", include_str!("sessions.rs")),
@@ -414,6 +416,8 @@ fn codes_that_are_shown_elsewhere_are() {
 /// As what a refusal is counted. Said here once more, so that a slip there does not pass for the truth.
 fn reason(code: &'static str) -> &'static str {
     match code {
+        "buffers_full" => "buffers",
+        "waiting_full" => "waiting",
         "user_connections_exceeded" => "user_connections",
         "address_connections_exceeded" => "address_connections",
         "origin_forbidden" => "origin",

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use common::application::{Application, Asked, Reply};
 use common::bearer::{TempFile, api_key_entry, bearer};
-use common::conn::{Response, request};
+use common::conn::{Conn, Response, request};
 use common::stream::Listener;
-use common::{BASE, TestServer, assert_problem};
+use common::{BASE, PATIENCE, TestServer, assert_problem};
 use serde_json::{Value, json};
 use tidegate::auth::api_keys;
 use tidegate::config::{Config, RefusalStyle, UpstreamUrl};
@@ -287,4 +287,53 @@ fn whom_the_application_lets_in_for_a_time_ends_and_comes_back() {
     listener.closing("expired");
     let back = server.listen_with("/stream?room=a", &[("cookie", "session=ann")]);
     assert_eq!((back.connected.json()["user"].as_str(), application.count()), (Some("ann"), 2));
+}
+
+/// Strangers who asked for streams while the application hung once held every place for HTTP: a publish with an API key took
+/// thirteen seconds.
+#[test]
+fn an_application_that_hangs_keeps_nobody_out_but_those_it_is_asked_about() {
+    let application = Application::always(Reply::Held(200, "{}".into()));
+    let backend = Backend::new();
+    let server = asking_with(&application, |config| {
+        backend.known_to(config);
+        config.shards = 1;
+        config.max_requests = 8;
+        config.max_waiting_requests = 4;
+        config.auth_callback_timeout = 2 * PATIENCE;
+        config.public_rooms = vec!["hall".parse().expect("a pattern")];
+    });
+    let mut listener = server.listen("/stream?room=hall");
+    let ask = |n: usize| {
+        let mut conn = server.connect();
+        let headers = [STREAM, ("cookie", &format!("session={n}"))];
+        conn.send(request("GET", &format!("{BASE}/stream?room=a"), &headers, b""));
+        conn
+    };
+    let mut waiting: Vec<Conn> = (0..4).map(ask).collect();
+    server.wait_for("tidegate_waiting_requests", 4.0);
+    for n in 4..20 {
+        // As a browser comes back from it.
+        let answer = ask(n).response();
+        assert_eq!(answer.status(), 200);
+        assert!(
+            answer.text().ends_with("event: overload\ndata: {\"reason\":\"waiting\"}\n\n"),
+            "{}",
+            answer.text()
+        );
+        backend.publish_to_all(&server, "through");
+        assert_eq!(listener.data(), "through");
+    }
+    assert_problem(
+        &server.connect().round(&request("GET", &format!("{BASE}/stream?room=a"), &[("cookie", "s=1")], b"")),
+        503,
+        "waiting_full",
+    );
+    server.metrics().assert("tidegate_refused_total{reason=\"waiting\"}", 17.0);
+    application.release();
+    for conn in &mut waiting {
+        assert_eq!(conn.head().status(), 200);
+    }
+    server.wait_for("tidegate_waiting_requests", 0.0);
+    assert_eq!(ask(20).head().status(), 200);
 }

@@ -99,7 +99,7 @@ fn variable_of(key: &str) -> String {
 }
 
 /// A value of each setting that is not its default.
-const SAMPLES: [(&str, &str); 63] = [
+const SAMPLES: [(&str, &str); 66] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock"),
     ("admin_listen", "off"),
     ("insecure", "true"),
@@ -152,9 +152,12 @@ const SAMPLES: [(&str, &str); 63] = [
     ("history_age", "1d"),
     ("history_total_bytes", "1TiB"),
     ("memory_limit", "512MiB"),
+    ("http_total_bytes", "64MiB"),
     ("delivery_rate_per_user", "50/s"),
     ("delivery_overflow", "defer"),
     ("publish_rate_per_user", "1000/min"),
+    ("max_requests", "64"),
+    ("max_waiting_requests", "16"),
     ("max_event_bytes", "1MiB"),
     ("max_body_bytes", "64MiB"),
     ("max_head_bytes", "8KiB"),
@@ -175,7 +178,8 @@ fn nothing_at_all_is_a_server_on_loopback() {
     assert_eq!((config.send_buffer, config.max_connections_per_user), (65_536, Some(8)));
     assert_eq!((config.delivery_rate_per_user, config.lease), (None, None));
     assert_eq!(config.cors_origins, CorsOrigins::Only(vec![]));
-    assert!(config.shards >= 1 && config.max_connections >= 1 && config.requests_max == 512);
+    assert!(config.shards >= 1 && config.max_connections >= 1 && config.max_requests == 512);
+    assert_eq!(config.max_waiting_requests, 256);
 }
 
 #[test]
@@ -446,8 +450,20 @@ fn settings_that_do_not_go_together_are_refused() {
             "--max-event-bytes=\"2MiB\": wanted at most max_body_bytes, which is 1MiB",
         ),
         (
-            &["--history-bytes=1GiB"],
-            "--history-bytes=\"1GiB\": wanted at most history_total_bytes, which is 256MiB",
+            &["--history-bytes=1GiB", "--history-total-bytes=256MiB"],
+            "--history-total-bytes=\"256MiB\": wanted at least history_bytes, which is 1GiB",
+        ),
+        (
+            &["--http-total-bytes=1MiB", "--max-body-bytes=2MiB"],
+            "--http-total-bytes=\"1MiB\": wanted at least max_body_bytes, which is 2MiB",
+        ),
+        (
+            &["--max-requests=100", "--max-waiting-requests=51"],
+            "--max-waiting-requests=\"51\": wanted an integer in 1..=50, which is half of max_requests, or 0 for that",
+        ),
+        (
+            &["--max-requests=3", "--shards=2"],
+            "--max-requests=\"3\": wanted an integer in 4..=19887, or 0 for an eighth of the open files limit",
         ),
         (
             &["--max-unsent-age=1s", "--flush-interval=2s"],
@@ -633,7 +649,7 @@ fn a_limit_without_room_for_one_connection_is_refused() {
     );
     assert_eq!(err.exit_code(), 78);
     let Ok(Invocation::Run(config)) = start.invoke(113) else { panic!("113 files are enough") };
-    assert_eq!((config.max_connections, config.requests_max), (1, 16));
+    assert_eq!((config.max_connections, config.max_requests), (1, 16));
     let Ok(Invocation::Run(config)) = start.invoke(u64::MAX) else { panic!("no limit is enough") };
     assert_eq!(config.max_connections, config::CONNECTIONS_CEILING);
 }

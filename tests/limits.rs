@@ -299,3 +299,83 @@ fn ask_status(server: &TestServer) -> u16 {
     conn.send(request("GET", &format!("{BASE}/stream/a/u"), &[STREAM], b""));
     conn.head().status()
 }
+
+/// The head of a publish with `content-length: length`, and `sent` bytes of its body.
+fn begun(server: &TestServer, length: usize, sent: usize) -> common::conn::Conn {
+    let mut conn = server.connect();
+    conn.send(format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"));
+    conn.send("x".repeat(sent));
+    conn
+}
+
+/// Half bodies once took as much memory as there were places: 447 of them had a small container killed.
+#[test]
+fn bodies_hold_no_more_than_their_budget_and_small_ones_need_none() {
+    let server = TestServer::with(|config| {
+        config.max_body_bytes = 1 << 20;
+        config.http_total_bytes = Some(1 << 20);
+        config.request_timeout = 2 * common::PATIENCE;
+    });
+    // One holds nearly all.
+    let holder = begun(&server, 1 << 20, (1 << 20) - 1);
+    eventually("the budget is taken", || server.metrics().get("tidegate_http_bytes") > 800_000.0);
+    let large = json!({"room": "a", "data": "x".repeat(200_000)}).to_string();
+    let refused = server.post("/publish", &[], &large);
+    assert_problem(&refused, 503, "buffers_full");
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    server.metrics().assert("tidegate_refused_total{reason=\"buffers\"}", 1.0);
+    // What is small never asks, and a head alone takes nothing.
+    let mut heads: Vec<_> = (0..20).map(|_| begun(&server, 1 << 20, 0)).collect();
+    let small = json!({"room": "a", "data": "x".repeat(16_000)}).to_string();
+    assert_eq!(server.post("/publish", &[], &small).status(), 200);
+    // Who was refused made it known: what does not get on has to make room.
+    eventually("the holder has to go", || server.post("/publish", &[], &large).status() == 200);
+    heads.clear();
+    drop(holder);
+    server.wait_for("tidegate_http_bytes", 0.0);
+}
+
+/// The size of a page was counted before its characters were escaped: one event could make a page six times as large, and
+/// each of 512 readers held one.
+#[test]
+fn pages_are_counted_as_they_go_out_and_held_within_the_budget() {
+    let server = TestServer::with(|config| {
+        config.http_total_bytes = Some(1 << 20);
+        config.max_requests = 64;
+        config.shards = 1;
+        config.send_buffer = 4096;
+        config.keepalive_timeout = 2 * common::PATIENCE;
+    });
+    for _ in 0..8 {
+        server.publish(&json!({"room": "a", "data": "\u{1}".repeat(10_000)}));
+    }
+    let page = server.get("/rooms/a/history?limit=8");
+    assert!(page.body.len() <= 257 << 10, "{} bytes", page.body.len());
+    let first = page.json();
+    assert_eq!((first["events"].as_array().map(Vec::len), &first["has_more"]), (Some(4), &json!(true)));
+    let before = first["before"].as_str().expect("there are more").to_owned();
+    let rest = server.get(&format!("/rooms/a/history?limit=8&before={before}")).json();
+    assert_eq!((rest["events"].as_array().map(Vec::len), &rest["has_more"]), (Some(4), &json!(false)));
+    assert_eq!(rest["events"][3]["data"], "\u{1}".repeat(10_000));
+    // An event that is larger than a page is a page.
+    server.publish(&json!({"room": "b", "data": "\u{1}".repeat(100_000)}));
+    let large = server.get("/rooms/b/history").json();
+    assert_eq!(
+        (&large["events"][0]["data"], &large["has_more"]),
+        (&json!("\u{1}".repeat(100_000)), &json!(false))
+    );
+
+    let ask = request("GET", &format!("{BASE}/rooms/a/history?limit=4"), &[], b"");
+    let stuck: Vec<_> = (0..8)
+        .map(|_| {
+            let mut conn = common::conn::Conn::tcp_with_small_buffer(server.addr);
+            conn.send(&ask);
+            conn
+        })
+        .collect();
+    eventually("some are refused", || server.metrics().refused("buffers") >= 1.0);
+    assert!(server.metrics().get("tidegate_http_bytes") <= f64::from(1 << 20));
+    eventually("who does not read makes room", || server.connect().round(&ask).status() == 200);
+    drop(stuck);
+    server.wait_for("tidegate_http_bytes", 0.0);
+}

@@ -15,7 +15,7 @@ fn info(conn: &mut Conn) -> u16 {
 fn narrow() -> TestServer {
     TestServer::with(|config| {
         config.shards = 1;
-        config.requests_max = 2;
+        config.max_requests = 2;
         // Longer than any test waits: room is made, not waited for.
         config.request_timeout = 2 * PATIENCE;
     })
@@ -116,7 +116,7 @@ fn half_requests_keep_nobody_out() {
 fn an_answer_that_nobody_reads_keeps_nobody_out() {
     let server = TestServer::with(|config| {
         config.shards = 1;
-        config.requests_max = 2;
+        config.max_requests = 2;
         config.keepalive_timeout = 2 * PATIENCE;
         config.send_buffer = 4096;
     });
@@ -150,32 +150,90 @@ fn who_was_refused_in_mid_sentence_keeps_nobody_out() {
     drop(crowd);
 }
 
-/// They may be silent for minutes when there is room, and are worth more than half a request. But not everybody else.
+/// A stream of lines, after its first line has reached `listener`.
+fn stream_of_lines(server: &TestServer, listener: &mut common::stream::Listener) -> Conn {
+    let mut conn = lines_head(server);
+    conn.send(common::conn::chunk(&line("first")));
+    assert_eq!(listener.data(), "first");
+    conn
+}
+
+fn line(data: &str) -> String {
+    format!("{}\n", json!({"room": "a", "data": data}))
+}
+
+fn lines_head(server: &TestServer) -> Conn {
+    let mut conn = server.connect();
+    let head = format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n");
+    conn.send(format!("{head}transfer-encoding: chunked\r\n\r\n"));
+    conn
+}
+
+/// 520 streams of lines, a line each in 0.4 s, once held all 512 places for ever: newcomers and publishers waited without an
+/// answer, nothing was counted, and `/readyz` said ready.
 #[test]
-fn silent_streams_of_lines_make_room_last_and_are_told_how_far_they_got() {
+fn streams_of_lines_have_half_of_the_places_and_one_more_is_refused_at_once() {
+    let server = TestServer::with(|config| {
+        config.shards = 1;
+        config.max_requests = 8;
+        config.max_waiting_requests = 4;
+        config.request_timeout = 2 * PATIENCE;
+    });
+    let mut listener = server.listen("/stream/a/u");
+    let mut lines: Vec<Conn> = (0..4).map(|_| stream_of_lines(&server, &mut listener)).collect();
+    server.metrics().assert("tidegate_waiting_requests", 4.0);
+    for round in 1..=3 {
+        // They are of use all the time, so none of them makes room.
+        for conn in &mut lines {
+            conn.send(common::conn::chunk(&line("more")));
+            assert_eq!(listener.data(), "more");
+        }
+        let refused = lines_head(&server).response();
+        assert_problem(&refused, 503, "waiting_full");
+        assert_eq!(
+            (refused.header("retry-after"), refused.json().get("published")),
+            (Some("5"), Some(&json!(0)))
+        );
+        server.metrics().assert("tidegate_refused_total{reason=\"waiting\"}", f64::from(round));
+        // Everybody else gets through.
+        server.publish(&json!({"room": "a", "data": "x"}));
+        assert_eq!(listener.data(), "x");
+        let mut newcomer = server.listen("/stream/a/v");
+        server.publish(&json!({"room": "a", "data": "y"}));
+        assert_eq!((listener.data(), newcomer.data()), ("y".to_owned(), "y".to_owned()));
+    }
+    // A body in lines that is there as a whole waits for nobody.
+    let whole = server.post("/publish", &[("content-type", "application/x-ndjson")], line("whole"));
+    assert_eq!((whole.status(), listener.data()), (200, "whole".to_owned()));
+    for mut conn in lines {
+        conn.send("0\r\n\r\n");
+        assert_eq!(conn.response().json()["published"], 4);
+    }
+    server.wait_for("tidegate_waiting_requests", 0.0);
+    stream_of_lines(&server, &mut listener);
+}
+
+/// They may be silent for minutes when there is room. Not while others of their kind are refused.
+#[test]
+fn a_silent_stream_of_lines_makes_room_for_the_next_and_is_told_how_far_it_got() {
     let server = narrow();
     let mut listener = server.listen("/stream/a/u");
-    let mut lines: Vec<Conn> = Vec::new();
-    for n in 0..2 {
-        let mut conn = server.connect();
-        let head =
-            format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n");
-        conn.send(format!("{head}transfer-encoding: chunked\r\n\r\n"));
-        conn.send(common::conn::chunk(&format!("{}\n", json!({"room": "a", "data": n}))));
-        assert_eq!(listener.data(), n.to_string());
-        lines.push(conn);
-    }
-    // Both places are theirs.
-    assert_eq!(info(&mut server.connect()), 200);
-    let told = lines[0].response();
-    assert_problem(&told, 408, "request_timeout");
-    assert_eq!(told.json()["published"], 1);
-    // The other one stays: half requests make room for each other.
+    let mut silent = stream_of_lines(&server, &mut listener);
+    // The other place is enough for all that is short, and nothing short ends the stream.
     let mut halves: Vec<Conn> = (0..3).map(|_| half_a_head(&server)).collect();
     assert_eq!(info(&mut server.connect()), 200);
     assert_problem(&halves[0].response(), 408, "request_timeout");
-    lines[1].send(common::conn::chunk(&format!("{}\n", json!({"room": "a", "data": "on"}))));
+    silent.send(common::conn::chunk(&line("on")));
     assert_eq!(listener.data(), "on");
+    // The next of its kind is refused until the one that has been silent for a second is asked to end.
+    common::eventually("room for another", || {
+        let mut conn = lines_head(&server);
+        conn.send(common::conn::chunk(&line("first")) + "0\r\n\r\n");
+        conn.response().status() == 200
+    });
+    let told = silent.response();
+    assert_problem(&told, 408, "request_timeout");
+    assert_eq!(told.json()["published"], 2);
 }
 
 /// Whoever ends its own direction in the middle of a request will not finish it.

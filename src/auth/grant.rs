@@ -208,6 +208,12 @@ impl Grant {
         self.allowing(user, action).is_some()
     }
 
+    /// Whether there is anything it allows to publish to.
+    #[must_use]
+    pub fn may_publish(&self) -> bool {
+        self.permissions.iter().any(|permission| &*permission.name == PUBLISH)
+    }
+
     /// The first permission by which this grant, held by `user`, allows `action`.
     #[must_use]
     pub fn allowing(&self, user: Option<&str>, action: Action<'_>) -> Option<&Permission> {

@@ -3,7 +3,7 @@
 use super::SHARDS_MAX;
 use super::addresses::AddressRange;
 use super::bounded::{print_duration, print_size};
-use super::descriptors::{DescriptorBudget, asking, open_files_min};
+use super::descriptors::{DescriptorBudget, asking, open_files_min, requests, requests_min};
 use super::error::{ConfigError, Source};
 use super::layers::Layers;
 use super::listen::{Listen, ListenAddr};
@@ -40,11 +40,14 @@ pub(super) fn resolve(
         ("max_body_bytes", config.max_body_bytes),
         print_size,
     );
-    check.in_order(
-        ("history_bytes", config.history_bytes),
-        ("history_total_bytes", config.history_total_bytes),
-        print_size,
-    );
+    for (low, high) in [
+        (("history_bytes", config.history_bytes), ("history_total_bytes", config.history_total_bytes)),
+        (("max_body_bytes", config.max_body_bytes), ("http_total_bytes", config.http_total_bytes)),
+    ] {
+        if let (key, Some(bytes)) = high {
+            check.in_order(low, (key, bytes), print_size);
+        }
+    }
     // Otherwise a busy room's listeners would be closed for waiting as they were told to.
     check.in_order(
         ("flush_interval", config.flush_interval),
@@ -172,12 +175,27 @@ impl Check<'_> {
     fn descriptors(&mut self, config: &mut Config, open_files_max: u64) {
         let shards = config.shards;
         let asked = asking(config);
-        let Some(budget) = DescriptorBudget::new(open_files_max.saturating_sub(asked), shards) else {
+        let files = open_files_max.saturating_sub(asked);
+        let Some(budget) = DescriptorBudget::new(files, shards) else {
             let open_files_min = open_files_min(shards) + asked;
             self.errors.push(ConfigError::OpenFiles { open_files_max, open_files_min, shards });
             return;
         };
-        config.requests_max = budget.requests_max;
+        let budget = if config.max_requests == 0 {
+            // By the limit alone, so that it does not follow other settings.
+            budget.with_requests(requests(open_files_max, shards), shards).unwrap_or(budget)
+        } else if let Some(budget) = budget.with_requests(config.max_requests, shards) {
+            budget
+        } else {
+            let (least, most) = (requests_min(shards), budget.files() - 1);
+            self.blame(
+                "max_requests",
+                format!("an integer in {least}..={most}, or 0 for an eighth of the open files limit"),
+            );
+            return;
+        };
+        config.max_requests = budget.requests_max;
+        self.waiting(config);
         if config.max_connections == 0 {
             config.max_connections = budget.connections_max;
         } else if config.max_connections > budget.connections_max {
@@ -186,6 +204,19 @@ impl Check<'_> {
                 "max_connections",
                 format!("an integer in 1..={most}, or 0 for all that the open files limit of {open_files_max} allows"),
             );
+        }
+    }
+
+    /// What may wait long leaves half of the places to what does not.
+    fn waiting(&mut self, config: &mut Config) {
+        let most = config.max_requests / 2;
+        if config.max_waiting_requests > most {
+            self.blame(
+                "max_waiting_requests",
+                format!("an integer in 1..={most}, which is half of max_requests, or 0 for that"),
+            );
+        } else if config.max_waiting_requests == 0 {
+            config.max_waiting_requests = most;
         }
     }
 

@@ -5,7 +5,7 @@
 //! | the process: logs, signals, what the admin listener and other servers are asked with, `/proc` reads of a scrape | [`PROCESS_RESERVE`] |
 //! | each shard: its two `epoll`s and what wakes it, one listener an address | [`SHARD_RESERVE`] |
 //! | the admin listener's connections | [`ADMIN_RESERVE`] |
-//! | connections in the HTTP phase: publishes, and streams whose head is not out yet | an eighth, 16 to 512, one a shard at least |
+//! | connections in the HTTP phase: publishes, and streams whose head is not out yet | `max_requests`; by default an eighth, 16 to 512, two a shard at least |
 //! | streams | the rest |
 
 use super::listen::LISTEN_ADDRS_MAX;
@@ -31,8 +31,8 @@ pub const CONNECTIONS_CEILING: usize = 1 << 22;
 pub struct DescriptorBudget {
     /// Streams, 1 to [`CONNECTIONS_CEILING`].
     pub connections_max: usize,
-    /// Connections in the HTTP phase, 16 to 512 and at least one a shard. They have their own share, so that publishers get
-    /// through to a server that is full of listeners.
+    /// Connections in the HTTP phase, at least two a shard. They have their own share, so that publishers get through to a
+    /// server that is full of listeners.
     pub requests_max: usize,
 }
 
@@ -40,26 +40,47 @@ impl DescriptorBudget {
     /// Shares `open_files_max` out. `None` if nothing is left for streams.
     #[must_use]
     pub fn new(open_files_max: u64, shards: usize) -> Option<Self> {
-        let requests = (open_files_max / 8).clamp(16, 512).max(shards as u64);
-        let connections = open_files_max.checked_sub(reserve(shards))?.checked_sub(requests)?;
+        let requests_max = requests(open_files_max, shards);
+        let connections = open_files_max.checked_sub(reserve(shards))?.checked_sub(requests_max as u64)?;
         let connections = usize::try_from(connections).unwrap_or(usize::MAX);
-        (connections >= 1).then_some(Self {
-            connections_max: connections.min(CONNECTIONS_CEILING),
-            requests_max: usize::try_from(requests).expect("at most 512, or the number of shards"),
-        })
+        (connections >= 1)
+            .then_some(Self { connections_max: connections.min(CONNECTIONS_CEILING), requests_max })
     }
+
+    /// The same with `requests_max` connections in the HTTP phase. `None` if that is too few for so many shards, or leaves
+    /// nothing for streams.
+    pub(super) fn with_requests(self, requests_max: usize, shards: usize) -> Option<Self> {
+        let fits = requests_max >= requests_min(shards) && requests_max < self.files();
+        fits.then(|| Self { connections_max: self.files() - requests_max, requests_max })
+    }
+
+    /// Descriptors for both.
+    pub(super) fn files(self) -> usize {
+        self.connections_max + self.requests_max
+    }
+}
+
+/// Connections in the HTTP phase that a limit on open files is good for.
+pub(super) fn requests(open_files_max: u64, shards: usize) -> usize {
+    let share = usize::try_from(open_files_max / 8).unwrap_or(usize::MAX);
+    share.clamp(16, 512).max(requests_min(shards))
+}
+
+/// Places that the shards need for requests: each has one for a request that waits long, and one for another.
+pub(super) fn requests_min(shards: usize) -> usize {
+    2 * shards
 }
 
 /// The least limit that leaves room for one stream.
 pub(super) fn open_files_min(shards: usize) -> u64 {
     let fits = |limit: &u64| DescriptorBudget::new(*limit, shards).is_some();
-    // At twice the reserve, requests take 16, an eighth of it or one a shard; all are less than the reserve itself.
+    // At twice the reserve, requests take 16, an eighth of it or two a shard; all are less than the reserve itself.
     (reserve(shards)..=2 * reserve(shards)).find(fits).expect("twice the reserve is enough")
 }
 
 /// Descriptors that the settings make use of, streams included.
 pub(super) fn open_files(config: &Config) -> u64 {
-    let connections = (config.max_connections + config.requests_max) as u64;
+    let connections = (config.max_connections + config.max_requests) as u64;
     reserve(config.shards) + asking(config) + connections
 }
 
@@ -87,7 +108,7 @@ mod tests {
                 };
                 let open = budget.connections_max as u64 + budget.requests_max as u64 + reserve(shards);
                 assert!(open <= limit && budget.connections_max >= 1, "{limit} {shards}");
-                assert!(budget.requests_max >= shards, "{limit} {shards}");
+                assert!(budget.requests_max >= requests_min(shards), "{limit} {shards}");
                 assert!(open == limit || budget.connections_max == CONNECTIONS_CEILING, "{limit} {shards}");
             }
         }
@@ -106,5 +127,14 @@ mod tests {
     fn a_usual_limit_goes_to_the_streams() {
         let budget = DescriptorBudget::new(20_000, 2);
         assert_eq!(budget, Some(DescriptorBudget { connections_max: 19_376, requests_max: 512 }));
+    }
+
+    #[test]
+    fn what_requests_are_given_streams_go_without() {
+        let budget = DescriptorBudget::new(20_000, 2).expect("room for both");
+        let with = |requests| budget.with_requests(requests, 2);
+        assert_eq!(with(8_000), Some(DescriptorBudget { connections_max: 11_888, requests_max: 8_000 }));
+        assert_eq!(with(19_887), Some(DescriptorBudget { connections_max: 1, requests_max: 19_887 }));
+        assert_eq!([with(0), with(3), with(19_888), with(usize::MAX)], [None; 4]);
     }
 }

@@ -104,6 +104,39 @@ impl<K: Kind> Kind for Off<K> {
     }
 }
 
+/// A value of `kind`, or `auto` for what the server works out by itself. `example` is a value.
+pub(super) fn auto_or<K: Kind>(kind: K, example: &'static str) -> Auto<K> {
+    Auto { kind, example }
+}
+
+/// Takes `auto` for nothing.
+pub(super) struct Auto<K> {
+    kind: K,
+    example: &'static str,
+}
+
+impl<K: Kind> Kind for Auto<K> {
+    type Value = Option<K::Value>;
+
+    fn placeholder(&self) -> &'static str {
+        self.kind.placeholder()
+    }
+
+    fn wanted(&self, _: &str) -> String {
+        format!("{AUTO} or {}", self.kind.wanted(self.example))
+    }
+
+    fn parse(&self, text: &str) -> Option<Self::Value> {
+        if text == AUTO { Some(None) } else { self.kind.parse(text).map(Some) }
+    }
+
+    fn print(&self, value: &Self::Value) -> String {
+        value.as_ref().map_or_else(|| AUTO.to_owned(), |value| self.kind.print(value))
+    }
+}
+
+const AUTO: &str = "auto";
+
 /// `counts` values of `kind`, all different. No value may hold a comma.
 pub(super) fn list<K>(kind: K, counts: RangeInclusive<usize>) -> List<K> {
     List { kind, counts }
@@ -197,6 +230,17 @@ mod tests {
             assert_eq!(kind.parse("9"), Some(Some(9)));
             assert_eq!(kind.parse("10"), None);
         }
+    }
+
+    #[test]
+    fn auto_is_a_word_of_its_own() {
+        let kind = auto_or(integer(1..=9), "5");
+        assert_eq!(kind.parse("auto"), Some(None));
+        assert_eq!(kind.parse("9"), Some(Some(9)));
+        for text in ["0", "off", "10", "AUTO", ""] {
+            assert_eq!(kind.parse(text), None, "{text:?}");
+        }
+        assert_eq!([kind.print(&None), kind.print(&Some(9))], ["auto", "9"]);
     }
 
     #[test]

@@ -82,8 +82,8 @@ macro_rules! settings {
     )+ })+) => {
         /// Every setting, valid. Nothing downstream re-checks.
         ///
-        /// Sizes are in bytes. What is off is `None`. `shards` and `max_connections` are never 0: what 0 stands for
-        /// is filled in. `base_path` can be put before `/stream` as it is: it starts with a slash and ends in none, and
+        /// Sizes are in bytes. What is off is `None`. `shards`, `max_connections`, `max_requests` and
+        /// `max_waiting_requests` are never 0: what 0 stands for is filled in. `base_path` can be put before `/stream` as it is: it starts with a slash and ends in none, and
         /// is empty for the root.
         #[derive(Clone, Debug, Eq, PartialEq)]
         pub struct Config {
@@ -92,9 +92,6 @@ macro_rules! settings {
                 #[doc = concat!("\n\nDefault: `", $default, "`.")]
                 pub $key: $type,
             )+)+
-            /// Connections in the HTTP phase at once: requests, and streams whose head is not out yet. Worked out from
-            /// the open files limit, not set; see [`DescriptorBudget`](super::DescriptorBudget).
-            pub requests_max: usize,
         }
 
         /// The table, in the order of its rows.
@@ -113,7 +110,6 @@ macro_rules! settings {
             pub(super) fn parse(layers: &Layers, errors: &mut Vec<ConfigError>) -> Self {
                 Self {
                     $($($key: layers.value(stringify!($key), &$kind, $default, errors),)+)+
-                    requests_max: 0,
                 }
             }
 

@@ -14,7 +14,7 @@ use super::choices::{
 };
 use super::descriptors::CONNECTIONS_CEILING;
 use super::error::ConfigError;
-use super::kind::{Kind, list, off_or, zero_or};
+use super::kind::{Kind, auto_or, list, off_or, zero_or};
 use super::layers::Layers;
 use super::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr, listen, listen_addr};
 use super::memory::{MemoryLimit, memory_limit};
@@ -205,14 +205,18 @@ settings! {
         /// How long events are kept.
         history_age: Duration = "1h", duration(SECOND..=30 * 24 * HOUR);
 
-        /// Bytes of events kept for all rooms together.
-        history_total_bytes: usize = "256MiB", size(MIB..=1024 * GIB);
+        /// Bytes of events kept for all rooms together. `auto` is 256 MiB, or half of the memory limit if that is less.
+        history_total_bytes: Option<usize> = "auto", auto_or(size(MIB..=1024 * GIB), "256MiB");
     }
 
     "Memory" {
         /// Resident memory the process should stay below. Over shares of it replays stop, those furthest behind are closed,
         /// newcomers are refused and then publishes. `auto` is the control group's limit, or the machine's memory.
         memory_limit: MemoryLimit = "auto", memory_limit();
+
+        /// Bytes that bodies of requests and answers may hold together, the first 16 KiB of each apart. The next is refused
+        /// with 503. `auto` is 64 MiB, or an eighth of the memory limit if that is less.
+        http_total_bytes: Option<usize> = "auto", auto_or(size(MIB..=64 * GIB), "64MiB");
     }
 
     "Rates" {
@@ -227,6 +231,14 @@ settings! {
     }
 
     "Requests" {
+        /// Connections that speak HTTP at once: requests, and streams that begin. More wait until others make room. 0 is an
+        /// eighth of the open files limit, from 16 to 512.
+        max_requests: usize = "0", integer(0..=CONNECTIONS_CEILING);
+
+        /// How many of `max_requests` may wait long: streams of lines between two lines, and listeners while the application
+        /// is asked. The next is refused softly or with 503. At most half of `max_requests`, which is what 0 means.
+        max_waiting_requests: usize = "0", integer(0..=CONNECTIONS_CEILING);
+
         /// Bytes one event may have.
         max_event_bytes: usize = "256KiB", size(KIB..=16 * MIB);
 

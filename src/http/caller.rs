@@ -40,6 +40,20 @@ impl Caller {
         }
     }
 
+    /// Whether it may publish anything at all: whose body is worth reading.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::may`].
+    pub fn may_publish_something(&self) -> Result<(), Problem> {
+        match self {
+            Self::Anyone => Ok(()),
+            Self::Nobody(_) => Err(Code::Unauthorized.into()),
+            Self::Known(_, identity) if identity.grant.may_publish() => Ok(()),
+            Self::Known(..) => Err(Code::Forbidden.into()),
+        }
+    }
+
     /// Whether it may publish `draft`.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
+use super::buffers::Buffers;
 use super::exchange::Times;
 use super::limit::PublishLimit;
 use super::places::Places;
@@ -23,6 +24,7 @@ use crate::hub::moment::Moment;
 use crate::hub::pressure::Rung;
 use crate::hub::{Hub, Published};
 use crate::server::clock::Clock;
+use crate::server::memory::Memory;
 use crate::server::sockets::Sockets;
 use crate::shard::stats::Stats;
 use crate::shard::{Shard, Step};
@@ -55,8 +57,10 @@ pub struct Shared {
     pub revocations: Revocations,
     /// The time.
     pub clock: Clock,
-    /// Resident memory from which the ladder's shares are taken. `None` if it is off, or nobody knows a limit.
-    pub memory_limit: Option<u64>,
+    /// Resident memory, and the limit from which the ladder's shares are taken.
+    pub memory: Memory,
+    /// Bytes that bodies and answers hold.
+    pub buffers: Buffers,
     /// What publishers have used of their rates.
     pub publish_limit: PublishLimit,
     /// Counters of requests.
@@ -81,6 +85,9 @@ pub struct Shared {
 /// costs as much as several deliveries; this many take it a fifth of a millisecond.
 pub const ON_THE_SPOT_MAX: u64 = 32;
 
+/// Bytes an event may take beyond its data: a room and a user that are new, their logs, and the event's place.
+const NAMES_BYTES: usize = 2 << 10;
+
 impl Shared {
     /// Whether `identity`, proved before, still counts.
     #[must_use]
@@ -101,7 +108,9 @@ impl Shared {
     ///
     /// If there are none.
     pub fn publish(&self, drafts: impl IntoIterator<Item = Draft>) -> Published {
-        self.hub.publish_waking(drafts, self.clock.now(), |published, shard, waker| {
+        let mut bytes = 0;
+        let drafts = drafts.into_iter().inspect(|draft| bytes += draft.data.len() + NAMES_BYTES);
+        let published = self.hub.publish_waking(drafts, self.clock.now(), |published, shard, waker| {
             let waker = if published.subscribers <= ON_THE_SPOT_MAX && self.deliver(shard) {
                 self.hub.mailbox(shard).rearm(waker)
             } else {
@@ -110,7 +119,17 @@ impl Shared {
             if let Some(waker) = waker {
                 waker.wake();
             }
-        })
+        });
+        self.grew(bytes);
+        published
+    }
+
+    /// Notes that up to `bytes` of memory were taken. Every so many of them memory is measured at once: what comes in
+    /// between two of the regular looks could be more than there is.
+    pub fn grew(&self, bytes: usize) {
+        if self.memory.grew(bytes) {
+            self.memory.look(&self.hub);
+        }
     }
 
     /// The times of a connection.

@@ -99,14 +99,16 @@ impl Stream {
     }
 }
 
-/// How long after it was accepted a connection is not asked to make room for others.
-pub const FIRST_BYTE_TIME: Duration = Duration::from_millis(100);
+/// How long after it was accepted a connection is not asked to make room for others. An honest request comes with the last
+/// packet of the handshake, or right behind it; by the time a crowd has been waited for, it has been there for long. Each of
+/// a crowd that says nothing holds a place for so long.
+pub const FIRST_BYTE_TIME: Duration = Duration::from_millis(20);
 
 /// How long a request may be unfinished, or its answer unread, before its connection is asked to make room for others. An
 /// honest head comes with one packet or a few, and its body behind it; whoever says a word a second holds a place for ten.
 pub const UNFINISHED_TIME: Duration = Duration::from_millis(250);
 
-/// How long a stream of lines may be silent before it is asked to make room, where nobody else can.
+/// How long a stream of lines may be silent before it is asked to make room for another.
 pub const SILENT_TIME: Duration = Duration::from_secs(1);
 
 /// Where a connection stands.
@@ -159,7 +161,7 @@ pub enum Hold {
     Unfinished,
     /// Nothing, after a request that was answered. Such a connection is a publisher's, more often than not.
     Idle,
-    /// A stream of lines that has been of use and is silent.
+    /// A stream of lines that has been of use and is silent. It makes room for what waits as long as it does, not for others.
     Lines,
 }
 
@@ -176,6 +178,10 @@ pub struct Exchange {
     since: Cell<Moment>,
     /// Whether it was given up.
     expired: Cell<bool>,
+    /// Bytes it holds of the budget for all.
+    held: Cell<usize>,
+    /// Whether hyper has not been given all of the answer yet: what it has may be written before it asks for more.
+    has_more: Cell<bool>,
     /// Whether a stream of lines was asked to come to its end.
     asked: Cell<bool>,
     ask: Notify,
@@ -213,6 +219,8 @@ impl Exchange {
             deadline: Cell::new(now + times.request),
             since: Cell::new(now),
             expired: Cell::new(false),
+            held: Cell::new(0),
+            has_more: Cell::new(false),
             asked: Cell::new(false),
             ask: Notify::new(),
             refused: Cell::new(false),
@@ -268,6 +276,22 @@ impl Exchange {
         self.awaits.set(what);
     }
 
+    /// It holds `bytes` of the budget for all.
+    pub fn set_held(&self, bytes: usize) {
+        self.held.set(bytes);
+    }
+
+    /// Whether hyper is still to be given some of the answer.
+    pub fn set_has_more(&self, has_more: bool) {
+        self.has_more.set(has_more);
+    }
+
+    /// Bytes it holds of the budget for all.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.get()
+    }
+
     /// A stream of lines has been of use again.
     pub fn took_lines(&self) {
         self.since.set(self.times.clock.now());
@@ -314,6 +338,9 @@ impl Exchange {
     fn flushed(&self, guard: &Guard) {
         if self.phase.get() != Phase::Answered {
             return;
+        }
+        if self.has_more.get() {
+            return self.taken();
         }
         if guard.is_in_head() {
             self.enter(Phase::Reading, Some(self.times.request));
@@ -369,6 +396,12 @@ impl Exchange {
         };
         let since = self.since.get();
         (!self.expired.get()).then_some((hold, since, since + time))
+    }
+
+    /// Whether it is a stream of lines that waits for the next.
+    #[must_use]
+    pub fn awaits_lines(&self) -> bool {
+        self.phase.get() == Phase::Handling && self.awaits.get() == Awaits::Lines
     }
 
     /// Whether its place is about to be free.

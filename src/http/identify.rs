@@ -1,13 +1,15 @@
 //! From a request's credential to its [`Caller`].
 
 use std::net::IpAddr;
+use std::pin::pin;
 
 use hyper::Request;
 use hyper::header::{COOKIE, HeaderMap};
 
 use super::caller::Caller;
-use super::context::Shared;
+use super::context::{Context, Shared};
 use super::credential;
+use super::places::at_once;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::query::StreamQuery;
@@ -67,15 +69,17 @@ pub fn caller(
 ///
 /// What it said: [`Code::Unauthorized`] or [`Code::Forbidden`]; [`Code::AuthUnavailable`] if it could not be asked, or
 /// answered as it was before the user was revoked;
-/// [`Code::OriginForbidden`] for cookies that came with a foreign page's request, which it is not asked about.
+/// [`Code::OriginForbidden`] for cookies that came with a foreign page's request, which it is not asked about;
+/// [`Code::WaitingFull`] if as many wait for an answer as may.
 pub async fn listener<B>(
-    shared: &Shared,
+    context: &Context,
     policy: &Policy,
     caller: Caller,
     query: &StreamQuery,
     request: &Request<B>,
     address: Option<IpAddr>,
 ) -> Result<Caller, Problem> {
+    let shared = &context.shared;
     let (Caller::Nobody(authority), Some(callback)) = (&caller, &shared.upstream.callback) else {
         return Ok(caller);
     };
@@ -100,7 +104,14 @@ pub async fn listener<B>(
         credentials,
     };
     let is_revoked = |identity: &Identity| shared.revocations.cover(identity, shared.clock.unix_s());
-    let asked = callback.ask(question, |identity| !is_revoked(identity)).await;
+    let mut asking = pin!(callback.ask(question, |identity| !is_revoked(identity)));
+    let asked = match at_once(asking.as_mut()).await {
+        Some(decided) => decided,
+        None => {
+            let _waiting = context.places.wait()?;
+            asking.await
+        }
+    };
     let identity = asked.map_err(|denied| match denied {
         Denied::Unauthorized => Code::Unauthorized,
         Denied::Forbidden => Code::Forbidden,

@@ -1,13 +1,16 @@
 //! `GET {base}/info`, `/rooms/{room}` and `/rooms/{room}/history`: what the server knows, as JSON.
 
+use bytes::Bytes;
 use serde::Serialize;
 
+use super::buffers::Held;
 use super::context::Shared;
 use super::problem::{Code, Problem};
 use super::query::HistoryQuery;
 use crate::auth::identity::Identity;
 use crate::hub::log::Entry;
 use crate::hub::mailbox::{Command, Mailbox};
+use crate::hub::moment::Moment;
 use crate::hub::position::{Offset, Presented};
 use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
@@ -58,6 +61,9 @@ struct Limits {
     history_bytes: usize,
     history_age_s: u64,
     history_total_bytes: usize,
+    http_total_bytes: usize,
+    max_requests: usize,
+    max_waiting_requests: usize,
     max_event_bytes: usize,
     max_body_bytes: usize,
 }
@@ -94,7 +100,10 @@ pub fn info(shared: &Shared) -> Info {
             history_events: config.history_events,
             history_bytes: config.history_bytes,
             history_age_s: config.history_age.as_secs(),
-            history_total_bytes: config.history_total_bytes,
+            history_total_bytes: hub.settings().history.bytes_max,
+            http_total_bytes: shared.buffers.bytes_max(),
+            max_requests: config.max_requests,
+            max_waiting_requests: config.max_waiting_requests,
             max_event_bytes: config.max_event_bytes,
             max_body_bytes: config.max_body_bytes,
         },
@@ -197,14 +206,14 @@ pub async fn ask_shards<T: Send + 'static>(
     Ok(values)
 }
 
-/// Bytes of events with which a page is full, whatever was asked for. A page is held until it is read, and whoever asks for
-/// many need not read any.
+/// Bytes of JSON with which a page is full, whatever was asked for: control characters take six bytes each. It has one event
+/// at least. A page is held until it is read, and whoever asks for many need not read any.
 const PAGE_BYTES_MAX: usize = 256 << 10;
 
 /// A page of a room's history.
-#[derive(Debug, Serialize)]
-pub struct Page {
-    room: String,
+#[derive(Serialize)]
+struct Page<'a> {
+    room: &'a str,
     /// Oldest first, so that a page can be put before the one shown already.
     events: Vec<PageEvent>,
     /// Whether there are older ones.
@@ -224,17 +233,18 @@ struct PageEvent {
     age_ms: u64,
 }
 
-/// Reads a page of what `reader` may have, the newest one first.
+/// Reads a page of what `reader` may have, the newest one first, as JSON, which `held` takes from the budget before it is made.
 ///
 /// # Errors
 ///
-/// [`Code::BeforeInvalid`] if `before` is not a position in this life of the server.
+/// [`Code::BeforeInvalid`] if `before` is not a position in this life of the server; as [`Held::hold`].
 pub fn history(
     shared: &Shared,
     name: &str,
     query: &HistoryQuery,
     reader: Option<&Identity>,
-) -> Result<Page, Problem> {
+    held: &mut Held,
+) -> Result<Bytes, Problem> {
     shared.spare_memory(Rung::Replays)?;
     let epoch = shared.hub.epoch();
     let before = match query.before.as_deref().map(|before| epoch.read(before)) {
@@ -242,20 +252,67 @@ pub fn history(
         Some(Presented::Here(offset)) => offset,
         Some(_) => return Err(Code::BeforeInvalid.into()),
     };
-    let mut page = Page { room: name.into(), events: Vec::new(), has_more: false, before: None };
-    let Some(room) = shared.hub.rooms().get(name) else {
-        return Ok(page);
-    };
-    // Cloned under the lock, taken apart outside: a page of large events would hold publishers up.
-    let (entries, has_more) = newest_before(&room, before, query.limit, reader);
-    let now = shared.clock.now();
-    page.before = entries.last().filter(|_| has_more).map(|oldest| epoch.position(oldest.offset).to_string());
-    page.has_more = has_more;
-    let age_ms = |entry: &Entry| u64::try_from(now.since(entry.published).as_millis()).unwrap_or(u64::MAX);
-    page.events = entries.iter().rev().map(|entry| read_back(&entry.frame.plain(), age_ms(entry))).collect();
-    Ok(page)
+    let mut page = Page { room: name, events: Vec::new(), has_more: false, before: None };
+    let mut bytes = PAGE_OVERHEAD + json_len(name);
+    if let Some(room) = shared.hub.rooms().get(name) {
+        // Cloned under the lock, taken apart outside: a page of large events would hold publishers up.
+        let (entries, has_more) = newest_before(&room, before, query.limit, reader);
+        bytes += page.take(&entries, shared.clock.now());
+        let taken = page.events.len();
+        page.has_more = has_more || taken < entries.len();
+        let oldest = entries[..taken].last().filter(|_| page.has_more);
+        page.before = oldest.map(|oldest| epoch.position(oldest.offset).to_string());
+    }
+    held.hold(bytes)?;
+    let mut json = Vec::with_capacity(bytes);
+    serde_json::to_writer(&mut json, &page).expect("text and numbers always serialise");
+    Ok(json.into())
 }
 
+impl Page<'_> {
+    /// Takes of `entries`, which are newest first, as many as fit, and says how many bytes of JSON that is.
+    fn take(&mut self, entries: &[Entry], now: Moment) -> usize {
+        let mut bytes = 0;
+        for entry in entries {
+            let age_ms = u64::try_from(now.since(entry.published).as_millis()).unwrap_or(u64::MAX);
+            let event = read_back(&entry.frame.plain(), age_ms);
+            let more = event.json_len();
+            if bytes + more > PAGE_BYTES_MAX && !self.events.is_empty() {
+                break;
+            }
+            bytes += more;
+            self.events.push(event);
+        }
+        self.events.reverse();
+        bytes
+    }
+}
+
+/// Bytes of a page's JSON without its events and the room's name, at most.
+const PAGE_OVERHEAD: usize = 128;
+
+/// The same of an event without its texts.
+const EVENT_OVERHEAD: usize = 64;
+
+impl PageEvent {
+    /// Bytes it takes as JSON, at most.
+    fn json_len(&self) -> usize {
+        EVENT_OVERHEAD + json_len(&self.id) + self.event.as_deref().map_or(0, json_len) + json_len(&self.data)
+    }
+}
+
+/// Bytes of `text` as a JSON string without its quotes (RFC 8259 §7, as `serde_json` writes it).
+fn json_len(text: &str) -> usize {
+    let len = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..=0x1f => 6,
+        _ => 1,
+    };
+    text.bytes().map(len).sum()
+}
+
+/// The newest events below `before` that `reader` may have, newest first and at most about a page of them; and whether there
+/// are more.
 fn newest_before(
     room: &Source,
     before: Offset,
@@ -296,6 +353,23 @@ mod tests {
     use super::*;
     use crate::hub::name::EventName;
     use crate::wire::frame::Unsealed;
+
+    #[test]
+    fn the_bytes_of_a_page_are_known_before_it_is_made() {
+        let every: String = (0..=0x7f_u8).map(char::from).chain("äß漢🦀".chars()).collect();
+        assert_eq!(json_len(&every), serde_json::to_string(&every).unwrap().len() - "\"\"".len());
+        let event = |event| PageEvent { id: every.clone(), event, data: every.clone(), age_ms: u64::MAX };
+        for event in [event(None), event(Some(every.clone()))] {
+            assert!(serde_json::to_string(&event).unwrap().len() < event.json_len());
+        }
+        let page = Page {
+            room: &every,
+            events: Vec::new(),
+            has_more: false,
+            before: Some("k3j9x2-18446744073709551615".into()),
+        };
+        assert!(serde_json::to_string(&page).unwrap().len() <= PAGE_OVERHEAD + json_len(&every));
+    }
 
     #[test]
     fn an_encoded_event_reads_back_as_it_was() {

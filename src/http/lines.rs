@@ -53,6 +53,12 @@ impl Lines {
         }
     }
 
+    /// Bytes it keeps: a line that has begun, and what was not split yet.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.chunk.len() + self.begun.capacity()
+    }
+
     /// The next line that has ended; `None` until more is pushed.
     ///
     /// # Errors
@@ -72,6 +78,12 @@ impl Lines {
         let rest = std::mem::take(&mut self.chunk);
         if let Err(problem) = self.check_bound(&rest) {
             return Some(Err(problem));
+        }
+        let wanted = self.begun.len() + rest.len();
+        if wanted > self.begun.capacity() {
+            // Not more than twice what has come, nor more than a line may have.
+            let capacity = wanted.max((2 * self.begun.len()).min(self.line_bytes_max));
+            self.begun.reserve(capacity - self.begun.len());
         }
         self.begun.extend_from_slice(&rest);
         None

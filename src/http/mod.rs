@@ -4,6 +4,7 @@ pub mod admin;
 pub mod always;
 pub mod body;
 pub mod body_out;
+pub mod buffers;
 pub mod caller;
 pub mod checks;
 pub mod client;

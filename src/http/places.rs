@@ -1,21 +1,25 @@
 //! Places for connections that speak HTTP, on one thread: who holds them, and who gives one back when there are too few.
 //!
 //! Guarantees: however many hold places by saying little, newcomers wait a fraction of a second, not for the others' time to
-//! be over. A request that is being answered keeps its place.
+//! be over. A request that is being answered keeps its place. What may wait long (streams of lines, questions to the
+//! application) has at most half of the places; one more is refused at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use slab::Slab;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::context::Shared;
 use super::exchange::{Exchange, FIRST_BYTE_TIME, Hold, UNFINISHED_TIME};
+use super::problem::{Code, Problem};
 
 /// Time between two looks at connections whose time may be over.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
@@ -24,9 +28,14 @@ pub const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 pub struct Places {
     shared: Arc<Shared>,
     count: usize,
+    /// Requests that may wait long, and how many there are.
+    waiting_max: usize,
+    waiting: Cell<usize>,
     free: Semaphore,
     /// Connections that are still HTTP, to be given up when their time is over.
     exchanges: RefCell<Slab<Rc<Exchange>>>,
+    /// For the one request that may compose a large answer.
+    composing: Semaphore,
     /// Tells those who wait for a place that a connection has nothing to do.
     idle: Notify,
 }
@@ -37,6 +46,19 @@ pub struct Place(Rc<Places>);
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.free.add_permits(1);
+        if self.0.is_public() {
+            self.0.shared.stats.requests.fall();
+        }
+    }
+}
+
+/// A request's right to wait long, given back when dropped.
+pub struct Waiting(Rc<Places>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
+        self.0.shared.stats.waiting.fall();
     }
 }
 
@@ -62,11 +84,40 @@ pub enum Patience {
 }
 
 impl Places {
-    /// `count` places.
+    /// `count` places, of which up to `waiting_max`, but no more than half, are for requests that may wait long. With none
+    /// for those they are the admin listener's, which are not counted with the others.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, count: usize) -> Rc<Self> {
-        let free = Semaphore::new(count);
-        Rc::new(Self { shared, count, free, exchanges: RefCell::default(), idle: Notify::new() })
+    pub fn new(shared: Arc<Shared>, count: usize, waiting_max: usize) -> Rc<Self> {
+        Rc::new(Self {
+            shared,
+            count,
+            waiting_max: waiting_max.min(count / 2),
+            waiting: Cell::new(0),
+            free: Semaphore::new(count),
+            composing: Semaphore::new(1),
+            exchanges: RefCell::default(),
+            idle: Notify::new(),
+        })
+    }
+
+    fn is_public(&self) -> bool {
+        self.waiting_max > 0
+    }
+
+    /// Lets a request wait long. If as many do as may, the stream of lines that has been silent longest is asked to end, for
+    /// the next to find room.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::WaitingFull`].
+    pub fn wait(self: &Rc<Self>) -> Result<Waiting, Problem> {
+        if self.waiting.get() == self.waiting_max {
+            self.shed_lines();
+            return Err(Code::WaitingFull.into());
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        self.shared.stats.waiting.rise();
+        Ok(Waiting(self.clone()))
     }
 
     /// What all threads share.
@@ -89,6 +140,9 @@ impl Places {
                 biased;
                 permit = &mut permit => {
                     permit.expect("never closed").forget();
+                    if self.is_public() {
+                        self.shared.stats.requests.rise();
+                    }
                     return Place(self.clone());
                 }
                 // Nothing is lost if these are dropped: whoever comes next sheds before it waits.
@@ -98,6 +152,11 @@ impl Places {
             }
             self.shed_one(if Instant::now() < patient_until { Patience::Some } else { Patience::None });
         }
+    }
+
+    /// Waits for a turn to compose a large answer. Each takes a millisecond or so, and between two of them the thread delivers.
+    pub async fn turn(&self) -> SemaphorePermit<'_> {
+        self.composing.acquire().await.expect("never closed")
     }
 
     /// Whether nobody holds any.
@@ -133,28 +192,87 @@ impl Places {
         if exchanges.iter().any(|(_, exchange)| exchange.is_leaving(now)) {
             return;
         }
-        // O(requests), which are at most 512 a shard.
-        let held: Vec<_> =
-            exchanges.iter().filter_map(|(_, exchange)| Some((exchange.holds()?, exchange))).collect();
+        // O(requests) for a newcomer that finds no place.
+        let held: Vec<_> = exchanges
+            .iter()
+            .filter_map(|(_, exchange)| Some((exchange.holds()?, exchange)))
+            .filter(|((hold, ..), _)| *hold != Hold::Lines)
+            .collect();
         // Not just any: a newcomer's request may be on its way.
         let due = held.iter().filter(|((.., due), _)| *due <= now).min_by_key(|(holds, _)| *holds);
         let Some(((hold, ..), oldest)) = due else { return };
         let soon = held.iter().any(|((hold, ..), _)| *hold < Hold::Idle);
-        if *hold >= Hold::Idle && soon && patience == Patience::Some {
+        if *hold == Hold::Idle && soon && patience == Patience::Some {
             return;
         }
         self.shared.stats.shed.add();
         oldest.shed();
     }
 
-    /// Gives up connections whose time is over, for as long as the thread lives.
+    /// Asks the stream of lines that has been silent longest to end, unless one is about to.
+    fn shed_lines(&self) {
+        let now = self.shared.clock.now();
+        let exchanges = self.exchanges.borrow();
+        let mut lines = exchanges.iter().filter(|(_, exchange)| exchange.awaits_lines());
+        if lines.any(|(_, exchange)| exchange.is_leaving(now)) {
+            return;
+        }
+        let silent = |exchange: &Rc<Exchange>| {
+            exchange.holds().filter(|(hold, _, due)| *hold == Hold::Lines && *due <= now)
+        };
+        let held = exchanges.iter().filter_map(|(_, exchange)| Some((silent(exchange)?, exchange)));
+        if let Some((_, oldest)) = held.min_by_key(|(holds, _)| *holds) {
+            self.shared.stats.shed.add();
+            oldest.shed();
+        }
+    }
+
+    /// Gives up those that hold bytes of the budget for all and wait for nothing but their peer, the longest first, until a
+    /// quarter of the budget is free.
+    fn shed_holders(&self) {
+        let now = self.shared.clock.now();
+        let exchanges = self.exchanges.borrow();
+        let stuck = |exchange: &Rc<Exchange>| {
+            exchange.holds().filter(|(hold, _, due)| *hold == Hold::Unfinished && *due <= now)
+        };
+        let holders = exchanges.iter().map(|(_, exchange)| exchange).filter(|exchange| exchange.held() > 0);
+        let mut held: Vec<_> = holders.filter_map(|exchange| Some((stuck(exchange)?, exchange))).collect();
+        held.sort_unstable_by_key(|(holds, _)| *holds);
+        let buffers = &self.shared.buffers;
+        let mut wanted = buffers.held().saturating_sub(buffers.bytes_max() / 4 * 3);
+        for (_, exchange) in held {
+            if wanted == 0 {
+                break;
+            }
+            wanted = wanted.saturating_sub(exchange.held());
+            self.shared.stats.shed.add();
+            exchange.shed();
+        }
+    }
+
+    /// Gives up connections whose time is over, and those that hold bytes which others were refused, for as long as the thread
+    /// lives.
     pub async fn expire(&self) -> Infallible {
         let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut refused = 0;
         loop {
             interval.tick().await;
+            if std::mem::replace(&mut refused, self.shared.buffers.refused()) < self.shared.buffers.refused()
+            {
+                self.shed_holders();
+            }
             let now = self.shared.clock.now();
             self.exchanges.borrow().iter().for_each(|(_, exchange)| exchange.expire(now));
         }
     }
+}
+
+/// What `future` comes to if it does not have to wait. Else it goes on where it is polled next.
+pub async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }

@@ -213,6 +213,12 @@ codes! {
     /// The server is short of memory.
     MemoryExhausted "memory_exhausted" SERVICE_UNAVAILABLE
         "the server is short of memory; see Retry-After";
+    /// Bodies of requests and answers hold as many bytes as they may.
+    BuffersFull "buffers_full" SERVICE_UNAVAILABLE
+        "requests and answers hold as many bytes as they may; see Retry-After";
+    /// As many requests wait as may.
+    WaitingFull "waiting_full" SERVICE_UNAVAILABLE
+        "as many requests wait as may; see Retry-After";
     /// The server is shutting down.
     Draining "draining" SERVICE_UNAVAILABLE
         "the server is shutting down; see Retry-After";
@@ -410,6 +416,8 @@ mod tests {
         (Code::RateLimited, "rate_limited", 429),
         (Code::Full, "full", 503),
         (Code::MemoryExhausted, "memory_exhausted", 503),
+        (Code::BuffersFull, "buffers_full", 503),
+        (Code::WaitingFull, "waiting_full", 503),
         (Code::Draining, "draining", 503),
         (Code::UserConnectionsExceeded, "user_connections_exceeded", 503),
         (Code::AddressConnectionsExceeded, "address_connections_exceeded", 503),

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 use std::pin::pin;
-use std::time::Duration;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
@@ -13,10 +14,12 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::body::{self, Body, Media};
+use super::buffers::Held;
 use super::caller::Caller;
-use super::context::{Shared, Stage};
+use super::context::{Context, Shared, Stage};
 use super::exchange::{Awaits, Exchange};
 use super::lines::Lines;
+use super::places::{Waiting, at_once};
 use super::problem::{Code, Problem};
 use crate::hub::allowance::Rate;
 use crate::hub::draft::Draft;
@@ -51,22 +54,20 @@ pub struct Answer {
 ///
 /// What is wrong with it. In a stream of lines, what came before the problem stays published, and is told.
 pub async fn publish(
-    shared: &Shared,
-    exchange: &Exchange,
+    context: &Context,
+    exchange: &Rc<Exchange>,
     caller: &Caller,
     request: Request<Incoming>,
     address: Option<IpAddr>,
 ) -> Result<Answer, Problem> {
-    if matches!(caller, Caller::Nobody(_)) {
-        // Before anything is read from somebody who may publish nothing.
-        return Err(Code::Unauthorized.into());
-    }
-    // Before the body, which would take memory, too.
+    let shared = &context.shared;
+    // Both before the body, which takes memory.
+    caller.may_publish_something()?;
     shared.spare_memory(Rung::Publishes)?;
     let publisher = Publisher::new(shared, caller, request.headers(), address)?;
     match Media::from_headers(request.headers())? {
         Media::Json => publish_body(shared, exchange, &publisher, request.into_body()).await,
-        Media::Ndjson => publish_lines(shared, exchange, &publisher, request.into_body()).await,
+        Media::Ndjson => publish_lines(context, exchange, &publisher, request.into_body()).await,
     }
 }
 
@@ -124,14 +125,14 @@ fn on_behalf_of(headers: &HeaderMap) -> Result<Option<UserName>, Problem> {
 }
 
 async fn publish_body(
-    shared: &Shared,
-    exchange: &Exchange,
+    shared: &Arc<Shared>,
+    exchange: &Rc<Exchange>,
     publisher: &Publisher<'_>,
     body: Incoming,
 ) -> Result<Answer, Problem> {
     let config = &shared.config;
     let whole = collect_in_time(shared, exchange, publisher.caller, body, config.max_body_bytes).await?;
-    match body::parse_body(&whole, config.max_event_bytes)? {
+    match body::parse_body(&whole.bytes, config.max_event_bytes)? {
         Body::One(draft) => {
             publisher.caller.may_publish(&draft)?;
             publisher.take(shared, 1)?;
@@ -154,17 +155,19 @@ async fn publish_body(
 ///
 /// # Errors
 ///
-/// [`Code::BodyTooLarge`], [`Code::RequestTimeout`], [`Code::RequestMalformed`] if it ends early, or [`Code::Unauthorized`] if
-/// the caller was believed before, and would not be any more.
+/// [`Code::BodyTooLarge`], [`Code::RequestTimeout`], [`Code::RequestMalformed`] if it ends early, [`Code::BuffersFull`] or
+/// [`Code::MemoryExhausted`] if it cannot be held, or [`Code::Unauthorized`] if the caller was believed before, and would not
+/// be any more.
 pub(super) async fn collect_in_time(
-    shared: &Shared,
-    exchange: &Exchange,
+    shared: &Arc<Shared>,
+    exchange: &Rc<Exchange>,
     caller: &Caller,
     body: Incoming,
     bytes_max: usize,
-) -> Result<Bytes, Problem> {
+) -> Result<Whole, Problem> {
     exchange.awaits(Awaits::Body);
-    let whole = timeout(shared.config.request_timeout, collect(body, bytes_max)).await;
+    let held = Held::new(shared, exchange);
+    let whole = timeout(shared.config.request_timeout, collect(body, bytes_max, held)).await;
     exchange.awaits(Awaits::Nothing);
     let whole = whole.map_err(|_| Code::RequestTimeout)??;
     exchange.has_read();
@@ -173,27 +176,33 @@ pub(super) async fn collect_in_time(
     Ok(whole)
 }
 
-async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
-    if body.size_hint().lower() > bytes_max as u64 {
+/// A body, and what it holds of the budget for all.
+pub(super) struct Whole {
+    pub(super) bytes: Vec<u8>,
+    _held: Held,
+}
+
+async fn collect(mut body: Incoming, bytes_max: usize, mut held: Held) -> Result<Whole, Problem> {
+    let declared = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if declared.is_some_and(|bytes| bytes > bytes_max) {
         return Err(Code::BodyTooLarge.into());
     }
-    let mut first = Bytes::new();
-    let mut whole = BytesMut::new();
+    let bytes_max = declared.unwrap_or(bytes_max);
+    let mut bytes = Vec::new();
     while let Some(data) = next_data(&mut body).await? {
-        if first.len() + whole.len() + data.len() > bytes_max {
+        let wanted = bytes.len() + data.len();
+        if wanted > bytes_max {
             return Err(Code::BodyTooLarge.into());
         }
-        if first.is_empty() && whole.is_empty() {
-            // Nearly always the only part.
-            first = data;
-        } else {
-            if whole.is_empty() {
-                whole.extend_from_slice(&std::mem::take(&mut first));
-            }
-            whole.extend_from_slice(&data);
+        if wanted > bytes.capacity() {
+            // What has come, not what is announced: a head alone takes nothing.
+            let capacity = wanted.max(2 * bytes.capacity()).min(bytes_max);
+            held.hold(capacity)?;
+            bytes.reserve_exact(capacity - bytes.len());
         }
+        bytes.extend_from_slice(&data);
     }
-    Ok(if whole.is_empty() { first } else { whole.freeze() })
+    Ok(Whole { bytes, _held: held })
 }
 
 async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Problem> {
@@ -216,14 +225,22 @@ struct Progress {
 }
 
 async fn publish_lines(
-    shared: &Shared,
-    exchange: &Exchange,
+    context: &Context,
+    exchange: &Rc<Exchange>,
     publisher: &Publisher<'_>,
-    mut body: Incoming,
+    body: Incoming,
 ) -> Result<Answer, Problem> {
-    let mut lines = Lines::new(shared.config.max_event_bytes + LINE_EXTRA_BYTES);
+    let shared = &context.shared;
+    let mut stream = LineStream {
+        context,
+        exchange,
+        body,
+        lines: Lines::new(shared.config.max_event_bytes + LINE_EXTRA_BYTES),
+        held: Held::new(shared, exchange),
+        waiting: None,
+    };
     let mut progress = Progress::default();
-    let result = read_lines(shared, exchange, publisher, &mut body, &mut lines, &mut progress).await;
+    let result = read_lines(&mut stream, publisher, &mut progress).await;
     result.map_err(|problem| problem.after_publishing(progress.published))?;
     let Some(last) = progress.last else {
         return Err(Code::BatchEmpty.into());
@@ -232,39 +249,65 @@ async fn publish_lines(
     Ok(answer(&shared.hub, total, Some(progress.published)))
 }
 
+/// A body in lines that is being read.
+struct LineStream<'c> {
+    context: &'c Context,
+    exchange: &'c Rc<Exchange>,
+    body: Incoming,
+    lines: Lines,
+    held: Held,
+    /// Its right to wait for its peer, from the first time on that it had to.
+    waiting: Option<Waiting>,
+}
+
+impl LineStream<'_> {
+    /// Reads more of the body. False at its end.
+    async fn read_more(&mut self) -> Result<bool, Problem> {
+        let Some(data) = self.next_data().await? else {
+            self.exchange.has_read();
+            return Ok(false);
+        };
+        // The line that goes on in it is copied, behind what has come of it.
+        self.held.hold(self.lines.buffered() + 2 * data.len())?;
+        self.lines.push(data);
+        Ok(true)
+    }
+
+    async fn next_data(&mut self) -> Result<Option<Bytes>, Problem> {
+        let mut coming = pin!(next_data(&mut self.body));
+        if let Some(data) = at_once(coming.as_mut()).await {
+            return data;
+        }
+        if self.waiting.is_none() {
+            self.waiting = Some(self.context.places.wait()?);
+        }
+        let shared = &self.context.shared;
+        let mut stage = shared.stage.subscribe();
+        tokio::select! {
+            // Nothing is lost: what was read is in `lines`.
+            data = timeout(shared.config.publish_idle, coming) => data.map_err(|_| Code::RequestTimeout)?,
+            // A publisher that may go on for hours is told how far it got.
+            _ = stage.wait_for(|stage| *stage >= Stage::Ending) => Err(Code::Draining.into()),
+            () = self.exchange.asked_to_end() => Err(Code::RequestTimeout.into()),
+        }
+    }
+}
+
 async fn read_lines(
-    shared: &Shared,
-    exchange: &Exchange,
+    stream: &mut LineStream<'_>,
     publisher: &Publisher<'_>,
-    body: &mut Incoming,
-    lines: &mut Lines,
     progress: &mut Progress,
 ) -> Result<(), Problem> {
-    let mut stage = shared.stage.subscribe();
-    let mut ending = pin!(stage.wait_for(|stage| *stage >= Stage::Ending));
+    let (shared, exchange) = (&stream.context.shared, stream.exchange);
     loop {
-        let wait: Duration = shared.config.publish_idle;
         exchange.awaits(if progress.published > 0 { Awaits::Lines } else { Awaits::Body });
-        let data = tokio::select! {
-            // Nothing is lost: what was read is in `lines`.
-            data = timeout(wait, next_data(body)) => data.map_err(|_| Code::RequestTimeout)??,
-            // A publisher that may go on for hours is told how far it got.
-            _ = &mut ending => return Err(Code::Draining.into()),
-            () = exchange.asked_to_end() => return Err(Code::RequestTimeout.into()),
-        };
+        let ended = !stream.read_more().await?;
         exchange.awaits(Awaits::Nothing);
-        let ended = data.is_none();
-        if ended {
-            exchange.has_read();
-        }
-        if let Some(data) = data {
-            lines.push(data);
-        }
         loop {
             shared.spare_memory(Rung::Publishes)?;
             // A request may go on for longer than its token.
             shared.still_knows(publisher.caller)?;
-            let (drafts, problem) = next_drafts(shared, publisher, lines, ended);
+            let (drafts, problem) = next_drafts(shared, publisher, &mut stream.lines, ended);
             if !drafts.is_empty() {
                 progress.published += drafts.len() as u64;
                 let published = shared.publish(drafts);
@@ -283,6 +326,7 @@ async fn read_lines(
         if ended {
             return Ok(());
         }
+        stream.held.hold(stream.lines.buffered())?;
     }
 }
 

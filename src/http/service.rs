@@ -12,6 +12,7 @@ use hyper::{Method, Request, Response};
 use serde::Serialize;
 
 use super::body_out::BodyOut;
+use super::buffers::Held;
 use super::caller::Caller;
 use super::client::Peer;
 use super::context::{Context, Shared};
@@ -43,7 +44,7 @@ pub async fn answer(
     let mut response = checked(context, exchange, request, peer).await;
     // Whoever keeps the connection would find it closed under its next request.
     let ends = context.shared.hub.is_draining() || exchange.leaves_body();
-    if ends && matches!(response.body(), BodyOut::Full(_)) {
+    if ends && response.body().is_whole() {
         set(&mut response, header::CONNECTION, "close");
     }
     response
@@ -129,16 +130,20 @@ async fn stream(
 ) -> Result<Response<BodyOut>, Problem> {
     let headers = request.headers();
     let caller = match caller {
-        Ok(caller) => identify::listener(&context.shared, policy, caller, query, request, address).await,
+        Ok(caller) => identify::listener(context, policy, caller, query, request, address).await,
         unknown => unknown,
     };
     match caller {
         Ok(caller) => subscribe(context, exchange, &caller, query, request.version(), headers, address),
-        Err(problem) if problem.code == Code::AuthUnavailable => {
-            context.shared.stats.refused(Refusal::Unidentified);
-            Ok(refuse(context, Refusal::Unidentified, headers))
+        Err(problem) => {
+            let refusal = match problem.code {
+                Code::AuthUnavailable => Refusal::Unidentified,
+                Code::WaitingFull => Refusal::Waiting,
+                _ => return Err(problem),
+            };
+            context.shared.stats.refused(refusal);
+            Ok(refuse(context, refusal, headers))
         }
-        Err(problem) => Err(problem),
     }
 }
 
@@ -158,7 +163,7 @@ async fn answer_caller(
         Route::Preflight { .. } | Route::Welcome | Route::StreamPath { .. } | Route::Stream => {
             unreachable!("answered before")
         }
-        Route::Publish => json(&publish(shared, exchange, caller, request, address).await?),
+        Route::Publish => json(&publish(context, exchange, caller, request, address).await?),
         Route::Disconnect { room, user } => {
             caller.may(Action::Disconnect(room.as_str()))?;
             json(&disconnect(shared, &room, &user, DisconnectQuery::parse(query)?).await?)
@@ -171,13 +176,20 @@ async fn answer_caller(
         }
         Route::Room { room } => {
             caller.may(Action::Members(room.as_str()))?;
-            json(&inspect::room(shared, room.as_str()).await?)
+            let room = inspect::room(shared, room.as_str()).await?;
+            let mut held = Held::new(shared, exchange);
+            let json = json_bytes(&room);
+            held.hold(json.len())?;
+            json_response(BodyOut::held(json, held))
         }
         Route::History { room } => {
             caller.may(Action::Read(room.as_str()))?;
             let query = HistoryQuery::parse(query)?;
             let reader = caller.identity().map(Arc::as_ref);
-            json(&inspect::history(shared, room.as_str(), &query, reader)?)
+            let _turn = context.places.turn().await;
+            let mut held = Held::new(shared, exchange);
+            let json = inspect::history(shared, room.as_str(), &query, reader, &mut held)?;
+            json_response(BodyOut::held(json, held))
         }
     })
 }
@@ -226,8 +238,15 @@ fn welcome(shared: &Shared, policy: &Policy) -> Response<BodyOut> {
 }
 
 fn json(value: &impl Serialize) -> Response<BodyOut> {
-    let text = serde_json::to_vec(value).expect("numbers, text and lists always serialise");
-    let mut response = Response::new(BodyOut::from(Bytes::from(text)));
+    json_response(json_bytes(value).into())
+}
+
+fn json_bytes(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("numbers, text and lists always serialise").into()
+}
+
+fn json_response(body: BodyOut) -> Response<BodyOut> {
+    let mut response = Response::new(body);
     set(&mut response, header::CONTENT_TYPE, "application/json");
     response
 }
@@ -246,7 +265,7 @@ fn whole(response: Response<Full<Bytes>>) -> Response<BodyOut> {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         match std::pin::Pin::new(&mut body).poll_frame(&mut cx) {
             std::task::Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default().into(),
-            _ => BodyOut::Full(None),
+            _ => BodyOut::EMPTY,
         }
     })
 }

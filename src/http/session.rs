@@ -1,5 +1,6 @@
 //! `POST {base}/refresh` and `POST {base}/revoke`: how long streams that are open may stay.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::Request;
@@ -103,8 +104,8 @@ pub struct RefreshAnswer {
 /// [`Code::Unauthorized`] without a token; [`Code::Forbidden`] if it has no user, or allows none of the streams;
 /// [`Code::ConnectionUnknown`] if there are none.
 pub async fn refresh(
-    shared: &Shared,
-    exchange: &Exchange,
+    shared: &Arc<Shared>,
+    exchange: &Rc<Exchange>,
     caller: &Caller,
     request: Request<Incoming>,
 ) -> Result<RefreshAnswer, Problem> {
@@ -114,8 +115,8 @@ pub async fn refresh(
         // Where nobody has a token, no stream ends with one.
         Caller::Anyone => return Err(Code::ConnectionUnknown.into()),
     };
-    let body: RefreshBody = read(shared, exchange, caller, request, Code::BodyMalformed).await?;
     let user = identity.user().ok_or(Code::Forbidden)?;
+    let body: RefreshBody = read(shared, exchange, caller, request, Code::BodyMalformed).await?;
     let connection = body.connection.as_deref().map(connection).transpose()?;
     let user = shared.hub.users().get(user).ok_or(Code::ConnectionUnknown)?;
     let session = shared.session(identity.clone());
@@ -188,8 +189,8 @@ pub struct RevokeAnswer {
 /// [`Code::RevocationInvalid`] unless the body names one of both and nothing else; [`Code::RevocationsFull`]. Then nothing
 /// is revoked.
 pub async fn revoke(
-    shared: &Shared,
-    exchange: &Exchange,
+    shared: &Arc<Shared>,
+    exchange: &Rc<Exchange>,
     caller: &Caller,
     request: Request<Incoming>,
 ) -> Result<RevokeAnswer, Problem> {
@@ -211,14 +212,14 @@ pub async fn revoke(
 
 /// The body as JSON; nothing at all counts as `{}`. JSON of another form is `wrong`.
 async fn read<T: for<'de> Deserialize<'de>>(
-    shared: &Shared,
-    exchange: &Exchange,
+    shared: &Arc<Shared>,
+    exchange: &Rc<Exchange>,
     caller: &Caller,
     request: Request<Incoming>,
     wrong: Code,
 ) -> Result<T, Problem> {
     let whole = collect_in_time(shared, exchange, caller, request.into_body(), BODY_BYTES_MAX).await?;
-    let text = if whole.trim_ascii().is_empty() { b"{}" } else { &whole[..] };
+    let text = if whole.bytes.trim_ascii().is_empty() { b"{}" } else { &whole.bytes[..] };
     serde_json::from_slice(text).map_err(|err| if err.is_data() { wrong } else { Code::BodyMalformed }.into())
 }
 

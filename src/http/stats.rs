@@ -1,6 +1,6 @@
 //! Counters of requests, shared by all threads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::problem::Code;
 use crate::hub::Refusal;
@@ -22,8 +22,30 @@ impl Count {
     }
 }
 
+/// How many of something there are, with several writers.
+#[derive(Debug, Default)]
+pub struct Level(AtomicUsize);
+
+impl Level {
+    /// One more.
+    pub fn rise(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn fall(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 20] = [
+pub const REFUSED: [&str; 22] = [
     "full",
     "draining",
     "user_connections",
@@ -31,6 +53,8 @@ pub const REFUSED: [&str; 20] = [
     "stay_away",
     "memory",
     "memory_requests",
+    "buffers",
+    "waiting",
     "rate_limited",
     "busy",
     "revocations",
@@ -54,6 +78,10 @@ pub struct HttpStats {
     pub streams_refused: Count,
     /// Connections accepted.
     pub accepted: Count,
+    /// Connections that speak HTTP now.
+    pub requests: Level,
+    /// Those of them that may wait long.
+    pub waiting: Level,
     /// Connections closed because others needed their place.
     pub shed: Count,
     /// Times accepting paused because descriptors were short.
@@ -103,6 +131,8 @@ pub fn reason(code: Code) -> &'static str {
         Code::RateLimited => "rate_limited",
         Code::AuthUnavailable => "auth_unavailable",
         Code::MemoryExhausted => "memory_requests",
+        Code::BuffersFull => "buffers",
+        Code::WaitingFull => "waiting",
         Code::RevocationsFull => "revocations",
         Code::Draining => "draining",
         Code::Full => "busy",

@@ -127,7 +127,7 @@ fn stream_response(body: BodyOut) -> Response<BodyOut> {
 
 /// 204 ends an `EventSource` for good (WHATWG HTML §9.2.3).
 fn stay_away() -> Response<BodyOut> {
-    let mut response = Response::new(BodyOut::Full(None));
+    let mut response = Response::new(BodyOut::EMPTY);
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
@@ -147,6 +147,7 @@ pub(super) fn refuse(context: &Context, refusal: Refusal, headers: &HeaderMap) -
             Refusal::Address => Code::AddressConnectionsExceeded,
             Refusal::Unidentified => Code::AuthUnavailable,
             Refusal::Memory => Code::MemoryExhausted,
+            Refusal::Waiting => Code::WaitingFull,
         };
         let seconds = u32::try_from(wait.as_secs().max(1)).unwrap_or(u32::MAX);
         return problem_response(Problem::new(code).retry_after_s(seconds));

@@ -76,12 +76,21 @@ pub enum Refusal {
     Unidentified,
     /// Memory is short.
     Memory,
+    /// As many listeners wait for the application's answer as may.
+    Waiting,
 }
 
 impl Refusal {
     /// Every refusal, for metrics.
-    pub const ALL: [Self; 6] =
-        [Self::Full, Self::Draining, Self::User, Self::Address, Self::Memory, Self::Unidentified];
+    pub const ALL: [Self; 7] = [
+        Self::Full,
+        Self::Draining,
+        Self::User,
+        Self::Address,
+        Self::Memory,
+        Self::Unidentified,
+        Self::Waiting,
+    ];
 
     /// Its name on the wire and in metrics.
     #[must_use]
@@ -93,6 +102,7 @@ impl Refusal {
             Self::Address => "address_connections",
             Self::Unidentified => "auth_unavailable",
             Self::Memory => "memory",
+            Self::Waiting => "waiting",
         }
     }
 }
@@ -300,7 +310,8 @@ impl Hub {
                     Some(id) => unsealed.seal(id.as_str().as_bytes()),
                     None => unsealed.seal(self.epoch().position(offset).as_str().as_bytes()),
                 };
-                Entry { offset, frame, published: now, exclude, require, id }
+                let keeps_user = exclude.as_ref().is_some_and(|user| user.connections() == 0);
+                Entry { offset, frame, published: now, exclude, keeps_user, require, id }
             });
             for (shard, mailbox) in self.mailboxes.iter().enumerate() {
                 if source.claim(shard).is_some() {

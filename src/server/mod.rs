@@ -24,6 +24,7 @@ use tokio::sync::{Notify, watch};
 use self::clock::{Clock, since_1970};
 use self::keys::PublishedKeys;
 use self::listen::{Listeners, SocketOptions, adopt, listen};
+use self::memory::{AutoBytes, Memory};
 use self::sockets::Sockets;
 use self::supervision::Supervision;
 use self::worker::{Door, Listener, Worker};
@@ -31,6 +32,7 @@ use crate::auth::identity::Standing;
 use crate::auth::revocation::Revocations;
 use crate::config::{Config, DeliveryOverflow, JwksSource, Listen, ListenAddr, UserOverflow, restart_needed};
 use crate::http::admin::{Admin, Probe};
+use crate::http::buffers::Buffers;
 use crate::http::context::{Shared, Stage};
 use crate::http::limit::PublishLimit;
 use crate::http::policy::{Policy, PolicyError};
@@ -227,7 +229,8 @@ impl Server {
                 index,
                 poll,
                 doors,
-                requests_max: (shared.config.requests_max / count).max(1),
+                requests_max: (shared.config.max_requests / count).max(1),
+                waiting_max: shared.config.max_waiting_requests / count,
                 probe: (near.into(), probe_room.clone()),
                 stop: stop.clone(),
             };
@@ -478,7 +481,9 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>, Option<upstream::Wor
     let policy = Policy::new(&config, &token_stats).map_err(StartError::Policy)?;
     let policy = Arc::new(ArcSwap::from_pointee(policy));
     let keys_wanted = Arc::<Notify>::default();
-    let hub = Hub::new(hub_settings(&config));
+    let memory = Memory::new(memory::limit(config.memory_limit));
+    let auto = memory.auto_bytes();
+    let hub = Hub::new(hub_settings(&config, auto));
     let clock = Clock::start();
     let keys = fetches_keys(&config).then(|| {
         let keys = PublishedKeys { policy: policy.clone(), wanted: keys_wanted.clone() };
@@ -504,7 +509,8 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>, Option<upstream::Wor
         clock,
         upstream,
         publish_limit: PublishLimit::default(),
-        memory_limit: memory::limit(config.memory_limit),
+        memory,
+        buffers: Buffers::new(config.http_total_bytes.unwrap_or(auto.http).max(config.max_body_bytes)),
         stats: HttpStats::default(),
         threads: vec![OnceLock::new(); shards.len()],
         shards,
@@ -522,7 +528,7 @@ fn fetches_keys(config: &Config) -> bool {
     config.token_jwks.iter().any(|source| matches!(source, JwksSource::Url(_)))
 }
 
-fn hub_settings(config: &Config) -> HubSettings {
+fn hub_settings(config: &Config, auto: AutoBytes) -> HubSettings {
     let bounded = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     // Of two lives, one in 36^6 (2.2 billion) has the same name as the other.
     let seed = fastrand::u64(..) ^ u64::from(since_1970().subsec_nanos());
@@ -535,7 +541,7 @@ fn hub_settings(config: &Config) -> HubSettings {
         epoch: Epoch::new(seed),
         history: HistoryBounds {
             log: LogBounds { events_max: config.history_events, bytes_max: config.history_bytes },
-            bytes_max: config.history_total_bytes,
+            bytes_max: config.history_total_bytes.unwrap_or(auto.history),
             age_max: config.history_age,
         },
         caps: Caps {

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, Sleep};
 
+use super::memory;
 use crate::http::connection::{Accepted, serve};
 use crate::http::context::{Context, Shared, Stage};
 use crate::http::exchange::Stream;
@@ -55,6 +56,8 @@ pub struct Worker {
     pub doors: Vec<Door>,
     /// Connections that may be HTTP at once.
     pub requests_max: usize,
+    /// Those of them that may wait long.
+    pub waiting_max: usize,
     /// The server's own connection, and the room it is in.
     pub probe: (Socket, Arc<Source>),
     /// Ends the thread at once.
@@ -109,7 +112,7 @@ impl Worker {
             reason = "its successor is `unsafe`; what it warns of cannot be: `mio::Poll` owns its fd"
         )]
         let ready = AsyncFd::new(self.poll)?;
-        let places = Places::new(self.shared.clone(), self.requests_max);
+        let places = Places::new(self.shared.clone(), self.requests_max, self.waiting_max);
         let context = Rc::new(Context {
             shared: self.shared,
             index: self.index,
@@ -124,6 +127,7 @@ impl Worker {
         }
         tokio::task::spawn_local(finish(context.clone(), accepting));
         tokio::task::spawn_local(async move { places.expire().await });
+        tokio::task::spawn_local(memory::keep_giving_back());
         tokio::select! {
             never = run_shard(&context, ready) => match never {},
             () = self.stop.notified() => {}

@@ -12,6 +12,7 @@
 pub mod application;
 pub mod bearer;
 pub mod conn;
+pub mod control_group;
 pub mod metrics;
 pub mod process;
 pub mod signer;

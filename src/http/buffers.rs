@@ -1,0 +1,135 @@
+//! Bytes that bodies of requests and answers hold, of all connections together: one budget, taken before anything is
+//! buffered.
+//!
+//! Guarantees: beyond [`FREE_BYTES`] for each request, no more than the bound is held at once; a request over it is refused
+//! with [`Code::BuffersFull`]; what was taken is given back when its holder is dropped. Small requests never ask.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::context::Shared;
+use super::exchange::Exchange;
+use super::problem::{Code, Problem};
+use crate::hub::pressure::Rung;
+
+/// Bytes that each request or answer may hold without asking: its place is charged with them. Nearly all requests are
+/// smaller, so they get through however much the large ones hold.
+pub const FREE_BYTES: usize = 16 << 10;
+
+/// The budget.
+#[derive(Debug)]
+pub struct Buffers {
+    held: AtomicUsize,
+    bytes_max: usize,
+    refused: AtomicU64,
+}
+
+impl Buffers {
+    /// Nothing is held of `bytes_max`.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self { held: AtomicUsize::new(0), bytes_max, refused: AtomicU64::new(0) }
+    }
+
+    /// Bytes that are held beyond [`FREE_BYTES`] each.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// The bound.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// How many were refused so far. While it rises, holders that do not get on make room ([`Places::expire`]).
+    ///
+    /// [`Places::expire`]: super::places::Places::expire
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let fits = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.bytes_max);
+        let taken = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        if !taken {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn give(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What one body or answer has taken of the budget. Given back when dropped.
+pub struct Held {
+    shared: Arc<Shared>,
+    exchange: Rc<Exchange>,
+    /// Bytes beyond [`FREE_BYTES`].
+    taken: usize,
+}
+
+impl Held {
+    /// Nothing yet, for a request or answer of `exchange`.
+    #[must_use]
+    pub fn new(shared: &Arc<Shared>, exchange: &Rc<Exchange>) -> Self {
+        Self { shared: shared.clone(), exchange: exchange.clone(), taken: 0 }
+    }
+
+    /// The exchange it is for.
+    #[must_use]
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// Takes or gives back what it takes to hold `bytes` in all. Called before they are buffered.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::BuffersFull`] if the budget is used up, [`Code::MemoryExhausted`] if the engine's memory is. Then nothing is
+    /// taken.
+    pub fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
+        let wanted = bytes.saturating_sub(FREE_BYTES);
+        if let Some(more @ 1..) = wanted.checked_sub(self.taken) {
+            self.shared.grew(more);
+            self.shared.spare_memory(Rung::Publishes)?;
+            if !self.shared.buffers.take(more) {
+                return Err(Code::BuffersFull.into());
+            }
+        } else {
+            self.shared.buffers.give(self.taken - wanted);
+        }
+        self.taken = wanted;
+        self.exchange.set_held(wanted);
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared.buffers.give(self.taken);
+        self.exchange.set_held(0);
+        self.exchange.set_has_more(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_held_than_the_bound_and_all_of_it_comes_back() {
+        let buffers = Buffers::new(100);
+        assert!(buffers.take(60) && buffers.take(40));
+        assert!(!buffers.take(1) && !buffers.take(usize::MAX));
+        assert_eq!((buffers.held(), buffers.refused()), (100, 2));
+        buffers.give(60);
+        assert!(buffers.take(59));
+        assert_eq!((buffers.held(), buffers.refused()), (99, 2));
+    }
+}
