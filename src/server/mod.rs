@@ -1,6 +1,7 @@
 //! The process: settings in, threads out. Owns every thread it starts and joins it.
 
 pub mod clock;
+mod drain;
 pub mod keys;
 pub mod listen;
 pub mod machine;
@@ -12,10 +13,10 @@ pub mod worker;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -147,19 +148,6 @@ struct Running {
     /// Ends it at once. Its own: a notification for all would reach whichever worker waits first.
     stop: Arc<Notify>,
 }
-
-/// How long a drain may take beyond its setting: sockets that are full get a last chance to take their rest.
-const DRAIN_GRACE: Duration = Duration::from_millis(500);
-
-/// How long requests that were begun before the end may take. It is over as soon as there are none; a connection on which
-/// nothing has come yet uses it up, since its request may be on the way.
-const LAST_REQUESTS: Duration = Duration::from_secs(2);
-
-/// How long the application is given to be told of the streams that a drain closed.
-const LAST_NOTICES: Duration = Duration::from_secs(2);
-
-/// Time between two looks at how far a drain is.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Time between two rounds of housekeeping.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
@@ -316,30 +304,6 @@ impl Server {
             restart_needed.push("token_jwks");
         }
         Ok(restart_needed)
-    }
-
-    /// Closes every stream, spread over the drain time, answers the requests that were begun, and ends. Newcomers are
-    /// refused softly meanwhile, or left to whoever holds the sockets next.
-    ///
-    /// # Errors
-    ///
-    /// If a thread had ended before with an error.
-    pub fn drain(mut self) -> io::Result<()> {
-        // First: who is accepted from now on by others would be refused by us.
-        self.shared.stage.send_replace(Stage::Draining);
-        self.shared.hub.drain();
-        self.wait_for_all(&self.shared.drained, self.shared.config.drain + DRAIN_GRACE);
-        self.shared.stage.send_replace(Stage::Ending);
-        self.wait_for_all(&self.shared.finished, LAST_REQUESTS);
-        self.end(LAST_NOTICES)
-    }
-
-    /// Waits until `count` is that of all threads, but no longer than `time`.
-    fn wait_for_all(&self, count: &AtomicUsize, time: Duration) {
-        let deadline = Instant::now() + time;
-        while count.load(Ordering::Acquire) < self.workers.len() && Instant::now() < deadline {
-            std::thread::sleep(LOOK_AGAIN);
-        }
     }
 
     /// Ends every thread. `patience` is for telling the application of the streams that ended.
@@ -510,6 +474,7 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>, Option<upstream::Wor
         shards,
         stage: watch::Sender::new(Stage::Serving),
         drained: AtomicUsize::new(0),
+        requests_left: (0..config.shards).map(|_| AtomicUsize::new(0)).collect(),
         finished: AtomicUsize::new(0),
         cores,
         config,
@@ -558,6 +523,7 @@ fn shard_settings(config: &Config, index: usize) -> ShardSettings {
         max_unsent_age: config.max_unsent_age,
         lease: config.lease,
         drain: config.drain,
+        drain_rate: config.drain_rate.into(),
     }
 }
 
