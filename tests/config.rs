@@ -100,7 +100,7 @@ fn variable_of(key: &str) -> String {
 
 /// A value of each setting that is not its default.
 const SAMPLES: [(&str, &str); 64] = [
-    ("listen", "[::1]:8081,unix:/run/tidegate.sock"),
+    ("listen", "[::1]:8081,unix:/run/tidegate.sock;mode=0660;group=root"),
     ("admin_listen", "off"),
     ("insecure", "true"),
     ("trusted_proxies", "unix,10.0.0.0/8,2001:db8::5"),

@@ -87,7 +87,7 @@ fn a_socket_in_use_is_not_taken() {
     let path = TempPath::new();
     let _server = TestServer::with(|config| config.listen = vec![path.listen().into()]);
     let (text, kind) = refusal(Config { listen: vec![path.listen().into()], ..config() });
-    let wanted = "wanted an address that can be listened on";
+    let wanted = "wanted an address that can be listened on; another Tidegate runs there: stop it, or set another address";
     assert_eq!(text, format!("listen=\"unix:{}\": {wanted}", path.0.display()));
     assert_eq!(kind, ErrorKind::AddrInUse);
     assert_eq!(info(&path), 200, "the first one serves on");
@@ -97,8 +97,9 @@ fn a_socket_in_use_is_not_taken() {
 fn a_file_that_is_no_socket_is_left_alone() {
     let path = TempPath::new();
     std::fs::write(&path.0, "precious").unwrap();
-    let (_, kind) = refusal(Config { listen: vec![path.listen().into()], ..config() });
+    let (text, kind) = refusal(Config { listen: vec![path.listen().into()], ..config() });
     assert_eq!(kind, ErrorKind::AddrInUse);
+    assert!(text.ends_with("; a file that is no socket is there: remove it, or set another path"), "{text}");
     assert_eq!(std::fs::read(&path.0).unwrap(), b"precious");
 }
 
@@ -107,7 +108,8 @@ fn a_port_in_use_is_not_shared() {
     let server = TestServer::start();
     let listen = ListenAddr::Tcp(server.addr);
     let (text, kind) = refusal(Config { listen: vec![listen.clone().into()], ..config() });
-    let wanted = "an address that can be listened on";
+    let wanted =
+        "an address that can be listened on; another Tidegate runs there: stop it, or set another address";
     assert_eq!(text, format!("listen=\"{}\": wanted {wanted}", server.addr));
     assert_eq!(kind, ErrorKind::AddrInUse);
     let admin = ListenAddr::Tcp(server.admin);

@@ -32,8 +32,8 @@ use super::upstream::{UpstreamUrl, upstream_url};
 settings! {
     "Listening" {
         /// Where listeners and publishers connect: addresses and Unix sockets, all serving the same. Behind `proxy:`,
-        /// every connection has to begin with a PROXY protocol header, which says for whom it is. Sockets that systemd
-        /// hands over take their place.
+        /// every connection has to begin with a PROXY protocol header, which says for whom it is. Behind a path,
+        /// `;mode=0660` and `;group=www-data` say who may connect. Sockets that systemd hands over take their place.
         listen: Vec<Listen> = "127.0.0.1:8080", list(listen(), 1..=LISTEN_ADDRS_MAX);
 
         /// Where `/metrics`, `/livez`, `/readyz` and `/dashboard` are served. Keep it away from the public.

@@ -2,6 +2,7 @@
 
 pub mod clock;
 mod drain;
+pub mod holder;
 pub mod keys;
 pub mod listen;
 pub mod machine;
@@ -23,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use self::clock::{Clock, since_1970};
+use self::holder::Holder;
 use self::keys::PublishedKeys;
 use self::listen::{Listeners, SocketOptions, adopt, listen};
 use self::sockets::Sockets;
@@ -60,6 +62,8 @@ pub enum StartError {
         setting: &'static str,
         /// As it was given.
         address: ListenAddr,
+        /// Who holds it, if it is in use and anyone answers there.
+        holder: Option<Holder>,
         /// The system's reason.
         reason: io::Error,
     },
@@ -78,10 +82,11 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen { setting, address, .. } => {
+            Self::Listen { setting, address, holder, .. } => {
                 let or_off = if *setting == ADMIN_LISTEN { "off or " } else { "" };
                 let address = address.to_string();
-                write!(f, "{setting}={address:?}: wanted {or_off}an address that can be listened on")
+                write!(f, "{setting}={address:?}: wanted {or_off}an address that can be listened on")?;
+                holder.map_or(Ok(()), |holder| write!(f, "; {holder}"))
             }
             Self::Inherited(_) => f.write_str("cannot listen on a socket of the service manager"),
             Self::Exposed(address) => write!(
@@ -362,7 +367,11 @@ fn open(
     let options = SocketOptions { send_buffer: config.send_buffer, user_timeout: config.tcp_user_timeout };
     if sockets.is_empty() {
         let opened = listens.iter().map(|Listen { address, proxied }| {
-            let failed = |reason| StartError::Listen { setting, address: address.clone(), reason };
+            let failed = |reason: io::Error| {
+                let holder =
+                    (reason.kind() == io::ErrorKind::AddrInUse).then(|| holder::ask(address)).flatten();
+                StartError::Listen { setting, address: address.clone(), holder, reason }
+            };
             let listeners = listen(address, count, options).map_err(failed)?;
             Ok(Listeners { proxied: *proxied, ..listeners })
         });
