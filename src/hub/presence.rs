@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn without_a_place_nobody_is_told_to_stay_away() {
         let hub = hub(1);
-        let (short, long) = (Duration::from_secs(60), Duration::from_secs(600));
+        let (short, long) = (Duration::from_mins(1), Duration::from_mins(10));
         hub.send_away("first", "r", short, NOW).expect("a place");
         for n in 1..STAY_AWAY_MAX {
             hub.send_away(&n.to_string(), "r", long, NOW).expect("a place");
