@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -153,6 +153,9 @@ struct Running {
     /// Ends it at once. Its own: a notification for all would reach whichever worker waits first.
     stop: Arc<Notify>,
 }
+
+/// How long a reload waits for room in a shard's mailbox.
+const MAIL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Time between two rounds of housekeeping.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
@@ -290,6 +293,17 @@ impl Server {
         let policy = Arc::new(Policy::new(&running, &self.shared.token_stats)?);
         policy.adopt(&self.shared.policy.load());
         self.shared.policy.store(policy.clone());
+        self.review(policy);
+        self.shared.keys_wanted.notify_one();
+        let mut restart_needed = restart_needed(&self.shared.config, config);
+        if fetches_keys(config) && !fetches_keys(&self.shared.config) {
+            restart_needed.push("token_jwks");
+        }
+        Ok(restart_needed)
+    }
+
+    /// Closes the streams that `policy` does not let stay.
+    fn review(&self, policy: Arc<Policy>) {
         let may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync> =
             Arc::new(move |standing| policy.lets_stay(standing));
         for shard in 0..self.workers.len() {
@@ -298,17 +312,24 @@ impl Server {
                     tracing::info!(ended, "streams for which nothing vouches any more were closed");
                 }
             });
-            let command = Command::Review { may_stay: may_stay.clone(), done };
-            if self.shared.hub.mailbox(shard).send(command).is_err() {
+            if !self.send_patiently(shard, Command::Review { may_stay: may_stay.clone(), done }) {
                 tracing::warn!(shard, "too much mail: streams for which nothing vouches stay until they end");
             }
         }
-        self.shared.keys_wanted.notify_one();
-        let mut restart_needed = restart_needed(&self.shared.config, config);
-        if fetches_keys(config) && !fetches_keys(&self.shared.config) {
-            restart_needed.push("token_jwks");
+    }
+
+    /// Sends `command` to `shard`, whose mailbox may be full for a moment. False if it is full for [`MAIL_PATIENCE`]: then the
+    /// shard hangs.
+    fn send_patiently(&self, shard: usize, mut command: Command) -> bool {
+        let until = Instant::now() + MAIL_PATIENCE;
+        loop {
+            command = match self.shared.hub.mailbox(shard).send(command) {
+                Ok(()) => return true,
+                Err(command) if Instant::now() < until => command,
+                Err(_) => return false,
+            };
+            std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(restart_needed)
     }
 
     /// Ends every thread. `patience` is for telling the application of the streams that ended.
