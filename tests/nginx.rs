@@ -5,7 +5,9 @@ mod eventsource;
 mod neighbours;
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -267,6 +269,31 @@ async fn browsers_reach_a_site_by_its_name() {
     let _nginx = Nginx::run(&program, &folder, port).await;
     let answer = by_name(address, "GET", "/stream?user=nowhere", "").await;
     assert!(answer.contains("room_missing"), "it went all the way: {answer}");
+}
+
+/// As shipped, nginx is `www-data`. Without systemd the socket was open to the server's own user alone: 502.
+#[tokio::test]
+async fn without_systemd_nginx_is_let_in_by_its_group() {
+    let Some(program) = find("nginx") else { return };
+    if fs::metadata("/proc/self").expect("procfs").uid() != 0 {
+        // Not by `eprintln!`, of which nothing is shown unless the test fails.
+        let _ = writeln!(io::stderr(), "skipped: only root can run nginx as another user");
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.file("http.sock");
+    let listen = format!("127.0.0.1:0,unix:{path};mode=0660;group=www-data");
+    let _server = Server::start(&[("LISTEN", &listen), ("TRUSTED_PROXIES", "unix")]).await;
+    let port = Port::new();
+    configure(&folder, port.address, &Upstream::Unix(&path), None);
+    let conf = folder.path().join("nginx.conf");
+    let text = fs::read_to_string(&conf).expect("it was written");
+    fs::write(&conf, adapt(&text, &[("user root;", "user www-data;")])).expect("our folder");
+    let nginx = Nginx::run(&program, &folder, port).await;
+    let mut listener = nginx.listener(0, "/stream/a/u");
+    patiently("connected", listener.message_of("connected")).await;
+    nginx.publish(&json!({"room": "a", "data": "let in"})).await;
+    assert_eq!(patiently("the event", listener.message()).await, message("let in"));
 }
 
 #[tokio::test]
