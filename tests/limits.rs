@@ -295,9 +295,9 @@ fn staying_away_ends() {
     assert_eq!(answer.text(), r#"{"disconnected":0,"stay_away_s":0}"#);
 }
 
-/// The answer was 200 and `"stay_away_s":0`: the user was back at once, and nobody had asked for that.
+/// The answer was 200 and `"stay_away_s":0`: the user could come back at once, which was not asked for.
 #[test]
-fn who_cannot_be_told_to_stay_away_is_not_disconnected() {
+fn a_user_who_cannot_be_told_to_stay_away_is_not_disconnected() {
     let server = TestServer::start();
     let mut listener = server.listen("/stream/a/u");
     let shared = server.server().shared();

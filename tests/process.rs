@@ -215,7 +215,7 @@ fn one_listener_is_told_at_once_and_what_is_left_is_logged() {
 /// With the default settings, the end took longer than the ten seconds that a container is given. That the sum of all waits
 /// is below them is held by a test of the library; here, each kind of peer that does not go by itself is there at once.
 #[test]
-fn nobody_holds_up_the_end() {
+fn no_peer_holds_up_the_end() {
     let process = Process::start(&["--send-buffer", "4KiB", "--shards", "1", "--request-timeout", "1m"], &[]);
     // A reader that is stuck.
     let stuck = Listener::open(Conn::tcp_with_small_buffer(process.addr), "/stream/a/stuck", &[]);
@@ -229,7 +229,7 @@ fn nobody_holds_up_the_end() {
     body.send(format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{\"room\""));
     let mut head = Conn::tcp(process.addr);
     head.send(format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\n"));
-    // An answer that nobody reads, and a connection that says nothing.
+    // An answer that is not read, and a connection that says nothing.
     let mut unread = Conn::tcp_with_small_buffer(process.addr);
     for _ in 0..8 {
         unread.send(request("GET", &format!("{BASE}/rooms/a/history?limit=1000"), &[], b""));

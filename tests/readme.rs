@@ -273,7 +273,7 @@ fn the_token_commands_work_as_they_stand() {
     assert!(text(&answer).starts_with(r#"{"id":""#), "{}", text(&answer));
     assert!(text(&refused).contains(r#""code":"unauthorized""#), "{}", text(&refused));
 
-    // With the server of the section before still there, which asks nobody for a token, everything seemed to work.
+    // With the server of the section before still there, which asks for no token, everything seemed to work.
     let (_first, taken) = serve(&[]);
     let second = server.replace("tidegate & ", &format!("tidegate --listen {taken} --admin-listen off "));
     let ended = bash(&format!("{secret}\n{second}"));

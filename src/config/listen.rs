@@ -29,7 +29,7 @@ impl From<PathBuf> for ListenAddr {
 }
 
 impl ListenAddr {
-    /// Whether only one of both can be listened on, whoever may connect.
+    /// Whether both are the same place, so that only one of them can be listened on. Modes and groups do not count.
     #[must_use]
     pub fn is_at(&self, other: &Self) -> bool {
         match (self, other) {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn one_place_is_one_place_whoever_may_connect() {
+    fn mode_and_group_do_not_make_another_place() {
         let is_at = |one, two| {
             let [one, two] = [one, two].map(|text| listen_addr().parse(text).expect("an address"));
             one.is_at(&two)

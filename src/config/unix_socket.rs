@@ -1,7 +1,7 @@
 //! A Unix socket to listen on: its path, and who may connect: `/run/tidegate.sock;mode=0660;group=www-data`.
 //!
-//! Whoever may write to the file may connect (`unix(7)`). Without a service manager that makes the file, these two say who
-//! that is, whatever the umask is. Groups are those of `/etc/group`, because the static binary cannot ask other sources.
+//! Users who may write to the file may connect (`unix(7)`). Without a service manager that makes the file, these two options
+//! say which users those are, whatever the umask is. Groups are those of `/etc/group`, because the static binary cannot ask other sources.
 //! A group from elsewhere is named by its number.
 
 use std::fmt;

@@ -191,7 +191,7 @@ codes! {
         "no more revocations can be remembered; see Retry-After";
     /// As many users are told to stay away as can be remembered. Nothing was closed.
     StayAwayFull "stay_away_full" SERVICE_UNAVAILABLE
-        "no more users can be told to stay away, so nobody was disconnected; see Retry-After";
+        "no more users can be told to stay away, so this one stays connected; see Retry-After";
     /// A page of an origin that is not allowed tried to change something, or anything where such pages are refused.
     OriginForbidden "origin_forbidden" FORBIDDEN
         "pages of this origin may not do this";

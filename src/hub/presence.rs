@@ -213,7 +213,7 @@ impl Hub {
         self.presence.draining.load(Ordering::Acquire)
     }
 
-    /// Tells `user` to stay away from `room` for `time`. Who is told again needs no further place.
+    /// Tells `user` to stay away from `room` for `time`. A user who has a place is told again without another one.
     ///
     /// # Errors
     ///
@@ -332,9 +332,9 @@ mod tests {
         assert!(!hub.is_away("u", "room", NOW + Duration::from_secs(1)));
     }
 
-    /// Who came when all places were taken was told a time, and let back in at once.
+    /// With all places taken, a user was told a time, and let back in at once.
     #[test]
-    fn without_a_place_nobody_is_told_to_stay_away() {
+    fn a_user_without_a_place_is_not_told_to_stay_away() {
         let hub = hub(1);
         let (short, long) = (Duration::from_mins(1), Duration::from_mins(10));
         hub.send_away("first", "r", short, NOW).expect("a place");

@@ -29,7 +29,7 @@ const REPORT_AFTER_MAX: Duration = Duration::from_secs(30);
 
 impl Server {
     /// Closes every stream, as fast as `drain_rate` allows and `drain` demands, answers the requests that were begun, and
-    /// ends. Newcomers are refused softly meanwhile, or left to whoever holds the sockets next.
+    /// ends. Newcomers are refused softly meanwhile, or left to the next process where a service manager holds the sockets.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl Server {
     pub fn drain(mut self) -> io::Result<()> {
         let at_most = self.shared.config.drain;
         tracing::info!(streams = self.shared.hub.connections(), ?at_most, "draining");
-        // First: who is accepted from now on by others would be refused by us.
+        // First: connections that are accepted from now on would be refused.
         self.shared.stage.send_replace(Stage::Draining);
         self.shared.hub.drain();
         self.wait_for_all(&self.shared.drained, at_most + DRAIN_GRACE);

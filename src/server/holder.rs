@@ -30,7 +30,7 @@ pub enum Holder {
     /// A server like this one.
     Tidegate,
     /// Something that takes connections. Who it is was not to be found out.
-    Somebody,
+    Other,
     /// Nothing listens: the path is that of a file of another kind.
     File,
 }
@@ -40,7 +40,7 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tidegate => "another Tidegate runs there: stop it, or set another address",
-            Self::Somebody => "another program listens there: stop it, or set another address",
+            Self::Other => "another program listens there: stop it, or set another address",
             Self::File => "a file that is no socket is there: remove it, or set another path",
         })
     }
@@ -57,11 +57,11 @@ pub fn ask(address: &ListenAddr) -> Option<Holder> {
     let socket = match connect(address) {
         Ok(socket) => socket,
         // A queue that is full is a server's.
-        Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Some(Holder::Somebody),
+        Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Some(Holder::Other),
         Err(_) => return None,
     };
     let answer = round(socket).unwrap_or_default();
-    Some(if is_ours(&answer) { Holder::Tidegate } else { Holder::Somebody })
+    Some(if is_ours(&answer) { Holder::Tidegate } else { Holder::Other })
 }
 
 fn connect(address: &ListenAddr) -> io::Result<Socket> {
@@ -79,7 +79,7 @@ fn connect(address: &ListenAddr) -> io::Result<Socket> {
 ///
 /// # Errors
 ///
-/// `WouldBlock` if the queue is full, `ConnectionRefused` if nobody listens there any more.
+/// `WouldBlock` if the queue is full, `ConnectionRefused` if nothing listens there any more.
 pub fn connect_unix(path: &Path, time: Duration) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // What bounds a send also bounds the wait for a place (`unix_stream_connect` in the kernel).
@@ -159,18 +159,18 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_is_somebody_and_nobody_is_nobody() {
+    fn a_silent_listener_is_another_program_and_a_closed_port_is_none() {
         let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
         let addr = ListenAddr::Tcp(listener.local_addr().expect("its port"));
-        // It is in the queue, and nobody answers.
-        assert_eq!(ask(&addr), Some(Holder::Somebody));
+        // The question is in the queue, and is not answered.
+        assert_eq!(ask(&addr), Some(Holder::Other));
         drop(listener);
         assert_eq!(ask(&addr), None);
     }
 
     /// It waited for a place in the queue, without end.
     #[test]
-    fn a_full_queue_is_somebody() {
+    fn a_full_queue_is_another_program() {
         let path = std::env::temp_dir().join(format!("tidegate-holder-{}.sock", std::process::id()));
         let listener = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
         listener.bind(&SockAddr::unix(&path).expect("a short path")).expect("a free path");
@@ -178,7 +178,7 @@ mod tests {
         let queued: Vec<Socket> =
             std::iter::from_fn(|| connect_unix(&path, Duration::from_millis(1)).ok()).collect();
         assert!(!queued.is_empty());
-        assert_eq!(ask(&path.clone().into()), Some(Holder::Somebody));
+        assert_eq!(ask(&path.clone().into()), Some(Holder::Other));
         drop(listener);
         assert_eq!(ask(&path.clone().into()), None);
         std::fs::remove_file(path).expect("its file is still there");

@@ -4,8 +4,8 @@
 //! `TCP_USER_TIMEOUT` are set once here and cost no call per connection. Sockets that the service manager opened are
 //! [`adopt`]ed: they get the same options, and outlive us.
 //!
-//! The file of a Unix socket has its group and permissions before the socket listens. Until then nobody can connect, so at no
-//! time may anyone who is not to.
+//! The file of a Unix socket has its group and permissions before the socket listens. Until then no connection is possible,
+//! so at no time is the socket open to more users than it should be.
 
 use std::io;
 use std::net::SocketAddr;
@@ -155,14 +155,14 @@ fn bind_unix(unix: &UnixSocket, options: SocketOptions) -> io::Result<Socket> {
     socket.set_send_buffer_size(options.send_buffer)?;
     socket.bind(&address)?;
     give_away(unix).inspect_err(|_| {
-        // Nobody knows of it yet, and the next start would have to ask whether somebody listens.
+        // It does not listen yet, and the next start need not find it.
         let _ = std::fs::remove_file(&unix.path);
     })?;
     Ok(socket)
 }
 
 /// Removes a socket's file that a crash left behind. A living server's still takes connections, or would if its queue were
-/// not full: without a wait, that is another error than nobody's being there.
+/// not full: asked without a wait, the kernel says `EAGAIN` then, and `ECONNREFUSED` if no server is left.
 fn remove_left_behind(path: &Path, address: &SockAddr) -> io::Result<()> {
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     probe.set_nonblocking(true)?;
