@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use tidegate::hub::allowance::Rate;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::log::{Entry, Log, LogBounds};
 use tidegate::hub::moment::Moment;
@@ -78,6 +79,7 @@ fn shard(hub: &Arc<Hub>) -> Shard<Sink> {
         max_unsent_age: Duration::from_secs(30),
         lease: None,
         drain: Duration::ZERO,
+        drain_rate: Rate { events: 1000, per: Duration::from_secs(1) },
     };
     Shard::new(hub.clone(), settings, Sink, Arc::new(Stats::default()), 1)
 }

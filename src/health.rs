@@ -3,10 +3,10 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::config::ListenAddr;
+use crate::server::holder::connect_unix;
 
 /// How long connecting may take, and the answer again. Readiness itself gives up after a second.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -59,7 +59,8 @@ pub fn check(admin: Option<&ListenAddr>) -> Result<(), Unhealthy> {
                 ask(stream)
             })
         }
-        Some(ListenAddr::Unix(path)) => UnixStream::connect(path).and_then(|stream| {
+        // Otherwise a full queue would keep the question waiting for as long as it is full.
+        Some(ListenAddr::Unix(unix)) => connect_unix(&unix.path, PATIENCE).and_then(|stream| {
             stream.set_read_timeout(Some(PATIENCE))?;
             ask(stream)
         }),

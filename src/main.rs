@@ -152,12 +152,10 @@ fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result
     while let Signal::Reload = runtime.block_on(signals.next()) {
         reload(&server, set_level);
     }
-    tracing::info!("draining");
+    tracing::info!("asked to end; a second signal ends it at once");
     supervision::say_stopping();
-    // A second signal means now.
     let draining = std::thread::spawn(move || server.drain());
     runtime.block_on(async {
-        let mut signal = Signals::new().map_err(failed)?;
         let finished = async {
             while !draining.is_finished() {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -165,7 +163,10 @@ fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result
         };
         tokio::select! {
             () = finished => {}
-            () = signal.end() => std::process::exit(130),
+            () = signals.end() => {
+                tracing::warn!("a second signal: streams and requests that are left are cut off");
+                std::process::exit(130)
+            }
         }
         let drained = draining.join().unwrap_or_else(|_| Err(std::io::Error::other("the drain panicked")));
         drained.map_err(failed)

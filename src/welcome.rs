@@ -12,10 +12,13 @@ use crate::config::{Config, Listen, ListenAddr};
 pub fn text(config: &Config, listens: &[Listen], admin: Option<&ListenAddr>) -> String {
     // The first that takes what people type.
     let first = listens.iter().find(|listen| !listen.proxied).unwrap_or(&listens[0]);
-    let address = first.address.to_string();
-    let (mut curl, url) = match address.strip_prefix("unix:") {
-        Some(path) => (format!("curl --unix-socket {path}"), format!("http://localhost{}", config.base_path)),
-        None => ("curl".to_owned(), format!("http://{address}{}", config.base_path)),
+    let address = &first.address;
+    let (mut curl, url) = match address {
+        ListenAddr::Unix(unix) => {
+            let curl = format!("curl --unix-socket {}", unix.path.display());
+            (curl, format!("http://localhost{}", config.base_path))
+        }
+        ListenAddr::Tcp(addr) => ("curl".to_owned(), format!("http://{addr}{}", config.base_path)),
     };
     if first.proxied {
         curl += " --haproxy-protocol";
@@ -175,8 +178,9 @@ mod tests {
 
     #[test]
     fn what_people_type_goes_where_they_can_reach_it() {
-        let unix =
-            with("listen = [\"proxy:127.0.0.1:1\", \"unix:/run/a.sock\"]\ntrusted_proxies = [\"10.0.0.1\"]");
+        let unix = with(
+            "listen = [\"proxy:127.0.0.1:1\", \"unix:/run/a.sock;mode=0600\"]\ntrusted_proxies = [\"10.0.0.1\"]",
+        );
         assert!(
             line(&unix, " -N ").starts_with("  curl --unix-socket /run/a.sock -N http://localhost/"),
             "{unix}"

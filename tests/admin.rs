@@ -115,6 +115,7 @@ const LABELS: &[(&str, &str, &[&str])] = &[
             "rate_limited",
             "busy",
             "revocations",
+            "disconnects",
             "bad_request",
             "origin",
             "address",

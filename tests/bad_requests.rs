@@ -121,6 +121,8 @@ fn paths() -> Vec<Row> {
         (get(&format!("/stream//{MARK}")), 400, "path_invalid"),
         (get(&format!("/stream/../{MARK}")), 400, "path_invalid"),
         (get(&format!("/stream/{MARK}/%2e%2e")), 400, "path_invalid"),
+        (get(&format!("/rooms/{MARK}%2f..%2f..%2fstream")), 400, "path_invalid"),
+        (post(&format!("/disconnect/a/{MARK}%2F%2e%2e%2Frefresh"), &[], ""), 400, "path_invalid"),
         (get(&format!("/stream/{MARK}/%")), 400, "path_invalid"),
         (get(&format!("/stream/{MARK}/%zz")), 400, "path_invalid"),
         (get(&format!("/stream/{MARK}/%00")), 400, "path_invalid"),
@@ -395,12 +397,13 @@ fn range(text: &str) -> AddressRange {
 }
 
 /// Codes that take more than a request to come by, and the tests that do.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 6] = [
     ("buffers_full", include_str!("limits.rs")),
     ("waiting_full", include_str!("places.rs")),
     ("dashboard_full", include_str!("dashboard.rs")),
     ("memory_exhausted", include_str!("memory.rs")),
     ("revocations_full", include_str!("sessions.rs")),
+    ("stay_away_full", include_str!("limits.rs")),
 ];
 
 #[test]

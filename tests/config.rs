@@ -99,8 +99,8 @@ fn variable_of(key: &str) -> String {
 }
 
 /// A value of each setting that is not its default.
-const SAMPLES: [(&str, &str); 66] = [
-    ("listen", "[::1]:8081,unix:/run/tidegate.sock"),
+const SAMPLES: [(&str, &str); 67] = [
+    ("listen", "[::1]:8081,unix:/run/tidegate.sock;mode=0660;group=root"),
     ("admin_listen", "off"),
     ("insecure", "true"),
     ("trusted_proxies", "unix,10.0.0.0/8,2001:db8::5"),
@@ -147,6 +147,7 @@ const SAMPLES: [(&str, &str); 66] = [
     ("retry", "100ms"),
     ("lease", "30d"),
     ("drain", "0s"),
+    ("drain_rate", "20/min"),
     ("history_events", "0"),
     ("history_bytes", "100000"),
     ("history_age", "1d"),
@@ -348,7 +349,7 @@ fn everything_wrong_is_told_at_once() {
             "tidegate.toml:4:10: shards=\"é\": wanted an integer in 0..=64",
             "TIDEGATE_GZIP=\"yes\": wanted off or on",
             "--retry=\"1\": wanted a duration from 100ms to 5m, such as 3s",
-            "tidegate.toml:3:11: drain=\"soon\": wanted a duration from 0 to 1h, such as 10s",
+            "tidegate.toml:3:11: drain=\"soon\": wanted a duration from 0 to 1h, such as 5s",
         ]
     );
 }

@@ -13,7 +13,7 @@ use common::conn::{Conn, request};
 use common::stream::Listener;
 use common::{TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
-use tidegate::config::ListenAddr;
+use tidegate::config::{ListenAddr, Rate};
 use tidegate::dashboard::STREAMS_MAX;
 
 use self::chromium::Chromium;
@@ -250,7 +250,10 @@ fn history_comes_first_and_a_resume_is_exact() {
 
 #[test]
 fn a_drain_is_watched_to_its_end() {
-    let mut server = TestServer::with(|config| config.drain = Duration::from_mins(10));
+    let mut server = TestServer::with(|config| {
+        config.drain = Duration::from_mins(10);
+        config.drain_rate = Rate { events: 1, per: Duration::from_hours(1) };
+    });
     let listeners: Vec<_> = (0..20).map(|n| server.listen(&format!("/stream/a/{n}"))).collect();
     let mut watcher = Watcher::open(server.admin, &[]);
     watcher.until("everyone", &20, |sum, sample| *sum = count(&sample["connections"]));

@@ -10,25 +10,32 @@ use common::conn::{Conn, request};
 use common::stream::Listener;
 use common::{BASE, TestServer, eventually};
 use serde_json::json;
+use tidegate::config::Rate;
 use tidegate::hub::mailbox::Command;
+
+/// So that a drain goes on for as long as it may.
+const SLOWLY: Rate = Rate { events: 1, per: Duration::from_hours(1) };
 
 fn publish(server: &TestServer, room: &str, data: &str) -> u16 {
     let body = json!({"room": room, "data": data}).to_string();
     server.post("/publish", &[], body).status()
 }
 
-/// Nobody is closed before a sixth of the time is over, which is far longer than this lasts.
+/// The first is closed at once, and the next after minutes, which is far longer than this lasts.
 #[test]
 fn publishes_go_on_and_newcomers_are_sent_elsewhere() {
     let mut server = TestServer::with(|config| {
         config.drain = Duration::from_mins(10);
+        config.drain_rate = SLOWLY;
         config.shards = 1;
     });
+    let mut first = server.listen("/stream/b/first");
     let mut listeners: Vec<Listener> = (0..6).map(|n| server.listen(&format!("/stream/a/u{n}"))).collect();
     assert_eq!(publish(&server, "a", "before"), 200);
     let running = server.take();
     let drain = std::thread::spawn(move || running.drain());
 
+    first.closing("drain");
     eventually("not ready", || server.admin("/readyz").status() == 503);
     assert_eq!(server.admin("/readyz").text(), "not ready: draining\n");
     // Newcomers are sent elsewhere, softly.
@@ -52,6 +59,20 @@ fn publishes_go_on_and_newcomers_are_sent_elsewhere() {
     metrics.assert("tidegate_events_published_total", 2.0);
     // Once nobody is left, nothing is waited for.
     drop(listeners);
+    drain.join().unwrap().unwrap();
+}
+
+/// They took as long as ten thousand: nine tenths of `drain` for a single one.
+#[test]
+fn a_few_streams_are_closed_at_once() {
+    let mut server = TestServer::with(|config| config.drain = Duration::from_hours(1));
+    let mut listeners: Vec<Listener> = (0..20).map(|n| server.listen(&format!("/stream/a/u{n}"))).collect();
+    let running = server.take();
+    let drain = std::thread::spawn(move || running.drain());
+    for listener in &mut listeners {
+        listener.closing("drain");
+    }
+    eventually("its end", || drain.is_finished());
     drain.join().unwrap().unwrap();
 }
 

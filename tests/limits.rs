@@ -9,6 +9,7 @@ use common::conn::{Response, request};
 use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::config::{DeliveryOverflow, Rate, RefusalStyle, UserOverflow};
+use tidegate::hub::presence::STAY_AWAY_MAX;
 
 const STREAM: (&str, &str) = ("accept", "text/event-stream");
 
@@ -292,6 +293,34 @@ fn staying_away_ends() {
     // Nobody there is no error.
     let answer = server.post("/disconnect/nowhere/nobody?stay_away=0", &[], "");
     assert_eq!(answer.text(), r#"{"disconnected":0,"stay_away_s":0}"#);
+}
+
+/// The answer was 200 and `"stay_away_s":0`: the user could come back at once, which was not asked for.
+#[test]
+fn a_user_who_cannot_be_told_to_stay_away_is_not_disconnected() {
+    let server = TestServer::start();
+    let mut listener = server.listen("/stream/a/u");
+    let shared = server.server().shared();
+    let (hub, now) = (&shared.hub, shared.clock.now());
+    let hour = Duration::from_hours(1);
+    for n in 0..STAY_AWAY_MAX {
+        hub.send_away(&n.to_string(), "a", hour, now).expect("there is room");
+    }
+    let refused = server.post("/disconnect/a/u", &[], "");
+    assert_problem(&refused, 503, "stay_away_full");
+    let seconds: u64 = refused.header("retry-after").expect("a time").parse().expect("seconds");
+    assert!((3000..=3600).contains(&seconds), "{seconds}: when the first place is free");
+    let metrics = server.metrics();
+    metrics.assert("tidegate_refused_total{reason=\"disconnects\"}", 1.0);
+    metrics.assert("tidegate_connections", 1.0);
+    server.publish(&json!({"room": "a", "data": "still here"}));
+    assert_eq!(listener.data(), "still here");
+    // Who has a place already is told again, and closing alone takes none.
+    let again = server.post("/disconnect/a/7?stay_away=60", &[], "");
+    assert_eq!(again.text(), r#"{"disconnected":0,"stay_away_s":60}"#);
+    let closed = server.post("/disconnect/a/u?stay_away=0", &[], "");
+    assert_eq!(closed.text(), r#"{"disconnected":1,"stay_away_s":0}"#);
+    listener.closing("disconnected");
 }
 
 fn ask_status(server: &TestServer) -> u16 {

@@ -5,7 +5,9 @@ mod eventsource;
 mod neighbours;
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -269,6 +271,31 @@ async fn browsers_reach_a_site_by_its_name() {
     assert!(answer.contains("room_missing"), "it went all the way: {answer}");
 }
 
+/// As shipped, nginx is `www-data`. Without systemd the socket was open to the server's own user alone: 502.
+#[tokio::test]
+async fn without_systemd_nginx_is_let_in_by_its_group() {
+    let Some(program) = find("nginx") else { return };
+    if fs::metadata("/proc/self").expect("procfs").uid() != 0 {
+        // Not by `eprintln!`, of which nothing is shown unless the test fails.
+        let _ = writeln!(io::stderr(), "skipped: only root can run nginx as another user");
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.file("http.sock");
+    let listen = format!("127.0.0.1:0,unix:{path};mode=0660;group=www-data");
+    let _server = Server::start(&[("LISTEN", &listen), ("TRUSTED_PROXIES", "unix")]).await;
+    let port = Port::new();
+    configure(&folder, port.address, &Upstream::Unix(&path), None);
+    let conf = folder.path().join("nginx.conf");
+    let text = fs::read_to_string(&conf).expect("it was written");
+    fs::write(&conf, adapt(&text, &[("user root;", "user www-data;")])).expect("our folder");
+    let nginx = Nginx::run(&program, &folder, port).await;
+    let mut listener = nginx.listener(0, "/stream/a/u");
+    patiently("connected", listener.message_of("connected")).await;
+    nginx.publish(&json!({"room": "a", "data": "let in"})).await;
+    assert_eq!(patiently("the event", listener.message()).await, message("let in"));
+}
+
 #[tokio::test]
 async fn each_event_is_there_before_the_next_is_published() {
     let Some(program) = find("nginx") else { return };
@@ -436,14 +463,82 @@ async fn history_can_be_let_out_and_nothing_else_with_it() {
         ("/info?/rooms/a/history", 403),
         ("/rooms/a/history/../../../info", 403),
         ("/rooms/a/history%2f..%2f..%2f..%2finfo", 403),
-        // These nginx takes for history, and the engine for nothing.
+        // This nginx takes for history, and the engine for nothing.
         ("/info/../rooms/a/history", 400),
-        ("/info%2f..%2frooms%2fa%2fhistory", 404),
+        // These nginx takes for history, and the engine would take the second for the room `a/history`.
+        ("/info%2f..%2frooms%2fa%2fhistory", 403),
+        ("/rooms/a%2Fhistory", 403),
+        ("/rooms/a%2Fhistory?x=/history", 403),
     ];
     for (path, wanted) in refused {
         let (status, text) = nginx.ask(outside, "GET", &format!("{BASE}{path}"), &known, "").await;
         assert_eq!(status, wanted, "{path}: {text}");
+        assert_eq!(text.contains("\"code\":"), wanted == 400, "{path}: who refuses it: {text}");
     }
+}
+
+/// Paths that an outsider sends with `POST` to have the engine disconnect `bob` in `lobby`, or publish, while nginx looks at
+/// the rules of another location.
+const BEHIND_ANOTHER_NAME: [&str; 24] = [
+    "/disconnect/lobby/bob%2f..%2f..%2f..%2frefresh",
+    "/disconnect/lobby/bob%2F..%2F..%2F..%2Frefresh",
+    "/disconnect/lobby/bob%2f%2e%2e%2f%2E%2E%2f%2e.%2frefresh",
+    "/disconnect/lobby/bob%2f.%2f..%2f..%2f..%2frefresh",
+    "/disconnect/lobby/bob%2f%2f..%2f..%2f..%2frefresh",
+    "/disconnect/lobby/bob%2f..%2f../../refresh",
+    "/disconnect/lobby%2f..%2f..%2frefresh/..%2frefresh",
+    "/disconnect/lobby/bob/../../../refresh",
+    "/disconnect/lobby/bob/..%2f..%2f..%2frefresh",
+    "/disconnect/lobby/bob%5c..%5c..%5c..%5crefresh",
+    "/disconnect/lobby/bob\\..\\..\\..\\refresh",
+    "/disconnect/lobby/bob;/../../../refresh",
+    "/disconnect/lobby/bob;%2f..%2f..%2f..%2frefresh",
+    "/disconnect/lobby/bob%00%2f..%2f..%2f..%2frefresh",
+    "/disconnect/lobby/bob%252f..%252f..%252f..%252frefresh",
+    "/disconnect/lobby/bob%25%32%66..%25%32%66refresh",
+    "/disconnect/lobby/bob#/../../../refresh",
+    "/disconnect/lobby/bob%23%2f..%2f..%2f..%2frefresh",
+    "/disconnect/lobby/bob%3f%2f..%2f..%2f..%2frefresh",
+    "/disconnect/lobby/bob?/../../../refresh",
+    "/refresh#/../disconnect/lobby/bob",
+    "/refresh%2f..%2fdisconnect%2flobby%2fbob",
+    "//disconnect/lobby/bob",
+    "/publish%2f..%2frefresh",
+];
+
+/// The same with `GET`, to be told of a room's members.
+const MEMBERS_BEHIND_ANOTHER_NAME: [&str; 5] = [
+    "/rooms/lobby%2f..%2f..%2fstream",
+    "/rooms/%2e%2e%2f%2e%2e%2fsse%2fstream",
+    "/rooms/lobby%2f..%2f..%2fstream/history",
+    "/rooms/lobby/..%2f..%2fstream",
+    "/info%2f..%2fstream",
+];
+
+/// nginx decodes the whole path and resolves its dots before it chooses a location; the engine looks for segments first. The
+/// first path above was a location for everyone to nginx, and a disconnect of `bob/../../../refresh` to the engine.
+#[tokio::test]
+async fn no_path_is_two_things_to_nginx_and_the_engine() {
+    let Some(program) = find("nginx") else { return };
+    let folder = Folder::new();
+    let (server, path) = engine(&folder, &[]).await;
+    let nginx = Nginx::start(&program, &folder, &Upstream::Unix(&path)).await;
+    let mut listener = nginx.listener(0, "/stream/lobby/bob");
+    patiently("connected", listener.message_of("connected")).await;
+    let event = json!({"room": "lobby", "data": "from outside"}).to_string();
+    let posts = BEHIND_ANOTHER_NAME.map(|path| ("POST", path));
+    let gets = MEMBERS_BEHIND_ANOTHER_NAME.map(|path| ("GET", path));
+    for (method, path) in posts.into_iter().chain(gets) {
+        let (status, text) = nginx.ask(client_address(1), method, &format!("{BASE}{path}"), "", &event).await;
+        assert!(matches!(status, 400 | 403 | 404 | 405), "{method} {path}: {status} {text}");
+        assert!(!text.contains("disconnected") && !text.contains("members"), "{path}: {text}");
+    }
+    assert_eq!(connections(&server).await, 1);
+    nginx.publish(&json!({"room": "lobby", "data": "from inside"})).await;
+    assert_eq!(patiently("the event", listener.message()).await, message("from inside"));
+    // In the query such a name is a name.
+    let mut odd = nginx.listener(2, "/stream?room=a/../../b&user=..");
+    patiently("connected", odd.message_of("connected")).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ mod neighbours;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use common::conn::{Conn, request};
+use common::conn::{Conn, chunk, request};
 use common::metrics::Metrics;
 use common::process::{FREE_PORTS, Process, TIDEGATE, command, command_of};
 use common::stream::Listener;
@@ -149,11 +149,12 @@ fn settings_are_checked_without_opening_anything() {
 fn a_port_in_use_is_told_in_one_line() {
     let process = Process::start(&[], &[]);
     let (addr, admin) = (process.addr.to_string(), process.admin.to_string());
+    let told = "that can be listened on; another Tidegate runs there: stop it, or set another address";
     for (args, told) in [
-        (["--listen", &addr, "--admin-listen", "off"], format!("listen={addr:?}: wanted an address")),
+        (["--listen", &addr, "--admin-listen", "off"], format!("listen={addr:?}: wanted an address {told}")),
         (
             ["--listen", "127.0.0.1:0", "--admin-listen", &admin],
-            format!("admin_listen={admin:?}: wanted off or an address"),
+            format!("admin_listen={admin:?}: wanted off or an address {told}"),
         ),
     ] {
         // Whether it is logged or, with no log, said: once.
@@ -183,15 +184,78 @@ fn a_signal_ends_it_in_order() {
 
 #[test]
 fn a_second_signal_ends_it_now() {
-    let mut process = Process::start(&["--drain", "1h"], &[]);
-    let mut listener = listen(&process, "u");
+    let mut process = Process::start(&["--drain", "1h", "--drain-rate", "1/h", "--shards", "1"], &[]);
+    let (mut first, mut listener) = (listen(&process, "first"), listen(&process, "u"));
     process.signal("-TERM");
+    first.closing("drain");
     eventually("not ready", || {
         Conn::tcp(process.admin).round(&request("GET", "/readyz", &[], b"")).status() == 503
     });
     process.signal("-TERM");
     assert_eq!(process.exit_code(), Some(130));
     assert_eq!(listener.end(), common::stream::End::Closed);
+    assert!(process.logged().contains("a second signal: streams and requests"), "{}", process.logged());
+}
+
+/// One listener held the end up for nine seconds of the default ten, and for 54 minutes of this hour.
+#[test]
+fn one_listener_is_told_at_once_and_what_is_left_is_logged() {
+    let process = Process::start(&["--drain", "1h"], &[]);
+    let mut listener = listen(&process, "u");
+    process.signal("-INT");
+    listener.closing("drain");
+    let printed = process.end_of_signalled();
+    for line in
+        ["asked to end; a second signal ends it at once", "draining streams=1 at_most=3600s", "drained"]
+    {
+        assert!(printed.contains(line), "{line}: {printed}");
+    }
+}
+
+/// With the default settings, the end took longer than the ten seconds that a container is given. That the sum of all waits
+/// is below them is held by a test of the library; here, each kind of peer that does not go by itself is there at once.
+#[test]
+fn no_peer_holds_up_the_end() {
+    let process = Process::start(&["--send-buffer", "4KiB", "--shards", "1", "--request-timeout", "1m"], &[]);
+    // A reader that is stuck.
+    let stuck = Listener::open(Conn::tcp_with_small_buffer(process.addr), "/stream/a/stuck", &[]);
+    let large = "x".repeat(64 << 10);
+    eventually("a socket is full", || {
+        publish(&process, &large);
+        process.metrics().get("tidegate_lagging_connections") >= 1.0
+    });
+    // Half a body, and half a head.
+    let mut body = Conn::tcp(process.addr);
+    body.send(format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{\"room\""));
+    let mut head = Conn::tcp(process.addr);
+    head.send(format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\n"));
+    // An answer that is not read, and a connection that says nothing.
+    let mut unread = Conn::tcp_with_small_buffer(process.addr);
+    for _ in 0..8 {
+        unread.send(request("GET", &format!("{BASE}/rooms/a/history?limit=1000"), &[], b""));
+    }
+    let silent = Conn::tcp(process.addr);
+    // A publisher of lines that goes on.
+    let mut listener = Listener::open(Conn::tcp(process.addr), "/stream/lines/u", &[]);
+    let mut lines = Conn::tcp(process.addr);
+    let kind = "content-type: application/x-ndjson\r\ntransfer-encoding: chunked";
+    lines.send(format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\n{kind}\r\n\r\n"));
+    let line = chunk("{\"room\":\"lines\",\"data\":1}\n");
+    lines.send(&line);
+    assert_eq!(listener.data(), "1");
+    let publisher = std::thread::spawn(move || {
+        while lines.try_send(line.as_bytes()).is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    process.signal("-TERM");
+    let printed = process.end_of_signalled();
+    publisher.join().expect("the server is gone");
+    assert!(printed.contains("draining streams=2 at_most=5s"), "{printed}");
+    // The stuck reader has the whole of `drain`, and the requests have two seconds after it. The lines were answered.
+    assert!(printed.contains("still draining streams=1 requests="), "{printed}");
+    assert!(printed.contains("out of time: cutting off what is left streams=0 requests=3"), "{printed}");
+    drop((stuck, body, head, unread, silent));
 }
 
 /// How often descriptors ran out. Within the settings that does not happen: some are kept back.

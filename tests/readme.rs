@@ -272,6 +272,15 @@ fn the_token_commands_work_as_they_stand() {
     let text = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text(&answer).starts_with(r#"{"id":""#), "{}", text(&answer));
     assert!(text(&refused).contains(r#""code":"unauthorized""#), "{}", text(&refused));
+
+    // With the server of the section before still there, which asks for no token, everything seemed to work.
+    let (_first, taken) = serve(&[]);
+    let second = server.replace("tidegate & ", &format!("tidegate --listen {taken} --admin-listen off "));
+    let ended = bash(&format!("{secret}\n{second}"));
+    let told = "another Tidegate runs there";
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!ended.status.success() && said.contains(told), "{said}");
+    assert!(text_of(README).contains(&format!("*{told}*")), "the section says what to do about it");
 }
 
 /// The way to replace an API key: the second hash comes beside the first, and each key counts for as long as its hash is there.

@@ -5,17 +5,21 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use common::bearer::{FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, key_text, now, sign, token};
+use common::bearer::{
+    FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, key, key_text, now, sign, token,
+};
 use common::conn::{Conn, Response, request};
 use common::process::Process;
 use common::signer::{Folder, ISSUER, Issuer, STRANGER, changed};
 use common::stream::Listener;
-use common::{BASE, assert_problem, eventually};
+use common::{BASE, TestServer, assert_problem, eventually};
 use jsonwebtoken::Algorithm::ES256;
 use serde_json::{Value, json};
 use tidegate::auth::api_keys;
-use tidegate::config::RELOADABLE;
+use tidegate::config::{Config, RELOADABLE};
+use tidegate::hub::mailbox::Command;
 
 /// What is logged once settings were taken over.
 const TAKEN: &str = "the settings were read again";
@@ -394,4 +398,32 @@ fn streams_of_an_issuer_or_audience_that_is_not_wanted_any_more_stay_until_their
         listener.closing("expired");
         process.end();
     }
+}
+
+/// A shard with too much mail was not asked: the log said that the settings were read, and streams for which nothing vouched
+/// went on.
+#[test]
+fn a_shard_with_too_much_mail_is_asked_all_the_same() {
+    let server = TestServer::with(|config| {
+        config.shards = 1;
+        config.token_keys = vec![key(SECRET)];
+    });
+    let by = bearer(&token("ann", &["sse:read"]));
+    let mut listener = server.listen_with("/stream/a/ann", &[("authorization", &by)]);
+    let shared = server.server().shared();
+    let settings = Config { token_keys: vec![key(FOREIGN_SECRET)], ..shared.config.clone() };
+    let before = shared.policy.load_full();
+    std::thread::scope(|scope| {
+        // It reads no mail for as long as it is held.
+        let shard = shared.cores[0].lock();
+        let room = shared.hub.rooms().get_or_create("a");
+        let ask =
+            || shared.hub.mailbox(0).send(Command::Members { room: room.clone(), done: Box::new(|_| {}) });
+        while ask().is_ok() {}
+        let reloading = scope.spawn(|| server.server().reload(&settings).map(drop));
+        eventually("the new keys count", || !Arc::ptr_eq(&before, &shared.policy.load_full()));
+        drop(shard);
+        reloading.join().expect("no panic").expect("good settings");
+    });
+    listener.closing("revoked");
 }

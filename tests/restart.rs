@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use command_fds::{CommandFdExt as _, FdMapping};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
-use tidegate::config::{Config, ListenAddr};
+use tidegate::config::{Config, ListenAddr, Rate};
 use tidegate::server::Server;
 use tidegate::server::supervision::Supervision;
 use tokio::task::JoinSet;
@@ -56,7 +56,8 @@ fn publish(room: &str, data: &str) -> Vec<u8> {
 fn newcomers_wait_for_the_next_server_while_this_one_drains() {
     let socket = listening();
     let addr = address(&socket);
-    let slow = Config { drain: Duration::from_mins(10), shards: 2, ..config() };
+    let drain_rate = Rate { events: 1, per: Duration::from_hours(1) };
+    let slow = Config { drain: Duration::from_mins(10), drain_rate, shards: 2, ..config() };
     let first = activated(&socket, slow);
     assert_eq!(first.addresses(), [ListenAddr::Tcp(addr)], "`listen` does not count");
     let mut kept = Conn::tcp(addr);

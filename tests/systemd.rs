@@ -317,7 +317,7 @@ async fn health_is_asked_for_over_either_kind_of_socket() {
     assert!(code == Some(1) && said.starts_with("nobody answers on admin_listen: "), "{said}");
     let child = Command::new(TIDEGATE)
         .env_clear()
-        .args(["--listen", &listen, "--admin-listen", &admin, "--drain", "10m"])
+        .args(["--listen", &listen, "--admin-listen", &admin, "--drain", "10m", "--drain-rate", "1/h"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn();

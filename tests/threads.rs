@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
+use tidegate::hub::allowance::Rate;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::log::LogBounds;
 use tidegate::hub::moment::Moment;
@@ -130,6 +131,7 @@ fn serve(
         max_unsent_age: Duration::from_secs(30),
         lease: None,
         drain: Duration::from_secs(1),
+        drain_rate: Rate { events: 1000, per: Duration::from_secs(1) },
     };
     let net = Sink::default();
     let mut shard = Shard::new(hub.clone(), settings, net, Arc::new(Stats::default()), rng.u64(..));

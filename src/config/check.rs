@@ -9,6 +9,7 @@ use super::layers::Layers;
 use super::listen::{Listen, ListenAddr};
 use super::origins::CorsOrigins;
 use super::table::{Config, SETTINGS};
+use super::unix_socket::UnixSocket;
 
 /// Checks `config` and fills in what zero stands for.
 ///
@@ -32,6 +33,7 @@ pub(super) fn resolve(
     check.exposure(&config);
     check.admin_apart(&config);
     check.listens_apart(&config);
+    check.groups_known(&config);
     check.proxies_known(&config);
     check.credentials_named(&config);
     check.somebody_is_asked(&config);
@@ -96,20 +98,34 @@ impl Check<'_> {
     /// With `SO_REUSEPORT` both could bind, and the kernel would deal connections out between them.
     fn admin_apart(&mut self, config: &Config) {
         if let Some(admin) = &config.admin_listen
-            && config.listen.iter().any(|listen| listen.address == *admin)
-            && !is_chosen_by_kernel(admin)
+            && config.listen.iter().any(|listen| listen.address.is_at(admin))
         {
             self.blame("admin_listen", "an address that is not in listen".to_owned());
         }
     }
 
-    /// The list has no twins, but an address could still be there with the PROXY protocol and without.
+    /// The list has no twins, but an address could still be there with the PROXY protocol and without, or for two groups.
     fn listens_apart(&mut self, config: &Config) {
         for (at, listen) in config.listen.iter().enumerate() {
             let address = &listen.address;
-            let again = config.listen[..at].iter().any(|other| other.address == *address);
-            if again && !is_chosen_by_kernel(address) {
-                self.blame("listen", format!("{address} once, with proxy: or without"));
+            if let Some(twin) = config.listen[..at].iter().find(|other| other.address.is_at(address)) {
+                let how = if twin.proxied == listen.proxied { "" } else { ", with proxy: or without" };
+                self.blame("listen", format!("{address} once{how}"));
+            }
+        }
+    }
+
+    /// What a name of a group stands for is for the machine to say.
+    fn groups_known(&mut self, config: &Config) {
+        let listens = config.listen.iter().map(|listen| ("listen", &listen.address));
+        for (key, address) in listens.chain(config.admin_listen.iter().map(|admin| ("admin_listen", admin))) {
+            if let ListenAddr::Unix(UnixSocket { group: Some(group), .. }) = address
+                && group.id().is_none()
+            {
+                self.blame(
+                    key,
+                    format!("a group of /etc/group, or the number of another, in place of {group}"),
+                );
             }
         }
     }
@@ -229,10 +245,6 @@ impl Check<'_> {
         };
         self.errors.push(error);
     }
-}
-
-fn is_chosen_by_kernel(address: &ListenAddr) -> bool {
-    matches!(address, ListenAddr::Tcp(addr) if addr.port() == 0)
 }
 
 fn default(key: &str) -> &'static str {

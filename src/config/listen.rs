@@ -1,11 +1,13 @@
 //! Where a listener listens: `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/tidegate.sock`. Names are not looked up: which
-//! address a name stands for is no reason to start differently. `proxy:` before it asks for the PROXY protocol there.
+//! address a name stands for is no reason to start differently. `proxy:` before it asks for the PROXY protocol there; behind
+//! a path stands who may connect (see [`unix_socket`](super::unix_socket)).
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::kind::Kind;
+use super::unix_socket::{OPTIONS, UnixSocket};
 
 /// Addresses one process listens on. Each costs every shard two descriptors (`SHARD_RESERVE`).
 pub const LISTEN_ADDRS_MAX: usize = 4;
@@ -15,11 +17,29 @@ pub const LISTEN_ADDRS_MAX: usize = 4;
 pub enum ListenAddr {
     /// An IP address and port; port 0 lets the kernel choose.
     Tcp(SocketAddr),
-    /// An absolute path of at most 107 bytes (`unix(7)`).
-    Unix(PathBuf),
+    /// A path, and who may connect there.
+    Unix(UnixSocket),
+}
+
+impl From<PathBuf> for ListenAddr {
+    /// A Unix socket whose file gets the permissions that the umask leaves.
+    fn from(path: PathBuf) -> Self {
+        Self::Unix(path.into())
+    }
 }
 
 impl ListenAddr {
+    /// Whether both are the same place, so that only one of them can be listened on. Modes and groups do not count.
+    #[must_use]
+    pub fn is_at(&self, other: &Self) -> bool {
+        match (self, other) {
+            // The kernel chooses different ones.
+            (Self::Tcp(one), Self::Tcp(two)) => one == two && one.port() != 0,
+            (Self::Unix(one), Self::Unix(two)) => one.path == two.path,
+            _ => false,
+        }
+    }
+
     /// Whether only this machine can connect: a loopback address, an IPv4 one mapped into IPv6 included, or a Unix
     /// socket.
     #[must_use]
@@ -36,7 +56,7 @@ impl fmt::Display for ListenAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(addr) => addr.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(socket) => write!(f, "unix:{socket}"),
         }
     }
 }
@@ -85,6 +105,11 @@ impl Kind for ProxiedKind {
         format!("{}, or either behind proxy:", listen_addr().wanted(example))
     }
 
+    fn wanted_for(&self, text: &str, example: &str) -> String {
+        let address = text.strip_prefix(PROXY_PREFIX).unwrap_or(text);
+        listen_addr().wanted_options(address).unwrap_or_else(|| self.wanted(example))
+    }
+
     fn parse(&self, text: &str) -> Option<Listen> {
         let address = text.strip_prefix(PROXY_PREFIX);
         let proxied = address.is_some();
@@ -114,16 +139,15 @@ impl Kind for ListenKind {
         format!("an IP address and port such as {example}, or a path such as unix:/run/tidegate.sock")
     }
 
+    fn wanted_for(&self, text: &str, example: &str) -> String {
+        self.wanted_options(text).unwrap_or_else(|| self.wanted(example))
+    }
+
     fn parse(&self, text: &str) -> Option<ListenAddr> {
-        let Some(path) = text.strip_prefix("unix:") else {
-            return text.parse().ok().map(ListenAddr::Tcp);
-        };
-        let fits = path.len() <= UNIX_PATH_BYTES_MAX && path.starts_with('/') && !path.ends_with('/');
-        // A comma would come back as two entries, a NUL would end the path early, and the replacement character stands
-        // for bytes that were lost on the way here.
-        let odd = |c: char| matches!(c, ',' | char::REPLACEMENT_CHARACTER) || c.is_control();
-        let plain = !path.contains(odd);
-        (fits && plain).then(|| ListenAddr::Unix(path.into()))
+        match text.strip_prefix(UNIX_PREFIX) {
+            Some(socket) => UnixSocket::parse(socket).map(ListenAddr::Unix),
+            None => text.parse().ok().map(ListenAddr::Tcp),
+        }
     }
 
     fn print(&self, value: &ListenAddr) -> String {
@@ -131,23 +155,38 @@ impl Kind for ListenKind {
     }
 }
 
-/// `sun_path` has 108 bytes, the closing NUL included (`unix(7)`).
-const UNIX_PATH_BYTES_MAX: usize = 107;
+impl ListenKind {
+    /// What is wanted behind the path of `text`, if the path itself is right.
+    fn wanted_options(&self, text: &str) -> Option<String> {
+        let (path, _) = text.split_once(';')?;
+        self.parse(path).filter(|address| matches!(address, ListenAddr::Unix(_)))?;
+        Some(format!("behind {path} {OPTIONS}"))
+    }
+}
+
+const UNIX_PREFIX: &str = "unix:";
 
 #[cfg(test)]
 mod tests {
+    use super::super::unix_socket::UNIX_PATH_BYTES_MAX;
     use super::*;
 
     #[test]
     fn addresses_read_back() {
-        for text in ["127.0.0.1:8080", "[::1]:0", "0.0.0.0:80", "unix:/run/tidegate.sock"] {
+        for text in [
+            "127.0.0.1:8080",
+            "[::1]:0",
+            "0.0.0.0:80",
+            "unix:/run/tidegate.sock",
+            "unix:/a;mode=0660;group=www-data",
+        ] {
             assert_eq!(listen_addr().parse(text).map(|addr| addr.to_string()).as_deref(), Some(text));
         }
     }
 
     #[test]
     fn the_proxy_protocol_is_asked_for_in_front() {
-        for text in ["proxy:127.0.0.1:8081", "proxy:[::1]:0", "proxy:unix:/run/tidegate.sock"] {
+        for text in ["proxy:127.0.0.1:8081", "proxy:[::1]:0", "proxy:unix:/run/tidegate.sock;mode=0600"] {
             let read = listen().parse(text).expect("a place to listen");
             assert!(read.proxied && read.address.is_local(), "{text}");
             assert_eq!(read.to_string(), text);
@@ -176,6 +215,31 @@ mod tests {
         for text in ["unix:relative.sock", "unix:/a\0b", "unix:/a,b", "/run/tidegate.sock", &long] {
             assert_eq!(listen_addr().parse(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn wrong_options_are_told_by_what_would_be_right() {
+        for (text, path) in [
+            ("unix:/a;mode=999", "unix:/a"),
+            ("unix:/a;user=me", "unix:/a"),
+            ("proxy:unix:/a;group=", "unix:/a"),
+        ] {
+            let wanted = listen().wanted_for(text, "1.2.3.4:5");
+            assert!(wanted.starts_with(&format!("behind {path} options such as ;mode=0660 ")), "{wanted}");
+        }
+        for text in ["unix:a;mode=0660", "127.0.0.1:80;mode=0660", "unix:"] {
+            assert!(listen().wanted_for(text, "1.2.3.4:5").starts_with("an IP address and port"), "{text}");
+        }
+    }
+
+    #[test]
+    fn mode_and_group_do_not_make_another_place() {
+        let is_at = |one, two| {
+            let [one, two] = [one, two].map(|text| listen_addr().parse(text).expect("an address"));
+            one.is_at(&two)
+        };
+        assert!(is_at("unix:/a", "unix:/a;mode=0600") && is_at("[::1]:1", "[::1]:1"));
+        assert!(!is_at("unix:/a", "unix:/b") && !is_at("[::1]:0", "[::1]:0") && !is_at("[::1]:1", "[::1]:2"));
     }
 
     #[test]

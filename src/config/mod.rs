@@ -41,6 +41,7 @@ mod setting;
 mod table;
 mod token_key;
 mod units;
+mod unix_socket;
 mod upstream;
 
 use std::ffi::OsString;
@@ -68,6 +69,7 @@ pub use secret::{MASK, Secret};
 pub use setting::Reference;
 pub use table::Config;
 pub use token_key::{JwksSource, KeySource, TOKEN_KEYS_MAX, TokenKey};
+pub use unix_socket::{Group, UnixSocket};
 pub use upstream::UpstreamUrl;
 
 use flags::Flags;

@@ -26,10 +26,17 @@ impl fmt::Display for Rate {
 
 /// Such as `50/s`.
 pub(super) fn rate() -> RateKind {
-    RateKind
+    rate_of("events")
 }
 
-pub(super) struct RateKind;
+/// The same of something else.
+pub(super) fn rate_of(what: &'static str) -> RateKind {
+    RateKind { what }
+}
+
+pub(super) struct RateKind {
+    what: &'static str,
+}
 
 impl Kind for RateKind {
     type Value = Rate;
@@ -39,7 +46,7 @@ impl Kind for RateKind {
     }
 
     fn wanted(&self, example: &str) -> String {
-        format!("1 to {EVENTS_MAX} events per s, min or h, such as {example}")
+        format!("1 to {EVENTS_MAX} {} per s, min or h, such as {example}", self.what)
     }
 
     fn parse(&self, text: &str) -> Option<Rate> {

@@ -33,12 +33,32 @@ pub(super) fn toml(texts: &[String], layers: &Layers) -> String {
 fn literal(text: &str, shape: Shape) -> String {
     match shape {
         Shape::Bool => text.to_owned(),
-        Shape::One if text.bytes().all(|byte| byte.is_ascii_digit()) => text.to_owned(),
+        Shape::One if is_integer(text) => text.to_owned(),
         Shape::One => quoted(text),
         Shape::List => format!("[{}]", entries(text).map(quoted).collect::<Vec<_>>().join(", ")),
     }
 }
 
+/// Whether TOML has `text` as an integer that is written so. `00` it does not take, nor what is larger than 64 bits.
+fn is_integer(text: &str) -> bool {
+    text.parse::<i64>().is_ok_and(|number| number >= 0 && number.to_string() == text)
+}
+
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_toml_takes_for_an_integer_stands_without_quotes() {
+        for text in ["0", "10", "9223372036854775807"] {
+            assert_eq!(literal(text, Shape::One), text);
+        }
+        for text in ["", "00", "007", "9223372036854775808", "1s"] {
+            assert_eq!(literal(text, Shape::One), format!("\"{text}\""));
+        }
+    }
 }

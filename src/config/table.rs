@@ -20,7 +20,7 @@ use super::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr, listen, listen_addr};
 use super::memory::{MemoryLimit, memory_limit};
 use super::origins::{CorsOrigins, cors_origins};
 use super::path::base_path;
-use super::rate::{Rate, rate};
+use super::rate::{Rate, rate, rate_of};
 use super::requests::{
     ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
     RequiredHeader, denied_user_agent, host_pattern, required_header,
@@ -32,8 +32,8 @@ use super::upstream::{UpstreamUrl, upstream_url};
 settings! {
     "Listening" {
         /// Where listeners and publishers connect: addresses and Unix sockets, all serving the same. Behind `proxy:`,
-        /// every connection has to begin with a PROXY protocol header, which says for whom it is. Sockets that systemd
-        /// hands over take their place.
+        /// every connection has to begin with a PROXY protocol header, which says for whom it is. Behind a path,
+        /// `;mode=0660` and `;group=www-data` say who may connect. Sockets that systemd hands over take their place.
         listen: Vec<Listen> = "127.0.0.1:8080", list(listen(), 1..=LISTEN_ADDRS_MAX);
 
         /// Where `/metrics`, `/livez`, `/readyz` and `/dashboard` are served. Keep it away from the public.
@@ -191,8 +191,12 @@ settings! {
         /// gone.
         lease: Option<Duration> = "off", off_or(duration(SECOND..=30 * 24 * HOUR), "1h");
 
-        /// How long closing all streams takes on SIGTERM, so that they do not come back all at once.
-        drain: Duration = "10s", duration(Duration::ZERO..=HOUR);
+        /// How long closing all streams takes on SIGTERM, at most. What is left then is cut off.
+        drain: Duration = "5s", duration(Duration::ZERO..=HOUR);
+
+        /// Streams that are closed in so much time on SIGTERM, so that they do not come back all at once. A few go at once;
+        /// where the rate would take longer than `drain`, they go faster.
+        drain_rate: Rate = "1000/s", rate_of("streams");
     }
 
     "History" {

@@ -52,7 +52,7 @@ const HISTORY_BYTES_MAX: usize = 1 << 20;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How long the pages' last words may take to be written.
-const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
+pub(crate) const FAREWELL_TIME: Duration = Duration::from_millis(500);
 
 /// The only room there is here.
 const ROOM: &str = "dashboard";
@@ -93,6 +93,7 @@ impl Dashboard {
             max_unsent_age: shared.config.max_unsent_age,
             lease: None,
             drain: Duration::ZERO,
+            drain_rate: shared.config.drain_rate.into(),
         };
         let shard = Shard::new(hub.clone(), settings, Bodies::default(), Arc::default(), fastrand::u64(..));
         Arc::new(Self {
@@ -200,7 +201,7 @@ impl Dashboard {
             self.places.acquire_many(all).await.map(drop)
         };
         // Whoever does not read keeps nobody waiting.
-        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, written).await;
+        let _ = tokio::time::timeout(FAREWELL_TIME, written).await;
     }
 }
 

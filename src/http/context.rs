@@ -75,6 +75,8 @@ pub struct Shared {
     pub stage: watch::Sender<Stage>,
     /// Shards that have closed everyone in a drain.
     pub drained: AtomicUsize,
+    /// Requests that each thread has begun and not answered, by its last look. Looked at while the server is on its way out.
+    pub requests_left: Vec<AtomicUsize>,
     /// Threads that have no request left, at the end.
     pub finished: AtomicUsize,
     /// The shards. Each is locked by its own thread for a step at a time, and by a publisher that finds it free.

@@ -445,6 +445,12 @@ impl Exchange {
         self.phase.get() == Phase::Idle
     }
 
+    /// Whether a request has begun, and its answer is not written yet.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        !matches!(self.phase.get(), Phase::Waiting | Phase::Idle | Phase::Parting)
+    }
+
     /// Whether the peer was refused before there was a request that the service could have counted.
     #[must_use]
     pub fn is_refused(&self) -> bool {

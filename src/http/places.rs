@@ -165,6 +165,12 @@ impl Places {
         self.free.available_permits() == self.count
     }
 
+    /// Requests that were begun and are not answered.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.exchanges.borrow().iter().filter(|(_, exchange)| exchange.is_unanswered()).count()
+    }
+
     /// Looks after the exchange of a connection that has a place.
     pub fn watch(&self, exchange: Rc<Exchange>) -> Watched<'_> {
         Watched { places: self, key: self.exchanges.borrow_mut().insert(exchange) }

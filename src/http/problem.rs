@@ -189,6 +189,9 @@ codes! {
     /// As many revocations are in force as can be remembered.
     RevocationsFull "revocations_full" SERVICE_UNAVAILABLE
         "no more revocations can be remembered; see Retry-After";
+    /// As many users are told to stay away as can be remembered. Nothing was closed.
+    StayAwayFull "stay_away_full" SERVICE_UNAVAILABLE
+        "no more users can be told to stay away, so this one stays connected; see Retry-After";
     /// A page of an origin that is not allowed tried to change something, or anything where such pages are refused.
     OriginForbidden "origin_forbidden" FORBIDDEN
         "pages of this origin may not do this";
@@ -408,6 +411,7 @@ mod tests {
         (Code::ConnectionUnknown, "connection_unknown", 404),
         (Code::RevocationInvalid, "revocation_invalid", 422),
         (Code::RevocationsFull, "revocations_full", 503),
+        (Code::StayAwayFull, "stay_away_full", 503),
         (Code::OriginForbidden, "origin_forbidden", 403),
         (Code::AddressForbidden, "address_forbidden", 403),
         (Code::HeaderRequired, "header_required", 403),

@@ -3,7 +3,8 @@
 //! Every path segment is percent-decoded exactly once and strictly, after the path was split: `%2F` stands for a
 //! slash inside a room name and never starts a new segment (RFC 3986 §2.2). Empty and dot segments are refused rather
 //! than resolved, because a proxy in front may have resolved them differently and checked another path than the one
-//! served. A room called `.` or `..` is therefore reachable through the query form only.
+//! served. That goes for dots between slashes inside a name, too: nginx decodes the whole path before it resolves dots and
+//! looks for a location. A room called `.`, `..` or `a/../b` is therefore reachable through the query form only.
 
 use std::borrow::Cow;
 
@@ -150,10 +151,15 @@ pub(super) fn user_name(text: &str) -> Result<UserName, Problem> {
 /// One decoded path segment.
 fn segment(raw: &str) -> Result<Cow<'_, str>, Problem> {
     let segment = percent_decode(raw).ok_or(Code::PathInvalid)?;
-    if matches!(&*segment, "" | "." | "..") || segment.contains('\0') {
+    if segment.is_empty() || segment.contains('\0') || has_dots(&segment) {
         return Err(Code::PathInvalid.into());
     }
     Ok(segment)
+}
+
+/// Whether part of `name` between slashes is `.` or `..`. Some programs take a backslash for a slash.
+fn has_dots(name: &str) -> bool {
+    name.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
 }
 
 /// `route` if the path takes `method`; the names in the path are looked at only then.
@@ -220,8 +226,12 @@ mod tests {
             ("/rooms/café", "café"),
             ("/rooms/a%2Fb", "a/b"),
             ("/rooms/a%2fb", "a/b"),
-            ("/rooms/%2E%2E%2Fb", "../b"),
+            ("/rooms/a%2F%2Fb", "a//b"),
+            ("/rooms/a%2F...%2Fb", "a/.../b"),
+            ("/rooms/a%2F..b%2F.c", "a/..b/.c"),
+            ("/rooms/a%5Cb", "a\\b"),
             ("/rooms/a%252Fb", "a%2Fb"),
+            ("/rooms/a%252F..%252Fb", "a%2F..%2Fb"),
             ("/rooms/a+b", "a+b"),
             ("/rooms/a%20b", "a b"),
             ("/rooms/...", "..."),
@@ -245,6 +255,15 @@ mod tests {
             "/stream/../info",
             "/stream/a/%2e%2E",
             "/stream/a/%2e",
+            "/rooms/%2E%2E%2Fb",
+            "/rooms/a%2F..",
+            "/rooms/a%2F.",
+            "/rooms/a%2F.%2Fhistory",
+            "/rooms/a%2f%2e%2e%2fb/history",
+            "/stream/lobby/a%2f..%2f..%2fb",
+            "/stream/a%5C..%5Cb/u",
+            "/disconnect/lobby/bob%2f..%2f..%2f..%2frefresh",
+            "/info%2f..%2fstream",
             "/stream/a/u%",
             "/stream/a/u%4",
             "/stream/a/%zz",

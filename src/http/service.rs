@@ -203,6 +203,8 @@ struct Disconnected {
     stay_away_s: u64,
 }
 
+/// Tells a user to stay away, then closes its connections. If it cannot be told to stay away, it would be back at once: then
+/// nothing is closed, and the answer is [`Code::StayAwayFull`] with the time until there is a place.
 async fn disconnect(
     shared: &Shared,
     room: &RoomName,
@@ -211,10 +213,13 @@ async fn disconnect(
 ) -> Result<Disconnected, Problem> {
     let (hub, now) = (&shared.hub, shared.clock.now());
     let (room, user) = (room.as_str(), user.as_str());
-    let mut stay_away = query.stay_away.unwrap_or(shared.config.stay_away);
+    let stay_away = query.stay_away.unwrap_or(shared.config.stay_away);
     // First, or the browser could be back before it is told not to be.
-    if !stay_away.is_zero() && !hub.send_away(user, room, stay_away, now) {
-        stay_away = std::time::Duration::ZERO;
+    if !stay_away.is_zero() {
+        hub.send_away(user, room, stay_away, now).map_err(|wait| {
+            let seconds = u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX);
+            Problem::new(Code::StayAwayFull).retry_after_s(seconds)
+        })?;
     }
     let mut disconnected = 0;
     if let (Some(room), Some(user)) = (hub.rooms().get(room), hub.users().get(user)) {

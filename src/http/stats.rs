@@ -45,7 +45,7 @@ impl Level {
 }
 
 /// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 22] = [
+pub const REFUSED: [&str; 23] = [
     "full",
     "draining",
     "user_connections",
@@ -58,6 +58,7 @@ pub const REFUSED: [&str; 22] = [
     "rate_limited",
     "busy",
     "revocations",
+    "disconnects",
     "bad_request",
     "origin",
     "auth_unavailable",
@@ -134,6 +135,7 @@ pub fn reason(code: Code) -> &'static str {
         Code::BuffersFull => "buffers",
         Code::WaitingFull => "waiting",
         Code::RevocationsFull => "revocations",
+        Code::StayAwayFull => "disconnects",
         Code::Draining => "draining",
         Code::Full => "busy",
         _ => "bad_request",

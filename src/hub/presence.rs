@@ -14,7 +14,7 @@ use super::pressure::Rung;
 use super::source::Source;
 use super::{Hub, Refusal};
 
-/// Users remembered as told to stay away. One more is let back in instead.
+/// Users remembered as told to stay away, each for one room. A user more is not disconnected: see [`Hub::send_away`].
 pub const STAY_AWAY_MAX: usize = 65_536;
 
 /// Caps on connections.
@@ -213,18 +213,28 @@ impl Hub {
         self.presence.draining.load(Ordering::Acquire)
     }
 
-    /// Tells `user` to stay away from `room` for a while. False if too many are remembered already.
-    pub fn send_away(&self, user: &str, room: &str, time: Duration, now: Moment) -> bool {
+    /// Tells `user` to stay away from `room` for `time`. A user who has a place is told again without another one.
+    ///
+    /// # Errors
+    ///
+    /// The time until the next place is free, if [`STAY_AWAY_MAX`] are told already. Nothing is remembered then.
+    pub fn send_away(&self, user: &str, room: &str, time: Duration, now: Moment) -> Result<(), Duration> {
         let mut away = self.presence.stay_away.lock();
+        if let Some(until) = away.get_mut(&Asked(user, room)) {
+            *until = now + time;
+            return Ok(());
+        }
         if away.len() >= STAY_AWAY_MAX {
             away.retain(|_, until| *until > now);
+            self.presence.stay_away_len.store(away.len(), Ordering::Release);
         }
-        let fits = away.len() < STAY_AWAY_MAX;
-        if fits {
-            away.insert((user.into(), room.into()), now + time);
+        if away.len() >= STAY_AWAY_MAX {
+            let next = away.values().min().copied().unwrap_or(now);
+            return Err(next.since(now));
         }
+        away.insert((user.into(), room.into()), now + time);
         self.presence.stay_away_len.store(away.len(), Ordering::Release);
-        fits
+        Ok(())
     }
 
     /// Whether `user` was told to stay away from `room`.
@@ -314,11 +324,29 @@ mod tests {
     #[test]
     fn who_is_to_stay_away_is_from_that_room_and_for_that_time() {
         let hub = hub(1);
-        assert!(hub.send_away("u", "room", Duration::from_secs(1), NOW));
+        hub.send_away("u", "room", Duration::from_secs(1), NOW).expect("a place");
         assert!(hub.is_away("u", "room", NOW));
         for (user, room) in [("room", "u"), ("uroom", ""), ("u", "roo"), ("v", "room")] {
             assert!(!hub.is_away(user, room, NOW), "{user} {room}");
         }
         assert!(!hub.is_away("u", "room", NOW + Duration::from_secs(1)));
+    }
+
+    /// With all places taken, a user was told a time, and let back in at once.
+    #[test]
+    fn a_user_without_a_place_is_not_told_to_stay_away() {
+        let hub = hub(1);
+        let (short, long) = (Duration::from_mins(1), Duration::from_mins(10));
+        hub.send_away("first", "r", short, NOW).expect("a place");
+        for n in 1..STAY_AWAY_MAX {
+            hub.send_away(&n.to_string(), "r", long, NOW).expect("a place");
+        }
+        assert_eq!(hub.send_away("late", "r", short, NOW), Err(short), "the first goes next");
+        assert!(!hub.is_away("late", "r", NOW));
+        // Who has a place is told again.
+        assert_eq!(hub.send_away("1", "r", short, NOW), Ok(()));
+        let later = NOW + short;
+        assert_eq!(hub.send_away("late", "r", short, later), Ok(()));
+        assert!(hub.is_away("late", "r", later) && !hub.is_away("first", "r", later));
     }
 }

@@ -3,16 +3,19 @@
 //! On Linux an accepted socket is a copy of its listener (`tcp(7)`, `socket(7)`): buffer size, `TCP_NODELAY` and
 //! `TCP_USER_TIMEOUT` are set once here and cost no call per connection. Sockets that the service manager opened are
 //! [`adopt`]ed: they get the same options, and outlive us.
+//!
+//! The file of a Unix socket has its group and permissions before the socket listens. Until then no connection is possible,
+//! so at no time is the socket open to more users than it should be.
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::config::{Listen, ListenAddr};
+use crate::config::{Listen, ListenAddr, UnixSocket};
 
 /// Connections the kernel holds for us between two accepts, as far as `net.core.somaxconn` allows.
 const BACKLOG: i32 = 4096;
@@ -50,7 +53,7 @@ impl Listeners {
     #[must_use]
     pub fn own_file(&self) -> Option<PathBuf> {
         match &self.address {
-            ListenAddr::Unix(path) if !self.inherited => Some(path.clone()),
+            ListenAddr::Unix(unix) if !self.inherited => Some(unix.path.clone()),
             _ => None,
         }
     }
@@ -63,11 +66,11 @@ impl Listeners {
 ///
 /// # Errors
 ///
-/// If the address is in use, not ours, or not allowed.
+/// If the address is in use, not ours, or not allowed, or its file may not be given to the group that was asked for.
 pub fn listen(address: &ListenAddr, count: usize, options: SocketOptions) -> io::Result<Listeners> {
     let sockets = match address {
         ListenAddr::Tcp(addr) => listen_tcp(*addr, count, options)?,
-        ListenAddr::Unix(path) => listen_unix(path, count, options)?,
+        ListenAddr::Unix(unix) => listen_unix(unix, count, options)?,
     };
     let bound = match address {
         ListenAddr::Tcp(_) => {
@@ -88,7 +91,7 @@ pub fn adopt(socket: Socket, count: usize, options: SocketOptions) -> io::Result
     let local = socket.local_addr()?;
     let address = match (local.as_socket(), local.as_pathname()) {
         (Some(addr), _) => ListenAddr::Tcp(addr),
-        (None, Some(path)) => ListenAddr::Unix(path.to_owned()),
+        (None, Some(path)) => path.to_owned().into(),
         (None, None) => return Err(io::ErrorKind::AddrNotAvailable.into()),
     };
     socket.set_nonblocking(true)?;
@@ -135,22 +138,50 @@ fn tcp_socket(addr: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn listen_unix(path: &Path, count: usize, options: SocketOptions) -> io::Result<Vec<Socket>> {
-    let address = SockAddr::unix(path)?;
-    // A socket left behind by a crash is in nobody's use; a living server's still takes connections.
-    if path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket()) {
-        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        match probe.connect(&address) {
-            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-            _ => return Err(io::ErrorKind::AddrInUse.into()),
-        }
+fn listen_unix(unix: &UnixSocket, count: usize, options: SocketOptions) -> io::Result<Vec<Socket>> {
+    let socket = bind_unix(unix, options)?;
+    socket.listen(BACKLOG)?;
+    clones(socket, count)
+}
+
+/// A socket at the path, with its group and permissions. It takes no connections yet.
+fn bind_unix(unix: &UnixSocket, options: SocketOptions) -> io::Result<Socket> {
+    let address = SockAddr::unix(&unix.path)?;
+    if unix.path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket()) {
+        remove_left_behind(&unix.path, &address)?;
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_send_buffer_size(options.send_buffer)?;
     socket.bind(&address)?;
-    socket.listen(BACKLOG)?;
-    clones(socket, count)
+    give_away(unix).inspect_err(|_| {
+        // It does not listen yet, and the next start need not find it.
+        let _ = std::fs::remove_file(&unix.path);
+    })?;
+    Ok(socket)
+}
+
+/// Removes a socket's file that a crash left behind. A living server's still takes connections, or would if its queue were
+/// not full: asked without a wait, the kernel says `EAGAIN` then, and `ECONNREFUSED` if no server is left.
+fn remove_left_behind(path: &Path, address: &SockAddr) -> io::Result<()> {
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(address) {
+        Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// The group first: giving a file away may take permissions from it (`chown(2)`).
+fn give_away(unix: &UnixSocket) -> io::Result<()> {
+    if let Some(group) = &unix.group {
+        let id = group.id().ok_or_else(|| io::Error::other(format!("there is no group {group} any more")))?;
+        lchown(&unix.path, None, Some(id))?;
+    }
+    if let Some(mode) = unix.mode {
+        std::fs::set_permissions(&unix.path, std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -176,10 +207,48 @@ mod tests {
         let path = std::env::temp_dir().join(format!("tidegate-adopt-{}.sock", std::process::id()));
         let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let adopted = adopt(socket.into(), 1, OPTIONS).unwrap();
-        assert_eq!((&adopted.address, adopted.own_file()), (&ListenAddr::Unix(path.clone()), None));
+        assert_eq!((&adopted.address, adopted.own_file()), (&path.clone().into(), None));
         drop(adopted);
-        let opened = listen(&ListenAddr::Unix(path.clone()), 1, OPTIONS).unwrap();
+        let opened = listen(&path.clone().into(), 1, OPTIONS).unwrap();
         assert_eq!(opened.own_file(), Some(path.clone()));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    /// The permissions are there before anyone can connect: a moment before they are, no connection is possible.
+    #[test]
+    fn a_file_is_as_asked_for_before_the_socket_listens() {
+        let path = std::env::temp_dir().join(format!("tidegate-mode-{}.sock", std::process::id()));
+        for mode in [0o600, 0o666, 0o640] {
+            let unix = UnixSocket { mode: Some(mode), ..path.clone().into() };
+            let bound = bind_unix(&unix, OPTIONS).unwrap();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, mode);
+            let early = std::os::unix::net::UnixStream::connect(&path).expect_err("it does not listen");
+            assert_eq!(early.kind(), io::ErrorKind::ConnectionRefused);
+            bound.listen(BACKLOG).unwrap();
+            std::os::unix::net::UnixStream::connect(&path).expect("it listens");
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, mode);
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    /// It waited for a place in the queue, without end and without a word.
+    #[test]
+    fn a_queue_that_is_full_is_in_use() {
+        let path = std::env::temp_dir().join(format!("tidegate-full-{}.sock", std::process::id()));
+        let address = SockAddr::unix(&path).unwrap();
+        let first = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        first.bind(&address).unwrap();
+        first.listen(1).unwrap();
+        let waiting = || {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket.connect(&address).ok().map(|()| socket)
+        };
+        let queue: Vec<Socket> = std::iter::from_fn(waiting).collect();
+        assert!(!queue.is_empty(), "it is full after some");
+        let refused = listen(&path.clone().into(), 1, OPTIONS).expect_err("it is in use");
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        assert!(path.exists(), "it is the first one's");
         std::fs::remove_file(path).unwrap();
     }
 

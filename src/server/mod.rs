@@ -1,6 +1,8 @@
 //! The process: settings in, threads out. Owns every thread it starts and joins it.
 
 pub mod clock;
+mod drain;
+pub mod holder;
 pub mod keys;
 pub mod listen;
 pub mod machine;
@@ -12,7 +14,7 @@ pub mod worker;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use self::clock::{Clock, since_1970};
+use self::holder::Holder;
 use self::keys::PublishedKeys;
 use self::listen::{Listeners, SocketOptions, adopt, listen};
 use self::memory::{AutoBytes, Memory};
@@ -61,6 +64,8 @@ pub enum StartError {
         setting: &'static str,
         /// As it was given.
         address: ListenAddr,
+        /// Who holds it, if it is in use and anyone answers there.
+        holder: Option<Holder>,
         /// The system's reason.
         reason: io::Error,
     },
@@ -79,10 +84,11 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen { setting, address, .. } => {
+            Self::Listen { setting, address, holder, .. } => {
                 let or_off = if *setting == ADMIN_LISTEN { "off or " } else { "" };
                 let address = address.to_string();
-                write!(f, "{setting}={address:?}: wanted {or_off}an address that can be listened on")
+                write!(f, "{setting}={address:?}: wanted {or_off}an address that can be listened on")?;
+                holder.map_or(Ok(()), |holder| write!(f, "; {holder}"))
             }
             Self::Inherited(_) => f.write_str("cannot listen on a socket of the service manager"),
             Self::Exposed(address) => write!(
@@ -150,18 +156,8 @@ struct Running {
     stop: Arc<Notify>,
 }
 
-/// How long a drain may take beyond its setting: sockets that are full get a last chance to take their rest.
-const DRAIN_GRACE: Duration = Duration::from_millis(500);
-
-/// How long requests that were begun before the end may take. It is over as soon as there are none; a connection on which
-/// nothing has come yet uses it up, since its request may be on the way.
-const LAST_REQUESTS: Duration = Duration::from_secs(2);
-
-/// How long the application is given to be told of the streams that a drain closed.
-const LAST_NOTICES: Duration = Duration::from_secs(2);
-
-/// Time between two looks at how far a drain is.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How long a reload waits for room in a shard's mailbox.
+const MAIL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Time between two rounds of housekeeping.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
@@ -300,19 +296,7 @@ impl Server {
         let policy = Arc::new(Policy::new(&running, &self.shared.token_stats)?);
         policy.adopt(&self.shared.policy.load());
         self.shared.policy.store(policy.clone());
-        let may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync> =
-            Arc::new(move |standing| policy.lets_stay(standing));
-        for shard in 0..self.workers.len() {
-            let done = Box::new(|ended| {
-                if ended > 0 {
-                    tracing::info!(ended, "streams for which nothing vouches any more were closed");
-                }
-            });
-            let command = Command::Review { may_stay: may_stay.clone(), done };
-            if self.shared.hub.mailbox(shard).send(command).is_err() {
-                tracing::warn!(shard, "too much mail: streams for which nothing vouches stay until they end");
-            }
-        }
+        self.review(policy);
         self.shared.keys_wanted.notify_one();
         let mut restart_needed = restart_needed(&self.shared.config, config);
         if fetches_keys(config) && !fetches_keys(&self.shared.config) {
@@ -321,27 +305,33 @@ impl Server {
         Ok(restart_needed)
     }
 
-    /// Closes every stream, spread over the drain time, answers the requests that were begun, and ends. Newcomers are
-    /// refused softly meanwhile, or left to whoever holds the sockets next.
-    ///
-    /// # Errors
-    ///
-    /// If a thread had ended before with an error.
-    pub fn drain(mut self) -> io::Result<()> {
-        // First: who is accepted from now on by others would be refused by us.
-        self.shared.stage.send_replace(Stage::Draining);
-        self.shared.hub.drain();
-        self.wait_for_all(&self.shared.drained, self.shared.config.drain + DRAIN_GRACE);
-        self.shared.stage.send_replace(Stage::Ending);
-        self.wait_for_all(&self.shared.finished, LAST_REQUESTS);
-        self.end(LAST_NOTICES)
+    /// Closes the streams that `policy` does not let stay.
+    fn review(&self, policy: Arc<Policy>) {
+        let may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync> =
+            Arc::new(move |standing| policy.lets_stay(standing));
+        for shard in 0..self.workers.len() {
+            let done = Box::new(|ended| {
+                if ended > 0 {
+                    tracing::info!(ended, "streams for which nothing vouches any more were closed");
+                }
+            });
+            if !self.send_patiently(shard, Command::Review { may_stay: may_stay.clone(), done }) {
+                tracing::warn!(shard, "too much mail: streams for which nothing vouches stay until they end");
+            }
+        }
     }
 
-    /// Waits until `count` is that of all threads, but no longer than `time`.
-    fn wait_for_all(&self, count: &AtomicUsize, time: Duration) {
-        let deadline = Instant::now() + time;
-        while count.load(Ordering::Acquire) < self.workers.len() && Instant::now() < deadline {
-            std::thread::sleep(LOOK_AGAIN);
+    /// Sends `command` to `shard`, whose mailbox may be full for a moment. False if it is full for [`MAIL_PATIENCE`]: then the
+    /// shard hangs.
+    fn send_patiently(&self, shard: usize, mut command: Command) -> bool {
+        let until = Instant::now() + MAIL_PATIENCE;
+        loop {
+            command = match self.shared.hub.mailbox(shard).send(command) {
+                Ok(()) => return true,
+                Err(command) if Instant::now() < until => command,
+                Err(_) => return false,
+            };
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -401,7 +391,11 @@ fn open(
     let options = SocketOptions { send_buffer: config.send_buffer, user_timeout: config.tcp_user_timeout };
     if sockets.is_empty() {
         let opened = listens.iter().map(|Listen { address, proxied }| {
-            let failed = |reason| StartError::Listen { setting, address: address.clone(), reason };
+            let failed = |reason: io::Error| {
+                let holder =
+                    (reason.kind() == io::ErrorKind::AddrInUse).then(|| holder::ask(address)).flatten();
+                StartError::Listen { setting, address: address.clone(), holder, reason }
+            };
             let listeners = listen(address, count, options).map_err(failed)?;
             Ok(Listeners { proxied: *proxied, ..listeners })
         });
@@ -516,6 +510,7 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>, Option<upstream::Wor
         shards,
         stage: watch::Sender::new(Stage::Serving),
         drained: AtomicUsize::new(0),
+        requests_left: (0..config.shards).map(|_| AtomicUsize::new(0)).collect(),
         finished: AtomicUsize::new(0),
         cores,
         config,
@@ -564,6 +559,7 @@ fn shard_settings(config: &Config, index: usize) -> ShardSettings {
         max_unsent_age: config.max_unsent_age,
         lease: config.lease,
         drain: config.drain,
+        drain_rate: config.drain_rate.into(),
     }
 }
 

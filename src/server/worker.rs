@@ -41,6 +41,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time between two looks at requests that are still to be answered at the end.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
+/// Time between two counts of requests that are left while the server is on its way out.
+const COUNT_AGAIN: Duration = Duration::from_millis(20);
+
 /// Bytes a listener may send on its stream between two looks. Browsers send none.
 const INPUT_BYTES_MAX: usize = 16 << 10;
 
@@ -126,6 +129,7 @@ impl Worker {
             accepting.spawn_local(accept(context.clone(), (listener, proxied), until));
         }
         tokio::task::spawn_local(finish(context.clone(), accepting));
+        tokio::task::spawn_local(count_requests(context.clone()));
         tokio::task::spawn_local(async move { places.expire().await });
         tokio::task::spawn_local(memory::keep_giving_back());
         tokio::select! {
@@ -244,7 +248,21 @@ async fn finish(context: Rc<Context>, mut accepting: JoinSet<()>) {
         tokio::time::sleep(LOOK_AGAIN).await;
         context.places.shed_idle();
     }
+    context.shared.requests_left[context.index].store(0, Ordering::Relaxed);
     context.shared.finished.fetch_add(1, Ordering::Release);
+}
+
+/// Counts the requests that are left, while the server is on its way out.
+async fn count_requests(context: Rc<Context>) {
+    let mut stage = context.shared.stage.subscribe();
+    if stage.wait_for(|stage| *stage >= Stage::Draining).await.is_err() {
+        return;
+    }
+    loop {
+        let left = &context.shared.requests_left[context.index];
+        left.store(context.places.unanswered(), Ordering::Relaxed);
+        tokio::time::sleep(COUNT_AGAIN).await;
+    }
 }
 
 enum Accept {

@@ -41,6 +41,7 @@ use self::room::{LocalRoom, Pace};
 use self::stats::Stats;
 use self::tend::Tending;
 use crate::hub::Hub;
+use crate::hub::allowance::Rate;
 use crate::hub::mailbox::{Command, Dirty};
 use crate::hub::moment::{Moment, jittered};
 use crate::hub::position::Offset;
@@ -64,8 +65,10 @@ pub struct ShardSettings {
     pub max_unsent_age: Duration,
     /// Longest life of a connection, if bounded.
     pub lease: Option<Duration>,
-    /// Time over which a drain spreads the closes.
+    /// Time that a drain takes at most.
     pub drain: Duration,
+    /// Streams that a drain closes in so much time, in all shards together, where `drain` leaves it so much.
+    pub drain_rate: Rate,
 }
 
 /// Connections written to before others on the thread get their turn: a millisecond or two.

@@ -8,6 +8,7 @@ use super::conn::{Conn, ConnKey, flag};
 use super::net::Net;
 use super::shrink::SHRINK_INTERVAL;
 use super::stats::{self, CloseReason};
+use crate::hub::allowance::Rate;
 use crate::hub::moment::Moment;
 use crate::hub::pressure::Rung;
 use crate::wire::control;
@@ -27,7 +28,7 @@ const REAP_INTERVAL: Duration = Duration::from_secs(1);
 /// have gone through most of them within seconds, and not all of them for what the first already give back.
 const SHORT_OF_MEMORY_SHARE: usize = 4;
 
-/// Part of the drain time after which everyone has been told to go; the rest is for slow sockets.
+/// Part of the longest time a drain may take after which everyone has been told to go; the rest is for slow sockets.
 const DRAIN_SHARE: f64 = 0.9;
 
 /// What the clock's work remembers.
@@ -68,6 +69,8 @@ impl Round {
 
 struct Drain {
     started: Moment,
+    /// Time over which the closes are spread.
+    window: Duration,
     count: usize,
     /// Who is still to be told to go.
     rest: VecDeque<ConnKey>,
@@ -80,6 +83,14 @@ impl Tending {
     }
 }
 
+/// Time over which a drain closes `streams`, of all shards together: at `rate`, or faster if that would take too much of
+/// `drain`. One stream is closed at once, and ten thousand do not come back in the same moment.
+#[must_use]
+pub fn drain_window(streams: u32, rate: Rate, drain: Duration) -> Duration {
+    let at_rate = rate.per.mul_f64(f64::from(streams) / f64::from(rate.events));
+    at_rate.min(drain.mul_f64(DRAIN_SHARE))
+}
+
 /// How long connection `index` of `count` stays after a drain begins.
 ///
 /// Closing everyone at once makes every client reconnect at once, to whichever nodes are left. Spacing the closes evenly
@@ -88,8 +99,8 @@ impl Tending {
 pub fn close_after(index: usize, count: usize, window: Duration) -> Duration {
     debug_assert!(index < count);
     #[allow(clippy::cast_precision_loss, reason = "a few thousand connections, to the microsecond")]
-    let share = (index + 1) as f64 / count as f64;
-    window.mul_f64(share * DRAIN_SHARE)
+    let share = index as f64 / count as f64;
+    window.mul_f64(share)
 }
 
 /// How old a full connection's oldest unsent event is at `now`, and its slot; nothing of others.
@@ -119,6 +130,10 @@ impl<N: Net> Shard<N> {
         if self.now >= self.tending.shrink_at {
             self.tending.shrink_at = self.now + SHRINK_INTERVAL;
             self.shrink();
+        }
+        // Its mailbox was full when it was told.
+        if self.hub.is_draining() {
+            self.start_drain();
         }
         self.continue_drain();
     }
@@ -185,14 +200,22 @@ impl<N: Net> Shard<N> {
         }
     }
 
+    /// Begins a drain, unless it has begun.
     pub(super) fn start_drain(&mut self) {
+        if self.is_draining() {
+            return;
+        }
         // The probe would keep an empty server waiting; readiness has ended with the drain's beginning.
         let probe = self.conns.iter().find(|(_, conn)| conn.has(flag::PROBE)).map(|(slot, _)| slot);
         if let Some(slot) = probe {
             self.remove(slot, CloseReason::Drain);
         }
         let rest: VecDeque<ConnKey> = self.conns.iter().map(|(slot, _)| self.conns.key(slot)).collect();
-        self.tending.drain = Some(Drain { started: self.now, count: rest.len(), rest });
+        // Those of other shards come back to the same servers.
+        let all = self.hub.connections().max(u32::try_from(rest.len()).unwrap_or(u32::MAX));
+        let window = drain_window(all, self.settings.drain_rate, self.settings.drain);
+        self.tending.drain = Some(Drain { started: self.now, window, count: rest.len(), rest });
+        self.continue_drain();
     }
 
     fn continue_drain(&mut self) {
@@ -202,7 +225,7 @@ impl<N: Net> Shard<N> {
         let passed = self.now.since(drain.started);
         while let Some(key) = drain.rest.front().copied() {
             let index = drain.count - drain.rest.len();
-            if close_after(index, drain.count, self.settings.drain) > passed {
+            if close_after(index, drain.count, drain.window) > passed {
                 break;
             }
             drain.rest.pop_front();
@@ -236,8 +259,18 @@ mod tests {
 
     #[test]
     fn closes_are_spread_evenly() {
-        let window = Duration::from_secs(10);
+        let window = Duration::from_secs(9);
         let at: Vec<u128> = (0..9).map(|index| close_after(index, 9, window).as_millis()).collect();
-        assert_eq!(at, [1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000]);
+        assert_eq!(at, [0, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000]);
+    }
+
+    /// One took as long as ten thousand.
+    #[test]
+    fn a_drain_takes_as_long_as_its_streams_need_and_no_longer_than_it_may() {
+        let (rate, drain) = (Rate { events: 1000, per: Duration::from_secs(1) }, Duration::from_secs(5));
+        let window = |streams| drain_window(streams, rate, drain).as_millis();
+        assert_eq!([0, 1, 100, 4000].map(window), [0, 1, 100, 4000]);
+        assert_eq!([4500, 10_000, u32::MAX].map(window), [4500; 3], "the rest is for slow sockets");
+        assert_eq!(drain_window(1, rate, Duration::ZERO), Duration::ZERO);
     }
 }

@@ -101,6 +101,7 @@ impl World {
             max_unsent_age: Duration::from_secs(30),
             lease: None,
             drain: DRAIN,
+            drain_rate: Rate { events: 1, per: Duration::from_secs(1) },
         };
         let stats = Arc::new(Stats::default());
         let shard = Shard::new(hub.clone(), settings, Lines, stats.clone(), 1);
@@ -272,9 +273,11 @@ fn a_full_socket_that_times_out_is_counted_as_an_error() {
 fn who_joins_during_a_drain_gets_a_farewell_at_once() {
     let mut world = World::new(10, usize::MAX);
     let (_, first) = world.join(None, Start::Now, usize::MAX);
+    let (_, second) = world.join(None, Start::Now, usize::MAX);
     let permit = world.hub.admit(None, None, world.now).unwrap();
     world.hub.drain();
     world.step();
+    assert!(text(&first).contains("event: closing"), "there is nothing for it to wait for");
     let socket = Rc::new(RefCell::new(Line { text: String::new(), room: usize::MAX, fails: false }));
     let (user, address) = permit.keep();
     let join = Join {
@@ -292,10 +295,26 @@ fn who_joins_during_a_drain_gets_a_farewell_at_once() {
     assert!(text(&socket).contains("event: connected"), "{}", text(&socket));
     assert!(text(&socket).contains("event: closing"), "{}", text(&socket));
     assert!(text(&socket).ends_with("0\r\n\r\n"));
-    assert!(!text(&first).contains("event: closing"), "the others' closes are spread as before");
+    assert!(!text(&second).contains("event: closing"), "the others' closes are spread as before");
     world.now = world.now + DRAIN;
     assert_eq!(world.step(), Step::Drained);
-    assert!(text(&first).contains("event: closing"));
+    assert!(text(&second).contains("event: closing"));
+}
+
+/// A drain that a full mailbox did not take never began, and its streams were cut off at the end without a word.
+#[test]
+fn a_full_mailbox_does_not_keep_a_drain_from_beginning() {
+    let mut world = World::new(10, usize::MAX);
+    let (_, socket) = world.join(None, Start::Now, usize::MAX);
+    let room = world.hub.rooms().get_or_create("r");
+    let fill = || world.hub.mailbox(0).send(Command::Members { room: room.clone(), done: Box::new(|_| {}) });
+    while fill().is_ok() {}
+    world.hub.drain();
+    while world.step() != Step::Drained {
+        world.now = world.now + Duration::from_millis(100);
+        assert!(world.now < Moment(0) + DRAIN, "it has begun");
+    }
+    assert!(text(&socket).contains("event: closing"), "{}", text(&socket));
 }
 
 /// A listener that came back to events older than `max_unsent_age`, and whose socket did not take all of them at once,
@@ -613,7 +632,7 @@ fn a_flood_of_names_gives_its_memory_back() {
         let rooms: Vec<String> = (0..64).map(|m| format!("room {n} {m}")).collect();
         crowd.push(world.join_rooms(&rooms, None, Some(&format!("user {n}")), Start::Now, usize::MAX).0);
         world.publish(Target::Room(RoomName::new(&rooms[0]).unwrap()), "x", Some(&format!("other {n}")));
-        assert!(world.hub.send_away(&format!("away {n}"), "r", Duration::from_secs(1), world.now));
+        world.hub.send_away(&format!("away {n}"), "r", Duration::from_secs(1), world.now).expect("a place");
     }
     // Everywhere at once, so that every queue has had them all.
     for n in 0..CONNECTIONS {
@@ -775,7 +794,7 @@ fn an_inbox_remembers_no_more_for_a_listener_that_is_slow() {
 #[test]
 fn who_is_told_to_stay_away_on_its_way_in_gets_a_farewell_at_once() {
     let mut world = World::new(10, usize::MAX);
-    assert!(world.hub.send_away("u", "b", Duration::from_secs(1), world.now));
+    world.hub.send_away("u", "b", Duration::from_secs(1), world.now).expect("a place");
     let rooms = ["a", "b"].map(str::to_owned);
     let mut join = |user| world.join_rooms(&rooms, None, user, Start::Now, usize::MAX).1;
     let [away, other, nameless] = [Some("u"), Some("v"), None].map(&mut join);

@@ -188,7 +188,7 @@ impl TempPath {
     }
 
     pub fn listen(&self) -> ListenAddr {
-        ListenAddr::Unix(self.0.clone())
+        self.0.clone().into()
     }
 }
 

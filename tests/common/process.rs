@@ -119,8 +119,13 @@ impl Process {
     }
 
     /// Ends it in order, and gives all it ever printed.
-    pub fn end(mut self) -> String {
+    pub fn end(self) -> String {
         self.signal("-TERM");
+        self.end_of_signalled()
+    }
+
+    /// The same of one that was told to end already.
+    pub fn end_of_signalled(mut self) -> String {
         assert_eq!(self.exit_code(), Some(0), "{}", self.printed());
         for reader in self.readers.drain(..) {
             reader.join().expect("it reads to the end");

@@ -32,6 +32,7 @@ pub(crate) struct Plan {
     pub max_unsent_age: Duration,
     pub lease: Option<Duration>,
     pub drain: Duration,
+    pub drain_rate: Rate,
     /// Random operations in a life.
     pub operations: usize,
     /// Connections that are there before the operations begin. More than a step can write to, in some seeds.
@@ -89,6 +90,7 @@ impl Plan {
             max_unsent_age: Duration::from_millis(if one_in(rng, 3) { rng.u64(50..2000) } else { 3_600_000 }),
             lease: one_in(rng, 6).then(|| Duration::from_millis(rng.u64(50..1500))),
             drain: Duration::from_millis(rng.u64(50..600)),
+            drain_rate: Rate { events: rng.u32(1..2000), per: Duration::from_secs(1) },
             operations: if big {
                 rng.usize(100..300)
             } else if fat {

@@ -107,6 +107,7 @@ fn node(plan: &Plan, hub: &Arc<Hub>, index: usize, rng: &mut Rng) -> Node {
         max_unsent_age: plan.max_unsent_age,
         lease: plan.lease,
         drain: plan.drain,
+        drain_rate: plan.drain_rate,
     };
     let stats = Arc::new(Stats::default());
     let net = FakeNet::new(rng.u64(..));
