@@ -130,8 +130,8 @@ fn a_refusal_tells_the_path_the_user_and_the_address() {
         "level": "DEBUG", "message": "request refused", "code": "not_found", "method": "GET",
         "path": format!("{BASE}/stream/lobby"), "client": "203.0.113.7", "user": null,
     }));
-    assert_eq!(ask(&format!("{BASE}/stream?room=a&user=me&history=1&history={secret}")).status(), 400);
-    refused(&json!({"code": "query_invalid", "path": format!("{BASE}/stream"), "client": "203.0.113.7"}));
+    assert_eq!(ask(&format!("{BASE}/stream?room=a&user=me&history={secret}")).status(), 400);
+    refused(&json!({"code": "history_invalid", "path": format!("{BASE}/stream"), "client": "203.0.113.7"}));
 
     // Softly refused streams are answered with 200.
     let _first = Listener::open(Conn::tcp(server.addr), "/stream/lobby/me", &[]);

@@ -129,19 +129,17 @@ fn explained(arg: Arg, setting: &Setting) -> Arg {
 }
 
 /// The settings in `-h`, with a line for each.
-const COMMON: [(&str, &str); 13] = [
+const COMMON: [(&str, &str); 11] = [
     ("listen", "Where listeners and publishers connect"),
     ("admin_listen", "Where metrics, probes and the dashboard are"),
     ("insecure", "Listen for other machines without authentication"),
     ("trusted_proxies", "Proxies that say who the client is"),
-    ("base_path", "What stands before /stream and /publish"),
     ("cors_origins", "Origins whose pages may use the server"),
     ("public_rooms", "Rooms to listen in without a token"),
     ("token_keys", "Keys that tokens are signed with"),
     ("api_keys_file", "Hashes of API keys, for backends"),
     ("auth_callback", "Where the application is asked"),
     ("max_connections", "Open streams, 0 for as many as fit"),
-    ("history_events", "Events that a room remembers"),
     ("log_level", "The least serious level that is logged"),
 ];
 
