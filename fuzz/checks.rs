@@ -31,6 +31,7 @@ use tidegate::http::cors::Cors;
 use tidegate::http::credential::{self, Places};
 use tidegate::http::guard::Guard;
 use tidegate::http::lines::{Line, Lines};
+use tidegate::http::malformed::without_bom;
 use tidegate::http::problem::{Code, Problem};
 use tidegate::http::proxy_header::{self, HEADER_BYTES_MAX, NotAHeader, Progress};
 use tidegate::http::query::{DisconnectQuery, HistoryQuery, LIMIT_MAX, STAY_AWAY_MAX, StreamQuery};
@@ -125,7 +126,8 @@ pub(crate) fn publish_body(bytes: &[u8]) {
         Ok(Body::Batch(drafts)) => drafts,
         Err(problem) => {
             assert!(problem.to_json().len() < 1024);
-            assert!(problem.index.is_none() || bytes.trim_ascii().starts_with(b"["));
+            let text = without_bom(bytes).trim_ascii();
+            assert!(problem.index.is_none() || text.starts_with(b"["));
             return;
         }
     };
@@ -275,7 +277,7 @@ fn split_whole(body: &[u8], line_bytes_max: usize) -> Vec<Result<Line, Problem>>
             found.push(Err(Problem::new(Code::EventTooLarge).at_line(number)));
             break;
         }
-        if !line.trim_ascii().is_empty() {
+        if !without_bom(line).trim_ascii().is_empty() {
             found.push(Ok(Line { number, bytes: Bytes::copy_from_slice(line) }));
         }
     }

@@ -1,5 +1,5 @@
-//! Promise: whatever a peer sends, the answer is the right status and code in less than a kilobyte, repeats nothing of
-//! it, is counted, and the server goes on.
+//! Promise: whatever a peer sends, the answer is the right status and code in less than a kilobyte, says where to look,
+//! repeats nothing of it but the name of a field, is counted, and the server goes on.
 
 mod common;
 
@@ -27,6 +27,10 @@ fn assert_refused(response: &Response, status: u16, code: &str) {
     assert_problem(response, status, code);
     let whole = format!("{}{}", response.head.0, response.text());
     assert!(!whole.contains(MARK), "{whole}");
+    // One code for many causes says which it was.
+    let many = ["not_found", "path_invalid", "query_invalid", "room_missing", "body_malformed"];
+    assert!(!many.contains(&code) || response.json()["detail"].is_string(), "{whole}");
+    assert!(code != "field_unknown" || response.json()["field"].is_string(), "{whole}");
 }
 
 /// What is sent on a connection of its own, and what comes back.
@@ -218,7 +222,7 @@ fn events() -> Vec<Row> {
     let long_id = format!(r#"{{"room":"a","data":1,"id":"{}"}}"#, "i".repeat(128));
     let event = |body: &str, code| (publish(body), 422, code);
     vec![
-        event(&format!(r#"{{"room":"a","data":1,"{MARK}":"{MARK}"}}"#), "field_unknown"),
+        event(&format!(r#"{{"room":"a","data":1,"of":"{MARK}"}}"#), "field_unknown"),
         event("{}", "target_missing"),
         event(&format!(r#"{{"data":"{MARK}"}}"#), "target_missing"),
         event(&format!(r#"{{"room":"{MARK}"}}"#), "data_missing"),
@@ -502,6 +506,59 @@ fn other_methods_are_told_the_right_ones() {
         assert_eq!((options.status(), options.header("allow")), (204, Some(allow)), "{path}");
     }
     server.metrics().assert("tidegate_refused_total{reason=\"bad_request\"}", 10.0);
+}
+
+/// `GET /stream/lobby` was told that nothing is served there, and not what to ask for.
+#[test]
+fn a_path_that_is_nearly_right_is_told_the_right_one() {
+    let server = TestServer::start();
+    let table = [
+        ("/api/v1/sse/stream/lobby", "not_found", "/stream?room=ROOM"),
+        ("/api/v1/sse/stream/lobby/", "path_invalid", "or one at the end"),
+        ("/api/v1/sse/stream/a/b/c", "not_found", "%2F"),
+        ("/api/v1/sse/stream", "room_missing", "/stream?room=ROOM"),
+        ("/api/v1/sse/rooms", "not_found", "/rooms/ROOM"),
+        ("/api/v1/sse/history", "not_found", "/rooms/ROOM/history"),
+        ("/api/v1/sse/disconnect/lobby", "not_found", "/disconnect/ROOM/USER"),
+        ("/api/v1/sse/publish", "method_not_allowed", "POST"),
+        ("/api/v1/sse/events", "not_found", "/stream, /publish"),
+        ("/stream/lobby/me", "not_found", "base path is missing"),
+        ("/api/v2/sse/stream/lobby/me", "not_found", "GET / shows"),
+        ("/metrics", "not_found", "admin_listen"),
+        ("/api/v1/sse/readyz", "not_found", "admin_listen"),
+    ];
+    for (path, code, told) in table {
+        let response = server.connect().round(&request("GET", path, &[], b""));
+        assert_refused(&response, response.status(), code);
+        let detail = response.json()["detail"].to_string();
+        assert!(detail.contains(told), "{path}: {detail}");
+    }
+    let elsewhere = server.admin("/api/v1/sse/info");
+    assert_refused(&elsewhere, 404, "not_found");
+    assert!(elsewhere.text().contains("the admin listener has /metrics"), "{}", elsewhere.text());
+}
+
+/// The one thing of a request that an answer repeats. It is short, and no reader could take it for more than text.
+#[test]
+fn a_fields_name_is_repeated_as_text_and_no_more() {
+    let server = TestServer::start();
+    let long = "<script>".repeat(20);
+    let cut = format!(r#""field":"{}…""#, "\\u003cscript\\u003e".repeat(6));
+    let table: [(&str, &str); 4] = [
+        ("romm", r#""field":"romm""#),
+        ("<script>&", r#""field":"\u003cscript\u003e\u0026""#),
+        (r#"\"}\n\u2028\u202e\u0000"#, r#""field":"\"}\n\u2028\u202e\u0000""#),
+        (&long, &cut),
+    ];
+    for (sent, shown) in table {
+        let response = server.post("/publish", &[], format!(r#"{{"room":"a","data":1,"{sent}":"{MARK}"}}"#));
+        assert_refused(&response, 422, "field_unknown");
+        assert!(response.text().contains(shown), "{}", response.text());
+    }
+    // Of a query, only names of ours are repeated.
+    let response = server.get(&format!("/stream?{MARK}=1&history={MARK}&room=a"));
+    assert_refused(&response, 400, "history_invalid");
+    assert!(response.text().contains(r#""field":"history""#), "{}", response.text());
 }
 
 #[test]

@@ -727,6 +727,25 @@ fn help_is_text_and_misuse_is_not_a_config_error() {
     }
 }
 
+/// Both were the same 352 lines.
+#[test]
+fn short_help_is_one_screen_and_points_to_the_long_one() {
+    let help = |flag: &str| match from_flags(&[flag]).invoke(OPEN_FILES) {
+        Ok(Invocation::Help(help)) => help,
+        other => panic!("{flag}: {other:?}"),
+    };
+    let (short, long) = (help("-h"), help("--help"));
+    assert!(short.lines().count() <= 40, "{} lines: {short}", short.lines().count());
+    assert!(short.lines().all(|line| line.len() <= 100), "lines fit a terminal: {short}");
+    for part in
+        ["--listen <", "[default: 127.0.0.1:8080]", "--token-keys <", "--help explains all of them", "token "]
+    {
+        assert!(short.contains(part), "{part}: {short}");
+    }
+    assert!(!short.contains("--flush-interval") && long.contains("--flush-interval"), "{short}");
+    assert!(long.lines().count() > 300, "the long one has everything");
+}
+
 #[test]
 fn the_example_file_has_every_setting_at_its_default() {
     let example = include_str!("../tidegate.toml");

@@ -112,6 +112,39 @@ async fn node_decodes(script: &str) {
     decodes_live(&server, Running::start(&node, &[&script, &server.url("/stream/a/me")])).await;
 }
 
+/// What `docs/api.md` says of long lines.
+#[tokio::test]
+async fn gos_scanner_takes_64_kib_a_line_unless_it_is_told_otherwise() {
+    let Some(go) = find("go") else { return };
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lines-{}", std::process::id()));
+    let built = Command::new(go)
+        .args(["build", "-trimpath", "-o"])
+        .arg(&program)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/decoders/lines.go"))
+        // The standard library is all it takes.
+        .envs([("GOFLAGS", "-mod=mod"), ("GOPROXY", "off"), ("CGO_ENABLED", "0"), ("GOTOOLCHAIN", "local")])
+        .output();
+    let built = built.await.expect("it was just found");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let server = Server::start(&[]).await;
+    let url = server.url("/stream/a/me");
+    let mut by_default = Running::start(&program, &[&url]);
+    let mut told = Running::start(&program, &[&url, "1048576"]);
+    let publish = async |bytes: usize| {
+        server.publish(json!({ "room": "a", "data": "x".repeat(bytes - "data: ".len()) })).await;
+    };
+    by_default.until_line("event: connected").await;
+    told.until_line("event: connected").await;
+    publish(65_000).await;
+    by_default.until_line("a line of 65000 bytes").await;
+    told.until_line("a line of 65000 bytes").await;
+    publish(70_000).await;
+    let stopped = "bufio.Scanner: token too long";
+    by_default.output.line(stopped, |line| line.trim_end() == stopped).await;
+    told.until_line("a line of 70000 bytes").await;
+    std::fs::remove_file(&program).expect("nobody else removes it");
+}
+
 /// The two commands that the server itself suggests when it starts.
 #[tokio::test]
 async fn curl_listens_and_publishes() {

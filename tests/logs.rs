@@ -98,3 +98,80 @@ fn each_line_of_json_is_one_object_of_ours() {
         );
     }
 }
+
+/// What was refused said neither what had been asked for nor by whom.
+#[test]
+fn a_refusal_tells_the_path_the_user_and_the_address() {
+    let secret = "hunter2";
+    let settings = [
+        ("TIDEGATE_LOG_LEVEL", "debug"),
+        ("TIDEGATE_LOG_FORMAT", "json"),
+        ("TIDEGATE_TRUSTED_PROXIES", "127.0.0.1"),
+        ("TIDEGATE_MAX_CONNECTIONS_PER_USER", "1"),
+    ];
+    let server = Process::start(&[], &settings);
+    let ask = |path: &str| {
+        let headers = [("x-forwarded-for", "203.0.113.7"), ("accept", "text/event-stream")];
+        Conn::tcp(server.addr).round(&request("GET", path, &headers, b""))
+    };
+    let refused = |wanted: &Value| {
+        let is_wanted = |line: &Value| {
+            wanted.as_object().expect("members").iter().all(|(name, value)| &line[name] == value)
+        };
+        let find = || {
+            let log = server.logged();
+            let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.filter(is_wanted).count()
+        };
+        eventually(&format!("{wanted} in {}", server.logged()), || find() == 1);
+    };
+    assert_eq!(ask(&format!("{BASE}/stream/lobby?token={secret}")).status(), 404);
+    refused(&json!({
+        "level": "DEBUG", "message": "request refused", "code": "not_found", "method": "GET",
+        "path": format!("{BASE}/stream/lobby"), "client": "203.0.113.7", "user": null,
+    }));
+    assert_eq!(ask(&format!("{BASE}/stream?room=a&user=me&history={secret}")).status(), 400);
+    refused(&json!({"code": "history_invalid", "path": format!("{BASE}/stream"), "client": "203.0.113.7"}));
+
+    // Softly refused streams are answered with 200.
+    let _first = Listener::open(Conn::tcp(server.addr), "/stream/lobby/me", &[]);
+    assert_eq!(ask(&format!("{BASE}/stream/lobby/me")).status(), 200);
+    refused(&json!({
+        "message": "stream refused", "reason": "user_connections", "room": "lobby", "user": "me",
+        "client": "203.0.113.7",
+    }));
+
+    // However long the path is, the line is not.
+    assert_eq!(ask(&format!("/{}", "x".repeat(8_000))).status(), 404);
+    refused(&json!({"code": "not_found", "path": format!("/{}", "x".repeat(255))}));
+
+    // What was not read to its end has no path, but an address.
+    Conn::tcp(server.addr).round(b"GET / HTTP/9.9\r\n\r\n");
+    refused(&json!({
+        "message": "a request was refused before it was read: it is malformed, too large or too late",
+        "client": "127.0.0.1",
+    }));
+    assert!(!server.logged().contains(secret), "{}", server.logged());
+}
+
+/// With tokens, the user is the token's.
+#[test]
+fn a_refusal_tells_whose_token_it_was() {
+    let key = common::bearer::key_text(common::bearer::SECRET);
+    let settings = [("TIDEGATE_LOG_LEVEL", "debug"), ("TIDEGATE_TOKEN_KEYS", &*key)];
+    let server = Process::start(&[], &settings);
+    let by = common::bearer::bearer(&common::bearer::token("alice", &["sse:read:a"]));
+    let response = Conn::tcp(server.addr).round(&request(
+        "GET",
+        &format!("{BASE}/info"),
+        &[("authorization", &by)],
+        b"",
+    ));
+    assert_eq!(response.status(), 403);
+    let told = |line: &str| {
+        ["code=\"forbidden\"", "path=\"/api/v1/sse/info\"", "user=\"alice\"", "client=127.0.0.1"]
+            .iter()
+            .all(|part| line.contains(part))
+    };
+    eventually("the line", || server.logged().lines().any(told));
+}

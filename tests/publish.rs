@@ -100,6 +100,99 @@ fn a_bad_line_ends_the_stream_and_what_came_before_stays() {
     server.metrics().assert("tidegate_events_published_total", 9.0);
 }
 
+/// There was one text for all of them, and no word of where.
+#[test]
+fn what_is_wrong_with_a_body_is_told_to_the_byte() {
+    let server = TestServer::start();
+    let malformed = r#"{"title":"the body is not JSON of the expected form; see detail","status":400,"code":"body_malformed","#;
+    let table: [(&[u8], &str); 10] = [
+        (b"", r#""detail":"the body is empty","line":1,"column":1}"#),
+        (
+            b"{\n  \"room\": \"a\",\n  \"data\": 1,\n}",
+            r#""detail":"a comma stands before a closing bracket","line":4,"column":1}"#,
+        ),
+        (
+            b"{\"room\":\"a\",\"data\":\"x",
+            r#""detail":"the body ends before its JSON value does","line":1,"column":22}"#,
+        ),
+        (
+            b"\"hi\"",
+            r#""detail":"an event is a JSON object; a body is one event or an array of events","line":1,"column":4}"#,
+        ),
+        (b"{\"room\":\"a\",\"data\":\"\xe9\"}", r#""detail":"the body is not UTF-8","line":1,"column":21}"#),
+        (
+            b"{\"room\":\"a\",\"data\":\"x\0\"}",
+            r#""detail":"the body has a NUL byte in it; inside a string it is written \\u0000","line":1,"column":22}"#,
+        ),
+        (
+            b"{\"room\":\"a\",\"data\":\"x\\ud83d!\"}",
+            r#""detail":"a string has half of a surrogate pair (\\ud800 to \\udfff without the other half), which is no character","field":"data","line":1,"column":22}"#,
+        ),
+        (
+            b"{\"room\":\"a\",\"group\":\"b\",\"data\":1}",
+            r#""detail":"an event has this field twice; room and group are the same field","field":"room","line":1,"column":21}"#,
+        ),
+        (
+            b"[{\"room\":\"a\",\"data\":1},\n7]",
+            r#""detail":"an event is a JSON object; a body is one event or an array of events","line":2,"column":1,"index":1}"#,
+        ),
+        (b"room=a&data=1", r#""detail":"the body is not JSON from here on","line":1,"column":1}"#),
+    ];
+    for (body, told) in table {
+        let response = server.post("/publish", &[], body);
+        assert_problem(&response, 400, "body_malformed");
+        assert_eq!(response.text(), format!("{malformed}{told}"), "{}", body.escape_ascii());
+    }
+    let deep = format!(r#"{{"room":"a","data":{}{}}}"#, "[".repeat(128), "]".repeat(128));
+    let response = server.post("/publish", &[], deep);
+    let told = r#""detail":"data is nested more than 127 levels deep","field":"data","line":1,"column":20}"#;
+    assert_eq!(response.text(), format!("{malformed}{told}"));
+    let response = server.post("/publish", &[], r#"{"romm":"a","data":1}"#);
+    let fields = "an event has only room, user, all, event, data, id, exclude and require";
+    assert_eq!(
+        response.text(),
+        format!(r#"{{"title":"{fields}","status":422,"code":"field_unknown","field":"romm"}}"#)
+    );
+    // In a stream of lines, the line is that of the stream.
+    let response = server.post("/publish", &[NDJSON], "\n{\"room\":\"a\",\"data\":1}\n{\"room\":\"a\" 1}\n");
+    let told =
+        r#""detail":"a colon, a comma or a closing bracket is missing","line":3,"column":13,"published":1}"#;
+    assert_eq!(response.text(), format!("{malformed}{told}"));
+}
+
+/// Editors and PowerShell put a byte order mark before UTF-8, and lines that began with one were refused.
+#[test]
+fn a_byte_order_mark_before_the_text_is_left_out() {
+    let server = TestServer::start();
+    let mut listener = server.listen("/stream/a/u");
+    let event = |data: u32| format!(r#"{{"room":"a","data":{data}}}"#);
+    let post = |headers: &[(&str, &str)], body: String| {
+        let response = server.post("/publish", headers, body);
+        assert_eq!(response.status(), 200, "{}", response.text());
+    };
+    post(&[], format!("\u{feff}{}", event(1)));
+    post(&[], format!("\u{feff}\n[{}]", event(2)));
+    post(&[NDJSON], format!("\u{feff}{}\n{}\n", event(3), event(4)));
+    // In parts, before an empty line, and where files were put one behind the other.
+    let mut conn = start_stream(&server);
+    for part in [&b"2\r\n\xef\xbb\r\n"[..], b"1\r\n\xbf\r\n", chunk("\r\n").as_bytes()] {
+        conn.send(part);
+    }
+    conn.send(chunk(&format!("{}\n\u{feff}{}\n", event(5), event(6))));
+    conn.send("0\r\n\r\n");
+    assert_eq!(conn.response().json()["published"], 2);
+    for data in 1..=6 {
+        assert_eq!(listener.data(), data.to_string());
+    }
+    // Anywhere else it is no white space.
+    let response = server.post("/publish", &[], "{\u{feff}\"room\":\"a\",\"data\":1}");
+    assert_problem(&response, 400, "body_malformed");
+    assert_eq!(
+        response.json()["detail"],
+        "a byte order mark may stand at the beginning of a body or line only"
+    );
+}
+
 #[test]
 fn a_stream_that_falls_silent_is_ended_with_a_word() {
     let server = TestServer::with(|config| config.publish_idle = Duration::from_secs(1));

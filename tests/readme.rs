@@ -365,7 +365,9 @@ fn assert_alike(shown: &Value, found: &Value, place: &str) {
             let (names, found_names): (Vec<_>, Vec<_>) = (shown.keys().collect(), found.keys().collect());
             assert_eq!(names, found_names, "{place}");
             for (name, value) in shown {
-                if ["title", "code", "status", "index", "line", "published"].contains(&&**name) {
+                if ["title", "code", "status", "detail", "field", "index", "line", "column", "published"]
+                    .contains(&&**name)
+                {
                     assert_eq!(value, &found[name], "{place}.{name}");
                 }
                 assert_alike(value, &found[name], &format!("{place}.{name}"));

@@ -12,6 +12,7 @@ use crate::peers::Peer;
 use crate::run::Job;
 use crate::scenario::{Form, Scenario, Settings};
 use crate::target::{Source, sibling};
+use crate::tokens::{Credentials, Issuer, Text};
 use crate::ui::Mode;
 
 /// Load test for Tidegate and its reference servers. Without a scenario: 10,000 connections, 10 events/s, against a
@@ -180,6 +181,17 @@ struct Options {
     /// Where the metrics of `--url` are, for CPU and memory if there is no `--pid`: `http://127.0.0.1:9180`.
     #[arg(long, requires = "url")]
     admin_url: Option<String>,
+    /// A secret of the `token_keys` of `--url`, `HS256:base64:SECRET` or `HS256:file:PATH`: each listener and the
+    /// publisher get a token of their own.
+    #[arg(long, requires = "url", conflicts_with = "token")]
+    token_key: Option<String>,
+    /// A token for all listeners and the publisher, or `file:PATH`. It needs `sse:read`, `sse:user` and, without
+    /// `--api-key`, `sse:publish`.
+    #[arg(long, requires = "url")]
+    token: Option<Text>,
+    /// An API key for the publisher, or `file:PATH`. It needs `sse:publish`.
+    #[arg(long, requires = "url")]
+    api_key: Option<Text>,
     /// Listeners.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: Option<u32>,
@@ -396,7 +408,10 @@ impl Options {
         }
         if let Some(url) = &self.url {
             let admin = self.admin_url.as_deref().map(host).transpose()?;
-            return Ok(Source::Running { url: url.clone(), pid: self.pid, admin });
+            let key = self.token_key.as_deref().map(str::parse::<Issuer>).transpose();
+            let key = key.map_err(|err| format!("--token-key: {err}"))?;
+            let credentials = Credentials::given(key, self.token.clone(), self.api_key.clone());
+            return Ok(Source::Running { url: url.clone(), pid: self.pid, admin, credentials });
         }
         let path = match &self.server {
             Some(path) => path.clone(),

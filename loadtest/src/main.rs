@@ -12,7 +12,7 @@ use tidegate_loadtest::clock::Clock;
 use tidegate_loadtest::compare::{self, compare};
 use tidegate_loadtest::results::{Results, newest};
 use tidegate_loadtest::target::Source;
-use tidegate_loadtest::verdict::verdict;
+use tidegate_loadtest::verdict::{verdict, warnings};
 use tidegate_loadtest::{fleet, plot, table};
 
 fn main() -> ExitCode {
@@ -88,6 +88,9 @@ fn measure(mut work: Work) -> Result<bool, Box<dyn std::error::Error>> {
         draw(&results, folder)?;
     }
     let counted = compare::counted(&results, &work.plan.jobs);
+    for warning in warnings(&counted) {
+        println!("{warning}");
+    }
     println!("{}", verdict(&counted));
     Ok(counted.iter().all(|run| run.faults.is_empty()))
 }

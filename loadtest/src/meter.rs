@@ -107,7 +107,8 @@ pub fn shown(admin: SocketAddr, name: &str) -> io::Result<u64> {
 
 /// `GET /metrics`.
 fn scrape(addr: SocketAddr) -> io::Result<String> {
-    let mut socket = TcpStream::connect_timeout(&addr, SCRAPE_MAX)?;
+    let refused = |err: io::Error| io::Error::new(err.kind(), format!("metrics of http://{addr}: {err}"));
+    let mut socket = TcpStream::connect_timeout(&addr, SCRAPE_MAX).map_err(refused)?;
     socket.set_read_timeout(Some(SCRAPE_MAX))?;
     socket.write_all(format!("GET /metrics HTTP/1.0\r\nHost: {addr}\r\n\r\n").as_bytes())?;
     let mut text = String::new();

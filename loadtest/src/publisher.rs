@@ -17,7 +17,7 @@ use crate::peers::Dialect;
 use crate::report::{count, ms};
 use crate::scenario::{Form, Names, Settings};
 use crate::target::Target;
-use crate::tokens::{Issuer, PERMISSION};
+use crate::tokens::{Credentials, PERMISSION};
 
 /// What was published.
 #[derive(Clone, Debug, Default)]
@@ -128,7 +128,9 @@ impl Publisher {
         (first_ns, seconds): (u64, f64),
         counts: Vec<u64>,
     ) -> io::Result<Self> {
-        let mut socket = TcpStream::connect(target.publish_addr)?;
+        let refused =
+            |err: io::Error| io::Error::new(err.kind(), format!("publish to {}: {err}", target.publish_addr));
+        let mut socket = TcpStream::connect(target.publish_addr).map_err(refused)?;
         socket.set_nodelay(true)?;
         // Bounded, so that a server which takes requests but answers none is noticed.
         socket.set_read_timeout(Some(ANSWER_MAX))?;
@@ -156,7 +158,7 @@ impl Publisher {
             dialect,
             path: format!("{}/publish", target.base),
             host: target.host.clone(),
-            token: target.issuer.map(Issuer::publisher).unwrap_or_default(),
+            token: target.credentials.as_ref().map(Credentials::publisher).unwrap_or_default(),
             addresses: addresses(dialect, names, &settings),
             padding: vec![b'x'; settings.bytes],
             settings,

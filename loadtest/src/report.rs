@@ -181,6 +181,13 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// Whether the server was ready to run and had no core for a third of that time or more. Then its figures are the
+    /// machine's. A quarter of a core is what several threads wait for each other anyway.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        self.wait_percent >= WAIT_PERCENT_MAX && self.wait_percent >= self.cpu_percent / 2.0
+    }
+
     /// Fills in server CPU used in the window, and what follows from it. Not known is not a number.
     pub fn set_cpu(&mut self, used: Option<&Cpu>) {
         let Some(used) = used else {
@@ -195,6 +202,9 @@ impl Traffic {
         self.cpu_percent = ms(used.total_ns) / 10.0 / self.window_seconds.max(1e-9);
     }
 }
+
+/// What a server may wait for a core, in percent of the time, before that counts.
+const WAIT_PERCENT_MAX: f64 = 25.0;
 
 /// Compressed streams.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::peers::{Dialect, Launch, Origin, Peer, first_line};
 use crate::scenario::{Scenario, Settings};
-use crate::tokens::Issuer;
+use crate::tokens::{Credentials, Issuer};
 use crate::usage;
 
 /// What to start, or where to find it.
@@ -36,6 +36,8 @@ pub enum Source {
         pid: Option<u32>,
         /// Where its metrics are, `host:port`: CPU and memory are read there if there is no process.
         admin: Option<String>,
+        /// What it is shown, if it asks who somebody is.
+        credentials: Option<Credentials>,
     },
 }
 
@@ -113,8 +115,8 @@ pub struct Target {
     pub base: String,
     /// Its process, and what it started counts as well; zero for one that runs already and is not known.
     pub pid: u32,
-    /// Makes the tokens that it asks for, if it does.
-    pub issuer: Option<Issuer>,
+    /// What it is shown by listeners and the publisher, if it asks who they are.
+    pub credentials: Option<Credentials>,
     /// Where its metrics are, if it is a `tidegate` started here.
     pub admin: Option<SocketAddr>,
     child: Option<Child>,
@@ -142,6 +144,8 @@ pub enum TargetError {
     Silent(PathBuf, String),
     /// `--url` isn't `http://host:port/base`.
     Url(String),
+    /// The host of `--url` has no address.
+    Unknown(String, io::Error),
     /// No port, no log file.
     Io(io::Error),
 }
@@ -156,6 +160,7 @@ impl fmt::Display for TargetError {
             Self::Start(path, err) => write!(f, "can't start {}: {err}", path.display()),
             Self::Silent(path, log) => write!(f, "{} does not listen: {log}", path.display()),
             Self::Url(url) => write!(f, "{url:?}: wanted http://host:port/base"),
+            Self::Unknown(url, err) => write!(f, "{url}: {err}"),
             Self::Io(err) => write!(f, "can't prepare a server: {err}"),
         }
     }
@@ -164,7 +169,7 @@ impl fmt::Display for TargetError {
 impl std::error::Error for TargetError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Start(_, err) | Self::Io(err) => Some(err),
+            Self::Start(_, err) | Self::Unknown(_, err) | Self::Io(err) => Some(err),
             Self::Missing { .. } | Self::Build(..) | Self::Silent(..) | Self::Url(_) => None,
         }
     }
@@ -198,13 +203,23 @@ impl Target {
                 }
                 launch.command.args(args);
                 let mut target = Self::spawn(launch)?;
-                target.issuer = settings.tokens.then(Issuer::new);
+                target.credentials = settings.tokens.then(Credentials::own);
                 target.admin = Some(admin);
                 Ok(target)
             }
             Source::Peer(peer) => Self::spawn(peer.launch(scenario)?),
-            Source::Running { url, pid, .. } => Self::running(url, pid.unwrap_or(0)),
+            Source::Running { url, pid, credentials, .. } => {
+                let mut target = Self::running(url, pid.unwrap_or(0))?;
+                target.credentials.clone_from(credentials);
+                Ok(target)
+            }
         }
+    }
+
+    /// Where it is, for people.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}{}", self.host, self.base)
     }
 
     /// Sends SIGTERM to a server started here.
@@ -260,7 +275,7 @@ impl Target {
             host: addr.to_string(),
             base: BASE.to_owned(),
             pid: child.id(),
-            issuer: None,
+            credentials: None,
             admin: None,
             child: Some(child),
             folder: Some(folder),
@@ -280,8 +295,12 @@ impl Target {
         let wrong = || TargetError::Url(url.to_owned());
         let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
         let (host, base) = rest.split_once('/').ok_or_else(wrong)?;
-        let addr = host.to_socket_addrs().map_err(|_| wrong())?.find(SocketAddr::is_ipv4);
-        let addr = addr.ok_or_else(wrong)?;
+        // Without a port it is no address of a server, whatever else is wrong with it.
+        let port = host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        port.ok_or_else(wrong)?;
+        let unknown = |err| TargetError::Unknown(url.to_owned(), err);
+        let addr = host.to_socket_addrs().map_err(unknown)?.find(SocketAddr::is_ipv4);
+        let addr = addr.ok_or_else(|| unknown(io::Error::other("it has no IPv4 address")))?;
         Ok(Self {
             addr,
             publish_addr: addr,
@@ -290,7 +309,7 @@ impl Target {
             host: host.to_owned(),
             base: format!("/{}", base.trim_end_matches('/')),
             pid,
-            issuer: None,
+            credentials: None,
             admin: None,
             child: None,
             folder: None,

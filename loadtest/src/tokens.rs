@@ -1,11 +1,19 @@
-//! Tokens for a server that asks for them. The load test is the issuer: it starts the server with its key, and gives each
-//! listener a token of its own, which is the same whenever that listener comes back.
+//! What listeners and the publisher prove themselves with, where a server asks for that.
+//!
+//! For a server that is started here, the load test is the issuer: it starts the server with its key. For one that runs
+//! already (`--url`) it is given the server's key, or a token and an API key that somebody else has made. With a key, each
+//! listener has a token of its own, which is the same whenever that listener comes back.
 
+use std::fmt;
+use std::fs;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
+use base64::alphabet;
 use base64::engine::general_purpose::STANDARD;
-use jsonwebtoken::{EncodingKey, Header, encode};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde::{Deserialize, Serialize};
 
 /// Guards nothing but servers that are started to be measured.
@@ -17,9 +25,93 @@ const LIFE: Duration = Duration::from_hours(14 * 24);
 /// What every listener's token permits besides listening, for events that require it.
 pub const PERMISSION: &str = "vip";
 
+/// What everybody shows.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Credentials {
+    /// What listeners show.
+    listeners: Proof,
+    /// What the publisher shows.
+    publisher: Proof,
+}
+
+/// What one of them shows.
+#[derive(Clone, Deserialize, Serialize)]
+enum Proof {
+    /// Nothing.
+    Nothing,
+    /// A token or an API key, the same for all.
+    Text(String),
+    /// A token made for each.
+    Made(Issuer),
+}
+
+/// Which kind of proof, and never the proof itself.
+impl fmt::Display for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "listeners showed {:?}, the publisher {:?}", self.listeners, self.publisher)
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::Text(_) => "one token or key",
+            Self::Made(_) => "a token of its own",
+        })
+    }
+}
+
+impl Credentials {
+    /// For a server that is started with [`Issuer::setting`].
+    #[must_use]
+    pub fn own() -> Self {
+        let issuer = Issuer::own();
+        Self { listeners: Proof::Made(issuer.clone()), publisher: Proof::Made(issuer) }
+    }
+
+    /// For a server that runs already. `key` is one that it believes, `token` is shown by everybody where there is no
+    /// key, and `api_key` by the publisher in any case. `None` if all of them are.
+    #[must_use]
+    pub fn given(key: Option<Issuer>, token: Option<Text>, api_key: Option<Text>) -> Option<Self> {
+        let listeners = match (key, token) {
+            (Some(key), _) => Proof::Made(key),
+            (None, Some(token)) => Proof::Text(token.0),
+            (None, None) => Proof::Nothing,
+        };
+        let publisher = api_key.map_or_else(|| listeners.clone(), |key| Proof::Text(key.0));
+        let is_nothing = matches!((&listeners, &publisher), (Proof::Nothing, Proof::Nothing));
+        (!is_nothing).then_some(Self { listeners, publisher })
+    }
+
+    /// The header of a listener's request.
+    #[must_use]
+    pub fn listener(&self, user: &str) -> String {
+        self.listeners.header(Some(user), &["sse:read", PERMISSION])
+    }
+
+    /// The header of the publisher's.
+    #[must_use]
+    pub fn publisher(&self) -> String {
+        self.publisher.header(None, &["sse:publish"])
+    }
+}
+
+impl Proof {
+    fn header(&self, sub: Option<&str>, permissions: &[&str]) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            Self::Text(text) => format!("Authorization: Bearer {text}\r\n"),
+            Self::Made(issuer) => format!("Authorization: Bearer {}\r\n", issuer.token(sub, permissions)),
+        }
+    }
+}
+
 /// Makes tokens.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub struct Issuer {
+    algorithm: Algorithm,
+    secret: Vec<u8>,
     /// When they all end, in seconds since 1970. Fixed, so that a listener's token is always the same.
     expires: u64,
 }
@@ -33,41 +125,97 @@ struct Claims<'a> {
 }
 
 impl Issuer {
-    /// Begins now.
-    #[must_use]
-    pub fn new() -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { expires: (now + LIFE).as_secs() }
-    }
-
-    /// The server's `token_keys`.
+    /// The `token_keys` of a server that is started to be measured.
     #[must_use]
     pub fn setting() -> String {
         format!("HS256:base64:{}", STANDARD.encode(SECRET))
     }
 
-    /// The header of a listener's request.
-    #[must_use]
-    pub fn listener(self, user: &str) -> String {
-        self.header(Some(user), &["sse:read", PERMISSION])
+    fn own() -> Self {
+        Self::new(Algorithm::HS256, SECRET.to_vec())
     }
 
-    /// The header of a publisher's.
-    #[must_use]
-    pub fn publisher(self) -> String {
-        self.header(None, &["sse:publish"])
+    fn new(algorithm: Algorithm, secret: Vec<u8>) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { algorithm, secret, expires: (now + LIFE).as_secs() }
     }
 
-    fn header(self, sub: Option<&str>, permissions: &[&str]) -> String {
+    fn token(&self, sub: Option<&str>, permissions: &[&str]) -> String {
         let claims = Claims { sub, exp: self.expires, permissions };
-        let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET));
-        format!("Authorization: Bearer {}\r\n", token.expect("HS256 takes any key and these claims"))
+        let token = encode(&Header::new(self.algorithm), &claims, &EncodingKey::from_secret(&self.secret));
+        token.expect("HS takes any key and these claims")
     }
 }
 
-impl Default for Issuer {
-    fn default() -> Self {
-        Self::new()
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}:***", self.algorithm)
+    }
+}
+
+/// As the server's `token_keys` has it: `HS256:base64:SECRET` or `HS256:file:PATH`, a file with the secret as it is.
+impl FromStr for Issuer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || "wanted a secret as in token_keys: HS256:base64:SECRET or HS256:file:PATH".to_owned();
+        let (algorithm, source) = text.split_once(':').ok_or_else(wanted)?;
+        let algorithm = match algorithm {
+            "HS256" => Algorithm::HS256,
+            "HS384" => Algorithm::HS384,
+            "HS512" => Algorithm::HS512,
+            _ => return Err(wanted()),
+        };
+        let secret = match source.split_once(':') {
+            Some(("base64", secret)) => decode(secret).ok_or_else(wanted)?,
+            Some(("file", path)) => secret_of(fs::read(path).map_err(|err| format!("{path}: {err}"))?),
+            _ => return Err(wanted()),
+        };
+        Ok(Self::new(algorithm, secret))
+    }
+}
+
+/// As the server reads it: either alphabet, padded or not.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let alphabet = if text.contains(['-', '_']) { alphabet::URL_SAFE } else { alphabet::STANDARD };
+    GeneralPurpose::new(&alphabet, lenient).decode(text).ok().filter(|bytes| !bytes.is_empty())
+}
+
+/// As the server reads it: the end of a line of text is not part of the secret.
+fn secret_of(mut bytes: Vec<u8>) -> Vec<u8> {
+    let text = bytes.strip_suffix(b"\n").map(|text| text.strip_suffix(b"\r").unwrap_or(text));
+    if let Some(text) = text.filter(|text| text.iter().all(|byte| matches!(byte, b' '..=b'~'))) {
+        let length = text.len();
+        bytes.truncate(length);
+    }
+    bytes
+}
+
+/// A token or key of the command line: the text itself, or `file:PATH`, which keeps it out of the list of processes.
+#[derive(Clone)]
+pub struct Text(String);
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl FromStr for Text {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = match text.strip_prefix("file:") {
+            Some(path) => fs::read_to_string(path).map_err(|err| format!("{path}: {err}"))?,
+            None => text.to_owned(),
+        };
+        let text = text.trim();
+        // It goes into a header as it is.
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("wanted a token or key: text without spaces, or file:PATH".to_owned());
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -75,11 +223,51 @@ impl Default for Issuer {
 mod tests {
     use super::*;
 
+    fn text(text: &str) -> Text {
+        text.parse().expect("a token")
+    }
+
     #[test]
     fn a_listeners_token_is_its_own_and_stays_the_same() {
-        let issuer = Issuer::new();
-        assert_eq!(issuer.listener("u1"), issuer.listener("u1"));
-        assert_ne!(issuer.listener("u1"), issuer.listener("u2"));
-        assert_ne!(issuer.listener("u1"), issuer.publisher());
+        let own = Credentials::own();
+        assert_eq!(own.listener("u1"), own.listener("u1"));
+        assert_ne!(own.listener("u1"), own.listener("u2"));
+        assert_ne!(own.listener("u1"), own.publisher());
+    }
+
+    #[test]
+    fn everybody_shows_what_was_given() {
+        let shown = |key, token, api_key| {
+            let given = Credentials::given(key, token, api_key).expect("something was given");
+            (given.listener("u"), given.publisher())
+        };
+        let bearer = |text: &str| format!("Authorization: Bearer {text}\r\n");
+        assert_eq!(shown(None, Some(text("t")), None), (bearer("t"), bearer("t")));
+        assert_eq!(shown(None, Some(text("t")), Some(text("k"))), (bearer("t"), bearer("k")));
+        // Rooms may be public, and only the publisher asked who it is.
+        assert_eq!(shown(None, None, Some(text("k"))), (String::new(), bearer("k")));
+        let (listener, publisher) = shown(Issuer::setting().parse().ok(), None, Some(text("k")));
+        assert!(listener.starts_with("Authorization: Bearer ey"), "{listener}");
+        assert_eq!(publisher, bearer("k"));
+        assert!(Credentials::given(None, None, None).is_none());
+    }
+
+    #[test]
+    fn what_is_no_credential_is_refused_and_none_is_shown() {
+        for text in
+            ["HS256:base64:!", "HS256:hex:00", "RS256:file:/a.pem", "secret", "HS256:file:/nowhere/key"]
+        {
+            assert!(text.parse::<Issuer>().is_err(), "{text}");
+        }
+        for text in ["", " ", "a b", "a\r\nx: y", "file:/nowhere/token"] {
+            assert!(text.parse::<Text>().is_err(), "{text:?}");
+        }
+        let given = Credentials::given(Issuer::setting().parse().ok(), None, Some(text("hunter2")));
+        let secret = STANDARD.encode(SECRET);
+        let shown = format!("{given:?} {:?} {:?}", text("hunter2"), Issuer::own());
+        assert!(
+            !shown.contains("hunter2") && !shown.contains(&secret) && !shown.contains("116, 104"),
+            "{shown}"
+        );
     }
 }

@@ -1,30 +1,51 @@
 //! One sentence at the end: what was shown, or what was wrong.
 
 use crate::found::Found;
-use crate::report::{Report, number};
+use crate::report::{Report, Traffic, number};
 use crate::table::grouped;
 
-/// `PASSED: …` or `FAILED: …` for all runs together.
+/// What has to be known before the verdict is believed: a line for each run in which the machine was the limit.
+#[must_use]
+pub fn warnings(runs: &[&Report]) -> Vec<String> {
+    let starved =
+        runs.iter().filter_map(|run| Some((run, run.traffic.as_ref().filter(|one| one.is_starved())?)));
+    let line = |(run, traffic): (&&Report, &Traffic)| {
+        let (name, target, round) = (run.scenario.name(), &run.target, run.round);
+        let (wait, cpu) = (traffic.wait_percent, traffic.cpu_percent);
+        format!(
+            "WARNING: {name} against {target}, round {round}: the server waited for a core for {wait:.0} % of the time and \
+             had one for {cpu:.0} %. Its figures are those of this machine. Take fewer --connections or a lower --rate, or \
+             a server on another machine (--url)."
+        )
+    };
+    starved.map(line).collect()
+}
+
+/// `PASSED: …` or `FAILED: …` for all runs together, and whether it was the machine that was measured.
 #[must_use]
 pub fn verdict(runs: &[&Report]) -> String {
     let faulty: Vec<&&Report> = runs.iter().filter(|run| !run.faults.is_empty()).collect();
     if let Some(first) = faulty.first() {
         return failed(first, faulty.len(), runs.len());
     }
+    let passed = if warnings(runs).is_empty() { "PASSED" } else { STARVED };
     match runs {
         [] => "FAILED: nothing was run".to_owned(),
-        [only] => format!("PASSED: {}", shown(only)),
+        [only] => format!("{passed}: {}", shown(only)),
         [first, ..] => {
             let deliveries =
                 runs.iter().filter_map(|run| run.traffic.as_ref()).map(|one| one.deliveries).sum();
             let (count, name) = (runs.len(), first.scenario.name());
             let deliveries = grouped(deliveries);
             format!(
-                "PASSED: {count} runs of {name}, {deliveries} deliveries: none lost, repeated or out of order"
+                "{passed}: {count} runs of {name}, {deliveries} deliveries: none lost, repeated or out of order"
             )
         }
     }
 }
+
+/// What is right is right, but nobody should compare the figures.
+const STARVED: &str = "PASSED, but the machine was the limit";
 
 fn failed(first: &Report, faulty: usize, runs: usize) -> String {
     let fault = first.faults.first().map_or("", String::as_str);
@@ -101,7 +122,6 @@ fn special(found: &Found) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Traffic;
     use crate::scenario::Scenario;
 
     fn report() -> Report {
@@ -120,6 +140,30 @@ mod tests {
         assert!(
             verdict(&[&report(), &report()]).starts_with("PASSED: 2 runs of fanout, 2,200,000 deliveries")
         );
+    }
+
+    /// A server that waited for a core for longer than the whole run ended in a plain PASSED.
+    #[test]
+    fn a_machine_that_is_the_limit_is_told() {
+        let busy = |wait_percent, cpu_percent| {
+            let mut report = report();
+            let traffic = Traffic { cpu_percent, wait_percent, ..report.traffic.take().expect("set above") };
+            report.traffic = Some(traffic);
+            report
+        };
+        let starved = busy(112.0, 80.0);
+        let warnings = warnings(&[&report(), &starved]);
+        assert_eq!(warnings.len(), 1);
+        let told = "WARNING: fanout against server, round 1: the server waited for a core for 112 % of the time and had one \
+                    for 80 %. ";
+        assert!(warnings[0].starts_with(told), "{warnings:?}");
+        let text = verdict(&[&starved]);
+        assert!(text.starts_with("PASSED, but the machine was the limit: 1,100,000 deliveries"), "{text}");
+        assert!(verdict(&[&report(), &starved]).starts_with("PASSED, but the machine was the limit: 2 runs"));
+        // A wait that is short, or short beside the work, says little; one that is not known says nothing.
+        for (wait, cpu) in [(20.0, 41.0), (24.0, 10.0), (60.0, 130.0), (f64::NAN, f64::NAN)] {
+            assert!(verdict(&[&busy(wait, cpu)]).starts_with("PASSED: "), "{wait} {cpu}");
+        }
     }
 
     #[test]

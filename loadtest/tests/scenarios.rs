@@ -46,7 +46,9 @@ fn passes(scenario: &str, arguments: &[&str]) -> Value {
     let server = ["--server", server.to_str().expect("the path is text")];
     let ended = loadtest(scenario, &[&[scenario], arguments, &server].concat());
     assert_eq!(ended.code, Some(0), "{}", ended.output);
-    assert!(ended.output.contains("\nPASSED: "), "{}", ended.output);
+    // A machine that is busy with other tests says so.
+    let passed = ["\nPASSED: ", "\nPASSED, but the machine was the limit: "];
+    assert!(passed.iter().any(|verdict| ended.output.contains(verdict)), "{}", ended.output);
     is_exact(&ended.run);
     ended.run
 }
@@ -330,7 +332,7 @@ fn script(name: &str, arguments: &[&str]) {
         .output()
         .expect("the script can be run");
     assert!(output.status.success(), "{name}: {}", both(&output));
-    assert!(both(&output).contains("PASSED: "), "{name}: {}", both(&output));
+    assert!(both(&output).contains("\nPASSED"), "{name}: {}", both(&output));
 }
 
 #[test]

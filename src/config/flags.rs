@@ -1,5 +1,5 @@
-//! The flag layer and `--help`, both made from the table. clap sees neither the environment nor the defaults: what it
-//! reports as given was given.
+//! The flag layer, `--help` and `-h`, all made from the table. clap sees neither the environment nor the defaults: what it
+//! reports as given was given. `--help` has all settings; `-h` is one screen, with those in [`COMMON`].
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -83,31 +83,28 @@ fn command() -> Command {
     let settings: Vec<Arg> =
         SETTINGS.iter().zip(FLAGS.iter()).map(|(setting, flag)| arg(setting, flag)).collect();
     let hidden: Vec<Arg> = settings.iter().map(|arg| arg.clone().hide(true)).collect();
+    let settings = settings.into_iter().zip(SETTINGS).map(|(arg, setting)| explained(arg, setting));
+    let tools = tools::commands(&hidden).map(|tool| tool.next_line_help(true));
     Command::new("tidegate")
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
-        .after_help("A flag counts before the environment, the environment before the file.")
+        .after_help(format!("These are the settings used most. --help explains all of them.\n{PRECEDENCE}"))
+        .after_long_help(PRECEDENCE)
         .args_override_self(true)
-        .next_line_help(true)
-        .subcommands(tools::commands(&hidden))
+        .subcommands(tools)
         .args([config, check, health])
         .args(settings)
 }
 
 fn arg(setting: &Setting, flag: &'static str) -> Arg {
     let facts = (setting.facts)();
-    let mut help = wrapped(setting.help());
-    help += &wrapped(&format!("Takes {}.", facts.wanted));
-    let default = if setting.default.is_empty() { "none" } else { setting.default };
-    write!(help, "[env: {}] [default: {default}]", setting.env()).expect("a String takes everything");
     let arg = Arg::new(setting.key)
         .long(flag)
         .help_heading(setting.section)
         .value_name(facts.placeholder)
         .value_parser(ValueParser::string())
         // `--shards -1` is a wrong number, not an unknown flag.
-        .allow_negative_numbers(true)
-        .help(help);
+        .allow_negative_numbers(true);
     match facts.shape {
         Shape::One => arg.action(ArgAction::Set),
         Shape::List => arg.action(ArgAction::Append),
@@ -117,6 +114,36 @@ fn arg(setting: &Setting, flag: &'static str) -> Arg {
         }
     }
 }
+
+/// `arg` with what `--help` says of `setting`, and with a line in `-h` if it is one of those used most.
+fn explained(arg: Arg, setting: &Setting) -> Arg {
+    let mut help = wrapped(setting.help());
+    help += &wrapped(&format!("Takes {}.", (setting.facts)().wanted));
+    let default = if setting.default.is_empty() { "none" } else { setting.default };
+    write!(help, "[env: {}] [default: {default}]", setting.env()).expect("a String takes everything");
+    let arg = arg.long_help(help);
+    match COMMON.iter().find(|(key, _)| *key == setting.key) {
+        Some((_, line)) => arg.help(format!("{line} [default: {default}]")),
+        None => arg.hide_short_help(true),
+    }
+}
+
+/// The settings in `-h`, with a line for each.
+const COMMON: [(&str, &str); 11] = [
+    ("listen", "Where listeners and publishers connect"),
+    ("admin_listen", "Where metrics, probes and the dashboard are"),
+    ("insecure", "Listen for other machines without authentication"),
+    ("trusted_proxies", "Proxies that say who the client is"),
+    ("cors_origins", "Origins whose pages may use the server"),
+    ("public_rooms", "Rooms to listen in without a token"),
+    ("token_keys", "Keys that tokens are signed with"),
+    ("api_keys_file", "Hashes of API keys, for backends"),
+    ("auth_callback", "Where the application is asked"),
+    ("max_connections", "Open streams, 0 for as many as fit"),
+    ("log_level", "The least serious level that is logged"),
+];
+
+const PRECEDENCE: &str = "A flag counts before the environment, the environment before the file.";
 
 /// Breaks `text` between words into lines of [`HELP_COLUMNS`], each ended. clap does so only with a feature that also
 /// measures the terminal.
@@ -154,5 +181,12 @@ mod tests {
     #[test]
     fn clap_finds_nothing_wrong_with_the_table() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_used_most_is_in_the_table() {
+        for (key, _) in COMMON {
+            assert!(SETTINGS.iter().any(|setting| setting.key == key), "{key}");
+        }
     }
 }

@@ -26,7 +26,8 @@ use super::context::Shared;
 use super::exchange::{Exchange, Stream};
 use super::host;
 use super::places::{Place, Places};
-use super::problem::{Code, Problem};
+use super::problem::Problem;
+use super::signpost;
 use crate::config::ADMIN_RESERVE;
 use crate::dashboard::{Dashboard, STREAMS_MAX, StreamBody, page};
 use crate::hub::pressure::Rung;
@@ -155,7 +156,7 @@ impl Admin {
         }
         let path = request.uri().path();
         if !matches!(path, "/metrics" | "/livez" | "/readyz" | STREAM) && !page::is_file(path) {
-            return Problem::new(Code::NotFound).into_response().map(Either::Left);
+            return signpost::at_admin().into_response().map(Either::Left);
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Problem::method_not_allowed("GET, HEAD").into_response().map(Either::Left);
@@ -171,7 +172,7 @@ impl Admin {
                 Ok(stream) => return stream,
                 Err(problem) => problem.into_response(),
             },
-            _ => page::file(path).unwrap_or_else(|| Problem::new(Code::NotFound).into_response()),
+            _ => page::file(path).unwrap_or_else(|| signpost::at_admin().into_response()),
         };
         answer.map(Either::Left)
     }

@@ -13,6 +13,8 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::field_name::FieldName;
+use super::malformed;
 use super::problem::{Code, Problem};
 use crate::auth::grant::PermissionName;
 use crate::hub::draft::{Draft, Target};
@@ -42,6 +44,7 @@ pub enum Body {
 /// [`Code::BodyMalformed`], [`Code::BatchEmpty`], [`Code::BatchTooLarge`], or any code of [`parse_event`]; inside an array
 /// with its index.
 pub fn parse_body(body: &[u8], event_bytes_max: usize) -> Result<Body, Problem> {
+    let body = malformed::without_bom(body);
     let first = body.iter().find(|byte| !is_json_space(**byte));
     if first != Some(&b'[') {
         return parse_event(body, event_bytes_max).map(Body::One);
@@ -192,9 +195,50 @@ fn is_json_space(byte: u8) -> bool {
 struct Reader {
     event_bytes_max: usize,
     /// Why an event was refused; `None` if the text itself is not JSON of the right form.
-    refusal: Cell<Option<Code>>,
+    refusal: Cell<Option<Fault>>,
     /// The element of a batch that is being read.
     index: Cell<Option<usize>>,
+}
+
+/// Why an event was refused.
+enum Fault {
+    /// For this reason.
+    Code(Code),
+    /// It has a field that means nothing here.
+    Unknown(FieldName),
+    /// The body is malformed: what `detail` says is true of `field`.
+    Malformed {
+        detail: &'static str,
+        field: Field,
+        /// The address of the byte at fault. What is read is parts of the body, so their addresses say where in it they
+        /// stand.
+        address: usize,
+    },
+}
+
+impl Fault {
+    /// `field` has what `detail` says at byte `offset` of `part`, which is a part of the body.
+    fn malformed(detail: &'static str, field: Field, part: &str, offset: usize) -> Self {
+        Self::Malformed { detail, field, address: part.as_ptr().addr() + offset }
+    }
+
+    /// What is told of it, if the body is `text`.
+    fn problem(self, text: &str) -> Problem {
+        match self {
+            Self::Code(code) => code.into(),
+            Self::Unknown(name) => Problem { field: Some(name), ..Code::FieldUnknown.into() },
+            Self::Malformed { detail, field, address } => {
+                let offset = address.saturating_sub(text.as_ptr().addr());
+                malformed::at(detail, text.as_bytes(), offset).about(field.name())
+            }
+        }
+    }
+}
+
+impl From<Code> for Fault {
+    fn from(code: Code) -> Self {
+        Self::Code(code)
+    }
 }
 
 impl Reader {
@@ -205,18 +249,21 @@ impl Reader {
     /// Reads the whole of `body` as what `seed` describes.
     fn read<'de, S: DeserializeSeed<'de>>(&self, body: &'de [u8], seed: S) -> Result<S::Value, Problem> {
         // Once for the whole body is faster than once for each string in it.
-        let text = std::str::from_utf8(body).map_err(|_| Code::BodyMalformed)?;
+        let text = malformed::text(body)?;
         let mut json = serde_json::Deserializer::from_str(text);
-        seed.deserialize(&mut json).and_then(|value| json.end().map(|()| value)).map_err(|_| Problem {
-            index: self.index.get(),
-            ..self.refusal.get().unwrap_or(Code::BodyMalformed).into()
+        seed.deserialize(&mut json).and_then(|value| json.end().map(|()| value)).map_err(|err| {
+            let problem = match self.refusal.take() {
+                Some(fault) => fault.problem(text),
+                None => malformed::from_json(text, &err, malformed::NOT_AN_EVENT),
+            };
+            Problem { index: self.index.get(), ..problem }
         })
     }
 
-    /// Stops the parse for `code`.
-    fn refuse<E: de::Error>(&self, code: Code) -> E {
-        self.refusal.set(Some(code));
-        E::custom(code)
+    /// Stops the parse for `fault`.
+    fn refuse<E: de::Error>(&self, fault: impl Into<Fault>) -> E {
+        self.refusal.set(Some(fault.into()));
+        E::custom("refused")
     }
 }
 
@@ -286,14 +333,14 @@ impl<'de> Visitor<'de> for EventSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft, A::Error> {
         let Self(reader) = self;
         let mut fields = Fields::default();
-        while let Some(key) = map.next_key_seed(FieldSeed)? {
-            let field = key.ok_or_else(|| reader.refuse(Code::FieldUnknown))?;
+        while let Some(field) = map.next_key_seed(FieldSeed(reader))? {
+            let value: &RawValue = map.next_value()?;
             // Which of two values was meant is not ours to guess.
-            if fields.slot(field).replace(map.next_value()?).is_some() {
-                return Err(reader.refuse(Code::BodyMalformed));
+            if fields.slot(field).replace(value).is_some() {
+                return Err(reader.refuse(Fault::malformed(malformed::REPEATED, field, value.get(), 0)));
             }
         }
-        fields.check(reader.event_bytes_max).map_err(|code| reader.refuse(code))
+        fields.check(reader.event_bytes_max).map_err(|fault| reader.refuse(fault))
     }
 }
 
@@ -310,35 +357,50 @@ enum Field {
     Require,
 }
 
-/// Reads a key; `None` if it is unknown. A visitor, so that no key is copied.
-struct FieldSeed;
+impl Field {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Room => "room",
+            Self::User => "user",
+            Self::All => "all",
+            Self::Event => "event",
+            Self::Data => "data",
+            Self::Id => "id",
+            Self::Exclude => "exclude",
+            Self::Require => "require",
+        }
+    }
+}
 
-impl<'de> DeserializeSeed<'de> for FieldSeed {
-    type Value = Option<Field>;
+/// Reads a key. A visitor, so that no key is copied.
+struct FieldSeed<'r>(&'r Reader);
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+impl<'de> DeserializeSeed<'de> for FieldSeed<'_> {
+    type Value = Field;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Field, D::Error> {
         json.deserialize_identifier(self)
     }
 }
 
-impl Visitor<'_> for FieldSeed {
-    type Value = Option<Field>;
+impl Visitor<'_> for FieldSeed<'_> {
+    type Value = Field;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a field of an event")
     }
 
-    fn visit_str<E: de::Error>(self, key: &str) -> Result<Self::Value, E> {
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Field, E> {
         Ok(match key {
-            "room" | "group" => Some(Field::Room),
-            "user" => Some(Field::User),
-            "all" => Some(Field::All),
-            "event" => Some(Field::Event),
-            "data" => Some(Field::Data),
-            "id" => Some(Field::Id),
-            "exclude" => Some(Field::Exclude),
-            "require" => Some(Field::Require),
-            _ => None,
+            "room" | "group" => Field::Room,
+            "user" => Field::User,
+            "all" => Field::All,
+            "event" => Field::Event,
+            "data" => Field::Data,
+            "id" => Field::Id,
+            "exclude" => Field::Exclude,
+            "require" => Field::Require,
+            unknown => return Err(self.0.refuse(Fault::Unknown(FieldName::new(unknown)))),
         })
     }
 }
@@ -371,71 +433,76 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn check(&self, event_bytes_max: usize) -> Result<Draft, Code> {
+    fn check(&self, event_bytes_max: usize) -> Result<Draft, Fault> {
         Ok(Draft {
             // First: an event with restricted readers must not look merely mistyped.
-            require: name(self.require, PermissionName::new, Code::RequireInvalid)?,
+            require: name(Field::Require, self.require, PermissionName::new, Code::RequireInvalid)?,
             target: self.target()?,
             name: self.event.map(event_name).transpose()?,
-            id: name(self.id, EventId::new, Code::EventIdInvalid)?,
-            exclude: name(self.exclude, UserName::new, Code::ExcludeInvalid)?,
+            id: name(Field::Id, self.id, EventId::new, Code::EventIdInvalid)?,
+            exclude: name(Field::Exclude, self.exclude, UserName::new, Code::ExcludeInvalid)?,
             data: data(self.data.ok_or(Code::DataMissing)?, event_bytes_max)?,
         })
     }
 
-    fn target(&self) -> Result<Target, Code> {
-        let room = name(self.room, RoomName::new, Code::TargetRoomInvalid)?;
-        let user = name(self.user, UserName::new, Code::TargetUserInvalid)?;
+    fn target(&self) -> Result<Target, Fault> {
+        let room = name(Field::Room, self.room, RoomName::new, Code::TargetRoomInvalid)?;
+        let user = name(Field::User, self.user, UserName::new, Code::TargetUserInvalid)?;
         if self.all.is_some_and(|all| all.get() != "true") {
-            return Err(Code::TargetAllInvalid);
+            return Err(Code::TargetAllInvalid.into());
         }
         match (room, user, self.all) {
             (Some(room), None, None) => Ok(Target::Room(room)),
             (None, Some(user), None) => Ok(Target::User(user)),
             (None, None, Some(_)) => Ok(Target::All),
-            (None, None, None) => Err(Code::TargetMissing),
-            _ => Err(Code::TargetAmbiguous),
+            (None, None, None) => Err(Code::TargetMissing.into()),
+            _ => Err(Code::TargetAmbiguous.into()),
         }
     }
 }
 
 /// The text of a name if the field is there; `code` if it is no string or breaks the rules of its type.
 fn name<T, E>(
+    field: Field,
     value: Option<&RawValue>,
     check: fn(&str) -> Result<T, E>,
     code: Code,
-) -> Result<Option<T>, Code> {
+) -> Result<Option<T>, Fault> {
     let Some(value) = value else {
         return Ok(None);
     };
-    let text = text(value)?.ok_or(code)?;
-    check(&text).map(Some).map_err(|_| code)
+    let text = text(field, value)?.ok_or(code)?;
+    check(&text).map(Some).map_err(|_| code.into())
 }
 
-fn event_name(value: &RawValue) -> Result<EventName, Code> {
-    let text = text(value)?.ok_or(Code::EventNameInvalid)?;
+fn event_name(value: &RawValue) -> Result<EventName, Fault> {
+    let text = text(Field::Event, value)?.ok_or(Code::EventNameInvalid)?;
     EventName::new(&text).map_err(|err| match err {
-        NameError::Reserved => Code::EventNameReserved,
-        _ => Code::EventNameInvalid,
+        NameError::Reserved => Code::EventNameReserved.into(),
+        _ => Code::EventNameInvalid.into(),
     })
 }
 
 /// The data as it goes out.
-fn data(value: &RawValue, event_bytes_max: usize) -> Result<String, Code> {
-    let data = match text(value)? {
+fn data(value: &RawValue, event_bytes_max: usize) -> Result<String, Fault> {
+    let data = match text(Field::Data, value)? {
         Some(text) => text,
-        None => Cow::Owned(compact(value)?),
+        None => match compact(value) {
+            Ok(text) => Cow::Owned(text),
+            Err(_) => return Err(Fault::malformed(malformed::TOO_DEEP, Field::Data, value.get(), 0)),
+        },
     };
     if data.len() > event_bytes_max {
-        return Err(Code::EventTooLarge);
+        return Err(Code::EventTooLarge.into());
     }
     Ok(data.into_owned())
 }
 
 /// The text of a JSON string, borrowed if it has no escapes; `None` if `value` is something else.
 ///
-/// An escape that names no character (half a surrogate pair) makes the body malformed: there is no UTF-8 for it.
-fn text(value: &RawValue) -> Result<Option<Cow<'_, str>>, Code> {
+/// An escape that names no character (half a surrogate pair) makes the body malformed: there is no UTF-8 for it. Nothing
+/// else can be wrong with a string that was read as a [`RawValue`].
+fn text(field: Field, value: &RawValue) -> Result<Option<Cow<'_, str>>, Fault> {
     let json = value.get();
     let quoted = json.strip_prefix('"');
     let Some(inner) = quoted.and_then(|rest| rest.strip_suffix('"')) else {
@@ -444,7 +511,10 @@ fn text(value: &RawValue) -> Result<Option<Cow<'_, str>>, Code> {
     if !inner.contains('\\') {
         return Ok(Some(Cow::Borrowed(inner)));
     }
-    let text: String = serde_json::from_str(json).map_err(|_| Code::BodyMalformed)?;
+    let text: String = serde_json::from_str(json).map_err(|err| {
+        let offset = malformed::lone_surrogate(json, err.column());
+        Fault::malformed(malformed::LONE_SURROGATE, field, json, offset)
+    })?;
     Ok(Some(Cow::Owned(text)))
 }
 
@@ -560,14 +630,28 @@ mod tests {
             (r#"{"data":1,"require":null}"#, Code::RequireInvalid),
         ];
         for (body, code) in table {
-            assert_eq!(event(body), Err(code.into()), "{body}");
-            assert_eq!(parse_body(body.as_bytes(), MAX), Err(code.into()), "{body}");
+            assert_eq!(event(body).map_err(|problem| problem.code), Err(code), "{body}");
+            let parsed = parse_body(body.as_bytes(), MAX);
+            assert_eq!(parsed.map_err(|problem| problem.code), Err(code), "{body}");
         }
     }
 
     #[test]
+    fn the_field_at_fault_is_named() {
+        let field = |body: &str| {
+            let problem = event(body).expect_err(body);
+            (problem.code, problem.field.map(|field| field.to_string()))
+        };
+        let named = |code, name: &str| (code, Some(format!("\"{name}\"")));
+        assert_eq!(field(r#"{"room":"a","data":1,"xyz":1}"#), named(Code::FieldUnknown, "xyz"));
+        assert_eq!(field(r#"{"\u0052oom":"a","data":1}"#), named(Code::FieldUnknown, "Room"));
+        assert_eq!(field(r#"{"room":"a","group":"a","data":1}"#), named(Code::BodyMalformed, "room"));
+        assert_eq!(field(r#"{"room":"a","event":"\ud800","data":1}"#), named(Code::BodyMalformed, "event"));
+    }
+
+    #[test]
     fn malformed_bodies_are_refused() {
-        let table: [&[u8]; 22] = [
+        let table: [&[u8]; 21] = [
             b"",
             b" ",
             b"5",
@@ -586,14 +670,15 @@ mod tests {
             b"{\"room\":\"a\",\"data\":\"\\ud800\"}",
             b"{\"room\":\"\\ud800\",\"data\":1}",
             b"{\"room\":\"a\",\"data\":\"\xff\"}",
-            b"\xef\xbb\xbf{\"room\":\"a\",\"data\":1}",
             b"{\"room\":\"a\",\"data\":1,\"data\":2}",
             b"{\"room\":\"a\",\"group\":\"a\",\"data\":1}",
             b"room=a&data=1",
         ];
         for body in table {
             let shown = String::from_utf8_lossy(body);
-            assert_eq!(parse_body(body, MAX), Err(Code::BodyMalformed.into()), "{shown}");
+            let problem = parse_body(body, MAX).expect_err(&shown);
+            assert_eq!(problem.code, Code::BodyMalformed, "{shown}");
+            assert!(problem.detail.is_some(), "{shown}");
         }
     }
 
@@ -606,17 +691,18 @@ mod tests {
             other => panic!("{other:?}"),
         }
         let table = [
-            ("[]".to_owned(), Problem::new(Code::BatchEmpty)),
-            (format!(r#"[{good},{{"room":"a"}},{good}]"#), Problem::new(Code::DataMissing).at_index(1)),
-            (format!("[{good},{good},7]"), Problem::new(Code::BodyMalformed).at_index(2)),
-            (format!("[[{good}]]"), Problem::new(Code::BodyMalformed).at_index(0)),
-            (format!(r#"[{good},{{"room":"a","data":tru}}]"#), Problem::new(Code::BodyMalformed).at_index(1)),
-            (format!("[{good} {good}]"), Problem::new(Code::BodyMalformed)),
-            (format!("[{good}"), Problem::new(Code::BodyMalformed)),
-            (format!("[{good}] {good}"), Problem::new(Code::BodyMalformed)),
+            ("[]".to_owned(), Code::BatchEmpty, None),
+            (format!(r#"[{good},{{"room":"a"}},{good}]"#), Code::DataMissing, Some(1)),
+            (format!("[{good},{good},7]"), Code::BodyMalformed, Some(2)),
+            (format!("[[{good}]]"), Code::BodyMalformed, Some(0)),
+            (format!(r#"[{good},{{"room":"a","data":tru}}]"#), Code::BodyMalformed, Some(1)),
+            (format!("[{good} {good}]"), Code::BodyMalformed, None),
+            (format!("[{good}"), Code::BodyMalformed, None),
+            (format!("[{good}] {good}"), Code::BodyMalformed, None),
         ];
-        for (body, problem) in table {
-            assert_eq!(batch(body.clone()), Err(problem), "{body}");
+        for (body, code, index) in table {
+            let problem = batch(body.clone()).expect_err(&body);
+            assert_eq!((problem.code, problem.index), (code, index), "{body}");
         }
     }
 
@@ -667,7 +753,8 @@ mod tests {
                 assert!(parse_body(body.as_bytes(), MAX).is_err());
             }
         }
-        assert_eq!(nested("[", "]", 500_000), Err(Code::BodyMalformed.into()));
+        let problem = nested("[", "]", 500_000).expect_err("it is too deep");
+        assert_eq!((problem.code, problem.detail), (Code::BodyMalformed, Some(malformed::TOO_DEEP)));
     }
 
     #[test]

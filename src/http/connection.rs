@@ -87,7 +87,8 @@ async fn introduce_and_drive(
             answer(context, exchange, (stream, ahead), peer).await
         }
         Err(NotIntroduced::Refused) => {
-            tracing::debug!("a connection does not begin with a PROXY protocol header");
+            let client = peer.map(tracing::field::display);
+            tracing::debug!(client, "a connection does not begin with a PROXY protocol header");
             context.shared.stats.refused_as("proxy_header");
             None
         }
@@ -176,7 +177,15 @@ async fn answer(
     // Who has said all there is to say may still listen. Without this, it depends on how its bytes are cut whether a request
     // that came with the end of its connection is answered, or dropped half-way.
     http.half_close(true);
-    drive(&context.places, exchange, opened, http, service).await
+    let socket = drive(&context.places, exchange, opened, http, service).await;
+    if exchange.is_refused() {
+        let client = peer.address.map(tracing::field::display);
+        tracing::debug!(
+            client,
+            "a request was refused before it was read: it is malformed, too large or too late"
+        );
+    }
+    socket
 }
 
 /// Lets hyper work, by the rules of `http` and the bounds of all. Gives the bare socket back if the exchange says that it

@@ -12,6 +12,7 @@ use super::cors::Access;
 use super::host;
 use super::policy::Policy;
 use super::problem::Problem;
+use super::refusal::{self, Sender};
 use super::stats;
 
 /// What is known of a request by then.
@@ -36,7 +37,7 @@ pub fn receive<B>(shared: &Shared, policy: &Policy, request: &Request<B>, peer: 
         .and_then(|()| policy.cors.check(method, headers));
     if let Err(problem) = &verdict {
         shared.stats.refused_as(stats::reason(problem.code));
-        tracing::debug!(code = problem.code.as_str(), client = ?address, "request refused");
+        refusal::log(problem, method, uri, &Sender::default(), address);
     }
     Arrival { address, access: policy.cors.access(headers), verdict }
 }

@@ -31,7 +31,7 @@ pub fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) 
         }
     }
     if uri.path() == "*" && method != Method::OPTIONS {
-        return Err(Code::PathInvalid.into());
+        return Err(Problem::new(Code::PathInvalid).with_detail("* goes with OPTIONS only"));
     }
     Ok(())
 }

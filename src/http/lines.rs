@@ -1,11 +1,13 @@
 //! Splits a streamed NDJSON body into lines while it arrives. Pure: chunks in, lines out.
 //!
-//! A line ends in LF or CRLF; the last one may end with the body. Blank lines are skipped, but counted. A line that
+//! A line ends in LF or CRLF; the last one may end with the body. Blank lines are skipped, but counted, also if they begin
+//! with the byte order mark of a file. A line that
 //! lies wholly inside one chunk is a slice of it, not a copy; only a line that spans chunks is put together in a
 //! buffer, which holds never more than the bound on a line and one byte (a CR that may be half of a line end).
 
 use bytes::{Bytes, BytesMut};
 
+use super::malformed::without_bom;
 use super::problem::{Code, Problem};
 
 /// One line of a streamed body.
@@ -124,7 +126,7 @@ impl Lines {
         if bytes.ends_with(b"\r") {
             bytes.truncate(bytes.len() - 1);
         }
-        let blank = bytes.trim_ascii().is_empty();
+        let blank = without_bom(&bytes).trim_ascii().is_empty();
         (!blank).then_some(Line { number: self.ended, bytes })
     }
 }
@@ -179,6 +181,7 @@ mod tests {
     fn blank_lines_are_skipped_and_counted() {
         assert_eq!(texts(&["\n\r\n \t\na\n\n\nb\n\n"]), ["4:a", "7:b"]);
         assert!(texts(&["\n", "", " "]).is_empty());
+        assert_eq!(texts(&["\u{feff}\r\na"]), ["2:a"]);
     }
 
     #[test]

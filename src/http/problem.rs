@@ -1,8 +1,9 @@
 //! Every error answer, in one shape: `application/problem+json` (RFC 9457) with a stable `code`.
 //!
-//! Guarantees: the body is under 1 KiB and is made of fixed text and numbers only. Nothing the peer sent is repeated,
-//! so an error page can carry neither script nor another user's secret. `type` is left out (`about:blank`): programs
-//! branch on `code`, and `title` says the same to people.
+//! Guarantees: the body is under 1 KiB and is made of fixed text and numbers. Of what the peer sent it repeats one thing,
+//! the [name of a field](FieldName) that is wrong, short and escaped: so an error page can carry neither script nor
+//! another user's secret. `type` is left out (`about:blank`): programs branch on `code`. `title` says the same to people;
+//! `detail` says which of several causes it was, or what to do.
 
 use std::fmt::{self, Write as _};
 
@@ -12,6 +13,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::always;
+use super::field_name::FieldName;
 
 /// `Retry-After` of a 429 or 503 whose maker named no better number.
 pub const RETRY_AFTER_S_DEFAULT: u32 = 5;
@@ -55,7 +57,7 @@ codes! {
     // The path and the method.
     /// No resource has this path.
     NotFound "not_found" NOT_FOUND
-        "nothing is served at this path";
+        "nothing is served at this path; see detail";
     /// The resource exists and does not take this method; `Allow` lists those it takes.
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED
         "this path does not take this method; see Allow";
@@ -92,7 +94,7 @@ codes! {
     // The body as a whole.
     /// The body is not UTF-8, not JSON, not an object or array of objects, or repeats a field.
     BodyMalformed "body_malformed" BAD_REQUEST
-        "the body is not JSON of the expected form (UTF-8, no repeated field, data at most 127 levels deep)";
+        "the body is not JSON of the expected form; see detail";
     /// The body is longer than its bound.
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE
         "the body is larger than this server takes";
@@ -250,14 +252,20 @@ impl fmt::Display for Code {
     }
 }
 
-/// One error answer: a code, and the numbers that help to find the cause.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// One error answer: a code, and what helps to find the cause.
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use]
 pub struct Problem {
     /// What is wrong.
     pub code: Code,
-    /// Which line of a streamed body, from 1, blank lines counted.
+    /// Which of several causes it was, or what to do: one sentence of ours.
+    pub detail: Option<&'static str>,
+    /// The field at fault, as it was sent.
+    pub field: Option<FieldName>,
+    /// Which line of the body, from 1, blank lines counted.
     pub line: Option<u64>,
+    /// Which byte of the line, from 1.
+    pub column: Option<u32>,
     /// Which element of a batch, from 0.
     pub index: Option<usize>,
     /// How many events of this request were published before the error and stay published.
@@ -271,7 +279,17 @@ pub struct Problem {
 impl Problem {
     /// A problem of which only the code is known.
     pub const fn new(code: Code) -> Self {
-        Self { code, line: None, index: None, published: None, retry_after_s: None, allow: None }
+        Self {
+            code,
+            detail: None,
+            field: None,
+            line: None,
+            column: None,
+            index: None,
+            published: None,
+            retry_after_s: None,
+            allow: None,
+        }
     }
 
     /// The path takes only the methods in `allow`, such as `GET, OPTIONS`.
@@ -281,9 +299,28 @@ impl Problem {
         problem
     }
 
-    /// It is in line `line` of a streamed body, counted from 1.
+    /// Which of several causes it was, or what to do: one sentence of at most [`DETAIL_BYTES_MAX`] bytes.
+    pub const fn with_detail(mut self, detail: &'static str) -> Self {
+        debug_assert!(detail.len() <= DETAIL_BYTES_MAX, "the answer stays below its bound");
+        self.detail = Some(detail);
+        self
+    }
+
+    /// It is about the field of this name.
+    pub fn about(mut self, field: &str) -> Self {
+        self.field = Some(FieldName::new(field));
+        self
+    }
+
+    /// It is in line `line` of the body, counted from 1.
     pub const fn at_line(mut self, line: u64) -> Self {
         self.line = Some(line);
+        self
+    }
+
+    /// It is at byte `column` of its line, counted from 1.
+    pub fn at_column(mut self, column: usize) -> Self {
+        self.column = Some(u32::try_from(column).unwrap_or(u32::MAX));
         self
     }
 
@@ -305,7 +342,8 @@ impl Problem {
         self
     }
 
-    /// The body: `{"title":…,"status":…,"code":…}`, then those of `line`, `index` and `published` that are known.
+    /// The body: `{"title":…,"status":…,"code":…}`, then those of `detail`, `field`, `line`, `column`, `index` and
+    /// `published` that are known.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut json = format!(
@@ -314,12 +352,18 @@ impl Problem {
             self.code.status().as_u16(),
             self.code,
         );
-        let index = self.index.map(|index| index as u64);
-        for (member, number) in [("line", self.line), ("index", index), ("published", self.published)] {
-            if let Some(number) = number {
-                write!(json, r#","{member}":{number}"#).expect("a String takes any text");
+        let mut add = |member: &str, value: Option<&dyn fmt::Display>| {
+            if let Some(value) = value {
+                write!(json, r#","{member}":{value}"#).expect("a String takes any text");
             }
-        }
+        };
+        let detail = self.detail.map(serde_json::Value::from);
+        add("detail", detail.as_ref().map(shown));
+        add("field", self.field.as_ref().map(shown));
+        add("line", self.line.as_ref().map(shown));
+        add("column", self.column.as_ref().map(shown));
+        add("index", self.index.as_ref().map(shown));
+        add("published", self.published.as_ref().map(shown));
         json.push('}');
         json
     }
@@ -345,6 +389,13 @@ impl Problem {
         }
         response
     }
+}
+
+/// Bytes a `detail` may have.
+const DETAIL_BYTES_MAX: usize = 160;
+
+fn shown(value: &impl fmt::Display) -> &dyn fmt::Display {
+    value
 }
 
 impl From<Code> for Problem {
@@ -428,10 +479,22 @@ mod tests {
         (Code::DashboardFull, "dashboard_full", 503),
     ];
 
+    /// Quotes take two bytes in JSON.
+    const LONGEST_DETAIL: &str = {
+        const QUOTES: [u8; DETAIL_BYTES_MAX] = [b'"'; DETAIL_BYTES_MAX];
+        match std::str::from_utf8(&QUOTES) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
+    };
+
     /// The largest answer `code` can have.
     fn largest(code: Code) -> Problem {
         Problem::method_not_allowed("GET, HEAD, OPTIONS")
+            .with_detail(LONGEST_DETAIL)
+            .about(&"<".repeat(1_000))
             .at_line(u64::MAX)
+            .at_column(usize::MAX)
             .at_index(usize::MAX)
             .after_publishing(u64::MAX)
             .retry_after_s(u32::MAX)
@@ -463,7 +526,10 @@ mod tests {
             assert_eq!(body["title"], code.title());
             assert_eq!(body["status"], code.status().as_u16());
             assert_eq!(body["code"], code.as_str());
+            assert_eq!(body["detail"], LONGEST_DETAIL);
+            assert_eq!(body["field"], format!("{}…", "<".repeat(48)));
             assert_eq!(body["line"], u64::MAX);
+            assert_eq!(body["column"], u32::MAX);
             assert_eq!(body["index"], usize::MAX);
             assert_eq!(body["published"], u64::MAX);
         }

@@ -57,15 +57,14 @@ impl StreamQuery {
         let mut rooms = Vec::new();
         let mut user = Once::default();
         let mut resume = Resume::default();
-        for (name, value) in pairs(query) {
-            match &*decode(name)? {
-                "room" | "group" => join(&mut rooms, room_name(&decode(value)?)?)?,
-                "user" | "id" => user.set(user_name(&decode(value)?)?)?,
-                name => resume.take(name, value)?,
-            }
-        }
+        each(query, |name, value| match name {
+            "room" | "group" => join(&mut rooms, room_name(&decode(value)?)?),
+            "user" | "id" => user.set(user_name(&decode(value)?)?),
+            name => resume.take(name, value),
+        })?;
         if rooms.is_empty() {
-            return Err(Code::RoomMissing.into());
+            let detail = "name the room in the query, /stream?room=ROOM, or with the user in the path, /stream/ROOM/USER";
+            return Err(Problem::new(Code::RoomMissing).with_detail(detail));
         }
         Ok(Self { rooms, user: user.0, last_event_id: resume.last_event_id(), history: resume.history.0 })
     }
@@ -78,12 +77,12 @@ impl StreamQuery {
     /// stand in the path, and to ignore more of them would look like joining them.
     pub fn parse_with_path(query: Option<&str>, room: RoomName, user: UserName) -> Result<Self, Problem> {
         let mut resume = Resume::default();
-        for (name, value) in pairs(query) {
-            match &*decode(name)? {
-                "room" | "group" | "user" | "id" => return Err(Code::QueryInvalid.into()),
-                name => resume.take(name, value)?,
+        each(query, |name, value| match name {
+            "room" | "group" | "user" | "id" => {
+                Err(invalid("the room and the user stand in the path already"))
             }
-        }
+            name => resume.take(name, value),
+        })?;
         Ok(Self {
             rooms: vec![room],
             user: Some(user),
@@ -112,18 +111,16 @@ impl HistoryQuery {
     pub fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut limit = Once::default();
         let mut before = Once::default();
-        for (name, value) in pairs(query) {
-            match &*decode(name)? {
-                "limit" => {
-                    let number = number(&decode(value)?)
-                        .filter(|number| (1..=LIMIT_MAX).contains(number))
-                        .ok_or(Code::LimitInvalid)?;
-                    limit.set(number)?;
-                }
-                "before" => before.set(event_position(decode(value)?)?)?,
-                _ => {}
+        each(query, |name, value| match name {
+            "limit" => {
+                let number = number(&decode(value)?)
+                    .filter(|number| (1..=LIMIT_MAX).contains(number))
+                    .ok_or(Code::LimitInvalid)?;
+                limit.set(number)
             }
-        }
+            "before" => before.set(event_position(decode(value)?)?),
+            _ => Ok(()),
+        })?;
         Ok(Self { limit: limit.0.unwrap_or(LIMIT_DEFAULT), before: before.0 })
     }
 }
@@ -143,14 +140,15 @@ impl DisconnectQuery {
     /// [`Code::QueryInvalid`].
     pub fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut stay_away = Once::default();
-        for (name, value) in pairs(query) {
-            if &*decode(name)? == "stay_away" {
-                let duration = duration(&decode(value)?)
-                    .filter(|duration| *duration <= STAY_AWAY_MAX)
-                    .ok_or(Code::QueryInvalid)?;
-                stay_away.set(duration)?;
+        each(query, |name, value| {
+            if name != "stay_away" {
+                return Ok(());
             }
-        }
+            let duration = duration(&decode(value)?).filter(|duration| *duration <= STAY_AWAY_MAX);
+            stay_away.set(
+                duration.ok_or_else(|| invalid("a time is seconds, or as in 90s or 1h30m, at most a day"))?,
+            )
+        })?;
         Ok(Self { stay_away: stay_away.0 })
     }
 }
@@ -195,9 +193,24 @@ impl<T> Once<T> {
     fn set(&mut self, value: T) -> Result<(), Problem> {
         match self.0.replace(value) {
             None => Ok(()),
-            Some(_) => Err(Code::QueryInvalid.into()),
+            Some(_) => Err(invalid("this parameter may come once; id is the same as user")),
         }
     }
+}
+
+fn invalid(detail: &'static str) -> Problem {
+    Problem::new(Code::QueryInvalid).with_detail(detail)
+}
+
+/// Gives `take` each parameter in turn: its name, and its value as it came. What is wrong with one is told with its name.
+///
+/// Unknown names are ignored, so a name that is told is one of ours.
+fn each(query: Option<&str>, mut take: impl FnMut(&str, &str) -> Result<(), Problem>) -> Result<(), Problem> {
+    for (name, value) in pairs(query) {
+        let name = decode(name)?;
+        take(&name, value).map_err(|problem| problem.about(&name))?;
+    }
+    Ok(())
 }
 
 /// The raw `name=value` pairs; a name alone has an empty value.
@@ -216,7 +229,7 @@ fn decode(raw: &str) -> Result<Cow<'_, str>, Problem> {
     } else {
         percent_decode(raw)
     };
-    decoded.ok_or(Code::QueryInvalid.into())
+    decoded.ok_or_else(|| invalid("what is percent-encoded is two hexadecimal digits a byte, and UTF-8"))
 }
 
 /// Adds `room` unless it is there. O(rooms), which are at most [`ROOMS_MAX`].
@@ -272,6 +285,10 @@ mod tests {
         StreamQuery::parse_with_path(Some(query), room, user)
     }
 
+    fn code<T: std::fmt::Debug>(parsed: Result<T, Problem>) -> Code {
+        parsed.expect_err("it is refused").code
+    }
+
     fn stay_away(query: &str) -> Result<Option<Duration>, Problem> {
         DisconnectQuery::parse(Some(query)).map(|query| query.stay_away)
     }
@@ -291,7 +308,7 @@ mod tests {
         };
         assert_eq!(rooms(&many(64)).len(), 64);
         assert_eq!(rooms(&format!("{}&room=0", many(64))).len(), 64);
-        assert_eq!(stream(&many(65)), Err(Code::RoomsTooMany.into()));
+        assert_eq!(code(stream(&many(65))), Code::RoomsTooMany);
     }
 
     #[test]
@@ -346,10 +363,26 @@ mod tests {
             ("room=a&history=1.5", Code::HistoryInvalid),
             ("room=a&history=all", Code::HistoryInvalid),
         ];
-        for (query, code) in table {
-            assert_eq!(stream(query), Err(code.into()), "{query}");
+        for (query, wanted) in table {
+            assert_eq!(code(stream(query)), wanted, "{query}");
         }
-        assert_eq!(StreamQuery::parse(None), Err(Code::RoomMissing.into()));
+        assert_eq!(code(StreamQuery::parse(None)), Code::RoomMissing);
+    }
+
+    #[test]
+    fn the_parameter_at_fault_is_named() {
+        let field = |query| stream(query).expect_err("it is refused").field.map(|field| field.to_string());
+        for (query, name) in [
+            ("room=a&history=x", "\"history\""),
+            ("room=a&user=u&user=u", "\"user\""),
+            ("room=a&user=u&id=u", "\"id\""),
+            ("room=a&last_event_id=%FF", "\"last_event_id\""),
+            ("group=", "\"group\""),
+        ] {
+            assert_eq!(field(query).as_deref(), Some(name), "{query}");
+        }
+        // A name that cannot be read, and what is missing, have no name.
+        assert_eq!((field("room=a&%FF=x"), field("")), (None, None));
     }
 
     #[test]
@@ -368,7 +401,7 @@ mod tests {
         assert_eq!(parsed.last_event_id.as_deref(), Some("x-1"));
         assert_eq!(parsed.history, Some(3));
         for query in ["room=b", "group=b", "user=v", "id=v", "room=a"] {
-            assert_eq!(with_path(query), Err(Code::QueryInvalid.into()), "{query}");
+            assert_eq!(code(with_path(query)), Code::QueryInvalid, "{query}");
         }
     }
 
@@ -394,8 +427,8 @@ mod tests {
             ("limit=5&limit=5", Code::QueryInvalid),
             ("before=x-1&before=x-2", Code::QueryInvalid),
         ];
-        for (query, code) in table {
-            assert_eq!(page(query), Err(code.into()), "{query}");
+        for (query, wanted) in table {
+            assert_eq!(code(page(query)), wanted, "{query}");
         }
     }
 
@@ -414,7 +447,7 @@ mod tests {
             "stay_away=99999999999999999999y",
             "stay_away=1&stay_away=1",
         ] {
-            assert_eq!(stay_away(query), Err(Code::QueryInvalid.into()), "{query}");
+            assert_eq!(code(stay_away(query)), Code::QueryInvalid, "{query}");
         }
     }
 }

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use hyper::Method;
 
 use super::problem::{Code, Problem};
+use super::signpost;
 use crate::hub::name::{RoomName, UserName};
 
 /// The methods of a resource that is only read. hyper leaves the body out for `HEAD`.
@@ -86,7 +87,7 @@ impl Route {
         let below = path
             .strip_prefix(base.trim_end_matches('/'))
             .and_then(|rest| rest.strip_prefix('/'))
-            .ok_or(Code::NotFound)?;
+            .ok_or_else(|| signpost::outside(path))?;
         let mut decoded = [const { Cow::Borrowed("") }; SEGMENTS_MAX];
         let mut count = 0;
         for raw in below.split('/') {
@@ -97,7 +98,7 @@ impl Route {
             count += 1;
         }
         let segments = decoded.each_ref().map(AsRef::as_ref);
-        match segments.get(..count).ok_or(Code::NotFound)? {
+        match segments.get(..count).ok_or_else(|| signpost::below(&segments))? {
             ["stream"] => answer(method, STREAM, || Ok(Self::Stream)),
             ["stream", room, user] => answer(method, STREAM, || {
                 let (room, user) = (room_name(room)?, user_name(user)?);
@@ -119,7 +120,7 @@ impl Route {
                 let room = room_name(room)?;
                 Ok(Self::History { room })
             }),
-            _ => Err(Code::NotFound.into()),
+            known => Err(signpost::below(known)),
         }
     }
 }
@@ -150,11 +151,26 @@ pub(super) fn user_name(text: &str) -> Result<UserName, Problem> {
 
 /// One decoded path segment.
 fn segment(raw: &str) -> Result<Cow<'_, str>, Problem> {
-    let segment = percent_decode(raw).ok_or(Code::PathInvalid)?;
-    if segment.is_empty() || segment.contains('\0') || has_dots(&segment) {
-        return Err(Code::PathInvalid.into());
+    let segment = percent_decode(raw).ok_or_else(|| {
+        invalid("what is percent-encoded in the path is two hexadecimal digits a byte, and UTF-8")
+    })?;
+    match &*segment {
+        "" => {
+            Err(invalid("a segment of the path is empty: there are two slashes in a row, or one at the end"))
+        }
+        "." | ".." => {
+            Err(invalid("a segment of the path is a single or double dot; /stream?room=. takes such names"))
+        }
+        name if has_dots(name) => Err(invalid(
+            "a segment of the path has a single or double dot between encoded slashes; the query takes such names",
+        )),
+        nul if nul.contains('\0') => Err(invalid("the path has a NUL character in it")),
+        _ => Ok(segment),
     }
-    Ok(segment)
+}
+
+fn invalid(detail: &'static str) -> Problem {
+    Problem::new(Code::PathInvalid).with_detail(detail)
 }
 
 /// Whether part of `name` between slashes is `.` or `..`. Some programs take a backslash for a slash.
@@ -172,7 +188,8 @@ fn answer(
         return Ok(Route::Preflight { allow });
     }
     if !allow.split(", ").any(|known| known == method.as_str()) {
-        return Err(Problem::method_not_allowed(allow));
+        let detail = if allow == CHANGE { "this path takes POST" } else { "this path takes GET" };
+        return Err(Problem::method_not_allowed(allow).with_detail(detail));
     }
     route()
 }
@@ -274,7 +291,8 @@ mod tests {
             "/stream/a/%ED%A0%80",
         ];
         for path in table {
-            assert_eq!(get(path), Err(Code::PathInvalid.into()), "{path}");
+            let problem = get(path).expect_err(path);
+            assert_eq!((problem.code, problem.detail.is_some()), (Code::PathInvalid, true), "{path}");
         }
     }
 
@@ -293,11 +311,12 @@ mod tests {
             "/a/b/c/d/e/f/g/h",
         ];
         for path in table {
-            assert_eq!(get(path), Err(Code::NotFound.into()), "{path}");
+            let problem = get(path).expect_err(path);
+            assert_eq!((problem.code, problem.detail.is_some()), (Code::NotFound, true), "{path}");
         }
         for path in ["*", "", "/api/v1", "/info", "//", "//api/v1/sse/info"] {
             let found = Route::parse(BASE, &Method::GET, path);
-            assert_eq!(found, Err(Code::NotFound.into()), "{path}");
+            assert_eq!(found.map_err(|problem| problem.code), Err(Code::NotFound), "{path}");
         }
     }
 
@@ -317,7 +336,14 @@ mod tests {
         for (path, method, allow) in table {
             let path = format!("{BASE}{path}");
             let found = Route::parse(BASE, &method, &path);
-            assert_eq!(found, Err(Problem::method_not_allowed(allow)), "{method} {path}");
+            let problem = found.expect_err("it takes others");
+            assert_eq!(
+                (problem.code, problem.allow),
+                (Code::MethodNotAllowed, Some(allow)),
+                "{method} {path}"
+            );
+            let verb = if allow.starts_with("POST") { "this path takes POST" } else { "this path takes GET" };
+            assert_eq!(problem.detail, Some(verb), "{method} {path}");
             let preflight = Route::parse(BASE, &Method::OPTIONS, &path);
             assert_eq!(preflight, Ok(Route::Preflight { allow }), "{path}");
         }
@@ -352,7 +378,8 @@ mod tests {
             let ask = |method| Route::parse(base, &method, "/");
             assert_eq!((ask(Method::GET), ask(Method::HEAD)), (Ok(Route::Welcome), Ok(Route::Welcome)));
             assert_eq!(ask(Method::OPTIONS), Ok(Route::Preflight { allow: "GET, HEAD, OPTIONS" }));
-            assert_eq!(ask(Method::POST), Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")));
+            let refused = ask(Method::POST).expect_err("it is only read");
+            assert_eq!((refused.code, refused.allow), (Code::MethodNotAllowed, Some("GET, HEAD, OPTIONS")));
         }
     }
 

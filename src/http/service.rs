@@ -25,10 +25,11 @@ use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::publish::publish;
 use super::query::{DisconnectQuery, HistoryQuery, StreamQuery};
+use super::refusal::{self, Sender};
 use super::route::Route;
 use super::session;
 use super::stats;
-use super::subscribe::{refuse, subscribe};
+use super::subscribe::{log_refusal, refuse, subscribe};
 use crate::auth::grant::Action;
 use crate::hub::Refusal;
 use crate::hub::mailbox::Command;
@@ -65,9 +66,11 @@ async fn checked(
         access.apply(response.headers_mut());
         return response;
     }
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let mut sender = Sender::default();
     // A preflight's answer says by itself who may ask what.
-    let is_preflight = request.method() == Method::OPTIONS;
-    match route(context, exchange, &policy, request, address).await {
+    let is_preflight = method == Method::OPTIONS;
+    match route(context, exchange, &policy, request, address, &mut sender).await {
         Ok(response) if is_preflight => response,
         Ok(mut response) => {
             access.apply(response.headers_mut());
@@ -75,7 +78,7 @@ async fn checked(
         }
         Err(problem) => {
             shared.stats.refused_as(stats::reason(problem.code));
-            tracing::debug!(code = problem.code.as_str(), "request refused");
+            refusal::log(&problem, &method, &uri, &sender, address);
             let mut response = problem_response(problem);
             access.apply(response.headers_mut());
             response
@@ -89,6 +92,7 @@ async fn route(
     policy: &Policy,
     request: Request<Incoming>,
     address: Option<IpAddr>,
+    sender: &mut Sender,
 ) -> Result<Response<BodyOut>, Problem> {
     let shared = &context.shared;
     let uri = request.uri().clone();
@@ -104,15 +108,18 @@ async fn route(
         return Ok(welcome(shared, policy));
     }
     let caller = identify::caller(shared, policy, request.headers(), query);
+    sender.identity = caller.as_ref().ok().and_then(Caller::identity).cloned();
     Ok(match route {
         Route::Preflight { .. } | Route::Welcome => unreachable!("answered above"),
         Route::StreamPath { room, user } => {
             let query = StreamQuery::parse_with_path(query, room, user)?;
-            stream(context, exchange, policy, caller, &query, &request, address).await?
+            let answer = stream(context, exchange, policy, caller, &query, &request, address).await;
+            answer.inspect_err(|_| sender.user.clone_from(&query.user))?
         }
         Route::Stream => {
             let query = StreamQuery::parse(query)?;
-            stream(context, exchange, policy, caller, &query, &request, address).await?
+            let answer = stream(context, exchange, policy, caller, &query, &request, address).await;
+            answer.inspect_err(|_| sender.user.clone_from(&query.user))?
         }
         route => answer_caller(context, exchange, &caller?, route, request, address).await?,
     })
@@ -142,6 +149,8 @@ async fn stream(
                 _ => return Err(problem),
             };
             context.shared.stats.refused(refusal);
+            let user = query.user.as_ref().map(UserName::as_str);
+            log_refusal(refusal.as_str(), query, user, address);
             Ok(refuse(context, refusal, headers))
         }
     }

@@ -11,6 +11,7 @@ use super::caller::Caller;
 use super::context::Shared;
 use super::exchange::Exchange;
 use super::inspect::ask_shards;
+use super::malformed;
 use super::problem::{Code, Problem};
 use super::publish::collect_in_time;
 use crate::auth::grant::Action;
@@ -160,11 +161,11 @@ pub async fn refresh(
 
 /// `shard.slot.generation`, as `connected` has it: the shard and the key.
 fn connection(text: &str) -> Result<(usize, u64), Problem> {
-    let mut numbers =
-        text.splitn(3, '.').map(|number| number.parse::<u32>().map_err(|_| Code::BodyMalformed));
-    let mut next = || numbers.next().ok_or(Code::BodyMalformed)?;
-    let (shard, slot, generation) = (next()?, next()?, next()?);
-    Ok((shard as usize, ConnKey { slot, generation }.to_u64()))
+    let mut numbers = text.splitn(3, '.').map(|number| number.parse::<u32>().ok());
+    let mut next = || numbers.next().flatten().ok_or(Code::BodyMalformed);
+    let mut key =
+        || Ok::<_, Code>((next()? as usize, ConnKey { slot: next()?, generation: next()? }.to_u64()));
+    key().map_err(|code| Problem::new(code).with_detail(NOT_A_REFRESH).about("connection"))
 }
 
 /// What to revoke: one of both.
@@ -210,6 +211,9 @@ pub async fn revoke(
     Ok(RevokeAnswer { closed })
 }
 
+const NOT_A_REFRESH: &str =
+    "the body is empty, or names one stream as its connected did: {\"connection\":\"1.2.0\"}";
+
 /// The body as JSON; nothing at all counts as `{}`. JSON of another form is `wrong`.
 async fn read<T: for<'de> Deserialize<'de>>(
     shared: &Arc<Shared>,
@@ -219,8 +223,12 @@ async fn read<T: for<'de> Deserialize<'de>>(
     wrong: Code,
 ) -> Result<T, Problem> {
     let whole = collect_in_time(shared, exchange, caller, request.into_body(), BODY_BYTES_MAX).await?;
-    let text = if whole.bytes.trim_ascii().is_empty() { b"{}" } else { &whole.bytes[..] };
-    serde_json::from_slice(text).map_err(|err| if err.is_data() { wrong } else { Code::BodyMalformed }.into())
+    let text = malformed::text(&whole.bytes)?;
+    let text = if text.trim_ascii().is_empty() { "{}" } else { text };
+    serde_json::from_str(text).map_err(|err| {
+        let is_other = err.is_data() && wrong != Code::BodyMalformed;
+        if is_other { wrong.into() } else { malformed::from_json(text, &err, NOT_A_REFRESH) }
+    })
 }
 
 #[cfg(test)]
@@ -232,7 +240,12 @@ mod tests {
         let key = ConnKey { slot: 7, generation: 2 };
         assert_eq!(connection("1.7.2"), Ok((1, key.to_u64())));
         for text in ["", "1", "1.7", "1.7.2.3", "1.7.x", "-1.7.2", "1.7.4294967296", "1.7. 2"] {
-            assert_eq!(connection(text), Err(Code::BodyMalformed.into()), "{text:?}");
+            let problem = connection(text).expect_err(text);
+            assert_eq!(
+                (problem.code, problem.detail),
+                (Code::BodyMalformed, Some(NOT_A_REFRESH)),
+                "{text:?}"
+            );
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::auth::grant::Action;
 use crate::auth::identity::Session;
 use crate::config::RefusalStyle;
 use crate::hub::moment::jittered;
-use crate::hub::name::UserName;
+use crate::hub::name::{RoomName, UserName};
 use crate::hub::presence::Permit;
 use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
@@ -74,6 +74,7 @@ pub fn subscribe(
         && query.rooms.iter().any(|room| shared.hub.is_away(user, room.as_str(), now))
     {
         shared.stats.sent_away();
+        log_refusal("stay_away", query, Some(user), address);
         return Ok(stay_away());
     }
     let start = start(query, headers, shared.config.history_events);
@@ -86,6 +87,7 @@ pub fn subscribe(
         Ok(permit) => permit,
         Err(refusal) => {
             shared.stats.refused(refusal);
+            log_refusal(refusal.as_str(), query, user, address);
             return Ok(refuse(context, refusal, headers));
         }
     };
@@ -102,6 +104,13 @@ pub fn subscribe(
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     Ok(response)
+}
+
+/// A stream that is refused softly gets no error, so what is logged of errors does not tell of it.
+pub(super) fn log_refusal(reason: &str, query: &StreamQuery, user: Option<&str>, client: Option<IpAddr>) {
+    let room = query.rooms.first().map(RoomName::as_str);
+    let (rooms, client) = (query.rooms.len(), client.map(tracing::field::display));
+    tracing::debug!(reason, room, rooms, user, client, "stream refused");
 }
 
 /// Whether the stream would begin with a replay while memory is short of that. Who comes back later misses nothing.

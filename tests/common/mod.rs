@@ -165,13 +165,15 @@ pub fn assert_problem(response: &Response, status: u16, code: &str) {
     let problem = response.json();
     assert_eq!(problem["code"], code, "{text}");
     assert_eq!(problem["status"], status, "{text}");
-    // Text that is fixed, and numbers: nothing of what came could stand in it.
+    // Text that is fixed, numbers, and the name of a field, which is short: nothing else of what came could stand in it.
     let known = Code::ALL.iter().find(|known| known.as_str() == code).expect("a code");
     assert_eq!(problem["title"], known.title(), "{text}");
     for (name, value) in problem.as_object().expect("an object") {
         match &**name {
             "title" | "status" | "code" => {}
-            "line" | "index" | "published" => assert!(value.is_u64(), "{text}"),
+            "detail" => assert!(value.is_string(), "{text}"),
+            "field" => assert!(value.as_str().is_some_and(|field| field.len() <= 51), "{text}"),
+            "line" | "column" | "index" | "published" => assert!(value.is_u64(), "{text}"),
             _ => panic!("{name} in {text}"),
         }
     }

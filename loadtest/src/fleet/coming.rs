@@ -162,7 +162,7 @@ impl Worker {
                 }
             }
             Err(err) => {
-                self.tally.error(|| format!("connect: {err}"));
+                self.tally.error(|| format!("connect to {}: {err}", self.plan.addr));
                 self.not_back(key);
             }
         }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::scenario::{Names, Settings};
 use crate::target::Target;
-use crate::tokens::Issuer;
+use crate::tokens::Credentials;
 
 pub use command::{Command, Pace};
 pub use conn::{Account, Standing};
@@ -45,8 +45,8 @@ pub struct Plan {
     pub names: Names,
     /// The scenario in numbers.
     pub settings: Settings,
-    /// Makes a token for each listener, if they need one.
-    pub issuer: Option<Issuer>,
+    /// What each listener shows, if the server asks who it is.
+    pub credentials: Option<Credentials>,
 }
 
 impl Plan {
@@ -60,7 +60,7 @@ impl Plan {
             is_head_connected: target.is_head_connected,
             names,
             settings,
-            issuer: target.issuer,
+            credentials: target.credentials.clone(),
         }
     }
 
@@ -78,7 +78,7 @@ impl Plan {
             (false, 0) => (String::new(), format!("Last-Event-ID: {id}\r\n")),
             (false, _) => (format!("?last_event_id={id}"), String::new()),
         };
-        let token = self.issuer.map(|issuer| issuer.listener(&user)).unwrap_or_default();
+        let token = self.credentials.as_ref().map(|all| all.listener(&user)).unwrap_or_default();
         format!(
             "GET {base}/stream/{room}/{user}{query} HTTP/1.1\r\nHost: {host}\r\n\
              Accept: text/event-stream\r\n{token}{encoding}{header}\r\n"
@@ -264,7 +264,7 @@ mod tests {
             names: Names::default(),
             settings,
             is_head_connected: false,
-            issuer: None,
+            credentials: None,
         }
     }
 

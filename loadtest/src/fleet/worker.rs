@@ -175,7 +175,7 @@ impl Worker {
                 }
             }
             Err(err) => {
-                self.tally.error(|| format!("connect: {err}"));
+                self.tally.error(|| format!("connect to {}: {err}", self.plan.addr));
                 self.counters.failed.fetch_add(1, Ordering::AcqRel);
                 // One listener fewer; a run with a failure is judged failed anyway.
                 self.total -= 1;

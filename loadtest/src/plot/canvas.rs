@@ -50,6 +50,21 @@ impl Axis {
         Self { title: title.to_owned(), range: 0.0..top, ticks: ticks.map(|at| (at, tick(at))).collect() }
     }
 
+    /// Upwards for `curves`, whose points are moved to where they lie on it. Linear and from nothing, so that a height is
+    /// an amount and calm looks calm; in powers of ten only where one great value would leave all others on the ground.
+    pub(super) fn up(title: &str, curves: &mut [Curve]) -> Self {
+        let mut values: Vec<f64> =
+            curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.1)).collect();
+        if !is_wide(&mut values) {
+            return Self::linear(title, values.into_iter());
+        }
+        let place = |value: f64| value.max(LEAST).log10();
+        for (_, value) in curves.iter_mut().flat_map(|curve| &mut curve.points) {
+            *value = place(*value);
+        }
+        Self::powers(&format!("{title} (each step ten times the last)"), values.into_iter().map(place))
+    }
+
     /// Around `values`, which are logarithms already, with labels at powers of ten, and between few of them at the steps
     /// in between.
     pub(super) fn powers(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
@@ -70,6 +85,18 @@ impl Axis {
         Self { title: title.to_owned(), ticks: ticks.filter(is_inside).collect(), range }
     }
 }
+
+/// Whether the greatest of `values` is so far above the middle one that half of them would lie on the ground.
+fn is_wide(values: &mut [f64]) -> bool {
+    values.sort_by(f64::total_cmp);
+    let middle = values.get(values.len() / 2).copied().unwrap_or(0.0);
+    values.last().is_some_and(|greatest| *greatest > SPREAD_MAX * middle.max(LEAST))
+}
+
+/// How many times the middle value fits below the greatest on a linear axis.
+const SPREAD_MAX: f64 = 20.0;
+/// What is less is drawn like it, where there is no place for nothing.
+const LEAST: f64 = 1e-3;
 
 /// The paper with a headline and a legend; `plot` gets what is left below.
 pub(super) fn picture(
@@ -294,6 +321,26 @@ mod tests {
         assert_eq!(labels(&long), ["1", "10", "100", "1000"]);
         let single = Axis::powers("", [1.0].into_iter());
         assert!(single.range.contains(&1.0) && !single.ticks.is_empty());
+    }
+
+    /// What went up and down between 4 and 6 ms filled a logarithmic axis from top to bottom.
+    #[test]
+    fn an_axis_is_linear_unless_the_spread_needs_more() {
+        let drawn = |values: &[f64]| {
+            let points = values.iter().map(|value| (0.0, *value)).collect();
+            let mut curves = [curve("tidegate", points)];
+            let axis = Axis::up("ms", &mut curves);
+            (axis, curves[0].points.iter().map(|point| point.1).collect::<Vec<_>>())
+        };
+        let (calm, values) = drawn(&[4.1, 5.9, 4.4, 5.2]);
+        assert_eq!(values, [4.1, 5.9, 4.4, 5.2]);
+        assert!(calm.range.start.abs() < 1e-9 && calm.range.end < 7.0, "{:?}", calm.range);
+        let (wide, values) = drawn(&[1.0, 10.0, 10_000.0]);
+        assert_eq!(values, [0.0, 1.0, 4.0]);
+        assert!(labels(&wide).contains(&"1000") && wide.title.contains("ten times"), "{:?}", wide.ticks);
+        // Twenty times is the most that fits.
+        assert!(!is_wide(&mut [1.0, 1.0, 20.0]) && is_wide(&mut [1.0, 1.0, 20.1]));
+        assert!(!is_wide(&mut []) && !is_wide(&mut [0.0, 0.0]));
     }
 
     #[test]

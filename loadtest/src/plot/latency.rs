@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for scenario in results.scenarios() {
-        let curves = curves(results, scenario);
+        let mut curves = curves(results, scenario);
         if curves.is_empty() {
             continue;
         }
@@ -25,8 +25,7 @@ pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Str
             range: 0.0..END,
             ticks: [0.0, 50.0, 90.0, 99.0, 99.9, 99.99].map(|one| (stretched(one), one.to_string())).to_vec(),
         };
-        let values = curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.1));
-        let up = Axis::powers("milliseconds", values);
+        let up = Axis::up("milliseconds", &mut curves);
         let file = folder.join(format!("latency-{scenario}"));
         files.extend(picture(&file, &headline, &curves, 560, |area| lines(area, &across, &up, &curves))?);
     }
@@ -44,7 +43,7 @@ fn curves(results: &Results, scenario: Scenario) -> Vec<Curve> {
             let mut values: Vec<f64> = runs
                 .iter()
                 .filter_map(|run| run.latency_percentiles.get(at))
-                .map(|(_, milliseconds)| milliseconds.max(1e-3).log10())
+                .map(|(_, milliseconds)| *milliseconds)
                 .collect();
             values.sort_by(f64::total_cmp);
             Some((stretched(*percentile), *values.get(values.len() / 2)?))

@@ -21,19 +21,19 @@ pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Str
         if runs.is_empty() {
             continue;
         }
-        let p99 = curves(&runs, |second| Some(second.p99_ms?.max(1e-3).log10()));
+        let mut p99 = curves(&runs, |second| second.p99_ms);
         let memory = curves(&runs, |second| Some(count(second.resident_kib?) / 1_024.0));
-        let seconds = || p99.iter().flat_map(|curve| curve.points.iter().map(|point| point.0));
-        let values = |curves: &[Curve]| -> Vec<f64> {
-            curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.1)).collect()
-        };
-        let across = Axis::linear("seconds", seconds());
+        let seconds = p99.iter().flat_map(|curve| curve.points.iter().map(|point| point.0));
+        let across = Axis::linear("seconds", seconds);
+        let up = Axis::up("p99 latency, ms", &mut p99);
+        let amounts = memory.iter().flat_map(|curve| curve.points.iter().map(|point| point.1));
+        let amount = Axis::linear("memory, MiB", amounts);
         let headline = format!("Latency and memory over time, {scenario}");
         let file = folder.join(format!("time-{scenario}"));
         files.extend(picture(&file, &headline, &p99, 760, |area| {
             let (upper, lower) = area.split_vertically(330);
-            lines(&upper, &across, &Axis::powers("p99 latency, ms", values(&p99).into_iter()), &p99)?;
-            lines(&lower, &across, &Axis::linear("memory, MiB", values(&memory).into_iter()), &memory)
+            lines(&upper, &across, &up, &p99)?;
+            lines(&lower, &across, &amount, &memory)
         })?);
     }
     Ok(files)

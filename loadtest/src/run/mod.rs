@@ -101,6 +101,9 @@ impl Run {
             usage_from: meter.name().to_owned(),
             ..Report::new(job.scenario, job.label.clone(), round, job.settings.clone())
         };
+        if let Source::Running { credentials: Some(shown), .. } = &job.source {
+            report.notes.push(shown.to_string());
+        }
         if job.settings.tokens {
             report.notes.push("every listener and the publisher had a token of its own".to_owned());
         }
@@ -133,7 +136,7 @@ impl Run {
 
     /// Opens every connection, and measures that.
     fn open(&mut self) -> io::Result<Fleet> {
-        warm_up(&self.target, &self.plan)?;
+        warm_up(&self.target, &self.plan).map_err(|err| at_url(&self.target.url(), &err))?;
         std::thread::sleep(WARM_UP_SETTLE);
         let before_kib = self.meter.resident_kib()?;
         let cpu_before = self.meter.cpu()?;
@@ -176,7 +179,14 @@ impl Run {
     }
 }
 
+/// `err`, with the server it came from.
+fn at_url(url: &str, err: &io::Error) -> io::Error {
+    io::Error::new(err.kind(), format!("{url}: {err}"))
+}
+
 /// Opens one connection up to `connected` and closes it, so that what a server sets up once is not counted.
+///
+/// What is refused to this one will be refused to all, so that is told at once.
 fn warm_up(target: &Target, plan: &Plan) -> io::Result<()> {
     let mut socket = TcpStream::connect(target.addr)?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -190,8 +200,25 @@ fn warm_up(target: &Target, plan: &Plan) -> io::Result<()> {
             len => seen.extend_from_slice(&part[..len]),
         }
     }
+    refusal(&seen).map_or(Ok(()), Err)?;
     std::thread::sleep(Duration::from_millis(100));
     Ok(())
+}
+
+/// What a response that begins with `head` says, unless it is a stream.
+fn refusal(head: &[u8]) -> Option<io::Error> {
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let status = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    let hint = match status {
+        b"200" => return None,
+        b"401" | b"403" => "; what it wants to be shown goes into --token-key, or --token and --api-key",
+        _ => "",
+    };
+    let line = String::from_utf8_lossy(line);
+    Some(io::Error::other(format!(
+        "a listener is answered {:?}{hint}",
+        line.chars().take(80).collect::<String>()
+    )))
 }
 
 const WARM_UP_SETTLE: Duration = Duration::from_millis(400);
