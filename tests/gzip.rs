@@ -44,10 +44,10 @@ fn the_head_is_exact() {
         listener.head.without_date(),
         "HTTP/1.1 200 OK\r\n\
          content-type: text/event-stream\r\n\
+         cache-control: no-store, no-transform\r\n\
          x-accel-buffering: no\r\n\
          vary: accept-encoding\r\n\
          content-encoding: gzip\r\n\
-         cache-control: no-store\r\n\
          x-content-type-options: nosniff\r\n\
          transfer-encoding: chunked\r\n\
          date: -\r\n\r\n"

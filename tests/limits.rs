@@ -31,9 +31,9 @@ fn assert_soft(server: &TestServer, path: &str, reason: &str) {
         format!(
             "HTTP/1.1 200 OK\r\n\
              content-type: text/event-stream\r\n\
+             cache-control: no-store, no-transform\r\n\
              x-accel-buffering: no\r\n\
              connection: close\r\n\
-             cache-control: no-store\r\n\
              x-content-type-options: nosniff\r\n\
              content-length: {}\r\n\
              date: -\r\n\r\n",

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode, Version};
 
+use super::always;
 use super::body_out::BodyOut;
 use super::caller::Caller;
 use super::context::Context;
@@ -118,10 +119,7 @@ fn is_given_up(hub: &Hub, start: &Start, query: &StreamQuery, user: Option<&str>
 /// The head of every answer that is an event stream.
 fn stream_response(body: BodyOut) -> Response<BodyOut> {
     let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // nginx would otherwise collect events until its buffer is full.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    always::add_of_stream(response.headers_mut());
     response
 }
 
