@@ -91,7 +91,7 @@ pub fn subscribe(
             return Ok(refuse(context, refusal, headers));
         }
     };
-    let gzip = shared.config.gzip && accepts_gzip(headers);
+    let gzip = shared.config.gzip && accepts_gzip(headers) && !is_through_varnish(headers);
     let heartbeat = query.heartbeat.unwrap_or_else(|| heartbeat(headers));
     let encoding = Encoding { chunked: version > Version::HTTP_10, gzip };
     let rooms = query.rooms.iter().map(|room| shared.hub.rooms().get_or_create(room.as_str())).collect();
@@ -174,6 +174,13 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     accepts(headers, header::ACCEPT_ENCODING, "gzip")
 }
 
+/// Whether Varnish, or a service built on it, asks. It asks for gzip whatever its client takes, and unpacks it for those
+/// who take none; what it unpacks it holds back until a buffer is full, so they would get nothing.
+fn is_through_varnish(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-varnish")
+        || list(headers, header::VIA).any(|hop| hop.to_ascii_lowercase().contains("varnish"))
+}
+
 /// Which heartbeats a listener understands, if its URL does not say. A browser's `EventSource` takes an id without an event
 /// for what it is, and needs it to resume a quiet stream. It sends `Cache-Control: no-cache`, as the Fetch standard has it do
 /// for its cache mode "no-store" (WHATWG HTML §9.2.2, Fetch §4.5). Of other clients this is not known, and several take
@@ -208,6 +215,21 @@ mod tests {
 
     fn with(name: &'static str, value: &'static str) -> HeaderMap {
         [(header::HeaderName::from_static(name), HeaderValue::from_static(value))].into_iter().collect()
+    }
+
+    #[test]
+    fn varnish_is_known_by_what_it_adds() {
+        for (name, value, wanted) in [
+            ("x-varnish", "32770", true),
+            ("via", "1.1 cache-fra (Varnish/7.1)", true),
+            ("via", "1.1 varnish", true),
+            ("via", "2 edge, 1.1 Varnish, 1.1 nginx", true),
+            ("via", "1.1 nginx", false),
+            ("x-forwarded-for", "varnish", false),
+        ] {
+            assert_eq!(is_through_varnish(&with(name, value)), wanted, "{name}: {value}");
+        }
+        assert!(!is_through_varnish(&HeaderMap::new()));
     }
 
     #[test]
