@@ -23,6 +23,7 @@ use tidegate::shard::join::{Join, Start};
 use tidegate::shard::net::Net;
 use tidegate::shard::stats::Stats;
 use tidegate::shard::{PORTION_MEMBERS, Shard, ShardSettings, Step};
+use tidegate::wire::control::Heartbeat;
 use tidegate::wire::encoding::Encoding;
 use tidegate::wire::frame::{Frame, Unsealed};
 use tidegate::wire::gzip::Deflater;
@@ -91,6 +92,7 @@ fn join(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rooms: &[&str], user: &str, enc
         socket: (),
         head: Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n"),
         encoding,
+        heartbeat: Heartbeat::Id,
         rooms: rooms.iter().map(|room| hub.rooms().get_or_create(room)).collect(),
         user,
         address,

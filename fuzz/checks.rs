@@ -41,6 +41,7 @@ use tidegate::hub::name::{EventId, EventName, UserName};
 use tidegate::hub::position::{Epoch, Presented};
 use tidegate::shard::join::ROOMS_MAX;
 use tidegate::upstream::answer;
+use tidegate::wire::control::Heartbeat;
 use tidegate::wire::frame::Unsealed;
 
 /// What a target does with one input.
@@ -312,6 +313,9 @@ pub(crate) fn to_query(query: &StreamQuery) -> String {
     }
     if let Some(history) = query.history {
         out.append_pair("history", &history.to_string());
+    }
+    if let Some(heartbeat) = query.heartbeat {
+        out.append_pair("heartbeat", if heartbeat == Heartbeat::Id { "id" } else { "comment" });
     }
     out.finish()
 }

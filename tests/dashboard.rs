@@ -34,7 +34,7 @@ impl Watcher {
         let mut stream = Self::request(admin, "/dashboard/stream", headers);
         assert_eq!(stream.head.status(), 200, "{}", stream.head.0);
         assert_eq!(stream.head.header("content-type"), Some("text/event-stream"));
-        assert_eq!(stream.head.header("cache-control"), Some("no-store"));
+        assert_eq!(stream.head.header("cache-control"), Some("no-store, no-transform"));
         let connected = stream.event();
         assert!(connected.contains("event: connected\n"), "{connected}");
         Self(stream)

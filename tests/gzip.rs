@@ -44,10 +44,10 @@ fn the_head_is_exact() {
         listener.head.without_date(),
         "HTTP/1.1 200 OK\r\n\
          content-type: text/event-stream\r\n\
+         cache-control: no-store, no-transform\r\n\
          x-accel-buffering: no\r\n\
          vary: accept-encoding\r\n\
          content-encoding: gzip\r\n\
-         cache-control: no-store\r\n\
          x-content-type-options: nosniff\r\n\
          transfer-encoding: chunked\r\n\
          date: -\r\n\r\n"
@@ -91,13 +91,18 @@ fn heartbeats_gaps_and_replays_decode_too() {
     }
     let mut headers = GZIP.to_vec();
     let first = server.id(1);
-    headers.push(("last-event-id", &first));
+    headers.extend([("last-event-id", &*first), ("cache-control", "no-cache")]);
     let mut listener = server.listen_with("/stream/a/u", &headers);
     assert!(listener.event().starts_with(&format!("event: gap\nid: {}\n", server.id(2))));
     assert_eq!([listener.data(), listener.data()], ["2", "3"]);
     assert_eq!(listener.event(), format!(":\nid: {}\n\n", server.id(4)));
     server.publish(&json!({"room": "a", "data": "after"}));
     assert_eq!(listener.data(), "after");
+    let mut other = server.listen_with("/stream/a/v", GZIP);
+    assert_eq!(other.events(2), [":\n", ":\n"]);
+    let id = server.publish(&json!({"room": "a", "data": "more"}));
+    let next = std::iter::repeat_with(|| other.event()).find(|event| event != ":\n");
+    assert_eq!(next, Some(format!("id: {id}\ndata: more\n\n")));
 }
 
 #[test]

@@ -32,9 +32,9 @@ fn assert_soft(server: &TestServer, path: &str, reason: &str) {
         format!(
             "HTTP/1.1 200 OK\r\n\
              content-type: text/event-stream\r\n\
+             cache-control: no-store, no-transform\r\n\
              x-accel-buffering: no\r\n\
              connection: close\r\n\
-             cache-control: no-store\r\n\
              x-content-type-options: nosniff\r\n\
              content-length: {}\r\n\
              date: -\r\n\r\n",
@@ -217,7 +217,7 @@ fn a_lease_ends_at_an_event_boundary_and_the_resume_is_exact() {
         config.lease = Some(Duration::from_secs(1));
         config.heartbeat = Duration::from_secs(1);
     });
-    let mut listener = server.listen("/stream/a/u");
+    let mut listener = server.listen_with("/stream/a/u", &[("cache-control", "no-cache")]);
     let mut last = listener.start_id().to_owned();
     let mut seen = 0;
     let mut count = 0_u64;

@@ -24,6 +24,7 @@ use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::name::{EventId, EventName, RoomName, UserName};
 use tidegate::hub::position::Epoch;
 use tidegate::upstream::answer;
+use tidegate::wire::control::Heartbeat;
 
 /// Pieces of publish bodies, good and bad.
 const JSON_PIECES: &[&str] = &[
@@ -97,6 +98,8 @@ const URL_PIECES: &[&str] = &[
     "id",
     "last_event_id",
     "history",
+    "heartbeat",
+    "comment",
     "limit",
     "before",
     "stay_away",
@@ -574,8 +577,9 @@ proptest! {
         user in option::of(user()),
         last_event_id in option::of("\\PC{1,20}"),
         history in option::of(any::<usize>()),
+        heartbeat in option::of(prop_oneof![Just(Heartbeat::Id), Just(Heartbeat::Comment)]),
     ) {
-        let mut query = StreamQuery { rooms: Vec::new(), user, last_event_id, history };
+        let mut query = StreamQuery { rooms: Vec::new(), user, last_event_id, history, heartbeat };
         for room in rooms {
             if !query.rooms.contains(&room) {
                 query.rooms.push(room);

@@ -18,8 +18,8 @@ fn the_head_and_connected_come_with_the_first_read() {
         head.without_date(),
         "HTTP/1.1 200 OK\r\n\
          content-type: text/event-stream\r\n\
+         cache-control: no-store, no-transform\r\n\
          x-accel-buffering: no\r\n\
-         cache-control: no-store\r\n\
          x-content-type-options: nosniff\r\n\
          transfer-encoding: chunked\r\n\
          date: -\r\n\r\n"

@@ -26,6 +26,7 @@ use tidegate::shard::join::{Join, Start};
 use tidegate::shard::net::Net;
 use tidegate::shard::stats::{CloseReason, Stats};
 use tidegate::shard::{PORTION_MEMBERS, Shard, ShardSettings, Step};
+use tidegate::wire::control::Heartbeat;
 use tidegate::wire::encoding::Encoding;
 
 const SHARDS: usize = 2;
@@ -188,6 +189,7 @@ fn join_someone(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rng: &mut Rng, now: Mom
         socket,
         head: Bytes::new(),
         encoding: Encoding::default(),
+        heartbeat: Heartbeat::Id,
         rooms: rooms.iter().map(|number| hub.rooms().get_or_create(&room(*number))).collect(),
         user: inbox,
         address,

@@ -33,6 +33,7 @@ use crate::hub::{Hub, HubSettings};
 use crate::server::clock::Clock;
 use crate::shard::join::{Join, Start};
 use crate::shard::{PORTION_MEMBERS, Shard, ShardSettings, Step};
+use crate::wire::control::Heartbeat;
 use crate::wire::encoding::Encoding;
 
 /// Pages that may be open at once. They are counted apart from the admin listener's other connections, so that a
@@ -172,6 +173,8 @@ impl Dashboard {
             head: bytes::Bytes::new(),
             // hyper frames it.
             encoding: Encoding::default(),
+            // Only the page listens, with a browser's `EventSource`.
+            heartbeat: Heartbeat::Id,
             rooms: vec![self.hub.rooms().get_or_create(ROOM)],
             user,
             address,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -185,14 +185,10 @@ impl Admin {
             link.place.take();
             *answer.body_mut() = Either::Right(body);
         }
-        for (name, value) in [
-            (header::CONTENT_TYPE, "text/event-stream"),
-            // Its place is gone, so no other request may come on it.
-            (header::CONNECTION, "close"),
-            (HeaderName::from_static("x-accel-buffering"), "no"),
-        ] {
-            answer.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
+        let headers = answer.headers_mut();
+        always::add_of_stream(headers);
+        // Its place is gone, so no other request may come on it.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         Ok(answer)
     }
 

@@ -1,15 +1,34 @@
 //! What every answer has, whatever it is and whoever gave it.
 
-use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 
 /// `no-store`, because everything here is about now and maybe for one person only; `nosniff`, so that no browser takes
 /// what somebody published for a page.
-pub const HEADERS: [(hyper::header::HeaderName, &str); 2] =
-    [(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+const HEADERS: [(HeaderName, &str); 2] = [(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
 
-/// Adds them.
+/// What every event stream has.
+///
+/// - `no-transform`: proxies that compress (those of development servers, nearly all with the npm package `compression`)
+///   would otherwise hold events back until their compressor has enough of them (RFC 9111 §5.2.2.6).
+/// - `x-accel-buffering`: nginx would otherwise collect events until its buffer is full.
+const OF_STREAMS: [(HeaderName, &str); 3] = [
+    (CONTENT_TYPE, "text/event-stream"),
+    (CACHE_CONTROL, "no-store, no-transform"),
+    (HeaderName::from_static("x-accel-buffering"), "no"),
+];
+
+/// Adds what every answer has. What an answer says of these by itself stays.
 pub fn add(headers: &mut HeaderMap) {
     for (name, value) in HEADERS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+/// Adds what every event stream has.
+pub fn add_of_stream(headers: &mut HeaderMap) {
+    for (name, value) in OF_STREAMS {
         headers.insert(name, HeaderValue::from_static(value));
     }
 }

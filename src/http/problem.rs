@@ -84,6 +84,9 @@ codes! {
     /// `history` is not a number.
     HistoryInvalid "history_invalid" BAD_REQUEST
         "history is a whole number of events, from 0";
+    /// `heartbeat` is none of the two.
+    HeartbeatInvalid "heartbeat_invalid" BAD_REQUEST
+        "heartbeat is id or comment";
     /// `limit` is not a number in its range.
     LimitInvalid "limit_invalid" BAD_REQUEST
         "limit is a whole number from 1 to 1000";
@@ -429,6 +432,7 @@ mod tests {
         (Code::UserInvalid, "user_invalid", 400),
         (Code::RoomsTooMany, "rooms_too_many", 400),
         (Code::HistoryInvalid, "history_invalid", 400),
+        (Code::HeartbeatInvalid, "heartbeat_invalid", 400),
         (Code::LimitInvalid, "limit_invalid", 400),
         (Code::BeforeInvalid, "before_invalid", 400),
         (Code::BodyMalformed, "body_malformed", 400),

@@ -13,6 +13,7 @@ use super::problem::{Code, Problem};
 use super::route::{percent_decode, room_name, user_name};
 use crate::hub::name::{EVENT_ID_BYTES_MAX, RoomName, UserName, is_id_byte};
 use crate::shard::join::ROOMS_MAX;
+use crate::wire::control::Heartbeat;
 
 /// Events a page of history may have.
 pub const LIMIT_MAX: usize = 1_000;
@@ -34,6 +35,8 @@ pub struct StreamQuery {
     pub last_event_id: Option<String>,
     /// How many of the newest events to send first. Any number; the caller caps it at what a log can hold.
     pub history: Option<usize>,
+    /// What heartbeats are to say. Without it, the request's headers tell (`subscribe`).
+    pub heartbeat: Option<Heartbeat>,
 }
 
 impl StreamQuery {
@@ -46,13 +49,13 @@ impl StreamQuery {
         header.or_else(|| self.last_event_id.clone())
     }
 
-    /// Reads `GET {base}/stream?room=a&room=b&user=u&last_event_id=…&history=N`; `group` is an alias of `room`, `id` of
-    /// `user`.
+    /// Reads `GET {base}/stream?room=a&room=b&user=u&last_event_id=…&history=N&heartbeat=id`; `group` is an alias of
+    /// `room`, `id` of `user`.
     ///
     /// # Errors
     ///
     /// [`Code::RoomMissing`], [`Code::RoomInvalid`], [`Code::RoomsTooMany`], [`Code::UserInvalid`],
-    /// [`Code::HistoryInvalid`] or [`Code::QueryInvalid`].
+    /// [`Code::HistoryInvalid`], [`Code::HeartbeatInvalid`] or [`Code::QueryInvalid`].
     pub fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut rooms = Vec::new();
         let mut user = Once::default();
@@ -66,15 +69,21 @@ impl StreamQuery {
             let detail = "name the room in the query, /stream?room=ROOM, or with the user in the path, /stream/ROOM/USER";
             return Err(Problem::new(Code::RoomMissing).with_detail(detail));
         }
-        Ok(Self { rooms, user: user.0, last_event_id: resume.last_event_id(), history: resume.history.0 })
+        Ok(Self {
+            rooms,
+            user: user.0,
+            last_event_id: resume.last_event_id(),
+            history: resume.history.0,
+            heartbeat: resume.heartbeat.0,
+        })
     }
 
-    /// Reads the query of `GET {base}/stream/{room}/{user}?last_event_id=…&history=N`.
+    /// Reads the query of `GET {base}/stream/{room}/{user}?last_event_id=…&history=N&heartbeat=id`.
     ///
     /// # Errors
     ///
-    /// [`Code::HistoryInvalid`] or [`Code::QueryInvalid`], the latter also if the query names rooms or a user: they
-    /// stand in the path, and to ignore more of them would look like joining them.
+    /// [`Code::HistoryInvalid`], [`Code::HeartbeatInvalid`] or [`Code::QueryInvalid`], the latter also if the query names
+    /// rooms or a user: they stand in the path, and to ignore more of them would look like joining them.
     pub fn parse_with_path(query: Option<&str>, room: RoomName, user: UserName) -> Result<Self, Problem> {
         let mut resume = Resume::default();
         each(query, |name, value| match name {
@@ -88,6 +97,7 @@ impl StreamQuery {
             user: Some(user),
             last_event_id: resume.last_event_id(),
             history: resume.history.0,
+            heartbeat: resume.heartbeat.0,
         })
     }
 }
@@ -158,6 +168,7 @@ impl DisconnectQuery {
 struct Resume {
     last_event_id: Once<String>,
     history: Once<usize>,
+    heartbeat: Once<Heartbeat>,
 }
 
 impl Resume {
@@ -169,6 +180,7 @@ impl Resume {
                 let number = number(&decode(value)?).ok_or(Code::HistoryInvalid)?;
                 self.history.set(number)
             }
+            "heartbeat" => self.heartbeat.set(heartbeat(&decode(value)?)?),
             _ => Ok(()),
         }
     }
@@ -253,6 +265,15 @@ fn number(text: &str) -> Option<usize> {
     Some(text.parse().unwrap_or(usize::MAX))
 }
 
+/// The two kinds by name.
+fn heartbeat(text: &str) -> Result<Heartbeat, Problem> {
+    match text {
+        "id" => Ok(Heartbeat::Id),
+        "comment" => Ok(Heartbeat::Comment),
+        _ => Err(Code::HeartbeatInvalid.into()),
+    }
+}
+
 /// Whole seconds, or numbers with units.
 fn duration(text: &str) -> Option<Duration> {
     match number(text) {
@@ -313,10 +334,13 @@ mod tests {
 
     #[test]
     fn everything_a_stream_can_ask_for() {
-        let parsed = stream("room=a&id=u&last_event_id=k3v9q2-1041&history=20").unwrap();
+        let parsed = stream("room=a&id=u&last_event_id=k3v9q2-1041&history=20&heartbeat=id").unwrap();
         assert_eq!(parsed.user, UserName::new("u").ok());
         assert_eq!(parsed.last_event_id.as_deref(), Some("k3v9q2-1041"));
         assert_eq!(parsed.history, Some(20));
+        assert_eq!(parsed.heartbeat, Some(Heartbeat::Id));
+        assert_eq!(stream("room=a&heartbeat=comment").unwrap().heartbeat, Some(Heartbeat::Comment));
+        assert_eq!(stream("room=a").unwrap().heartbeat, None);
     }
 
     #[test]
@@ -362,6 +386,11 @@ mod tests {
             ("room=a&history=%2B1", Code::HistoryInvalid),
             ("room=a&history=1.5", Code::HistoryInvalid),
             ("room=a&history=all", Code::HistoryInvalid),
+            ("room=a&heartbeat=", Code::HeartbeatInvalid),
+            ("room=a&heartbeat", Code::HeartbeatInvalid),
+            ("room=a&heartbeat=ID", Code::HeartbeatInvalid),
+            ("room=a&heartbeat=off", Code::HeartbeatInvalid),
+            ("room=a&heartbeat=id&heartbeat=id", Code::QueryInvalid),
         ];
         for (query, wanted) in table {
             assert_eq!(code(stream(query)), wanted, "{query}");
@@ -395,11 +424,13 @@ mod tests {
 
     #[test]
     fn the_path_form_takes_no_names_from_the_query() {
-        let parsed = with_path("last_event_id=x-1&history=3&_=1").unwrap();
+        let parsed = with_path("last_event_id=x-1&history=3&heartbeat=comment&_=1").unwrap();
         assert_eq!(parsed.rooms, [RoomName::new("a").unwrap()]);
         assert_eq!(parsed.user, UserName::new("u").ok());
         assert_eq!(parsed.last_event_id.as_deref(), Some("x-1"));
         assert_eq!(parsed.history, Some(3));
+        assert_eq!(parsed.heartbeat, Some(Heartbeat::Comment));
+        assert_eq!(with_path("heartbeat=none"), Err(Code::HeartbeatInvalid.into()));
         for query in ["room=b", "group=b", "user=v", "id=v", "room=a"] {
             assert_eq!(code(with_path(query)), Code::QueryInvalid, "{query}");
         }

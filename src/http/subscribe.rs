@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode, Version};
 
+use super::always;
 use super::body_out::BodyOut;
 use super::caller::Caller;
 use super::context::Context;
@@ -25,7 +26,7 @@ use crate::hub::pressure::Rung;
 use crate::hub::source::Source;
 use crate::hub::{Hub, Refusal};
 use crate::shard::join::{Join, Start};
-use crate::wire::control;
+use crate::wire::control::{self, Heartbeat};
 use crate::wire::encoding::Encoding;
 
 /// A stream that was granted, on its way to the shard.
@@ -35,15 +36,16 @@ pub struct Subscription {
     session: Option<Session>,
     start: Start,
     encoding: Encoding,
+    heartbeat: Heartbeat,
 }
 
 impl Subscription {
     /// The connection for the shard.
     #[must_use]
     pub fn into_join(self, socket: socket2::Socket, head: Bytes) -> Join<socket2::Socket> {
-        let Self { rooms, permit, session, start, encoding } = self;
+        let Self { rooms, permit, session, start, encoding, heartbeat } = self;
         let (user, address) = permit.keep();
-        Join { socket, head, encoding, rooms, user, address, session, start, probe: false }
+        Join { socket, head, encoding, heartbeat, rooms, user, address, session, start, probe: false }
     }
 }
 
@@ -91,11 +93,12 @@ pub fn subscribe(
             return Ok(refuse(context, refusal, headers));
         }
     };
-    let gzip = shared.config.gzip && accepts_gzip(headers);
+    let gzip = shared.config.gzip && accepts_gzip(headers) && !is_through_varnish(headers);
+    let heartbeat = query.heartbeat.unwrap_or_else(|| heartbeat(headers));
     let encoding = Encoding { chunked: version > Version::HTTP_10, gzip };
     let rooms = query.rooms.iter().map(|room| shared.hub.rooms().get_or_create(room.as_str())).collect();
     let session = caller.identity().map(|identity| shared.session(identity.clone()));
-    exchange.subscribe(Subscription { rooms, permit, session, start, encoding });
+    exchange.subscribe(Subscription { rooms, permit, session, start, encoding, heartbeat });
     let mut response = stream_response(BodyOut::Stream);
     if shared.config.gzip {
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
@@ -127,10 +130,7 @@ fn is_given_up(hub: &Hub, start: &Start, query: &StreamQuery, user: Option<&str>
 /// The head of every answer that is an event stream.
 fn stream_response(body: BodyOut) -> Response<BodyOut> {
     let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // nginx would otherwise collect events until its buffer is full.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    always::add_of_stream(response.headers_mut());
     response
 }
 
@@ -184,14 +184,26 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     accepts(headers, header::ACCEPT_ENCODING, "gzip")
 }
 
+/// Whether Varnish, or a service built on it, asks. It asks for gzip whatever its client takes, and unpacks it for those
+/// who take none; what it unpacks it holds back until a buffer is full, so they would get nothing.
+fn is_through_varnish(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-varnish")
+        || list(headers, header::VIA).any(|hop| hop.to_ascii_lowercase().contains("varnish"))
+}
+
+/// Which heartbeats a listener understands, if its URL does not say. A browser's `EventSource` takes an id without an event
+/// for what it is, and needs it to resume a quiet stream. It sends `Cache-Control: no-cache`, as the Fetch standard has it do
+/// for its cache mode "no-store" (WHATWG HTML §9.2.2, Fetch §4.5). Of other clients this is not known, and several take
+/// such an id for an empty message.
+fn heartbeat(headers: &HeaderMap) -> Heartbeat {
+    let is_event_source =
+        list(headers, header::CACHE_CONTROL).any(|item| item.eq_ignore_ascii_case("no-cache"));
+    if is_event_source { Heartbeat::Id } else { Heartbeat::Comment }
+}
+
 /// Whether a list such as `Accept` has `wanted` and does not rule it out with `q=0` (RFC 9110 §12.4.2).
 fn accepts(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
-    let items = headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    for item in items {
+    for item in list(headers, name) {
         let mut parts = item.split(';').map(str::trim);
         if parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(wanted)) {
             let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
@@ -201,9 +213,48 @@ fn accepts(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool 
     false
 }
 
+/// The items of a header that is a list (RFC 9110 §5.6.1).
+fn list(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn with(name: &'static str, value: &'static str) -> HeaderMap {
+        [(header::HeaderName::from_static(name), HeaderValue::from_static(value))].into_iter().collect()
+    }
+
+    #[test]
+    fn varnish_is_known_by_what_it_adds() {
+        for (name, value, wanted) in [
+            ("x-varnish", "32770", true),
+            ("via", "1.1 cache-fra (Varnish/7.1)", true),
+            ("via", "1.1 varnish", true),
+            ("via", "2 edge, 1.1 Varnish, 1.1 nginx", true),
+            ("via", "1.1 nginx", false),
+            ("x-forwarded-for", "varnish", false),
+        ] {
+            assert_eq!(is_through_varnish(&with(name, value)), wanted, "{name}: {value}");
+        }
+        assert!(!is_through_varnish(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn only_those_who_ask_as_browsers_do_get_ids_without_events() {
+        for (name, value, wanted) in [
+            ("cache-control", "no-cache", Heartbeat::Id),
+            ("cache-control", "max-age=0, No-Cache", Heartbeat::Id),
+            ("cache-control", "no-store", Heartbeat::Comment),
+            ("cache-control", "max-age=0", Heartbeat::Comment),
+            ("pragma", "no-cache", Heartbeat::Comment),
+            ("accept", "text/event-stream", Heartbeat::Comment),
+        ] {
+            assert_eq!(heartbeat(&with(name, value)), wanted, "{name}: {value}");
+        }
+    }
 
     #[test]
     fn a_listener_that_rules_gzip_out_gets_none() {

@@ -30,6 +30,7 @@ use crate::shard::Step;
 use crate::shard::conn::ConnKey;
 use crate::shard::join::{Join, Start};
 use crate::shard::stats::CloseReason;
+use crate::wire::control::Heartbeat;
 use crate::wire::encoding::Encoding;
 
 /// Socket events taken from the kernel with one call.
@@ -189,6 +190,8 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
         socket,
         head: bytes::Bytes::new(),
         encoding: Encoding::default(),
+        // It gets none.
+        heartbeat: Heartbeat::default(),
         rooms: vec![room],
         user: None,
         address: None,

@@ -13,6 +13,7 @@ use crate::auth::identity::Identity;
 use crate::hub::moment::Moment;
 use crate::hub::position::Offset;
 use crate::hub::source::{NOBODY, Source};
+use crate::wire::control::Heartbeat;
 use crate::wire::encoding::Encoding;
 
 /// Names one connection for its whole life, and nothing afterwards.
@@ -85,6 +86,8 @@ pub struct Conn<S> {
     pub flags: u8,
     /// How it wants its bytes.
     pub encoding: Encoding,
+    /// What its heartbeats say. Not among the flags, because those take a connection off the shared path.
+    pub heartbeat: Heartbeat,
     /// The socket.
     pub socket: S,
     /// When something was last written.
@@ -263,6 +266,7 @@ mod tests {
             cursor: 0,
             flags: 0,
             encoding: Encoding::default(),
+            heartbeat: Heartbeat::default(),
             socket: (),
             written: Moment(0),
             user: None,

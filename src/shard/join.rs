@@ -18,7 +18,7 @@ use crate::hub::moment::Moment;
 use crate::hub::name::{EVENT_ID_BYTES_MAX, is_id_byte};
 use crate::hub::position::{Epoch, Offset, Presented};
 use crate::hub::source::{Kind, NOBODY, Source};
-use crate::wire::control::{self, Connected};
+use crate::wire::control::{self, Connected, Heartbeat};
 use crate::wire::encoding::Encoding;
 use crate::wire::gzip;
 
@@ -65,6 +65,8 @@ pub struct Join<S> {
     pub head: Bytes,
     /// How it wants its bytes.
     pub encoding: Encoding,
+    /// What its heartbeats say.
+    pub heartbeat: Heartbeat,
     /// 1 to [`ROOMS_MAX`] different rooms.
     pub rooms: Vec<Arc<Source>>,
     /// The user's inbox, entered.
@@ -125,6 +127,7 @@ impl<N: Net> Shard<N> {
             cursor: 0,
             flags,
             encoding: join.encoding,
+            heartbeat: join.heartbeat,
             socket,
             written: now,
             user: join.user,

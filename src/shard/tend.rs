@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Shard;
+use super::batch::Piece;
 use super::conn::{Conn, ConnKey, flag};
 use super::net::Net;
 use super::shrink::SHRINK_INTERVAL;
@@ -11,7 +12,7 @@ use super::stats::{self, CloseReason};
 use crate::hub::allowance::Rate;
 use crate::hub::moment::Moment;
 use crate::hub::pressure::Rung;
-use crate::wire::control;
+use crate::wire::control::{self, Heartbeat};
 
 /// Time between two looks at the clock's work.
 pub const TEND_INTERVAL: Duration = Duration::from_millis(100);
@@ -164,12 +165,25 @@ impl<N: Net> Shard<N> {
         // Moves the cursor over everything that was not for this connection.
         self.advance(slot);
         let quiet = |conn: &&Conn<N::Socket>| !conn.has(flag::BLOCKED) && conn.written == written;
-        if let Some(cursor) = self.conns.get(slot).filter(quiet).map(|conn| conn.cursor) {
-            let mut plain = Vec::new();
-            control::put_heartbeat(self.hub.epoch().position(cursor).as_str(), &mut plain);
-            let piece = self.own_piece(slot, &plain, cursor);
+        if let Some(piece) = self.conns.get(slot).filter(quiet).map(|conn| self.heartbeat(slot, conn)) {
             self.stats.heartbeats.add(1);
             self.write(slot, &[piece]);
+        }
+    }
+
+    /// What `conn`, which is at `slot`, is told after a silence.
+    fn heartbeat(&self, slot: u32, conn: &Conn<N::Socket>) -> Piece {
+        let cursor = conn.cursor;
+        match conn.heartbeat {
+            Heartbeat::Comment => {
+                let bytes = conn.encoding.comment();
+                Piece { bytes, upto: cursor, published: self.now, events: 0 }
+            }
+            Heartbeat::Id => {
+                let mut plain = Vec::new();
+                control::put_heartbeat(self.hub.epoch().position(cursor).as_str(), &mut plain);
+                self.own_piece(slot, &plain, cursor)
+            }
         }
     }
 

@@ -29,6 +29,7 @@ use crate::hub::presence::Caps;
 use crate::hub::pressure::Rung;
 use crate::hub::sequencer::HistoryBounds;
 use crate::hub::{Hub, HubSettings, Overflow};
+use crate::wire::control::Heartbeat;
 use crate::wire::encoding::Encoding;
 
 /// A socket that takes `room` bytes, or fails.
@@ -136,6 +137,7 @@ impl World {
             socket: socket.clone(),
             head: Bytes::new(),
             encoding: Encoding::default(),
+            heartbeat: Heartbeat::Comment,
             rooms: rooms.iter().map(|room| self.hub.rooms().get_or_create(room)).collect(),
             user,
             address,
@@ -284,6 +286,7 @@ fn who_joins_during_a_drain_gets_a_farewell_at_once() {
         socket: socket.clone(),
         head: Bytes::new(),
         encoding: Encoding { chunked: true, gzip: false },
+        heartbeat: Heartbeat::Id,
         rooms: vec![world.hub.rooms().get_or_create("r")],
         user,
         address,

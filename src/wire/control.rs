@@ -9,6 +9,20 @@ use serde::Serialize;
 
 use super::frame::put_field;
 
+/// What a heartbeat says, fixed when a stream joins.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Heartbeat {
+    /// The comment [`COMMENT`] and nothing else.
+    #[default]
+    Comment,
+    /// A comment, and the id that the stream has everything up to.
+    Id,
+}
+
+/// A heartbeat without an id. There is no blank line: widely used parsers (fetch-event-source, httpx-sse, the decoders of
+/// the `OpenAI` and Anthropic libraries) take one for the end of an empty message.
+pub const COMMENT: &[u8] = b":\n";
+
 /// Data of `event: connected`.
 #[derive(Debug, Serialize)]
 pub struct Connected<'a> {
@@ -77,10 +91,10 @@ pub fn put_expiring(left: Duration, out: &mut Vec<u8>) {
     put_json(&Expiring { expires_in_s: left.as_secs() }, out);
 }
 
-/// Appends a heartbeat: a comment, and an id without data. Browsers move `lastEventId` on and dispatch nothing
-/// (WHATWG HTML §9.2.6), so a quiet listener later resumes from a fresh position.
+/// Appends a heartbeat of the kind [`Heartbeat::Id`]: a comment, and an id without data. Browsers dispatch nothing and move
+/// `lastEventId` on (WHATWG HTML §9.2.6), so a quiet listener later resumes from a fresh position. Firefox does not move it.
 pub fn put_heartbeat(id: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b":\n");
+    out.extend_from_slice(COMMENT);
     put_field(out, "id", id);
     out.push(b'\n');
 }
@@ -145,6 +159,25 @@ mod tests {
     #[test]
     fn a_heartbeat_dispatches_nothing() {
         assert_eq!(text(|out| put_heartbeat("k-1", out)), ":\nid: k-1\n\n");
+    }
+
+    #[test]
+    fn no_blank_line_without_data_but_in_a_browsers_heartbeat() {
+        let retry = Duration::from_secs(1);
+        let connected = Connected { connection: "c", user: None, rooms: &[] };
+        let gap = Gap { rooms: &[], from: "", to: "k-9", reason: "slow", inbox: false, all: false };
+        let frames = [
+            text(|out| put_connected(retry, None, &connected, out)),
+            text(|out| put_gap(&gap, out)),
+            text(|out| put_overload(retry, "full", out)),
+            text(|out| put_closing(retry, "drain", out)),
+            text(|out| put_expiring(retry, out)),
+        ];
+        for frame in frames {
+            assert!(frame.contains("\nevent: ") || frame.starts_with("event: "), "{frame}");
+            assert!(frame.contains("\ndata: {") && frame.matches("\n\n").count() == 1, "{frame}");
+        }
+        assert_eq!(COMMENT, b":\n");
     }
 
     #[test]

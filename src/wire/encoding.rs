@@ -1,5 +1,7 @@
 //! How one connection wants its bytes: four ways, fixed when it joins.
 
+use bytes::Bytes;
+
 use super::frame::{CHUNK_HEAD_BYTES_MAX, CHUNK_TAIL, chunk_head};
 use super::gzip;
 
@@ -43,6 +45,17 @@ impl Encoding {
         out.extend_from_slice(CHUNK_TAIL);
     }
 
+    /// [`COMMENT`](super::control::COMMENT), framed. The bytes are the program's own: nothing is built or copied.
+    #[must_use]
+    pub fn comment(self) -> Bytes {
+        Bytes::from_static(match (self.chunked, self.gzip) {
+            (false, false) => b":\n",
+            (true, false) => b"2\r\n:\n\r\n",
+            (false, true) => b"\0\x02\0\xfd\xff:\n",
+            (true, true) => b"7\r\n\0\x02\0\xfd\xff:\n\r\n",
+        })
+    }
+
     /// What ends the stream: the last chunk, or nothing.
     #[must_use]
     pub fn end(self) -> &'static [u8] {
@@ -52,6 +65,7 @@ impl Encoding {
 
 #[cfg(test)]
 mod tests {
+    use super::super::control::COMMENT;
     use super::*;
 
     #[test]
@@ -75,5 +89,17 @@ mod tests {
         assert_eq!(put(false, false), b":\n\n");
         assert_eq!(put(true, false), b"3\r\n:\n\n\r\n");
         assert_eq!(put(true, true), b"8\r\n\0\x03\0\xfc\xff:\n\n\r\n");
+    }
+
+    #[test]
+    fn the_ready_made_comment_is_what_would_be_made() {
+        for chunked in [false, true] {
+            for gzip in [false, true] {
+                let encoding = Encoding { chunked, gzip };
+                let mut out = Vec::new();
+                encoding.put(COMMENT, &mut out);
+                assert_eq!(encoding.comment(), out, "{encoding:?}");
+            }
+        }
     }
 }

@@ -99,11 +99,12 @@ impl Listener {
         if size == 0 { Err(End::LastChunk) } else { Ok(payload) }
     }
 
-    /// The next event, heartbeats included: its exact bytes with the blank line. `None` if the stream ends before.
+    /// The next event, heartbeats included: its exact bytes with the blank line, or a comment alone. `None` if the stream
+    /// ends before.
     pub fn try_event(&mut self) -> Option<String> {
         loop {
-            if let Some(at) = self.plain.windows(2).position(|window| window == b"\n\n") {
-                let event = self.plain.drain(..at + 2).collect();
+            if let Some(len) = self.event_len() {
+                let event = self.plain.drain(..len).collect();
                 return Some(String::from_utf8(event).expect("UTF-8"));
             }
             let payload = self.payload()?;
@@ -112,6 +113,17 @@ impl Listener {
                 None => self.plain.extend_from_slice(&payload),
             }
         }
+    }
+
+    /// Bytes of the event that has come. A comment belongs to what follows only where that is an id: heartbeats are
+    /// written at once.
+    fn event_len(&self) -> Option<usize> {
+        if let Some(rest) = self.plain.strip_prefix(b":\n")
+            && !rest.starts_with(b"id: ")
+        {
+            return Some(2);
+        }
+        self.plain.windows(2).position(|window| window == b"\n\n").map(|at| at + 2)
     }
 
     #[track_caller]

@@ -166,7 +166,9 @@ impl EventSource {
         let Self { path, headers, last_id, .. } = self;
         let last_id =
             if last_id.is_empty() { String::new() } else { format!("last-event-id: {last_id}\r\n") };
-        let head = format!("GET {path} HTTP/1.1\r\nhost: tests\r\naccept: text/event-stream\r\n");
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: tests\r\naccept: text/event-stream\r\ncache-control: no-cache\r\n"
+        );
         let socket =
             send(self.from, self.address, format!("{head}{headers}{last_id}\r\n").as_bytes()).await?;
         let mut stream = Stream::new(socket);

@@ -14,6 +14,8 @@ pub(crate) enum Item {
     Event { name: String, data: String, id: String },
     /// No event, but perhaps a new `lastEventId`.
     Quiet { id: String },
+    /// Not at a blank line: a comment.
+    Comment,
 }
 
 /// Everything up to `EventSource`.
@@ -210,6 +212,7 @@ impl EventSource {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
+            "" => self.items.push(Item::Comment),
             "event" => value.clone_into(&mut self.name),
             "data" => {
                 self.data.push_str(value);

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tidegate::hub::position::{Epoch, Offset};
 use tidegate::shard::stats::CloseReason;
+use tidegate::wire::control::Heartbeat;
 use tidegate::wire::encoding::Encoding;
 
 use super::client::{Client, Item};
@@ -28,6 +29,7 @@ pub(crate) struct Listener {
     pub user: Option<usize>,
     pub address: Option<u8>,
     pub encoding: Encoding,
+    pub heartbeat: Heartbeat,
     pub opening: Opening,
     /// What it may have, and might.
     pub rights: Rights,
@@ -107,7 +109,10 @@ impl Listener {
                     }
                     walk.ids.push(id.clone());
                 }
+                // It is one line of a heartbeat that goes on, or all of one that does not.
+                Item::Comment => walk.heartbeats += u64::from(self.heartbeat == Heartbeat::Comment),
                 Item::Quiet { id } => {
+                    assert_eq!(self.heartbeat, Heartbeat::Id, "others would take {item:?} for a message");
                     let position = own(id, epoch).expect("a heartbeat has a position");
                     self.pass(&mut walk, position, order, item);
                     walk.heartbeats += 1;

@@ -142,7 +142,8 @@ impl Events {
             self.dispatch(out);
             return;
         }
-        self.is_inside = true;
+        // A comment is part of no event: heartbeats may be one and nothing else.
+        self.is_inside |= !line.starts_with(b":");
         if let Some(value) = field(line, b"data") {
             self.data = match (self.data, stamp(value)) {
                 (Data::None, Some(stamp)) => Data::Stamped(stamp),
@@ -259,6 +260,15 @@ mod tests {
         let mut careless = Events::default();
         careless.feed(b"id: e-9\ndata: 0 1 x\n\n", &mut |_| {}).expect("short lines");
         assert_eq!(careless.last_id(), b"");
+    }
+
+    #[test]
+    fn a_bare_comment_is_between_events() {
+        let (seen, events) = read(&[b"data: 0 1 x\n\n:\n:\n"]);
+        assert_eq!(seen.len(), 1);
+        assert!(events.is_between_events());
+        let (_, events) = read(&[b"data: 0 1 x\n:\n"]);
+        assert!(!events.is_between_events());
     }
 
     #[test]

@@ -24,6 +24,7 @@ use tidegate::hub::{Hub, HubSettings};
 use tidegate::shard::join::{Join, Start};
 use tidegate::shard::stats::Stats;
 use tidegate::shard::{Shard, ShardSettings};
+use tidegate::wire::control::Heartbeat;
 use tidegate::wire::encoding::Encoding;
 
 use super::client::HEAD;
@@ -295,6 +296,7 @@ impl Life<'_> {
         let (inbox, address) = permit.keep();
         assert_eq!(address.is_some(), last.is_some() && self.plan.caps.per_address_max.is_some());
         let encoding = Encoding { chunked: !self.one_in(4), gzip: self.one_in(4) };
+        let heartbeat = if self.rng.bool() { Heartbeat::Id } else { Heartbeat::Comment };
         let presented = match &start {
             Start::After(id) => id.clone(),
             _ => String::new(),
@@ -313,6 +315,7 @@ impl Life<'_> {
             socket: usize::MAX,
             head: Bytes::from_static(HEAD),
             encoding,
+            heartbeat,
             rooms: sources,
             user: inbox,
             address,
@@ -330,6 +333,7 @@ impl Life<'_> {
                 user,
                 address: last,
                 encoding,
+                heartbeat,
                 opening,
                 rights: Rights::new(token),
                 is_rated: user.is_some() && self.plan.delivery.is_some(),
