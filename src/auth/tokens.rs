@@ -480,7 +480,8 @@ fn without_candidate<'k>(
     let Some(wanted) = wanted else { return TokenError::Algorithm };
     let has = |test: &dyn Fn(&Key) -> bool| keys.clone().any(test);
     let is_named = has(&|key| key.kid.as_ref() == Some(wanted));
-    let may_be_named = !has(&|key| key.algorithm == algorithm) && has(&|key| key.kid.is_none());
+    let is_like_it = |key: &Key| key.kid.is_none() && key.algorithm.family() == algorithm.family();
+    let may_be_named = !has(&|key| key.algorithm == algorithm) && has(&is_like_it);
     if is_named || may_be_named { TokenError::Algorithm } else { TokenError::UnknownKey }
 }
 
