@@ -412,7 +412,7 @@ impl Tokens {
         if !candidates.is_empty() {
             return Err(TokenError::Signature);
         }
-        Err(without_candidate(self.keys.iter().chain(published()), algorithm, wanted))
+        Err(without_candidate(&self.keys.iter().chain(published()), algorithm, wanted))
     }
 
     /// Whether a key called `name` may be found yet: no look that began after a token first came with that name is over, as
@@ -473,7 +473,7 @@ impl Tokens {
 /// Why none of `keys` may have signed a token with that `algorithm` which names the key `wanted`. A key that it names is there
 /// for another algorithm, such as one of a set that does not say for which (`alg`), is not unknown.
 fn without_candidate<'k>(
-    keys: impl Iterator<Item = &'k Key> + Clone,
+    keys: &(impl Iterator<Item = &'k Key> + Clone),
     algorithm: Algorithm,
     wanted: Option<&String>,
 ) -> TokenError {

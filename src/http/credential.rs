@@ -56,7 +56,8 @@ pub fn find<'r>(
 ) -> Result<Option<Credential<'r>>, Problem> {
     type Found<'r> = Result<Credential<'r>, Problem>;
     let bearers = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
-    let by_header = bearers.map(|text| -> Found<'r> {
+    let by_header = bearers.map(|token| -> Found<'r> {
+        let text = std::str::from_utf8(token).ok().filter(|text| !text.is_empty());
         Ok(Credential { text: text.map(Cow::Borrowed), others: Vec::new(), is_cookie: false })
     });
     let by_cookie = places.cookie.iter().filter_map(|name| in_cookies(headers, name).transpose());
@@ -102,12 +103,12 @@ pub fn is_shown(places: &Places, headers: &HeaderMap, query: Option<&str>) -> bo
         || in_queries(places, query).next().is_some()
 }
 
-/// What follows `Bearer`: `None` if it is nothing, or no text. Nothing at all for another scheme. The case of its name makes no difference (RFC 9110 §11.1).
-fn bearer(value: &[u8]) -> Option<Option<&str>> {
+/// What follows `Bearer`, without the spaces around it; `None` for another scheme. The case of its name makes no difference
+/// (RFC 9110 §11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(BEARER.len())?;
     let ends = rest.first().is_none_or(|byte| *byte == b' ');
-    let token = || std::str::from_utf8(rest).ok().map(|token| token.trim_matches(' '));
-    (scheme.eq_ignore_ascii_case(BEARER) && ends).then(|| token().filter(|token| !token.is_empty()))
+    (scheme.eq_ignore_ascii_case(BEARER) && ends).then(|| rest.trim_ascii())
 }
 
 const BEARER: &[u8] = b"bearer";
