@@ -28,7 +28,7 @@ use tidegate::config::{AddressRange, Config, ConfigError, ConfigErrors, CorsOrig
 use tidegate::http::body::{self, Body, Media};
 use tidegate::http::client;
 use tidegate::http::cors::Cors;
-use tidegate::http::credential::{self, Places};
+use tidegate::http::credential::{self, COOKIES_MAX, Places};
 use tidegate::http::guard::Guard;
 use tidegate::http::lines::{Line, Lines};
 use tidegate::http::malformed::without_bom;
@@ -494,30 +494,31 @@ pub(crate) fn api_keys(text: &str) {
     }
 }
 
-/// A credential is one that a request shows in an allowed place, whole, and the only one.
+/// A credential is one that a request shows in an allowed place, whole, and the only one, but for a cookie's few values.
+/// What is in `Authorization` counts if it is a bearer's.
 pub(crate) fn credential(authorization: Option<&[u8]>, cookie: Option<&[u8]>, query: Option<&str>) {
     let values = [(AUTHORIZATION, authorization), (COOKIE, cookie)];
     let values =
         values.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_bytes(value?).ok()?)));
     let headers: HeaderMap = values.collect();
-    let by_header = headers.get(AUTHORIZATION);
+    let by_header = headers.get(AUTHORIZATION).is_some_and(credential::is_bearer);
     let places = Places { cookie: Some("t".into()), query: true };
     if let Ok(found) = credential::find(&places, &headers, query) {
-        assert!(by_header.is_none() || found.is_some());
+        assert!(!by_header || found.is_some());
         let Some(found) = found else { return };
-        assert!(by_header.is_none() || !found.is_cookie);
+        assert!(!by_header || !found.is_cookie);
+        assert!(found.others.len() < COOKIES_MAX && (found.is_cookie || found.others.is_empty()));
         let shown = headers.values().map(HeaderValue::as_bytes).chain(query.map(str::as_bytes));
         let shown = shown.collect::<Vec<_>>().concat();
         let is_encoded = query.is_some_and(|query| query.contains('%'));
-        let text = found.text.unwrap_or_default();
-        assert!(
-            is_encoded
-                || text.is_empty()
-                || shown.windows(text.len()).any(|window| window == text.as_bytes())
-        );
+        for text in found.text.iter().map(AsRef::as_ref).chain(found.others.iter().copied()) {
+            let is_part = || shown.windows(text.len()).any(|window| window == text.as_bytes());
+            assert!(is_encoded || text.is_empty() || is_part());
+        }
+        assert!(!found.others.iter().any(|other| found.text.as_deref() == Some(*other)));
     }
     let by_header_alone = credential::find(&Places::default(), &headers, query).expect("it can't be two");
-    assert_eq!(by_header_alone.is_some(), by_header.is_some());
+    assert_eq!(by_header_alone.is_some(), by_header);
 }
 
 /// A set of keys is read without panic, has no more than its bound, and no secrets unless they are asked for.

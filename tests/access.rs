@@ -6,7 +6,8 @@ mod common;
 use std::time::Duration;
 
 use common::bearer::{
-    FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, expired, key, nameless, now, sign, token,
+    FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, expired, key, lasting, nameless, now, sign,
+    token,
 };
 use common::conn::{Conn, Response, chunk, request};
 use common::signer::changed;
@@ -15,6 +16,9 @@ use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::auth::api_keys;
 use tidegate::config::{Config, CorsOrigins, Rate};
+
+/// What nginx with `auth_basic` has looked at, and passes on.
+const BASIC: &str = "Basic YW5uOnNlY3JldA==";
 
 /// Everything set up: tokens, keys, the cookie `t`, `?token=`, and `lobby` for anyone.
 fn guarded(config: &mut Config) {
@@ -228,6 +232,10 @@ fn every_route_wants_its_own_right_wherever_the_token_is() {
             (*path, &[("authorization", &*by_header.replace("Bearer", "bEARER"))]),
             (*path, &[("cookie", &*format!("t={good}; a=b"))]),
             (*path, &[("cookie", &*format!("t=\"{good}\""))]),
+            (*path, &[("cookie", &*format!("t={good}; t={good}"))]),
+            (*path, &[("authorization", BASIC), ("cookie", &*format!("t={good}"))]),
+            (*path, &[("authorization", BASIC), ("authorization", &*by_header)]),
+            (&with_query, &[("authorization", BASIC)]),
             (&with_query, &[]),
         ] {
             let answer = ask(&server, method, path, headers, body);
@@ -236,8 +244,7 @@ fn every_route_wants_its_own_right_wherever_the_token_is() {
         let two = [
             (*path, &[("authorization", &*by_header), ("authorization", &*by_header)][..]),
             (*path, &[("authorization", &*by_header), ("cookie", &*format!("t={good}"))]),
-            (*path, &[("authorization", "Basic eA=="), ("cookie", &*format!("t={good}"))]),
-            (*path, &[("cookie", &*format!("t={good}; t={good}"))]),
+            (*path, &[("cookie", "t=1; t=2; t=3; t=4; t=5")]),
             (&with_query, &[("authorization", &*by_header)]),
             (&with_query, &[("cookie", "t=x")]),
         ];
@@ -673,6 +680,64 @@ fn assert_cookies_count_for_own_pages_and(credentials: bool) {
     // What no browser attaches by itself was meant, whoever's page it was.
     let by_hand = bearer(&token);
     assert_eq!(status(("authorization", &by_hand), &[("sec-fetch-site", "cross-site")]), [200; 3]);
+}
+
+/// A proxy with HTTP Basic in front: its credential was a bad token to the server, in a public room as well.
+#[test]
+fn what_a_proxy_in_front_has_looked_at_is_no_token() {
+    let server = start();
+    let in_public = server.listen_with("/stream?room=lobby", &[("authorization", BASIC)]);
+    assert_eq!(in_public.connected.json()["user"], Value::Null);
+    let answer = ask(&server, "GET", "/stream?room=vip", &[("authorization", BASIC)], "");
+    assert_problem(&answer, 401, "unauthorized");
+    let answer = ask(&server, "GET", "/stream/lobby/ann", &[("authorization", BASIC)], "");
+    assert_problem(&answer, 401, "unauthorized");
+    // A bearer's word that is nothing is still a bad token.
+    for bad in ["Bearer", "Bearer x"] {
+        let answer = ask(&server, "GET", "/stream?room=lobby", &[("authorization", bad)], "");
+        assert_problem(&answer, 401, "unauthorized");
+    }
+    server.metrics().assert("tidegate_refused_total{reason=\"unauthorized\"}", 4.0);
+}
+
+/// A browser sends a cookie once for each path and domain for which it was set. With a stale one beside the fresh one, no
+/// retry helped: 400 until the stale one was gone.
+#[test]
+fn of_several_cookies_the_good_one_counts() {
+    let server = start();
+    let fresh = token("ann", &["sse:read"]);
+    let longer = lasting("ann", &["sse:read", "sse:members"], 7200);
+    let stale = expired("ann", &["sse:read"]);
+    let foreign = sign(FOREIGN_SECRET, &json!({"sub": "eve", "exp": now() + 900, "permissions": ["admin"]}));
+    let of_bob = token("bob", &["sse:read"]);
+    let listen = |cookies: &[&str]| {
+        let line = cookies.iter().map(|token| format!("t={token}")).collect::<Vec<_>>().join("; ");
+        ask(&server, "GET", "/stream?room=vip", &[("cookie", &line)], "")
+    };
+    for good in [
+        &[&*stale, &fresh][..],
+        &[&fresh, &stale],
+        &[&stale, &foreign, "x", &fresh],
+        &["", &fresh],
+        &[&fresh, &longer],
+        &[&stale, &stale, &stale, &stale, &stale, &fresh],
+    ] {
+        let answer = listen(good);
+        assert_eq!(answer.status(), 200, "{good:?}: {}", answer.text());
+        assert!(answer.text().contains("\"user\":\"ann\""), "{}", answer.text());
+    }
+    for bad in [&[&*stale, &foreign][..], &["x", "y", "", &stale]] {
+        assert_problem(&listen(bad), 401, "unauthorized");
+    }
+    // Which of two users is meant cannot be known, and a page of the same site may have set one of them.
+    for unclear in [&[&*fresh, &of_bob][..], &[&of_bob, &stale, &fresh], &["1", "2", "3", "4", &fresh]] {
+        assert_problem(&listen(unclear), 400, "token_ambiguous");
+    }
+    // Of two of one user, the one that lasts longest.
+    let both = format!("t={fresh}; t={longer}");
+    assert_eq!(ask(&server, "GET", "/rooms/vip", &[("cookie", &both)], "").status(), 200);
+    let other_way = format!("t={longer}; t={fresh}");
+    assert_eq!(ask(&server, "GET", "/rooms/vip", &[("cookie", &other_way)], "").status(), 200);
 }
 
 #[test]

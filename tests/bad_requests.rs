@@ -246,6 +246,8 @@ fn events() -> Vec<Row> {
         event(r#"{"room":"a","data":1,"event":"overload"}"#, "event_name_reserved"),
         event(r#"{"room":"a","data":1,"event":"closing"}"#, "event_name_reserved"),
         event(r#"{"room":"a","data":1,"event":"expiring"}"#, "event_name_reserved"),
+        event(r#"{"room":"a","data":1,"event":"error"}"#, "event_name_reserved"),
+        event(r#"{"room":"a","data":1,"event":"open"}"#, "event_name_reserved"),
         event(r#"{"room":"a","data":1,"id":"a b"}"#, "event_id_invalid"),
         event(r#"{"room":"a","data":1,"id":"a\n"}"#, "event_id_invalid"),
         event(r#"{"room":"a","data":1,"id":7}"#, "event_id_invalid"),

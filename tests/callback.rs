@@ -147,6 +147,40 @@ fn a_token_in_the_url_is_passed_on_where_it_may_stand() {
     assert_eq!(application.asked()[2].header("authorization"), None);
 }
 
+/// A proxy with HTTP Basic in front. The application gets to see it where nothing else is shown, and where it knows nothing of
+/// it, a public room is open to its visitor as to anyone.
+#[test]
+fn another_scheme_is_the_applications_business() {
+    let application = Application::start(|asked| match asked.header("authorization") {
+        Some("Basic YW5u") => Reply::With(200, r#"{"user":"ann"}"#.to_owned()),
+        Some("Bearer opaque") => Reply::With(200, r#"{"user":"tok"}"#.to_owned()),
+        _ => Reply::With(401, String::new()),
+    });
+    let server = asking_with(&application, |config| {
+        config.public_rooms = vec!["public-*".parse().expect("a pattern")];
+        config.token_query = true;
+    });
+    let known = [("authorization", "Basic YW5u")];
+    let unknown = [("authorization", "Basic Ym9i")];
+    let user = |path: &str, headers: &[(&str, &str)]| {
+        let connected = Listener::open(server.connect(), path, headers).connected.json();
+        connected["user"].as_str().map(str::to_owned)
+    };
+    assert_eq!(user("/stream?room=a", &known).as_deref(), Some("ann"));
+    assert_eq!(user("/stream?room=public-1", &known).as_deref(), Some("ann"));
+    assert_eq!(user("/stream?room=public-1", &unknown), None);
+    assert_eq!(refused(&server, "/stream?room=a", &unknown), (401, "unauthorized".to_owned()));
+    // What is shown besides is judged, there as well.
+    let with_cookie = [unknown[0], ("cookie", "session=eve")];
+    assert_eq!(refused(&server, "/stream?room=public-1", &with_cookie).0, 401);
+    // Two of them would be refused by many servers: the token goes alone.
+    assert_eq!(user("/stream?room=a&token=opaque", &unknown).as_deref(), Some("tok"));
+    assert_eq!(
+        user("/stream?room=a", &[unknown[0], ("authorization", "Bearer opaque")]).as_deref(),
+        Some("tok")
+    );
+}
+
 #[test]
 fn publishing_needs_a_key_all_the_same() {
     let application = Application::always(Reply::With(200, String::new()));

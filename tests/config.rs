@@ -99,7 +99,7 @@ fn variable_of(key: &str) -> String {
 }
 
 /// A value of each setting that is not its default.
-const SAMPLES: [(&str, &str); 67] = [
+const SAMPLES: [(&str, &str); 68] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock;mode=0660;group=root"),
     ("admin_listen", "off"),
     ("insecure", "true"),
@@ -107,6 +107,7 @@ const SAMPLES: [(&str, &str); 67] = [
     ("base_path", "/"),
     ("cors_origins", "https://app.example,http://localhost:3000"),
     ("cors_credentials", "on"),
+    ("cors_headers", "x-request-id,x-tenant"),
     ("allowed_hosts", "push.example,*.push.example,[::1]"),
     ("foreign_origins", "refuse"),
     ("allowed_addresses", "unix,10.0.0.0/8"),
@@ -247,6 +248,29 @@ fn flags_given_twice_count_once_and_bare_insecure_is_true() {
     assert!(!from_flags(&["--insecure=false"]).config().insecure);
 }
 
+/// `--auth-callback-cache 0s` was refused, and `0` was not.
+#[test]
+fn no_time_is_written_with_a_unit_or_without() {
+    let at_zero = |key: &str, zero: &str| {
+        let flag = format!("{}={zero}", flag_of(key));
+        from_flags(&["--auth-callback=http://127.0.0.1:3000/", &flag]).config()
+    };
+    for key in [
+        "token_leeway",
+        "auth_callback_cache",
+        "flush_interval",
+        "stay_away",
+        "tcp_user_timeout",
+        "lease",
+        "drain",
+    ] {
+        for zero in ["0s", "0ms", "0 h"] {
+            assert_eq!(at_zero(key, zero), at_zero(key, "0"), "{key} {zero}");
+        }
+    }
+    assert_eq!(at_zero("memory_limit", "0MiB"), at_zero("memory_limit", "off"));
+}
+
 /// Each kind of value once, with the text an operator reads.
 #[test]
 fn a_wrong_value_is_told_with_its_place_and_what_would_be_right() {
@@ -287,7 +311,13 @@ fn a_wrong_value_is_told_with_its_place_and_what_would_be_right() {
         (
             "cors_origins",
             "https://app.example/",
-            "wanted * alone, or 0 to 64 different origins without a path, each such as https://app.example",
+            "wanted * alone, or 0 to 64 different origins without a path, each such as https://app.example, \
+             capacitor://localhost or null",
+        ),
+        (
+            "cors_headers",
+            "x-request-id,*",
+            "wanted in entry 2 a header's name of 1 to 64 bytes, such as x-request-id",
         ),
         ("foreign_origins", "none", "wanted read or refuse"),
         (
@@ -545,11 +575,26 @@ fn not_everyone_may_send_cookies_along() {
         from_flags(&["--cors-origins=*", "--cors-credentials=on"]).error(),
         "--cors-credentials=\"on\": wanted off, or cors_origins by name in place of *"
     );
-    assert!(
-        from_flags(&["--cors-origins=https://app.example", "--cors-credentials=on"])
-            .config()
-            .cors_credentials
-    );
+    for origin in ["https://app.example", "tauri://localhost"] {
+        let origins = format!("--cors-origins={origin}");
+        assert!(from_flags(&[&origins, "--cors-credentials=on"]).config().cors_credentials, "{origin}");
+    }
+}
+
+/// Every sandboxed frame has the origin `null`, whoever owns the page around it.
+#[test]
+fn what_anyones_pages_send_is_allowed_without_cookies_only() {
+    for origin in ["null", "file://"] {
+        let origins = format!("--cors-origins=https://app.example,{origin}");
+        assert_eq!(
+            from_flags(&[&origins, "--cors-credentials=on"]).error(),
+            format!(
+                "--cors-credentials=\"on\": wanted off, or cors_origins without {origin}, which pages of many owners send"
+            )
+        );
+        let wanted = CorsOrigins::Only(vec!["https://app.example".to_owned(), origin.to_owned()]);
+        assert_eq!(from_flags(&[&origins]).config().cors_origins, wanted);
+    }
 }
 
 /// Neither where it is shown, nor where it is wrong, nor where somebody prints all settings.

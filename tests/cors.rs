@@ -13,6 +13,10 @@ use tidegate::config::{AddressRange, CorsOrigins, ForeignOrigins, UpstreamUrl, U
 const OURS: &str = "https://app.example";
 const FOREIGN: &str = "https://evil.example";
 
+/// What pages of other origins may send, as long as `cors_headers` adds nothing.
+const HEADERS: &str = "authorization, baggage, cache-control, content-type, idempotency-key, last-event-id, sentry-trace, \
+                       tidegate-user, traceparent, tracestate, x-requested-with";
+
 /// Who a page is to a server that lists [`LIST`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Page {
@@ -114,8 +118,7 @@ impl Setting {
                 told.push("access-control-allow-credentials: true".to_owned());
             }
             if method == "OPTIONS" {
-                let headers = "authorization, cache-control, content-type, last-event-id";
-                told.push(format!("access-control-allow-headers: {headers}"));
+                told.push(format!("access-control-allow-headers: {HEADERS}"));
                 told.push("access-control-allow-methods: POST, OPTIONS".to_owned());
             }
             told.push(format!("access-control-allow-origin: {origin}"));
@@ -222,7 +225,7 @@ fn preflights_tell_a_listed_origin_what_it_may_send() {
             "HTTP/1.1 204 No Content\r\n\
              allow: POST, OPTIONS\r\n\
              access-control-allow-methods: POST, OPTIONS\r\n\
-             access-control-allow-headers: authorization, cache-control, content-type, last-event-id\r\n\
+             access-control-allow-headers: {HEADERS}\r\n\
              access-control-max-age: 7200\r\n\
              access-control-allow-origin: {OURS}\r\n\
              access-control-expose-headers: retry-after\r\n\
@@ -236,6 +239,54 @@ fn preflights_tell_a_listed_origin_what_it_may_send() {
     let foreign = preflight(FOREIGN, "/publish");
     assert_eq!(foreign.status(), 204);
     assert!(!foreign.head.0.contains("access-control"), "{}", foreign.head.0);
+}
+
+/// Libraries for tracing add headers to every `fetch` of a page. The preflight did not name them, so all of the page's requests
+/// failed.
+#[test]
+fn a_preflight_names_what_libraries_and_the_operator_add() {
+    let server = TestServer::with(|config| {
+        config.cors_origins = CorsOrigins::Only(vec![OURS.to_owned()]);
+        config.cors_headers = ["x-request-id", "baggage"].map(|name| name.parse().expect("a name")).to_vec();
+    });
+    let asked = "baggage,idempotency-key,sentry-trace,traceparent,tracestate,x-request-id,x-requested-with";
+    let headers = [
+        ("origin", OURS),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", asked),
+    ];
+    let answer = server.connect().round(&request("OPTIONS", &format!("{BASE}/publish"), &headers, b""));
+    let allowed = answer.header("access-control-allow-headers").expect("it is allowed something");
+    assert_eq!(allowed, format!("{HEADERS}, x-request-id"));
+    assert!(asked.split(',').all(|name| allowed.split(", ").any(|allowed| allowed == name)));
+}
+
+/// An app's pages and an extension's have origins of their own, which the list did not take.
+#[test]
+fn apps_and_extensions_may_be_listed() {
+    const APPS: [&str; 7] = [
+        "capacitor://localhost",
+        "ionic://localhost",
+        "tauri://localhost",
+        "app://-",
+        "chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb",
+        "moz-extension://8b3ad9e1-0d6f-4bd1-9b0a-5d5b3a1b0c11",
+        "null",
+    ];
+    let server = TestServer::with(|config| {
+        config.cors_origins = CorsOrigins::parse(&APPS.join(",")).expect("all of them are origins");
+        config.max_connections_per_user = None;
+    });
+    for origin in APPS {
+        let answer = server.post("/publish", &[("origin", origin)], body());
+        assert_eq!((answer.status(), answer.header("access-control-allow-origin")), (200, Some(origin)));
+        let listener = server.listen_with("/stream/a/u", &[("origin", origin)]);
+        assert_eq!(listener.head.header("access-control-allow-origin"), Some(origin));
+        assert_eq!(listener.head.header("access-control-allow-credentials"), None);
+    }
+    for origin in ["tauri://localhost:1", "chrome-extension://another", "capacitor://LOCALHOST", "file://"] {
+        assert_problem(&server.post("/publish", &[("origin", origin)], body()), 403, "origin_forbidden");
+    }
 }
 
 #[test]

@@ -136,6 +136,55 @@ async fn pages_see_what_the_list_allows() {
     }
 }
 
+/// A sandboxed frame could not listen anywhere but where everybody could: `null` was no origin for the list.
+#[tokio::test]
+async fn a_sandboxed_frame_may_listen_where_null_is_listed() {
+    let Some(browser) = Chromium::start().await else { return };
+    let server = Server::start(&[("CORS_ORIGINS", "null"), ("CORS_HEADERS", "x-tenant")]).await;
+    let base = server.url("");
+    let mut wanted = everything();
+    wanted["origin"] = "null".into();
+    assert_eq!(ask(&browser, &base, "omit", true).await, wanted);
+    // With cookies it sees nothing, and the page around it, which has an origin of its own, neither.
+    wanted = nothing();
+    wanted["origin"] = "null".into();
+    assert_eq!(ask(&browser, &base, "include", true).await, wanted);
+    assert_eq!(ask(&browser, &base, "omit", false).await, nothing());
+}
+
+/// Runs in a page: whether a `fetch` with each of these headers gets an answer.
+const SEND: &str = r#"
+const [url, names] = arguments;
+return Promise.all(names.map(async (name) => {
+  try {
+    return (await fetch(url, { headers: { [name]: "x" } })).status;
+  } catch (error) {
+    return error.name;
+  }
+}));
+"#;
+
+/// Libraries for tracing add headers to all that a page asks for, which then failed in its preflight.
+#[tokio::test]
+async fn headers_that_libraries_add_pass_the_preflight() {
+    const ADDED: [&str; 8] = [
+        "traceparent",
+        "tracestate",
+        "baggage",
+        "sentry-trace",
+        "x-requested-with",
+        "idempotency-key",
+        "x-tenant",
+        "x-other",
+    ];
+    let Some(browser) = Chromium::start().await else { return };
+    let origin = browser.origin();
+    let server = Server::start(&[("CORS_ORIGINS", &origin), ("CORS_HEADERS", "X-Tenant")]).await;
+    browser.open(&origin).await;
+    let found: Value = browser.run(SEND, vec![json!(server.url("/info")), json!(ADDED)]).await;
+    assert_eq!(found, json!([200, 200, 200, 200, 200, 200, 200, "TypeError"]));
+}
+
 /// A network on which one name stands first for the attacker's server, which has the page, and then for ours.
 async fn rebinding(ours: SocketAddr) -> SocketAddr {
     const PAGE: &str = include_str!("browser/page.html");

@@ -365,9 +365,26 @@ fn every_setting_that_says_whom_to_let_in_is_taken_over() {
         assert_eq!(row.status(addr), statuses[1], "{key} = {}", values[1]);
         assert!(!process.end().contains("only a restart"), "{key}");
     }
-    // That one shows in no answer, and has a test of its own.
-    let shown: BTreeSet<&str> = rows.iter().map(|row| row.key).chain(["log_level"]).collect();
+    // Those change no status, and have tests of their own.
+    let shown: BTreeSet<&str> = rows.iter().map(|row| row.key).chain(["log_level", "cors_headers"]).collect();
     assert_eq!(shown, RELOADABLE.iter().copied().collect());
+}
+
+#[test]
+fn the_headers_that_pages_may_send_are_taken_over() {
+    let origins = format!("cors_origins = [{APP:?}]\n");
+    let file = TempFile::new(&origins);
+    let process = start(&file);
+    let allowed = || {
+        let preflight = request("OPTIONS", &format!("{BASE}/publish"), &[("origin", APP)], b"");
+        let answer = Conn::tcp(process.addr).round(&preflight);
+        answer.header("access-control-allow-headers").expect("the page is listed").to_owned()
+    };
+    assert!(!allowed().contains("x-tenant"));
+    file.write(&format!("{origins}cors_headers = [\"X-Tenant\"]\n"));
+    process.reload(TAKEN);
+    assert!(allowed().ends_with(", x-tenant"));
+    assert!(!process.end().contains("only a restart"));
 }
 
 /// What a token has to say besides being signed is asked of those who come, not of those who are there.

@@ -237,3 +237,26 @@ fn who_reads_a_byte_at_a_time_is_reaped_like_who_reads_nothing() {
     assert!(read > 0, "it did read");
     server.metrics().assert("tidegate_connections", 1.0);
 }
+
+/// The kernel's own patience is over first: its window never opens far enough for a single segment, and that was counted as
+/// an error of the network.
+#[test]
+fn who_reads_a_byte_at_a_time_is_stalled_whoever_notices() {
+    let server = TestServer::with(|config| {
+        config.history_events = 10_000;
+        config.history_bytes = 64 << 20;
+        config.send_buffer = 4096;
+        config.max_unsent_age = Duration::from_hours(1);
+        config.tcp_user_timeout = Some(Duration::from_millis(500));
+    });
+    let mut quick = server.listen("/stream/a/quick");
+    let mut slow = sluggish(&server, "/stream/a/slow");
+    publish_until_blocked(&server, &mut quick);
+    eventually("it is ended", || {
+        slow.conn.sip();
+        server.metrics().is("tidegate_connections", 1.0)
+    });
+    let metrics = server.metrics();
+    metrics.assert("tidegate_connections_closed_total{reason=\"stalled\"}", 1.0);
+    metrics.assert("tidegate_connections_closed_total{reason=\"error\"}", 0.0);
+}

@@ -11,7 +11,9 @@ use common::signer::{
     ALGORITHMS, Folder, ISSUER, NOW, SECRET, STRANGER, at_url, claims, from_file, inline, pem, settings,
     settings_hs256, tokens, tokens_counting,
 };
-use jsonwebtoken::Algorithm::{self, ES256, ES384, EdDSA, HS256, HS384, HS512, PS256, RS256, RS512};
+use jsonwebtoken::Algorithm::{
+    self, ES256, ES384, EdDSA, HS256, HS384, HS512, PS256, PS384, PS512, RS256, RS384, RS512,
+};
 use serde_json::{Value, json};
 use tidegate::auth::jwks::{JWKS_BYTES_MAX, JWKS_KEYS_MAX, JwksError, LeftOut};
 use tidegate::auth::key::KeyError;
@@ -247,9 +249,9 @@ fn sets_have_keys_of_every_kind() {
             assert_eq!(refusal(&url, algorithm, kid), is_secret.then_some(unknown), "{name}");
         }
         assert_eq!(refusal(&file, algorithm, Some("other")), Some(TokenError::UnknownKey));
-        // Another's name is not this one's.
+        // The key of that name is known, and for another algorithm.
         let other = if algorithm == RS256 { "RS384" } else { "RS256" };
-        assert_eq!(refusal(&file, algorithm, Some(other)), Some(TokenError::UnknownKey));
+        assert_eq!(refusal(&file, algorithm, Some(other)), Some(TokenError::Algorithm));
     }
 }
 
@@ -262,9 +264,18 @@ fn a_key_without_alg_is_for_the_usual_one() {
         let wanted = (!is_usual).then_some(TokenError::Algorithm);
         assert_eq!(refusal(&tokens, algorithm, None), wanted, "{algorithm:?}");
         // Keys without a name may be whatever is named.
-        let wanted = (!is_usual).then_some(TokenError::UnknownKey);
+        let is_secret = [HS256, HS384, HS512].contains(&algorithm);
+        let wanted = if is_secret { Some(TokenError::UnknownKey) } else { wanted };
         assert_eq!(refusal(&tokens, algorithm, Some("any")), wanted, "{algorithm:?}");
     }
+    // It was said to be unknown, although the set has it by its name.
+    let named = of_url(&[jwk(RS256, &json!({"kid": "k"})), jwk(ES256, &json!({"kid": "e"}))]).expect("a set");
+    for algorithm in [RS384, RS512, PS256, PS384, PS512] {
+        assert_eq!(refusal(&named, algorithm, Some("k")), Some(TokenError::Algorithm), "{algorithm:?}");
+        assert_eq!(refusal(&named, algorithm, Some("other")), Some(TokenError::UnknownKey), "{algorithm:?}");
+    }
+    assert_eq!(refusal(&named, ES256, Some("other")), Some(TokenError::UnknownKey));
+    assert_eq!(refusal(&named, RS256, Some("k")), None);
     let alone = of_file(&[jwk(HS256, &json!({}))]);
     assert!(matches!(alone.err(), Some(JwksError::Empty(_))), "for a secret nothing is usual");
 }
@@ -288,6 +299,16 @@ fn members_that_are_no_use_are_left_out() {
         jwk(ES256, &json!({"alg": "ES384"})),
         jwk(ES384, &json!({"alg": "ES256"})),
         jwk(EdDSA, &json!({"alg": "ES256"})),
+        // The point is right and the curve another's. It used to be believed where `alg` was right, too.
+        jwk(ES256, &json!({"alg": "ES256", "crv": "P-384"})),
+        jwk(ES256, &json!({"alg": "ES256", "crv": "P-521"})),
+        jwk(ES256, &json!({"alg": "ES256", "crv": "Ed25519"})),
+        jwk(ES384, &json!({"alg": "ES384", "crv": "P-256"})),
+        jwk(EdDSA, &json!({"alg": "EdDSA", "crv": "P-256"})),
+        jwk(EdDSA, &json!({"alg": "EdDSA", "crv": "P-384"})),
+        jwk(EdDSA, &json!({"alg": "EdDSA", "crv": "X25519"})),
+        jwk(ES256, &json!({"crv": "P-384"})),
+        jwk(ES384, &json!({"crv": "P-256"})),
         jwk(ES256, &json!({"crv": "secp256k1"})),
         jwk(ES256, &json!({"crv": "P-521"})),
         jwk(ES256, &json!({"y": x})),

@@ -129,6 +129,9 @@ impl Key {
         let Some(algorithm) = algorithm_of(jwk).filter(|_| is_for_signatures(jwk)) else {
             return Ok(None);
         };
+        if !is_of_its_curve(algorithm, jwk) {
+            return Err(KeyError::Form);
+        }
         let kid = jwk.common.key_id.clone();
         if let AlgorithmParameters::OctetKey(secret) = &jwk.algorithm {
             if !with_secrets {
@@ -197,7 +200,8 @@ pub(super) fn fingerprint(material: &[u8]) -> KeyId {
     KeyId(u64::from_be_bytes(first))
 }
 
-/// The algorithm a JWK is for: what it says itself, or else the only one its curve is for, or the most common one.
+/// The algorithm a JWK is for: what it says itself, or else the only one its curve is for. An RSA key could be for any of six;
+/// without a word about it, it is for RS256 and nothing else.
 fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
     let fits = |algorithm: Algorithm| {
         let family = match &jwk.algorithm {
@@ -220,6 +224,22 @@ fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
             Some(Algorithm::EdDSA)
         }
         _ => None,
+    }
+}
+
+/// Whether the curve that a JWK names is the one of `algorithm` (RFC 7518 §3.4, RFC 8037 §3.1). The point alone does not tell:
+/// whoever reads `crv` would have a key of another curve.
+fn is_of_its_curve(algorithm: Algorithm, jwk: &Jwk) -> bool {
+    let curve = match &jwk.algorithm {
+        AlgorithmParameters::EllipticCurve(key) => &key.curve,
+        AlgorithmParameters::OctetKeyPair(key) => &key.curve,
+        _ => return true,
+    };
+    match algorithm {
+        Algorithm::ES256 => *curve == EllipticCurve::P256,
+        Algorithm::ES384 => *curve == EllipticCurve::P384,
+        Algorithm::EdDSA => *curve == EllipticCurve::Ed25519,
+        _ => false,
     }
 }
 

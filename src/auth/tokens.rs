@@ -69,8 +69,8 @@ token_errors! {
     Form "form" "it is not a signed JWT of at most 8 KiB";
     /// Its header is that of something else, or brings a key along.
     Header "header" "its header has crit, jku, jwk, x5u, x5c, enc or zip, or a typ other than JWT";
-    /// It is signed with an algorithm that none of the keys is for.
-    Algorithm "algorithm" "no key is for its algorithm";
+    /// It is signed with an algorithm that none of the keys is for, or not the one that it names.
+    Algorithm "algorithm" "no key that it may mean is for its algorithm";
     /// It names a key that is not known.
     UnknownKey "unknown_key" "its kid names none of the keys";
     /// Its key may be in a set that has not been read yet, or is about to be read again.
@@ -409,11 +409,10 @@ impl Tokens {
         if may_be_published && !is_there && (is_unread() || is_awaited()) {
             return Err(TokenError::NoKeys);
         }
-        Err(match (candidates.is_empty(), wanted) {
-            (false, _) => TokenError::Signature,
-            (true, Some(_)) => TokenError::UnknownKey,
-            (true, None) => TokenError::Algorithm,
-        })
+        if !candidates.is_empty() {
+            return Err(TokenError::Signature);
+        }
+        Err(without_candidate(&self.keys.iter().chain(published()), algorithm, wanted))
     }
 
     /// Whether a key called `name` may be found yet: no look that began after a token first came with that name is over, as
@@ -469,6 +468,21 @@ impl Tokens {
             api_key: None,
         })
     }
+}
+
+/// Why none of `keys` may have signed a token with that `algorithm` which names the key `wanted`. A key that it names is there
+/// for another algorithm, such as one of a set that does not say for which (`alg`), is not unknown.
+fn without_candidate<'k>(
+    keys: &(impl Iterator<Item = &'k Key> + Clone),
+    algorithm: Algorithm,
+    wanted: Option<&String>,
+) -> TokenError {
+    let Some(wanted) = wanted else { return TokenError::Algorithm };
+    let has = |test: &dyn Fn(&Key) -> bool| keys.clone().any(test);
+    let is_named = has(&|key| key.kid.as_ref() == Some(wanted));
+    let is_like_it = |key: &Key| key.kid.is_none() && key.algorithm.family() == algorithm.family();
+    let may_be_named = !has(&|key| key.algorithm == algorithm) && has(&is_like_it);
+    if is_named || may_be_named { TokenError::Algorithm } else { TokenError::UnknownKey }
 }
 
 fn sha256(text: &str) -> [u8; 32] {

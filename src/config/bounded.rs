@@ -28,6 +28,10 @@ impl Kind for Integer {
         text.parse().ok().filter(|count| self.0.contains(count))
     }
 
+    fn is_zero(&self, text: &str) -> bool {
+        text.parse() == Ok(0_usize)
+    }
+
     fn print(&self, value: &usize) -> String {
         value.to_string()
     }
@@ -59,6 +63,10 @@ impl Kind for Size {
     fn parse(&self, text: &str) -> Option<usize> {
         let bytes = units::parse(text, BYTES).filter(|bytes| self.0.contains(bytes))?;
         usize::try_from(bytes).ok()
+    }
+
+    fn is_zero(&self, text: &str) -> bool {
+        units::parse(text, BYTES) == Some(0)
     }
 
     fn print(&self, value: &usize) -> String {
@@ -97,6 +105,10 @@ impl Kind for Span {
 
     fn parse(&self, text: &str) -> Option<Duration> {
         humantime::parse_duration(text).ok().filter(|span| self.0.contains(span))
+    }
+
+    fn is_zero(&self, text: &str) -> bool {
+        humantime::parse_duration(text).is_ok_and(|span| span.is_zero())
     }
 
     fn print(&self, value: &Duration) -> String {

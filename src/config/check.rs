@@ -147,8 +147,17 @@ impl Check<'_> {
 
     /// Browsers refuse the two together, and with reason: every page on the web could act as its visitor.
     fn credentials_named(&mut self, config: &Config) {
-        if config.cors_credentials && config.cors_origins == CorsOrigins::Any {
+        if !config.cors_credentials {
+            return;
+        }
+        if config.cors_origins == CorsOrigins::Any {
             self.blame("cors_credentials", "off, or cors_origins by name in place of *".to_owned());
+        }
+        if let Some(origin) = config.cors_origins.shared() {
+            self.blame(
+                "cors_credentials",
+                format!("off, or cors_origins without {origin}, which pages of many owners send"),
+            );
         }
     }
 

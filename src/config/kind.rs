@@ -25,6 +25,11 @@ pub(super) trait Kind {
     /// `None` for anything but what [`Kind::wanted`] promises.
     fn parse(&self, text: &str) -> Option<Self::Value>;
 
+    /// Whether `text` is a zero of this kind, with a unit or without: `0s`. What may be off takes each of them for it.
+    fn is_zero(&self, _text: &str) -> bool {
+        false
+    }
+
     /// Text that parses to `value`.
     fn print(&self, value: &Self::Value) -> String;
 
@@ -59,7 +64,7 @@ pub(super) fn zero_or<K>(kind: K) -> Off<K> {
     Off { kind, word: "0", example: None }
 }
 
-/// Takes both `off` and `0` for nothing, whichever is the usual one.
+/// Takes `off`, `0` and any other zero of its kind for nothing, whichever is the usual one.
 pub(super) struct Off<K> {
     kind: K,
     word: &'static str,
@@ -87,6 +92,7 @@ impl<K: Kind> Kind for Off<K> {
     fn parse(&self, text: &str) -> Option<Self::Value> {
         match text {
             "off" | "0" => Some(None),
+            text if self.kind.is_zero(text) => Some(None),
             text => self.kind.parse(text).map(Some),
         }
     }
@@ -219,7 +225,7 @@ pub(super) fn entries(text: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bounded::integer;
+    use super::super::bounded::{MS, SECOND, duration, integer, size};
     use super::*;
 
     #[test]
@@ -229,6 +235,24 @@ mod tests {
             assert_eq!(kind.parse("0"), Some(None));
             assert_eq!(kind.parse("9"), Some(Some(9)));
             assert_eq!(kind.parse("10"), None);
+        }
+    }
+
+    /// `0s` was refused where `0` was taken.
+    #[test]
+    fn a_zero_with_a_unit_is_nothing_as_well() {
+        let span = || duration(MS..=SECOND);
+        for text in ["off", "0", "0s", "0ms", "0 h", "0m 0s"] {
+            assert_eq!(
+                (zero_or(span()).parse(text), off_or(span(), "1s").parse(text)),
+                (Some(None), Some(None)),
+                "{text}"
+            );
+        }
+        assert_eq!(zero_or(integer(1..=9)).parse("00"), Some(None));
+        assert_eq!(zero_or(size(1..=9)).parse("0 KiB"), Some(None));
+        for text in ["", "s", "-0s", "0 parsecs", "0.5ms", "1us"] {
+            assert_eq!(zero_or(span()).parse(text), None, "{text:?}");
         }
     }
 

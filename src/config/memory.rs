@@ -36,7 +36,8 @@ impl Kind for MemoryLimitKind {
     fn parse(&self, text: &str) -> Option<MemoryLimit> {
         match text {
             "auto" => Some(MemoryLimit::Auto),
-            "off" | "0" => Some(MemoryLimit::Off),
+            "off" => Some(MemoryLimit::Off),
+            text if self.0.is_zero(text) => Some(MemoryLimit::Off),
             text => self.0.parse(text).map(MemoryLimit::Bytes),
         }
     }

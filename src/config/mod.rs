@@ -57,7 +57,7 @@ pub use environment::{UnknownVariable, unknown_variables};
 pub use error::{ConfigError, ConfigErrors, EX_CONFIG, EX_USAGE, LoadError, Place, Source};
 pub use listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
 pub use memory::MemoryLimit;
-pub use origins::{CORS_ORIGINS_MAX, CorsOrigins};
+pub use origins::{CORS_HEADERS_MAX, CORS_ORIGINS_MAX, CorsOrigins};
 pub use rate::Rate;
 pub use read::{FILE_BYTES_MAX, read_file, read_text};
 pub use reload::{RELOADABLE, restart_needed};

@@ -9,6 +9,7 @@ pub const RELOADABLE: &[&str] = &[
     "trusted_proxies",
     "cors_origins",
     "cors_credentials",
+    "cors_headers",
     "allowed_hosts",
     "foreign_origins",
     "allowed_addresses",

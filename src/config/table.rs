@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::header::HeaderName;
+
 use super::SHARDS_MAX;
 use super::access::{PUBLIC_ROOMS_MAX, RoomPattern, cookie_name, file_path, room_pattern, text};
 use super::addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX, address_range};
@@ -18,7 +20,7 @@ use super::kind::{Kind, auto_or, list, off_or, zero_or};
 use super::layers::Layers;
 use super::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr, listen, listen_addr};
 use super::memory::{MemoryLimit, memory_limit};
-use super::origins::{CorsOrigins, cors_origins};
+use super::origins::{CORS_HEADERS_MAX, CorsOrigins, cors_origins, header_name};
 use super::path::base_path;
 use super::rate::{Rate, rate, rate_of};
 use super::requests::{
@@ -49,11 +51,15 @@ settings! {
         /// What stands before `/stream`, `/publish` and the other paths.
         base_path: String = "/api/v1/sse", base_path();
 
-        /// Origins whose pages may use the server from a browser, besides its own.
+        /// Origins whose pages may use the server from a browser, besides its own. Those of apps and extensions count, such
+        /// as `capacitor://localhost`; `null` is every sandboxed frame.
         cors_origins: CorsOrigins = "", cors_origins();
 
         /// Whether pages of `cors_origins` may send cookies along.
         cors_credentials: bool = "off", switch();
+
+        /// Headers that pages of `cors_origins` may send besides the usual ones, such as `authorization` and `traceparent`.
+        cors_headers: Vec<HeaderName> = "", list(header_name(), 0..=CORS_HEADERS_MAX);
     }
 
     "Who may ask" {

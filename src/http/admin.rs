@@ -121,10 +121,12 @@ impl Admin {
         let _watched = places.watch(exchange.clone());
         let link = Link { peer, place: RefCell::new(Some(place)), cut: Arc::default() };
         let service = service_fn(|request: Request<Incoming>| {
-            exchange.handling(request.body());
+            exchange.handling(&request);
+            // Its connections have one answer each.
+            exchange.closes();
             let (admin, link, exchange) = (&self, &link, &exchange);
             async move {
-                let mut answer = admin.answer(&request, link).await;
+                let mut answer = admin.answer(exchange, &request, link).await;
                 always::add(answer.headers_mut());
                 // A stream is never answered to its end.
                 if matches!(answer.body(), Either::Left(_)) {
@@ -142,9 +144,11 @@ impl Admin {
         }
     }
 
-    async fn answer(&self, request: &Request<Incoming>, link: &Link) -> Answer {
+    async fn answer(&self, exchange: &Exchange, request: &Request<Incoming>, link: &Link) -> Answer {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        if let Err(problem) = host::check(method, request.version(), uri, headers) {
+        let framed =
+            exchange.check_body().and_then(|()| host::check(method, request.version(), uri, headers));
+        if let Err(problem) = framed {
             self.shared.stats.refused_as("bad_request");
             return problem.into_response().map(Either::Left);
         }

@@ -619,6 +619,7 @@ mod tests {
             (r#"{"room":"a","data":1,"event":"x\r"}"#, Code::EventNameInvalid),
             (r#"{"room":"a","data":1,"event":"gap"}"#, Code::EventNameReserved),
             (r#"{"room":"a","data":1,"event":"g\u0061p"}"#, Code::EventNameReserved),
+            (r#"{"room":"a","data":1,"event":"error"}"#, Code::EventNameReserved),
             (r#"{"room":"a","data":1,"id":7}"#, Code::EventIdInvalid),
             (r#"{"room":"a","data":1,"id":""}"#, Code::EventIdInvalid),
             (r#"{"room":"a","data":1,"id":"a\n"}"#, Code::EventIdInvalid),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
+use hyper::header::CONNECTION;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
@@ -165,10 +166,13 @@ async fn answer(
 ) -> Option<socket2::Socket> {
     let service = service_fn(|request: Request<Incoming>| {
         let (context, exchange) = (context.clone(), exchange.clone());
-        exchange.handling(request.body());
+        exchange.handling(&request);
         async move {
             let mut response = service::answer(&context, &exchange, request, peer).await;
             always::add(response.headers_mut());
+            if response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
+                exchange.closes();
+            }
             exchange.answered();
             Ok::<_, Infallible>(response)
         }

@@ -22,8 +22,22 @@ use super::checks::SEC_FETCH_SITE;
 use super::problem::{Code, Problem};
 use crate::config::{Config, CorsOrigins, ForeignOrigins};
 
-/// Headers a foreign page may set. Fixed, so that a preflight's answer can be kept.
-const HEADERS_ALLOWED: &str = "authorization, cache-control, content-type, last-event-id";
+/// Headers a page of another origin may set, whatever `cors_headers` adds: what this server reads, and what libraries add
+/// to every request without being asked (W3C Trace Context and Baggage, Sentry, jQuery, clients that retry). The same for
+/// every request, so that a preflight's answer can be kept.
+pub const HEADERS_ALLOWED: [&str; 11] = [
+    "authorization",
+    "baggage",
+    "cache-control",
+    "content-type",
+    "idempotency-key",
+    "last-event-id",
+    "sentry-trace",
+    "tidegate-user",
+    "traceparent",
+    "tracestate",
+    "x-requested-with",
+];
 
 /// Headers a foreign page may read besides those it always may.
 const HEADERS_EXPOSED: &str = "retry-after";
@@ -35,8 +49,11 @@ const MAX_AGE_S: &str = "7200";
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cors {
     origins: CorsOrigins,
-    /// Whether pages on the list may send cookies along. Never so where the list is everyone.
+    /// Whether pages on the list may send cookies along. Never so where the list is everyone, or has an origin that is
+    /// not one owner's.
     credentials: bool,
+    /// The value of `Access-Control-Allow-Headers`.
+    headers: HeaderValue,
     /// Whether pages that are not on it are refused even what they would not be shown.
     refuses_foreign: bool,
 }
@@ -57,9 +74,12 @@ impl Cors {
     /// That of `config`.
     #[must_use]
     pub fn new(config: &Config) -> Self {
+        let origins = config.cors_origins.clone();
+        let is_by_owner = origins != CorsOrigins::Any && origins.shared().is_none();
         Self {
-            origins: config.cors_origins.clone(),
-            credentials: config.cors_credentials && config.cors_origins != CorsOrigins::Any,
+            origins,
+            credentials: config.cors_credentials && is_by_owner,
+            headers: headers_allowed(&config.cors_headers),
             refuses_foreign: config.foreign_origins == ForeignOrigins::Refuse,
         }
     }
@@ -104,13 +124,9 @@ impl Cors {
         let headers = response.headers_mut();
         headers.insert(ALLOW, HeaderValue::from_static(allow));
         if access.allow_origin.is_some() {
-            for (name, value) in [
-                (ACCESS_CONTROL_ALLOW_METHODS, allow),
-                (ACCESS_CONTROL_ALLOW_HEADERS, HEADERS_ALLOWED),
-                (ACCESS_CONTROL_MAX_AGE, MAX_AGE_S),
-            ] {
-                headers.insert(name, HeaderValue::from_static(value));
-            }
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allow));
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, self.headers.clone());
+            headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE_S));
         }
         access.apply(headers);
         response
@@ -151,6 +167,13 @@ impl Access {
             headers.append(VARY, HeaderValue::from_static("origin"));
         }
     }
+}
+
+/// [`HEADERS_ALLOWED`] and `more`, each once.
+fn headers_allowed(more: &[HeaderName]) -> HeaderValue {
+    let more = more.iter().map(HeaderName::as_str).filter(|name| !HEADERS_ALLOWED.contains(name));
+    let names: Vec<&str> = HEADERS_ALLOWED.into_iter().chain(more).collect();
+    names.join(", ").try_into().expect("names of headers are visible ASCII")
 }
 
 /// Whether the page came from this very host and port. The scheme is left out: TLS ends in front of us.
@@ -200,7 +223,7 @@ mod tests {
     }
 
     fn allowing(origins: CorsOrigins) -> Cors {
-        Cors { origins, credentials: false, refuses_foreign: false }
+        Cors { origins, credentials: false, headers: headers_allowed(&[]), refuses_foreign: false }
     }
 
     fn listed() -> Cors {
@@ -334,7 +357,11 @@ mod tests {
             ("allow", "POST, OPTIONS"),
             ("access-control-allow-origin", "https://app.example"),
             ("access-control-allow-methods", "POST, OPTIONS"),
-            ("access-control-allow-headers", "authorization, cache-control, content-type, last-event-id"),
+            (
+                "access-control-allow-headers",
+                "authorization, baggage, cache-control, content-type, idempotency-key, last-event-id, sentry-trace, \
+                 tidegate-user, traceparent, tracestate, x-requested-with",
+            ),
             ("access-control-max-age", "7200"),
             ("vary", "origin"),
         ] {
@@ -349,6 +376,35 @@ mod tests {
             assert_eq!(response.status(), 204);
             assert_eq!(response.headers().len(), 1, "{origin:?}");
             assert_eq!(response.headers()["allow"], "GET, OPTIONS");
+        }
+    }
+
+    #[test]
+    fn preflights_name_the_operators_headers_once_each() {
+        let mut config = Config::default_for(1024);
+        config.cors_origins = CorsOrigins::Only(vec!["https://app.example".to_owned()]);
+        config.cors_headers =
+            ["x-request-id", "traceparent"].map(|name| name.parse().expect("a name")).to_vec();
+        let response = Cors::new(&config).preflight("POST, OPTIONS", &request(Some("https://app.example")));
+        let wanted = format!("{}, x-request-id", HEADERS_ALLOWED.join(", "));
+        assert_eq!(response.headers()["access-control-allow-headers"], wanted);
+    }
+
+    /// `null` is sent by pages of anyone: a sandboxed frame is enough. It may listen where it is listed, and never as its
+    /// visitor.
+    #[test]
+    fn a_listed_null_is_let_in_without_credentials() {
+        for origin in ["null", "file://", "tauri://localhost"] {
+            let mut config = Config::default_for(1024);
+            config.cors_origins = CorsOrigins::Only(vec![origin.to_owned()]);
+            config.cors_credentials = true;
+            let cors = Cors::new(&config);
+            let headers = added(&cors, Some(origin));
+            assert_eq!(headers["access-control-allow-origin"], origin);
+            let is_app = origin == "tauri://localhost";
+            assert_eq!(headers.contains_key("access-control-allow-credentials"), is_app, "{origin}");
+            assert_eq!(cors.cookie_is_safe(&request(Some(origin))), is_app, "{origin}");
+            assert!(cors.check(&Method::POST, &request(Some(origin))).is_ok(), "{origin}");
         }
     }
 

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt;
-use hyper::{Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
@@ -172,6 +173,12 @@ pub struct Exchange {
     unread: Cell<Unread>,
     /// Whether more of a body is to come.
     in_body: Cell<bool>,
+    /// Requests that the service has been given. Wraps around.
+    handled: Cell<u32>,
+    /// The number of the request whose body is wrong, from 1 on, once that has come.
+    broken_body: Cell<Option<u32>>,
+    /// Whether the answer to the last request ends the connection.
+    closes: Cell<bool>,
     /// When the connection is given up, if it stays as it is.
     deadline: Cell<Moment>,
     /// Since when it has been as it is; for a stream of lines, since its last line.
@@ -216,6 +223,9 @@ impl Exchange {
             awaits: Cell::new(Awaits::Nothing),
             unread: Cell::new(Unread::Nothing),
             in_body: Cell::new(false),
+            handled: Cell::new(0),
+            broken_body: Cell::new(None),
+            closes: Cell::new(false),
             deadline: Cell::new(now + times.request),
             since: Cell::new(now),
             expired: Cell::new(false),
@@ -245,10 +255,12 @@ impl Exchange {
         self.deadline.set(time.map_or(Moment(u64::MAX), |time| now + time));
     }
 
-    /// The service has a request with `body`; how long that takes is its business.
-    pub fn handling(&self, body: &Incoming) {
+    /// The service has `request`; how long that takes is its business.
+    pub fn handling(&self, request: &Request<Incoming>) {
         self.enter(Phase::Handling, None);
-        self.unread.set(match body.size_hint().exact() {
+        self.handled.set(self.handled.get().wrapping_add(1));
+        self.closes.set(asks_to_close(request));
+        self.unread.set(match request.body().size_hint().exact() {
             Some(0) => Unread::Nothing,
             Some(_) => Unread::Counted,
             None => Unread::Chunked,
@@ -269,6 +281,25 @@ impl Exchange {
             Unread::Counted => self.in_body.get(),
             Unread::Chunked => true,
         }
+    }
+
+    /// Looks at what has come of the body of the request in hand. A body that is broken is refused whatever the request asks
+    /// for, and whether or not anyone would have read it.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RequestMalformed`].
+    pub fn check_body(&self) -> Result<(), Problem> {
+        if self.has_broken_body() { Err(Code::RequestMalformed.into()) } else { Ok(()) }
+    }
+
+    fn has_broken_body(&self) -> bool {
+        self.broken_body.get() == Some(self.handled.get())
+    }
+
+    /// The answer to the request in hand is the last one. Nothing may follow it, whatever still comes.
+    pub fn closes(&self) {
+        self.closes.set(true);
     }
 
     /// What the service waits for from now on.
@@ -319,6 +350,7 @@ impl Exchange {
     /// being written is that request's body, or waits for the answer.
     fn came(&self, guard: &Guard) {
         self.in_body.set(guard.is_in_body());
+        self.broken_body.set(guard.broken_body());
         match self.phase.get() {
             // The first head has been expected since the connection was accepted.
             Phase::Waiting => self.phase.set(Phase::Reading),
@@ -504,7 +536,7 @@ impl Io {
     /// Tells a peer whose head or body did not come in time, if it takes that at once.
     pub fn say_timeout(&self) {
         let unfinished = match self.exchange.phase() {
-            Phase::Reading => true,
+            Phase::Reading => !self.exchange.closes.get(),
             Phase::Handling => self.exchange.awaits.get() == Awaits::Body,
             _ => false,
         };
@@ -534,17 +566,23 @@ impl Io {
         raw_response(code.into(), self.guard.asks_for_head())
     }
 
+    /// Answers what the service does not get to see. Nothing follows an answer that ends the connection.
+    fn refuse(&self, code: Code) {
+        if !self.exchange.closes.get() {
+            self.exchange.refused.set(true);
+            let _ = self.stream.try_write(&self.raw_response(code));
+        }
+    }
+
     /// What hyper reads behind the last byte that was right.
     fn poll_broken(&self) -> Poll<io::Result<()>> {
         match self.exchange.phase() {
             // The requests before it are answered first.
-            Phase::Handling | Phase::Answered | Phase::Subscribing if !self.guard.is_broken_in_body() => {
+            Phase::Handling | Phase::Answered | Phase::Subscribing if !self.exchange.has_broken_body() => {
                 return Poll::Pending;
             }
             Phase::Waiting | Phase::Reading | Phase::Idle => {
-                let code = self.guard.refusal().unwrap_or(Code::RequestMalformed);
-                self.exchange.refused.set(true);
-                let _ = self.stream.try_write(&self.raw_response(code));
+                self.refuse(self.guard.refusal().unwrap_or(Code::RequestMalformed));
             }
             // Whoever reads the body answers.
             _ => {}
@@ -591,8 +629,7 @@ impl rt::Write for Io {
             }
             // Nobody was asked, so this is hyper refusing the head by itself, without a word of explanation.
             Phase::Waiting | Phase::Reading | Phase::Idle => {
-                self.exchange.refused.set(true);
-                let _ = self.stream.try_write(&self.raw_response(own_refusal(buf)));
+                self.refuse(own_refusal(buf));
                 return Poll::Ready(Ok(buf.len()));
             }
             Phase::Handling | Phase::Answered | Phase::Parting => {}
@@ -623,6 +660,16 @@ impl rt::Write for Io {
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
+}
+
+/// Whether a client wants no other answer on its connection (RFC 9112 §9.3).
+fn asks_to_close(request: &Request<Incoming>) -> bool {
+    let lines = request.headers().get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
+    let mut words = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    if request.version() < Version::HTTP_11 {
+        return !words.any(|word| word.eq_ignore_ascii_case(b"keep-alive"));
+    }
+    words.any(|word| word.eq_ignore_ascii_case(b"close"))
 }
 
 /// What hyper means by the response it made by itself: `HTTP/1.1 <status> ...`.

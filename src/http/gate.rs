@@ -9,6 +9,7 @@ use hyper::header::USER_AGENT;
 use super::client::Peer;
 use super::context::Shared;
 use super::cors::Access;
+use super::exchange::Exchange;
 use super::host;
 use super::policy::Policy;
 use super::problem::Problem;
@@ -25,14 +26,22 @@ pub struct Arrival {
     pub verdict: Result<(), Problem>,
 }
 
-/// Looks at `request`, which came over a connection from `peer`.
+/// Looks at `request`, which came over a connection from `peer`, and of whose body so much has come as `exchange` has seen.
 #[must_use]
-pub fn receive<B>(shared: &Shared, policy: &Policy, request: &Request<B>, peer: Peer) -> Arrival {
+pub fn receive<B>(
+    shared: &Shared,
+    policy: &Policy,
+    exchange: &Exchange,
+    request: &Request<B>,
+    peer: Peer,
+) -> Arrival {
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
     let address = peer.client(&policy.trusted_proxies, headers);
     // Without the query, which may have secrets in it.
     tracing::trace!(%method, path = uri.path(), client = ?address, agent = ?headers.get(USER_AGENT), "request");
-    let verdict = host::check(method, request.version(), uri, headers)
+    let verdict = exchange
+        .check_body()
+        .and_then(|()| host::check(method, request.version(), uri, headers))
         .and_then(|()| policy.checks.check(peer.address, address, uri, headers))
         .and_then(|()| policy.cors.check(method, headers));
     if let Err(problem) = &verdict {

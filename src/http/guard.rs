@@ -71,6 +71,8 @@ pub struct Guard {
     before: usize,
     /// Whether the last request line asked for a head only, as far as that has come.
     head_only: bool,
+    /// Heads that have come whole. Wraps around: who compares it is never so far behind.
+    heads: u32,
     head_bytes_max: usize,
 }
 
@@ -78,7 +80,7 @@ impl Guard {
     /// A guard for a new connection. A head may have `head_bytes_max` bytes, and a trailer as many.
     #[must_use]
     pub fn new(head_bytes_max: usize) -> Self {
-        Self { place: Self::START, line: Vec::new(), before: 0, head_only: false, head_bytes_max }
+        Self { place: Self::START, line: Vec::new(), before: 0, head_only: false, heads: 0, head_bytes_max }
     }
 
     /// Looks at what came next. Gives the number of bytes before the first that is wrong.
@@ -119,6 +121,12 @@ impl Guard {
     #[must_use]
     pub fn is_broken_in_body(&self) -> bool {
         matches!(self.place, Place::Broken { in_body: true, .. })
+    }
+
+    /// The number of the request whose body is wrong, from 1 on, if one is.
+    #[must_use]
+    pub fn broken_body(&self) -> Option<u32> {
+        self.is_broken_in_body().then_some(self.heads)
     }
 
     /// Whether some of a head has come, and more of it is to come.
@@ -196,6 +204,10 @@ impl Guard {
         };
         match next {
             Ok(next) => {
+                // A line without text ends a head.
+                if matches!(self.place, Place::Field(_)) && !matches!(next, Place::Field(_)) {
+                    self.heads = self.heads.wrapping_add(1);
+                }
                 self.before = if self.place.goes_on(next) { self.before + bytes } else { 0 };
                 self.place = next;
                 part.passed
@@ -260,7 +272,7 @@ impl Guard {
             }),
             Place::ChunkEnd => line.is_empty().then_some(Place::ChunkSize),
             Place::Trailer if line.is_empty() => Some(Self::START),
-            Place::Trailer => field(line).map(|_| Place::Trailer),
+            Place::Trailer => field(line).filter(|(name, _)| !is_for_heads(name)).map(|_| Place::Trailer),
             Place::Body(_) | Place::Chunk(_) | Place::Broken { .. } => None,
         };
         next.ok_or(Code::RequestMalformed)
@@ -309,6 +321,14 @@ fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     let is_name = !name.is_empty() && name.iter().all(|byte| is_token(*byte));
     is_name.then_some((name, value.trim_ascii()))
+}
+
+/// Whether a field called `name` says where a message ends or goes. Behind a body it comes too late, and a proxy that merges
+/// trailers into the head would have another head (RFC 9110 §6.5.1).
+fn is_for_heads(name: &[u8]) -> bool {
+    [&b"content-length"[..], b"transfer-encoding", b"host"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// A byte of a token (RFC 9110 §5.6.2).
@@ -423,6 +443,9 @@ mod tests {
             "1\r\na\n",
             "0\r\nno colon\r\n",
             "0\r\n folded: x\r\n",
+            "0\r\nContent-Length: 5\r\n",
+            "0\r\na: b\r\ntransfer-encoding: chunked\r\n",
+            "0\r\nHOST: x\r\n",
             "11111111111111111\r\n",
             &long,
         ];

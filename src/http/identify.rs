@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 
 use hyper::Request;
 use hyper::header::{COOKIE, HeaderMap};
@@ -13,7 +14,7 @@ use super::places::at_once;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::query::StreamQuery;
-use crate::auth::authority::Disbelief;
+use crate::auth::authority::{Authority, Disbelief};
 use crate::auth::identity::Identity;
 use crate::auth::tokens::{TokenError, Tokens};
 use crate::upstream::Denied;
@@ -23,7 +24,8 @@ use crate::upstream::question::Question;
 ///
 /// # Errors
 ///
-/// [`Code::TokenAmbiguous`]; [`Code::OriginForbidden`] for a cookie that came with a foreign page's request; [`Code::Unauthorized`] for a credential that is no good, whatever the request is for;
+/// [`Code::TokenAmbiguous`], also for good cookies of different users; [`Code::OriginForbidden`] for a cookie that came with
+/// a foreign page's request; [`Code::Unauthorized`] for a credential that is no good, whatever the request is for;
 /// [`Code::AuthUnavailable`] if that cannot be known now.
 pub fn caller(
     shared: &Shared,
@@ -41,26 +43,63 @@ pub fn caller(
     if credential.is_cookie && !policy.cors.cookie_is_safe(headers) {
         return Err(Code::OriginForbidden.into());
     }
-    let text = match credential.text {
-        Some(text) if authority.judges(&text) => text,
+    let texts = credential.text.as_deref().into_iter().chain(credential.others);
+    let mut judged = texts.filter(|text| authority.judges(text)).peekable();
+    if judged.peek().is_none() {
         // Perhaps the application knows.
-        _ if policy.asks => return Ok(Caller::Nobody(authority.clone())),
-        _ => return Err(Code::Unauthorized.into()),
-    };
-    let now = shared.clock.unix_s();
-    let identified = authority.identify(&text, now);
+        return if policy.asks {
+            Ok(Caller::Nobody(authority.clone()))
+        } else {
+            Err(Code::Unauthorized.into())
+        };
+    }
+    let identified = one_of(judged.map(|text| identify(shared, authority, text)));
     if authority.tokens().is_some_and(Tokens::take_wants_keys) {
         shared.keys_wanted.notify_one();
     }
-    let identity = identified.map_err(|disbelief| match disbelief {
+    Ok(Caller::Known(authority.clone(), identified?))
+}
+
+/// Whose `text` is.
+///
+/// # Errors
+///
+/// [`Code::Unauthorized`] or [`Code::AuthUnavailable`].
+fn identify(shared: &Shared, authority: &Authority, text: &str) -> Result<Arc<Identity>, Code> {
+    let now = shared.clock.unix_s();
+    let identity = authority.identify(text, now).map_err(|disbelief| match disbelief {
         Disbelief::Invalid => Code::Unauthorized,
         Disbelief::Unavailable => Code::AuthUnavailable,
     })?;
     if shared.revocations.cover(&identity, now) {
         shared.token_stats.refuse(TokenError::Revoked);
-        return Err(Code::Unauthorized.into());
+        return Err(Code::Unauthorized);
     }
-    Ok(Caller::Known(authority.clone(), identity))
+    Ok(identity)
+}
+
+/// The one that is meant where a cookie has several values: the good one, and of several good ones of the same user the
+/// one that lasts longest.
+///
+/// # Errors
+///
+/// [`Code::TokenAmbiguous`] for good ones of different users: another page of the same site may have set one of them. If
+/// none is good, what may pass goes before what does not.
+fn one_of(all: impl Iterator<Item = Result<Arc<Identity>, Code>>) -> Result<Arc<Identity>, Code> {
+    let whose = |identity: &Identity| (identity.user.clone(), identity.api_key.clone());
+    let lasts = |identity: &Identity| identity.expires.unwrap_or(u64::MAX);
+    let mut best: Result<Arc<Identity>, Code> = Err(Code::Unauthorized);
+    for found in all {
+        best = match (best, found) {
+            (Ok(best), Ok(other)) if whose(&best) != whose(&other) => return Err(Code::TokenAmbiguous),
+            (Ok(best), Ok(other)) if lasts(&best) >= lasts(&other) => Ok(best),
+            (Ok(best), Err(_)) => Ok(best),
+            (_, Ok(other)) => Ok(other),
+            (Err(Code::AuthUnavailable), Err(_)) => Err(Code::AuthUnavailable),
+            (Err(_), Err(other)) => Err(other),
+        };
+    }
+    best
 }
 
 /// Who wants the stream of `query`, if nothing else speaks for `caller`: the application is asked, if it is to be.
@@ -88,7 +127,8 @@ pub async fn listener<B>(
     if headers.contains_key(COOKIE) && !policy.cors.cookie_is_safe(headers) {
         return Err(Code::OriginForbidden.into());
     }
-    let in_query = credential::in_query(&policy.places, request.uri().query())?;
+    let in_url = request.uri().query();
+    let in_query = credential::in_query(&policy.places, in_url)?;
     // One that no header can have is no good to anyone.
     let credentials = Question::credentials(headers, in_query.as_deref()).ok_or(Code::Unauthorized)?;
     let is_open = query.user.is_none() && query.rooms.iter().all(|room| authority.is_public(room.as_str()));
@@ -112,6 +152,11 @@ pub async fn listener<B>(
             asking.await
         }
     };
+    if is_open && asked == Err(Denied::Unauthorized) && !credential::is_shown(&policy.places, headers, in_url)
+    {
+        // The application knows nothing of what a proxy in front has looked at.
+        return Ok(caller);
+    }
     let identity = asked.map_err(|denied| match denied {
         Denied::Unauthorized => Code::Unauthorized,
         Denied::Forbidden => Code::Forbidden,

@@ -138,7 +138,7 @@ codes! {
         "event is a string of 1 to 128 bytes of UTF-8 without control characters";
     /// `event` is a name the server itself uses.
     EventNameReserved "event_name_reserved" UNPROCESSABLE_ENTITY
-        "this event name is reserved for the server";
+        "this event name is reserved for the server or the browser";
     /// `id` is not an event id.
     EventIdInvalid "event_id_invalid" UNPROCESSABLE_ENTITY
         "id is a string of 1 to 127 bytes of A-Z a-z 0-9 . _ ~ -";

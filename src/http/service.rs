@@ -60,7 +60,7 @@ async fn checked(
 ) -> Response<BodyOut> {
     let shared = &context.shared;
     let policy = shared.policy.load_full();
-    let Arrival { address, access, verdict } = gate::receive(shared, &policy, &request, peer);
+    let Arrival { address, access, verdict } = gate::receive(shared, &policy, exchange, &request, peer);
     if let Err(problem) = verdict {
         let mut response = problem_response(problem);
         access.apply(response.headers_mut());

@@ -11,8 +11,11 @@ pub const NAME_BYTES_MAX: usize = 128;
 /// request-header").
 pub const EVENT_ID_BYTES_MAX: usize = 127;
 
-/// Event names the server itself uses; a publisher may not forge them.
-pub const RESERVED_EVENT_NAMES: [&str; 5] = ["connected", "gap", "overload", "closing", "expiring"];
+/// Event names a publisher may not use: the server's own, and what a browser itself dispatches on an `EventSource` (WHATWG
+/// HTML §9.2.3). An event called `error` or `open` would run the page's handlers for a connection that failed or opened.
+/// `message` is what an event without a name is called, so it is not among them.
+pub const RESERVED_EVENT_NAMES: [&str; 7] =
+    ["connected", "gap", "overload", "closing", "expiring", "error", "open"];
 
 /// Why a name was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,7 +28,7 @@ pub enum NameError {
     /// It holds a control character (line breaks and NUL among them) or, for an event id, a byte outside
     /// `[A-Za-z0-9._~-]`.
     Character,
-    /// It belongs to the server ([`RESERVED_EVENT_NAMES`]).
+    /// It belongs to the server or the browser ([`RESERVED_EVENT_NAMES`]).
     Reserved,
 }
 
@@ -35,7 +38,7 @@ impl fmt::Display for NameError {
             Self::Empty => "is empty",
             Self::TooLong => "is too long",
             Self::Character => "holds a character that is not allowed",
-            Self::Reserved => "is reserved for the server",
+            Self::Reserved => "is reserved for the server or the browser",
         })
     }
 }
@@ -165,7 +168,9 @@ mod tests {
         for name in RESERVED_EVENT_NAMES {
             assert_eq!(EventName::new(name), Err(NameError::Reserved));
         }
-        assert!(EventName::new("connected2").is_ok());
+        for name in ["connected2", "message", "errors", "Error", "OPEN"] {
+            assert!(EventName::new(name).is_ok(), "{name}");
+        }
     }
 
     #[test]

@@ -383,7 +383,8 @@ fn take_event(context: &Context, event: &mio::event::Event) {
     let now = context.shared.clock.now();
     let mut shard = context.shard();
     if event.is_error() {
-        return shard.on_closed(key, CloseReason::Error, now);
+        let failure = shard.socket_mut(key).and_then(|socket| socket.take_error().ok().flatten());
+        return shard.on_failed(key, failure.map_or(io::ErrorKind::Other, |err| err.kind()), now);
     }
     if event.is_read_closed() {
         return shard.on_closed(key, CloseReason::Client, now);

@@ -373,7 +373,7 @@ impl<N: Net> Shard<N> {
 
     /// The socket took less than `pieces`: the rest of the piece it stopped in is kept, what follows stays in the logs.
     pub(super) fn fell_short(&mut self, slot: u32, result: std::io::Result<usize>, pieces: &[Piece]) {
-        let sent = match net::sent(result) {
+        let sent = match net::sent(result, false) {
             Ok(sent) => sent,
             Err(reason) => return self.remove(slot, reason),
         };
@@ -443,7 +443,7 @@ impl<N: Net> Shard<N> {
             return;
         };
         let lag = conn.lag.as_mut().expect("a blocked connection has its rest");
-        match net::sent(self.net.send(&mut conn.socket, &lag.rest)) {
+        match net::sent(self.net.send(&mut conn.socket, &lag.rest), true) {
             Ok(sent) if sent < lag.rest.len() => {
                 self.stats.bytes[usize::from(conn.encoding.gzip)].add(sent as u64);
                 lag.rest = lag.rest.slice(sent..);

@@ -1,5 +1,6 @@
 //! A connection's end: at an event boundary with a word of farewell where that is possible.
 
+use std::io;
 use std::sync::Arc;
 
 use super::conn::{Lag, flag};
@@ -20,6 +21,13 @@ impl<N: Net> Shard<N> {
         if let Some(slot) = self.conns.find(key) {
             self.remove(slot, reason);
         }
+    }
+
+    /// The socket of `key` has failed, for a reason of this `kind`.
+    pub fn on_failed(&mut self, key: ConnKey, kind: io::ErrorKind, now: Moment) {
+        let conn = self.conns.find(key).and_then(|slot| self.conns.get(slot));
+        let is_full = conn.is_some_and(|conn| conn.has(flag::BLOCKED));
+        self.on_closed(key, net::failed(kind, is_full), now);
     }
 
     /// Writes what is due, then `event: closing`, then ends the stream; as soon as the socket takes it.
@@ -50,7 +58,7 @@ impl<N: Net> Shard<N> {
         control::put_closing(retry, reason.as_str(), &mut plain);
         conn.encoding.put(&plain, &mut bytes);
         bytes.extend_from_slice(conn.encoding.end());
-        let sent = match net::sent(self.net.send(&mut conn.socket, &bytes)) {
+        let sent = match net::sent(self.net.send(&mut conn.socket, &bytes), false) {
             Ok(sent) => sent,
             Err(reason) => return self.remove(slot, reason),
         };

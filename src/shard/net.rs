@@ -37,12 +37,19 @@ pub trait Net {
 }
 
 /// What the result of a [`Net::send`] means: how many bytes went out, none if there was no room, or why the connection
-/// is over.
-pub(super) fn sent(result: io::Result<usize>) -> Result<usize, CloseReason> {
+/// is over. `is_full` if the socket had not taken all that it was given before.
+pub(super) fn sent(result: io::Result<usize>, is_full: bool) -> Result<usize, CloseReason> {
     use io::ErrorKind as Kind;
     result.or_else(|err| match err.kind() {
         Kind::WouldBlock | Kind::Interrupted => Ok(0),
         Kind::BrokenPipe | Kind::ConnectionReset => Err(CloseReason::Client),
-        _ => Err(CloseReason::Error),
+        kind => Err(failed(kind, is_full)),
     })
+}
+
+/// Why a connection is over whose socket has failed. The kernel times out on a peer that keeps its window shut, too
+/// (tcp(7), `TCP_USER_TIMEOUT`), though it acknowledges all it is asked: one that reads a byte at a time. Where the socket
+/// was full, that is the slow reader that the shard would have closed itself a moment later.
+pub(super) fn failed(kind: io::ErrorKind, is_full: bool) -> CloseReason {
+    if kind == io::ErrorKind::TimedOut && is_full { CloseReason::Stalled } else { CloseReason::Error }
 }

@@ -57,7 +57,7 @@ reasons! {
         Client = "client",
         /// The socket failed: reset, timed out.
         Error = "error",
-        /// The oldest unsent event was older than `max_unsent_age`.
+        /// The oldest unsent event was older than `max_unsent_age`, or the socket was full until it timed out.
         Stalled = "stalled",
         /// The server is draining.
         Drain = "drain",

@@ -259,14 +259,26 @@ fn an_event_for_others_is_no_loss_after_a_resume() {
     assert!(text(&socket).contains("data: a\n"));
 }
 
-/// Every error of a socket that had been full was counted as the client's departure.
+/// Every error of a socket that had been full was counted as the client's departure, and then as an error: the kernel gives
+/// up a reader of single bytes, whose window stays shut, like one that is gone.
 #[test]
-fn a_full_socket_that_times_out_is_counted_as_an_error() {
+fn a_socket_that_times_out_was_stalled_if_it_was_full() {
+    use io::ErrorKind::{ConnectionReset, TimedOut};
+    for (room, kind, wanted) in [
+        (1, TimedOut, CloseReason::Stalled),
+        (1, ConnectionReset, CloseReason::Error),
+        (usize::MAX, TimedOut, CloseReason::Error),
+    ] {
+        let mut world = World::new(10, usize::MAX);
+        let (key, _socket) = world.join(None, Start::Now, room);
+        world.shard.on_failed(key, kind, world.now);
+        assert_eq!(world.stats.closed[wanted as usize].get(), 1, "{room} {kind:?}");
+    }
     let mut world = World::new(10, usize::MAX);
     let (key, socket) = world.join(None, Start::Now, 1);
     socket.borrow_mut().fails = true;
     world.shard.on_writable(key, world.now);
-    assert_eq!(world.stats.closed[CloseReason::Error as usize].get(), 1);
+    assert_eq!(world.stats.closed[CloseReason::Stalled as usize].get(), 1);
 }
 
 /// Whoever was on its way from hyper to the shard when the drain began was cut off at its end without a word. Later it

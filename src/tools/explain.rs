@@ -96,7 +96,17 @@ impl Case<'_> {
     }
 
     fn algorithm(&self) -> String {
-        format!("its alg is {}, and the keys are for {}", quoted(&self.names().0), self.algorithms())
+        let (alg, kid) = self.names();
+        let keys = self.tokens.keys();
+        let named = keys.iter().find(|(_, name)| !kid.is_empty() && name.as_deref() == Some(&*kid));
+        match named {
+            Some((algorithm, _)) => format!(
+                "its alg is {}, and the key {} is for {algorithm:?}; in a set of keys, alg says for what a key is",
+                quoted(&alg),
+                quoted(&kid)
+            ),
+            None => format!("its alg is {}, and the keys are for {}", quoted(&alg), self.algorithms()),
+        }
     }
 
     fn unknown_key(&self) -> String {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue};
 use serde::Serialize;
 
+use crate::http::credential::is_bearer;
 use crate::hub::name::{RoomName, UserName};
 
 /// Stands for everything that is sent, credentials included. They cannot be worked out from it.
@@ -26,7 +27,8 @@ pub struct Question {
     pub address: Option<IpAddr>,
     /// The id it presents to resume from.
     pub last_event_id: Option<String>,
-    /// `Authorization` and `Cookie`, each as often as they came, `?token=` as a bearer's, and nothing else.
+    /// `Authorization` and `Cookie`, each as often as they came, `?token=` as a bearer's, and nothing else. Where there is a
+    /// bearer's, `Authorization` of other schemes is left out: many servers refuse two.
     pub credentials: HeaderMap,
 }
 
@@ -59,13 +61,16 @@ impl Question {
             value.set_sensitive(true);
             credentials.append(AUTHORIZATION, value);
         }
-        for name in [AUTHORIZATION, COOKIE] {
-            for value in headers.get_all(&name) {
-                let mut value = value.clone();
-                // Whatever prints headers shows a placeholder from here on.
-                value.set_sensitive(true);
-                credentials.append(&name, value);
-            }
+        let has_bearer = in_query.is_some() || headers.get_all(AUTHORIZATION).iter().any(is_bearer);
+        let schemes = headers.get_all(AUTHORIZATION).iter().filter(|value| !has_bearer || is_bearer(value));
+        let cookies = headers.get_all(COOKIE).iter();
+        for (name, value) in
+            schemes.map(|value| (AUTHORIZATION, value)).chain(cookies.map(|value| (COOKIE, value)))
+        {
+            let mut value = value.clone();
+            // Whatever prints headers shows a placeholder from here on.
+            value.set_sensitive(true);
+            credentials.append(name, value);
         }
         Some(credentials)
     }
@@ -153,6 +158,21 @@ mod tests {
         for no_header in ["x\r\ny: z", "x\0"] {
             assert!(credentials(no_header).is_none(), "{no_header:?}");
         }
+    }
+
+    /// What a proxy in front has looked at is the application's business only if there is nothing else: two of them are
+    /// refused by many servers.
+    #[test]
+    fn another_scheme_is_passed_on_where_there_is_no_bearer() {
+        let passed_on = |schemes: &[&'static str], in_query: Option<&str>| -> Vec<String> {
+            let lines = schemes.iter().map(|value| (AUTHORIZATION, HeaderValue::from_static(value)));
+            let credentials = Question::credentials(&lines.collect(), in_query).unwrap();
+            let values = credentials.get_all(AUTHORIZATION).iter();
+            values.map(|value| value.to_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(passed_on(&["Basic dTpw"], None), ["Basic dTpw"]);
+        assert_eq!(passed_on(&["Basic dTpw", "Bearer x"], None), ["Bearer x"]);
+        assert_eq!(passed_on(&["Basic dTpw"], Some("x")), ["Bearer x"]);
     }
 
     #[test]
