@@ -107,6 +107,7 @@ const LABELS: &[(&str, &str, &[&str])] = &[
             "rate_limited",
             "busy",
             "revocations",
+            "repeated",
             "bad_request",
             "origin",
             "address",

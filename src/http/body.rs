@@ -377,7 +377,7 @@ impl<'a> Fields<'a> {
             require: name(self.require, PermissionName::new, Code::RequireInvalid)?,
             target: self.target()?,
             name: self.event.map(event_name).transpose()?,
-            id: name(self.id, EventId::new, Code::EventIdInvalid)?,
+            id: self.id.map(event_id).transpose()?,
             exclude: name(self.exclude, UserName::new, Code::ExcludeInvalid)?,
             data: data(self.data.ok_or(Code::DataMissing)?, event_bytes_max)?,
         })
@@ -410,6 +410,14 @@ fn name<T, E>(
     };
     let text = text(value)?.ok_or(code)?;
     check(&text).map(Some).map_err(|_| code)
+}
+
+fn event_id(value: &RawValue) -> Result<EventId, Code> {
+    let text = text(value)?.ok_or(Code::EventIdInvalid)?;
+    EventId::new(&text).map_err(|err| match err {
+        NameError::Reserved => Code::EventIdReserved,
+        _ => Code::EventIdInvalid,
+    })
 }
 
 fn event_name(value: &RawValue) -> Result<EventName, Code> {
@@ -553,6 +561,8 @@ mod tests {
             (r#"{"room":"a","data":1,"id":""}"#, Code::EventIdInvalid),
             (r#"{"room":"a","data":1,"id":"a\n"}"#, Code::EventIdInvalid),
             (r#"{"room":"a","data":1,"id":"\u0000"}"#, Code::EventIdInvalid),
+            (r#"{"room":"a","data":1,"id":"k3v9q2-7"}"#, Code::EventIdReserved),
+            (r#"{"room":"a","data":1,"id":"k3v9q\u0032-7"}"#, Code::EventIdReserved),
             (r#"{"room":"a","data":1,"exclude":["u"]}"#, Code::ExcludeInvalid),
             (r#"{"room":"a","data":1,"exclude":""}"#, Code::ExcludeInvalid),
             (r#"{"room":"a","data":1,"require":"sse:read"}"#, Code::RequireInvalid),

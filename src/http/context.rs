@@ -20,6 +20,7 @@ use crate::auth::tokens::TokenStats;
 use crate::config::Config;
 use crate::hub::draft::Draft;
 use crate::hub::moment::Moment;
+use crate::hub::own_ids::{Repeated, Repeats};
 use crate::hub::pressure::Rung;
 use crate::hub::{Hub, Published};
 use crate::server::clock::Clock;
@@ -97,11 +98,19 @@ impl Shared {
 
     /// Publishes `drafts`, and delivers them at once if that is little work.
     ///
+    /// # Errors
+    ///
+    /// If one of them has an id that was used before. `repeats` says what becomes of those before it.
+    ///
     /// # Panics
     ///
     /// If there are none.
-    pub fn publish(&self, drafts: impl IntoIterator<Item = Draft>) -> Published {
-        self.hub.publish_waking(drafts, self.clock.now(), |published, shard, waker| {
+    pub fn publish(
+        &self,
+        drafts: impl IntoIterator<Item = Draft>,
+        repeats: Repeats,
+    ) -> Result<Published, Repeated> {
+        self.hub.publish_waking(drafts, repeats, self.clock.now(), |published, shard, waker| {
             let waker = if published.subscribers <= ON_THE_SPOT_MAX && self.deliver(shard) {
                 self.hub.mailbox(shard).rearm(waker)
             } else {

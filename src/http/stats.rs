@@ -23,7 +23,7 @@ impl Count {
 }
 
 /// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 20] = [
+pub const REFUSED: [&str; 21] = [
     "full",
     "draining",
     "user_connections",
@@ -34,6 +34,7 @@ pub const REFUSED: [&str; 20] = [
     "rate_limited",
     "busy",
     "revocations",
+    "repeated",
     "bad_request",
     "origin",
     "auth_unavailable",
@@ -104,6 +105,7 @@ pub fn reason(code: Code) -> &'static str {
         Code::AuthUnavailable => "auth_unavailable",
         Code::MemoryExhausted => "memory_requests",
         Code::RevocationsFull => "revocations",
+        Code::EventIdRepeated => "repeated",
         Code::Draining => "draining",
         Code::Full => "busy",
         _ => "bad_request",

@@ -51,7 +51,7 @@ impl Subscription {
 ///
 /// # Errors
 ///
-/// That `caller` may not have it.
+/// That `caller` may not have it, or [`Code::RoomMissing`] if there would be nothing to listen to.
 pub fn subscribe(
     context: &Context,
     exchange: &Rc<Exchange>,
@@ -70,6 +70,9 @@ pub fn subscribe(
         }
     })?;
     let user = user.as_ref().map(UserName::as_str);
+    if query.rooms.is_empty() && user.is_none() {
+        return Err(Code::RoomMissing.into());
+    }
     if let Some(user) = user
         && query.rooms.iter().any(|room| shared.hub.is_away(user, room.as_str(), now))
     {
@@ -112,7 +115,7 @@ fn is_given_up(hub: &Hub, start: &Start, query: &StreamQuery, user: Option<&str>
     let rooms = query.rooms.iter().filter_map(|room| hub.rooms().get(room.as_str()));
     let inbox = user.and_then(|user| hub.users().get(user));
     let sources: Vec<Arc<Source>> = rooms.chain(inbox).chain([hub.all().clone()]).collect();
-    start.is_replay(hub.epoch(), &sources)
+    start.is_replay(hub, &sources)
 }
 
 /// The head of every answer that is an event stream.
