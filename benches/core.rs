@@ -185,7 +185,7 @@ fn flush(c: &mut Criterion) {
         }
         group.bench_function(name, |b| {
             b.iter(|| {
-                hub.publish([draft(room("a"))], Moment(0));
+                hub.publish([draft(room("a"))], Moment(0)).expect("no id of its own");
                 settle(&mut shard);
             });
         });

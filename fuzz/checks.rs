@@ -38,7 +38,7 @@ use tidegate::http::query::{DisconnectQuery, HistoryQuery, LIMIT_MAX, STAY_AWAY_
 use tidegate::http::route::Route;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::name::{EventId, EventName, UserName};
-use tidegate::hub::position::{Epoch, Presented};
+use tidegate::hub::position::{EPOCH_BYTES, Epoch, Presented};
 use tidegate::shard::join::ROOMS_MAX;
 use tidegate::upstream::answer;
 use tidegate::wire::control::Heartbeat;
@@ -120,7 +120,7 @@ fn text(input: &[u8]) -> &str {
 /// The bound on data in these checks.
 pub(crate) const EVENT_BYTES_MAX: usize = 64;
 
-/// A body is read without panic, and every draft in it survives being printed and read again.
+/// A body is read without panic; every draft in it survives being printed and read again, and has no id that is a position.
 pub(crate) fn publish_body(bytes: &[u8]) {
     let drafts = match body::parse_body(bytes, EVENT_BYTES_MAX) {
         Ok(Body::One(draft)) => vec![draft],
@@ -135,6 +135,7 @@ pub(crate) fn publish_body(bytes: &[u8]) {
     assert!(!drafts.is_empty());
     for draft in drafts {
         assert!(draft.data.len() <= EVENT_BYTES_MAX);
+        draft.id.iter().for_each(is_nobodys_position);
         let printed = to_json(&draft).to_string();
         assert_eq!(body::parse_event(printed.as_bytes(), EVENT_BYTES_MAX), Ok(draft));
     }
@@ -285,11 +286,17 @@ fn split_whole(body: &[u8], line_bytes_max: usize) -> Vec<Result<Line, Problem>>
     found
 }
 
-/// Queries are read without panic, keep their bounds, and survive being printed and read again.
+/// Queries are read without panic, keep their bounds, and survive being printed and read again, with any name that the resume
+/// has.
 pub(crate) fn query(text: &str) {
     if let Ok(query) = StreamQuery::parse(Some(text)) {
-        assert!((1..=ROOMS_MAX).contains(&query.rooms.len()));
-        assert_eq!(StreamQuery::parse(Some(&to_query(&query))), Ok(query));
+        assert!(query.rooms.len() <= ROOMS_MAX);
+        let printed = to_query(&query);
+        // Rooms and users have no `=` left in them, so only the parameter's own name is replaced.
+        for name in ["last_event_id=", "lastEventId=", "lastEventID="] {
+            let printed = printed.replace("last_event_id=", name);
+            assert_eq!(StreamQuery::parse(Some(&printed)).as_ref(), Ok(&query), "{printed}");
+        }
     }
     if let Ok(query) = HistoryQuery::parse(Some(text)) {
         assert!((1..=LIMIT_MAX).contains(&query.limit));
@@ -438,6 +445,19 @@ pub(crate) fn cursor(text: &str) {
                 assert!(offset.is_none_or(|offset| !as_written(offset)), "it was written by this life");
             }
         }
+    }
+    if let Ok(id) = EventId::new(text) {
+        is_nobodys_position(&id);
+    }
+}
+
+/// No epoch takes an id that a publisher may choose for a position: neither any two, nor the one whose text it begins with.
+fn is_nobodys_position(id: &EventId) {
+    let digits = id.as_str().chars().take(EPOCH_BYTES).map(|digit| digit.to_digit(36).unwrap_or(0));
+    let digits: Vec<u64> = digits.map(u64::from).collect();
+    let named = digits.iter().rev().fold(0, |seed, digit| 36 * seed + digit);
+    for epoch in [Epoch::new(0), Epoch::new(1_234_567_890), Epoch::new(named)] {
+        assert_eq!(epoch.read(id.as_str()), Presented::Foreign, "{id} in {epoch}");
     }
 }
 

@@ -116,6 +116,7 @@ const LABELS: &[(&str, &str, &[&str])] = &[
             "busy",
             "revocations",
             "disconnects",
+            "repeated",
             "bad_request",
             "origin",
             "address",

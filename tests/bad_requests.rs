@@ -110,6 +110,7 @@ fn scenes() -> Vec<Scene> {
         .keeping("/stream/a/u"),
         draining(),
         spent(),
+        used(),
     ]
 }
 
@@ -148,7 +149,8 @@ fn queries() -> Vec<Row> {
     let rooms: Vec<String> = (0..65).map(|n| format!("room={MARK}{n}")).collect();
     vec![
         (get("/stream"), 400, "room_missing"),
-        (get(&format!("/stream?user={MARK}")), 400, "room_missing"),
+        (get(&format!("/stream?history=1&{MARK}=1")), 400, "room_missing"),
+        (get(&format!("/stream?user={MARK}%00")), 400, "user_invalid"),
         (get(&format!("/stream?room=&user={MARK}")), 400, "room_invalid"),
         (get(&format!("/stream?room={long}")), 400, "room_invalid"),
         (get(&format!("/stream?room={MARK}%0a")), 400, "room_invalid"),
@@ -252,6 +254,8 @@ fn events() -> Vec<Row> {
         event(r#"{"room":"a","data":1,"id":"a\n"}"#, "event_id_invalid"),
         event(r#"{"room":"a","data":1,"id":7}"#, "event_id_invalid"),
         event(&long_id, "event_id_invalid"),
+        event(r#"{"room":"a","data":1,"id":"k3v9q2-1041"}"#, "event_id_reserved"),
+        event(r#"{"room":"a","data":1,"id":"orders-17"}"#, "event_id_reserved"),
         event(r#"{"room":"a","data":1,"exclude":["u"]}"#, "exclude_invalid"),
         event(r#"{"room":"a","data":1,"require":"p"}"#, "require_unsupported"),
     ]
@@ -401,6 +405,20 @@ fn spent() -> Scene {
     Scene::new(server, vec![(publish(r#"{"room":"a","data":1}"#), 429, "rate_limited")])
 }
 
+/// A server that has an event with an id of its publisher's.
+fn used() -> Scene {
+    let server = TestServer::start();
+    server.publish(&serde_json::json!({"room": "a", "data": 1, "id": "once"}));
+    let repeated = |body: &str| (publish(body), 409, "event_id_repeated");
+    let rows = vec![
+        repeated(r#"{"room":"a","data":1,"id":"once"}"#),
+        repeated(r#"{"user":"u","data":2,"id":"once"}"#),
+        repeated(r#"[{"all":true,"data":1},{"all":true,"data":2,"id":"once"}]"#),
+        repeated(r#"[{"room":"a","data":1,"id":"twin"},{"room":"b","data":2,"id":"twin"}]"#),
+    ];
+    Scene::new(server, rows)
+}
+
 fn range(text: &str) -> AddressRange {
     AddressRange::Net(text.parse().expect("a network"))
 }
@@ -437,6 +455,7 @@ fn reason(code: &'static str) -> &'static str {
         "header_required" => "header",
         "user_agent_forbidden" => "user_agent",
         "host_forbidden" => "host",
+        "event_id_repeated" => "repeated",
         "full" | "draining" | "rate_limited" | "auth_unavailable" | "unauthorized" | "forbidden" => code,
         _ => "bad_request",
     }

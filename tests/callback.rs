@@ -70,6 +70,27 @@ fn the_application_says_who_listens_and_where() {
 }
 
 #[test]
+fn an_inbox_alone_is_asked_about_without_rooms() {
+    let application = Application::start(by_cookie);
+    let server = asking(&application);
+    let ann = Listener::open(server.connect(), "/stream", &[("cookie", "session=ann")]);
+    assert_eq!((&ann.connected.json()["user"], &ann.connected.json()["rooms"]), (&json!("ann"), &json!([])));
+    let asked = application.asked()[0].json();
+    assert_eq!((&asked["user"], &asked["rooms"]), (&json!(null), &json!([])));
+    assert_eq!(refused(&server, "/stream?user=bob", &[]), (401, "unauthorized".to_owned()));
+    assert_eq!(
+        refused(&server, "/stream?user=bob", &[("cookie", "session=ann")]),
+        (403, "forbidden".to_owned())
+    );
+    // Nobody is asked about nothing, and one without a name has no inbox.
+    let missing = (400, "room_missing".to_owned());
+    let before = application.count();
+    assert_eq!(refused(&server, "/stream", &[]), missing);
+    assert_eq!(application.count(), before);
+    assert_eq!(refused(&server, "/stream", &[("cookie", "session=vip")]), missing);
+}
+
+#[test]
 fn each_connection_is_asked_about_again() {
     let application = Application::start(by_cookie);
     let server = asking(&application);

@@ -8,7 +8,7 @@ use procfs::process::Process;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::log::LogBounds;
 use tidegate::hub::moment::Moment;
-use tidegate::hub::name::RoomName;
+use tidegate::hub::name::{EventId, RoomName};
 use tidegate::hub::position::Epoch;
 use tidegate::hub::presence::Caps;
 use tidegate::hub::sequencer::HistoryBounds;
@@ -34,9 +34,9 @@ fn hub() -> Arc<Hub> {
     })
 }
 
-/// A hub of `rooms` rooms with `events` events each, and what it grew this process by for each byte that it charges them, in
-/// hundredths.
-fn filled(rooms: usize, events: usize) -> (Arc<Hub>, u64) {
+/// A hub of `rooms` rooms with `events` events each, with ids of their own of so many bytes, if any; and what it grew this process
+/// by for each byte that it charges them, in hundredths.
+fn filled(rooms: usize, events: usize, id_bytes: Option<usize>) -> (Arc<Hub>, u64) {
     let hub = hub();
     let before = resident();
     for round in 0..events {
@@ -45,12 +45,12 @@ fn filled(rooms: usize, events: usize) -> (Arc<Hub>, u64) {
             let draft = Draft {
                 target,
                 name: None,
-                id: None,
+                id: id_bytes.map(|bytes| own_id(round * rooms + room, bytes)),
                 data: format!("{round}"),
                 exclude: None,
                 require: None,
             };
-            hub.publish([draft], Moment(1));
+            hub.publish([draft], Moment(1)).expect("no id comes twice");
         }
     }
     let taken = resident().saturating_sub(before);
@@ -59,12 +59,24 @@ fn filled(rooms: usize, events: usize) -> (Arc<Hub>, u64) {
     (hub, taken * 100 / charged as u64)
 }
 
+fn own_id(number: usize, bytes: usize) -> EventId {
+    EventId::new(&format!("{number:.>bytes$}")).expect("an id")
+}
+
 #[test]
 fn history_is_charged_what_it_takes() {
     // What is needed once, for however many.
-    let _first = filled(1000, 1);
+    let _first = filled(1000, 1, None);
     // Each stays, or the next would get by with its memory.
-    let hubs = [(300_000, 1), (30_000, 10), (500, 1000)].map(|(rooms, events)| filled(rooms, events));
+    let hubs = [
+        (300_000, 1, None),
+        (30_000, 10, None),
+        (500, 1000, None),
+        (300, 1000, Some(10)),
+        // Just past a size at which the table of ids doubles.
+        (240, 1000, Some(127)),
+    ]
+    .map(|(rooms, events, id_bytes)| filled(rooms, events, id_bytes));
     let percents = hubs.each_ref().map(|(_, percent)| *percent);
     assert!(percents.iter().all(|percent| (70..=125).contains(percent)), "{percents:?}");
 }

@@ -267,7 +267,7 @@ async fn browsers_reach_a_site_by_its_name() {
     );
     fs::write(folder.path().join("nginx.conf"), conf).expect("our folder");
     let _nginx = Nginx::run(&program, &folder, port).await;
-    let answer = by_name(address, "GET", "/stream?user=nowhere", "").await;
+    let answer = by_name(address, "GET", "/stream?nowhere", "").await;
     assert!(answer.contains("room_missing"), "it went all the way: {answer}");
 }
 

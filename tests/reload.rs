@@ -75,12 +75,15 @@ fn streams_of_a_key_that_is_gone_are_closed_and_others_stay() {
     let mut staying = [
         listen(&process, "/stream/vip/ann", Some(&ann)),
         listen(&process, "/stream?room=hall", Some(&ann)),
+        listen(&process, "/stream", Some(&ann)),
         listen(&process, "/stream?room=vip", Some(&kept)),
         listen(&process, "/stream?room=lobby", None),
     ];
     let mut leaving = [
         listen(&process, "/stream/vip/bob", Some(&other)),
         listen(&process, "/stream?room=lobby", Some(&other)),
+        // An inbox alone is in no room that could be asked about.
+        listen(&process, "/stream", Some(&other)),
         listen(&process, "/stream?room=vip", Some(&rotated)),
         listen(&process, "/stream?room=vip", Some(&narrowed)),
     ];
@@ -121,10 +124,12 @@ fn streams_of_nobody_are_closed_when_their_rooms_become_private() {
     let process = start(&file);
     let mut unnamed = listen(&process, "/stream?room=lobby", None);
     let mut named = listen(&process, "/stream/lobby/ann", None);
+    let mut inbox = listen(&process, "/stream?user=ann", None);
     let mut private = listen(&process, "/stream?room=lobby&room=vip", None);
     file.write(&(keys(&[SECRET]) + "public_rooms = [\"lobby\", \"hall\"]\n"));
     process.reload(TAKEN);
     named.closing("revoked");
+    inbox.closing("revoked");
     private.closing("revoked");
     assert_problem(&ask(&process, "GET", "/info", None, ""), 401, "unauthorized");
     let app = token("app", &["sse:publish", "sse:read:hall"]);

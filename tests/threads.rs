@@ -108,7 +108,7 @@ fn publish(hub: &Hub, publisher: usize, rng: &mut Rng, truth: &Mutex<Truth>) {
                 }
             })
             .collect();
-        let last = hub.publish(drafts.clone(), Moment(at as u64)).offset;
+        let last = hub.publish(drafts.clone(), Moment(at as u64)).expect("no id of its own").offset;
         let first = last + 1 - count as Offset;
         let offsets = (first..).zip(drafts).map(|(offset, draft)| (draft.data, (offset, draft.target)));
         truth.lock().unwrap().extend(offsets);

@@ -58,7 +58,7 @@ fn many_connections_are_spread_over_the_shards() {
     });
     let mut listeners: Vec<_> =
         (0..50).map(|n| Listener::open(Conn::unix(&path.0), &format!("/stream/a/u{n}"), &[])).collect();
-    server.server().shared().hub.publish(
+    let published = server.server().shared().hub.publish(
         [tidegate::hub::draft::Draft {
             target: tidegate::hub::draft::Target::All,
             name: None,
@@ -69,6 +69,7 @@ fn many_connections_are_spread_over_the_shards() {
         }],
         server.server().shared().clock.now(),
     );
+    published.expect("it has no id of its own");
     for listener in &mut listeners {
         assert_eq!(listener.data(), "x");
     }

@@ -51,8 +51,8 @@ pub struct Standing<'a> {
     pub identity: Option<&'a Identity>,
     /// As whom it listens, if it has a name.
     pub user: Option<&'a str>,
-    /// One of its rooms.
-    pub room: &'a str,
+    /// One of its rooms; `None` for a stream that has none, but an inbox.
+    pub room: Option<&'a str>,
 }
 
 /// An application's backend, by the name of its key.

@@ -130,7 +130,7 @@ impl Dashboard {
             exclude: None,
             require: None,
         };
-        self.hub.publish([draft], self.clock.now());
+        self.hub.publish([draft], self.clock.now()).expect("a sample has no id of its own to repeat");
         self.step();
     }
 

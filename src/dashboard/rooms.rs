@@ -164,7 +164,7 @@ mod tests {
         let target = Target::Room(RoomName::new(room).unwrap());
         let draft = Draft { target, name: None, id: None, data: "x".into(), exclude: None, require: None };
         if events > 0 {
-            hub.publish(vec![draft; events], Moment(1));
+            hub.publish(vec![draft; events], Moment(1)).expect("no id of its own");
         }
     }
 

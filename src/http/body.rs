@@ -439,7 +439,7 @@ impl<'a> Fields<'a> {
             require: name(Field::Require, self.require, PermissionName::new, Code::RequireInvalid)?,
             target: self.target()?,
             name: self.event.map(event_name).transpose()?,
-            id: name(Field::Id, self.id, EventId::new, Code::EventIdInvalid)?,
+            id: self.id.map(event_id).transpose()?,
             exclude: name(Field::Exclude, self.exclude, UserName::new, Code::ExcludeInvalid)?,
             data: data(self.data.ok_or(Code::DataMissing)?, event_bytes_max)?,
         })
@@ -473,6 +473,14 @@ fn name<T, E>(
     };
     let text = text(field, value)?.ok_or(code)?;
     check(&text).map(Some).map_err(|_| code.into())
+}
+
+fn event_id(value: &RawValue) -> Result<EventId, Fault> {
+    let text = text(Field::Id, value)?.ok_or(Code::EventIdInvalid)?;
+    EventId::new(&text).map_err(|err| match err {
+        NameError::Reserved => Code::EventIdReserved.into(),
+        _ => Code::EventIdInvalid.into(),
+    })
 }
 
 fn event_name(value: &RawValue) -> Result<EventName, Fault> {
@@ -624,6 +632,8 @@ mod tests {
             (r#"{"room":"a","data":1,"id":""}"#, Code::EventIdInvalid),
             (r#"{"room":"a","data":1,"id":"a\n"}"#, Code::EventIdInvalid),
             (r#"{"room":"a","data":1,"id":"\u0000"}"#, Code::EventIdInvalid),
+            (r#"{"room":"a","data":1,"id":"k3v9q2-7"}"#, Code::EventIdReserved),
+            (r#"{"room":"a","data":1,"id":"k3v9q\u0032-7"}"#, Code::EventIdReserved),
             (r#"{"room":"a","data":1,"exclude":["u"]}"#, Code::ExcludeInvalid),
             (r#"{"room":"a","data":1,"exclude":""}"#, Code::ExcludeInvalid),
             (r#"{"room":"a","data":1,"require":"sse:read"}"#, Code::RequireInvalid),

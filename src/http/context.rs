@@ -21,6 +21,7 @@ use crate::auth::tokens::TokenStats;
 use crate::config::Config;
 use crate::hub::draft::Draft;
 use crate::hub::moment::Moment;
+use crate::hub::own_ids::{Repeated, Repeats};
 use crate::hub::pressure::Rung;
 use crate::hub::{Hub, Published};
 use crate::server::clock::Clock;
@@ -106,22 +107,31 @@ impl Shared {
 
     /// Publishes `drafts`, and delivers them at once if that is little work.
     ///
+    /// # Errors
+    ///
+    /// If one of them has an id that was used before. `repeats` says what becomes of those before it.
+    ///
     /// # Panics
     ///
     /// If there are none.
-    pub fn publish(&self, drafts: impl IntoIterator<Item = Draft>) -> Published {
+    pub fn publish(
+        &self,
+        drafts: impl IntoIterator<Item = Draft>,
+        repeats: Repeats,
+    ) -> Result<Published, Repeated> {
         let mut bytes = 0;
         let drafts = drafts.into_iter().inspect(|draft| bytes += draft.data.len() + NAMES_BYTES);
-        let published = self.hub.publish_waking(drafts, self.clock.now(), |published, shard, waker| {
-            let waker = if published.subscribers <= ON_THE_SPOT_MAX && self.deliver(shard) {
-                self.hub.mailbox(shard).rearm(waker)
-            } else {
-                Some(waker)
-            };
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        });
+        let published =
+            self.hub.publish_waking(drafts, repeats, self.clock.now(), |published, shard, waker| {
+                let waker = if published.subscribers <= ON_THE_SPOT_MAX && self.deliver(shard) {
+                    self.hub.mailbox(shard).rearm(waker)
+                } else {
+                    Some(waker)
+                };
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            });
         self.grew(bytes);
         published
     }

@@ -115,15 +115,16 @@ impl Policy {
         (self.asks && identity.key == KeyId::APPLICATION) || self.authority.as_ref().is_some_and(vouches)
     }
 
-    /// Whether a stream that is open may stay, as far as one of its rooms goes.
+    /// Whether a stream that is open may stay, as far as one of its rooms goes, or its inbox if it has none.
     #[must_use]
     pub fn lets_stay(&self, standing: &Standing<'_>) -> bool {
         let Standing { identity, user, room } = *standing;
-        let is_public = || self.authority.as_ref().is_some_and(|authority| authority.is_public(room));
+        let is_public = |room| self.authority.as_ref().is_some_and(|authority| authority.is_public(room));
+        let may_read = |identity: &Identity, room| identity.allows(Action::Read(room)) || is_public(room);
         match identity {
-            Some(identity) => self.trusts(identity) && (identity.allows(Action::Read(room)) || is_public()),
+            Some(identity) => self.trusts(identity) && room.is_none_or(|room| may_read(identity, room)),
             // Whoever came when nobody was asked anything may have taken any name.
-            None => self.authority.is_none() || (user.is_none() && is_public()),
+            None => self.authority.is_none() || (user.is_none() && room.is_some_and(is_public)),
         }
     }
 }

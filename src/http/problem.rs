@@ -69,9 +69,9 @@ codes! {
     /// A query parameter is not percent-encoded UTF-8, repeated, misplaced or out of range.
     QueryInvalid "query_invalid" BAD_REQUEST
         "a query parameter is repeated, not allowed here, or cannot be read";
-    /// A stream was asked for without a room.
+    /// A stream was asked for with neither a room nor a user, in the query or by the token.
     RoomMissing "room_missing" BAD_REQUEST
-        "a stream needs at least one room";
+        "a stream needs a room or a user";
     /// A room in the URL is not a room name.
     RoomInvalid "room_invalid" BAD_REQUEST
         "a room is 1 to 128 bytes of UTF-8 without control characters";
@@ -142,6 +142,12 @@ codes! {
     /// `id` is not an event id.
     EventIdInvalid "event_id_invalid" UNPROCESSABLE_ENTITY
         "id is a string of 1 to 127 bytes of A-Z a-z 0-9 . _ ~ -";
+    /// `id` is shaped like the server's own ids. A listener that comes back with it would be taken to be somewhere else.
+    EventIdReserved "event_id_reserved" UNPROCESSABLE_ENTITY
+        "an id of six characters a-z 0-9, a hyphen and a number is reserved for the server";
+    /// Another event has this `id`.
+    EventIdRepeated "event_id_repeated" CONFLICT
+        "an event with this id was published before; an id is for one event only";
     /// `exclude` is not a user name.
     ExcludeInvalid "exclude_invalid" UNPROCESSABLE_ENTITY
         "exclude is a user: a string of 1 to 128 bytes of UTF-8 without control characters";
@@ -450,6 +456,8 @@ mod tests {
         (Code::EventNameInvalid, "event_name_invalid", 422),
         (Code::EventNameReserved, "event_name_reserved", 422),
         (Code::EventIdInvalid, "event_id_invalid", 422),
+        (Code::EventIdReserved, "event_id_reserved", 422),
+        (Code::EventIdRepeated, "event_id_repeated", 409),
         (Code::ExcludeInvalid, "exclude_invalid", 422),
         (Code::RequireUnsupported, "require_unsupported", 422),
         (Code::RequireInvalid, "require_invalid", 422),

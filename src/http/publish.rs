@@ -24,6 +24,7 @@ use super::problem::{Code, Problem};
 use crate::hub::allowance::Rate;
 use crate::hub::draft::Draft;
 use crate::hub::name::UserName;
+use crate::hub::own_ids::{Repeated, Repeats};
 use crate::hub::pressure::Rung;
 use crate::hub::{Hub, Published};
 
@@ -136,7 +137,7 @@ async fn publish_body(
         Body::One(draft) => {
             publisher.caller.may_publish(&draft)?;
             publisher.take(shared, 1)?;
-            let published = shared.publish([draft]);
+            let published = shared.publish([draft], Repeats::RefuseAll).map_err(|_| Code::EventIdRepeated)?;
             Ok(answer(&shared.hub, published, None))
         }
         Body::Batch(drafts) => {
@@ -145,7 +146,9 @@ async fn publish_body(
                 publisher.caller.may_publish(draft).map_err(|problem| problem.at_index(index))?;
             }
             publisher.take(shared, count)?;
-            let published = shared.publish(drafts);
+            let published = shared.publish(drafts, Repeats::RefuseAll);
+            let published =
+                published.map_err(|repeated| Problem::new(Code::EventIdRepeated).at_index(repeated.index))?;
             Ok(answer(&shared.hub, published, Some(count as u64)))
         }
     }
@@ -222,6 +225,35 @@ struct Progress {
     published: u64,
     subscribers: u64,
     last: Option<Published>,
+}
+
+impl Progress {
+    /// Publishes the next lines, up to one with an id that was used before.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::EventIdRepeated`] with that line. Those before it are published.
+    fn publish(&mut self, shared: &Shared, lines: Vec<Numbered>) -> Result<(), Problem> {
+        let (numbers, drafts): (Vec<u64>, Vec<Draft>) = lines.into_iter().unzip();
+        match shared.publish(drafts, Repeats::EndThere) {
+            Ok(published) => {
+                self.note(published, numbers.len());
+                Ok(())
+            }
+            Err(Repeated { index, before }) => {
+                if let Some(before) = before {
+                    self.note(before, index);
+                }
+                Err(Problem::new(Code::EventIdRepeated).at_line(numbers[index]))
+            }
+        }
+    }
+
+    fn note(&mut self, published: Published, events: usize) {
+        self.published += events as u64;
+        self.subscribers += published.subscribers;
+        self.last = Some(published);
+    }
 }
 
 async fn publish_lines(
@@ -309,10 +341,7 @@ async fn read_lines(
             shared.still_knows(publisher.caller)?;
             let (drafts, problem) = next_drafts(shared, publisher, &mut stream.lines, ended);
             if !drafts.is_empty() {
-                progress.published += drafts.len() as u64;
-                let published = shared.publish(drafts);
-                progress.subscribers += published.subscribers;
-                progress.last = Some(published);
+                progress.publish(shared, drafts)?;
                 exchange.took_lines();
             }
             match problem {
@@ -330,13 +359,16 @@ async fn read_lines(
     }
 }
 
-/// The next few lines as drafts; then whether there may be more of them, none, or why not.
+/// A line's number, and its event.
+type Numbered = (u64, Draft);
+
+/// The next few lines as drafts, each with its number; then whether there may be more of them, none, or why not.
 fn next_drafts(
     shared: &Shared,
     publisher: &Publisher<'_>,
     lines: &mut Lines,
     ended: bool,
-) -> (Vec<Draft>, Option<Result<(), Problem>>) {
+) -> (Vec<Numbered>, Option<Result<(), Problem>>) {
     let mut drafts = Vec::new();
     while drafts.len() < LINES_PER_PUBLISH {
         let line = if ended { lines.finish() } else { lines.next_line() };
@@ -345,7 +377,7 @@ fn next_drafts(
             Some(Err(problem)) => return (drafts, Some(Err(problem))),
             Some(Ok(line)) => body::parse_event(&line.bytes, shared.config.max_event_bytes)
                 .and_then(|draft| publisher.caller.may_publish(&draft).map(|()| draft))
-                .and_then(|draft| publisher.take(shared, 1).map(|()| draft))
+                .and_then(|draft| publisher.take(shared, 1).map(|()| (line.number, draft)))
                 .map_err(|problem| problem.at_line(line.number)),
         };
         match draft {

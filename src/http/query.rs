@@ -27,7 +27,7 @@ pub const STAY_AWAY_MAX: Duration = Duration::from_hours(24);
 /// What a listener asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StreamQuery {
-    /// Invariant: 1 to [`ROOMS_MAX`] rooms, none twice, in the order given.
+    /// Invariant: at most [`ROOMS_MAX`] rooms, none twice, in the order given. Without one, the stream is of the user's inbox.
     pub rooms: Vec<RoomName>,
     /// Who listens, if named.
     pub user: Option<UserName>,
@@ -50,12 +50,12 @@ impl StreamQuery {
     }
 
     /// Reads `GET {base}/stream?room=a&room=b&user=u&last_event_id=…&history=N&heartbeat=id`; `group` is an alias of
-    /// `room`, `id` of `user`.
+    /// `room`, `id` of `user`, `lastEventId` and `lastEventID`, which polyfills send, of `last_event_id`.
     ///
     /// # Errors
     ///
-    /// [`Code::RoomMissing`], [`Code::RoomInvalid`], [`Code::RoomsTooMany`], [`Code::UserInvalid`],
-    /// [`Code::HistoryInvalid`], [`Code::HeartbeatInvalid`] or [`Code::QueryInvalid`].
+    /// [`Code::RoomInvalid`], [`Code::RoomsTooMany`], [`Code::UserInvalid`], [`Code::HistoryInvalid`],
+    /// [`Code::HeartbeatInvalid`] or [`Code::QueryInvalid`]. Whether there is anything to listen to depends on the caller, too.
     pub fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut rooms = Vec::new();
         let mut user = Once::default();
@@ -65,10 +65,6 @@ impl StreamQuery {
             "user" | "id" => user.set(user_name(&decode(value)?)?),
             name => resume.take(name, value),
         })?;
-        if rooms.is_empty() {
-            let detail = "name the room in the query, /stream?room=ROOM, or with the user in the path, /stream/ROOM/USER";
-            return Err(Problem::new(Code::RoomMissing).with_detail(detail));
-        }
         Ok(Self {
             rooms,
             user: user.0,
@@ -175,7 +171,9 @@ impl Resume {
     /// Takes one parameter; an unknown name is ignored.
     fn take(&mut self, name: &str, value: &str) -> Result<(), Problem> {
         match name {
-            "last_event_id" => self.last_event_id.set(decode(value)?.into_owned()),
+            "last_event_id" | "lastEventId" | "lastEventID" => {
+                self.last_event_id.set(decode(value)?.into_owned())
+            }
             "history" => {
                 let number = number(&decode(value)?).ok_or(Code::HistoryInvalid)?;
                 self.history.set(number)
@@ -364,8 +362,6 @@ mod tests {
     #[test]
     fn bad_stream_queries_are_told_apart() {
         let table = [
-            ("", Code::RoomMissing),
-            ("user=u", Code::RoomMissing),
             ("room", Code::RoomInvalid),
             ("room=", Code::RoomInvalid),
             ("room=a%0Ab", Code::RoomInvalid),
@@ -395,7 +391,6 @@ mod tests {
         for (query, wanted) in table {
             assert_eq!(code(stream(query)), wanted, "{query}");
         }
-        assert_eq!(code(StreamQuery::parse(None)), Code::RoomMissing);
     }
 
     #[test]
@@ -410,8 +405,33 @@ mod tests {
         ] {
             assert_eq!(field(query).as_deref(), Some(name), "{query}");
         }
-        // A name that cannot be read, and what is missing, have no name.
-        assert_eq!((field("room=a&%FF=x"), field("")), (None, None));
+        // What cannot be read has no name.
+        assert_eq!(field("room=a&%FF=x"), None);
+    }
+
+    #[test]
+    fn a_stream_may_be_of_an_inbox_alone() {
+        for query in ["user=u", "id=u"] {
+            let parsed = stream(query).unwrap();
+            assert_eq!((parsed.rooms, parsed.user), (vec![], UserName::new("u").ok()));
+        }
+        assert_eq!(StreamQuery::parse(None), stream(""), "whose it is may stand in a token");
+    }
+
+    /// The polyfill of Yaffle, `eventsource` and others put the id into the URL, under names of their own.
+    #[test]
+    fn the_names_that_polyfills_have_for_the_resume_are_known() {
+        for name in ["last_event_id", "lastEventId", "lastEventID"] {
+            let query = format!("room=a&{name}=x-7");
+            assert_eq!(stream(&query).unwrap().last_event_id.as_deref(), Some("x-7"), "{name}");
+            let query = format!("{name}=x-7");
+            assert_eq!(with_path(&query).unwrap().last_event_id.as_deref(), Some("x-7"), "{name}");
+            assert_eq!(stream(&format!("room=a&{name}=")).unwrap().last_event_id, None, "{name}");
+        }
+        for query in ["lastEventId=x-1&lastEventID=x-2", "last_event_id=x-1&lastEventId=x-2"] {
+            assert_eq!(code(stream(&format!("room=a&{query}"))), Code::QueryInvalid, "{query}");
+            assert_eq!(code(with_path(query)), Code::QueryInvalid, "{query}");
+        }
     }
 
     #[test]
@@ -430,7 +450,7 @@ mod tests {
         assert_eq!(parsed.last_event_id.as_deref(), Some("x-1"));
         assert_eq!(parsed.history, Some(3));
         assert_eq!(parsed.heartbeat, Some(Heartbeat::Comment));
-        assert_eq!(with_path("heartbeat=none"), Err(Code::HeartbeatInvalid.into()));
+        assert_eq!(code(with_path("heartbeat=none")), Code::HeartbeatInvalid);
         for query in ["room=b", "group=b", "user=v", "id=v", "room=a"] {
             assert_eq!(code(with_path(query)), Code::QueryInvalid, "{query}");
         }

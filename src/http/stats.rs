@@ -45,7 +45,7 @@ impl Level {
 }
 
 /// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 23] = [
+pub const REFUSED: [&str; 24] = [
     "full",
     "draining",
     "user_connections",
@@ -59,6 +59,7 @@ pub const REFUSED: [&str; 23] = [
     "busy",
     "revocations",
     "disconnects",
+    "repeated",
     "bad_request",
     "origin",
     "auth_unavailable",
@@ -136,6 +137,7 @@ pub fn reason(code: Code) -> &'static str {
         Code::WaitingFull => "waiting",
         Code::RevocationsFull => "revocations",
         Code::StayAwayFull => "disconnects",
+        Code::EventIdRepeated => "repeated",
         Code::Draining => "draining",
         Code::Full => "busy",
         _ => "bad_request",

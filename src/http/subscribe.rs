@@ -53,7 +53,7 @@ impl Subscription {
 ///
 /// # Errors
 ///
-/// That `caller` may not have it.
+/// That `caller` may not have it, or [`Code::RoomMissing`] if there would be nothing to listen to.
 pub fn subscribe(
     context: &Context,
     exchange: &Rc<Exchange>,
@@ -72,6 +72,10 @@ pub fn subscribe(
         }
     })?;
     let user = user.as_ref().map(UserName::as_str);
+    if query.rooms.is_empty() && user.is_none() {
+        let detail = "name a room, /stream?room=ROOM, or a user, /stream?user=USER, or both in the path, /stream/ROOM/USER";
+        return Err(Problem::new(Code::RoomMissing).with_detail(detail));
+    }
     if let Some(user) = user
         && query.rooms.iter().any(|room| shared.hub.is_away(user, room.as_str(), now))
     {
@@ -124,7 +128,7 @@ fn is_given_up(hub: &Hub, start: &Start, query: &StreamQuery, user: Option<&str>
     let rooms = query.rooms.iter().filter_map(|room| hub.rooms().get(room.as_str()));
     let inbox = user.and_then(|user| hub.users().get(user));
     let sources: Vec<Arc<Source>> = rooms.chain(inbox).chain([hub.all().clone()]).collect();
-    start.is_replay(hub.epoch(), &sources)
+    start.is_replay(hub, &sources)
 }
 
 /// The head of every answer that is an event stream.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::moment::Moment;
 use super::name::EventId;
+use super::own_ids::OWN_ID_OVERHEAD;
 use super::position::Offset;
 use super::source::Source;
 use crate::auth::grant::PermissionName;
@@ -54,7 +55,7 @@ pub struct Entry {
     pub keeps_user: bool,
     /// The permission a listener must have to get it.
     pub require: Option<PermissionName>,
-    /// The id its publisher chose.
+    /// The id its publisher chose, until it expires.
     pub id: Option<EventId>,
 }
 
@@ -62,7 +63,9 @@ impl Entry {
     /// Bytes this event is charged with.
     #[must_use]
     pub fn cost(&self) -> usize {
-        self.frame.len() + ENTRY_OVERHEAD + if self.keeps_user { EXCLUDED_OVERHEAD } else { 0 }
+        let own_id = self.id.as_ref().map_or(0, |id| id.as_str().len() + OWN_ID_OVERHEAD);
+        let user = if self.keeps_user { EXCLUDED_OVERHEAD } else { 0 };
+        self.frame.len() + ENTRY_OVERHEAD + own_id + user
     }
 }
 
@@ -77,8 +80,8 @@ pub struct Log {
     bytes: usize,
     /// Invariant: the sum of `cost()` over `entries[..expired]`.
     expired_bytes: usize,
-    /// Invariant: how many of `entries` have an id that their publisher chose.
-    own_ids: usize,
+    /// Own ids of the events that expired since [`Log::take_expired_ids`].
+    expired_ids: Vec<EventId>,
     /// Newest offset that a resume cannot have any more, or 0.
     expired_to: Offset,
     /// Newest offset that is gone, or 0. Invariant: `evicted_to <= expired_to`.
@@ -104,7 +107,6 @@ impl Log {
     pub fn append(&mut self, entry: Entry, bounds: LogBounds, flushed: Offset) {
         debug_assert!(self.last().is_none_or(|last| last < entry.offset), "offsets rise");
         self.bytes += entry.cost();
-        self.own_ids += usize::from(entry.id.is_some());
         self.entries.push_back(entry);
         while self.held() > bounds.events_max || self.bytes > bounds.bytes_max {
             self.expire_oldest();
@@ -114,13 +116,13 @@ impl Log {
 
     /// Takes the oldest event a resume could have from it. False if there was none.
     pub fn expire_oldest(&mut self) -> bool {
-        let Some(entry) = self.entries.get(self.expired) else {
+        let Some(entry) = self.entries.get_mut(self.expired) else {
             return false;
         };
-        let cost = entry.cost();
         self.expired_to = entry.offset;
-        self.bytes -= cost;
-        self.expired_bytes += cost;
+        self.bytes -= entry.cost();
+        self.expired_ids.extend(entry.id.take());
+        self.expired_bytes += entry.cost();
         self.expired += 1;
         true
     }
@@ -135,7 +137,6 @@ impl Log {
             let entry = self.entries.pop_front().expect("expired entries are entries");
             self.expired -= 1;
             self.expired_bytes -= entry.cost();
-            self.own_ids -= usize::from(entry.id.is_some());
             self.evicted_to = entry.offset;
             self.evicted += 1;
         }
@@ -204,10 +205,9 @@ impl Log {
         self.entries.range(self.expired..).rev()
     }
 
-    /// Whether any event present has an id that its publisher chose: else none has to be looked for.
-    #[must_use]
-    pub fn has_own_ids(&self) -> bool {
-        self.own_ids > 0
+    /// Own ids of the events that expired since this was last asked.
+    pub fn take_expired_ids(&mut self) -> Vec<EventId> {
+        std::mem::take(&mut self.expired_ids)
     }
 
     /// Offset of the last event before `offset`, or what is known to be gone before it.
@@ -357,15 +357,23 @@ mod tests {
     }
 
     #[test]
-    fn a_log_knows_whether_publishers_chose_ids() {
+    fn an_own_id_is_charged_until_its_event_expires() {
         let mut log = Log::default();
-        let has_own_ids = [false, true, false, false, false, false].map(|is_chosen| {
-            let id = is_chosen.then(|| EventId::new("order-17").expect("an id"));
-            let offset = log.last().unwrap_or(0) + 10;
-            log.append(Entry { id, ..entry(offset) }, BOUNDS, Offset::MAX);
-            log.has_own_ids()
-        });
-        assert_eq!(has_own_ids, [false, true, true, true, false, false], "three are held");
+        let (plain, id) = (entry(1).cost(), EventId::new("order-17").expect("an id"));
+        log.append(Entry { id: Some(id.clone()), ..entry(1) }, BOUNDS, 0);
+        assert_eq!(log.bytes(), plain + 8 + OWN_ID_OVERHEAD);
+        log.append(entry(2), BOUNDS, 0);
+        log.append(entry(3), BOUNDS, 0);
+        assert_eq!(log.take_expired_ids(), []);
+        log.append(entry(4), BOUNDS, 0);
+        assert_eq!(
+            (log.take_expired_ids(), log.bytes()),
+            (vec![id], 4 * plain),
+            "it waits for a flush without its id"
+        );
+        assert_eq!(log.take_expired_ids(), []);
+        log.evict(Offset::MAX);
+        assert_eq!((log.take_expired_ids(), log.bytes()), (vec![], 3 * plain));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod log;
 pub mod mailbox;
 pub mod moment;
 pub mod name;
+pub mod own_ids;
 pub mod position;
 pub mod presence;
 pub mod pressure;
@@ -20,14 +21,15 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use self::allowance::{Allowance, Rate};
 use self::draft::{Draft, Target};
 use self::log::{Entry, LogBounds};
 use self::mailbox::Mailbox;
 use self::moment::Moment;
-use self::name::EVENT_ID_BYTES_MAX;
+use self::name::EventId;
+use self::own_ids::{Repeated, Repeats};
 use self::position::{Epoch, Offset, POSITION_BYTES_MAX};
 use self::presence::{Caps, Presence};
 use self::pressure::Rung;
@@ -137,7 +139,7 @@ struct Prepared {
     source: Arc<Source>,
     exclude: Option<Arc<Source>>,
     require: Option<PermissionName>,
-    id: Option<name::EventId>,
+    id: Option<EventId>,
     unsealed: Unsealed,
 }
 
@@ -235,14 +237,26 @@ impl Hub {
 
     /// Publishes `drafts` next to each other in the order.
     ///
+    /// # Errors
+    ///
+    /// If one of them has an id that was used before. Then none is published.
+    ///
     /// # Panics
     ///
     /// If there are none.
-    pub fn publish(&self, drafts: impl IntoIterator<Item = Draft>, now: Moment) -> Published {
-        self.publish_waking(drafts, now, |_, _, waker| waker.wake())
+    pub fn publish(
+        &self,
+        drafts: impl IntoIterator<Item = Draft>,
+        now: Moment,
+    ) -> Result<Published, Repeated> {
+        self.publish_waking(drafts, Repeats::RefuseAll, now, |_, _, waker| waker.wake())
     }
 
     /// The same, but leaves it to `wake` to see that each shard that has news now, and sleeps, gets to deal with it.
+    ///
+    /// # Errors
+    ///
+    /// If one of them has an id that was used before. `repeats` says what becomes of those before it.
     ///
     /// # Panics
     ///
@@ -250,17 +264,27 @@ impl Hub {
     pub fn publish_waking(
         &self,
         drafts: impl IntoIterator<Item = Draft>,
+        repeats: Repeats,
         now: Moment,
         mut wake: impl FnMut(&Published, usize, Waker),
-    ) -> Published {
-        let mut count = 0;
-        let prepared = drafts.into_iter().map(|draft| self.prepare(draft)).inspect(|_| count += 1);
-        let (published, wakers) = self.append(prepared, &self.settings.history, now);
+    ) -> Result<Published, Repeated> {
+        // Collected first, so that nothing is encoded or looked up under the lock.
+        let mut events: Vec<Prepared> = drafts.into_iter().map(|draft| self.prepare(draft)).collect();
+        let mut sequencer = self.sequencer.lock();
+        let repeated = claim(&mut sequencer, &mut events, repeats);
+        if let (Some(index), true) = (repeated, events.is_empty()) {
+            return Err(Repeated { index, before: None });
+        }
+        let count = events.len() as u64;
+        let (published, wakers) = self.append(sequencer, events, &self.settings.history, now);
         self.published.fetch_add(count, Ordering::Relaxed);
         for (shard, waker) in wakers {
             wake(&published, shard, waker);
         }
-        published
+        match repeated {
+            Some(index) => Err(Repeated { index, before: Some(published) }),
+            None => Ok(published),
+        }
     }
 
     /// Publishes to `source` without counting it or keeping it any longer than it takes: the readiness probe's own event.
@@ -269,7 +293,7 @@ impl Hub {
         let event = Prepared { source: source.clone(), exclude: None, require: None, id: None, unsealed };
         let log = LogBounds { events_max: 0, bytes_max: 0 };
         let bounds = HistoryBounds { log, ..self.settings.history };
-        let (published, wakers) = self.append(std::iter::once(event), &bounds, now);
+        let (published, wakers) = self.append(self.sequencer.lock(), vec![event], &bounds, now);
         for (_, waker) in wakers {
             waker.wake();
         }
@@ -282,7 +306,7 @@ impl Hub {
             Target::User(user) => self.users.get_or_create(user.as_str()),
             Target::All => self.all.clone(),
         };
-        let id_bytes_max = if draft.id.is_some() { EVENT_ID_BYTES_MAX } else { POSITION_BYTES_MAX };
+        let id_bytes_max = draft.id.as_ref().map_or(POSITION_BYTES_MAX, |id| id.as_str().len());
         Prepared {
             source,
             exclude: draft.exclude.map(|user| self.users.get_or_create(user.as_str())),
@@ -294,15 +318,13 @@ impl Hub {
 
     fn append(
         &self,
-        events: impl Iterator<Item = Prepared>,
+        mut sequencer: MutexGuard<'_, Sequencer>,
+        events: Vec<Prepared>,
         bounds: &HistoryBounds,
         now: Moment,
     ) -> (Published, Vec<(usize, Waker)>) {
-        // Collected first, so that nothing is encoded or looked up under the lock.
-        let events: Vec<Prepared> = events.collect();
         let mut wakers = Vec::new();
         let mut published = Published { offset: 0, subscribers: 0 };
-        let mut sequencer = self.sequencer.lock();
         for Prepared { source, exclude, require, id, unsealed } in events {
             published.subscribers += u64::from(source.connections());
             published.offset = sequencer.append(&source, bounds, |offset| {
@@ -325,6 +347,12 @@ impl Hub {
         self.head.store(sequencer.newest(), Ordering::Release);
         drop(sequencer);
         (published, wakers)
+    }
+
+    /// The offset of the event with this own id, if a resume can have it. Whoever uses it compares the event's own id.
+    #[must_use]
+    pub fn find(&self, own_id: &str) -> Option<Offset> {
+        self.sequencer.lock().find(own_id)
     }
 
     /// Housekeeping, about once a second from one thread: expires events by age and forgets what nobody needs.
@@ -378,6 +406,19 @@ impl Hub {
     pub fn replacements(&self, user: &Source) -> u32 {
         user.allowance.lock().as_ref().map_or(0, |state| state.replacements)
     }
+}
+
+/// Takes the own ids of `events`. If one was used before, says which, and leaves those that are to be published.
+fn claim(sequencer: &mut Sequencer, events: &mut Vec<Prepared>, repeats: Repeats) -> Option<usize> {
+    let free = sequencer.claim(events.iter().map(|event| event.id.as_ref()));
+    if free == events.len() {
+        return None;
+    }
+    events.truncate(free);
+    if repeats == Repeats::RefuseAll {
+        sequencer.release(events.drain(..).filter_map(|event| event.id));
+    }
+    Some(free)
 }
 
 /// Replacements closer together than this count as tabs evicting each other in turns.

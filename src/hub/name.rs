@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use super::position::is_position;
+
 /// Bytes a room, user or event name may have.
 pub const NAME_BYTES_MAX: usize = 128;
 
@@ -28,7 +30,7 @@ pub enum NameError {
     /// It holds a control character (line breaks and NUL among them) or, for an event id, a byte outside
     /// `[A-Za-z0-9._~-]`.
     Character,
-    /// It belongs to the server or the browser ([`RESERVED_EVENT_NAMES`]).
+    /// It belongs to the server or the browser: one of [`RESERVED_EVENT_NAMES`], or an id shaped like a position.
     Reserved,
 }
 
@@ -94,7 +96,8 @@ name!(
     event_name
 );
 name!(
-    /// The `id:` field a publisher chose: 1 to [`EVENT_ID_BYTES_MAX`] bytes of `[A-Za-z0-9._~-]`.
+    /// The `id:` field a publisher chose: 1 to [`EVENT_ID_BYTES_MAX`] bytes of `[A-Za-z0-9._~-]`, not shaped like a position
+    /// of this or another epoch ([`is_position`]).
     EventId,
     event_id
 );
@@ -130,6 +133,9 @@ fn event_id(text: &str) -> Result<(), NameError> {
     if !text.bytes().all(is_id_byte) {
         return Err(NameError::Character);
     }
+    if is_position(text) {
+        return Err(NameError::Reserved);
+    }
     Ok(())
 }
 
@@ -142,6 +148,7 @@ pub fn is_id_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::position::{Epoch, Presented};
 
     #[test]
     fn line_breaks_and_nul_never_get_into_a_name() {
@@ -171,6 +178,59 @@ mod tests {
         for name in ["connected2", "message", "errors", "Error", "OPEN"] {
             assert!(EventName::new(name).is_ok(), "{name}");
         }
+    }
+
+    /// `orders-17` would be read as the position 17 of the epoch `orders`.
+    #[test]
+    fn publishers_cannot_forge_positions() {
+        for text in ["k3v9q2-0", "k3v9q2-1041", "orders-17", "000000-18446744073709551615"] {
+            assert_eq!(EventId::new(text), Err(NameError::Reserved), "{text}");
+        }
+        for text in
+            ["order-17", "orders_17", "orders-017", "Orders-17", "orders-", "000000-18446744073709551616"]
+        {
+            assert!(EventId::new(text).is_ok(), "{text}");
+        }
+    }
+
+    /// The epoch whose text `id` begins with, or any.
+    fn epoch_called(id: &str) -> Epoch {
+        let digits: Vec<u32> = id.chars().take(6).map(|digit| digit.to_digit(36).unwrap_or(0)).collect();
+        Epoch::new(digits.iter().rev().fold(0, |seed, digit| 36 * seed + u64::from(*digit)))
+    }
+
+    /// Whatever a publisher may choose, no epoch takes it for a position. Drawn from texts that are nearly positions.
+    #[test]
+    fn no_epoch_reads_an_accepted_id_as_a_position() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut refused = 0;
+        for _ in 0..200_000 {
+            let epoch = Epoch::new(rng.u64(..));
+            let number = rng.u64(..) >> rng.u32(0..64);
+            let mut text = epoch.position(number).to_string().into_bytes();
+            for _ in 0..rng.usize(0..3) {
+                let (at, byte) = (rng.usize(0..text.len()), rng.choice(b"09azAZ-_.~").expect("some"));
+                if rng.bool() {
+                    text[at] = *byte;
+                } else {
+                    text.insert(at, *byte);
+                }
+            }
+            let text = String::from_utf8(text).expect("ASCII");
+            match EventId::new(&text) {
+                Ok(id) => {
+                    for epoch in [epoch, epoch_called(&text)] {
+                        assert_eq!(epoch.read(id.as_str()), Presented::Foreign, "{text} in {epoch}");
+                    }
+                }
+                Err(err) => {
+                    assert_eq!(err, NameError::Reserved, "{text}");
+                    assert_ne!(epoch.read(&text), Presented::Foreign, "{text} is refused for nothing");
+                    refused += 1;
+                }
+            }
+        }
+        assert!((20_000..180_000).contains(&refused), "{refused}");
     }
 
     #[test]

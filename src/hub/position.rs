@@ -50,18 +50,28 @@ impl Epoch {
     /// What `id`, as a listener presents it, says in this epoch.
     #[must_use]
     pub fn read(self, id: &str) -> Presented {
-        let Some((epoch, digits)) = id.split_once('-') else {
-            return Presented::Foreign;
-        };
-        let canonical = !digits.is_empty()
-            && digits.bytes().all(|byte| byte.is_ascii_digit())
-            && (digits == "0" || !digits.starts_with('0'));
-        match digits.parse() {
-            Ok(offset) if canonical && epoch == self.as_str() => Presented::Here(offset),
-            Ok(_) if canonical && is_epoch(epoch) => Presented::Elsewhere,
-            _ => Presented::Foreign,
+        match parse(id) {
+            Some((epoch, offset)) if epoch == self.as_str() => Presented::Here(offset),
+            Some(_) => Presented::Elsewhere,
+            None => Presented::Foreign,
         }
     }
+}
+
+/// Whether `id` is a position in some epoch, this one or any other. No publisher may choose such an id: a listener that comes
+/// back with it would be placed where the publisher says, and not where it is.
+#[must_use]
+pub fn is_position(id: &str) -> bool {
+    parse(id).is_some()
+}
+
+/// The epoch and the offset of `id`, if it is written exactly as [`Epoch::position`] writes it.
+fn parse(id: &str) -> Option<(&str, Offset)> {
+    let (epoch, digits) = id.split_once('-')?;
+    let is_canonical =
+        digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    let offset = digits.parse().ok().filter(|_| is_canonical)?;
+    is_epoch(epoch).then_some((epoch, offset))
 }
 
 fn is_epoch(text: &str) -> bool {

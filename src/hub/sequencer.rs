@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use super::log::{Entry, Log, LogBounds};
 use super::moment::Moment;
+use super::name::EventId;
+use super::own_ids::OwnIds;
 use super::position::Offset;
 use super::source::Source;
 
@@ -33,6 +35,7 @@ pub struct Sequencer {
     /// One entry for each log that has events. Its offset is at or below that of the log's oldest event (logs lose
     /// events without telling), so it is corrected when it comes up.
     oldest: BinaryHeap<Reverse<Oldest>>,
+    own_ids: OwnIds,
 }
 
 #[derive(Debug)]
@@ -77,7 +80,31 @@ impl Sequencer {
         self.events
     }
 
-    /// Gives the next offset to the event `entry` makes of it and appends that to `source`'s log.
+    /// Takes the own ids of the events that are appended next, up to one that was used before. Says for how many events that
+    /// went well.
+    #[must_use]
+    pub fn claim<'a>(&mut self, ids: impl Iterator<Item = Option<&'a EventId>>) -> usize {
+        let mut offset = self.newest;
+        let mut is_free = |id: Option<&EventId>| {
+            offset += 1;
+            id.is_none_or(|id| self.own_ids.claim(id, offset))
+        };
+        ids.take_while(|id| is_free(*id)).count()
+    }
+
+    /// Undoes the claim of `ids` whose events are not appended after all.
+    pub fn release(&mut self, ids: impl Iterator<Item = EventId>) {
+        ids.for_each(|id| self.own_ids.release(&id));
+    }
+
+    /// See [`OwnIds::find`].
+    #[must_use]
+    pub fn find(&self, own_id: &str) -> Option<Offset> {
+        self.own_ids.find(own_id)
+    }
+
+    /// Gives the next offset to the event `entry` makes of it and appends that to `source`'s log. Its own id, if it has one, was
+    /// [claimed](Self::claim).
     pub fn append(
         &mut self,
         source: &Arc<Source>,
@@ -151,6 +178,7 @@ impl Sequencer {
         if self.oldest.len() < self.oldest.capacity() / 4 {
             self.oldest.shrink_to(2 * self.oldest.len());
         }
+        self.own_ids.shrink();
     }
 
     /// Places in the queue of oldest events.
@@ -165,6 +193,9 @@ impl Sequencer {
         change(log);
         self.bytes = self.bytes - bytes + log.cost();
         self.events = self.events - events + log.held();
+        for id in log.take_expired_ids() {
+            self.own_ids.let_go(&id);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::hub::{Overflow, moment::Moment};
 use crate::wire::control::{self, Gap};
 
 /// Whether `conn` may have an event of `source`.
-fn is_for<S>(entry: &Entry, source: &Source, conn: &Conn<S>) -> bool {
+pub(super) fn is_for<S>(entry: &Entry, source: &Source, conn: &Conn<S>) -> bool {
     let is_excluded = match (&entry.exclude, &conn.user) {
         (Some(excluded), Some(user)) => Arc::ptr_eq(excluded, user),
         _ => false,

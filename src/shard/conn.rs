@@ -58,6 +58,41 @@ pub struct Membership {
     pub place: u32,
 }
 
+/// A connection's rooms, nearly always one. None is a list, too, for a stream of an inbox alone.
+#[derive(Debug)]
+pub enum Rooms {
+    /// One room.
+    One(Membership),
+    /// Any other number of them.
+    List(Box<[Membership]>),
+}
+
+impl Rooms {
+    fn as_slice(&self) -> &[Membership] {
+        match self {
+            Self::One(room) => std::slice::from_ref(room),
+            Self::List(rooms) => rooms,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Membership] {
+        match self {
+            Self::One(room) => std::slice::from_mut(room),
+            Self::List(rooms) => rooms,
+        }
+    }
+}
+
+impl FromIterator<Membership> for Rooms {
+    fn from_iter<I: IntoIterator<Item = Membership>>(rooms: I) -> Self {
+        let mut rooms = rooms.into_iter().fuse();
+        match (rooms.next(), rooms.next()) {
+            (Some(room), None) => Self::One(room),
+            (first, second) => Self::List(first.into_iter().chain(second).chain(rooms).collect()),
+        }
+    }
+}
+
 /// What makes a connection more than "write the shared batch to it". No flag set is the common case.
 pub mod flag {
     /// Its inbox has news, or an event of this batch is not for it: look at each event.
@@ -96,10 +131,8 @@ pub struct Conn<S> {
     pub user: Option<Arc<Source>>,
     /// What is left of an event a full socket took half of.
     pub lag: Option<Box<Lag>>,
-    /// The first, and nearly always only, room.
-    pub room: Membership,
-    /// The other rooms.
-    pub more_rooms: Option<Box<[Membership]>>,
+    /// Its rooms.
+    pub rooms: Rooms,
     /// The next connection of the same user in this shard, or [`NOBODY`].
     pub next_of_user: u32,
     /// When it joined.
@@ -131,15 +164,12 @@ pub struct Lag {
 impl<S> Conn<S> {
     /// All its places in rooms.
     pub fn memberships(&self) -> impl Iterator<Item = Membership> + use<'_, S> {
-        std::iter::once(self.room).chain(self.more_rooms.iter().flat_map(|more| more.iter().copied()))
+        self.rooms.as_slice().iter().copied()
     }
 
     /// Its place in `room`, to be changed.
     pub fn membership_mut(&mut self, room: u32) -> Option<&mut Membership> {
-        if self.room.room == room {
-            return Some(&mut self.room);
-        }
-        self.more_rooms.as_mut()?.iter_mut().find(|membership| membership.room == room)
+        self.rooms.as_mut_slice().iter_mut().find(|membership| membership.room == room)
     }
 
     /// Whether one of `flags` is set.
@@ -271,8 +301,7 @@ mod tests {
             written: Moment(0),
             user: None,
             lag: None,
-            room: Membership { room: 0, place: 0 },
-            more_rooms: None,
+            rooms: Rooms::One(Membership { room: 0, place: 0 }),
             next_of_user: NOBODY,
             opened: Moment(0),
             address: None,
@@ -296,6 +325,6 @@ mod tests {
 
     #[test]
     fn a_connection_stays_within_two_cache_lines() {
-        assert!(size_of::<Conn<i32>>() <= 112, "{} bytes", size_of::<Conn<i32>>());
+        assert!(size_of::<Conn<i32>>() <= 96, "{} bytes", size_of::<Conn<i32>>());
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Shard;
+use super::advance::is_for;
 use super::batch::{self, Piece, is_met};
 use super::conn::{Conn, ConnKey, Membership, flag};
 use super::net::Net;
@@ -13,11 +14,12 @@ use super::room::LocalRoom;
 use super::session::Expiry;
 use super::stats::{CloseReason, GapReason};
 use crate::auth::identity::Session;
+use crate::hub::Hub;
 use crate::hub::log::{Entry, Log};
 use crate::hub::moment::Moment;
 use crate::hub::name::{EVENT_ID_BYTES_MAX, is_id_byte};
-use crate::hub::position::{Epoch, Offset, Presented};
-use crate::hub::source::{Kind, NOBODY, Source};
+use crate::hub::position::{Offset, Presented};
+use crate::hub::source::{NOBODY, Source};
 use crate::wire::control::{self, Connected, Heartbeat};
 use crate::wire::encoding::Encoding;
 use crate::wire::gzip;
@@ -30,30 +32,28 @@ pub const ROOMS_MAX: usize = 64;
 pub enum Start {
     /// With the next event.
     Now,
-    /// With the newest so many events of its rooms.
+    /// With the newest so many events of those it may have.
     History(usize),
     /// After the event with this id, as the listener presents it.
     After(String),
 }
 
 impl Start {
-    /// Whether a stream of `sources` that starts so begins with events they hold. An id that is no position may be one that
-    /// a publisher chose: what follows it is not looked for, so it counts if there is anything at all.
-    pub fn is_replay<'a>(&self, epoch: Epoch, sources: impl IntoIterator<Item = &'a Arc<Source>>) -> bool {
+    /// Whether a stream of `sources` that starts so begins with events they hold.
+    pub fn is_replay<'a>(&self, hub: &Hub, sources: impl IntoIterator<Item = &'a Arc<Source>>) -> bool {
         let after = match self {
             Self::Now | Self::History(0) => return false,
             Self::History(_) => 0,
-            Self::After(id) => match epoch.read(id) {
+            Self::After(id) => match hub.epoch().read(id) {
                 Presented::Here(offset) => offset,
-                Presented::Elsewhere | Presented::Foreign => 0,
+                Presented::Elsewhere => 0,
+                // One that is not known begins with a gap up to now.
+                Presented::Foreign => hub.find(id).unwrap_or(Offset::MAX),
             },
         };
-        // `history=N` is of rooms alone.
-        let concerns =
-            |source: &&Arc<Source>| source.kind() == Kind::Room || !matches!(self, Self::History(_));
         let has_later =
             |source: &Arc<Source>| source.log().get().and_then(Log::last).is_some_and(|last| last > after);
-        sources.into_iter().filter(concerns).any(has_later)
+        sources.into_iter().any(has_later)
     }
 }
 
@@ -67,7 +67,7 @@ pub struct Join<S> {
     pub encoding: Encoding,
     /// What its heartbeats say.
     pub heartbeat: Heartbeat,
-    /// 1 to [`ROOMS_MAX`] different rooms.
+    /// Up to [`ROOMS_MAX`] different rooms. None only if there is a user.
     pub rooms: Vec<Arc<Source>>,
     /// The user's inbox, entered.
     pub user: Option<Arc<Source>>,
@@ -96,7 +96,8 @@ impl<N: Net> Shard<N> {
     ///
     /// If the operating system will not watch the socket. Its places are given back.
     pub fn join(&mut self, join: Join<N::Socket>, now: Moment) -> std::io::Result<ConnKey> {
-        debug_assert!((1..=ROOMS_MAX).contains(&join.rooms.len()), "the request was checked");
+        debug_assert!(join.rooms.len() <= ROOMS_MAX, "the request was checked");
+        debug_assert!(!join.rooms.is_empty() || join.user.is_some(), "the request was checked");
         self.now = now;
         let mut socket = join.socket;
         let key = self.conns.next_key();
@@ -120,9 +121,7 @@ impl<N: Net> Shard<N> {
             self.stats.opened.add(1);
             self.hub.all().enter(u32::MAX);
         }
-        let mut memberships = join.rooms.iter().map(|room| self.enter(room, key.slot));
-        let room = memberships.next().expect("at least one room");
-        let more_rooms: Box<[Membership]> = memberships.collect();
+        let rooms = join.rooms.iter().map(|room| self.enter(room, key.slot)).collect();
         let inserted = self.conns.insert(Conn {
             cursor: 0,
             flags,
@@ -132,8 +131,7 @@ impl<N: Net> Shard<N> {
             written: now,
             user: join.user,
             lag: None,
-            room,
-            more_rooms: (!more_rooms.is_empty()).then_some(more_rooms),
+            rooms,
             next_of_user: NOBODY,
             opened: now,
             address: join.address.map(Box::new),
@@ -204,8 +202,8 @@ impl<N: Net> Shard<N> {
                 let known = match epoch.read(presented) {
                     Presented::Here(offset) if offset <= head => Ok(offset),
                     Presented::Here(_) => Err(GapReason::Unknown),
-                    Presented::Elsewhere => self.offset_of(slot, presented).ok_or(GapReason::Restart),
-                    Presented::Foreign => self.offset_of(slot, presented).ok_or(GapReason::Unknown),
+                    Presented::Elsewhere => Err(GapReason::Restart),
+                    Presented::Foreign => self.offset_of(slot, presented, head).ok_or(GapReason::Unknown),
                 };
                 let expired_to =
                     self.sources(slot).map(|source| source.log().expired_to()).max().unwrap_or(0);
@@ -221,18 +219,19 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// The cursor from which on the newest `count` events of the connection's rooms follow.
+    /// The cursor from which on the newest `count` events of all that the connection may have follow.
     fn before_newest(&self, slot: u32, count: usize, head: Offset) -> Offset {
+        let Some(conn) = self.conns.get(slot) else {
+            return head;
+        };
         let mut newest = Vec::new();
         let mut expired_to = 0;
         for source in self.sources(slot) {
             let log = source.log();
             expired_to = expired_to.max(log.expired_to());
-            if source.kind() == Kind::Room
-                && let Some(log) = log.get()
-            {
-                let upto_head = log.newest_first().map(|entry| entry.offset).filter(|offset| *offset <= head);
-                newest.extend(upto_head.take(count));
+            if let Some(log) = log.get() {
+                let is_owed = |entry: &&Entry| entry.offset <= head && is_for(entry, source, conn);
+                newest.extend(log.newest_first().filter(is_owed).map(|entry| entry.offset).take(count));
             }
         }
         newest.sort_unstable_by(|a, b| b.cmp(a));
@@ -240,31 +239,18 @@ impl<N: Net> Shard<N> {
         newest.last().map_or(head, |oldest| oldest - 1).max(expired_to)
     }
 
-    /// The offset of the one event with the id a publisher chose. Two events with it would leave open which was seen.
-    fn offset_of(&self, slot: u32, id: &str) -> Option<Offset> {
-        if !is_repeatable(id) {
-            // No publisher could have chosen it.
-            return None;
-        }
+    /// The offset, up to `head`, of the event with the id a publisher chose, if it is one of the connection's: who may not have
+    /// an event is not to learn by its id that there is one.
+    fn offset_of(&self, slot: u32, id: &str, head: Offset) -> Option<Offset> {
+        let offset = self.hub.find(id).filter(|offset| *offset <= head)?;
         let identity = self.conns.get(slot).and_then(|conn| conn.identity.as_deref());
-        let mut found = None;
-        for source in self.sources(slot) {
+        let is_in = |source: &Arc<Source>| {
             let log = source.log();
-            let Some(log) = log.get().filter(|log| log.has_own_ids()) else {
-                continue;
-            };
-            // Who may not have an event is not to learn by its id that there is one.
-            let may = |entry: &&Entry| {
-                entry.require.as_ref().is_none_or(|permission| is_met(permission, source, identity))
-            };
-            let is_it = |entry: &&Entry| entry.id.as_ref().is_some_and(|own| own.as_str() == id);
-            for entry in log.newest_first().filter(is_it).filter(may) {
-                if found.replace(entry.offset).is_some() {
-                    return None;
-                }
-            }
-        }
-        found
+            let entry = log.get().and_then(|log| log.range(offset - 1, offset).next());
+            let own = entry.filter(|entry| entry.id.as_ref().is_some_and(|own| own.as_str() == id));
+            own.is_some_and(|own| own.require.as_ref().is_none_or(|name| is_met(name, source, identity)))
+        };
+        self.sources(slot).any(is_in).then_some(offset)
     }
 
     fn begin_stream(&mut self, key: ConnKey, head: &[u8], beginning: &Beginning, start: &Start) {

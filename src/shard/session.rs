@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shard;
-use super::conn::{ConnKey, flag};
+use super::conn::{ConnKey, Membership, flag};
 use super::net::Net;
 use super::stats::CloseReason;
 use crate::auth::identity::{Identity, KeyId, Session, Standing};
@@ -147,10 +147,10 @@ impl<N: Net> Shard<N> {
             return true;
         };
         let (identity, user) = (conn.identity.as_deref(), conn.user.as_deref().map(Source::name));
-        conn.memberships().all(|membership| {
-            let room = self.rooms[membership.room as usize].source.name();
-            may_stay(&Standing { identity, user, room })
-        })
+        let may_stay = |room| may_stay(&Standing { identity, user, room });
+        let room_of = |membership: Membership| self.rooms[membership.room as usize].source.name();
+        let mut rooms = conn.memberships().map(room_of).peekable();
+        if rooms.peek().is_none() { may_stay(None) } else { rooms.all(|room| may_stay(Some(room))) }
     }
 
     /// Ends all connections whose identity is `doomed`, and says how many there were.

@@ -24,11 +24,12 @@ use crate::hub::log::{LOG_OVERHEAD, LogBounds};
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::moment::Moment;
 use crate::hub::name::{EventId, RoomName, UserName};
+use crate::hub::own_ids::Repeated;
 use crate::hub::position::Epoch;
 use crate::hub::presence::Caps;
 use crate::hub::pressure::Rung;
 use crate::hub::sequencer::HistoryBounds;
-use crate::hub::{Hub, HubSettings, Overflow};
+use crate::hub::{Hub, HubSettings, Overflow, Published};
 use crate::wire::control::Heartbeat;
 use crate::wire::encoding::Encoding;
 
@@ -155,7 +156,15 @@ impl World {
     fn publish(&self, target: Target, data: &str, exclude: Option<&str>) {
         let exclude = exclude.map(|user| UserName::new(user).unwrap());
         let draft = Draft { target, name: None, id: None, data: data.to_owned(), exclude, require: None };
-        self.hub.publish([draft], self.now);
+        self.hub.publish([draft], self.now).expect("no id is used twice");
+    }
+
+    /// Publishes with an id of the publisher's own, for those with a permission.
+    fn publish_as(&self, id: &str, target: Target, require: Option<&str>) -> Result<Published, Repeated> {
+        let require = require.map(|name| PermissionName::new(name).unwrap());
+        let id = Some(EventId::new(id).unwrap());
+        let draft = Draft { target, name: None, id, data: "x".into(), exclude: None, require };
+        self.hub.publish([draft], self.now)
     }
 
     fn step(&mut self) -> Step {
@@ -511,7 +520,7 @@ fn an_event_that_requires_a_permission_reaches_those_who_have_it_now_and_later()
     for (target, data) in [(room(), "to the room"), (Target::All, "to all")] {
         let require = PermissionName::new("vip").ok();
         let draft = Draft { target, name: None, id: None, data: data.into(), exclude: None, require };
-        world.hub.publish([draft], world.now);
+        world.hub.publish([draft], world.now).expect("no id is used twice");
         world.step();
     }
     world.publish(room(), "to everybody", None);
@@ -611,18 +620,19 @@ fn a_replay_is_what_begins_with_events_there_are() {
     world.join(Some("u"), Start::Now, usize::MAX);
     let hub = world.hub.clone();
     let position = |offset| Start::After(Epoch::new(1).position(offset).to_string());
-    let foreign = || Start::After("order-17".to_owned());
+    let own = |id: &str| Start::After(id.to_owned());
     let is_replay = |start: &Start| {
         let sources = [hub.rooms().get_or_create("r"), hub.users().get_or_create("u"), hub.all().clone()];
-        start.is_replay(hub.epoch(), &sources)
+        start.is_replay(&hub, &sources)
     };
-    for start in [Start::Now, Start::History(5), position(0), foreign()] {
+    for start in [Start::Now, Start::History(5), position(0), own("order-17")] {
         assert!(!is_replay(&start), "{start:?}: there is nothing");
     }
-    world.publish(Target::User(UserName::new("u").unwrap()), "x", None);
-    assert!(!is_replay(&Start::History(5)), "an inbox is not in it");
+    world.publish_as("order-17", Target::User(UserName::new("u").unwrap()), None).unwrap();
+    assert!(is_replay(&Start::History(5)), "an inbox is in it");
     assert!(is_replay(&position(0)));
-    world.publish(room(), "x", None);
+    assert!(!is_replay(&own("order-17")), "nothing comes after it");
+    world.publish_as("order-18", room(), None).unwrap();
     for (start, expected) in [
         (Start::Now, false),
         (Start::History(0), false),
@@ -630,7 +640,9 @@ fn a_replay_is_what_begins_with_events_there_are() {
         (position(0), true),
         (position(1), true),
         (position(2), false),
-        (foreign(), true),
+        (own("order-17"), true),
+        (own("order-18"), false),
+        (own("order-19"), false),
     ] {
         assert_eq!(is_replay(&start), expected, "{start:?}");
     }
@@ -887,14 +899,10 @@ fn who_is_asked_to_replace_more_than_it_has_passes_it_on() {
 #[test]
 fn an_event_for_others_is_not_known_by_its_id() {
     let mut world = World::new(10, usize::MAX);
-    let publish = |id: &str, require: Option<&str>| {
-        let require = require.map(|name| PermissionName::new(name).unwrap());
-        let id = Some(EventId::new(id).unwrap());
-        let draft = Draft { target: room(), name: None, id, data: "x".into(), exclude: None, require };
-        world.hub.publish([draft], world.now);
-    };
-    publish("open", None);
-    publish("secret", Some("vip"));
+    world.publish_as("open", room(), None).unwrap();
+    world.publish_as("secret", room(), Some("vip")).unwrap();
+    world.publish_as("elsewhere", Target::Room(RoomName::new("other").unwrap()), None).unwrap();
+    world.publish_as("private", Target::User(UserName::new("u").unwrap()), None).unwrap();
     let mut resume = |permissions: &[&str], id: &str| {
         let session = Session { identity: holder(permissions), expires: None };
         text(&world.join_by(Some(session), None, Start::After(id.to_owned()), usize::MAX).1)
@@ -904,4 +912,86 @@ fn an_event_for_others_is_not_known_by_its_id() {
     assert!(!is_told_a_gap(resume(&[], "open")));
     assert!(is_told_a_gap(resume(&[], "secret")), "as if there were none");
     assert!(is_told_a_gap(resume(&[], "made-up")));
+    for id in ["elsewhere", "private"] {
+        assert!(is_told_a_gap(resume(&["vip"], id)), "{id} is in no source of this stream");
+    }
+}
+
+/// A stream of an inbox alone is in no room: it gets what comes for its user and for everyone, live and on a resume, and a room
+/// goes on without it when it leaves.
+#[test]
+fn an_inbox_needs_no_room() {
+    let mut world = World::new(10, usize::MAX);
+    let inbox = || Target::User(UserName::new("u").unwrap());
+    let (key, socket) = world.join_rooms(&[], None, Some("u"), Start::Now, usize::MAX);
+    assert!(text(&socket).contains(r#""user":"u","rooms":[]"#), "{}", text(&socket));
+    for (target, data) in [(inbox(), "mine"), (room(), "elsewhere"), (Target::All, "everyone's")] {
+        world.publish(target, data, None);
+        world.step();
+    }
+    let start = Start::After(world.hub.epoch().position(0).to_string());
+    let (_, resumed) = world.join_rooms(&[], None, Some("u"), start, usize::MAX);
+    for socket in [&socket, &resumed] {
+        let lines = text(socket);
+        let data: Vec<&str> = lines.lines().filter_map(|line| line.strip_prefix("data: ")).skip(1).collect();
+        assert_eq!(data, ["mine", "everyone's"]);
+    }
+    world.shard.on_closed(key, CloseReason::Client, world.now);
+    assert_eq!((world.shard.conns().len(), world.shard.rooms()), (1, 0));
+}
+
+/// Streams without a room were asked about for none of their rooms, and all might stay.
+#[test]
+fn a_stream_of_an_inbox_is_reviewed_like_any_other() {
+    let mut world = World::new(10, usize::MAX);
+    let (kept, _) = world.join(Some("u"), Start::Now, usize::MAX);
+    let (ended, socket) = world.join_rooms(&[], None, Some("u"), Start::Now, usize::MAX);
+    let (done, ended_count) = std::sync::mpsc::channel();
+    let command = Command::Review {
+        may_stay: Arc::new(|standing| standing.room.is_some()),
+        done: Box::new(move |ended| done.send(ended).unwrap()),
+    };
+    assert!(world.hub.mailbox(0).send(command).is_ok());
+    world.step();
+    assert_eq!(ended_count.recv(), Ok(1));
+    assert_eq!(world.are_open(&[kept, ended]), [true, false]);
+    assert!(text(&socket).contains(r#""reason":"revoked""#));
+}
+
+/// `history=3` counted events of rooms alone, and such as this listener may not have.
+#[test]
+fn history_is_the_newest_of_all_that_a_listener_may_have() {
+    let mut world = World::new(10, usize::MAX);
+    let inbox = |user| Target::User(UserName::new(user).unwrap());
+    world.publish(room(), "too old", None);
+    world.publish(inbox("u"), "for the user", None);
+    world.publish(inbox("v"), "for somebody else", None);
+    world.publish(Target::All, "for everyone", None);
+    world.publish(room(), "for the room", None);
+    world.publish(room(), "by the user", Some("u"));
+    world.publish_as("secret", room(), Some("vip")).unwrap();
+    let (_, socket) = world.join(Some("u"), Start::History(3), usize::MAX);
+    let lines = text(&socket);
+    let data: Vec<&str> = lines.lines().filter_map(|line| line.strip_prefix("data: ")).skip(1).collect();
+    assert_eq!(data, ["for the user", "for everyone", "for the room"]);
+}
+
+/// Two events next to each other could have one id, and a batch that was refused could use ids up.
+#[test]
+fn a_batch_with_a_repeat_leaves_nothing_behind() {
+    let world = World::new(10, usize::MAX);
+    let draft = |id: &str| Draft {
+        target: room(),
+        name: None,
+        id: Some(EventId::new(id).unwrap()),
+        data: "x".into(),
+        exclude: None,
+        require: None,
+    };
+    let publish = |ids: &[&str]| world.hub.publish(ids.iter().map(|id| draft(id)), world.now);
+    assert_eq!(publish(&["a", "b", "a"]), Err(Repeated { index: 2, before: None }));
+    assert_eq!((world.hub.head(), world.hub.history()), (0, (0, 0)));
+    assert_eq!(publish(&["b", "a"]).map(|published| published.offset), Ok(2), "neither was used up");
+    assert_eq!(publish(&["c", "b"]), Err(Repeated { index: 1, before: None }));
+    assert_eq!((world.hub.find("a"), world.hub.find("c")), (Some(2), None));
 }

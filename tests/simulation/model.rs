@@ -1,6 +1,6 @@
 //! The truth: every event of one life in order, and whom it is for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use tidegate::hub::position::Offset;
@@ -46,6 +46,8 @@ pub(crate) struct Order {
     all: Vec<Offset>,
     /// Offsets by the number in an event's data.
     by_text: HashMap<String, Offset>,
+    /// Ids that publishers chose.
+    own_ids: HashSet<String>,
 }
 
 impl Order {
@@ -56,6 +58,7 @@ impl Order {
             users: Default::default(),
             all: Vec::new(),
             by_text: HashMap::new(),
+            own_ids: HashSet::new(),
         }
     }
 
@@ -67,8 +70,16 @@ impl Order {
         &self.events[self.events.len() - count..]
     }
 
+    /// The first of `events` with an id that an event of this life, or one before it among them, has.
+    pub(crate) fn first_repeat(&self, events: &[Event]) -> Option<usize> {
+        let mut ids = self.own_ids.clone();
+        let mut is_used = |event: &Event| event.id.as_ref().is_some_and(|id| !ids.insert(id.clone()));
+        events.iter().position(&mut is_used)
+    }
+
     pub(crate) fn push(&mut self, event: Event) {
         let offset = self.head() + 1;
+        self.own_ids.extend(event.id.clone());
         match event.to {
             To::Room(room) => self.rooms[room].push(offset),
             To::User(user) => self.users[user].push(offset),

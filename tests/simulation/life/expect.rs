@@ -67,12 +67,18 @@ impl Life<'_> {
         let sources: Vec<(To, Offset)> = sources.map(|source| (source, self.expired_to(source))).collect();
         let expired_to = sources.iter().map(|(_, to)| *to).max().unwrap();
         let held = |(source, to): &(To, Offset)| self.order.between(*source, *to, head);
+        let may_have = |offset: &Offset| {
+            let event = self.order.event(*offset);
+            !event.is_for_vips || pass.is_some_and(|pass| pass.is_vip(event.to))
+        };
         let at = |cursor| Opening { cursor, id: Some(epoch.position(cursor).to_string()), gap: None };
         let presented = match start {
             Start::Now => return at(head),
             Start::History(count) => {
-                let in_rooms = sources.iter().filter(|(source, _)| matches!(source, To::Room(_)));
-                let mut newest: Vec<Offset> = in_rooms.flat_map(held).copied().collect();
+                let is_from_itself =
+                    |offset: &Offset| user.is_some() && self.order.event(*offset).exclude == user;
+                let mut newest: Vec<Offset> = sources.iter().flat_map(held).copied().collect();
+                newest.retain(|offset| may_have(offset) && !is_from_itself(offset));
                 newest.sort_unstable();
                 let first = newest.len().saturating_sub(*count);
                 return at(newest.get(first).map_or(head, |oldest| oldest - 1).max(expired_to));
@@ -82,11 +88,8 @@ impl Life<'_> {
         let is_clean = |id: &str| id.chars().all(|c| c.is_ascii_alphanumeric() || "._~-".contains(c));
         let id = Some(presented.clone()).filter(|id| !id.is_empty() && is_clean(id));
         // An event it may not have is not known by its id either.
-        let named = |offset: &&Offset| {
-            let event = self.order.event(**offset);
-            let may = !event.is_for_vips || pass.is_some_and(|pass| pass.is_vip(event.to));
-            may && event.id.as_ref() == Some(presented)
-        };
+        let named =
+            |offset: &&Offset| may_have(offset) && self.order.event(**offset).id.as_ref() == Some(presented);
         let known: Vec<Offset> = sources.iter().flat_map(held).filter(named).copied().collect();
         let from = id.clone().unwrap_or_default();
         let meant = match (own(presented, epoch), &known[..]) {
@@ -106,7 +109,7 @@ impl Life<'_> {
 }
 
 /// Whether `id` is shaped like a position, of whatever life.
-fn is_position(id: &str) -> bool {
+pub(super) fn is_position(id: &str) -> bool {
     id.split_once('-').is_some_and(|(life, offset)| {
         let is_life = life.len() == 6
             && life.bytes().all(|byte| b"0123456789abcdefghijklmnopqrstuvwxyz".contains(&byte));

@@ -16,17 +16,19 @@ use fastrand::Rng;
 use tidegate::auth::grant::PermissionName;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::moment::Moment;
-use tidegate::hub::name::{EventId, EventName, RoomName, UserName};
+use tidegate::hub::name::{EventId, EventName, NameError, RoomName, UserName};
+use tidegate::hub::own_ids::{Repeated, Repeats};
 use tidegate::hub::position::Epoch;
 use tidegate::hub::presence::Permit;
 use tidegate::hub::source::Source;
-use tidegate::hub::{Hub, HubSettings};
+use tidegate::hub::{Hub, HubSettings, Published};
 use tidegate::shard::join::{Join, Start};
 use tidegate::shard::stats::Stats;
 use tidegate::shard::{Shard, ShardSettings};
 use tidegate::wire::control::Heartbeat;
 use tidegate::wire::encoding::Encoding;
 
+use self::expect::is_position;
 use super::client::HEAD;
 use super::listener::Listener;
 use super::model::{Event, Order, To};
@@ -179,17 +181,32 @@ impl Life<'_> {
 
     fn publish(&mut self) {
         let count = if self.one_in(4) { self.rng.usize(2..8) } else { 1 };
-        let (mut drafts, mut subscribers) = (Vec::new(), 0);
+        let (mut drafts, mut events) = (Vec::new(), Vec::new());
         let to_one = self.one_in(2).then(|| self.target());
-        for _ in 0..count {
+        for number in self.order.head()..self.order.head() + count as u64 {
             let to = to_one.unwrap_or_else(|| self.target());
-            subscribers += self.listening(to);
-            drafts.push(self.draft(to));
+            let (draft, event) = self.draft(to, number);
+            drafts.push(draft);
+            events.push(event);
         }
-        self.say(|| format!("published {:?}", self.order.newest(count)));
-        let published = self.hub.publish(drafts, self.moment());
-        assert_eq!(published.offset, self.order.head(), "offsets have no holes");
-        assert_eq!(published.subscribers, subscribers, "subscribers");
+        let repeats = if self.rng.bool() { Repeats::RefuseAll } else { Repeats::EndThere };
+        let repeated = self.order.first_repeat(&events);
+        match (repeated, repeats) {
+            (Some(_), Repeats::RefuseAll) => events.clear(),
+            (Some(index), Repeats::EndThere) => events.truncate(index),
+            (None, _) => {}
+        }
+        let subscribers = events.iter().map(|event| self.listening(event.to)).sum();
+        let count = events.len();
+        events.into_iter().for_each(|event| self.order.push(event));
+        self.say(|| format!("published {:?}, {repeated:?} is a repeat", self.order.newest(count)));
+        let answer = self.hub.publish_waking(drafts, repeats, self.moment(), |_, _, waker| waker.wake());
+        let published = (count > 0).then_some(Published { offset: self.order.head(), subscribers });
+        let expected = match repeated {
+            Some(index) => Err(Repeated { index, before: published }),
+            None => Ok(published.expect("some were drawn")),
+        };
+        assert_eq!(answer, expected, "offsets have no holes, subscribers are counted, no id comes twice");
         assert_eq!(self.hub.head(), self.order.head());
         assert_eq!(self.hub.events_published(), self.order.head());
         let (_, bytes) = self.hub.history();
@@ -204,9 +221,8 @@ impl Life<'_> {
         }
     }
 
-    /// Makes up an event, and tells the model.
-    fn draft(&mut self, to: To) -> Draft {
-        let number = self.order.head();
+    /// Makes up the event with this number, as it is published and as the model knows it.
+    fn draft(&mut self, to: To, number: u64) -> (Draft, Event) {
         let mut data = match self.rng.u32(0..8) {
             0 => format!("{number}\nb\rc\r\n"),
             1 => format!("{number}\r\r: id: 7"),
@@ -217,11 +233,7 @@ impl Life<'_> {
         if self.plan.fat {
             data.push_str(&"y".repeat(self.rng.usize(30_000..150_000)));
         }
-        let id = match self.rng.u32(0..40) {
-            0..6 => Some(format!("c{number}")),
-            6 => Some(format!("twin{}", self.rng.u32(0..2))),
-            _ => None,
-        };
+        let id = self.own_id(number);
         let name = self.one_in(3).then(|| "price".to_owned());
         let exclude = (self.rng.u32(0..100) < self.plan.excluding).then(|| self.rng.usize(0..USERS));
         let is_for_vips = self.rng.u32(0..100) < self.plan.requiring;
@@ -238,8 +250,23 @@ impl Life<'_> {
             require: is_for_vips.then(|| PermissionName::new("vip").unwrap()),
         };
         let text = data.replace("\r\n", "\n").replace('\r', "\n");
-        self.order.push(Event { to, exclude, is_for_vips, name, id, text });
-        draft
+        (draft, Event { to, exclude, is_for_vips, name, id, text })
+    }
+
+    /// An id that a publisher may choose: a new one, one that may be there already, or one that listeners got from this life or
+    /// another. Those that are positions cannot be chosen.
+    fn own_id(&mut self, number: u64) -> Option<String> {
+        let id = match self.rng.u32(0..40) {
+            0..6 => format!("c{number}"),
+            6 => format!("twin{}", self.rng.u32(0..2)),
+            7 => format!("c{}", self.rng.u64(0..=number)),
+            8 => self.rng.choice(&*self.ids)?.clone(),
+            9 => format!("{}-{}", self.hub.epoch(), self.rng.u64(0..=number + 5)),
+            _ => return None,
+        };
+        let chosen = EventId::new(&id);
+        assert_eq!(chosen == Err(NameError::Reserved), is_position(&id), "{id}");
+        chosen.is_ok().then_some(id)
     }
 
     fn live(&self) -> impl Iterator<Item = &Listener> {
@@ -286,7 +313,8 @@ impl Life<'_> {
         let mut rooms: Vec<usize> = (0..self.plan.rooms).collect();
         self.rng.shuffle(&mut rooms);
         let several = if self.one_in(3) { self.rng.usize(1..=4) } else { 1 };
-        rooms.truncate(several);
+        let is_inbox_alone = user.is_some() && self.one_in(6);
+        rooms.truncate(if is_inbox_alone { 0 } else { several });
         let sources: Vec<Arc<Source>> =
             rooms.iter().map(|room| self.hub.rooms().get_or_create(&room_name(*room))).collect();
         let start = self.start();

@@ -112,27 +112,28 @@ impl Life<'_> {
         self.end_those(at, is_meant, |done| Command::Revoke { doomed, done });
     }
 
-    /// Closes one room to those without a token, or to all users but one, at one shard; or asks about one connection alone,
-    /// as its hand-over does.
+    /// Closes one room, or the inboxes of those without a room, to those without a token, or to all users but one, at one
+    /// shard; or asks about one connection alone, as its hand-over does.
     pub(super) fn review(&mut self) {
         let at = self.rng.usize(0..self.nodes.len());
-        let room = self.rng.usize(0..self.plan.rooms);
+        let room = (!self.one_in(4)).then(|| self.rng.usize(0..self.plan.rooms));
         let host = self.rng.bool().then(|| self.rng.usize(0..USERS));
-        self.say(|| format!("review shard {at}: room {room} is for user {host:?} if any, else for tokens"));
+        self.say(|| format!("review shard {at}: {room:?} is for user {host:?} if any, else for tokens"));
         let is_meant = |listener: &Listener| {
             let may_stay = match host {
                 Some(_) => listener.user == host,
                 None => listener.rights.newest().is_some(),
             };
-            listener.rooms.contains(&room) && !may_stay
+            let is_there = room.map_or(listener.rooms.is_empty(), |room| listener.rooms.contains(&room));
+            is_there && !may_stay
         };
-        let (room, host) = (room_name(room), host.map(user_name));
+        let (room, host) = (room.map(room_name), host.map(user_name));
         let may_stay = Arc::new(move |standing: &Standing<'_>| {
             let is_let_in = match &host {
                 Some(host) => standing.user == Some(host),
                 None => standing.identity.is_some(),
             };
-            standing.room != room || is_let_in
+            standing.room != room.as_deref() || is_let_in
         });
         if self.one_in(3) {
             return self.review_one(at, is_meant, &*may_stay);
