@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use hyper::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, ORIGIN,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, ORIGIN,
 };
 use hyper::{Method, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -25,6 +25,7 @@ use tidegate::auth::key::Key;
 use tidegate::auth::pattern::Pattern;
 use tidegate::auth::tokens::Tokens;
 use tidegate::config::{AddressRange, Config, ConfigError, ConfigErrors, CorsOrigins};
+use tidegate::http::accept::prefers_html;
 use tidegate::http::body::{self, Body, Media};
 use tidegate::http::client;
 use tidegate::http::cors::Cors;
@@ -357,6 +358,9 @@ pub(crate) fn headers(bytes: &[u8]) {
         let _ = Media::from_headers(&iter::once((name, value.clone())).collect());
     }
     let mut headers: HeaderMap = iter::once((ORIGIN, value.clone())).collect();
+    let names_text = bytes.to_ascii_lowercase().windows(5).any(|window| window == b"text/");
+    let prefers_html = prefers_html(&iter::once((ACCEPT, value.clone())).collect());
+    assert!(!prefers_html || names_text, "a page is for who names it");
     headers.insert(HOST, HeaderValue::from_static("ours.example"));
     let mut config = Config::default_for(1024);
     let passes = Cors::new(&config).check(&Method::POST, &headers).is_ok();

@@ -1,7 +1,9 @@
 //! What the program says once it listens: where, who may do what, and what to try. What it says to try works with the
 //! settings as they are, or it says what is missing.
 
-use crate::config::{Config, Listen, ListenAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::config::{Config, Listen, ListenAddr, TryPage};
 
 /// The text for a server with these settings that `listens`, and whose admin listener, if it has one, is at `admin`.
 ///
@@ -37,14 +39,49 @@ pub fn text(config: &Config, listens: &[Listen], admin: Option<&ListenAddr>) -> 
         }
         None => ("a terminal", String::new()),
     };
+    let to_open = to_open(config, first);
+    let try_it = match &to_open {
+        Some(url) => format!("Try it in a browser: open {url}\nOr"),
+        None => "Try it,".to_owned(),
+    };
+    let (console, origin) = match to_open {
+        // There is nothing to bring along.
+        Some(_) if !config.authenticates() => ("In the console of that page", ""),
+        _ => (&*browser, "A page of another origin needs that origin in cors_origins.\n"),
+    };
     format!(
         "Tidegate {version} is listening on {address}, up to {connections} streams. Metrics: {metrics}\n{page}{who}\n\
-         Try it, in {terminals}{with}:\n\
+         {try_it} in {terminals}{with}:\n\
          \x20 {curl} -N {url}/stream/lobby/me{listen}\n{publish}\n\
-         {browser}:  new EventSource(\"{url}/stream/lobby/me{query}).onmessage = e => console.log(e.data)\n",
+         {console}:  new EventSource(\"{url}/stream/lobby/me{query}).onmessage = e => console.log(e.data)\n{origin}",
         version = env!("CARGO_PKG_VERSION"),
         connections = config.max_connections,
     )
+}
+
+/// The address of the page to try things on, if it is served to whoever opens it and a browser can reach it.
+fn to_open(config: &Config, first: &Listen) -> Option<String> {
+    let is_served = match config.try_page {
+        TryPage::Auto => !config.authenticates(),
+        TryPage::On => true,
+        TryPage::Off => false,
+    };
+    match first.address {
+        ListenAddr::Tcp(address) if is_served && !first.proxied => {
+            Some(format!("http://{}/", from_here(address)))
+        }
+        _ => None,
+    }
+}
+
+/// Where a browser on this machine finds what listens on `address`: not every browser takes 0.0.0.0 for this machine.
+fn from_here(address: SocketAddr) -> SocketAddr {
+    let here: IpAddr = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(here, address.port())
 }
 
 /// What the settings say of who may do what, in words and in arguments.
@@ -173,6 +210,56 @@ mod tests {
             let text = with(&[TOKENS, more].concat());
             assert!(line(&text, "EventSource").contains(told), "{text}");
             assert!(line(&text, "two terminals").contains("tidegate token --help"), "{text}");
+        }
+    }
+
+    /// The line for browsers used to work in one console only, and nothing said in which.
+    #[test]
+    fn the_first_try_in_a_browser_is_a_page_to_open() {
+        for (settings, url) in [
+            ("", "http://127.0.0.1:8080/"),
+            ("listen = [\"0.0.0.0:1\"]\ninsecure = true", "http://127.0.0.1:1/"),
+            ("listen = [\"[::]:1\"]\ninsecure = true", "http://[::1]:1/"),
+            ("listen = [\"192.0.2.1:1\"]\ninsecure = true", "http://192.0.2.1:1/"),
+            (&[TOKENS, "try_page = \"on\""].concat(), "http://127.0.0.1:8080/"),
+        ] {
+            let text = with(settings);
+            assert!(
+                text.contains(&format!("\nTry it in a browser: open {url}\nOr in two terminals")),
+                "{text}"
+            );
+        }
+    }
+
+    /// The line for its console works as it stands, or says what is missing.
+    #[test]
+    fn the_console_of_the_page_takes_what_it_is_told() {
+        assert!(with("").ends_with("/stream/lobby/me\").onmessage = e => console.log(e.data)\n"));
+        assert!(line(&with(""), "EventSource").starts_with("In the console of that page:  new EventSource("));
+        let strangers = with(&[TOKENS, "try_page = \"on\""].concat());
+        assert!(
+            line(&strangers, "EventSource").contains("once token_cookie or token_query is set"),
+            "{strangers}"
+        );
+    }
+
+    #[test]
+    fn where_there_is_no_page_it_says_which_pages_can_listen() {
+        for settings in [
+            TOKENS,
+            "try_page = \"off\"",
+            "listen = [\"unix:/run/a.sock\"]",
+            "listen = [\"proxy:127.0.0.1:1\"]\ntrusted_proxies = [\"10.0.0.1\"]",
+        ] {
+            let text = with(settings);
+            assert!(
+                !text.contains("open http") && line(&text, "two terminals").starts_with("Try it,"),
+                "{text}"
+            );
+            assert!(
+                text.ends_with("\nA page of another origin needs that origin in cors_origins.\n"),
+                "{text}"
+            );
         }
     }
 

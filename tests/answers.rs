@@ -57,6 +57,8 @@ fn every_answer_to_a_request_is_safe_and_readable() {
     let publish = |headers: &[(&str, &str)], body: &str| from_page("POST", &base("/publish"), headers, body);
     let table = [
         (from_page("GET", "/", &[], ""), 200),
+        (from_page("GET", "/", &[("accept", "text/html")], ""), 200),
+        (from_page("GET", "/try/try.js", &[], ""), 200),
         (from_page("OPTIONS", "*", &[], ""), 204),
         (from_page("OPTIONS", &base("/publish"), &[("access-control-request-method", "POST")], ""), 204),
         (from_page("OPTIONS", &base("/stream"), &[], ""), 204),

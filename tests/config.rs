@@ -99,7 +99,7 @@ fn variable_of(key: &str) -> String {
 }
 
 /// A value of each setting that is not its default.
-const SAMPLES: [(&str, &str); 68] = [
+const SAMPLES: [(&str, &str); 69] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock;mode=0660;group=root"),
     ("admin_listen", "off"),
     ("insecure", "true"),
@@ -108,6 +108,7 @@ const SAMPLES: [(&str, &str); 68] = [
     ("cors_origins", "https://app.example,http://localhost:3000"),
     ("cors_credentials", "on"),
     ("cors_headers", "x-request-id,x-tenant"),
+    ("try_page", "on"),
     ("allowed_hosts", "push.example,*.push.example,[::1]"),
     ("foreign_origins", "refuse"),
     ("allowed_addresses", "unix,10.0.0.0/8"),
@@ -292,6 +293,7 @@ fn a_wrong_value_is_told_with_its_place_and_what_would_be_right() {
         ("user_overflow", "evict", "wanted refuse or replace"),
         ("delivery_overflow", "", "wanted drop or defer"),
         ("refusal", "503", "wanted event or status"),
+        ("try_page", "true", "wanted auto, on or off"),
         ("log_level", "verbose", "wanted off, error, warn, info, debug or trace"),
         ("log_format", "logfmt", "wanted text or json"),
         ("listen", "localhost:8080", listen),

@@ -74,7 +74,7 @@ fn anchor(title: &str) -> String {
 
 #[test]
 fn links_lead_somewhere() {
-    let guides = ["docs/operations.md", "docs/proxies.md"];
+    let guides = ["docs/browsers.md", "docs/operations.md", "docs/proxies.md"];
     let documents = [&[README, API, "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md"], &guides[..]].concat();
     let headings: BTreeMap<PathBuf, Vec<String>> = documents
         .iter()
@@ -417,45 +417,4 @@ fn the_api_answers_as_shown() {
         count += 1;
     }
     assert!(count >= 9, "{count} examples");
-}
-
-/// The page's script, with an `EventSource` that is shut out twice: it comes back each time with a fresh token, and says where
-/// it was.
-#[test]
-fn a_page_that_was_shut_out_comes_back_as_shown() {
-    let script = blocks("js").into_iter().find(|block| block.contains("CLOSED")).expect("the section");
-    let stage = r#"
-        const CLOSED = 2, urls = [], shown = [];
-        let tokens = 0;
-        globalThis.show = (data) => shown.push(data);
-        globalThis.freshTokenFromYourServer = async () => `t${++tokens}`;
-        globalThis.setTimeout = (what, ms) => { if (ms < 1000) throw new Error("too soon"); queueMicrotask(what); };
-        globalThis.EventSource = class {
-          static CLOSED = CLOSED;
-          constructor(url) {
-            urls.push(url);
-            this.readyState = 1;
-            queueMicrotask(() => this.live(urls.length));
-          }
-          live(n) {
-            this.onmessage({ lastEventId: `k3v9q2-${n}`, data: `d${n}` });
-            this.readyState = 0;
-            this.onerror();
-            if (n > 2) return console.log(JSON.stringify({ urls, shown }));
-            this.readyState = CLOSED;
-            this.onerror();
-          }
-        };
-        "#;
-    let Some(output) = run("node", &["-e", &format!("{stage}{script}")]) else { return };
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let found: Value = serde_json::from_str(&text).unwrap();
-    let url =
-        |token: &str, last: &str| format!("/api/v1/sse/stream/lobby/me?token={token}&last_event_id={last}");
-    assert_eq!(
-        found["urls"],
-        serde_json::json!([url("t1", ""), url("t2", "k3v9q2-1"), url("t3", "k3v9q2-2")])
-    );
-    assert_eq!(found["shown"], serde_json::json!(["d1", "d2", "d3"]));
 }

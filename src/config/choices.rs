@@ -175,6 +175,18 @@ words! {
 }
 
 words! {
+    /// Whether `GET /` gives a browser a page to try things on.
+    TryPage {
+        /// As long as nothing authenticates.
+        Auto = "auto",
+        /// Always.
+        On = "on",
+        /// Never.
+        Off = "off",
+    }
+}
+
+words! {
     /// The least serious lines that are logged. The words are those of `tracing`'s `LevelFilter`.
     LogLevel {
         /// None at all.

@@ -51,7 +51,9 @@ use std::thread::available_parallelism;
 
 pub use access::{PUBLIC_ROOMS_MAX, RoomPattern};
 pub use addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX};
-pub use choices::{DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, UserOverflow};
+pub use choices::{
+    DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, TryPage, UserOverflow,
+};
 pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
 pub use environment::{UnknownVariable, unknown_variables};
 pub use error::{ConfigError, ConfigErrors, EX_CONFIG, EX_USAGE, LoadError, Place, Source};

@@ -12,7 +12,8 @@ use super::access::{PUBLIC_ROOMS_MAX, RoomPattern, cookie_name, file_path, room_
 use super::addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX, address_range};
 use super::bounded::{GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size};
 use super::choices::{
-    DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, UserOverflow, bare, choice, switch,
+    DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, TryPage, UserOverflow, bare, choice,
+    switch,
 };
 use super::descriptors::CONNECTIONS_CEILING;
 use super::error::ConfigError;
@@ -60,6 +61,9 @@ settings! {
 
         /// Headers that pages of `cors_origins` may send besides the usual ones, such as `authorization` and `traceparent`.
         cors_headers: Vec<HeaderName> = "", list(header_name(), 0..=CORS_HEADERS_MAX);
+
+        /// Whether `GET /` gives a browser a page to try things on. With `auto` it does as long as nothing authenticates.
+        try_page: TryPage = "auto", choice::<TryPage>();
     }
 
     "Who may ask" {

@@ -1,5 +1,6 @@
 //! The HTTP surface: from a request's bytes to a call on the hub, and back.
 
+pub mod accept;
 pub mod admin;
 pub mod always;
 pub mod body;
@@ -35,3 +36,4 @@ pub mod session;
 pub mod signpost;
 pub mod stats;
 pub mod subscribe;
+pub mod try_page;

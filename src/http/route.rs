@@ -12,6 +12,7 @@ use hyper::Method;
 
 use super::problem::{Code, Problem};
 use super::signpost;
+use super::try_page::File;
 use crate::hub::name::{RoomName, UserName};
 
 /// The methods of a resource that is only read. hyper leaves the body out for `HEAD`.
@@ -29,6 +30,8 @@ const SEGMENTS_MAX: usize = 3;
 pub enum Route {
     /// `GET /`, whatever the base path.
     Welcome,
+    /// `GET` of what the page at `/` consists of, whatever the base path.
+    TryPage(File),
     /// `GET {base}/stream/{room}/{user}`.
     StreamPath {
         /// The only room of the stream.
@@ -83,6 +86,9 @@ impl Route {
     pub fn parse(base: &str, method: &Method, path: &str) -> Result<Self, Problem> {
         if path == "/" {
             return answer(method, READ, || Ok(Self::Welcome));
+        }
+        if let Some(file) = File::at(path) {
+            return answer(method, READ, || Ok(Self::TryPage(file)));
         }
         let below = path
             .strip_prefix(base.trim_end_matches('/'))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response};
 use serde::Serialize;
 
@@ -28,8 +28,10 @@ use super::query::{DisconnectQuery, HistoryQuery, StreamQuery};
 use super::refusal::{self, Sender};
 use super::route::Route;
 use super::session;
+use super::signpost;
 use super::stats;
 use super::subscribe::{log_refusal, refuse, subscribe};
+use super::try_page;
 use crate::auth::grant::Action;
 use crate::hub::Refusal;
 use crate::hub::mailbox::Command;
@@ -104,13 +106,18 @@ async fn route(
     if let Route::Preflight { allow } = route {
         return Ok(whole(policy.cors.preflight(allow, request.headers())));
     }
-    if route == Route::Welcome {
-        return Ok(welcome(shared, policy));
+    match route {
+        Route::Welcome => return Ok(welcome(shared, policy, request.headers())),
+        Route::TryPage(file) if try_page::is_served(shared.config.try_page, policy) => {
+            return Ok(file.response());
+        }
+        Route::TryPage(_) => return Err(signpost::outside(uri.path())),
+        _ => {}
     }
     let caller = identify::caller(shared, policy, request.headers(), query);
     sender.identity = caller.as_ref().ok().and_then(Caller::identity).cloned();
     Ok(match route {
-        Route::Preflight { .. } | Route::Welcome => unreachable!("answered above"),
+        Route::Preflight { .. } | Route::Welcome | Route::TryPage(_) => unreachable!("answered above"),
         Route::StreamPath { room, user } => {
             let query = StreamQuery::parse_with_path(query, room, user)?;
             let answer = stream(context, exchange, policy, caller, &query, &request, address).await;
@@ -169,9 +176,11 @@ async fn answer_caller(
     let uri = request.uri().clone();
     let query = uri.query();
     Ok(match route {
-        Route::Preflight { .. } | Route::Welcome | Route::StreamPath { .. } | Route::Stream => {
-            unreachable!("answered before")
-        }
+        Route::Preflight { .. }
+        | Route::Welcome
+        | Route::TryPage(_)
+        | Route::StreamPath { .. }
+        | Route::Stream => unreachable!("answered before"),
         Route::Publish => json(&publish(context, exchange, caller, request, address).await?),
         Route::Disconnect { room, user } => {
             caller.may(Action::Disconnect(room.as_str()))?;
@@ -238,10 +247,18 @@ async fn disconnect(
     Ok(Disconnected { disconnected, stay_away_s: stay_away.as_secs() })
 }
 
-/// What a person who opens the server's address in a browser is told. Whoever may not ask for `/info` does not get its version
-/// here.
-fn welcome(shared: &Shared, policy: &Policy) -> Response<BodyOut> {
+/// The answer to `GET /`: for a browser the page to try things on, for everyone else a text. Caches must tell the two apart.
+fn welcome(shared: &Shared, policy: &Policy, headers: &HeaderMap) -> Response<BodyOut> {
     let base = &shared.config.base_path;
+    let is_served = try_page::is_served(shared.config.try_page, policy);
+    let page = is_served.then(|| try_page::page(base, policy, headers)).flatten();
+    let mut response = page.unwrap_or_else(|| welcome_text(base, policy));
+    set(&mut response, header::VARY, "accept");
+    response
+}
+
+/// What there is here, in words. Whoever may not ask for `/info` does not get its version here.
+fn welcome_text(base: &str, policy: &Policy) -> Response<BodyOut> {
     let version = if policy.authority.is_none() { concat!(" ", env!("CARGO_PKG_VERSION")) } else { "" };
     let text = format!(
         "Tidegate{version}\n\nlisten   GET  {base}/stream/ROOM/USER\npublish  POST {base}/publish\nstate    GET  {base}/info\n"
