@@ -145,12 +145,11 @@ pub async fn listener<B>(
     };
     let is_revoked = |identity: &Identity| shared.revocations.cover(identity, shared.clock.unix_s());
     let mut asking = pin!(callback.ask(question, |identity| !is_revoked(identity)));
-    let asked = match at_once(asking.as_mut()).await {
-        Some(decided) => decided,
-        None => {
-            let _waiting = context.places.wait()?;
-            asking.await
-        }
+    let asked = if let Some(decided) = at_once(asking.as_mut()).await {
+        decided
+    } else {
+        let _waiting = context.places.wait()?;
+        asking.await
     };
     if is_open && asked == Err(Denied::Unauthorized) && !credential::is_shown(&policy.places, headers, in_url)
     {
