@@ -32,7 +32,7 @@ impl CorsOrigins {
         OriginsKind.parse(text)
     }
 
-    /// The first entry that does not tell one owner's pages from another's, if there is one: [`SHARED`].
+    /// The first entry that does not tell one owner's pages from another's, if there is one: `null` or `file://`.
     #[must_use]
     pub fn shared(&self) -> Option<&str> {
         let Self::Only(origins) = self else { return None };
