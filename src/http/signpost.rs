@@ -61,7 +61,7 @@ const AT_ADMIN: &str = "this is at the admin listener (admin_listen), without th
 mod tests {
     use super::*;
 
-    fn detail(problem: Problem) -> &'static str {
+    fn detail(problem: &Problem) -> &'static str {
         assert_eq!(problem.code, Code::NotFound);
         problem.detail.expect("it says where to look")
     }
@@ -80,7 +80,7 @@ mod tests {
             (&["events"], "/stream, /publish"),
         ];
         for (segments, told) in table {
-            let detail = detail(below(segments));
+            let detail = detail(&below(segments));
             assert!(detail.contains(told), "{segments:?}: {detail}");
         }
     }
@@ -93,7 +93,7 @@ mod tests {
             ("/readyz", "admin_listen"),
             ("", "begins with the base path"),
         ] {
-            let detail = detail(outside(path));
+            let detail = detail(&outside(path));
             assert!(detail.contains(told), "{path}: {detail}");
         }
     }
