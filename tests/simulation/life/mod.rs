@@ -198,7 +198,9 @@ impl Life<'_> {
         }
         let subscribers = events.iter().map(|event| self.listening(event.to)).sum();
         let count = events.len();
-        events.into_iter().for_each(|event| self.order.push(event));
+        for event in events {
+            self.order.push(event);
+        }
         self.say(|| format!("published {:?}, {repeated:?} is a repeat", self.order.newest(count)));
         let answer = self.hub.publish_waking(drafts, repeats, self.moment(), |_, _, waker| waker.wake());
         let published = (count > 0).then_some(Published { offset: self.order.head(), subscribers });
