@@ -155,7 +155,7 @@ fn lines_that_never_end() {
         let unfinished = |_| {
             let mut conn = Conn::tcp(addr);
             let _ = conn.try_send(head.as_bytes());
-            let _ = conn.try_send(&[b'x'; 300_000]);
+            let _ = conn.try_send("x".repeat(300_000).as_bytes());
             conn
         };
         (0..400).map(unfinished).collect()
@@ -214,7 +214,8 @@ fn names_of_streams_that_come_and_go() {
     let long = "x".repeat(100);
     scene.survive(|addr| {
         for n in 0..3000 {
-            let rooms: String = (0..64).map(|room| format!("&room={long}{n}.{room}")).collect();
+            let rooms: Vec<String> = (0..64).map(|room| format!("&room={long}{n}.{room}")).collect();
+            let rooms = rooms.concat();
             drop(Listener::open(Conn::tcp(addr), &format!("/stream?user={long}{n}{rooms}"), &[]));
         }
     });
