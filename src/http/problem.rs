@@ -308,7 +308,7 @@ impl Problem {
         problem
     }
 
-    /// Which of several causes it was, or what to do: one sentence of at most [`DETAIL_BYTES_MAX`] bytes.
+    /// Which of several causes it was, or what to do: one sentence of at most `DETAIL_BYTES_MAX` bytes.
     pub const fn with_detail(mut self, detail: &'static str) -> Self {
         debug_assert!(detail.len() <= DETAIL_BYTES_MAX, "the answer stays below its bound");
         self.detail = Some(detail);

@@ -1,6 +1,6 @@
 //! Who holds an address that is in use: asked once, at the start, so that the operator is told what to do.
 //!
-//! Each step of the question has a bound: [`CONNECT_TIME`], [`ANSWER_TIME`] and [`ANSWER_BYTES_MAX`].
+//! Each step of the question has a bound: `CONNECT_TIME`, `ANSWER_TIME` and `ANSWER_BYTES_MAX`.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
