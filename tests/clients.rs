@@ -1,7 +1,7 @@
 //! Promise: whichever library a client listens with, it is handed the events that were published and nothing else.
 //!
 //! Heartbeats used to be a comment, an id and a blank line. By the standard that is no event. fetch-event-source, httpx-sse,
-//! and the decoders of the Python libraries of `OpenAI` and Anthropic made an empty message of each, and the one of `OpenAI` died of it.
+//! and the decoders of the Python packages `openai` and `anthropic` made an empty message of each, and `openai` died of it.
 //! Here, each listens with its real library through several heartbeats. `tests/heartbeat.rs` has the bytes.
 
 #[path = "clients/browser.rs"]

@@ -2,7 +2,7 @@
 //! up to now, and nobody else takes it for a message.
 //!
 //! A heartbeat used to be a comment, an id and a blank line for everyone. Browsers dispatch nothing then. Four widely used
-//! parsers do: fetch-event-source, httpx-sse, and the decoders of the `OpenAI` and Anthropic libraries made an empty message of
+//! parsers do: fetch-event-source, httpx-sse, and the Python packages `openai` and `anthropic` made an empty message of
 //! each heartbeat. `tests/clients.rs` runs them.
 
 mod common;
