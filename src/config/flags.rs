@@ -74,12 +74,12 @@ fn command() -> Command {
     let check = Arg::new(CHECK_CONFIG)
         .long("check-config")
         .action(ArgAction::SetTrue)
-        .help("Say whether the settings are right, and which ones would count, without starting");
+        .help("Say which settings would count and whether they are right; do not start");
     let health = Arg::new(CHECK_HEALTH)
         .long("check-health")
         .action(ArgAction::SetTrue)
         .conflicts_with(CHECK_CONFIG)
-        .help("Ask the server that runs with these settings whether it is ready, and exit with 0 or 1");
+        .help("Ask the server at admin_listen whether it is ready; exit with 0 or 1");
     let settings: Vec<Arg> =
         SETTINGS.iter().zip(FLAGS.iter()).map(|(setting, flag)| arg(setting, flag)).collect();
     let hidden: Vec<Arg> = settings.iter().map(|arg| arg.clone().hide(true)).collect();
@@ -131,7 +131,7 @@ fn explained(arg: Arg, setting: &Setting) -> Arg {
 /// The settings in `-h`, with a line for each.
 const COMMON: [(&str, &str); 11] = [
     ("listen", "Where listeners and publishers connect"),
-    ("admin_listen", "Where metrics, probes and the dashboard are"),
+    ("admin_listen", "Metrics, probes and the dashboard"),
     ("insecure", "Listen for other machines without authentication"),
     ("trusted_proxies", "Proxies that say who the client is"),
     ("cors_origins", "Origins whose pages may use the server"),
