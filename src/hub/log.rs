@@ -65,8 +65,14 @@ impl Entry {
     pub fn cost(&self) -> usize {
         let own_id = self.id.as_ref().map_or(0, |id| id.as_str().len() + OWN_ID_OVERHEAD);
         let user = if self.keeps_user { EXCLUDED_OVERHEAD } else { 0 };
-        self.frame.len() + ENTRY_OVERHEAD + own_id + user
+        taken(self.frame.len()) + ENTRY_OVERHEAD + own_id + user
     }
+}
+
+/// Bytes that memory of `len` bytes takes. Allocators keep pieces of a few sizes, here eight between two powers of two; what is
+/// small is within [`ENTRY_OVERHEAD`].
+fn taken(len: usize) -> usize {
+    if len <= 1024 { len } else { len.next_multiple_of(len.next_power_of_two() / 8) }
 }
 
 /// A source's events.
@@ -269,6 +275,13 @@ mod tests {
 
     fn offsets(log: &Log, after: Offset) -> Vec<Offset> {
         log.range(after, Offset::MAX).map(|entry| entry.offset).collect()
+    }
+
+    /// Events of 200,000 bytes took a seventh more than they were charged.
+    #[test]
+    fn large_events_are_charged_what_the_allocator_takes_for_them() {
+        let sizes = [0, 90, 1024, 1025, 2048, 2049, 200_000, 229_377, 262_144];
+        assert_eq!(sizes.map(taken), [0, 90, 1024, 1280, 2048, 2560, 229_376, 262_144, 262_144]);
     }
 
     #[test]
