@@ -251,3 +251,26 @@ fn a_peer_that_half_closes_in_mid_request_is_not_waited_for() {
     assert_eq!(info(&mut server.connect()), 200);
     server.metrics().assert("tidegate_requests_shed_total", 0.0);
 }
+
+/// As AI answers use them: each is one place, and there can be as many as the settings say.
+#[test]
+fn streams_of_lines_in_the_thousands_leave_everybody_else_their_places() {
+    const LINES: usize = 3000;
+    let server = TestServer::with(|config| {
+        config.max_requests = 2 * LINES + 400;
+        config.max_waiting_requests = LINES + 200;
+        config.shards = 2;
+    });
+    let mut listener = server.listen("/stream/a/u");
+    let mut lines: Vec<Conn> = (0..LINES).map(|_| stream_of_lines(&server, &mut listener)).collect();
+    let waiting = server.metrics().get("tidegate_waiting_requests");
+    assert!(waiting.total_cmp(&3000.0).is_eq(), "{waiting}");
+    server.publish(&json!({"room": "a", "data": "x"}));
+    assert_eq!(listener.data(), "x");
+    let mut newcomer = server.listen("/stream/a/v");
+    for conn in lines.iter_mut().step_by(100) {
+        conn.send(common::conn::chunk(&line("more")));
+        assert_eq!((listener.data(), newcomer.data()), ("more".to_owned(), "more".to_owned()));
+    }
+    server.metrics().assert("tidegate_refused_total{reason=\"waiting\"}", 0.0);
+}
