@@ -543,7 +543,7 @@ fn history_is_paged_from_the_newest_back() {
 fn a_page_of_large_events_ends_early_and_says_how_to_go_on() {
     let server = TestServer::start();
     for n in 0..8 {
-        server.publish(&json!({"room": "a", "data": format!("{n}{}", "x".repeat(120_000))}));
+        server.publish(&json!({"room": "a", "data": format!("{n}{}", "x".repeat(110_000))}));
     }
     let (mut query, mut pages) = ("limit=1000".to_owned(), Vec::new());
     loop {

@@ -5,11 +5,12 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::bearer::{FOREIGN_SECRET, SECRET, bearer, key, now, sign};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD, Engine as _};
+use common::bearer::{FOREIGN_SECRET, SECRET, TempFile, bearer, key, now, sign};
 use common::conn::{Response, request};
 use common::signer::{ISSUER, changed};
 use common::{BASE, TestServer, assert_problem};
-use jsonwebtoken::Algorithm::{ES256, HS256, HS384};
+use jsonwebtoken::Algorithm::{ES256, HS256, HS384, HS512};
 use serde_json::{Value, json};
 use tidegate::auth::revocation::{Revoked, When};
 use tidegate::auth::tokens::TokenError;
@@ -17,12 +18,14 @@ use tidegate::config::{JwksSource, UpstreamUrl};
 
 const ISSUER_NAME: &str = "https://idp.example";
 
-/// With a set of keys that is never there to be read, besides the one that is.
+/// With a set of keys that is never there to be read, besides one with a named key, and a key without a name.
 fn server() -> TestServer {
     let nowhere = UpstreamUrl::parse("http://127.0.0.1:1/jwks.json").expect("a URL");
+    let other = json!({"kty": "oct", "alg": "HS384", "kid": "known", "k": URL_SAFE_NO_PAD.encode([7; 48])});
+    let named = TempFile::new(&json!({"keys": [other]}).to_string());
     TestServer::with(|config| {
         config.token_keys = vec![key(SECRET)];
-        config.token_jwks = vec![JwksSource::Url(nowhere)];
+        config.token_jwks = vec![JwksSource::Url(nowhere), JwksSource::File(named.path().to_owned())];
         config.token_issuer = Some(ISSUER_NAME.to_owned());
     })
 }
@@ -72,7 +75,7 @@ fn wrong_by(reason: TokenError) -> String {
     match reason {
         TokenError::Form => "neither.here".to_owned(),
         TokenError::Header => by(HS256, json!({"crit": ["exp"]})),
-        TokenError::Algorithm => by(HS384, json!({})),
+        TokenError::Algorithm => by(HS512, json!({})),
         TokenError::UnknownKey => by(HS384, json!({"kid": "x"})),
         TokenError::NoKeys => by(ES256, json!({})),
         TokenError::Signature => sign(FOREIGN_SECRET, &claims(&json!({}))),

@@ -459,7 +459,7 @@ fn what_cannot_be_answered_says_so_by_its_status() {
         assert!(!said.err.contains("eyK") && !said.err.contains("c2hvcnQ="), "{said:?}");
     }
     let help = none.run(&["--help"], "");
-    assert!(["  token\n", "  check\n", "  key\n"].iter().all(|name| help.out.contains(name)), "{}", help.out);
+    assert!(["  token  ", "  check  ", "  key  "].iter().all(|name| help.out.contains(name)), "{}", help.out);
 }
 
 #[test]

@@ -322,17 +322,18 @@ mod tests {
     #[test]
     fn waiting_for_a_flush_is_bounded_in_bytes_as_well() {
         let none_held = LogBounds { events_max: 0, bytes_max: usize::MAX };
-        // A mebibyte each, with what is charged beside the data: the size of its chunk has four digits more.
-        let data = "x".repeat((1 << 20) - (entry(1).cost() - "x".len()) - 4);
+        // A kibibyte each, with what is charged beside the data: the size of its chunk has one digit more.
+        let data = "x".repeat((1 << 10) - (entry(1).cost() - "x".len()) - 1);
         let frame = Unsealed::new(None, &data, 20).seal(b"1");
         let entry = |offset| Entry { frame: frame.clone(), ..entry(offset) };
-        assert_eq!(entry(1).cost() * 16, UNFLUSHED_BYTES_MAX);
+        let fit = (16 << 20) / (1 << 10);
+        assert_eq!((entry(1).cost(), fit * entry(1).cost()), (1 << 10, UNFLUSHED_BYTES_MAX));
         let mut log = Log::default();
-        for offset in 1..=16 {
+        for offset in 1..=fit as u64 {
             log.append(entry(offset), none_held, 0);
         }
         assert_eq!((log.evicted_to(), log.bytes()), (0, UNFLUSHED_BYTES_MAX), "what fits may wait");
-        log.append(entry(17), none_held, 0);
+        log.append(entry(fit as u64 + 1), none_held, 0);
         assert_eq!((log.evicted_to(), log.bytes()), (1, UNFLUSHED_BYTES_MAX), "one in, one out");
     }
 

@@ -135,7 +135,7 @@ impl Net for FakeNet {
             let (kind, reason) = match self.rng.u32(0..3) {
                 0 => (io::ErrorKind::BrokenPipe, CloseReason::Client),
                 1 => (io::ErrorKind::ConnectionReset, CloseReason::Client),
-                _ => (io::ErrorKind::TimedOut, CloseReason::Error),
+                _ => (io::ErrorKind::HostUnreachable, CloseReason::Error),
             };
             wire.broke = Some(reason);
             return Err(kind.into());
