@@ -322,8 +322,8 @@ mod tests {
     #[test]
     fn waiting_for_a_flush_is_bounded_in_bytes_as_well() {
         let none_held = LogBounds { events_max: 0, bytes_max: usize::MAX };
-        // A kibibyte each, with what is charged beside the data: the size of its chunk has one digit more.
-        let data = "x".repeat((1 << 10) - (entry(1).cost() - "x".len()) - 1);
+        // A kibibyte each, with what is charged beside the data: the head of its chunk is two digits longer.
+        let data = "x".repeat((1 << 10) - (entry(1).cost() - "x".len()) - 2);
         let frame = Unsealed::new(None, &data, 20).seal(b"1");
         let entry = |offset| Entry { frame: frame.clone(), ..entry(offset) };
         let fit = (16 << 20) / (1 << 10);
