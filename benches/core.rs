@@ -158,7 +158,7 @@ fn log(c: &mut Criterion) {
                 frame: frame.clone(),
                 published: Moment(0),
                 exclude: None,
-                keeps_user: false,
+
                 require: None,
                 id: None,
             };

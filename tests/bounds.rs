@@ -145,16 +145,18 @@ fn bodies_that_never_end() {
     }
 }
 
-/// Lines that never end, each a new stream of them.
+/// Lines that never end, behind one that did.
 #[test]
 fn lines_that_never_end() {
     let Some(mut scene) = Scene::new(GROUPS[0], &[]) else { return };
+    let first = json!({"room": "r", "data": 1}).to_string() + "\n";
     let head = "content-type: application/x-ndjson\r\ncontent-length: 10000000";
     let head = format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n");
     scene.survive(|addr| -> Vec<Conn> {
         let unfinished = |_| {
             let mut conn = Conn::tcp(addr);
             let _ = conn.try_send(head.as_bytes());
+            let _ = conn.try_send(first.as_bytes());
             let _ = conn.try_send("x".repeat(300_000).as_bytes());
             conn
         };

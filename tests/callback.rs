@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::application::{Application, Asked, Reply};
 use common::bearer::{TempFile, api_key_entry, bearer};
-use common::conn::{Conn, Response, request};
+use common::conn::{Conn, Response, chunk, request};
 use common::stream::Listener;
 use common::{BASE, PATIENCE, TestServer, assert_problem};
 use serde_json::{Value, json};
@@ -235,6 +235,18 @@ impl Backend {
         answer
     }
 
+    /// A stream of lines to room `hall`, after its first.
+    fn begin_lines(&self, server: &TestServer) -> Conn {
+        let mut conn = server.connect();
+        conn.send(format!(
+            "POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n\
+             authorization: {}\r\ntransfer-encoding: chunked\r\n\r\n",
+            bearer(&self.key)
+        ));
+        conn.send(chunk("{\"room\":\"hall\",\"data\":\"first\"}\n"));
+        conn
+    }
+
     fn publish_to_all(&self, server: &TestServer, data: &str) {
         self.post(server, "/publish", &json!({"all": true, "data": data}));
     }
@@ -359,15 +371,18 @@ fn an_application_that_hangs_keeps_nobody_out_but_those_it_is_asked_about() {
         config.public_rooms = vec!["hall".parse().expect("a pattern")];
     });
     let mut listener = server.listen("/stream?room=hall");
+    // Whose publisher was let in: strangers end none.
+    let mut lines = backend.begin_lines(&server);
+    assert_eq!(listener.data(), "first");
     let ask = |n: usize| {
         let mut conn = server.connect();
         let headers = [STREAM, ("cookie", &format!("session={n}"))];
         conn.send(request("GET", &format!("{BASE}/stream?room=a"), &headers, b""));
         conn
     };
-    let mut waiting: Vec<Conn> = (0..4).map(ask).collect();
-    server.wait_for("tidegate_waiting_requests", 4.0);
-    for n in 4..20 {
+    let mut waiting: Vec<Conn> = (0..2).map(ask).collect();
+    server.wait_for("tidegate_waiting_requests", 3.0);
+    for n in 2..20 {
         // As a browser comes back from it.
         let answer = ask(n).response();
         assert_eq!(answer.status(), 200);
@@ -384,7 +399,9 @@ fn an_application_that_hangs_keeps_nobody_out_but_those_it_is_asked_about() {
         503,
         "waiting_full",
     );
-    server.metrics().assert("tidegate_refused_total{reason=\"waiting\"}", 17.0);
+    server.metrics().assert("tidegate_refused_total{reason=\"waiting\"}", 19.0);
+    lines.send("0\r\n\r\n");
+    assert_eq!(lines.response().status(), 200);
     application.release();
     for conn in &mut waiting {
         assert_eq!(conn.head().status(), 200);

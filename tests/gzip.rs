@@ -91,7 +91,7 @@ fn heartbeats_gaps_and_replays_decode_too() {
     }
     let mut headers = GZIP.to_vec();
     let first = server.id(1);
-    headers.extend([("last-event-id", &*first), ("cache-control", "no-cache")]);
+    headers.extend([("last-event-id", &*first), ("cache-control", "no-cache"), ("pragma", "no-cache")]);
     let mut listener = server.listen_with("/stream/a/u", &headers);
     assert!(listener.event().starts_with(&format!("event: gap\nid: {}\n", server.id(2))));
     assert_eq!([listener.data(), listener.data()], ["2", "3"]);

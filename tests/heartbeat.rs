@@ -14,7 +14,7 @@ use common::{TestServer, assert_problem, eventually};
 use serde_json::json;
 
 /// What a browser's `EventSource` sends and the others do not.
-const BROWSER: &[(&str, &str)] = &[("cache-control", "no-cache")];
+const BROWSER: &[(&str, &str)] = &[("cache-control", "no-cache"), ("pragma", "no-cache")];
 
 fn server() -> TestServer {
     TestServer::with(|config| config.heartbeat = Duration::from_secs(1))
@@ -49,6 +49,8 @@ fn the_query_decides_where_headers_would_say_otherwise() {
         ("/stream/a/u?heartbeat=comment", BROWSER, ":\n"),
         ("/stream?room=a&heartbeat=id", &[("cache-control", "max-age=0")], &with_id),
         ("/stream?heartbeat=comment&room=a", BROWSER, ":\n"),
+        // As libraries do that ask for no cache by themselves, and make a message of each id.
+        ("/stream?room=a", &[("cache-control", "no-cache")], ":\n"),
     ];
     let listeners = table.map(|(path, headers, beat)| (server.listen_with(path, headers), path, beat));
     for (mut listener, path, beat) in listeners {

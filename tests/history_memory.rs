@@ -23,10 +23,10 @@ fn resident() -> u64 {
     pages * procfs::page_size()
 }
 
-fn hub() -> Arc<Hub> {
+fn hub(shards: usize) -> Arc<Hub> {
     let log = LogBounds { events_max: 1000, bytes_max: 1 << 20 };
     Hub::new(HubSettings {
-        shards: 2,
+        shards,
         epoch: Epoch::new(1),
         history: HistoryBounds { log, bytes_max: 1 << 30, age_max: Duration::from_hours(1) },
         caps: Caps { connections_max: 1, per_user_max: None, replace: false, per_address_max: None },
@@ -34,10 +34,10 @@ fn hub() -> Arc<Hub> {
     })
 }
 
-/// A hub of `rooms` rooms with `events` events each, with ids of their own of so many bytes, if any; and what it grew this process
-/// by for each byte that it charges them, in hundredths.
-fn filled(rooms: usize, events: usize, id_bytes: Option<usize>) -> (Arc<Hub>, u64) {
-    let hub = hub();
+/// A hub of so many shards with `rooms` rooms with `events` events each, with ids of their own of so many bytes, if any; and what
+/// it grew this process by for each byte that it charges them, in hundredths.
+fn filled(shards: usize, rooms: usize, events: usize, id_bytes: Option<usize>) -> (Arc<Hub>, u64) {
+    let hub = hub(shards);
     let before = resident();
     for round in 0..events {
         for room in 0..rooms {
@@ -66,17 +66,19 @@ fn own_id(number: usize, bytes: usize) -> EventId {
 #[test]
 fn history_is_charged_what_it_takes() {
     // What is needed once, for however many.
-    let _first = filled(1000, 1, None);
+    let _first = filled(2, 1000, 1, None);
     // Each stays, or the next would get by with its memory.
     let hubs = [
-        (300_000, 1, None),
-        (30_000, 10, None),
-        (500, 1000, None),
-        (300, 1000, Some(10)),
+        (2, 300_000, 1, None),
+        (2, 30_000, 10, None),
+        (2, 500, 1000, None),
+        // A room has a seat for each shard.
+        (64, 50_000, 1, None),
+        (2, 300, 1000, Some(10)),
         // Just past a size at which the table of ids doubles.
-        (240, 1000, Some(127)),
+        (2, 240, 1000, Some(127)),
     ]
-    .map(|(rooms, events, id_bytes)| filled(rooms, events, id_bytes));
+    .map(|(shards, rooms, events, id_bytes)| filled(shards, rooms, events, id_bytes));
     let percents = hubs.each_ref().map(|(_, percent)| *percent);
     assert!(percents.iter().all(|percent| (70..=125).contains(percent)), "{percents:?}");
 }

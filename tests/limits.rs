@@ -217,7 +217,8 @@ fn a_lease_ends_at_an_event_boundary_and_the_resume_is_exact() {
         config.lease = Some(Duration::from_secs(1));
         config.heartbeat = Duration::from_secs(1);
     });
-    let mut listener = server.listen_with("/stream/a/u", &[("cache-control", "no-cache")]);
+    let mut listener =
+        server.listen_with("/stream/a/u", &[("cache-control", "no-cache"), ("pragma", "no-cache")]);
     let mut last = listener.start_id().to_owned();
     let mut seen = 0;
     let mut count = 0_u64;

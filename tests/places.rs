@@ -252,6 +252,48 @@ fn a_peer_that_half_closes_in_mid_request_is_not_waited_for() {
     server.metrics().assert("tidegate_requests_shed_total", 0.0);
 }
 
+/// They were never asked: a blank line, and every waiting place was taken for good.
+#[test]
+fn streams_of_lines_that_publish_nothing_make_room_first() {
+    let server = narrow();
+    let mut listener = server.listen("/stream/a/u");
+    let mut useless = lines_head(&server);
+    useless.send(common::conn::chunk("\n"));
+    server.wait_for("tidegate_waiting_requests", 1.0);
+    common::eventually("room for another", || {
+        let mut conn = lines_head(&server);
+        conn.send(common::conn::chunk(&line("first")) + "0\r\n\r\n");
+        conn.response().status() == 200
+    });
+    assert_eq!(listener.data(), "first");
+    assert_problem(&useless.response(), 408, "request_timeout");
+}
+
+/// Bytes of a line that had begun were held for good, once the stream had published something.
+#[test]
+fn a_line_that_never_ends_makes_room_for_other_bodies() {
+    let server = TestServer::with(|config| {
+        config.shards = 1;
+        config.max_body_bytes = 600 << 10;
+        config.http_total_bytes = Some(600 << 10);
+        config.request_timeout = 2 * PATIENCE;
+    });
+    let mut listener = server.listen("/stream/a/u");
+    let mut lines: Vec<Conn> = (0..2)
+        .map(|_| {
+            let mut conn = stream_of_lines(&server, &mut listener);
+            conn.send(common::conn::chunk(&"x".repeat(250_000)));
+            conn
+        })
+        .collect();
+    common::eventually("the budget is taken", || server.metrics().get("tidegate_http_bytes") > 450_000.0);
+    let large = json!({"room": "b", "data": "x".repeat(200_000)}).to_string();
+    common::eventually("a large publish", || server.post("/publish", &[], &large).status() == 200);
+    let told = lines[0].response();
+    assert_problem(&told, 408, "request_timeout");
+    assert_eq!(told.json()["published"], 1);
+}
+
 /// As AI answers use them: each is one place, and there can be as many as the settings say.
 #[test]
 fn streams_of_lines_in_the_thousands_leave_everybody_else_their_places() {

@@ -95,7 +95,7 @@ impl Admin {
     /// If the runtime does not take the listener.
     pub async fn serve(self: Arc<Self>, listener: Listener) -> std::io::Result<()> {
         let listener = listener.into_async()?;
-        let places = Places::new(self.shared.clone(), CONNECTIONS_MAX, 0);
+        let places = Places::new(self.shared.clone(), CONNECTIONS_MAX, false);
         let mut connections = JoinSet::new();
         let watching = places.clone();
         connections.spawn_local(async move { match watching.expire().await {} });

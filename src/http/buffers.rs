@@ -1,7 +1,7 @@
 //! Bytes that bodies of requests and answers hold, of all connections together: one budget, taken before anything is
 //! buffered.
 //!
-//! Guarantees: beyond [`FREE_BYTES`] for each request, no more than the bound is held at once; a request over it is refused
+//! Guarantees: beyond [`FREE_BYTES`] for each request and one answer, no more than the bound is held at once; a request over it is refused
 //! with [`Code::BuffersFull`]; what was taken is given back when its holder is dropped. Small requests never ask.
 
 use std::rc::Rc;
@@ -21,6 +21,8 @@ pub const FREE_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Buffers {
     held: AtomicUsize,
+    /// What answers hold of it, which is half of the bound at most: answers that are not read keep no body out.
+    answers: AtomicUsize,
     bytes_max: usize,
     refused: AtomicU64,
 }
@@ -29,7 +31,8 @@ impl Buffers {
     /// Nothing is held of `bytes_max`.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { held: AtomicUsize::new(0), bytes_max, refused: AtomicU64::new(0) }
+        let (held, answers, refused) = Default::default();
+        Self { held, answers, bytes_max, refused }
     }
 
     /// Bytes that are held beyond [`FREE_BYTES`] each.
@@ -52,24 +55,62 @@ impl Buffers {
         self.refused.load(Ordering::Relaxed)
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        let fits = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.bytes_max);
-        let taken = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+    fn take(&self, what: Holds, bytes: usize) -> bool {
+        let taken = match what {
+            Holds::Body => add(&self.held, bytes, self.bytes_max),
+            Holds::Answer => self.take_for_answer(bytes),
+        };
         if !taken {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
         taken
     }
 
-    fn give(&self, bytes: usize) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    /// An answer that is the only one is never too large: it could be asked for again and again in vain.
+    fn take_for_answer(&self, bytes: usize) -> bool {
+        let is_only = self.answers.compare_exchange(0, bytes, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_only {
+            self.held.fetch_add(bytes, Ordering::Relaxed);
+            return true;
+        }
+        if !add(&self.answers, bytes, self.bytes_max / 2) {
+            return false;
+        }
+        let taken = add(&self.held, bytes, self.bytes_max);
+        if !taken {
+            self.answers.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        taken
     }
+
+    fn give(&self, what: Holds, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        if what == Holds::Answer {
+            self.answers.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Adds `bytes` to `sum`, unless that would be more than `max`.
+fn add(sum: &AtomicUsize, bytes: usize, max: usize) -> bool {
+    let fits = |sum: usize| sum.checked_add(bytes).filter(|sum| *sum <= max);
+    sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+}
+
+/// What holds bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Holds {
+    /// What a peer sends.
+    Body,
+    /// What it is sent.
+    Answer,
 }
 
 /// What one body or answer has taken of the budget. Given back when dropped.
 pub struct Held {
     shared: Arc<Shared>,
     exchange: Rc<Exchange>,
+    what: Holds,
     /// Bytes beyond [`FREE_BYTES`].
     taken: usize,
 }
@@ -77,8 +118,8 @@ pub struct Held {
 impl Held {
     /// Nothing yet, for a request or answer of `exchange`.
     #[must_use]
-    pub fn new(shared: &Arc<Shared>, exchange: &Rc<Exchange>) -> Self {
-        Self { shared: shared.clone(), exchange: exchange.clone(), taken: 0 }
+    pub fn new(shared: &Arc<Shared>, exchange: &Rc<Exchange>, what: Holds) -> Self {
+        Self { shared: shared.clone(), exchange: exchange.clone(), what, taken: 0 }
     }
 
     /// The exchange it is for.
@@ -98,11 +139,11 @@ impl Held {
         if let Some(more @ 1..) = wanted.checked_sub(self.taken) {
             self.shared.grew(more);
             self.shared.spare_memory(Rung::Publishes)?;
-            if !self.shared.buffers.take(more) {
+            if !self.shared.buffers.take(self.what, more) {
                 return Err(Code::BuffersFull.into());
             }
         } else {
-            self.shared.buffers.give(self.taken - wanted);
+            self.shared.buffers.give(self.what, self.taken - wanted);
         }
         self.taken = wanted;
         self.exchange.set_held(wanted);
@@ -112,7 +153,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.shared.buffers.give(self.taken);
+        self.shared.buffers.give(self.what, self.taken);
         self.exchange.set_held(0);
         self.exchange.set_has_more(false);
     }
@@ -125,11 +166,29 @@ mod tests {
     #[test]
     fn no_more_is_held_than_the_bound_and_all_of_it_comes_back() {
         let buffers = Buffers::new(100);
-        assert!(buffers.take(60) && buffers.take(40));
-        assert!(!buffers.take(1) && !buffers.take(usize::MAX));
+        assert!(buffers.take(Holds::Body, 60) && buffers.take(Holds::Body, 40));
+        assert!(!buffers.take(Holds::Body, 1) && !buffers.take(Holds::Body, usize::MAX));
         assert_eq!((buffers.held(), buffers.refused()), (100, 2));
-        buffers.give(60);
-        assert!(buffers.take(59));
+        buffers.give(Holds::Body, 60);
+        assert!(buffers.take(Holds::Body, 59));
         assert_eq!((buffers.held(), buffers.refused()), (99, 2));
+    }
+
+    /// Readers of a public room who did not read once kept every large publish out.
+    #[test]
+    fn answers_leave_half_of_it_to_bodies() {
+        let buffers = Buffers::new(100);
+        assert!(buffers.take(Holds::Answer, 50) && !buffers.take(Holds::Answer, 1));
+        assert!(buffers.take(Holds::Body, 50) && !buffers.take(Holds::Body, 1));
+        buffers.give(Holds::Answer, 20);
+        assert!(buffers.take(Holds::Body, 20) && !buffers.take(Holds::Answer, 1));
+        buffers.give(Holds::Body, 70);
+        assert!(buffers.take(Holds::Answer, 20) && !buffers.take(Holds::Answer, 1));
+        buffers.give(Holds::Answer, 50);
+        assert_eq!(buffers.held(), 0);
+        assert!(buffers.take(Holds::Answer, 1000), "the only one");
+        assert!(!buffers.take(Holds::Answer, 1) && !buffers.take(Holds::Body, 1));
+        buffers.give(Holds::Answer, 1000);
+        assert!(buffers.take(Holds::Body, 100));
     }
 }

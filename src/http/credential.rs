@@ -103,11 +103,11 @@ pub fn is_shown(places: &Places, headers: &HeaderMap, query: Option<&str>) -> bo
         || in_queries(places, query).next().is_some()
 }
 
-/// What follows `Bearer`, without the spaces around it; `None` for another scheme. The case of its name makes no difference
+/// What follows `Bearer`, without the white space around it; `None` for another scheme. The case of its name makes no difference
 /// (RFC 9110 §11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(BEARER.len())?;
-    let ends = rest.first().is_none_or(|byte| *byte == b' ');
+    let ends = rest.first().is_none_or(u8::is_ascii_whitespace);
     (scheme.eq_ignore_ascii_case(BEARER) && ends).then(|| rest.trim_ascii())
 }
 

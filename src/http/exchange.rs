@@ -189,6 +189,8 @@ pub struct Exchange {
     held: Cell<usize>,
     /// Whether hyper has not been given all of the answer yet: what it has may be written before it asks for more.
     has_more: Cell<bool>,
+    /// Whether it has the right to wait long.
+    waits: Cell<bool>,
     /// Whether a stream of lines was asked to come to its end.
     asked: Cell<bool>,
     ask: Notify,
@@ -231,6 +233,7 @@ impl Exchange {
             expired: Cell::new(false),
             held: Cell::new(0),
             has_more: Cell::new(false),
+            waits: Cell::new(false),
             asked: Cell::new(false),
             ask: Notify::new(),
             refused: Cell::new(false),
@@ -258,6 +261,8 @@ impl Exchange {
     /// The service has `request`; how long that takes is its business.
     pub fn handling(&self, request: &Request<Incoming>) {
         self.enter(Phase::Handling, None);
+        // What an earlier request was asked is over with it.
+        self.asked.set(false);
         self.handled.set(self.handled.get().wrapping_add(1));
         self.closes.set(asks_to_close(request));
         self.unread.set(match request.body().size_hint().exact() {
@@ -330,7 +335,21 @@ impl Exchange {
 
     /// Ready when a stream of lines is to come to its end, because its place is needed. Loses nothing if dropped.
     pub async fn asked_to_end(&self) {
-        self.ask.notified().await;
+        // A permit may be left of a request that ended in the moment it was asked to.
+        while !self.asked.get() {
+            self.ask.notified().await;
+        }
+    }
+
+    /// It has the right to wait long, or not any more.
+    pub fn set_waits(&self, waits: bool) {
+        self.waits.set(waits);
+    }
+
+    /// Whether it has the right to wait long.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.waits.get()
     }
 
     /// The peer was refused and may still be talking. It gets `time` to read why.
@@ -428,12 +447,6 @@ impl Exchange {
         };
         let since = self.since.get();
         (!self.expired.get()).then_some((hold, since, since + time))
-    }
-
-    /// Whether it is a stream of lines that waits for the next.
-    #[must_use]
-    pub fn awaits_lines(&self) -> bool {
-        self.phase.get() == Phase::Handling && self.awaits.get() == Awaits::Lines
     }
 
     /// Whether its place is about to be free.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::Request;
@@ -10,7 +11,8 @@ use hyper::header::{COOKIE, HeaderMap};
 use super::caller::Caller;
 use super::context::{Context, Shared};
 use super::credential;
-use super::places::at_once;
+use super::exchange::Exchange;
+use super::places::{Wait, at_once};
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::query::StreamQuery;
@@ -83,20 +85,23 @@ fn identify(shared: &Shared, authority: &Authority, text: &str) -> Result<Arc<Id
 ///
 /// # Errors
 ///
-/// [`Code::TokenAmbiguous`] for good ones of different users: another page of the same site may have set one of them. If
-/// none is good, what may pass goes before what does not.
+/// [`Code::TokenAmbiguous`] for good ones of different users, or of nobody in particular: another page of the same site may
+/// have set one of them. [`Code::AuthUnavailable`] if one of them may be good, and that cannot be known now.
 fn one_of(all: impl Iterator<Item = Result<Arc<Identity>, Code>>) -> Result<Arc<Identity>, Code> {
-    let whose = |identity: &Identity| (identity.user.clone(), identity.api_key.clone());
+    let are_of_one = |one: &Arc<Identity>, other: &Arc<Identity>| {
+        let of = |identity: &Identity| (identity.user.clone(), identity.api_key.clone());
+        Arc::ptr_eq(one, other) || (of(one) == of(other) && of(one) != (None, None))
+    };
     let lasts = |identity: &Identity| identity.expires.unwrap_or(u64::MAX);
     let mut best: Result<Arc<Identity>, Code> = Err(Code::Unauthorized);
     for found in all {
         best = match (best, found) {
-            (Ok(best), Ok(other)) if whose(&best) != whose(&other) => return Err(Code::TokenAmbiguous),
+            (Ok(best), Ok(other)) if !are_of_one(&best, &other) => return Err(Code::TokenAmbiguous),
             (Ok(best), Ok(other)) if lasts(&best) >= lasts(&other) => Ok(best),
+            (Err(Code::AuthUnavailable), _) | (_, Err(Code::AuthUnavailable)) => Err(Code::AuthUnavailable),
             (Ok(best), Err(_)) => Ok(best),
-            (_, Ok(other)) => Ok(other),
-            (Err(Code::AuthUnavailable), Err(_)) => Err(Code::AuthUnavailable),
-            (Err(_), Err(other)) => Err(other),
+            (Err(_), other) => other,
+            (Ok(_), other) => other,
         };
     }
     best
@@ -112,6 +117,7 @@ fn one_of(all: impl Iterator<Item = Result<Arc<Identity>, Code>>) -> Result<Arc<
 /// [`Code::WaitingFull`] if as many wait for an answer as may.
 pub async fn listener<B>(
     context: &Context,
+    exchange: &Rc<Exchange>,
     policy: &Policy,
     caller: Caller,
     query: &StreamQuery,
@@ -148,7 +154,7 @@ pub async fn listener<B>(
     let asked = if let Some(decided) = at_once(asking.as_mut()).await {
         decided
     } else {
-        let _waiting = context.places.wait()?;
+        let _waiting = context.places.wait(exchange, Wait::Question)?;
         asking.await
     };
     if is_open && asked == Err(Denied::Unauthorized) && !credential::is_shown(&policy.places, headers, in_url)

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::context::Shared;
 use super::exchange::{Exchange, FIRST_BYTE_TIME, Hold, UNFINISHED_TIME};
 use super::problem::{Code, Problem};
+use crate::hub::moment::Moment;
 
 /// Time between two looks at connections whose time may be over.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
@@ -28,8 +29,9 @@ pub const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 pub struct Places {
     shared: Arc<Shared>,
     count: usize,
-    /// Requests that may wait long, and how many there are.
-    waiting_max: usize,
+    /// Whether they are those of the public listeners, which are counted.
+    is_public: bool,
+    /// Requests that wait long. No more than half of the places.
     waiting: Cell<usize>,
     free: Semaphore,
     /// Connections that are still HTTP, to be given up when their time is over.
@@ -46,19 +48,37 @@ pub struct Place(Rc<Places>);
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.free.add_permits(1);
-        if self.0.is_public() {
+        if self.0.is_public {
             self.0.shared.stats.requests.fall();
         }
     }
 }
 
+/// What a request waits long for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wait {
+    /// The next of its lines. Its publisher was let in.
+    Lines,
+    /// The application's answer. Anyone can have it asked, so these have half of what may wait at most, and end nobody else's.
+    Question,
+}
+
 /// A request's right to wait long, given back when dropped.
-pub struct Waiting(Rc<Places>);
+pub struct Waiting {
+    places: Rc<Places>,
+    exchange: Rc<Exchange>,
+    what: Wait,
+}
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.waiting.set(self.0.waiting.get() - 1);
-        self.0.shared.stats.waiting.fall();
+        self.exchange.set_waits(false);
+        self.places.waiting.set(self.places.waiting.get() - 1);
+        let stats = &self.places.shared.stats;
+        stats.waiting.fall();
+        if self.what == Wait::Question {
+            stats.questions.fall();
+        }
     }
 }
 
@@ -84,14 +104,13 @@ pub enum Patience {
 }
 
 impl Places {
-    /// `count` places, of which up to `waiting_max`, but no more than half, are for requests that may wait long. With none
-    /// for those they are the admin listener's, which are not counted with the others.
+    /// `count` places, of a public listener or of the admin listener, whose are not counted with the others.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, count: usize, waiting_max: usize) -> Rc<Self> {
+    pub fn new(shared: Arc<Shared>, count: usize, is_public: bool) -> Rc<Self> {
         Rc::new(Self {
             shared,
             count,
-            waiting_max: waiting_max.min(count / 2),
+            is_public,
             waiting: Cell::new(0),
             free: Semaphore::new(count),
             composing: Semaphore::new(1),
@@ -100,24 +119,36 @@ impl Places {
         })
     }
 
-    fn is_public(&self) -> bool {
-        self.waiting_max > 0
-    }
-
-    /// Lets a request wait long. If as many do as may, the stream of lines that has been silent longest is asked to end, for
-    /// the next to find room.
+    /// Lets the request of `exchange` wait long. If as many do as may, a stream of lines asks the one that has been of no use
+    /// longest to end, for the next to find room.
     ///
     /// # Errors
     ///
     /// [`Code::WaitingFull`].
-    pub fn wait(self: &Rc<Self>) -> Result<Waiting, Problem> {
-        if self.waiting.get() == self.waiting_max {
-            self.shed_lines();
+    pub fn wait(self: &Rc<Self>, exchange: &Rc<Exchange>, what: Wait) -> Result<Waiting, Problem> {
+        if self.waiting.get() >= self.count / 2 || !self.count_waiting(what) {
+            if what == Wait::Lines {
+                self.shed_lines();
+            }
             return Err(Code::WaitingFull.into());
         }
         self.waiting.set(self.waiting.get() + 1);
-        self.shared.stats.waiting.rise();
-        Ok(Waiting(self.clone()))
+        exchange.set_waits(true);
+        Ok(Waiting { places: self.clone(), exchange: exchange.clone(), what })
+    }
+
+    /// Counts one more for all threads, if it may be.
+    fn count_waiting(&self, what: Wait) -> bool {
+        let (stats, max) = (&self.shared.stats, self.shared.config.max_waiting_requests);
+        let is_question = what == Wait::Question;
+        if is_question && !stats.questions.rise_to(max.div_ceil(2)) {
+            return false;
+        }
+        let counted = stats.waiting.rise_to(max);
+        if !counted && is_question {
+            stats.questions.fall();
+        }
+        counted
     }
 
     /// What all threads share.
@@ -140,7 +171,7 @@ impl Places {
                 biased;
                 permit = &mut permit => {
                     permit.expect("never closed").forget();
-                    if self.is_public() {
+                    if self.is_public {
                         self.shared.stats.requests.rise();
                     }
                     return Place(self.clone());
@@ -215,18 +246,16 @@ impl Places {
         oldest.shed();
     }
 
-    /// Asks the stream of lines that has been silent longest to end, unless one is about to.
+    /// Asks the stream of lines that has been of no use longest to end, unless one is about to: first those that have
+    /// published nothing.
     fn shed_lines(&self) {
         let now = self.shared.clock.now();
         let exchanges = self.exchanges.borrow();
-        let mut lines = exchanges.iter().filter(|(_, exchange)| exchange.awaits_lines());
-        if lines.any(|(_, exchange)| exchange.is_leaving(now)) {
+        let waiting = || exchanges.iter().map(|(_, exchange)| exchange).filter(|exchange| exchange.waits());
+        if waiting().any(|exchange| exchange.is_leaving(now)) {
             return;
         }
-        let silent = |exchange: &Rc<Exchange>| {
-            exchange.holds().filter(|(hold, _, due)| *hold == Hold::Lines && *due <= now)
-        };
-        let held = exchanges.iter().filter_map(|(_, exchange)| Some((silent(exchange)?, exchange)));
+        let held = waiting().filter_map(|exchange| Some((useless(exchange, now)?, exchange)));
         if let Some((_, oldest)) = held.min_by_key(|(holds, _)| *holds) {
             self.shared.stats.shed.add();
             oldest.shed();
@@ -238,11 +267,9 @@ impl Places {
     fn shed_holders(&self) {
         let now = self.shared.clock.now();
         let exchanges = self.exchanges.borrow();
-        let stuck = |exchange: &Rc<Exchange>| {
-            exchange.holds().filter(|(hold, _, due)| *hold == Hold::Unfinished && *due <= now)
-        };
         let holders = exchanges.iter().map(|(_, exchange)| exchange).filter(|exchange| exchange.held() > 0);
-        let mut held: Vec<_> = holders.filter_map(|exchange| Some((stuck(exchange)?, exchange))).collect();
+        let mut held: Vec<_> =
+            holders.filter_map(|exchange| Some((useless(exchange, now)?, exchange))).collect();
         held.sort_unstable_by_key(|(holds, _)| *holds);
         let buffers = &self.shared.buffers;
         let mut wanted = buffers.held().saturating_sub(buffers.bytes_max() / 4 * 3);
@@ -272,6 +299,11 @@ impl Places {
             self.exchanges.borrow().iter().for_each(|(_, exchange)| exchange.expire(now));
         }
     }
+}
+
+/// What holds the place of `exchange`, if it has been unfinished or silent for long enough to be asked to make room.
+fn useless(exchange: &Exchange, now: Moment) -> Option<(Hold, Moment, Moment)> {
+    exchange.holds().filter(|(hold, _, due)| matches!(hold, Hold::Unfinished | Hold::Lines) && *due <= now)
 }
 
 /// What `future` comes to if it does not have to wait. Else it goes on where it is polled next.

@@ -14,12 +14,12 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::body::{self, Body, Media};
-use super::buffers::Held;
+use super::buffers::{Held, Holds};
 use super::caller::Caller;
 use super::context::{Context, Shared, Stage};
 use super::exchange::{Awaits, Exchange};
 use super::lines::Lines;
-use super::places::{Waiting, at_once};
+use super::places::{Wait, Waiting, at_once};
 use super::problem::{Code, Problem};
 use crate::hub::allowance::Rate;
 use crate::hub::draft::Draft;
@@ -169,7 +169,7 @@ pub(super) async fn collect_in_time(
     bytes_max: usize,
 ) -> Result<Whole, Problem> {
     exchange.awaits(Awaits::Body);
-    let held = Held::new(shared, exchange);
+    let held = Held::new(shared, exchange, Holds::Body);
     let whole = timeout(shared.config.request_timeout, collect(body, bytes_max, held)).await;
     exchange.awaits(Awaits::Nothing);
     let whole = whole.map_err(|_| Code::RequestTimeout)??;
@@ -268,7 +268,7 @@ async fn publish_lines(
         exchange,
         body,
         lines: Lines::new(shared.config.max_event_bytes + LINE_EXTRA_BYTES),
-        held: Held::new(shared, exchange),
+        held: Held::new(shared, exchange, Holds::Body),
         waiting: None,
     };
     let mut progress = Progress::default();
@@ -311,7 +311,7 @@ impl LineStream<'_> {
             return data;
         }
         if self.waiting.is_none() {
-            self.waiting = Some(self.context.places.wait()?);
+            self.waiting = Some(self.context.places.wait(self.exchange, Wait::Lines)?);
         }
         let shared = &self.context.shared;
         let mut stage = shared.stage.subscribe();

@@ -12,7 +12,7 @@ use hyper::{Method, Request, Response};
 use serde::Serialize;
 
 use super::body_out::BodyOut;
-use super::buffers::Held;
+use super::buffers::{Held, Holds};
 use super::caller::Caller;
 use super::client::Peer;
 use super::context::{Context, Shared};
@@ -144,7 +144,7 @@ async fn stream(
 ) -> Result<Response<BodyOut>, Problem> {
     let headers = request.headers();
     let caller = match caller {
-        Ok(caller) => identify::listener(context, policy, caller, query, request, address).await,
+        Ok(caller) => identify::listener(context, exchange, policy, caller, query, request, address).await,
         unknown => unknown,
     };
     match caller {
@@ -194,8 +194,9 @@ async fn answer_caller(
         }
         Route::Room { room } => {
             caller.may(Action::Members(room.as_str()))?;
+            let _turn = context.places.turn().await;
             let room = inspect::room(shared, room.as_str()).await?;
-            let mut held = Held::new(shared, exchange);
+            let mut held = Held::new(shared, exchange, Holds::Answer);
             let json = json_bytes(&room);
             held.hold(json.len())?;
             json_response(BodyOut::held(json, held))
@@ -205,7 +206,7 @@ async fn answer_caller(
             let query = HistoryQuery::parse(query)?;
             let reader = caller.identity().map(Arc::as_ref);
             let _turn = context.places.turn().await;
-            let mut held = Held::new(shared, exchange);
+            let mut held = Held::new(shared, exchange, Holds::Answer);
             let json = inspect::history(shared, room.as_str(), &query, reader, &mut held)?;
             json_response(BodyOut::held(json, held))
         }

@@ -32,6 +32,13 @@ impl Level {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// One more, unless there are `max`. False if there are.
+    #[must_use]
+    pub fn rise_to(&self, max: usize) -> bool {
+        let fits = |count: usize| (count < max).then(|| count + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
     /// One less.
     pub fn fall(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
@@ -84,6 +91,8 @@ pub struct HttpStats {
     pub requests: Level,
     /// Those of them that may wait long.
     pub waiting: Level,
+    /// Those of these that wait for the application.
+    pub questions: Level,
     /// Connections closed because others needed their place.
     pub shed: Count,
     /// Times accepting paused because descriptors were short.

@@ -197,11 +197,11 @@ fn is_through_varnish(headers: &HeaderMap) -> bool {
 
 /// Which heartbeats a listener understands, if its URL does not say. A browser's `EventSource` takes an id without an event
 /// for what it is, and needs it to resume a quiet stream. It sends `Cache-Control: no-cache`, as the Fetch standard has it do
-/// for its cache mode "no-store" (WHATWG HTML §9.2.2, Fetch §4.5). Of other clients this is not known, and several take
-/// such an id for an empty message.
+/// for its cache mode "no-store" (WHATWG HTML §9.2.2, Fetch §4.5), and `Pragma: no-cache`, which libraries that ask for no cache
+/// by themselves leave out. Of other clients this is not known, and several take such an id for an empty message.
 fn heartbeat(headers: &HeaderMap) -> Heartbeat {
-    let is_event_source =
-        list(headers, header::CACHE_CONTROL).any(|item| item.eq_ignore_ascii_case("no-cache"));
+    let says = |name| list(headers, name).any(|item| item.eq_ignore_ascii_case("no-cache"));
+    let is_event_source = says(header::CACHE_CONTROL) && says(header::PRAGMA);
     if is_event_source { Heartbeat::Id } else { Heartbeat::Comment }
 }
 

@@ -36,8 +36,8 @@ const ENTRY_OVERHEAD: usize = 128;
 /// events, and the source that nobody forgets before it is empty. Measured (`tests/history_memory.rs`).
 pub const LOG_OVERHEAD: usize = 704;
 
-/// Bytes charged for an event that excludes a user who is not connected: the event alone keeps that user's name and inbox.
-/// Who is connected is bounded by the cap on connections.
+/// Bytes charged for an event that excludes a user: it keeps that user's name and inbox for as long as it is there, whether
+/// the user is connected or not.
 pub const EXCLUDED_OVERHEAD: usize = 384;
 
 /// One event in its place.
@@ -51,8 +51,6 @@ pub struct Entry {
     pub published: Moment,
     /// The user whose connections must not get it, by that user's inbox.
     pub exclude: Option<Arc<Source>>,
-    /// Whether that user's name is there for this event, and has to be charged.
-    pub keeps_user: bool,
     /// The permission a listener must have to get it.
     pub require: Option<PermissionName>,
     /// The id its publisher chose, until it expires.
@@ -64,7 +62,7 @@ impl Entry {
     #[must_use]
     pub fn cost(&self) -> usize {
         let own_id = self.id.as_ref().map_or(0, |id| id.as_str().len() + OWN_ID_OVERHEAD);
-        let user = if self.keeps_user { EXCLUDED_OVERHEAD } else { 0 };
+        let user = self.exclude.as_ref().map_or(0, |user| EXCLUDED_OVERHEAD + user.seat_bytes());
         taken(self.frame.len()) + ENTRY_OVERHEAD + own_id + user
     }
 }
@@ -262,15 +260,7 @@ mod tests {
 
     fn entry(offset: Offset) -> Entry {
         let frame = Unsealed::new(None, "x", 20).seal(b"1");
-        Entry {
-            offset,
-            frame,
-            published: Moment(offset),
-            exclude: None,
-            keeps_user: false,
-            require: None,
-            id: None,
-        }
+        Entry { offset, frame, published: Moment(offset), exclude: None, require: None, id: None }
     }
 
     fn offsets(log: &Log, after: Offset) -> Vec<Offset> {

@@ -332,8 +332,7 @@ impl Hub {
                     Some(id) => unsealed.seal(id.as_str().as_bytes()),
                     None => unsealed.seal(self.epoch().position(offset).as_str().as_bytes()),
                 };
-                let keeps_user = exclude.as_ref().is_some_and(|user| user.connections() == 0);
-                Entry { offset, frame, published: now, exclude, keeps_user, require, id }
+                Entry { offset, frame, published: now, exclude, require, id }
             });
             for (shard, mailbox) in self.mailboxes.iter().enumerate() {
                 if source.claim(shard).is_some() {

@@ -118,7 +118,7 @@ impl Sequencer {
         let flushed = source.flushed();
         let log = slot.get_or_create();
         let queued = std::mem::replace(&mut log.in_oldest, true);
-        self.change(log, |log| log.append(entry, bounds.log, flushed));
+        self.change(source, log, |log| log.append(entry, bounds.log, flushed));
         source.set_last(offset);
         drop(slot);
         if !queued {
@@ -142,7 +142,7 @@ impl Sequencer {
             // Above the bound for all, memory comes before those who have not been flushed to.
             let flushed = if too_much { Offset::MAX } else { source.flushed() };
             let log = slot.get_or_create();
-            self.change(log, |log| log.evict(flushed));
+            self.change(&source, log, |log| log.evict(flushed));
             let Some((offset, published)) = log.oldest() else {
                 // What is left waits for its flush, which is due within a flush interval.
                 log.in_oldest = !log.is_empty();
@@ -159,7 +159,7 @@ impl Sequencer {
             };
             let done = offset == oldest.offset && !too_much && now.since(published) < bounds.age_max;
             if offset == oldest.offset && !done {
-                self.change(log, |log| {
+                self.change(&source, log, |log| {
                     log.expire_oldest();
                     log.evict(flushed);
                 });
@@ -187,11 +187,12 @@ impl Sequencer {
         self.oldest.capacity()
     }
 
-    /// Changes `log` and keeps the sums.
-    fn change(&mut self, log: &mut Log, change: impl FnOnce(&mut Log)) {
-        let (bytes, events) = (log.cost(), log.held());
+    /// Changes `log`, which is that of `source`, and keeps the sums.
+    fn change(&mut self, source: &Source, log: &mut Log, change: impl FnOnce(&mut Log)) {
+        let cost = |log: &Log| log.cost() + if log.is_empty() { 0 } else { source.seat_bytes() };
+        let (bytes, events) = (cost(log), log.held());
         change(log);
-        self.bytes = self.bytes - bytes + log.cost();
+        self.bytes = self.bytes - bytes + cost(log);
         self.events = self.events - events + log.held();
         for id in log.take_expired_ids() {
             self.own_ids.let_go(&id);
@@ -219,7 +220,7 @@ mod tests {
 
     fn entry(offset: Offset, published: Moment) -> Entry {
         let frame = Unsealed::new(None, "x", 20).seal(b"1");
-        Entry { offset, frame, published, exclude: None, keeps_user: false, require: None, id: None }
+        Entry { offset, frame, published, exclude: None, require: None, id: None }
     }
 
     fn publish(sequencer: &mut Sequencer, source: &Arc<Source>, published: Moment) {

@@ -82,6 +82,13 @@ impl Source {
         }
     }
 
+    /// Bytes it takes for shards beyond the two that [`LOG_OVERHEAD`](super::log::LOG_OVERHEAD) and
+    /// [`EXCLUDED_OVERHEAD`](super::log::EXCLUDED_OVERHEAD) were measured with.
+    #[must_use]
+    pub fn seat_bytes(&self) -> usize {
+        size_of::<Seat>() * self.seats.len().saturating_sub(2)
+    }
+
     /// What it is.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -153,8 +153,17 @@ impl Share {
 impl Forgotten {
     fn put(&mut self, hash: u64, to: Offset) {
         // At or below the horizon there is nothing to add.
-        if to > self.horizon && self.to.insert(hash, to).is_none() {
-            self.order.push_back(hash);
+        if to > self.horizon {
+            let mut is_new = false;
+            // Of two names with one hash, the one that lost more counts.
+            let known = self.to.entry(hash).or_insert_with(|| {
+                is_new = true;
+                to
+            });
+            *known = to.max(*known);
+            if is_new {
+                self.order.push_back(hash);
+            }
         }
         while self.to.len() > FORGOTTEN_MAX {
             let hash = self.order.pop_front().expect("every forgotten name is in the order once");
@@ -215,6 +224,8 @@ mod tests {
         forgotten.put(1, 500);
         assert_eq!(forgotten.of(1), 500);
         assert_eq!(forgotten.of(2), 0, "a quiet name lost nothing");
+        forgotten.put(1, 400);
+        assert_eq!(forgotten.of(1), 500, "another name with its hash");
         for hash in 10..10 + FORGOTTEN_MAX as u64 {
             forgotten.put(hash, 600);
         }

@@ -226,7 +226,6 @@ impl Server {
                 poll,
                 doors,
                 requests_max: (shared.config.max_requests / count).max(1),
-                waiting_max: shared.config.max_waiting_requests / count,
                 probe: (near.into(), probe_room.clone()),
                 stop: stop.clone(),
             };

@@ -60,8 +60,6 @@ pub struct Worker {
     pub doors: Vec<Door>,
     /// Connections that may be HTTP at once.
     pub requests_max: usize,
-    /// Those of them that may wait long.
-    pub waiting_max: usize,
     /// The server's own connection, and the room it is in.
     pub probe: (Socket, Arc<Source>),
     /// Ends the thread at once.
@@ -116,7 +114,7 @@ impl Worker {
             reason = "its successor is `unsafe`; what it warns of cannot be: `mio::Poll` owns its fd"
         )]
         let ready = AsyncFd::new(self.poll)?;
-        let places = Places::new(self.shared.clone(), self.requests_max, self.waiting_max);
+        let places = Places::new(self.shared.clone(), self.requests_max, true);
         let context = Rc::new(Context {
             shared: self.shared,
             index: self.index,

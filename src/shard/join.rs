@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Shard;
 use super::advance::is_for;
-use super::batch::{self, Piece, is_met};
+use super::batch::{self, Piece};
 use super::conn::{Conn, ConnKey, Membership, flag};
 use super::net::Net;
 use super::room::LocalRoom;
@@ -243,12 +243,12 @@ impl<N: Net> Shard<N> {
     /// an event is not to learn by its id that there is one.
     fn offset_of(&self, slot: u32, id: &str, head: Offset) -> Option<Offset> {
         let offset = self.hub.find(id).filter(|offset| *offset <= head)?;
-        let identity = self.conns.get(slot).and_then(|conn| conn.identity.as_deref());
+        let conn = self.conns.get(slot)?;
         let is_in = |source: &Arc<Source>| {
             let log = source.log();
             let entry = log.get().and_then(|log| log.range(offset - 1, offset).next());
             let own = entry.filter(|entry| entry.id.as_ref().is_some_and(|own| own.as_str() == id));
-            own.is_some_and(|own| own.require.as_ref().is_none_or(|name| is_met(name, source, identity)))
+            own.is_some_and(|own| is_for(own, source, conn))
         };
         self.sources(slot).any(is_in).then_some(offset)
     }

@@ -91,6 +91,7 @@ async fn ids(program: &str, args: impl FnOnce(&Folder) -> Vec<String>) -> Option
     until("the reconnect", async || proxy.wires().get(1).map(drop).ok_or("none")).await;
     for wire in &proxy.wires()[..2] {
         assert_eq!(wire.header("cache-control"), Some("no-cache"), "{}", wire.request);
+        assert_eq!(wire.header("pragma"), Some("no-cache"), "{}", wire.request);
     }
     let text = proxy.wires()[0].text();
     let first =

@@ -81,7 +81,7 @@ impl Plan {
         let token = self.credentials.as_ref().map(|all| all.listener(&user)).unwrap_or_default();
         format!(
             "GET {base}/stream/{room}/{user}{query} HTTP/1.1\r\nHost: {host}\r\n\
-             Accept: text/event-stream\r\nCache-Control: no-cache\r\n{token}{encoding}{header}\r\n"
+             Accept: text/event-stream\r\nCache-Control: no-cache\r\nPragma: no-cache\r\n{token}{encoding}{header}\r\n"
         )
     }
 

@@ -50,7 +50,7 @@ function askForToken() {
 // Listening.
 
 // What the server's own events mean for a page. Data of all of them is JSON.
-const OWN = {
+const OWN = Object.assign(Object.create(null), {
   connected: () => "The stream is open.",
   gap: ({ reason }) => `Events may be missing (${reason}). Your own page now fetches the current state from your application.`,
   overload: ({ reason }) => `The server does not take this stream for now (${reason}). The browser comes back by itself.`,
@@ -58,7 +58,7 @@ const OWN = {
     ? "The application ended this stream. The page stays away."
     : `The server ends this stream (${reason}). The browser comes back by itself.`,
   expiring: ({ expires_in_s: seconds }) => `The token is over in ${seconds} s. Your own page now refreshes it.`,
-};
+});
 
 let source = null;
 // The last id this page has seen. A new EventSource does not know it.
