@@ -63,6 +63,11 @@ impl Scene {
             "{rounds} good events beside the attack, each at {GOOD_LISTENERS} listeners after {worst:?} at most; {peak:.0} MiB"
         );
         drop(open);
+    }
+
+    /// The same, and the memory comes back.
+    fn recover<T: Send>(&mut self, attack: impl FnOnce(SocketAddr) -> T + Send) {
+        self.survive(attack);
         self.assert_memory_comes_back();
     }
 
@@ -113,7 +118,7 @@ fn pages_that_nobody_reads() {
             assert_eq!(publish(scene.process.addr, &event), 200);
         }
         let ask = request("GET", &format!("{BASE}/rooms/r/history?limit=1000"), &[], b"");
-        scene.survive(|addr| -> Vec<Conn> {
+        scene.recover(|addr| -> Vec<Conn> {
             let stuck = |_| {
                 let mut conn = Conn::tcp_with_small_buffer(addr);
                 conn.send(&ask);
@@ -132,7 +137,7 @@ fn bodies_that_never_end() {
         let Some(mut scene) = Scene::new(bytes_max, &[]) else { return };
         let body = json!({"room": "r", "data": "x".repeat((1 << 20) - 64)}).to_string();
         let whole = request("POST", &format!("{BASE}/publish"), &[], body.as_bytes());
-        scene.survive(|addr| -> Vec<Conn> {
+        scene.recover(|addr| -> Vec<Conn> {
             let unfinished = |_| {
                 let mut conn = Conn::tcp(addr);
                 // Refused in the middle of it, most of them.
@@ -152,7 +157,7 @@ fn lines_that_never_end() {
     let first = json!({"room": "r", "data": 1}).to_string() + "\n";
     let head = "content-type: application/x-ndjson\r\ncontent-length: 10000000";
     let head = format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n");
-    scene.survive(|addr| -> Vec<Conn> {
+    scene.recover(|addr| -> Vec<Conn> {
         let unfinished = |_| {
             let mut conn = Conn::tcp(addr);
             let _ = conn.try_send(head.as_bytes());
@@ -187,7 +192,7 @@ const BATCH: usize = 4096;
 fn names_of_rooms_and_users_without_end() {
     for (bytes_max, count) in GROUPS.into_iter().zip([1_000_000, 2_000_000]) {
         let Some(mut scene) = Scene::new(bytes_max, &[]) else { return };
-        scene.survive(|addr| {
+        scene.recover(|addr| {
             flood(addr, count, |n| match n % 2 {
                 0 => json!({"room": format!("room {n}"), "data": n}),
                 _ => json!({"user": format!("user {n}"), "data": n}),
@@ -204,7 +209,7 @@ fn names_of_excluded_users_without_end() {
         return;
     };
     let long = "x".repeat(110);
-    scene.survive(|addr| {
+    scene.recover(|addr| {
         flood(addr, 800_000, |n| json!({"room": "r", "exclude": format!("{long}{n}"), "data": n}));
     });
 }
@@ -214,7 +219,7 @@ fn names_of_excluded_users_without_end() {
 fn names_of_streams_that_come_and_go() {
     let Some(mut scene) = Scene::new(GROUPS[0], &[]) else { return };
     let long = "x".repeat(100);
-    scene.survive(|addr| {
+    scene.recover(|addr| {
         for n in 0..3000 {
             let rooms: Vec<String> = (0..64).map(|room| format!("&room={long}{n}.{room}")).collect();
             let rooms = rooms.concat();
@@ -223,7 +228,9 @@ fn names_of_streams_that_come_and_go() {
     });
 }
 
-/// Readers that stop in the middle of an event, each of another: what they are owed stays after its room has let it go.
+/// Readers that stop in the middle of an event, each of another: what they are owed stays after its room has let it go. What
+/// they give back lies between events that are held, so the process stays larger; but the last rung lets history go, and
+/// publishes are taken again.
 #[test]
 fn readers_that_are_stuck_in_an_event_each() {
     let Some(mut scene) = Scene::new(GROUPS[0], &["--max-unsent-age=1h"]) else { return };

@@ -274,8 +274,8 @@ fn streams_of_lines_that_publish_nothing_make_room_first() {
 fn a_line_that_never_ends_makes_room_for_other_bodies() {
     let server = TestServer::with(|config| {
         config.shards = 1;
-        config.max_body_bytes = 600 << 10;
-        config.http_total_bytes = Some(600 << 10);
+        config.max_body_bytes = 400 << 10;
+        config.http_total_bytes = Some(500 << 10);
         config.request_timeout = 2 * PATIENCE;
     });
     let mut listener = server.listen("/stream/a/u");
@@ -286,7 +286,7 @@ fn a_line_that_never_ends_makes_room_for_other_bodies() {
             conn
         })
         .collect();
-    common::eventually("the budget is taken", || server.metrics().get("tidegate_http_bytes") > 450_000.0);
+    common::eventually("the budget is taken", || server.metrics().get("tidegate_http_bytes") > 370_000.0);
     let large = json!({"room": "b", "data": "x".repeat(200_000)}).to_string();
     common::eventually("a large publish", || server.post("/publish", &[], &large).status() == 200);
     let told = lines[0].response();

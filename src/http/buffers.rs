@@ -25,14 +25,16 @@ pub struct Buffers {
     answers: AtomicUsize,
     bytes_max: usize,
     refused: AtomicU64,
+    /// Bytes that a body, and an answer, was refused last.
+    wanted: [AtomicUsize; 2],
 }
 
 impl Buffers {
     /// Nothing is held of `bytes_max`.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        let (held, answers, refused) = Default::default();
-        Self { held, answers, bytes_max, refused }
+        let (held, answers, refused, wanted) = Default::default();
+        Self { held, answers, bytes_max, refused, wanted }
     }
 
     /// Bytes that are held beyond [`FREE_BYTES`] each.
@@ -55,12 +57,25 @@ impl Buffers {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// Bytes that have to go for those to find room that were refused last, and a quarter of the bound at least; and the same
+    /// of the answers' share.
+    #[must_use]
+    pub fn crowded(&self) -> (usize, usize) {
+        let excess = |held: &AtomicUsize, max: usize, what: Holds| {
+            let wanted = self.wanted[what as usize].load(Ordering::Relaxed).max(max / 4);
+            held.load(Ordering::Relaxed).saturating_sub(max.saturating_sub(wanted))
+        };
+        let (all, half) = (self.bytes_max, self.bytes_max / 2);
+        (excess(&self.held, all, Holds::Body), excess(&self.answers, half, Holds::Answer))
+    }
+
     fn take(&self, what: Holds, bytes: usize) -> bool {
         let taken = match what {
             Holds::Body => add(&self.held, bytes, self.bytes_max),
             Holds::Answer => self.take_for_answer(bytes),
         };
         if !taken {
+            self.wanted[what as usize].store(bytes, Ordering::Relaxed);
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
         taken
@@ -172,6 +187,18 @@ mod tests {
         buffers.give(Holds::Body, 60);
         assert!(buffers.take(Holds::Body, 59));
         assert_eq!((buffers.held(), buffers.refused()), (99, 2));
+    }
+
+    /// Only a quarter was once made free, which was too little for a large body, again and again.
+    #[test]
+    fn room_is_made_for_what_was_refused() {
+        let buffers = Buffers::new(100);
+        assert!(buffers.take(Holds::Body, 60));
+        assert_eq!(buffers.crowded(), (0, 0), "a quarter is free");
+        assert!(!buffers.take(Holds::Body, 50));
+        assert_eq!(buffers.crowded(), (10, 0));
+        assert!(buffers.take(Holds::Answer, 40) && !buffers.take(Holds::Answer, 20));
+        assert_eq!(buffers.crowded(), (50, 10));
     }
 
     /// Readers of a public room who did not read once kept every large publish out.

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::context::Shared;
-use super::exchange::{Exchange, FIRST_BYTE_TIME, Hold, UNFINISHED_TIME};
+use super::exchange::{Exchange, FIRST_BYTE_TIME, Hold, Phase, UNFINISHED_TIME};
 use super::problem::{Code, Problem};
 use crate::hub::moment::Moment;
 
@@ -263,7 +263,7 @@ impl Places {
     }
 
     /// Gives up those that hold bytes of the budget for all and wait for nothing but their peer, the longest first, until a
-    /// quarter of the budget is free.
+    /// quarter of the budget is free, and of what answers may hold of it.
     fn shed_holders(&self) {
         let now = self.shared.clock.now();
         let exchanges = self.exchanges.borrow();
@@ -271,13 +271,16 @@ impl Places {
         let mut held: Vec<_> =
             holders.filter_map(|exchange| Some((useless(exchange, now)?, exchange))).collect();
         held.sort_unstable_by_key(|(holds, _)| *holds);
-        let buffers = &self.shared.buffers;
-        let mut wanted = buffers.held().saturating_sub(buffers.bytes_max() / 4 * 3);
+        let (mut wanted, mut of_answers) = self.shared.buffers.crowded();
         for (_, exchange) in held {
-            if wanted == 0 {
-                break;
+            let is_answer = exchange.phase() == Phase::Answered;
+            if wanted == 0 && (of_answers == 0 || !is_answer) {
+                continue;
             }
             wanted = wanted.saturating_sub(exchange.held());
+            if is_answer {
+                of_answers = of_answers.saturating_sub(exchange.held());
+            }
             self.shared.stats.shed.add();
             exchange.shed();
         }

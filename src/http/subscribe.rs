@@ -248,15 +248,18 @@ mod tests {
 
     #[test]
     fn only_those_who_ask_as_browsers_do_get_ids_without_events() {
-        for (name, value, wanted) in [
-            ("cache-control", "no-cache", Heartbeat::Id),
-            ("cache-control", "max-age=0, No-Cache", Heartbeat::Id),
-            ("cache-control", "no-store", Heartbeat::Comment),
-            ("cache-control", "max-age=0", Heartbeat::Comment),
-            ("pragma", "no-cache", Heartbeat::Comment),
-            ("accept", "text/event-stream", Heartbeat::Comment),
+        for (cache_control, pragma, wanted) in [
+            ("no-cache", "no-cache", Heartbeat::Id),
+            ("max-age=0, No-Cache", "No-Cache", Heartbeat::Id),
+            // What libraries send that ask for no cache by themselves.
+            ("no-cache", "", Heartbeat::Comment),
+            ("no-store", "no-cache", Heartbeat::Comment),
+            ("max-age=0", "", Heartbeat::Comment),
+            ("", "no-cache", Heartbeat::Comment),
         ] {
-            assert_eq!(heartbeat(&with(name, value)), wanted, "{name}: {value}");
+            let mut headers = with("cache-control", cache_control);
+            headers.insert(header::PRAGMA, HeaderValue::from_static(pragma));
+            assert_eq!(heartbeat(&headers), wanted, "{cache_control}, {pragma}");
         }
     }
 

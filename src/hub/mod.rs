@@ -356,7 +356,12 @@ impl Hub {
 
     /// Housekeeping, about once a second from one thread: expires events by age and forgets what nobody needs.
     pub fn tidy(&self, now: Moment) {
-        while !self.sequencer.lock().trim(&self.settings.history, now, TRIM_STEPS) {}
+        let mut bounds = self.settings.history;
+        if self.rung() >= Rung::Publishes {
+            // Nothing new drives the old out any more, and what was freed lies between what is held.
+            bounds.bytes_max = bounds.bytes_max.min(self.history().1 / 8 * 7);
+        }
+        while !self.sequencer.lock().trim(&bounds, now, TRIM_STEPS) {}
         self.sequencer.lock().shrink();
         // A sixteenth of the tables each time: names are given back within half a minute.
         for _ in 0..Table::shares() / 16 {
@@ -429,4 +434,38 @@ pub(crate) struct UserState {
     delivery: Allowance,
     replaced: Option<Moment>,
     replacements: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name::RoomName;
+    use super::*;
+
+    /// With publishes refused, nothing new drove old events out: the engine stayed on the last rung until they were too old.
+    #[test]
+    fn on_the_last_rung_an_eighth_of_the_history_goes_at_a_time() {
+        let log = LogBounds { events_max: 1000, bytes_max: 1 << 20 };
+        let hub = Hub::new(HubSettings {
+            shards: 1,
+            epoch: Epoch::new(1),
+            history: HistoryBounds { log, bytes_max: 1 << 30, age_max: Duration::from_hours(1) },
+            caps: Caps { connections_max: 1, per_user_max: None, replace: false, per_address_max: None },
+            delivery: None,
+        });
+        for n in 0..800 {
+            let target = Target::Room(RoomName::new(&format!("{}", n % 8)).expect("a name"));
+            let data = "x".repeat(500);
+            let draft = Draft { target, name: None, id: None, data, exclude: None, require: None };
+            hub.publish([draft], Moment(1)).expect("no id");
+        }
+        let events_after = |rung| {
+            hub.set_rung(rung);
+            hub.tidy(Moment(1));
+            hub.history().0
+        };
+        assert_eq!(events_after(Rung::Newcomers), 800);
+        let (once, twice) = (events_after(Rung::Publishes), events_after(Rung::Publishes));
+        assert!((690..=710).contains(&once) && (600..=620).contains(&twice), "{once} {twice}");
+        assert_eq!(events_after(Rung::Ground), twice);
+    }
 }

@@ -1,7 +1,7 @@
 //! The memory ladder: what the engine gives up as memory runs short, one rung after the other, before the kernel ends it.
 //!
 //! Each rung gives up what costs the least to go without: replays are asked for again later, those furthest behind resume
-//! exactly, newcomers come back, publishers try again. Nothing that was promised is lost on any of them. What is given up
+//! exactly, newcomers come back, publishers try again. Only on the last is anything lost, history, which resumes are told. What is given up
 //! on a rung stays given up on those above.
 //!
 //! The decision is a pure function; who measures, and how often, is the server's business.
@@ -18,7 +18,8 @@ pub enum Rung {
     Laggards,
     /// Newcomers are refused.
     Newcomers,
-    /// Publishes are refused.
+    /// Publishes are refused. Each second an eighth of the history goes, the oldest first: with no new events to drive it out, it
+    /// could otherwise keep everybody from publishing until its age does.
     Publishes,
 }
 

@@ -69,16 +69,15 @@ impl Life<'_> {
         let held = |(source, to): &(To, Offset)| self.order.between(*source, *to, head);
         let may_have = |offset: &Offset| {
             let event = self.order.event(*offset);
-            !event.is_for_vips || pass.is_some_and(|pass| pass.is_vip(event.to))
+            let is_from_itself = user.is_some() && event.exclude == user;
+            !is_from_itself && (!event.is_for_vips || pass.is_some_and(|pass| pass.is_vip(event.to)))
         };
         let at = |cursor| Opening { cursor, id: Some(epoch.position(cursor).to_string()), gap: None };
         let presented = match start {
             Start::Now => return at(head),
             Start::History(count) => {
-                let is_from_itself =
-                    |offset: &Offset| user.is_some() && self.order.event(*offset).exclude == user;
                 let mut newest: Vec<Offset> = sources.iter().flat_map(held).copied().collect();
-                newest.retain(|offset| may_have(offset) && !is_from_itself(offset));
+                newest.retain(may_have);
                 newest.sort_unstable();
                 let first = newest.len().saturating_sub(*count);
                 return at(newest.get(first).map_or(head, |oldest| oldest - 1).max(expired_to));
