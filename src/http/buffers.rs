@@ -57,6 +57,11 @@ impl Buffers {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// Notes what was refused, with what its holder had of it already.
+    fn want(&self, what: Holds, bytes: usize) {
+        self.wanted[what as usize].store(bytes, Ordering::Relaxed);
+    }
+
     /// Bytes that have to go for those to find room that were refused last, and a quarter of the bound at least; and the same
     /// of the answers' share.
     #[must_use]
@@ -75,7 +80,6 @@ impl Buffers {
             Holds::Answer => self.take_for_answer(bytes),
         };
         if !taken {
-            self.wanted[what as usize].store(bytes, Ordering::Relaxed);
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
         taken
@@ -155,6 +159,7 @@ impl Held {
             self.shared.grew(more);
             self.shared.spare_memory(Rung::Publishes)?;
             if !self.shared.buffers.take(self.what, more) {
+                self.shared.buffers.want(self.what, wanted);
                 return Err(Code::BuffersFull.into());
             }
         } else {
@@ -195,9 +200,10 @@ mod tests {
         let buffers = Buffers::new(100);
         assert!(buffers.take(Holds::Body, 60));
         assert_eq!(buffers.crowded(), (0, 0), "a quarter is free");
-        assert!(!buffers.take(Holds::Body, 50));
+        buffers.want(Holds::Body, 50);
         assert_eq!(buffers.crowded(), (10, 0));
-        assert!(buffers.take(Holds::Answer, 40) && !buffers.take(Holds::Answer, 20));
+        assert!(buffers.take(Holds::Answer, 40));
+        buffers.want(Holds::Answer, 20);
         assert_eq!(buffers.crowded(), (50, 10));
     }
 

@@ -1,8 +1,8 @@
 //! The memory ladder: what the engine gives up as memory runs short, one rung after the other, before the kernel ends it.
 //!
 //! Each rung gives up what costs the least to go without: replays are asked for again later, those furthest behind resume
-//! exactly, newcomers come back, publishers try again. Only on the last is anything lost, history, which resumes are told. What is given up
-//! on a rung stays given up on those above.
+//! exactly, newcomers come back, publishers try again. Only on the last is anything lost: history, which resumes are told. What
+//! is given up on a rung stays given up on those above.
 //!
 //! The decision is a pure function; who measures, and how often, is the server's business.
 
