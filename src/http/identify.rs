@@ -100,8 +100,7 @@ fn one_of(all: impl Iterator<Item = Result<Arc<Identity>, Code>>) -> Result<Arc<
             (Ok(best), Ok(other)) if lasts(&best) >= lasts(&other) => Ok(best),
             (Err(Code::AuthUnavailable), _) | (_, Err(Code::AuthUnavailable)) => Err(Code::AuthUnavailable),
             (Ok(best), Err(_)) => Ok(best),
-            (Err(_), other) => other,
-            (Ok(_), other) => other,
+            (_, other) => other,
         };
     }
     best
