@@ -1,17 +1,37 @@
 //! Tidegate: a push tier. An application hands it an event once; it fans the event out to every browser that listens,
 //! over Server-Sent Events (WHATWG HTML §9.2). ARCHITECTURE.md tells the whole story.
+//!
+//! The modules below stand in the order of the floors: each uses those above it in this list, never those below it
+//! (`tests/tidy.rs`).
+
+pub mod types;
+
+pub mod rights;
+
+pub mod answer;
+
+pub mod wire;
+
+pub mod hub;
+
+pub mod shard;
+
+pub mod config;
 
 pub mod auth;
-pub mod config;
-pub mod dashboard;
-pub mod health;
-pub mod http;
-pub mod hub;
-pub mod logs;
-pub mod server;
-pub mod shard;
-pub mod telemetry;
-pub mod tools;
+
+pub mod policy;
+
+pub mod net;
+
 pub mod upstream;
-pub mod welcome;
-pub mod wire;
+
+pub mod engine;
+
+pub mod http;
+
+pub mod admin;
+
+pub mod server;
+
+pub mod cli;

@@ -3,14 +3,14 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use tidegate::config::{self, Config, EX_CONFIG, Invocation, LoadError, UnknownVariable};
-use tidegate::health;
-use tidegate::logs::{self, SetLevel};
-use tidegate::server::clock::since_1970;
+use tidegate::cli::logs::{self, SetLevel};
+use tidegate::cli::tools::{Output, with_cause};
+use tidegate::cli::welcome;
+use tidegate::cli::{self, Invocation, LoadError, health};
+use tidegate::config::{self, Config, EX_CONFIG, UnknownVariable};
 use tidegate::server::supervision::{self, Supervision};
 use tidegate::server::{Server, StartError};
-use tidegate::tools::{Output, with_cause};
-use tidegate::welcome;
+use tidegate::types::clock::since_1970;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[global_allocator]
@@ -120,7 +120,7 @@ fn say(output: &Output) -> ExitCode {
 /// Reads all settings, as they are now.
 fn load(open_files_max: u64) -> Result<Invocation, LoadError> {
     let env = |key: &str| std::env::var_os(key).map(|value| value.to_string_lossy().into_owned());
-    config::load(std::env::args_os(), env, open_files_max)
+    cli::load(std::env::args_os(), env, open_files_max)
 }
 
 fn check_health(config: &Config) -> ExitCode {
@@ -145,7 +145,7 @@ fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result
     for listen in server.listens() {
         tracing::info!(%listen, "listening");
     }
-    let config = &server.shared().config;
+    let config = &server.engine().config;
     let welcome = welcome::text(config, server.listens(), server.admin_address());
     let _ = writeln!(std::io::stdout(), "{welcome}");
     supervision::say_ready(config.max_connections);

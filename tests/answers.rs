@@ -8,8 +8,8 @@ use std::time::Duration;
 use common::conn::{Conn, Head, request};
 use common::{BASE, TestServer};
 use serde_json::json;
+use tidegate::admin::live::STREAMS_MAX;
 use tidegate::config::{AddressRange, Config, CorsOrigins, HostPattern, RefusalStyle};
-use tidegate::dashboard::STREAMS_MAX;
 
 /// A page that may read everything.
 const LISTED: &str = "https://app.example";

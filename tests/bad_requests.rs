@@ -13,12 +13,12 @@ use common::signer;
 use common::stream::Listener;
 use common::{BASE, TestServer, assert_problem, eventually};
 use jsonwebtoken::Algorithm;
+use tidegate::answer::problem::Code;
 use tidegate::config::{
     AddressRange, Config, DeniedUserAgent, ForeignOrigins, HostPattern, JwksSource, Rate, RequiredHeader,
     Secret, UpstreamUrl,
 };
-use tidegate::http::context::Stage;
-use tidegate::http::problem::Code;
+use tidegate::engine::Stage;
 
 /// Stands in everything that is sent and must not stand in any answer.
 const MARK: &str = "zXyMark";

@@ -13,8 +13,8 @@ use common::conn::{Conn, request};
 use common::stream::Listener;
 use common::{TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
+use tidegate::admin::live::STREAMS_MAX;
 use tidegate::config::{ListenAddr, Rate};
-use tidegate::dashboard::STREAMS_MAX;
 
 use self::chromium::Chromium;
 use self::neighbours::until;

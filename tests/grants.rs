@@ -1,8 +1,8 @@
 //! Promise: a grant allows what its texts say and nothing else. Held against an oracle that was written from the
 //! documentation, by naive matching over the texts, on a hundred thousand random questions; the seed is printed.
 
-use tidegate::auth::grant::{Action, Grant, PERMISSIONS_MAX, Permission, PermissionError};
-use tidegate::auth::pattern::{PATTERN_BYTES_MAX, Pattern, PatternError};
+use tidegate::rights::grant::{Action, Grant, PERMISSIONS_MAX, Permission, PermissionError};
+use tidegate::rights::pattern::{PATTERN_BYTES_MAX, Pattern, PatternError};
 
 const QUESTIONS: usize = 100_000;
 

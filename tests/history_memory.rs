@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use procfs::process::Process;
+use tidegate::hub::admission::Caps;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::log::LogBounds;
-use tidegate::hub::moment::Moment;
-use tidegate::hub::name::{EventId, RoomName};
-use tidegate::hub::position::Epoch;
-use tidegate::hub::presence::Caps;
 use tidegate::hub::sequencer::HistoryBounds;
 use tidegate::hub::{Hub, HubSettings};
+use tidegate::types::moment::Moment;
+use tidegate::types::name::{EventId, RoomName};
+use tidegate::types::position::Epoch;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -9,7 +9,7 @@ use common::conn::{Response, request};
 use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::config::{DeliveryOverflow, Rate, RefusalStyle, UserOverflow};
-use tidegate::hub::presence::STAY_AWAY_MAX;
+use tidegate::hub::admission::STAY_AWAY_MAX;
 
 const STREAM: (&str, &str) = ("accept", "text/event-stream");
 

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use tidegate::answer::problem::Code;
 use tidegate::auth::tokens::TokenError;
-use tidegate::http::problem::Code;
-use tidegate::http::stats::REFUSED;
+use tidegate::engine::stats::REFUSED;
 use tidegate::shard::stats::{CloseReason, DropReason, GapReason};
 
 const GUIDE: &str = include_str!("../docs/operations.md");

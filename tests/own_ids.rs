@@ -6,7 +6,7 @@ mod common;
 use common::stream::Listener;
 use common::{TestServer, assert_problem};
 use serde_json::{Value, json};
-use tidegate::hub::position::Epoch;
+use tidegate::types::position::Epoch;
 
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 

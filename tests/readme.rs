@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
+use tidegate::answer::problem::Code;
 use tidegate::config::RELOADABLE;
-use tidegate::http::problem::Code;
 
 const README: &str = "README.md";
 const API: &str = "docs/api.md";

@@ -10,7 +10,7 @@ use common::conn::{Conn, Response, request};
 use common::process::Process;
 use common::{BASE, TestServer, assert_problem, config};
 use tidegate::config::{Config, ListenAddr, UpstreamUrl};
-use tidegate::http::policy::PolicyError;
+use tidegate::policy::PolicyError;
 use tidegate::server::Server;
 use tidegate::server::supervision::Supervision;
 

@@ -12,13 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use tidegate::hub::allowance::Rate;
+use tidegate::hub::admission::Caps;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::log::LogBounds;
-use tidegate::hub::moment::Moment;
-use tidegate::hub::name::{RoomName, UserName};
-use tidegate::hub::position::{Epoch, Offset};
-use tidegate::hub::presence::Caps;
 use tidegate::hub::sequencer::HistoryBounds;
 use tidegate::hub::{Hub, HubSettings};
 use tidegate::shard::conn::ConnKey;
@@ -26,6 +22,10 @@ use tidegate::shard::join::{Join, Start};
 use tidegate::shard::net::Net;
 use tidegate::shard::stats::{CloseReason, Stats};
 use tidegate::shard::{PORTION_MEMBERS, Shard, ShardSettings, Step};
+use tidegate::types::moment::Moment;
+use tidegate::types::name::{RoomName, UserName};
+use tidegate::types::position::{Epoch, Offset};
+use tidegate::types::rate_limiter::Rate;
 use tidegate::wire::control::Heartbeat;
 use tidegate::wire::encoding::Encoding;
 

@@ -11,8 +11,8 @@ use common::signer::{
 };
 use jsonwebtoken::Algorithm::{HS256, RS256};
 use serde_json::json;
-use tidegate::auth::grants::GRANTS_BYTES_MAX;
 use tidegate::auth::tokens::{TOKENS_CACHED_MAX, TokenError};
+use tidegate::rights::grants::GRANTS_BYTES_MAX;
 
 #[test]
 fn a_storm_of_one_token_costs_one_look() {

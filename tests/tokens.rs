@@ -15,9 +15,9 @@ use jsonwebtoken::Algorithm::{ES256, ES384, EdDSA, HS256, HS512, PS256, RS256};
 use jsonwebtoken::{EncodingKey, crypto};
 use serde_json::{Value, json};
 use tidegate::auth::claims::TOKEN_BYTES_MAX;
-use tidegate::auth::grant::Action;
 use tidegate::auth::tokens::{TokenError, Tokens};
 use tidegate::config::Config;
+use tidegate::rights::grant::Action;
 
 /// Why `token` is not believed, if it is not.
 fn refusal(tokens: &Tokens, token: &str) -> Option<TokenError> {

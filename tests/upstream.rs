@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
-use tidegate::auth::grant::Action;
 use tidegate::config::{Config, UpstreamUrl};
-use tidegate::hub::name::{RoomName, UserName};
-use tidegate::hub::position::Epoch;
-use tidegate::server::clock::Clock;
+use tidegate::rights::grant::Action;
+use tidegate::types::clock::Clock;
+use tidegate::types::name::{RoomName, UserName};
+use tidegate::types::position::Epoch;
 use tidegate::upstream::answer::ANSWER_BYTES_MAX;
 use tidegate::upstream::callback::{Callback, QUESTIONS_MAX};
 use tidegate::upstream::client::ClientError;

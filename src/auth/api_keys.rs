@@ -20,10 +20,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::grant::{Grant, PermissionError};
-use super::identity::{ApiKeyName, Identity};
-use super::key::fingerprint;
+use crate::auth::key::fingerprint;
 use crate::config::{MASK, parse_rate, read_text};
+use crate::rights::grant::{Grant, PermissionError};
+use crate::rights::identity::{ApiKeyName, Identity};
 
 /// Keys one server may have, old ones that are still good included.
 pub const API_KEYS_MAX: usize = 1024;
@@ -277,8 +277,8 @@ fn parse_hash(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::grant::Action;
     use super::*;
+    use crate::rights::grant::Action;
 
     #[test]
     fn a_new_key_is_found_by_its_hash_and_no_other_is() {

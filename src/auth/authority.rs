@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::api_keys::{self, ApiKeys};
-use super::identity::Identity;
-use super::pattern::Pattern;
-use super::tokens::{TokenError, Tokens};
+use crate::auth::api_keys::{self, ApiKeys};
+use crate::auth::tokens::{TokenError, Tokens};
+use crate::rights::identity::Identity;
+use crate::rights::pattern::Pattern;
 
 /// What credentials are held against.
 pub struct Authority {

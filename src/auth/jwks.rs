@@ -6,7 +6,7 @@ use jsonwebtoken::jwk::Jwk;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::key::Key;
+use crate::auth::key::Key;
 
 /// Bytes a set may have.
 pub const JWKS_BYTES_MAX: usize = 256 << 10;

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, crypto};
 
-use super::identity::KeyId;
+use crate::rights::identity::KeyId;
 
 /// Bits an RSA key has at least (RFC 7518 §3.3).
 pub const RSA_BITS_MIN: usize = 2048;

@@ -6,12 +6,8 @@
 pub mod api_keys;
 pub mod authority;
 pub mod claims;
-pub mod grant;
-pub mod grants;
-pub mod identity;
 pub mod jwks;
 pub mod key;
-pub mod looks;
-pub mod pattern;
 pub mod revocation;
+pub mod single_flight;
 pub mod tokens;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
-use super::identity::{Identity, KeyId};
-use crate::hub::name::UserName;
+use crate::rights::identity::{Identity, KeyId};
+use crate::types::name::UserName;
 
 /// Tokens, and users, that may be revoked at once.
 pub const REVOCATIONS_MAX: usize = 65_536;

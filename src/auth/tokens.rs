@@ -15,16 +15,16 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 
-use super::claims::{Claims, Parts, TOKEN_BYTES_MAX};
-use super::grant::{Grant, PermissionError};
-use super::grants::Grants;
-use super::identity::{Identity, KeyId};
-use super::jwks::{self, JwksError};
-use super::key::{Key, KeyError};
-use super::looks::{Looked, Looks};
-use super::revocation::TOKEN_NAME_BYTES_MAX;
+use crate::auth::claims::{Claims, Parts, TOKEN_BYTES_MAX};
+use crate::auth::jwks::{self, JwksError};
+use crate::auth::key::{Key, KeyError};
+use crate::auth::revocation::TOKEN_NAME_BYTES_MAX;
+use crate::auth::single_flight::{Looked, Looks};
 use crate::config::{Config, JwksSource, KeySource, TokenKey, UpstreamUrl, read_file};
-use crate::hub::name::UserName;
+use crate::rights::grant::{Grant, PermissionError};
+use crate::rights::grants::Grants;
+use crate::rights::identity::{Identity, KeyId};
+use crate::types::name::UserName;
 
 /// Good tokens that are remembered. Their grants have a bound of their own: `grants::GRANTS_BYTES_MAX`.
 pub const TOKENS_CACHED_MAX: usize = 65_536;

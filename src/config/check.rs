@@ -1,15 +1,15 @@
 //! Checks that take more than one setting, or the machine: what is right by itself may not go together.
 
-use super::SHARDS_MAX;
-use super::addresses::AddressRange;
-use super::bounded::{print_duration, print_size};
-use super::descriptors::{DescriptorBudget, asking, open_files_min, requests, requests_min};
-use super::error::{ConfigError, Source};
-use super::layers::Layers;
-use super::listen::{Listen, ListenAddr};
-use super::origins::CorsOrigins;
-use super::table::{Config, SETTINGS};
-use super::unix_socket::UnixSocket;
+use crate::config::SHARDS_MAX;
+use crate::config::descriptors::{DescriptorBudget, asking, open_files_min, requests, requests_min};
+use crate::config::error::{ConfigError, Source};
+use crate::config::kinds::addresses::AddressRange;
+use crate::config::kinds::bounded::{print_duration, print_size};
+use crate::config::kinds::listen::{Listen, ListenAddr};
+use crate::config::kinds::origins::CorsOrigins;
+use crate::config::kinds::unix_socket::UnixSocket;
+use crate::config::layers::Layers;
+use crate::config::table::{Config, SETTINGS};
 
 /// Checks `config` and fills in what zero stands for.
 ///

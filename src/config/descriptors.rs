@@ -8,8 +8,8 @@
 //! | connections in the HTTP phase: publishes, and streams whose head is not out yet | `max_requests`; by default an eighth, 16 to 512, two a shard at least |
 //! | streams | the rest |
 
-use super::listen::LISTEN_ADDRS_MAX;
-use super::table::Config;
+use crate::config::kinds::listen::LISTEN_ADDRS_MAX;
+use crate::config::table::Config;
 
 /// Descriptors kept back for the process as a whole.
 pub const PROCESS_RESERVE: u64 = 64;
@@ -95,8 +95,8 @@ fn reserve(shards: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::SHARDS_MAX;
     use super::*;
+    use crate::config::SHARDS_MAX;
 
     #[test]
     fn shares_never_add_up_to_more_than_the_limit() {

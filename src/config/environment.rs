@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use super::nearest::nearest;
-use super::table::SETTINGS;
+use crate::config::nearest::nearest;
+use crate::config::table::SETTINGS;
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "TIDEGATE_";

@@ -84,29 +84,8 @@ pub enum ConfigError {
 #[derive(Debug)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
-/// Why [`load`](super::load) has no settings to run with.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// The command line, or that of a subcommand, can't be understood. The text says why and points to `--help`.
-    Usage(String),
-    /// The settings are wrong.
-    Config(ConfigErrors),
-}
-
-impl LoadError {
-    /// The status to exit with, from `sysexits(3)`: 64 for usage, 78 for settings. Restarting helps with neither.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => EX_USAGE,
-            Self::Config(_) => EX_CONFIG,
-        }
-    }
-}
-
 impl ConfigErrors {
-    pub(super) fn new(errors: Vec<ConfigError>) -> Self {
+    pub(crate) fn new(errors: Vec<ConfigError>) -> Self {
         debug_assert!(!errors.is_empty());
         Self(errors)
     }
@@ -181,15 +160,6 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(text) => f.write_str(text),
-            Self::Config(errors) => errors.fmt(f),
-        }
-    }
-}
-
 impl Error for ConfigError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
@@ -200,15 +170,6 @@ impl Error for ConfigError {
 }
 
 impl Error for ConfigErrors {}
-
-impl Error for LoadError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Usage(_) => None,
-            Self::Config(errors) => Some(errors),
-        }
-    }
-}
 
 /// The status of a command line that was not understood.
 pub const EX_USAGE: u8 = 64;

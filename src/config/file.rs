@@ -8,12 +8,12 @@ use std::path::Path;
 
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::error::{ConfigError, Place, Source};
-use super::kind::Shape;
-use super::layers::{Given, Layers};
-use super::nearest::nearest;
-use super::read::read_text;
-use super::table::SETTINGS;
+use crate::config::error::{ConfigError, Place, Source};
+use crate::config::kinds::Shape;
+use crate::config::layers::{Given, Layers};
+use crate::config::nearest::nearest;
+use crate::config::read::read_text;
+use crate::config::table::SETTINGS;
 
 /// Reads the file at `path`, named by `source`, into `layers`, and what is wrong with it into `errors`. A file that is
 /// not TOML gives nothing but errors: values that were recovered from it may not be what was meant.

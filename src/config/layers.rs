@@ -1,14 +1,14 @@
 //! The layers: text by key, each with the place it was written in. The last one given for a key counts.
 
-use super::error::{ConfigError, Source};
-use super::kind::Kind;
-use super::table::SETTINGS;
+use crate::config::error::{ConfigError, Source};
+use crate::config::kinds::Kind;
+use crate::config::table::SETTINGS;
 
 /// One value as it was written.
-pub(super) struct Given {
-    pub(super) key: &'static str,
-    pub(super) text: String,
-    pub(super) source: Source,
+pub(crate) struct Given {
+    pub(crate) key: &'static str,
+    pub(crate) text: String,
+    pub(crate) source: Source,
 }
 
 /// All values given, the weakest layer first.

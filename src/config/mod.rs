@@ -14,148 +14,102 @@
 //! not lie in wait for the day the override goes. A flag given twice counts once, the last time. A list is replaced by a
 //! later layer, never added to. `TIDEGATE_` variables that name no setting are told ([`unknown_variables`]).
 
-mod access;
-mod addresses;
-mod bounded;
 mod check;
-mod choices;
 mod descriptors;
 mod environment;
-mod error;
+pub(crate) mod error;
 mod file;
-mod flags;
-mod kind;
-mod layers;
-mod listen;
-mod memory;
+pub mod kinds;
+pub(crate) mod layers;
 mod nearest;
-mod origins;
-mod path;
-mod rate;
 mod read;
 mod reload;
 mod report;
-mod requests;
-mod secret;
-mod setting;
-mod table;
-mod token_key;
-mod units;
-mod unix_socket;
-mod upstream;
+pub(crate) mod setting;
+pub(crate) mod table;
 
-use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
-pub use access::{PUBLIC_ROOMS_MAX, RoomPattern};
-pub use addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX};
-pub use choices::{
-    DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, TryPage, UserOverflow,
-};
 pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
 pub use environment::{UnknownVariable, unknown_variables};
-pub use error::{ConfigError, ConfigErrors, EX_CONFIG, EX_USAGE, LoadError, Place, Source};
-pub use listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
-pub use memory::MemoryLimit;
-pub use origins::{CORS_HEADERS_MAX, CORS_ORIGINS_MAX, CorsOrigins};
-pub use rate::Rate;
-pub use read::{FILE_BYTES_MAX, read_file, read_text};
-pub use reload::{RELOADABLE, restart_needed};
-pub use requests::{
+pub use error::{ConfigError, ConfigErrors, EX_CONFIG, EX_USAGE, Place, Source};
+pub use kinds::access::{PUBLIC_ROOMS_MAX, RoomPattern};
+pub use kinds::addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX};
+pub use kinds::choices::{
+    DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, TryPage, UserOverflow,
+};
+pub use kinds::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
+pub use kinds::memory::MemoryLimit;
+pub use kinds::origins::{CORS_HEADERS_MAX, CORS_ORIGINS_MAX, CorsOrigins};
+pub use kinds::rate::Rate;
+pub use kinds::requests::{
     ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
     RequiredHeader,
 };
-pub use secret::{MASK, Secret};
+pub use kinds::secret::{MASK, Secret};
+pub use kinds::token_key::{JwksSource, KeySource, TOKEN_KEYS_MAX, TokenKey};
+pub use kinds::unix_socket::{Group, UnixSocket};
+pub use kinds::upstream::UpstreamUrl;
+pub use read::{FILE_BYTES_MAX, read_file, read_text};
+pub use reload::{RELOADABLE, restart_needed};
 pub use setting::Reference;
 pub use table::Config;
-pub use token_key::{JwksSource, KeySource, TOKEN_KEYS_MAX, TokenKey};
-pub use unix_socket::{Group, UnixSocket};
-pub use upstream::UpstreamUrl;
 
-use flags::Flags;
-use layers::Layers;
-
-use crate::tools::{Alone, Tool, WithSettings};
+use layers::{Given, Layers};
 
 /// Shards a process may have. Past this, more processes serve better than more threads.
 pub const SHARDS_MAX: usize = 64;
 
-/// What the command line asks for, with all settings read and valid.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Invocation {
-    /// Run with these settings.
-    Run(Box<Config>),
-    /// `--check-health`: ask the server that runs with these settings.
-    CheckHealth(Box<Config>),
-    /// `--check-config` found nothing wrong with these settings; the files that they name are still to be looked at. The
-    /// text, one line a setting, is for standard output; exit 0.
-    Checked(String, Box<Config>),
-    /// `--help` or `--version`. The text is for standard output; exit 0.
-    Help(String),
-    /// A subcommand that needs no settings.
-    Alone(Alone),
-    /// A subcommand, and the settings it goes by.
-    WithSettings(WithSettings, Box<Config>),
+/// Settings that are read and valid, and where each of them comes from.
+pub struct Settings {
+    /// The settings.
+    pub config: Config,
+    layers: Layers,
 }
 
-/// Reads all layers.
-///
-/// `args` are the process's arguments, its name first. `env` looks one variable up; values that are not UTF-8 should
-/// be passed on lossily (`var_os(key).map(|value| value.to_string_lossy().into_owned())`), so that they are refused
-/// here and not overlooked. `open_files_max` is the soft `RLIMIT_NOFILE`: checking the connections against it here
-/// turns a refusal at the busiest minute of the year into a refusal to start.
-///
-/// Blocks to read the file. Opens nothing else.
-///
-/// # Errors
-///
-/// [`LoadError::Usage`] for a command line that can't be understood, otherwise [`LoadError::Config`] with everything
-/// found wrong: where it is written, its value, and what would be right. The text is for standard error, the status
-/// in [`LoadError::exit_code`].
-pub fn load(
-    args: impl IntoIterator<Item = OsString>,
-    env: impl Fn(&str) -> Option<String>,
-    open_files_max: u64,
-) -> Result<Invocation, LoadError> {
-    let flags = match flags::parse(args)? {
-        Flags::Help(text) => return Ok(Invocation::Help(text)),
-        Flags::Given(flags) => flags,
-    };
-    let tool = match flags.tool {
-        Some(Tool::Alone(tool)) => return Ok(Invocation::Alone(tool)),
-        Some(Tool::WithSettings(tool)) => Some(tool),
-        None => None,
-    };
-    let mut layers = Layers::default();
-    let mut errors = Vec::new();
-    let by_flag = flags.config.map(|path| (path, Source::Flag));
-    let by_env = || env("TIDEGATE_CONFIG").map(|path| (path.into(), Source::Env));
-    if let Some((path, source)) = by_flag.or_else(by_env) {
-        file::read(&path, source, &mut layers, &mut errors);
+impl Settings {
+    /// Reads all layers. `file` is the path of the TOML file and what names it. `env` looks one variable up; values that are
+    /// not UTF-8 should be passed on lossily, so that they are refused here and not overlooked. `flags` are those that were
+    /// given. `open_files_max` is the soft `RLIMIT_NOFILE`: checking the connections against it here turns a refusal at the
+    /// busiest minute of the year into a refusal to start.
+    ///
+    /// Blocks to read the file. Opens nothing else.
+    ///
+    /// # Errors
+    ///
+    /// Everything found wrong: where it is written, its value, and what would be right.
+    pub(crate) fn read(
+        file: Option<(PathBuf, Source)>,
+        env: impl Fn(&str) -> Option<String>,
+        flags: Vec<Given>,
+        open_files_max: u64,
+    ) -> Result<Self, ConfigErrors> {
+        let mut layers = Layers::default();
+        let mut errors = Vec::new();
+        if let Some((path, source)) = file {
+            file::read(&path, source, &mut layers, &mut errors);
+        }
+        layers.read_env(env);
+        layers.append(flags);
+        let config = Config::parse(&layers, &mut errors);
+        let config = resolved(config, &layers, open_files_max, errors)?;
+        Ok(Self { config, layers })
     }
-    layers.read_env(env);
-    layers.append(flags.layer);
 
-    let config = Config::parse(&layers, &mut errors);
-    let config = resolved(config, &layers, open_files_max, errors).map_err(LoadError::Config)?;
-    Ok(if let Some(tool) = tool {
-        Invocation::WithSettings(tool, Box::new(config))
-    } else if flags.check {
-        Invocation::Checked(report::summary(&config, &layers), Box::new(config))
-    } else if flags.check_health {
-        Invocation::CheckHealth(Box::new(config))
-    } else {
-        Invocation::Run(Box::new(config))
-    })
+    /// One line a setting, as `--check-config` prints it: its value, and where that comes from.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        report::summary(&self.config, &self.layers)
+    }
 }
 
 /// A rate as the settings have it, such as `100/s`.
 #[must_use]
 pub fn parse_rate(text: &str) -> Option<Rate> {
-    use kind::Kind as _;
-    rate::rate().parse(text)
+    use kinds::Kind as _;
+    kinds::rate::rate().parse(text)
 }
 
 /// A key for tokens as the settings have it, such as `RS256:file:/etc/tidegate/issuer.pem`.
@@ -164,8 +118,8 @@ pub fn parse_rate(text: &str) -> Option<Rate> {
 ///
 /// What was wanted.
 pub fn parse_token_key(text: &str) -> Result<TokenKey, String> {
-    use kind::Kind as _;
-    let kind = token_key::token_key();
+    use kinds::Kind as _;
+    let kind = kinds::token_key::token_key();
     kind.parse(text).ok_or_else(|| format!("wanted {}", kind.wanted_for(text, "")))
 }
 
@@ -193,7 +147,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Everything found wrong, as [`load`] would tell it.
+    /// Everything found wrong, as [`Settings`] tells it.
     pub fn from_toml(path: &Path, text: &str, open_files_max: u64) -> Result<Self, ConfigErrors> {
         let mut layers = Layers::default();
         let mut errors = Vec::new();

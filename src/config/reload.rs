@@ -1,8 +1,8 @@
 //! Which settings a running server takes over (SIGHUP): those that say whom to let in. The others shape what is there
 //! already, sockets, tables and threads, and take effect with the next start.
 
-use super::descriptors::open_files;
-use super::table::Config;
+use crate::config::descriptors::open_files;
+use crate::config::table::Config;
 
 /// Keys of the settings that a reload takes over.
 pub const RELOADABLE: &[&str] = &[
@@ -42,8 +42,8 @@ pub fn restart_needed(running: &Config, wanted: &Config) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::SETTINGS;
     use super::*;
+    use crate::config::table::SETTINGS;
 
     #[test]
     fn every_reloadable_setting_is_one() {

@@ -3,10 +3,10 @@
 
 use std::fmt::Write as _;
 
-use super::error::Source;
-use super::kind::{Shape, entries};
-use super::layers::Layers;
-use super::table::{Config, SETTINGS};
+use crate::config::error::Source;
+use crate::config::kinds::{Shape, entries};
+use crate::config::layers::Layers;
+use crate::config::table::{Config, SETTINGS};
 
 /// The settings, below a line that says what they are.
 pub(super) fn summary(config: &Config, layers: &Layers) -> String {

@@ -3,30 +3,30 @@
 //! [`settings!`] turns each row into a field of `Config`, an entry of `SETTINGS`, a line of the parser and a line of the
 //! printer. The row's doc comment is the field's documentation and the text of `--help` at once.
 
-use super::kind::{Kind, Shape};
+use crate::config::kinds::{Kind, Shape};
 
 /// One row of the table, its parser left out: that one is typed and called by `Config::parse`.
-pub(super) struct Setting {
+pub(crate) struct Setting {
     /// As in the TOML file.
-    pub(super) key: &'static str,
+    pub(crate) key: &'static str,
     /// Heading in `--help`.
-    pub(super) section: &'static str,
+    pub(crate) section: &'static str,
     /// As text, the way the environment and flags take it.
-    pub(super) default: &'static str,
+    pub(crate) default: &'static str,
     /// Starts with the space that `///` leaves.
-    pub(super) help: &'static str,
-    pub(super) facts: fn() -> Facts,
+    pub(crate) help: &'static str,
+    pub(crate) facts: fn() -> Facts,
     /// Text that is not accepted, without what is to be kept out of messages.
-    pub(super) masked: fn(&str) -> String,
+    pub(crate) masked: fn(&str) -> String,
 }
 
 /// What a row's parser says about itself.
-pub(super) struct Facts {
-    pub(super) shape: Shape,
+pub(crate) struct Facts {
+    pub(crate) shape: Shape,
     /// Stands for the value in `--help`.
-    pub(super) placeholder: &'static str,
+    pub(crate) placeholder: &'static str,
     /// Completes "wanted ...".
-    pub(super) wanted: String,
+    pub(crate) wanted: String,
 }
 
 /// One row of the settings table, for documentation and the tests that hold documentation to it.
@@ -46,20 +46,20 @@ pub struct Reference {
 }
 
 impl Setting {
-    pub(super) fn env(&self) -> String {
+    pub(crate) fn env(&self) -> String {
         format!("TIDEGATE_{}", self.key.to_ascii_uppercase())
     }
 
     /// Without the leading `--`.
-    pub(super) fn flag(&self) -> String {
+    pub(crate) fn flag(&self) -> String {
         self.key.replace('_', "-")
     }
 
-    pub(super) fn help(&self) -> &'static str {
+    pub(crate) fn help(&self) -> &'static str {
         self.help.trim_start()
     }
 
-    pub(super) fn reference(&self) -> Reference {
+    pub(crate) fn reference(&self) -> Reference {
         Reference {
             key: self.key,
             section: self.section,
@@ -70,7 +70,7 @@ impl Setting {
     }
 }
 
-pub(super) fn facts<K: Kind>(kind: &K, default: &str) -> Facts {
+pub(crate) fn facts<K: Kind>(kind: &K, default: &str) -> Facts {
     Facts { shape: K::SHAPE, placeholder: kind.placeholder(), wanted: kind.wanted(default) }
 }
 
@@ -95,7 +95,7 @@ macro_rules! settings {
         }
 
         /// The table, in the order of its rows.
-        pub(super) static SETTINGS: &[Setting] = &[$($(Setting {
+        pub(crate) static SETTINGS: &[Setting] = &[$($(Setting {
             key: stringify!($key),
             section: $section,
             default: $default,
@@ -107,28 +107,28 @@ macro_rules! settings {
         impl Config {
             /// Each setting by itself: `check::resolve` holds them against each other and the machine, and fills in what
             /// zero stands for. What is wrong joins `errors`, and the result is then of no use.
-            pub(super) fn parse(layers: &Layers, errors: &mut Vec<ConfigError>) -> Self {
+            pub(crate) fn parse(layers: &Layers, errors: &mut Vec<ConfigError>) -> Self {
                 Self {
                     $($($key: layers.value(stringify!($key), &$kind, $default, errors),)+)+
                 }
             }
 
             /// The settings as text that would parse to the same, in the order of `SETTINGS`.
-            pub(super) fn written(&self) -> Vec<String> {
+            pub(crate) fn written(&self) -> Vec<String> {
                 vec![$($($kind.print(&self.$key),)+)+]
             }
 
             /// The same, without what is secret.
-            pub(super) fn shown(&self) -> Vec<String> {
+            pub(crate) fn shown(&self) -> Vec<String> {
                 vec![$($($kind.shown(&self.$key),)+)+]
             }
 
             /// Keys of the settings in which `other` differs, in the order of `SETTINGS`.
-            pub(super) fn differing(&self, other: &Self) -> Vec<&'static str> {
+            pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
                 let differs = [$($((stringify!($key), self.$key != other.$key),)+)+];
                 differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
             }
         }
     };
 }
-pub(super) use settings;
+pub(crate) use settings;

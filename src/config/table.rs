@@ -7,30 +7,32 @@ use std::time::Duration;
 
 use hyper::header::HeaderName;
 
-use super::SHARDS_MAX;
-use super::access::{PUBLIC_ROOMS_MAX, RoomPattern, cookie_name, file_path, room_pattern, text};
-use super::addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX, address_range};
-use super::bounded::{GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size};
-use super::choices::{
+use crate::config::SHARDS_MAX;
+use crate::config::descriptors::CONNECTIONS_CEILING;
+use crate::config::error::ConfigError;
+use crate::config::kinds::access::{
+    PUBLIC_ROOMS_MAX, RoomPattern, cookie_name, file_path, room_pattern, text,
+};
+use crate::config::kinds::addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX, address_range};
+use crate::config::kinds::bounded::{GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size};
+use crate::config::kinds::choices::{
     DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, TryPage, UserOverflow, bare, choice,
     switch,
 };
-use super::descriptors::CONNECTIONS_CEILING;
-use super::error::ConfigError;
-use super::kind::{Kind, auto_or, list, off_or, zero_or};
-use super::layers::Layers;
-use super::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr, listen, listen_addr};
-use super::memory::{MemoryLimit, memory_limit};
-use super::origins::{CORS_HEADERS_MAX, CorsOrigins, cors_origins, header_name};
-use super::path::base_path;
-use super::rate::{Rate, rate, rate_of};
-use super::requests::{
+use crate::config::kinds::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr, listen, listen_addr};
+use crate::config::kinds::memory::{MemoryLimit, memory_limit};
+use crate::config::kinds::origins::{CORS_HEADERS_MAX, CorsOrigins, cors_origins, header_name};
+use crate::config::kinds::path::base_path;
+use crate::config::kinds::rate::{Rate, rate, rate_of};
+use crate::config::kinds::requests::{
     ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
     RequiredHeader, denied_user_agent, host_pattern, required_header,
 };
-use super::setting::{Setting, facts, settings};
-use super::token_key::{JwksSource, TOKEN_KEYS_MAX, TokenKey, jwks_source, token_key};
-use super::upstream::{UpstreamUrl, upstream_url};
+use crate::config::kinds::token_key::{JwksSource, TOKEN_KEYS_MAX, TokenKey, jwks_source, token_key};
+use crate::config::kinds::upstream::{UpstreamUrl, upstream_url};
+use crate::config::kinds::{Kind, auto_or, list, off_or, zero_or};
+use crate::config::layers::Layers;
+use crate::config::setting::{Setting, facts, settings};
 
 settings! {
     "Listening" {

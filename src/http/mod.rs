@@ -1,39 +1,7 @@
-//! The HTTP surface: from a request's bytes to a call on the hub, and back.
+//! The HTTP surface: from a request's bytes to a call on the engine, and back.
 
-pub mod accept;
-pub mod admin;
-pub mod always;
-pub mod body;
-pub mod body_out;
-pub mod buffers;
-pub mod caller;
-pub mod checks;
-pub mod client;
-pub mod connection;
+pub mod api;
+pub mod conn;
 pub mod context;
-pub mod cors;
-pub mod credential;
-pub mod exchange;
-pub mod field_name;
 pub mod gate;
-pub mod guard;
-pub mod host;
-pub mod identify;
-pub mod inspect;
-pub mod limit;
-pub mod lines;
-pub mod malformed;
-pub mod places;
-pub mod policy;
-pub mod problem;
-pub mod proxy_header;
-pub mod publish;
-pub mod query;
-pub mod refusal;
-pub mod route;
-pub mod service;
-pub mod session;
-pub mod signpost;
-pub mod stats;
-pub mod subscribe;
-pub mod try_page;
+pub mod serve;

@@ -1,7 +1,7 @@
 //! What a publisher asks for: an event that has no offset yet.
 
-use super::name::{EventId, EventName, RoomName, UserName};
-use crate::auth::grant::PermissionName;
+use crate::rights::grant::PermissionName;
+use crate::types::name::{EventId, EventName, RoomName, UserName};
 
 /// Whom an event is for.
 #[derive(Clone, Debug, Eq, PartialEq)]

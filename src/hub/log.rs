@@ -7,12 +7,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::moment::Moment;
-use super::name::EventId;
-use super::own_ids::OWN_ID_OVERHEAD;
-use super::position::Offset;
-use super::source::Source;
-use crate::auth::grant::PermissionName;
+use crate::hub::own_ids::OWN_ID_OVERHEAD;
+use crate::hub::source::Source;
+use crate::rights::grant::PermissionName;
+use crate::types::moment::Moment;
+use crate::types::name::EventId;
+use crate::types::position::Offset;
 use crate::wire::frame::Frame;
 
 /// Bounds of one log.

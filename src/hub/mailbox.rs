@@ -9,8 +9,8 @@ use std::task::{Poll, Waker};
 
 use parking_lot::Mutex;
 
-use super::source::Source;
-use crate::auth::identity::{Identity, Session, Standing};
+use crate::hub::source::Source;
+use crate::rights::identity::{Identity, Session, Standing};
 
 /// Commands that may wait for one shard.
 pub const COMMANDS_MAX: usize = 4096;
@@ -186,8 +186,8 @@ impl Mailbox {
 mod tests {
     use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
-    use super::super::source::Kind;
     use super::*;
+    use crate::hub::source::Kind;
 
     fn question() -> (Command, Receiver<Vec<Arc<Source>>>) {
         let (send, answer) = channel();

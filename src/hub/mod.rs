@@ -2,16 +2,12 @@
 //!
 //! Guarantee: an event at or below [`Hub::head`] is in its log, and every shard that sits at that log has been told.
 
-pub mod allowance;
+pub mod admission;
 pub mod draft;
 pub mod log;
 pub mod mailbox;
-pub mod moment;
-pub mod name;
+pub mod memory_level;
 pub mod own_ids;
-pub mod position;
-pub mod presence;
-pub mod pressure;
 pub mod sequencer;
 pub mod source;
 pub mod table;
@@ -23,20 +19,20 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use self::allowance::{Allowance, Rate};
-use self::draft::{Draft, Target};
-use self::log::{Entry, LogBounds};
-use self::mailbox::Mailbox;
-use self::moment::Moment;
-use self::name::EventId;
-use self::own_ids::{Repeated, Repeats};
-use self::position::{Epoch, Offset, POSITION_BYTES_MAX};
-use self::presence::{Caps, Presence};
-use self::pressure::Rung;
-use self::sequencer::{HistoryBounds, Sequencer};
-use self::source::{Kind, Source};
-use self::table::Table;
-use crate::auth::grant::PermissionName;
+use crate::hub::admission::{Caps, Presence};
+use crate::hub::draft::{Draft, Target};
+use crate::hub::log::{Entry, LogBounds};
+use crate::hub::mailbox::Mailbox;
+use crate::hub::memory_level::Rung;
+use crate::hub::own_ids::{Repeated, Repeats};
+use crate::hub::sequencer::{HistoryBounds, Sequencer};
+use crate::hub::source::{Kind, Source};
+use crate::hub::table::Table;
+use crate::rights::grant::PermissionName;
+use crate::types::moment::Moment;
+use crate::types::name::EventId;
+use crate::types::position::{Epoch, Offset, POSITION_BYTES_MAX};
+use crate::types::rate_limiter::{Allowance, Rate};
 use crate::wire::frame::Unsealed;
 
 /// What a hub is made with.

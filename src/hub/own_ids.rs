@@ -14,9 +14,9 @@ use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
-use super::Published;
-use super::name::EventId;
-use super::position::Offset;
+use crate::hub::Published;
+use crate::types::name::EventId;
+use crate::types::position::Offset;
 
 /// Ids that are remembered after their events expired. They take 2 MiB at most, beside the history's bounds.
 pub const FORMER_IDS_MAX: usize = 65_536;

@@ -8,12 +8,12 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::log::{Entry, Log, LogBounds};
-use super::moment::Moment;
-use super::name::EventId;
-use super::own_ids::OwnIds;
-use super::position::Offset;
-use super::source::Source;
+use crate::hub::log::{Entry, Log, LogBounds};
+use crate::hub::own_ids::OwnIds;
+use crate::hub::source::Source;
+use crate::types::moment::Moment;
+use crate::types::name::EventId;
+use crate::types::position::Offset;
 
 /// Bounds of all history together.
 #[derive(Clone, Copy, Debug)]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::log::Log;
-use super::position::Offset;
+use crate::hub::log::Log;
+use crate::types::position::Offset;
 
 /// What a source is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,7 +33,7 @@ pub struct Source {
     seats: Box<[Seat]>,
     log: Mutex<LogSlot>,
     /// State of per-user limits, made when one is in force.
-    pub(super) allowance: Mutex<Option<Box<super::UserState>>>,
+    pub(super) allowance: Mutex<Option<Box<crate::hub::UserState>>>,
 }
 
 /// A log that does not exist yet, or does.
@@ -82,8 +82,8 @@ impl Source {
         }
     }
 
-    /// Bytes it takes for shards beyond the two that [`LOG_OVERHEAD`](super::log::LOG_OVERHEAD) and
-    /// [`EXCLUDED_OVERHEAD`](super::log::EXCLUDED_OVERHEAD) were measured with.
+    /// Bytes it takes for shards beyond the two that [`LOG_OVERHEAD`](crate::hub::log::LOG_OVERHEAD) and
+    /// [`EXCLUDED_OVERHEAD`](crate::hub::log::EXCLUDED_OVERHEAD) were measured with.
     #[must_use]
     pub fn seat_bytes(&self) -> usize {
         size_of::<Seat>() * self.seats.len().saturating_sub(2)

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashTable};
 use parking_lot::Mutex;
 
-use super::position::Offset;
-use super::source::{Kind, Source};
+use crate::hub::source::{Kind, Source};
+use crate::types::position::Offset;
 
 /// Shares of a table. Enough that two threads seldom meet.
 const SHARES: usize = 64;

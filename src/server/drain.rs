@@ -7,8 +7,9 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Server;
-use crate::http::context::{Shared, Stage};
+use crate::engine::Engine;
+use crate::engine::lifecycle::Stage;
+use crate::server::Server;
 
 /// How long a drain may take beyond its setting: sockets that are full get a last chance to take their rest.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
@@ -35,16 +36,16 @@ impl Server {
     ///
     /// If a thread had ended before with an error.
     pub fn drain(mut self) -> io::Result<()> {
-        let at_most = self.shared.config.drain;
-        tracing::info!(streams = self.shared.hub.connections(), ?at_most, "draining");
+        let at_most = self.engine.config.drain;
+        tracing::info!(streams = self.engine.hub.connections(), ?at_most, "draining");
         // First: connections that are accepted from now on would be refused.
-        self.shared.stage.send_replace(Stage::Draining);
-        self.shared.hub.drain();
-        self.wait_for_all(&self.shared.drained, at_most + DRAIN_GRACE);
-        self.shared.stage.send_replace(Stage::Ending);
+        self.engine.lifecycle.stage.send_replace(Stage::Draining);
+        self.engine.hub.drain();
+        self.wait_for_all(&self.engine.lifecycle.drained, at_most + DRAIN_GRACE);
+        self.engine.lifecycle.stage.send_replace(Stage::Ending);
         let end = Instant::now() + END_TIME;
-        self.wait_for_all(&self.shared.finished, LAST_REQUESTS);
-        say_outcome(&self.shared);
+        self.wait_for_all(&self.engine.lifecycle.finished, LAST_REQUESTS);
+        say_outcome(&self.engine);
         self.end(end.saturating_duration_since(Instant::now()))
     }
 
@@ -55,7 +56,7 @@ impl Server {
         while count.load(Ordering::Acquire) < self.workers.len() && started.elapsed() < time {
             std::thread::sleep(LOOK_AGAIN);
             if started.elapsed() >= report_at {
-                let (streams, requests) = left(&self.shared);
+                let (streams, requests) = left(&self.engine);
                 tracing::info!(streams, requests, "still draining");
                 report_after = (2 * report_after).min(REPORT_AFTER_MAX);
                 report_at += report_after;
@@ -65,14 +66,14 @@ impl Server {
 }
 
 /// Streams that are open, and requests that were begun and are not answered, as of a moment ago.
-fn left(shared: &Shared) -> (u32, usize) {
-    let requests = shared.requests_left.iter().map(|left| left.load(Ordering::Relaxed)).sum();
-    (shared.hub.connections(), requests)
+fn left(engine: &Engine) -> (u32, usize) {
+    let requests = engine.shards.iter().map(|shard| shard.requests_left.load(Ordering::Relaxed)).sum();
+    (engine.hub.connections(), requests)
 }
 
 /// Says that it is over, and what is cut off by that.
-fn say_outcome(shared: &Shared) {
-    match left(shared) {
+fn say_outcome(engine: &Engine) {
+    match left(engine) {
         (0, 0) => tracing::info!("drained"),
         (streams, requests) => tracing::warn!(streams, requests, "out of time: cutting off what is left"),
     }
@@ -81,8 +82,8 @@ fn say_outcome(shared: &Shared) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::live::FAREWELL_TIME;
     use crate::config::Config;
-    use crate::dashboard::FAREWELL_TIME;
 
     /// `docker stop` kills after ten seconds. With a second to spare for a busy machine it is never needed.
     #[test]

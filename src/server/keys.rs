@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use crate::http::policy::Policy;
+use crate::policy::Policy;
 use crate::upstream::jwks::{KeySets, KeySource};
 
 /// The sets of keys of whatever policy is in force.

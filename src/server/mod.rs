@@ -1,55 +1,51 @@
 //! The process: settings in, threads out. Owns every thread it starts and joins it.
 
-pub mod clock;
 mod drain;
-pub mod holder;
 pub mod keys;
-pub mod listen;
-pub mod machine;
-pub mod memory;
-pub mod sockets;
 pub mod supervision;
 pub mod worker;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use self::clock::{Clock, since_1970};
-use self::holder::Holder;
-use self::keys::PublishedKeys;
-use self::listen::{Listeners, SocketOptions, adopt, listen};
-use self::memory::{AutoBytes, Memory};
-use self::sockets::Sockets;
-use self::supervision::Supervision;
-use self::worker::{Door, Listener, Worker};
-use crate::auth::identity::Standing;
+use crate::admin::{Admin, Probe};
 use crate::auth::revocation::Revocations;
 use crate::config::{Config, DeliveryOverflow, JwksSource, Listen, ListenAddr, UserOverflow, restart_needed};
-use crate::http::admin::{Admin, Probe};
-use crate::http::buffers::Buffers;
-use crate::http::context::{Shared, Stage};
-use crate::http::limit::PublishLimit;
-use crate::http::policy::{Policy, PolicyError};
-use crate::http::stats::HttpStats;
-use crate::hub::allowance::Rate;
+use crate::engine::access::Access;
+use crate::engine::buffers::Buffers;
+use crate::engine::lifecycle::Lifecycle;
+use crate::engine::lifecycle::Stage;
+use crate::engine::memory::{AutoBytes, Memory};
+use crate::engine::publish_limit::PublishLimit;
+use crate::engine::stats::HttpStats;
+use crate::engine::{Engine, ShardHandle};
+use crate::hub::admission::Caps;
 use crate::hub::log::LogBounds;
 use crate::hub::mailbox::Command;
-use crate::hub::position::Epoch;
-use crate::hub::presence::Caps;
 use crate::hub::sequencer::HistoryBounds;
 use crate::hub::source::{Kind, Source};
 use crate::hub::{Hub, HubSettings, Overflow};
+use crate::net::accept::Listener;
+use crate::net::holder::Holder;
+use crate::net::listen::{Listeners, SocketOptions, adopt, listen};
+use crate::net::sockets::Sockets;
+use crate::policy::{Policy, PolicyError};
+use crate::rights::identity::Standing;
+use crate::server::keys::PublishedKeys;
+use crate::server::supervision::Supervision;
+use crate::server::worker::{Door, Worker};
 use crate::shard::stats::Stats;
 use crate::shard::{PORTION_MEMBERS, Shard, ShardSettings};
+use crate::types::clock::{Clock, since_1970};
+use crate::types::position::Epoch;
+use crate::types::rate_limiter::Rate;
 use crate::upstream::client::ClientError;
 use crate::upstream::jwks::KeySets;
 use crate::upstream::{self, Upstream};
@@ -136,7 +132,7 @@ impl From<io::Error> for StartError {
 
 /// A running server.
 pub struct Server {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     listens: Vec<Listen>,
     admin_address: Option<ListenAddr>,
     /// Unix sockets' files that we made and remove.
@@ -188,8 +184,8 @@ impl Server {
     ///
     /// What is wrong with the files, or could not be opened.
     pub fn start_supervised(config: Config, supervision: Supervision) -> Result<Self, StartError> {
-        let (shared, polls, work) = share(config)?;
-        let config = &shared.config;
+        let (engine, polls, work) = share(config)?;
+        let config = &engine.config;
         let Supervision { sockets, admin_socket, watchdog } = supervision;
         let count = config.shards;
         let is_guarded = config.insecure || config.authenticates();
@@ -201,7 +197,7 @@ impl Server {
         let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
-        let shared = Arc::new(shared);
+        let engine = Arc::new(engine);
         let probe_room = Arc::new(Source::new(Kind::Room, "", count, 0));
         let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
         let mut by_shard: Vec<Vec<Door>> = (0..count).map(|_| Vec::new()).collect();
@@ -221,11 +217,11 @@ impl Server {
             probe.streams.push(far);
             let stop = Arc::new(Notify::new());
             let worker = Worker {
-                shared: shared.clone(),
+                engine: engine.clone(),
                 index,
                 poll,
                 doors,
-                requests_max: (shared.config.max_requests / count).max(1),
+                requests_max: (engine.config.max_requests / count).max(1),
                 probe: (near.into(), probe_room.clone()),
                 stop: stop.clone(),
             };
@@ -238,13 +234,13 @@ impl Server {
             Some(Listener::new(&listeners.address, socket))
         });
         let upstream = work.map(upstream::Work::start).transpose()?;
-        let admin = Admin::new(shared.clone(), probe);
-        let for_admin = shared.clone();
+        let admin = Admin::new(engine.clone(), probe);
+        let for_admin = engine.clone();
         let admin = std::thread::Builder::new()
             .name("admin".into())
             .spawn(move || run_admin(&for_admin, &admin, admin_socket, watchdog, stopped))?;
         Ok(Self {
-            shared,
+            engine,
             listens,
             admin_address,
             own_files,
@@ -275,8 +271,8 @@ impl Server {
 
     /// What it works with.
     #[must_use]
-    pub fn shared(&self) -> &Shared {
-        &self.shared
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Takes over what may change under way ([`RELOADABLE`](crate::config::RELOADABLE)), for all threads at once, and
@@ -287,18 +283,18 @@ impl Server {
     /// What is wrong with files that `config` names, or [`PolicyError::Unguarded`]. Then everything stays as it is.
     pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, PolicyError> {
         // Nobody is there to ask an application that was not to be asked at the start, and the other way round.
-        let running = Config { auth_callback: self.shared.config.auth_callback.clone(), ..config.clone() };
+        let running = Config { auth_callback: self.engine.config.auth_callback.clone(), ..config.clone() };
         // Where the sockets are, and whether a proxy lets the world in to them, was settled while somebody was asked.
-        if self.shared.policy.load().authority.is_some() && !running.authenticates() {
+        if self.engine.access.policy.load().authority.is_some() && !running.authenticates() {
             return Err(PolicyError::Unguarded);
         }
-        let policy = Arc::new(Policy::new(&running, &self.shared.token_stats)?);
-        policy.adopt(&self.shared.policy.load());
-        self.shared.policy.store(policy.clone());
+        let policy = Arc::new(Policy::new(&running, &self.engine.access.token_stats)?);
+        policy.adopt(&self.engine.access.policy.load());
+        self.engine.access.policy.store(policy.clone());
         self.review(policy);
-        self.shared.keys_wanted.notify_one();
-        let mut restart_needed = restart_needed(&self.shared.config, config);
-        if fetches_keys(config) && !fetches_keys(&self.shared.config) {
+        self.engine.access.keys_wanted.notify_one();
+        let mut restart_needed = restart_needed(&self.engine.config, config);
+        if fetches_keys(config) && !fetches_keys(&self.engine.config) {
             restart_needed.push("token_jwks");
         }
         Ok(restart_needed)
@@ -325,7 +321,7 @@ impl Server {
     fn send_patiently(&self, shard: usize, mut command: Command) -> bool {
         let until = Instant::now() + MAIL_PATIENCE;
         loop {
-            command = match self.shared.hub.mailbox(shard).send(command) {
+            command = match self.engine.hub.mailbox(shard).send(command) {
                 Ok(()) => return true,
                 Err(command) if Instant::now() < until => command,
                 Err(_) => return false,
@@ -364,15 +360,6 @@ impl Drop for Server {
     }
 }
 
-impl Listener {
-    fn new(address: &ListenAddr, socket: socket2::Socket) -> Self {
-        match address {
-            ListenAddr::Tcp(_) => Self::Tcp(socket),
-            ListenAddr::Unix(_) => Self::Unix(socket),
-        }
-    }
-}
-
 /// The settings that name addresses.
 const LISTEN: &str = "listen";
 const ADMIN_LISTEN: &str = "admin_listen";
@@ -391,8 +378,9 @@ fn open(
     if sockets.is_empty() {
         let opened = listens.iter().map(|Listen { address, proxied }| {
             let failed = |reason: io::Error| {
-                let holder =
-                    (reason.kind() == io::ErrorKind::AddrInUse).then(|| holder::ask(address)).flatten();
+                let holder = (reason.kind() == io::ErrorKind::AddrInUse)
+                    .then(|| crate::net::holder::ask(address))
+                    .flatten();
                 StartError::Listen { setting, address: address.clone(), holder, reason }
             };
             let listeners = listen(address, count, options).map_err(failed)?;
@@ -413,7 +401,7 @@ fn open(
 
 /// The admin listener, and the housekeeping, which would not wait for a busy shard either.
 fn run_admin(
-    shared: &Shared,
+    engine: &Engine,
     admin: &Arc<Admin>,
     listener: Option<Listener>,
     watchdog: Option<Duration>,
@@ -425,10 +413,10 @@ fn run_admin(
             let mut interval = tokio::time::interval(TIDY_INTERVAL);
             loop {
                 interval.tick().await;
-                shared.hub.tidy(shared.clock.now());
-                shared.revocations.sweep(shared.clock.unix_s());
-                shared.publish_limit.sweep(shared.clock.now());
-                memory::give_back();
+                engine.hub.tidy(engine.clock.now());
+                engine.access.revocations.sweep(engine.clock.unix_s());
+                engine.publish_limit.sweep(engine.clock.now());
+                crate::engine::memory::give_back();
             }
         };
         let serve = async {
@@ -436,7 +424,7 @@ fn run_admin(
             tokio::select! {
                 result = admin.clone().serve(listener) => result,
                 // Also while nobody looks: a page that is opened later shows what has been.
-                () = admin.dashboard().watch(shared) => Ok(()),
+                () = admin.dashboard().watch(engine) => Ok(()),
             }
         };
         let ended = async {
@@ -457,7 +445,7 @@ fn run_admin(
         };
         tokio::select! {
             () = tidy => Ok(()),
-            () = memory::watch(shared) => Ok(()),
+            () = crate::engine::memory::watch(engine) => Ok(()),
             () = watch => Ok(()),
             result = serve => result,
             () = ended => Ok(()),
@@ -469,12 +457,12 @@ fn run_admin(
 const WATCHDOG_SIGNS: u32 = 3;
 
 /// Makes what all threads share, the epoll set of each shard's sockets, and what there is to do for the upstream thread.
-fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>, Option<upstream::Work>), StartError> {
+fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Work>), StartError> {
     let token_stats = Arc::default();
     let policy = Policy::new(&config, &token_stats).map_err(StartError::Policy)?;
     let policy = Arc::new(ArcSwap::from_pointee(policy));
     let keys_wanted = Arc::<Notify>::default();
-    let memory = Memory::new(memory::limit(config.memory_limit));
+    let memory = Memory::new(crate::engine::memory::limit(config.memory_limit));
     let auto = memory.auto_bytes();
     let hub = Hub::new(hub_settings(&config, auto));
     let clock = Clock::start();
@@ -483,38 +471,31 @@ fn share(config: Config) -> Result<(Shared, Vec<mio::Poll>, Option<upstream::Wor
         Arc::new(keys) as Arc<dyn KeySets>
     });
     let (upstream, work) = Upstream::prepare(&config, keys, clock, hub.epoch())?;
-    let shards: Vec<Arc<Stats>> = (0..config.shards).map(|_| Arc::default()).collect();
-    let (mut cores, mut polls) = (Vec::new(), Vec::new());
-    for (index, stats) in shards.iter().enumerate() {
+    let (mut shards, mut polls) = (Vec::new(), Vec::new());
+    for index in 0..config.shards {
+        let stats = Arc::<Stats>::default();
         let poll = mio::Poll::new()?;
         let sockets = Sockets::new(poll.registry().try_clone()?);
         let settings = shard_settings(&config, index);
         let shard = Shard::new(hub.clone(), settings, sockets, stats.clone(), fastrand::u64(..));
-        cores.push(Mutex::new(shard.telling(upstream.notices.clone())));
+        shards.push(ShardHandle::new(shard.telling(upstream.notices.clone()), stats));
         polls.push(poll);
     }
-    let shared = Shared {
-        hub,
-        policy,
-        keys_wanted,
-        token_stats,
-        revocations: Revocations::new(config.revocation_time),
+    let revocations = Revocations::new(config.revocation_time);
+    let engine = Engine {
         clock,
-        upstream,
-        publish_limit: PublishLimit::default(),
+        hub,
+        shards: shards.into(),
+        access: Access { policy, revocations, keys_wanted, token_stats, clock },
         memory,
         buffers: Buffers::new(config.http_total_bytes.unwrap_or(auto.http).max(config.max_body_bytes)),
+        publish_limit: PublishLimit::default(),
         stats: HttpStats::default(),
-        threads: vec![OnceLock::new(); shards.len()],
-        shards,
-        stage: watch::Sender::new(Stage::Serving),
-        drained: AtomicUsize::new(0),
-        requests_left: (0..config.shards).map(|_| AtomicUsize::new(0)).collect(),
-        finished: AtomicUsize::new(0),
-        cores,
+        upstream,
+        lifecycle: Lifecycle::default(),
         config,
     };
-    Ok((shared, polls, work))
+    Ok((engine, polls, work))
 }
 
 /// Whether keys come from a URL. If none did at the start, there is nobody to fetch them.

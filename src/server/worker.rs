@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,22 +13,23 @@ use std::time::Duration;
 
 use socket2::Socket;
 use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, Sleep};
 
-use super::memory;
-use crate::http::connection::{Accepted, serve};
-use crate::http::context::{Context, Shared, Stage};
-use crate::http::exchange::Stream;
-use crate::http::places::{EXPIRY_INTERVAL, Patience, Places};
-use crate::hub::moment::Moment;
+use crate::engine::Engine;
+use crate::engine::lifecycle::Stage;
+use crate::engine::memory;
+use crate::http::conn::places::{EXPIRY_INTERVAL, Patience, Places};
+use crate::http::context::Context;
+use crate::http::serve::{Accepted, serve};
 use crate::hub::source::Source;
+use crate::net::accept::{Accept, AsyncListener, Listener, classify};
 use crate::shard::Step;
 use crate::shard::conn::ConnKey;
 use crate::shard::join::{Join, Start};
 use crate::shard::stats::CloseReason;
+use crate::types::moment::Moment;
 use crate::wire::control::Heartbeat;
 use crate::wire::encoding::Encoding;
 
@@ -51,7 +51,7 @@ const INPUT_BYTES_MAX: usize = 16 << 10;
 /// What a thread is started with.
 pub struct Worker {
     /// What it shares with the others.
-    pub shared: Arc<Shared>,
+    pub engine: Arc<Engine>,
     /// Its number, and that of its shard.
     pub index: usize,
     /// The epoll set of its shard's sockets.
@@ -76,22 +76,6 @@ pub struct Door {
     pub until: Stage,
 }
 
-/// A listener of either kind.
-pub enum Listener {
-    /// Over IP.
-    Tcp(Socket),
-    /// From this machine.
-    Unix(Socket),
-}
-
-/// The same, once the runtime knows it.
-pub enum AsyncListener {
-    /// Over IP.
-    Tcp(TcpListener),
-    /// From this machine.
-    Unix(UnixListener),
-}
-
 impl Worker {
     /// Works until it is stopped.
     ///
@@ -99,11 +83,11 @@ impl Worker {
     ///
     /// If the operating system has no epoll set left for it.
     pub fn run(self) -> io::Result<()> {
-        if let Some(thread) = crate::dashboard::thread_id() {
+        if let Some(thread) = crate::engine::process::thread_id() {
             // Set once: a shard has one thread.
-            let _ = self.shared.threads[self.index].set(thread);
+            let _ = self.engine.shards[self.index].thread.set(thread);
         }
-        let _end = End { shared: self.shared.clone(), index: self.index };
+        let _end = End { engine: self.engine.clone(), index: self.index };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, self.work())
     }
@@ -114,9 +98,9 @@ impl Worker {
             reason = "its successor is `unsafe`; what it warns of cannot be: `mio::Poll` owns its fd"
         )]
         let ready = AsyncFd::new(self.poll)?;
-        let places = Places::new(self.shared.clone(), self.requests_max, true);
+        let places = Places::new(self.engine.clone(), self.requests_max, true);
         let context = Rc::new(Context {
-            shared: self.shared,
+            engine: self.engine,
             index: self.index,
             changed: Notify::new(),
             places: places.clone(),
@@ -141,44 +125,13 @@ impl Worker {
 
 /// The end of a thread, whichever way it comes: nobody waits for the answers of its shard any more.
 struct End {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     index: usize,
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.shared.hub.mailbox(self.index).close();
-    }
-}
-
-impl Listener {
-    /// Makes it known to the runtime.
-    ///
-    /// # Errors
-    ///
-    /// If the runtime does not take it.
-    pub fn into_async(self) -> io::Result<AsyncListener> {
-        Ok(match self {
-            Self::Tcp(socket) => AsyncListener::Tcp(TcpListener::from_std(socket.into())?),
-            Self::Unix(socket) => AsyncListener::Unix(UnixListener::from_std(socket.into())?),
-        })
-    }
-}
-
-impl AsyncListener {
-    /// The next connection, and where it comes from; `None` on a Unix socket. Loses nothing if dropped.
-    ///
-    /// # Errors
-    ///
-    /// As `accept(2)`.
-    pub async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Ok((Stream::Tcp(stream), Some(peer.ip().to_canonical())))
-            }
-            Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
-        }
+        self.engine.hub.mailbox(self.index).close();
     }
 }
 
@@ -197,14 +150,14 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
         start: Start::Now,
         probe: true,
     };
-    context.shard().join(join, context.shared.clock.now()).map(drop)
+    context.shard().join(join, context.engine.clock.now()).map(drop)
 }
 
 /// Accepts as long as there are places for requests, until the server is in stage `until`. One connection a listener is
 /// accepted without a place, so that others make room for it only when it is there.
 async fn accept(context: Rc<Context>, (listener, proxied): (AsyncListener, bool), until: Stage) {
-    let stats = &context.shared.stats;
-    let mut stage = context.shared.stage.subscribe();
+    let stats = &context.engine.stats;
+    let mut stage = context.engine.lifecycle.stage.subscribe();
     let mut ended = pin!(stage.wait_for(|stage| *stage >= until));
     loop {
         let accepted = tokio::select! {
@@ -238,7 +191,7 @@ async fn accept(context: Rc<Context>, (listener, proxied): (AsyncListener, bool)
 /// At the end: answers what was begun, gives up connections that only wait for another request, and says so when there
 /// are none left.
 async fn finish(context: Rc<Context>, mut accepting: JoinSet<()>) {
-    let mut stage = context.shared.stage.subscribe();
+    let mut stage = context.engine.lifecycle.stage.subscribe();
     if stage.wait_for(|stage| *stage >= Stage::Ending).await.is_err() {
         return;
     }
@@ -249,41 +202,26 @@ async fn finish(context: Rc<Context>, mut accepting: JoinSet<()>) {
         tokio::time::sleep(LOOK_AGAIN).await;
         context.places.shed_idle();
     }
-    context.shared.requests_left[context.index].store(0, Ordering::Relaxed);
-    context.shared.finished.fetch_add(1, Ordering::Release);
+    context.engine.shards[context.index].requests_left.store(0, Ordering::Relaxed);
+    context.engine.lifecycle.finished.fetch_add(1, Ordering::Release);
 }
 
 /// Counts the requests that are left, while the server is on its way out.
 async fn count_requests(context: Rc<Context>) {
-    let mut stage = context.shared.stage.subscribe();
+    let mut stage = context.engine.lifecycle.stage.subscribe();
     if stage.wait_for(|stage| *stage >= Stage::Draining).await.is_err() {
         return;
     }
     loop {
-        let left = &context.shared.requests_left[context.index];
+        let left = &context.engine.shards[context.index].requests_left;
         left.store(context.places.unanswered(), Ordering::Relaxed);
         tokio::time::sleep(COUNT_AGAIN).await;
     }
 }
 
-enum Accept {
-    Retry,
-    Pause,
-}
-
-/// Sorts `accept(2)` errors. Linux also reports the new socket's own pending network errors here, which concern
-/// nobody else. What remains is mostly EMFILE.
-fn classify(err: &io::Error) -> Accept {
-    use io::ErrorKind as Kind;
-    match err.kind() {
-        Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted => Accept::Retry,
-        _ => Accept::Pause,
-    }
-}
-
 /// Steps the shard whenever something is due: by the clock, by mail, or by a socket.
 async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) -> Infallible {
-    let clock = context.shared.clock;
+    let clock = context.engine.clock;
     let mut events = mio::Events::with_capacity(EVENTS_MAX);
     let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
     let mut drained = false;
@@ -293,7 +231,7 @@ async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) -> Infallib
             let step = shard.step(clock.now());
             let now = clock.now();
             shard.settle(now);
-            context.shared.shards[context.index].stepped_at.set(now.0);
+            context.engine.shards[context.index].stats.stepped_at.set(now.0);
             match step {
                 Step::Sleep(until) => shard.set_sleeps_until(until),
                 Step::Drained => shard.set_sleeps_until(Moment(u64::MAX)),
@@ -305,7 +243,7 @@ async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) -> Infallib
             // Requests go on being answered until the server ends.
             Step::Drained => {
                 if !std::mem::replace(&mut drained, true) {
-                    context.shared.drained.fetch_add(1, Ordering::Release);
+                    context.engine.lifecycle.drained.fetch_add(1, Ordering::Release);
                 }
                 sleep.as_mut().reset(Instant::now() + EXPIRY_INTERVAL);
                 wait(context, &mut ready, &mut events, sleep.as_mut()).await;
@@ -332,7 +270,7 @@ async fn wait(
 ) {
     let mut changed = pin!(context.changed.notified());
     poll_fn(|cx| {
-        let mail = context.shared.hub.mailbox(context.index).poll(cx.waker()).is_ready();
+        let mail = context.engine.hub.mailbox(context.index).poll(cx.waker()).is_ready();
         let events = poll_events(context, ready, events, cx).is_ready();
         let changed = changed.as_mut().poll(cx).is_ready();
         // A publisher's thread may have left us something to do, or to do earlier than we meant to wake up.
@@ -378,7 +316,7 @@ fn poll_events(
 
 fn take_event(context: &Context, event: &mio::event::Event) {
     let key = ConnKey::from_u64(event.token().0 as u64);
-    let now = context.shared.clock.now();
+    let now = context.engine.clock.now();
     let mut shard = context.shard();
     if event.is_error() {
         let failure = shard.socket_mut(key).and_then(|socket| socket.take_error().ok().flatten());

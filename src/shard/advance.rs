@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use super::batch::{self, BATCH_BYTES_MAX, Item, Piece};
-use super::conn::{Conn, Lag, flag};
-use super::net::{self, Net};
-use super::stats::{CloseReason, DropReason, GapReason};
-use super::{ConnKey, Shard};
+use crate::hub::Overflow;
 use crate::hub::log::{Entry, Log};
-use crate::hub::position::Offset;
 use crate::hub::source::{Kind, Source};
-use crate::hub::{Overflow, moment::Moment};
+use crate::shard::batch::{self, BATCH_BYTES_MAX, Item, Piece};
+use crate::shard::conn::{Conn, Lag, flag};
+use crate::shard::net::{self, Net};
+use crate::shard::stats::{CloseReason, DropReason, GapReason};
+use crate::shard::{ConnKey, Shard};
+use crate::types::moment::Moment;
+use crate::types::position::Offset;
 use crate::wire::control::{self, Gap};
 
 /// Whether `conn` may have an event of `source`.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::stats::Stats;
-use crate::auth::grant::PermissionName;
-use crate::auth::identity::Identity;
 use crate::hub::log::Entry;
-use crate::hub::moment::Moment;
-use crate::hub::position::Offset;
 use crate::hub::source::{Kind, Source};
+use crate::rights::grant::PermissionName;
+use crate::rights::identity::Identity;
+use crate::shard::stats::Stats;
+use crate::types::moment::Moment;
+use crate::types::position::Offset;
 use crate::wire::encoding::Encoding;
 use crate::wire::frame::Frame;
 use crate::wire::gzip::Deflater;
@@ -182,8 +182,8 @@ fn frame_bytes(frame: &Frame, encoding: Encoding) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::grant::Grant;
-    use crate::auth::identity::KeyId;
+    use crate::rights::grant::Grant;
+    use crate::rights::identity::KeyId;
     use crate::wire::frame::Unsealed;
 
     fn item(offset: Offset) -> Item {

@@ -3,15 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
-use super::conn::{Lag, flag};
-use super::net::{self, Net};
-use super::notice::Notice;
-use super::session::Expiry;
-use super::stats::CloseReason;
-use super::{ConnKey, Shard};
 use crate::hub::mailbox::Command;
-use crate::hub::moment::Moment;
 use crate::hub::source::{NOBODY, Source};
+use crate::shard::conn::{Lag, flag};
+use crate::shard::net::{self, Net};
+use crate::shard::notice::Notice;
+use crate::shard::session::Expiry;
+use crate::shard::stats::CloseReason;
+use crate::shard::{ConnKey, Shard};
+use crate::types::moment::Moment;
 use crate::wire::control;
 
 impl<N: Net> Shard<N> {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use slab::Slab;
 
-use super::session::Expiry;
-use super::shrink::is_sparse;
-use super::stats::CloseReason;
-use crate::auth::identity::Identity;
-use crate::hub::moment::Moment;
-use crate::hub::position::Offset;
 use crate::hub::source::{NOBODY, Source};
+use crate::rights::identity::Identity;
+use crate::shard::session::Expiry;
+use crate::shard::shrink::is_sparse;
+use crate::shard::stats::CloseReason;
+use crate::types::moment::Moment;
+use crate::types::position::Offset;
 use crate::wire::control::Heartbeat;
 use crate::wire::encoding::Encoding;
 

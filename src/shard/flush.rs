@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::{BATCH_BYTES_MAX, Batch, Item, is_met};
-use super::conn::{Conn, flag};
-use super::net::Net;
-use super::room::{LocalRoom, Pace};
-use super::{Shard, stats};
-use crate::auth::grant::PermissionName;
-use crate::hub::moment::Moment;
-use crate::hub::position::Offset;
 use crate::hub::source::Source;
+use crate::rights::grant::PermissionName;
+use crate::shard::batch::{BATCH_BYTES_MAX, Batch, Item, is_met};
+use crate::shard::conn::{Conn, flag};
+use crate::shard::net::Net;
+use crate::shard::room::{LocalRoom, Pace};
+use crate::shard::{Shard, stats};
+use crate::types::moment::Moment;
+use crate::types::position::Offset;
 
 /// A source is flushed for at most one part in so many of the time. A room of ten thousand takes tens of milliseconds to
 /// write to; flushing it again at once would send every event by itself, at full price, and leave listeners no time to

@@ -5,21 +5,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Shard;
-use super::advance::is_for;
-use super::batch::{self, Piece};
-use super::conn::{Conn, ConnKey, Membership, flag};
-use super::net::Net;
-use super::room::LocalRoom;
-use super::session::Expiry;
-use super::stats::{CloseReason, GapReason};
-use crate::auth::identity::Session;
+use crate::shard::Shard;
+use crate::shard::advance::is_for;
+
 use crate::hub::Hub;
 use crate::hub::log::{Entry, Log};
-use crate::hub::moment::Moment;
-use crate::hub::name::{EVENT_ID_BYTES_MAX, is_id_byte};
-use crate::hub::position::{Offset, Presented};
 use crate::hub::source::{NOBODY, Source};
+use crate::rights::identity::Session;
+use crate::shard::batch::{self, Piece};
+use crate::shard::conn::{Conn, ConnKey, Membership, flag};
+use crate::shard::net::Net;
+use crate::shard::room::LocalRoom;
+use crate::shard::session::Expiry;
+use crate::shard::stats::{CloseReason, GapReason};
+use crate::types::moment::Moment;
+use crate::types::name::{EVENT_ID_BYTES_MAX, is_id_byte};
+use crate::types::position::{Offset, Presented};
 use crate::wire::control::{self, Connected, Heartbeat};
 use crate::wire::encoding::Encoding;
 use crate::wire::gzip;

@@ -32,20 +32,20 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use self::conn::{ConnKey, Conns, Membership, flag};
-use self::flush::Job;
-use self::net::Net;
-use self::notice::Notices;
-pub use self::room::PORTION_MEMBERS;
-use self::room::{LocalRoom, Pace};
-use self::stats::Stats;
-use self::tend::Tending;
 use crate::hub::Hub;
-use crate::hub::allowance::Rate;
 use crate::hub::mailbox::{Command, Dirty};
-use crate::hub::moment::{Moment, jittered};
-use crate::hub::position::Offset;
 use crate::hub::source::{Kind, NOBODY, Source};
+use crate::shard::conn::{ConnKey, Conns, Membership, flag};
+use crate::shard::flush::Job;
+use crate::shard::net::Net;
+use crate::shard::notice::Notices;
+pub use crate::shard::room::PORTION_MEMBERS;
+use crate::shard::room::{LocalRoom, Pace};
+use crate::shard::stats::Stats;
+use crate::shard::tend::Tending;
+use crate::types::moment::{Moment, jittered};
+use crate::types::position::Offset;
+use crate::types::rate_limiter::Rate;
 use crate::wire::gzip::Deflater;
 
 /// How a shard behaves.

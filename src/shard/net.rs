@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::conn::ConnKey;
-use super::stats::CloseReason;
+use crate::shard::conn::ConnKey;
+use crate::shard::stats::CloseReason;
 
 /// Sends bytes and watches sockets.
 pub trait Net {

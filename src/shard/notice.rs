@@ -7,10 +7,10 @@ use std::task::{Poll, Waker};
 
 use parking_lot::Mutex;
 
-use super::conn::ConnKey;
-use super::stats::CloseReason;
-use crate::hub::moment::Moment;
 use crate::hub::source::Source;
+use crate::shard::conn::ConnKey;
+use crate::shard::stats::CloseReason;
+use crate::types::moment::Moment;
 
 /// Notices that may wait. The next is dropped, and counted.
 pub const NOTICES_MAX: usize = 16_384;

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::shrink::is_sparse;
-use crate::hub::moment::Moment;
-use crate::hub::position::Offset;
 use crate::hub::source::Source;
+use crate::shard::shrink::is_sparse;
+use crate::types::moment::Moment;
+use crate::types::position::Offset;
 
 /// Members in one portion: a few milliseconds' worth of writes, so that what a batch costs by itself, compressing it above
 /// all, is little beside them.

@@ -8,14 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shard;
-use super::conn::{ConnKey, Membership, flag};
-use super::net::Net;
-use super::stats::CloseReason;
-use crate::auth::identity::{Identity, KeyId, Session, Standing};
 use crate::hub::mailbox::{Refresh, Refreshed};
-use crate::hub::moment::Moment;
 use crate::hub::source::{Kind, Source};
+use crate::rights::identity::{Identity, KeyId, Session, Standing};
+use crate::shard::Shard;
+use crate::shard::conn::{ConnKey, Membership, flag};
+use crate::shard::net::Net;
+use crate::shard::stats::CloseReason;
+use crate::types::moment::Moment;
 use crate::wire::control;
 
 /// How long before its end a listener is told of it.

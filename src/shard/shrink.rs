@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::conn::Conns;
-use super::net::Net;
-use super::{LocalRoom, Shard};
+use crate::shard::conn::Conns;
+use crate::shard::net::Net;
+use crate::shard::{LocalRoom, Shard};
 
 /// Time between two looks. A crowd that comes and goes in waves should find its tables as it left them.
 pub(super) const SHRINK_INTERVAL: Duration = Duration::from_secs(10);

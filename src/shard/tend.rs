@@ -3,15 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Shard;
-use super::batch::Piece;
-use super::conn::{Conn, ConnKey, flag};
-use super::net::Net;
-use super::shrink::SHRINK_INTERVAL;
-use super::stats::{self, CloseReason};
-use crate::hub::allowance::Rate;
-use crate::hub::moment::Moment;
-use crate::hub::pressure::Rung;
+use crate::hub::memory_level::Rung;
+use crate::shard::Shard;
+use crate::shard::batch::Piece;
+use crate::shard::conn::{Conn, ConnKey, flag};
+use crate::shard::net::Net;
+use crate::shard::shrink::SHRINK_INTERVAL;
+use crate::shard::stats::{self, CloseReason};
+use crate::types::moment::Moment;
+use crate::types::rate_limiter::Rate;
 use crate::wire::control::{self, Heartbeat};
 
 /// Time between two looks at the clock's work.

@@ -17,13 +17,13 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::client::Failed;
-use super::question::Question;
-use super::stats::Outcome;
-use super::{Denied, Verdict};
-use crate::auth::grant::{Grant, Permission, PermissionError};
-use crate::auth::identity::{Identity, KeyId};
-use crate::hub::name::{RoomName, UserName};
+use crate::rights::grant::{Grant, Permission, PermissionError};
+use crate::rights::identity::{Identity, KeyId};
+use crate::types::name::{RoomName, UserName};
+use crate::upstream::client::Failed;
+use crate::upstream::question::Question;
+use crate::upstream::stats::Outcome;
+use crate::upstream::{Denied, Verdict};
 
 /// Bytes an answer may have.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -159,7 +159,7 @@ mod tests {
     use hyper::header::HeaderMap;
 
     use super::*;
-    use crate::auth::grant::Action;
+    use crate::rights::grant::Action;
 
     const TIMES: Times = Times { asked: 990, answered: 1000 };
 

@@ -17,16 +17,16 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::answer::{ANSWER_BYTES_MAX, Decided, Times, decide};
-use super::client::{Client, Failed};
-use super::question::{Key, Question};
-use super::stats::{Health, Kind, Outcome, UpstreamStats};
-use super::{Denied, Verdict};
-use crate::auth::grant::PermissionError;
-use crate::auth::identity::Identity;
 use crate::config::UpstreamUrl;
-use crate::server::clock::since_1970;
+use crate::rights::grant::PermissionError;
+use crate::rights::identity::Identity;
 use crate::shard::stats::micros;
+use crate::types::clock::since_1970;
+use crate::upstream::answer::{ANSWER_BYTES_MAX, Decided, Times, decide};
+use crate::upstream::client::{Client, Failed};
+use crate::upstream::question::{Key, Question};
+use crate::upstream::stats::{Health, Kind, Outcome, UpstreamStats};
+use crate::upstream::{Denied, Verdict};
 
 /// Questions that may wait for their turn.
 pub const QUESTIONS_MAX: usize = 1024;
@@ -342,8 +342,8 @@ impl Decisions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::grant::{Grant, Permission};
-    use crate::auth::identity::KeyId;
+    use crate::rights::grant::{Grant, Permission};
+    use crate::rights::identity::KeyId;
 
     const KEEP: Duration = Duration::from_secs(5);
 

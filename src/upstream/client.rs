@@ -12,8 +12,8 @@ use bytes::Bytes;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Request, StatusCode};
 
-use super::stats::Outcome;
 use crate::config::read_file;
+use crate::upstream::stats::Outcome;
 
 /// How long an unused connection is kept. Shorter than the five seconds after which Node's server closes its own, or
 /// questions would meet connections that just ended.

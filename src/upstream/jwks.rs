@@ -11,10 +11,10 @@ use reqwest::header::{ACCEPT, HeaderValue};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::client::{Client, Failed};
-use super::stats::{Health, Kind, Outcome, UpstreamStats};
 use crate::auth::jwks::JWKS_BYTES_MAX;
 use crate::config::UpstreamUrl;
+use crate::upstream::client::{Client, Failed};
+use crate::upstream::stats::{Health, Kind, Outcome, UpstreamStats};
 
 /// How long fetching one may take.
 pub const JWKS_TIMEOUT: Duration = Duration::from_secs(10);

@@ -20,16 +20,16 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use self::callback::{Asker, Callback, Terms};
-use self::client::{Client, ClientError};
-use self::jwks::{Fetcher, KeySets};
-use self::notices::Teller;
-use self::stats::{Health, UpstreamStats};
-use crate::auth::identity::Identity;
 use crate::config::Config;
-use crate::hub::position::Epoch;
-use crate::server::clock::Clock;
+use crate::rights::identity::Identity;
 use crate::shard::notice::Notices;
+use crate::types::clock::Clock;
+use crate::types::position::Epoch;
+use crate::upstream::callback::{Asker, Callback, Terms};
+use crate::upstream::client::{Client, ClientError};
+use crate::upstream::jwks::{Fetcher, KeySets};
+use crate::upstream::notices::Teller;
+use crate::upstream::stats::{Health, UpstreamStats};
 
 /// Why a listener was not let in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -8,13 +8,13 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::client::{Client, Failed};
-use super::stats::{Health, Kind, Outcome, UpstreamStats};
 use crate::config::UpstreamUrl;
-use crate::hub::moment::jittered;
-use crate::hub::position::Epoch;
-use crate::server::clock::Clock;
 use crate::shard::notice::{Notice, Notices};
+use crate::types::clock::Clock;
+use crate::types::moment::jittered;
+use crate::types::position::Epoch;
+use crate::upstream::client::{Client, Failed};
+use crate::upstream::stats::{Health, Kind, Outcome, UpstreamStats};
 
 /// Notices in one request.
 pub const BATCH_MAX: usize = 500;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue};
 use serde::Serialize;
 
-use crate::http::credential::is_bearer;
-use crate::hub::name::{RoomName, UserName};
+use crate::policy::credential::is_bearer;
+use crate::types::name::{RoomName, UserName};
 
 /// Stands for everything that is sent, credentials included. They cannot be worked out from it.
 pub(super) type Key = [u8; 32];

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::http::stats::Count;
 use crate::shard::stats::{Histogram, TIME_BUCKETS};
+use crate::types::count::Count;
 
 /// Why somebody is asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::frame::put_field;
+use crate::wire::frame::put_field;
 
 /// What a heartbeat says, fixed when a stream joins.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

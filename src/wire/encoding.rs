@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::frame::{CHUNK_HEAD_BYTES_MAX, CHUNK_TAIL, chunk_head};
-use super::gzip;
+use crate::wire::frame::{CHUNK_HEAD_BYTES_MAX, CHUNK_TAIL, chunk_head};
+use crate::wire::gzip;
 
 /// Framing and compression of one connection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -45,7 +45,7 @@ impl Encoding {
         out.extend_from_slice(CHUNK_TAIL);
     }
 
-    /// [`COMMENT`](super::control::COMMENT), framed. The bytes are the program's own: nothing is built or copied.
+    /// [`COMMENT`](crate::wire::control::COMMENT), framed. The bytes are the program's own: nothing is built or copied.
     #[must_use]
     pub fn comment(self) -> Bytes {
         Bytes::from_static(match (self.chunked, self.gzip) {
@@ -65,8 +65,8 @@ impl Encoding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::control::COMMENT;
     use super::*;
+    use crate::wire::control::COMMENT;
 
     #[test]
     fn every_encoding_has_its_own_index() {

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::hub::name::EventName;
+use crate::types::name::EventName;
 
 /// An encoded event: `<hex size>\r\n[event: <name>\n]id: <id>\n(data: <line>\n)+\n\r\n`.
 #[derive(Clone, Debug)]

@@ -25,8 +25,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tidegate::answer::problem::Code;
 use tidegate::config::{Config, ListenAddr};
-use tidegate::http::problem::Code;
 use tidegate::server::Server;
 
 use self::conn::{Conn, Response, request};

@@ -1,8 +1,8 @@
 //! One connection as the model knows it, and the walk along everything it was sent.
 
 use serde_json::Value;
-use tidegate::hub::position::{Epoch, Offset};
 use tidegate::shard::stats::CloseReason;
+use tidegate::types::position::{Epoch, Offset};
 use tidegate::wire::control::Heartbeat;
 use tidegate::wire::encoding::Encoding;
 

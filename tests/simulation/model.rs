@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use tidegate::hub::position::Offset;
+use tidegate::types::position::Offset;
 
 use super::listener::Listener;
 use super::plan::{ROOMS, USERS};

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tidegate::hub::Overflow;
-use tidegate::hub::allowance::Rate;
+use tidegate::hub::admission::Caps;
 use tidegate::hub::log::LogBounds;
-use tidegate::hub::presence::Caps;
 use tidegate::hub::sequencer::HistoryBounds;
+use tidegate::types::rate_limiter::Rate;
 
 /// Rooms and users there are names for.
 pub(crate) const ROOMS: usize = 6;

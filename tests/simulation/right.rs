@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use tidegate::auth::grant::Grant;
-use tidegate::auth::identity::{Identity, KeyId, Session};
-use tidegate::hub::moment::Moment;
-use tidegate::hub::name::UserName;
-use tidegate::hub::position::Offset;
+use tidegate::rights::grant::Grant;
+use tidegate::rights::identity::{Identity, KeyId, Session};
+use tidegate::types::moment::Moment;
+use tidegate::types::name::UserName;
+use tidegate::types::position::Offset;
 
 use super::model::To;
 

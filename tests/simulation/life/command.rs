@@ -3,9 +3,9 @@
 use std::sync::mpsc;
 
 use tidegate::hub::mailbox::Command;
-use tidegate::hub::position::Offset;
 use tidegate::shard::Step;
 use tidegate::shard::conn::{Conn, flag};
+use tidegate::types::position::Offset;
 
 use super::super::client::{Client, Item};
 use super::super::listener::{Listener, is_published};

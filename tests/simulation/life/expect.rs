@@ -1,8 +1,8 @@
 //! What must come of a request to listen: the refusal, or the first words of the stream.
 
 use tidegate::hub::Refusal;
-use tidegate::hub::position::Offset;
 use tidegate::shard::join::Start;
+use tidegate::types::position::Offset;
 
 use super::super::listener::{Opening, own};
 use super::super::model::To;

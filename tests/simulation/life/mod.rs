@@ -13,18 +13,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use tidegate::auth::grant::PermissionName;
+use tidegate::hub::admission::Permit;
 use tidegate::hub::draft::{Draft, Target};
-use tidegate::hub::moment::Moment;
-use tidegate::hub::name::{EventId, EventName, NameError, RoomName, UserName};
 use tidegate::hub::own_ids::{Repeated, Repeats};
-use tidegate::hub::position::Epoch;
-use tidegate::hub::presence::Permit;
 use tidegate::hub::source::Source;
 use tidegate::hub::{Hub, HubSettings, Published};
+use tidegate::rights::grant::PermissionName;
 use tidegate::shard::join::{Join, Start};
 use tidegate::shard::stats::Stats;
 use tidegate::shard::{Shard, ShardSettings};
+use tidegate::types::moment::Moment;
+use tidegate::types::name::{EventId, EventName, NameError, RoomName, UserName};
+use tidegate::types::position::Epoch;
 use tidegate::wire::control::Heartbeat;
 use tidegate::wire::encoding::Encoding;
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidegate::auth::identity::{Identity, Standing};
 use tidegate::auth::revocation::{Revoked, When};
 use tidegate::hub::mailbox::{Command, Refresh, Refreshed};
-use tidegate::hub::moment::Moment;
-use tidegate::hub::name::UserName;
+use tidegate::rights::identity::{Identity, Standing};
 use tidegate::shard::stats::CloseReason;
+use tidegate::types::moment::Moment;
+use tidegate::types::name::UserName;
 
 use super::super::listener::Listener;
 use super::super::plan::USERS;

@@ -1,0 +1,501 @@
+//! Every metric: its name, its help, its labels, and where its value comes from.
+//!
+//! Counters and gauges go through the `metrics` facade; their handles are looked up once, and a scrape sets them from
+//! the shards' own counters. The four histograms are written out here: the exporter keeps every single sample until
+//! the next scrape, which at half a million deliveries a second it could not. So is what each shard has, because the
+//! facade's counters know no fractions of a second.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::auth::tokens::TokenError;
+use crate::engine::Engine;
+use crate::engine::machine::Machine;
+use crate::hub::memory_level::Rung;
+use crate::shard::stats::{CloseReason, DropReason, GapReason, Histogram, Stats, Tally};
+use crate::types::moment::Moment;
+use crate::upstream::stats::{Kind, Outcome};
+
+/// The metrics of one server.
+pub struct Telemetry {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    process: metrics_process::Collector,
+    machine: Machine,
+    gauges: Gauges,
+    counters: Counters,
+}
+
+struct Gauges {
+    ready: Gauge,
+    draining: Gauge,
+    memory_max: Gauge,
+    memory_limit: Gauge,
+    memory_level: Gauge,
+    cpus_max: Gauge,
+    connections: Gauge,
+    connections_max: Gauge,
+    rooms: Gauge,
+    users: Gauge,
+    lagging: Gauge,
+    oldest_unsent: Gauge,
+    history_bytes: Gauge,
+    history_max: Gauge,
+    history_events: Gauge,
+    gzip_ratio: Gauge,
+    revocations: Gauge,
+    requests: Gauge,
+    requests_max: Gauge,
+    waiting: Gauge,
+    waiting_max: Gauge,
+    http_bytes: Gauge,
+    http_bytes_max: Gauge,
+}
+
+struct Counters {
+    opened: Counter,
+    refused_connections: Counter,
+    accepted: Counter,
+    accept_paused: Counter,
+    shed: Counter,
+    closed: Vec<Counter>,
+    published: Counter,
+    delivered: Counter,
+    heartbeats: Counter,
+    bytes: [Counter; 2],
+    dropped: Vec<Counter>,
+    gaps: Vec<Counter>,
+    refused: Vec<Counter>,
+    tokens_verified: Counter,
+    tokens_cached: Counter,
+    tokens_refused: Vec<Counter>,
+    upstream: Vec<(Kind, Outcome, Counter)>,
+    notices_dropped: Counter,
+}
+
+impl Telemetry {
+    /// Registers every metric, so that each is there from the first scrape on.
+    #[must_use]
+    pub fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let process = metrics_process::Collector::default();
+        let (gauges, counters) = metrics::with_local_recorder(&recorder, || {
+            process.describe();
+            describe_gauge!("tidegate_build_info", "Always 1; the labels say what is running.");
+            gauge!("tidegate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+            (Gauges::register(), Counters::register())
+        });
+        Self { recorder, handle, process, machine: Machine::read(), gauges, counters }
+    }
+
+    /// The Prometheus text of this moment.
+    #[must_use]
+    pub fn render(&self, engine: &Engine) -> String {
+        metrics::with_local_recorder(&self.recorder, || self.process.collect());
+        let now = engine.clock.now();
+        self.gauges.set(engine, self.machine, now);
+        self.counters.set(engine);
+        let shards: Vec<&Stats> = engine.shard_stats().collect();
+        let mut text = self.handle.render();
+        put_histogram(
+            &mut text,
+            "tidegate_flush_seconds",
+            "Time of one flush of a room or a broadcast over a shard's connections. Up to 256 writes count as none.",
+            MICROS,
+            &shards,
+            |stats| &stats.flush,
+        );
+        put_histogram(
+            &mut text,
+            "tidegate_flush_batch_events",
+            "Events in one flush.",
+            1.0,
+            &shards,
+            |stats| &stats.batch,
+        );
+        put_histogram(
+            &mut text,
+            "tidegate_delivery_seconds",
+            "Time from an event's publish until a connection's socket took it, for each delivery but replays of history.",
+            MICROS,
+            &shards,
+            |stats| &stats.delivery,
+        );
+        put_histogram(
+            &mut text,
+            "tidegate_auth_callback_seconds",
+            "Time the application took to say whether a listener may come in, time-outs included.",
+            MICROS,
+            &[&*engine.upstream.stats],
+            |stats| &stats.callback,
+        );
+        put_by_shard(
+            &mut text,
+            ("tidegate_shard_connections", "gauge"),
+            "Open streams of each shard.",
+            &shards,
+            |stats| count(stats.connections.get()),
+        );
+        put_by_shard(
+            &mut text,
+            ("tidegate_shard_busy_seconds_total", "counter"),
+            "Time spent on a shard's deliveries, heartbeats and closes. Requests come on top.",
+            &shards,
+            |stats| seconds(stats.busy.get()),
+        );
+        put_by_shard(
+            &mut text,
+            ("tidegate_shard_step_age_seconds", "gauge"),
+            "Time since a shard's thread last looked after its connections, which it does ten times a second.",
+            &shards,
+            |stats| step_age(stats, now).as_secs_f64(),
+        );
+        text
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Microseconds in a second.
+const MICROS: f64 = 1e6;
+
+/// Age of a shard's last step from which on the server does not count as ready. The probe of `/readyz` waits as long.
+const STEP_AGE_MAX: Duration = Duration::from_secs(1);
+
+#[allow(clippy::cast_precision_loss, reason = "Prometheus knows only floating-point numbers")]
+fn count(n: u64) -> f64 {
+    n as f64
+}
+
+fn seconds(micros: u64) -> f64 {
+    count(micros) / MICROS
+}
+
+/// How long ago the thread of a shard took its last step.
+fn step_age(stats: &Stats, now: Moment) -> Duration {
+    now.since(Moment(stats.stepped_at.get()))
+}
+
+/// Whether a newcomer would be served, as far as that shows without an event to try it with.
+fn is_ready(engine: &Engine, now: Moment) -> bool {
+    let hub = &engine.hub;
+    !hub.is_draining()
+        && hub.rung() < Rung::Newcomers
+        && hub.connections() < hub.settings().caps.connections_max
+        && engine.shard_stats().all(|stats| step_age(stats, now) < STEP_AGE_MAX)
+}
+
+/// A sum over shards.
+fn sum(engine: &Engine, tally: impl Fn(&Stats) -> &Tally) -> u64 {
+    engine.shard_stats().map(|stats| tally(stats).get()).sum()
+}
+
+impl Gauges {
+    fn register() -> Self {
+        let register = |name: &'static str, help: &'static str| {
+            describe_gauge!(name, help);
+            gauge!(name)
+        };
+        Self {
+            ready: register(
+                "tidegate_ready",
+                "1 if a newcomer is let in: the server is not draining, full or short of memory, and every shard is at work.",
+            ),
+            draining: register("tidegate_draining", "1 while the server is on its way out."),
+            memory_max: register(
+                "tidegate_memory_max_bytes",
+                "Memory the process may use: its control group's limit or all of the machine's.",
+            ),
+            memory_limit: register(
+                "tidegate_memory_limit_bytes",
+                "Resident memory of which the ladder takes its shares; infinite if it is off.",
+            ),
+            memory_level: register(
+                "tidegate_memory_level",
+                "Rung of the memory ladder: 1 no replays, 2 those furthest behind reaped, 3 no newcomers, 4 no publishes.",
+            ),
+            cpus_max: register(
+                "tidegate_cpus_max",
+                "Cores the process can keep busy: those it may use, and no more than it has shards.",
+            ),
+            connections: register("tidegate_connections", "Open streams."),
+            connections_max: register(
+                "tidegate_connections_max",
+                "Streams that may be open at once, by the setting or the open files limit.",
+            ),
+            rooms: register("tidegate_rooms", "Rooms with listeners or history."),
+            users: register("tidegate_users", "Users with at least one open stream."),
+            lagging: register(
+                "tidegate_lagging_connections",
+                "Streams whose socket takes nothing more for now.",
+            ),
+            oldest_unsent: register(
+                "tidegate_oldest_unsent_seconds",
+                "Age of the oldest event that a socket has not taken.",
+            ),
+            history_bytes: register(
+                "tidegate_history_bytes",
+                "Bytes of events kept for all rooms and inboxes.",
+            ),
+            history_max: register(
+                "tidegate_history_max_bytes",
+                "Bytes of events that may be kept for all rooms and inboxes together.",
+            ),
+            history_events: register("tidegate_history_events", "Events kept for all rooms and inboxes."),
+            gzip_ratio: register(
+                "tidegate_gzip_ratio",
+                "Plain bytes a compressed byte stands for, since the start; 0 without gzip.",
+            ),
+            revocations: register("tidegate_revocations", "Tokens and users whose revocation is remembered."),
+            requests: register(
+                "tidegate_requests",
+                "Connections that speak HTTP: requests, and streams that begin.",
+            ),
+            requests_max: register("tidegate_requests_max", "Connections that may speak HTTP at once."),
+            waiting: register(
+                "tidegate_waiting_requests",
+                "Requests that may wait long: streams of lines, and listeners while the application is asked.",
+            ),
+            waiting_max: register("tidegate_waiting_requests_max", "Requests that may wait long at once."),
+            http_bytes: register(
+                "tidegate_http_bytes",
+                "Bytes that bodies of requests and answers hold, the first 16 KiB of each apart.",
+            ),
+            http_bytes_max: register(
+                "tidegate_http_max_bytes",
+                "Bytes that bodies and answers may hold together.",
+            ),
+        }
+    }
+
+    fn set(&self, engine: &Engine, machine: Machine, now: Moment) {
+        let settings = engine.hub.settings();
+        let (events, bytes) = engine.hub.history();
+        let oldest = engine.shard_stats().map(|stats| stats.oldest_unsent.get()).max().unwrap_or(0);
+        let (plain, packed) = (sum(engine, |stats| &stats.gzip[0]), sum(engine, |stats| &stats.gzip[1]));
+        let flag = |is: bool| if is { 1.0 } else { 0.0 };
+        let size = |n: usize| count(n as u64);
+        self.ready.set(flag(is_ready(engine, now)));
+        self.draining.set(flag(engine.hub.is_draining()));
+        // Nobody knows a limit: then every share of it is nothing.
+        self.memory_max.set(machine.memory_max.map_or(f64::INFINITY, count));
+        self.memory_limit.set(engine.memory.limit().map_or(f64::INFINITY, count));
+        self.memory_level.set(f64::from(engine.hub.rung().number()));
+        self.cpus_max.set(size(machine.cpus.min(engine.shards.len())));
+        self.connections.set(count(sum(engine, |stats| &stats.connections)));
+        self.connections_max.set(f64::from(settings.caps.connections_max));
+        self.rooms.set(size(engine.hub.rooms().len()));
+        self.users.set(size(engine.hub.users_connected()));
+        self.lagging.set(count(sum(engine, |stats| &stats.lagging)));
+        self.oldest_unsent.set(seconds(oldest));
+        self.history_bytes.set(size(bytes));
+        self.history_max.set(size(settings.history.bytes_max));
+        self.history_events.set(size(events));
+        self.revocations.set(size(engine.access.revocations.len()));
+        self.requests.set(size(engine.stats.requests.get()));
+        self.requests_max.set(size(engine.config.max_requests));
+        self.waiting.set(size(engine.stats.waiting.get()));
+        self.waiting_max.set(size(engine.config.max_waiting_requests));
+        self.http_bytes.set(size(engine.buffers.held()));
+        self.http_bytes_max.set(size(engine.buffers.bytes_max()));
+        self.gzip_ratio.set(if packed == 0 { 0.0 } else { count(plain) / count(packed) });
+    }
+}
+
+impl Counters {
+    fn register() -> Self {
+        describe_counter!(
+            "tidegate_connections_total",
+            "Streams asked for, by whether they were opened or refused."
+        );
+        describe_counter!("tidegate_connections_closed_total", "Streams that ended, by reason.");
+        describe_counter!("tidegate_events_published_total", "Events taken from publishers.");
+        describe_counter!(
+            "tidegate_events_delivered_total",
+            "Events written whole to a stream, for each stream."
+        );
+        describe_counter!("tidegate_heartbeats_total", "Heartbeats written to silent streams.");
+        describe_counter!("tidegate_bytes_sent_total", "Bytes that sockets of streams took, by encoding.");
+        describe_counter!(
+            "tidegate_events_dropped_total",
+            "Events an open stream lost, for each stream, by reason."
+        );
+        describe_counter!("tidegate_gaps_total", "Gaps told to listeners, by reason.");
+        describe_counter!("tidegate_refused_total", "Requests refused, by reason.");
+        describe_counter!("tidegate_accepted_total", "Connections accepted, streams and publishes alike.");
+        describe_counter!(
+            "tidegate_accept_paused_total",
+            "Times accepting paused because descriptors ran out."
+        );
+        describe_counter!(
+            "tidegate_upstream_requests_total",
+            "Requests to other servers, by what for and how they ended."
+        );
+        describe_counter!(
+            "tidegate_notices_dropped_total",
+            "Streams that ended without the application's being told."
+        );
+        describe_counter!(
+            "tidegate_requests_shed_total",
+            "HTTP connections that were idle or had half a request, closed because others needed their place."
+        );
+        describe_counter!(
+            "tidegate_token_verifications_total",
+            "Tokens whose signature was looked at, good and bad."
+        );
+        describe_counter!(
+            "tidegate_token_cache_hits_total",
+            "Tokens that were remembered as good, so that only their times were looked at."
+        );
+        describe_counter!("tidegate_tokens_refused_total", "Tokens that were not believed, by reason.");
+        let by = |name: &'static str, label: &'static str, values: &[&'static str]| -> Vec<Counter> {
+            values.iter().map(|value| counter!(name, label => *value)).collect()
+        };
+        Self {
+            opened: counter!("tidegate_connections_total", "outcome" => "opened"),
+            refused_connections: counter!("tidegate_connections_total", "outcome" => "refused"),
+            accepted: counter!("tidegate_accepted_total"),
+            accept_paused: counter!("tidegate_accept_paused_total"),
+            shed: counter!("tidegate_requests_shed_total"),
+            closed: by(
+                "tidegate_connections_closed_total",
+                "reason",
+                &names(CloseReason::ALL, CloseReason::as_str),
+            ),
+            published: counter!("tidegate_events_published_total"),
+            delivered: counter!("tidegate_events_delivered_total"),
+            heartbeats: counter!("tidegate_heartbeats_total"),
+            bytes: ["plain", "gzip"]
+                .map(|encoding| counter!("tidegate_bytes_sent_total", "encoding" => encoding)),
+            dropped: by(
+                "tidegate_events_dropped_total",
+                "reason",
+                &names(DropReason::ALL, DropReason::as_str),
+            ),
+            gaps: by("tidegate_gaps_total", "reason", &names(GapReason::ALL, GapReason::as_str)),
+            refused: by("tidegate_refused_total", "reason", &crate::engine::stats::REFUSED),
+            tokens_verified: counter!("tidegate_token_verifications_total"),
+            tokens_cached: counter!("tidegate_token_cache_hits_total"),
+            tokens_refused: by(
+                "tidegate_tokens_refused_total",
+                "reason",
+                &names(TokenError::ALL, TokenError::as_str),
+            ),
+            upstream: upstream_requests(),
+            notices_dropped: counter!("tidegate_notices_dropped_total"),
+        }
+    }
+
+    fn set(&self, engine: &Engine) {
+        self.opened.absolute(sum(engine, |stats| &stats.opened));
+        self.refused_connections.absolute(engine.stats.streams_refused.get());
+        self.accepted.absolute(engine.stats.accepted.get());
+        self.accept_paused.absolute(engine.stats.accept_paused.get());
+        self.shed.absolute(engine.stats.shed.get());
+        self.published.absolute(engine.hub.events_published());
+        self.delivered.absolute(sum(engine, |stats| &stats.delivered));
+        self.heartbeats.absolute(sum(engine, |stats| &stats.heartbeats));
+        for (at, counter) in self.bytes.iter().enumerate() {
+            counter.absolute(sum(engine, |stats| &stats.bytes[at]));
+        }
+        for (at, counter) in self.closed.iter().enumerate() {
+            counter.absolute(sum(engine, |stats| &stats.closed[at]));
+        }
+        for (at, counter) in self.dropped.iter().enumerate() {
+            counter.absolute(sum(engine, |stats| &stats.dropped[at]));
+        }
+        for (at, counter) in self.gaps.iter().enumerate() {
+            counter.absolute(sum(engine, |stats| &stats.gaps[at]));
+        }
+        for (counter, (_, count)) in self.refused.iter().zip(engine.stats.refusals()) {
+            counter.absolute(count);
+        }
+        let tokens = &engine.access.token_stats;
+        self.tokens_verified.absolute(tokens.verified());
+        self.tokens_cached.absolute(tokens.cached());
+        for (counter, (_, count)) in self.tokens_refused.iter().zip(tokens.refused()) {
+            counter.absolute(count);
+        }
+        for (kind, outcome, counter) in &self.upstream {
+            counter.absolute(engine.upstream.stats.requests(*kind, *outcome));
+        }
+        self.notices_dropped
+            .absolute(engine.upstream.notices.as_ref().map_or(0, |notices| notices.dropped()));
+    }
+}
+
+/// A counter for each way in which a request to another server can end.
+fn upstream_requests() -> Vec<(Kind, Outcome, Counter)> {
+    let pairs =
+        Kind::ALL.into_iter().flat_map(|kind| kind.outcomes().iter().map(move |outcome| (kind, *outcome)));
+    let count = |(kind, outcome): (Kind, Outcome)| {
+        let labels = [("kind", kind.as_str()), ("outcome", outcome.as_str())];
+        (kind, outcome, counter!("tidegate_upstream_requests_total", &labels))
+    };
+    pairs.map(count).collect()
+}
+
+fn names<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Vec<&'static str> {
+    all.iter().map(|reason| name(*reason)).collect()
+}
+
+/// Appends a histogram, summed over threads, in the text exposition format. They record
+/// in parts of the metric's unit, `unit` to one.
+fn put_histogram<S, const N: usize>(
+    out: &mut String,
+    name: &str,
+    help: &str,
+    unit: f64,
+    threads: &[&S],
+    of: impl Fn(&S) -> &Histogram<N>,
+) {
+    let mut bounds = [(0, 0); N];
+    let (mut above, mut total) = (0, 0);
+    for stats in threads {
+        let (buckets, more, sum) = of(stats).read();
+        for (bound, (upto, count)) in bounds.iter_mut().zip(buckets) {
+            *bound = (upto, bound.1 + count);
+        }
+        above += more;
+        total += sum;
+    }
+    let write = |out: &mut String| -> std::fmt::Result {
+        writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram")?;
+        let mut count = 0;
+        for (upto, in_bucket) in bounds {
+            count += in_bucket;
+            let upto = crate::admin::metrics::count(upto) / unit;
+            writeln!(out, "{name}_bucket{{le=\"{upto}\"}} {count}")?;
+        }
+        count += above;
+        let total = crate::admin::metrics::count(total) / unit;
+        writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {total}\n{name}_count {count}\n")
+    };
+    write(out).expect("a String takes any text");
+}
+
+/// Appends one series a shard. There are as many as the settings say, whatever happens.
+fn put_by_shard(
+    out: &mut String,
+    (name, kind): (&str, &str),
+    help: &str,
+    shards: &[&Stats],
+    value: impl Fn(&Stats) -> f64,
+) {
+    let write = |out: &mut String| -> std::fmt::Result {
+        writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")?;
+        for (shard, stats) in shards.iter().enumerate() {
+            writeln!(out, "{name}{{shard=\"{shard}\"}} {}", value(stats))?;
+        }
+        writeln!(out)
+    };
+    write(out).expect("a String takes any text");
+}

@@ -1,0 +1,281 @@
+//! The admin listener: `/metrics`, `/livez`, `/readyz`, `/dashboard`. Its own thread, so that it answers while the shards
+//! are busy, and places of its own, so that whoever comes is answered whatever else holds connections.
+
+pub mod live;
+pub mod metrics;
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, Notify};
+use tokio::task::JoinSet;
+
+use crate::admin::live::{Dashboard, STREAMS_MAX, StreamBody, page};
+use crate::admin::metrics::Telemetry;
+use crate::answer::headers;
+use crate::answer::problem::Problem;
+use crate::config::ADMIN_RESERVE;
+use crate::engine::Engine;
+use crate::http::api::signpost;
+use crate::http::conn::drive::drive;
+use crate::http::conn::exchange::{Exchange, Times};
+use crate::http::conn::places::{Place, Places};
+use crate::http::gate::host;
+use crate::hub::memory_level::Rung;
+use crate::hub::source::Source;
+use crate::net::accept::Listener;
+use crate::net::stream::Stream;
+
+/// Connections served at once, streams of the dashboard apart. A scraper needs one; for the next to come, those make room
+/// that wait for their peers.
+const CONNECTIONS_MAX: usize = 7;
+
+// All have descriptors set aside, the one that waits for a place included.
+const _: () = assert!((CONNECTIONS_MAX + 1 + STREAMS_MAX) as u64 <= ADMIN_RESERVE);
+
+/// How long the readiness probe waits for its event.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the admin listener works with.
+pub struct Admin {
+    engine: Arc<Engine>,
+    telemetry: Telemetry,
+    probe: Mutex<Probe>,
+    dashboard: Arc<Dashboard>,
+}
+
+/// What an answer has for a body.
+type Answer = Response<Either<Full<Bytes>, StreamBody>>;
+
+/// What a request may know of the connection it came on, and do to it.
+struct Link {
+    /// Where it comes from; `None` on a Unix socket.
+    peer: Option<IpAddr>,
+    /// Its place among [`CONNECTIONS_MAX`], until it carries a stream.
+    place: RefCell<Option<Place>>,
+    /// Ends it at once.
+    cut: Arc<Notify>,
+}
+
+/// The far ends of the server's own connections, one a shard.
+pub struct Probe {
+    /// The room they are in.
+    pub room: Arc<Source>,
+    /// What arrives on them.
+    pub streams: Vec<std::os::unix::net::UnixStream>,
+}
+
+impl Admin {
+    /// Serves `engine`'s state.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, probe: Probe) -> Arc<Self> {
+        let dashboard = Dashboard::new(&engine);
+        Arc::new(Self { engine, telemetry: Telemetry::new(), probe: Mutex::new(probe), dashboard })
+    }
+
+    /// The live page's part.
+    #[must_use]
+    pub fn dashboard(&self) -> &Arc<Dashboard> {
+        &self.dashboard
+    }
+
+    /// Serves requests on `listener` for as long as it is polled, within a [`tokio::task::LocalSet`].
+    ///
+    /// # Errors
+    ///
+    /// If the runtime does not take the listener.
+    pub async fn serve(self: Arc<Self>, listener: Listener) -> std::io::Result<()> {
+        let listener = listener.into_async()?;
+        let places = Places::new(self.engine.clone(), CONNECTIONS_MAX, false);
+        let mut connections = JoinSet::new();
+        let watching = places.clone();
+        connections.spawn_local(async move { match watching.expire().await {} });
+        loop {
+            while connections.try_join_next().is_some() {}
+            match listener.accept().await {
+                Ok(opened) => {
+                    let place = places.take().await;
+                    connections.spawn_local(self.clone().connection(places.clone(), opened, place));
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        places: Rc<Places>,
+        (stream, peer): (Stream, Option<IpAddr>),
+        place: Place,
+    ) {
+        let exchange = Exchange::new(Times::of(&self.engine));
+        let _watched = places.watch(exchange.clone());
+        let link = Link { peer, place: RefCell::new(Some(place)), cut: Arc::default() };
+        let service = service_fn(|request: Request<Incoming>| {
+            exchange.handling(&request);
+            // Its connections have one answer each.
+            exchange.closes();
+            let (admin, link, exchange) = (&self, &link, &exchange);
+            async move {
+                let mut answer = admin.answer(exchange, &request, link).await;
+                headers::add(answer.headers_mut());
+                // A stream is never answered to its end.
+                if matches!(answer.body(), Either::Left(_)) {
+                    exchange.answered();
+                }
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        let mut http = http1::Builder::new();
+        // Who asks now and then can connect now and then. Who keeps a connection keeps a place.
+        http.keep_alive(false);
+        tokio::select! {
+            _ = drive(&places, &exchange, (stream, Bytes::new()), http, service) => {}
+            () = link.cut.notified() => {}
+        }
+    }
+
+    async fn answer(&self, exchange: &Exchange, request: &Request<Incoming>, link: &Link) -> Answer {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let framed =
+            exchange.check_body().and_then(|()| host::check(method, request.version(), uri, headers));
+        if let Err(problem) = framed {
+            self.engine.stats.refused_as("bad_request");
+            return problem.into_response().map(Either::Left);
+        }
+        // The page has names of rooms on it, which another page could have itself shown under a name of its own.
+        let named =
+            self.engine.access.policy.load().checks.check_page(link.peer, request.uri(), request.headers());
+        if let Err(problem) = named {
+            self.engine.stats.refused_as("host");
+            return problem.into_response().map(Either::Left);
+        }
+        let path = request.uri().path();
+        if !matches!(path, "/metrics" | "/livez" | "/readyz" | STREAM) && !page::is_file(path) {
+            return signpost::at_admin().into_response().map(Either::Left);
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Problem::method_not_allowed("GET, HEAD").into_response().map(Either::Left);
+        }
+        let answer = match path {
+            "/metrics" => text(StatusCode::OK, PROMETHEUS_TEXT, self.telemetry.render(&self.engine)),
+            "/livez" => text(StatusCode::OK, PLAIN, "alive\n".into()),
+            "/readyz" => match self.readiness().await {
+                Ok(()) => text(StatusCode::OK, PLAIN, "ready\n".into()),
+                Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("not ready: {reason}\n")),
+            },
+            STREAM => match self.stream(request, link) {
+                Ok(stream) => return stream,
+                Err(problem) => problem.into_response(),
+            },
+            _ => page::file(path).unwrap_or_else(|| signpost::at_admin().into_response()),
+        };
+        answer.map(Either::Left)
+    }
+
+    /// The dashboard's stream. It has a place of its own and gives its connection's back.
+    fn stream(&self, request: &Request<Incoming>, link: &Link) -> Result<Answer, Problem> {
+        let mut answer = Response::new(Either::Left(Full::default()));
+        if *request.method() == Method::GET {
+            let body = self.dashboard.open(last_event_id(request), link.cut.clone())?;
+            link.place.take();
+            *answer.body_mut() = Either::Right(body);
+        }
+        let headers = answer.headers_mut();
+        headers::add_of_stream(headers);
+        // Its place is gone, so no other request may come on it.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        Ok(answer)
+    }
+
+    /// Whether a newcomer would be served: there is room, and an event published now comes out of every shard.
+    async fn readiness(&self) -> Result<(), &'static str> {
+        let hub = &self.engine.hub;
+        if hub.is_draining() {
+            return Err("draining");
+        }
+        if hub.connections() >= hub.settings().caps.connections_max {
+            return Err("full");
+        }
+        if hub.rung() >= Rung::Newcomers {
+            return Err("memory");
+        }
+        // A drain that begins meanwhile ends the probe's own connections.
+        let delivered = self.is_delivering().await;
+        delivered.map_err(|reason| if hub.is_draining() { "draining" } else { reason })
+    }
+
+    /// Whether an event published now comes out of every shard. Taken for granted in a drain, which ends the probe's own
+    /// connections, too.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub async fn is_delivering(&self) -> Result<(), &'static str> {
+        if self.engine.hub.is_draining() {
+            return Ok(());
+        }
+        let mut probe = self.probe.lock().await;
+        let probed = tokio::time::timeout(PROBE_TIMEOUT, probe.run(&self.engine)).await;
+        probed.unwrap_or(Err("an event was not delivered in time"))
+    }
+}
+
+/// How long accepting pauses when descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the page listens to.
+const STREAM: &str = "/dashboard/stream";
+
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+impl Probe {
+    /// Publishes an event and waits until every shard has written it.
+    async fn run(&mut self, engine: &Engine) -> Result<(), &'static str> {
+        let published = engine.hub.publish_probe(&self.room, "probe", engine.clock.now());
+        let id = engine.hub.epoch().position(published.offset);
+        let marker = format!("id: {id}\n");
+        for stream in &self.streams {
+            let stream = stream.try_clone().and_then(UnixStream::from_std);
+            let mut stream = stream.map_err(|_| "no descriptor for the probe")?;
+            let (mut seen, mut buf) = (Vec::new(), [0; 1024]);
+            while !seen.windows(marker.len()).any(|window| window == marker.as_bytes()) {
+                match stream.read(&mut buf).await {
+                    Ok(count @ 1..) => seen.extend_from_slice(&buf[..count]),
+                    _ => return Err("a shard has ended"),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The header outranks the query: a browser that reconnects repeats the URL it was first given.
+fn last_event_id(request: &Request<Incoming>) -> Option<String> {
+    let header = request.headers().get("last-event-id").map(|id| String::from_utf8_lossy(id.as_bytes()));
+    let query = request.uri().query().unwrap_or_default().as_bytes();
+    let in_query =
+        || form_urlencoded::parse(query).find(|(name, _)| name == "last_event_id").map(|(_, id)| id);
+    header.filter(|id| !id.is_empty()).or_else(in_query).filter(|id| !id.is_empty()).map(Into::into)
+}
+
+fn text(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

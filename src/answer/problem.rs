@@ -1,0 +1,590 @@
+//! Every error answer, in one shape: `application/problem+json` (RFC 9457) with a stable `code`.
+//!
+//! Guarantees: the body is under 1 KiB and is made of fixed text and numbers. Of what the peer sent it repeats one thing,
+//! the [name of a field](FieldName) that is wrong, short and escaped: so an error page can carry neither script nor
+//! another user's secret. `type` is left out (`about:blank`): programs branch on `code`. `title` says the same to people;
+//! `detail` says which of several causes it was, or what to do.
+
+use std::fmt::{self, Write as _};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use crate::answer::field_name::FieldName;
+use crate::answer::headers;
+
+/// `Retry-After` of a 429 or 503 whose maker named no better number.
+pub const RETRY_AFTER_S_DEFAULT: u32 = 5;
+
+/// Declares [`Code`]: one line each for variant, code, status and title, so that none can be forgotten.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident $code:literal $status:ident $title:literal;)+) => {
+        /// Why a request was refused. A closed set: fit for a metric label, and a promise to clients.
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[non_exhaustive]
+        pub enum Code {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Code {
+            /// Every code, for metrics registered up front and for tests.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// What stands in the `code` member. Never changes once released.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// The status of the answer.
+            #[must_use]
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)+ }
+            }
+
+            /// What stands in the `title` member: one sentence for people, the same for every occurrence.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    // The path and the method.
+    /// No resource has this path.
+    NotFound "not_found" NOT_FOUND
+        "nothing is served at this path; see detail";
+    /// The resource exists and does not take this method; `Allow` lists those it takes.
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED
+        "this path does not take this method; see Allow";
+    /// The path holds bad percent-encoding, NUL, invalid UTF-8, or an empty or dot segment.
+    PathInvalid "path_invalid" BAD_REQUEST
+        "the path has an empty or dot segment, or one that is not percent-encoded UTF-8";
+
+    // The query, and names in the URL.
+    /// A query parameter is not percent-encoded UTF-8, repeated, misplaced or out of range.
+    QueryInvalid "query_invalid" BAD_REQUEST
+        "a query parameter is repeated, not allowed here, or cannot be read";
+    /// A stream was asked for with neither a room nor a user, in the query or by the token.
+    RoomMissing "room_missing" BAD_REQUEST
+        "a stream needs a room or a user";
+    /// A room in the URL is not a room name.
+    RoomInvalid "room_invalid" BAD_REQUEST
+        "a room is 1 to 128 bytes of UTF-8 without control characters";
+    /// A user in the URL or in `Tidegate-User` is not a user name.
+    UserInvalid "user_invalid" BAD_REQUEST
+        "a user is 1 to 128 bytes of UTF-8 without control characters";
+    /// A stream was asked for with more rooms than one connection may join.
+    RoomsTooMany "rooms_too_many" BAD_REQUEST
+        "one stream takes at most 64 rooms";
+    /// `history` is not a number.
+    HistoryInvalid "history_invalid" BAD_REQUEST
+        "history is a whole number of events, from 0";
+    /// `heartbeat` is none of the two.
+    HeartbeatInvalid "heartbeat_invalid" BAD_REQUEST
+        "heartbeat is id or comment";
+    /// `limit` is not a number in its range.
+    LimitInvalid "limit_invalid" BAD_REQUEST
+        "limit is a whole number from 1 to 1000";
+    /// `before` is not an event id.
+    BeforeInvalid "before_invalid" BAD_REQUEST
+        "before is the event id that the previous page named";
+
+    // The body as a whole.
+    /// The body is not UTF-8, not JSON, not an object or array of objects, or repeats a field.
+    BodyMalformed "body_malformed" BAD_REQUEST
+        "the body is not JSON of the expected form; see detail";
+    /// The body is longer than its bound.
+    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE
+        "the body is larger than this server takes";
+    /// One event's data, or one line of a streamed body, is longer than its bound.
+    EventTooLarge "event_too_large" PAYLOAD_TOO_LARGE
+        "an event is larger than this server takes";
+    /// `Content-Type` names something that is not read here.
+    MediaTypeUnsupported "media_type_unsupported" UNSUPPORTED_MEDIA_TYPE
+        "the body has to be application/json or application/x-ndjson in UTF-8";
+    /// `Content-Encoding` names a compression.
+    ContentEncodingUnsupported "content_encoding_unsupported" UNSUPPORTED_MEDIA_TYPE
+        "the body has to come without a content encoding";
+
+    // One event.
+    /// The event has a field with a name that means nothing here.
+    FieldUnknown "field_unknown" UNPROCESSABLE_ENTITY
+        "an event has only room, user, all, event, data, id, exclude and require";
+    /// The event has no target.
+    TargetMissing "target_missing" UNPROCESSABLE_ENTITY
+        "an event needs one of room, user and all";
+    /// The event has more than one target.
+    TargetAmbiguous "target_ambiguous" UNPROCESSABLE_ENTITY
+        "an event takes only one of room, user and all";
+    /// `room` is not a room name.
+    TargetRoomInvalid "target_room_invalid" UNPROCESSABLE_ENTITY
+        "room is a string of 1 to 128 bytes of UTF-8 without control characters";
+    /// `user` is not a user name.
+    TargetUserInvalid "target_user_invalid" UNPROCESSABLE_ENTITY
+        "user is a string of 1 to 128 bytes of UTF-8 without control characters";
+    /// `all` is there and not `true`.
+    TargetAllInvalid "target_all_invalid" UNPROCESSABLE_ENTITY
+        "all is true or left out";
+    /// The event has no `data`.
+    DataMissing "data_missing" UNPROCESSABLE_ENTITY
+        "an event needs data, which may be any JSON value";
+    /// `event` is not an event name.
+    EventNameInvalid "event_name_invalid" UNPROCESSABLE_ENTITY
+        "event is a string of 1 to 128 bytes of UTF-8 without control characters";
+    /// `event` is a name the server itself uses.
+    EventNameReserved "event_name_reserved" UNPROCESSABLE_ENTITY
+        "this event name is reserved for the server or the browser";
+    /// `id` is not an event id.
+    EventIdInvalid "event_id_invalid" UNPROCESSABLE_ENTITY
+        "id is a string of 1 to 127 bytes of A-Z a-z 0-9 . _ ~ -";
+    /// `id` is shaped like the server's own ids. A listener that comes back with it would be taken to be somewhere else.
+    EventIdReserved "event_id_reserved" UNPROCESSABLE_ENTITY
+        "an id of six characters a-z 0-9, a hyphen and a number is reserved for the server";
+    /// Another event has this `id`.
+    EventIdRepeated "event_id_repeated" CONFLICT
+        "an event with this id was published before; an id is for one event only";
+    /// `exclude` is not a user name.
+    ExcludeInvalid "exclude_invalid" UNPROCESSABLE_ENTITY
+        "exclude is a user: a string of 1 to 128 bytes of UTF-8 without control characters";
+    /// `require` is there, and nobody can hold a permission. Ignoring it would show the event to those it keeps out.
+    RequireUnsupported "require_unsupported" UNPROCESSABLE_ENTITY
+        "require needs tokens, API keys or a callback, and this server has none set up";
+    /// `require` is no name of a permission.
+    RequireInvalid "require_invalid" UNPROCESSABLE_ENTITY
+        "require is a permission: a string of 1 to 64 bytes of A-Z a-z 0-9 . _ -";
+    /// The array holds no events.
+    BatchEmpty "batch_empty" UNPROCESSABLE_ENTITY
+        "a batch needs at least one event";
+    /// The array holds more events than may be taken at once.
+    BatchTooLarge "batch_too_large" PAYLOAD_TOO_LARGE
+        "a batch has at most 4096 events; a stream of lines (application/x-ndjson) may have any number";
+
+    // The request as a message.
+    /// The request is not HTTP/1.
+    RequestMalformed "request_malformed" BAD_REQUEST
+        "the request is not well-formed HTTP/1.1";
+    /// There is no `Host`, more than one, or one that is none.
+    HostInvalid "host_invalid" BAD_REQUEST
+        "a request names the host it is for, once, and with an optional port";
+    /// The request line and headers are longer than their bound.
+    HeadTooLarge "head_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE
+        "the request line and headers are larger than this server takes";
+    /// The head or the body did not arrive in time.
+    RequestTimeout "request_timeout" REQUEST_TIMEOUT
+        "the request did not arrive in time";
+
+    // Refusals of well-formed requests.
+    /// Nothing proves who asks, or what does is worth nothing. Why is not for the asker to know.
+    Unauthorized "unauthorized" UNAUTHORIZED
+        "this needs a valid token or key";
+    /// Who asks is known, and may not do this.
+    Forbidden "forbidden" FORBIDDEN
+        "the token or key does not allow this";
+    /// There are two tokens, which may be two people's.
+    TokenAmbiguous "token_ambiguous" BAD_REQUEST
+        "a request has one token: in Authorization, in a cookie or in the query";
+    /// Who asks cannot be found out now.
+    AuthUnavailable "auth_unavailable" SERVICE_UNAVAILABLE
+        "who may do this cannot be found out at the moment; see Retry-After";
+    /// No connection of the user is the one to be refreshed.
+    ConnectionUnknown "connection_unknown" NOT_FOUND
+        "the user has no such connection";
+    /// The body of a revocation does not name one user or one token.
+    RevocationInvalid "revocation_invalid" UNPROCESSABLE_ENTITY
+        "a revocation names one of user and token, which is the jti of a token: 1 to 256 bytes";
+    /// As many revocations are in force as can be remembered.
+    RevocationsFull "revocations_full" SERVICE_UNAVAILABLE
+        "no more revocations can be remembered; see Retry-After";
+    /// As many users are told to stay away as can be remembered. Nothing was closed.
+    StayAwayFull "stay_away_full" SERVICE_UNAVAILABLE
+        "no more users can be told to stay away, so this one stays connected; see Retry-After";
+    /// A page of an origin that is not allowed tried to change something, or anything where such pages are refused.
+    OriginForbidden "origin_forbidden" FORBIDDEN
+        "pages of this origin may not do this";
+    /// The client's address is kept out.
+    AddressForbidden "address_forbidden" FORBIDDEN
+        "clients at this address are not served";
+    /// A header that every request has to have is missing or wrong.
+    HeaderRequired "header_required" FORBIDDEN
+        "the request lacks a header that this server requires";
+    /// The program is kept out.
+    UserAgentForbidden "user_agent_forbidden" FORBIDDEN
+        "programs with this User-Agent are not served";
+    /// The server is asked for by a name that is not its own.
+    HostForbidden "host_forbidden" FORBIDDEN
+        "this server is not asked for by this Host; its operator can add the name to allowed_hosts";
+    /// The publish rate is spent.
+    RateLimited "rate_limited" TOO_MANY_REQUESTS
+        "too many requests; see Retry-After";
+    /// The server has all the connections it can hold.
+    Full "full" SERVICE_UNAVAILABLE
+        "the server is full; see Retry-After";
+    /// The server is short of memory.
+    MemoryExhausted "memory_exhausted" SERVICE_UNAVAILABLE
+        "the server is short of memory; see Retry-After";
+    /// Bodies of requests and answers hold as many bytes as they may.
+    BuffersFull "buffers_full" SERVICE_UNAVAILABLE
+        "requests and answers hold as many bytes as they may; see Retry-After";
+    /// As many requests wait as may.
+    WaitingFull "waiting_full" SERVICE_UNAVAILABLE
+        "as many requests wait as may; see Retry-After";
+    /// The server is shutting down.
+    Draining "draining" SERVICE_UNAVAILABLE
+        "the server is shutting down; see Retry-After";
+    /// The user has as many connections as one user may.
+    UserConnectionsExceeded "user_connections_exceeded" SERVICE_UNAVAILABLE
+        "this user has too many connections; see Retry-After";
+    /// The address has as many connections as one address may.
+    AddressConnectionsExceeded "address_connections_exceeded" SERVICE_UNAVAILABLE
+        "this address has too many connections; see Retry-After";
+    /// As many pages as may be open show the dashboard.
+    DashboardFull "dashboard_full" SERVICE_UNAVAILABLE
+        "too many pages show the dashboard already; see Retry-After";
+}
+
+impl Code {
+    /// Whether the same request may succeed later, which makes `Retry-After` part of the answer.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        matches!(self.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One error answer: a code, and what helps to find the cause.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use]
+pub struct Problem {
+    /// What is wrong.
+    pub code: Code,
+    /// Which of several causes it was, or what to do: one sentence of ours.
+    pub detail: Option<&'static str>,
+    /// The field at fault, as it was sent.
+    pub field: Option<FieldName>,
+    /// Which line of the body, from 1, blank lines counted.
+    pub line: Option<u64>,
+    /// Which byte of the line, from 1.
+    pub column: Option<u32>,
+    /// Which element of a batch, from 0.
+    pub index: Option<usize>,
+    /// How many events of this request were published before the error and stay published.
+    pub published: Option<u64>,
+    /// `Retry-After` in seconds (RFC 9110 §10.2.3); [`RETRY_AFTER_S_DEFAULT`] where the code calls for one.
+    pub retry_after_s: Option<u32>,
+    /// `Allow`: the methods the path takes. A 405 must have it (RFC 9110 §15.5.6).
+    pub allow: Option<&'static str>,
+}
+
+impl Problem {
+    /// A problem of which only the code is known.
+    pub const fn new(code: Code) -> Self {
+        Self {
+            code,
+            detail: None,
+            field: None,
+            line: None,
+            column: None,
+            index: None,
+            published: None,
+            retry_after_s: None,
+            allow: None,
+        }
+    }
+
+    /// The path takes only the methods in `allow`, such as `GET, OPTIONS`.
+    pub const fn method_not_allowed(allow: &'static str) -> Self {
+        let mut problem = Self::new(Code::MethodNotAllowed);
+        problem.allow = Some(allow);
+        problem
+    }
+
+    /// Which of several causes it was, or what to do: one sentence of at most `DETAIL_BYTES_MAX` bytes.
+    pub const fn with_detail(mut self, detail: &'static str) -> Self {
+        debug_assert!(detail.len() <= DETAIL_BYTES_MAX, "the answer stays below its bound");
+        self.detail = Some(detail);
+        self
+    }
+
+    /// It is about the field of this name.
+    pub fn about(mut self, field: &str) -> Self {
+        self.field = Some(FieldName::new(field));
+        self
+    }
+
+    /// It is in line `line` of the body, counted from 1.
+    pub const fn at_line(mut self, line: u64) -> Self {
+        self.line = Some(line);
+        self
+    }
+
+    /// It is at byte `column` of its line, counted from 1.
+    pub fn at_column(mut self, column: usize) -> Self {
+        self.column = Some(u32::try_from(column).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// It is in element `index` of a batch, counted from 0.
+    pub const fn at_index(mut self, index: usize) -> Self {
+        self.index = Some(index);
+        self
+    }
+
+    /// `published` events of the request were published before it came up.
+    pub const fn after_publishing(mut self, published: u64) -> Self {
+        self.published = Some(published);
+        self
+    }
+
+    /// The peer should wait `seconds` before it tries again.
+    pub const fn retry_after_s(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// The body: `{"title":…,"status":…,"code":…}`, then those of `detail`, `field`, `line`, `column`, `index` and
+    /// `published` that are known.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut json = format!(
+            r#"{{"title":"{}","status":{},"code":"{}""#,
+            self.code.title(),
+            self.code.status().as_u16(),
+            self.code,
+        );
+        let mut add = |member: &str, value: Option<&dyn fmt::Display>| {
+            if let Some(value) = value {
+                write!(json, r#","{member}":{value}"#).expect("a String takes any text");
+            }
+        };
+        let detail = self.detail.map(serde_json::Value::from);
+        add("detail", detail.as_ref().map(shown));
+        add("field", self.field.as_ref().map(shown));
+        add("line", self.line.as_ref().map(shown));
+        add("column", self.column.as_ref().map(shown));
+        add("index", self.index.as_ref().map(shown));
+        add("published", self.published.as_ref().map(shown));
+        json.push('}');
+        json
+    }
+
+    /// The whole answer.
+    #[must_use]
+    pub fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.to_json())));
+        *response.status_mut() = self.code.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers::add(headers);
+        let by_default = self.code.may_pass().then_some(RETRY_AFTER_S_DEFAULT);
+        if let Some(seconds) = self.retry_after_s.or(by_default) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == Code::Unauthorized {
+            // The same whatever was wrong (RFC 6750 §3): why a token is worth nothing would help only its forger.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\""));
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        response
+    }
+}
+
+/// Bytes a `detail` may have.
+const DETAIL_BYTES_MAX: usize = 160;
+
+fn shown(value: &impl fmt::Display) -> &dyn fmt::Display {
+    value
+}
+
+impl From<Code> for Problem {
+    fn from(code: Code) -> Self {
+        Self::new(code)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code.title())
+    }
+}
+
+impl std::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use hyper::body::Body as _;
+
+    use super::*;
+
+    /// The promise to clients, written down a second time on purpose.
+    const PROMISED: &[(Code, &str, u16)] = &[
+        (Code::NotFound, "not_found", 404),
+        (Code::MethodNotAllowed, "method_not_allowed", 405),
+        (Code::PathInvalid, "path_invalid", 400),
+        (Code::QueryInvalid, "query_invalid", 400),
+        (Code::RoomMissing, "room_missing", 400),
+        (Code::RoomInvalid, "room_invalid", 400),
+        (Code::UserInvalid, "user_invalid", 400),
+        (Code::RoomsTooMany, "rooms_too_many", 400),
+        (Code::HistoryInvalid, "history_invalid", 400),
+        (Code::HeartbeatInvalid, "heartbeat_invalid", 400),
+        (Code::LimitInvalid, "limit_invalid", 400),
+        (Code::BeforeInvalid, "before_invalid", 400),
+        (Code::BodyMalformed, "body_malformed", 400),
+        (Code::BodyTooLarge, "body_too_large", 413),
+        (Code::EventTooLarge, "event_too_large", 413),
+        (Code::MediaTypeUnsupported, "media_type_unsupported", 415),
+        (Code::ContentEncodingUnsupported, "content_encoding_unsupported", 415),
+        (Code::FieldUnknown, "field_unknown", 422),
+        (Code::TargetMissing, "target_missing", 422),
+        (Code::TargetAmbiguous, "target_ambiguous", 422),
+        (Code::TargetRoomInvalid, "target_room_invalid", 422),
+        (Code::TargetUserInvalid, "target_user_invalid", 422),
+        (Code::TargetAllInvalid, "target_all_invalid", 422),
+        (Code::DataMissing, "data_missing", 422),
+        (Code::EventNameInvalid, "event_name_invalid", 422),
+        (Code::EventNameReserved, "event_name_reserved", 422),
+        (Code::EventIdInvalid, "event_id_invalid", 422),
+        (Code::EventIdReserved, "event_id_reserved", 422),
+        (Code::EventIdRepeated, "event_id_repeated", 409),
+        (Code::ExcludeInvalid, "exclude_invalid", 422),
+        (Code::RequireUnsupported, "require_unsupported", 422),
+        (Code::RequireInvalid, "require_invalid", 422),
+        (Code::BatchEmpty, "batch_empty", 422),
+        (Code::BatchTooLarge, "batch_too_large", 413),
+        (Code::RequestMalformed, "request_malformed", 400),
+        (Code::HostInvalid, "host_invalid", 400),
+        (Code::HeadTooLarge, "head_too_large", 431),
+        (Code::RequestTimeout, "request_timeout", 408),
+        (Code::Unauthorized, "unauthorized", 401),
+        (Code::Forbidden, "forbidden", 403),
+        (Code::TokenAmbiguous, "token_ambiguous", 400),
+        (Code::AuthUnavailable, "auth_unavailable", 503),
+        (Code::ConnectionUnknown, "connection_unknown", 404),
+        (Code::RevocationInvalid, "revocation_invalid", 422),
+        (Code::RevocationsFull, "revocations_full", 503),
+        (Code::StayAwayFull, "stay_away_full", 503),
+        (Code::OriginForbidden, "origin_forbidden", 403),
+        (Code::AddressForbidden, "address_forbidden", 403),
+        (Code::HeaderRequired, "header_required", 403),
+        (Code::UserAgentForbidden, "user_agent_forbidden", 403),
+        (Code::HostForbidden, "host_forbidden", 403),
+        (Code::RateLimited, "rate_limited", 429),
+        (Code::Full, "full", 503),
+        (Code::MemoryExhausted, "memory_exhausted", 503),
+        (Code::BuffersFull, "buffers_full", 503),
+        (Code::WaitingFull, "waiting_full", 503),
+        (Code::Draining, "draining", 503),
+        (Code::UserConnectionsExceeded, "user_connections_exceeded", 503),
+        (Code::AddressConnectionsExceeded, "address_connections_exceeded", 503),
+        (Code::DashboardFull, "dashboard_full", 503),
+    ];
+
+    /// Quotes take two bytes in JSON.
+    const LONGEST_DETAIL: &str = {
+        const QUOTES: [u8; DETAIL_BYTES_MAX] = [b'"'; DETAIL_BYTES_MAX];
+        match std::str::from_utf8(&QUOTES) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
+    };
+
+    /// The largest answer `code` can have.
+    fn largest(code: Code) -> Problem {
+        Problem::method_not_allowed("GET, HEAD, OPTIONS")
+            .with_detail(LONGEST_DETAIL)
+            .about(&"<".repeat(1_000))
+            .at_line(u64::MAX)
+            .at_column(usize::MAX)
+            .at_index(usize::MAX)
+            .after_publishing(u64::MAX)
+            .retry_after_s(u32::MAX)
+            .with_code(code)
+    }
+
+    impl Problem {
+        fn with_code(mut self, code: Code) -> Self {
+            self.code = code;
+            self
+        }
+    }
+
+    #[test]
+    fn codes_and_statuses_are_as_promised() {
+        let codes: Vec<Code> = PROMISED.iter().map(|&(code, ..)| code).collect();
+        assert_eq!(codes, Code::ALL);
+        for &(code, text, status) in PROMISED {
+            assert_eq!((code.as_str(), code.status().as_u16()), (text, status), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn the_body_is_json_under_one_kibibyte() {
+        for &code in Code::ALL {
+            let json = largest(code).to_json();
+            assert!(json.len() < 1024, "{json}");
+            let body: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(body["title"], code.title());
+            assert_eq!(body["status"], code.status().as_u16());
+            assert_eq!(body["code"], code.as_str());
+            assert_eq!(body["detail"], LONGEST_DETAIL);
+            assert_eq!(body["field"], format!("{}…", "<".repeat(48)));
+            assert_eq!(body["line"], u64::MAX);
+            assert_eq!(body["column"], u32::MAX);
+            assert_eq!(body["index"], usize::MAX);
+            assert_eq!(body["published"], u64::MAX);
+        }
+    }
+
+    #[test]
+    fn unknown_numbers_are_left_out() {
+        assert_eq!(
+            Problem::new(Code::Full).to_json(),
+            r#"{"title":"the server is full; see Retry-After","status":503,"code":"full"}"#
+        );
+    }
+
+    #[test]
+    fn the_answer_is_neither_cached_nor_sniffed() {
+        for &code in Code::ALL {
+            let response = Problem::from(code).into_response();
+            assert_eq!(response.status(), code.status());
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            assert_eq!(response.headers()["cache-control"], "no-store");
+            assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+            assert!(response.body().size_hint().exact().unwrap() > 0);
+        }
+    }
+
+    #[test]
+    fn what_may_pass_says_when_to_come_back() {
+        for &code in Code::ALL {
+            let response = Problem::new(code).into_response();
+            assert_eq!(
+                response.headers().contains_key("retry-after"),
+                matches!(code.status().as_u16(), 429 | 503),
+                "{code}"
+            );
+        }
+        let response = Problem::new(Code::RateLimited).retry_after_s(17).into_response();
+        assert_eq!(response.headers()["retry-after"], "17");
+    }
+
+    #[test]
+    fn a_405_lists_the_methods() {
+        let response = Problem::method_not_allowed("POST, OPTIONS").into_response();
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()["allow"], "POST, OPTIONS");
+    }
+}

@@ -1,0 +1,127 @@
+//! Logs, in which whatever a peer sent stays what it is: text within one line.
+//!
+//! The formatters quote most of it, but not everything: a value that is shown as it is may have a line break, which would
+//! forge a line, or an escape sequence, which would do things to the terminal of whoever reads it. So every line passes
+//! one place where what is no plain text is written out, in the form that JSON has for it.
+
+use std::io::{self, Write};
+
+use tracing::Dispatch;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, LogLevel};
+use crate::types::plain_text::plain;
+
+/// Changes the least serious level that is logged.
+pub type SetLevel = Box<dyn Fn(LogLevel) + Send + Sync>;
+
+/// Logs of `level` and above, each line with one call to what `writer` makes.
+#[must_use]
+pub fn dispatch<W>(
+    level: LogLevel,
+    format: LogFormat,
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) -> (Dispatch, SetLevel)
+where
+    W: Write + 'static,
+{
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter(level))
+        .with_writer(move || Lines(writer()))
+        // Colours are escape sequences, too.
+        .with_ansi(false);
+    // Setting it fails only when the logs are gone.
+    match format {
+        LogFormat::Text => {
+            let logs = logs.with_filter_reloading();
+            let handle = logs.reload_handle();
+            (logs.into(), Box::new(move |level| drop(handle.reload(filter(level)))))
+        }
+        LogFormat::Json => {
+            let logs = logs.json().flatten_event(true).with_filter_reloading();
+            let handle = logs.reload_handle();
+            (logs.into(), Box::new(move |level| drop(handle.reload(filter(level)))))
+        }
+    }
+}
+
+fn filter(level: LogLevel) -> EnvFilter {
+    EnvFilter::new(level.as_str())
+}
+
+/// Takes a whole line with each write, and passes it on as plain text.
+struct Lines<W>(W);
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(plain(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Breaks lines, ends strings, paints terminals and turns text around.
+    const HOSTILE: &str = "a\n{\"level\":\"ERROR\"}\r\nb\"c\\d\u{1b}[31m\u{9b}2J\u{0}\u{7f}\u{85}\u{2028}\u{2029}\u{202e}\u{61c}\t\u{8}é😀";
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged when hostile text comes in every way that a value can.
+    fn logged(format: LogFormat) -> String {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let (dispatch, _) = dispatch(LogLevel::Trace, format, move || writer.clone());
+        tracing::dispatcher::with_default(&dispatch, || {
+            tracing::info!(user = HOSTILE, "a string");
+            tracing::info!(user = %HOSTILE, "shown");
+            tracing::info!(user = ?HOSTILE, "quoted");
+            tracing::info!("{HOSTILE}");
+            tracing::info_span!("request", user = %HOSTILE).in_scope(|| tracing::info!("inside"));
+        });
+        let bytes = kept.0.lock().clone();
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_line_of_text_stays_one_line_of_text() {
+        let text = logged(LogFormat::Text);
+        assert_eq!(text.matches('\n').count(), 5, "{text}");
+        assert!(text.chars().all(|c| c == '\n' || is_plain(c)), "{text:?}");
+        assert!(text.matches("é😀").count() == 5, "what is text stays readable: {text}");
+    }
+
+    #[test]
+    fn a_line_of_json_stays_one_object_and_loses_nothing() {
+        let text = logged(LogFormat::Json);
+        assert!(text.chars().all(|c| c == '\n' || is_plain(c)), "{text:?}");
+        let lines: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+        assert_eq!(lines.len(), 5);
+        assert!(lines.iter().all(|line| line["level"] == "INFO"), "{text}");
+        assert_eq!((&lines[0]["user"], &lines[1]["user"]), (&HOSTILE.into(), &HOSTILE.into()));
+        assert_eq!((&lines[3]["message"], &lines[4]["span"]["user"]), (&HOSTILE.into(), &HOSTILE.into()));
+    }
+}

@@ -1,0 +1,164 @@
+//! The subcommands: tokens and API keys, made, looked into and explained. Each takes what clap has read of its command line and
+//! gives back text and a status; only `main` prints.
+//!
+//! Nothing here repeats a token, a key or a secret that it was given. Those that it makes are shown once.
+
+mod check;
+mod credential;
+mod decide;
+mod explain;
+mod inspect;
+mod key;
+mod time;
+mod token;
+
+use std::io::Read;
+
+use clap::{Arg, ArgMatches, Command, Error};
+
+pub use crate::cli::tools::check::Check;
+pub use crate::cli::tools::credential::Credential;
+pub use crate::cli::tools::inspect::Inspect;
+pub use crate::cli::tools::key::NewKey;
+pub use crate::cli::tools::time::When;
+pub use crate::cli::tools::token::NewToken;
+use crate::config::{Config, EX_CONFIG, EX_USAGE};
+
+/// The status of a no.
+const NO: u8 = 1;
+
+/// What a subcommand has to say.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// For standard output.
+    pub out: String,
+    /// For standard error.
+    pub err: String,
+    /// The status to exit with.
+    pub code: u8,
+}
+
+/// A subcommand with its arguments.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Tool {
+    /// One that needs no settings.
+    Alone(Alone),
+    /// One that goes by the server's settings.
+    WithSettings(WithSettings),
+}
+
+/// A subcommand that needs no settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Alone {
+    /// `token --inspect`.
+    Inspect(Inspect),
+    /// `key`.
+    Key(NewKey),
+}
+
+/// A subcommand that goes by the server's settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum WithSettings {
+    /// `token`.
+    Token(Box<NewToken>),
+    /// `check`.
+    Check(Check),
+}
+
+/// All subcommands. Those that go by the server's settings take its `settings`, too.
+#[must_use]
+pub fn commands(settings: &[Arg]) -> [Command; 3] {
+    [token::command().args(settings), check::command().args(settings), key::command()]
+}
+
+impl Tool {
+    /// What clap has read of the subcommand `name`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it beyond what clap sees.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such subcommand.
+    pub fn read(name: &str, matches: &ArgMatches) -> Result<Self, Error> {
+        Ok(match name {
+            token::NAME => match Inspect::read(matches)? {
+                Some(inspect) => Self::Alone(Alone::Inspect(inspect)),
+                None => Self::WithSettings(WithSettings::Token(Box::new(NewToken::read(matches)?))),
+            },
+            check::NAME => Self::WithSettings(WithSettings::Check(Check::read(matches)?)),
+            key::NAME => Self::Alone(Alone::Key(NewKey::read(matches))),
+            name => unreachable!("{name} is no subcommand, so clap reads none"),
+        })
+    }
+}
+
+impl Alone {
+    /// Does it, at `now`, in seconds since 1970.
+    #[must_use]
+    pub fn run(&self, stdin: &mut dyn Read, now: u64) -> Output {
+        match self {
+            Self::Inspect(inspect) => inspect.run(stdin, now),
+            Self::Key(key) => key.run(),
+        }
+    }
+}
+
+impl WithSettings {
+    /// Does it, at `now`, in seconds since 1970.
+    #[must_use]
+    pub fn run(&self, config: &Config, stdin: &mut dyn Read, now: u64) -> Output {
+        match self {
+            Self::Token(token) => token.run(config, now),
+            Self::Check(check) => check.run(config, stdin, now),
+        }
+    }
+}
+
+impl Output {
+    /// For a command line that was understood and makes no sense.
+    fn misused(err: impl Into<String>) -> Self {
+        Self { err: err.into(), code: EX_USAGE, ..Self::default() }
+    }
+
+    /// For settings that do not go with what is asked.
+    fn by_settings(err: impl Into<String>) -> Self {
+        Self { err: err.into(), code: EX_CONFIG, ..Self::default() }
+    }
+}
+
+/// An error of clap's kind, for what it does not see.
+fn misuse(text: impl std::fmt::Display) -> Error {
+    Error::raw(clap::error::ErrorKind::ValueValidation, format!("{text}\n"))
+}
+
+/// An error with its cause.
+#[must_use]
+pub fn with_cause(err: &dyn std::error::Error) -> String {
+    match err.source() {
+        Some(cause) => format!("{err}: {cause}"),
+        None => err.to_string(),
+    }
+}
+
+/// Somebody else's text, as one line of it can be shown: escaped, and not too long.
+fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+const QUOTED_CHARS_MAX: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_is_shown_short_and_in_one_line() {
+        assert_eq!(quoted("a\"\n\u{1b}[2J\u{202e}"), r#""a\"\n\u{1b}[2J\u{202e}""#);
+        assert_eq!(quoted(&"é".repeat(101)).chars().count(), 100 + 3);
+    }
+}

@@ -1,0 +1,244 @@
+//! Settings that are one word out of a few.
+
+use crate::config::kinds::{Kind, Shape};
+
+/// A type whose values are all named.
+pub(crate) trait Words: Copy + PartialEq + Sized + 'static {
+    const WORDS: &[(&'static str, Self)];
+}
+
+/// One of the words of `T`, in lower case.
+pub(crate) fn choice<T: Words>() -> Choice<T> {
+    Choice(T::WORDS)
+}
+
+pub(crate) struct Choice<T: 'static>(&'static [(&'static str, T)]);
+
+impl<T: Words> Kind for Choice<T> {
+    type Value = T;
+
+    fn placeholder(&self) -> &'static str {
+        "WORD"
+    }
+
+    fn wanted(&self, _: &str) -> String {
+        one_of(self.0.iter().map(|(word, _)| *word))
+    }
+
+    fn parse(&self, text: &str) -> Option<T> {
+        self.0.iter().find(|(word, _)| *word == text).map(|(_, value)| *value)
+    }
+
+    fn print(&self, value: &T) -> String {
+        word(*value).to_owned()
+    }
+}
+
+/// `off` or `on`: a `bool` in the words that read best for something that is switched on.
+pub(crate) fn switch() -> Switch {
+    Switch
+}
+
+pub(crate) struct Switch;
+
+impl Kind for Switch {
+    type Value = bool;
+
+    fn placeholder(&self) -> &'static str {
+        "WORD"
+    }
+
+    fn wanted(&self, _: &str) -> String {
+        "off or on".to_owned()
+    }
+
+    fn parse(&self, text: &str) -> Option<bool> {
+        truth(text)
+    }
+
+    fn print(&self, value: &bool) -> String {
+        if *value { "on" } else { "off" }.to_owned()
+    }
+}
+
+/// `true` or `false`, and a flag that needs no value.
+pub(crate) fn bare() -> Bare {
+    Bare
+}
+
+pub(crate) struct Bare;
+
+impl Kind for Bare {
+    type Value = bool;
+
+    const SHAPE: Shape = Shape::Bool;
+
+    fn placeholder(&self) -> &'static str {
+        "WORD"
+    }
+
+    fn wanted(&self, _: &str) -> String {
+        "true or false".to_owned()
+    }
+
+    fn parse(&self, text: &str) -> Option<bool> {
+        truth(text)
+    }
+
+    fn print(&self, value: &bool) -> String {
+        value.to_string()
+    }
+}
+
+/// Nobody has to remember which setting is called what.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "on" | "true" => Some(true),
+        "off" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+/// `a, b or c`.
+fn one_of(words: impl Iterator<Item = &'static str>) -> String {
+    let words: Vec<_> = words.collect();
+    let (last, others) = words.split_last().expect("a choice has words");
+    format!("{} or {last}", others.join(", "))
+}
+
+fn word<T: Words>(value: T) -> &'static str {
+    let found = T::WORDS.iter().find(|(_, named)| *named == value);
+    found.expect("every value has a word").0
+}
+
+/// Declares an enum and the word for each of its values.
+macro_rules! words {
+    ($(#[doc = $doc:literal])+ $type:ident { $($(#[doc = $why:literal])+ $value:ident = $word:literal,)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum $type {
+            $($(#[doc = $why])+ $value,)+
+        }
+
+        impl $type {
+            /// The word in the settings.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                word(self)
+            }
+        }
+
+        impl Words for $type {
+            const WORDS: &[(&'static str, Self)] = &[$(($word, Self::$value)),+];
+        }
+    };
+}
+
+words! {
+    /// What happens to the connection that is one too many for its user.
+    UserOverflow {
+        /// It is refused.
+        Refuse = "refuse",
+        /// It is taken, and the user's oldest is closed.
+        Replace = "replace",
+    }
+}
+
+words! {
+    /// What happens to an event above its listener's delivery rate.
+    DeliveryOverflow {
+        /// It is dropped, counted, and told by a gap.
+        Drop = "drop",
+        /// It waits until the rate allows it.
+        Defer = "defer",
+    }
+}
+
+words! {
+    /// What pages of origins that are not in `cors_origins` may do.
+    ForeignOrigins {
+        /// Ask for what changes nothing, without being allowed to see the answer.
+        Read = "read",
+        /// Nothing.
+        Refuse = "refuse",
+    }
+}
+
+words! {
+    /// How a refusal that may pass looks to an `EventSource`, which stops for good on any status but 200.
+    RefusalStyle {
+        /// `200`, `retry:` and `event: overload`, then close.
+        Event = "event",
+        /// `503` and `Retry-After`.
+        Status = "status",
+    }
+}
+
+words! {
+    /// Whether `GET /` gives a browser a page to try things on.
+    TryPage {
+        /// As long as nothing authenticates.
+        Auto = "auto",
+        /// Always.
+        On = "on",
+        /// Never.
+        Off = "off",
+    }
+}
+
+words! {
+    /// The least serious lines that are logged. The words are those of `tracing`'s `LevelFilter`.
+    LogLevel {
+        /// None at all.
+        Off = "off",
+        /// Something the operator must see to.
+        Error = "error",
+        /// Something that may turn into an error.
+        Warn = "warn",
+        /// Start, stop and changes of state.
+        Info = "info",
+        /// What single requests meet with.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+
+words! {
+    /// How a line of the log looks.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_may_be_true_and_what_is_true_may_be_on() {
+        for (text, value) in [("on", true), ("true", true), ("off", false), ("false", false)] {
+            assert_eq!((switch().parse(text), bare().parse(text)), (Some(value), Some(value)), "{text}");
+        }
+        for text in ["", "On", "yes", "1", "0"] {
+            assert_eq!((switch().parse(text), bare().parse(text)), (None, None), "{text:?}");
+        }
+        assert_eq!((switch().print(&true), bare().print(&true)), ("on".to_owned(), "true".to_owned()));
+    }
+
+    #[test]
+    fn words_read_back_and_nothing_else_does() {
+        let kind = choice::<LogLevel>();
+        assert_eq!(kind.wanted(""), "off, error, warn, info, debug or trace");
+        for (word, value) in LogLevel::WORDS {
+            assert_eq!(kind.parse(word), Some(*value));
+            assert_eq!(value.as_str(), *word);
+        }
+        for text in ["", "INFO", "information", " info"] {
+            assert_eq!(kind.parse(text), None, "{text:?}");
+        }
+    }
+}

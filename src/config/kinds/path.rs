@@ -1,0 +1,61 @@
+//! The base path: what stands before `/stream`, `/publish` and the others.
+
+use crate::config::kinds::Kind;
+
+/// Such as `/api/v1/sse`; `/` for none.
+pub(crate) fn base_path() -> PathKind {
+    PathKind
+}
+
+pub(crate) struct PathKind;
+
+impl Kind for PathKind {
+    type Value = String;
+
+    fn placeholder(&self) -> &'static str {
+        "PATH"
+    }
+
+    fn wanted(&self, example: &str) -> String {
+        format!(
+            "a path of at most {PATH_BYTES_MAX} bytes of [A-Za-z0-9._~-] and /, such as {example}, or / for none"
+        )
+    }
+
+    /// Ready to be put before `/stream`, so none is the empty string.
+    fn parse(&self, text: &str) -> Option<String> {
+        if text == "/" {
+            return Some(String::new());
+        }
+        let fits = text.len() <= PATH_BYTES_MAX;
+        let mut segments = text.strip_prefix('/')?.split('/');
+        (fits && segments.all(is_segment)).then(|| text.to_owned())
+    }
+
+    fn print(&self, value: &String) -> String {
+        if value.is_empty() { "/".to_owned() } else { value.clone() }
+    }
+}
+
+/// Only bytes that no client encodes (RFC 3986 §2.3), and none of the segments that clients and proxies resolve away.
+fn is_segment(segment: &str) -> bool {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    !matches!(segment, "" | "." | "..") && segment.bytes().all(unreserved)
+}
+
+const PATH_BYTES_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_can_be_put_before_another() {
+        assert_eq!(base_path().parse("/api/v1/sse").as_deref(), Some("/api/v1/sse"));
+        assert_eq!(base_path().parse("/").as_deref(), Some(""));
+        assert_eq!(base_path().print(&String::new()), "/");
+        for text in ["", "api", "/api/", "//", "/a//b", "/a/../b", "/.", "/a b", "/a%20b", "/a?b", "/é"] {
+            assert_eq!(base_path().parse(text), None, "{text:?}");
+        }
+    }
+}

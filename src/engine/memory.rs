@@ -1,0 +1,209 @@
+//! Measures resident memory and moves the engine along the ladder (`hub::pressure`).
+//!
+//! The admin thread looks at regular times. Who takes in much looks in between ([`Engine::grew`]): a look costs tens of
+//! microseconds, once for some megabytes. Shards and requests read the rung as one number.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use procfs::process::Process;
+
+use crate::config::MemoryLimit;
+use crate::engine::Engine;
+use crate::engine::machine::Machine;
+use crate::hub::Hub;
+use crate::hub::memory_level::Rung;
+
+/// Time between two looks, where nothing much comes in.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The limit that `setting` means on this machine. `None` for none, or if nobody knows one.
+#[must_use]
+pub fn limit(setting: MemoryLimit) -> Option<u64> {
+    match setting {
+        MemoryLimit::Off => None,
+        MemoryLimit::Auto => Machine::read().memory_max,
+        MemoryLimit::Bytes(bytes) => Some(bytes as u64),
+    }
+}
+
+/// Makes the allocator give freed memory back to the system.
+///
+/// mimalloc keeps what was freed for a second, and looks at what is due only when a thread takes a large piece from it or
+/// gives one back. A server that has fallen silent does neither, and would stay as large as its largest hour, refusing for
+/// want of memory that nobody uses. So one such piece is taken, left untouched, and given back. Its own calls for that are
+/// `unsafe`, and its options are read before `main`.
+pub fn give_back() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE_PIECE)));
+}
+
+/// Larger than any piece that mimalloc keeps in a thread's reach.
+const LARGE_PIECE: usize = 4 << 20;
+
+/// Makes the allocator find, sooner or later, what other threads have freed of this thread's pages.
+///
+/// A page belongs to the thread that took it. When another thread frees the last piece in it, mimalloc leaves it until its own
+/// thread looks, which it does once in 10,000 pieces of more than a kibibyte (`mi_option_generic_collect`). A thread that has
+/// fallen silent takes none. So some are taken and given back, at fifty nanoseconds each.
+pub fn give_back_own() {
+    for _ in 0..PIECES {
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(PIECE)));
+    }
+}
+
+/// Pieces a thread takes every [`LOOK_INTERVAL`]: it looks at its pages every five seconds.
+const PIECES: usize = 500;
+
+/// Larger than what mimalloc serves without counting.
+const PIECE: usize = 2 << 10;
+
+/// Calls [`give_back_own`] at regular times, as long as it is polled.
+pub async fn keep_giving_back() -> std::convert::Infallible {
+    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        give_back_own();
+    }
+}
+
+/// Resident memory of this process, and the limit it should stay below.
+#[derive(Debug)]
+pub struct Memory {
+    limit: Option<u64>,
+    /// Bytes taken since the last look.
+    grown: AtomicUsize,
+    /// Bytes that are taken at most between two looks.
+    stride: usize,
+    /// Held by the thread that looks.
+    looking: Mutex<()>,
+}
+
+/// What `auto` stands for where a setting bounds bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AutoBytes {
+    /// For history.
+    pub history: usize,
+    /// For bodies and answers.
+    pub http: usize,
+}
+
+impl Memory {
+    /// With `limit`; `None` is none.
+    #[must_use]
+    pub fn new(limit: Option<u64>) -> Self {
+        let stride = limit.map_or(usize::MAX, |limit| share(limit, 64).clamp(1 << 20, 64 << 20));
+        Self { limit, grown: AtomicUsize::new(0), stride, looking: Mutex::new(()) }
+    }
+
+    /// The limit. `None` if it is off, or nobody knows one.
+    #[must_use]
+    pub fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// Bounds that leave room for the rest.
+    #[must_use]
+    pub fn auto_bytes(&self) -> AutoBytes {
+        let share = |of: u64| self.limit.map_or(usize::MAX, |limit| share(limit, of));
+        AutoBytes { history: share(2).min(256 << 20), http: share(8).min(64 << 20) }
+    }
+
+    /// Counts `bytes` as taken. True if it is time to look.
+    pub fn grew(&self, bytes: usize) -> bool {
+        if self.limit.is_none() {
+            return false;
+        }
+        // Two threads may both find it is time. One of them looks.
+        self.grown.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) >= self.stride
+    }
+
+    /// Puts `hub` on the rung that resident memory puts it on.
+    pub fn look(&self, hub: &Hub) {
+        let (Some(limit), Some(_looking)) = (self.limit, self.looking.try_lock()) else { return };
+        self.grown.store(0, Ordering::Relaxed);
+        // Without a figure, what was known last stands.
+        if let Some(resident) = resident() {
+            take_rung(hub, resident, limit);
+        }
+    }
+}
+
+/// One part in `of` of `limit`.
+fn share(limit: u64, of: u64) -> usize {
+    usize::try_from(limit / of).unwrap_or(usize::MAX)
+}
+
+/// Looks four times a second, as long as it is polled.
+pub async fn watch(engine: &Engine) {
+    let Some(limit) = engine.memory.limit() else { return std::future::pending().await };
+    let history = engine.hub.settings().history.bytes_max as u64;
+    let replays_until = Rung::Replays.begins_at(limit);
+    if history > replays_until {
+        tracing::warn!(
+            limit,
+            "history_total_bytes is {history}, and from {replays_until} bytes of memory on there are no replays: what \
+             is kept could not be had"
+        );
+    }
+    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        engine.memory.look(&engine.hub);
+    }
+}
+
+fn take_rung(hub: &Hub, resident: u64, limit: u64) {
+    let before = hub.rung();
+    let rung = Rung::at(resident, limit, before);
+    if rung == before {
+        return;
+    }
+    hub.set_rung(rung);
+    let (level, given_up) = (rung.number(), rung.as_str());
+    if rung > before {
+        tracing::warn!(level, resident, limit, "memory runs short: {given_up}");
+    } else {
+        tracing::info!(level, resident, limit, "memory comes back: {given_up}");
+    }
+}
+
+/// Bytes of the process that are in memory (`proc_pid_statm(5)`).
+fn resident() -> Option<u64> {
+    let pages = Process::myself().and_then(|process| process.statm()).ok()?.resident;
+    Some(pages * procfs::page_size())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_takes_some_memory() {
+        assert!(resident().is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn much_that_comes_in_is_a_reason_to_look() {
+        let memory = Memory::new(Some(384 << 20));
+        assert!(!memory.grew(3 << 20) && !memory.grew((3 << 20) - 1) && memory.grew(1));
+        assert!(!Memory::new(None).grew(usize::MAX));
+    }
+
+    #[test]
+    fn bounds_that_are_left_to_us_fit_a_small_machine() {
+        let auto = |limit| Memory::new(limit).auto_bytes();
+        let large = AutoBytes { history: 256 << 20, http: 64 << 20 };
+        assert_eq!([auto(None), auto(Some(24 << 30)), auto(Some(512 << 20))], [large; 3]);
+        assert_eq!(auto(Some(384 << 20)), AutoBytes { history: 192 << 20, http: 48 << 20 });
+    }
+
+    #[test]
+    fn a_limit_that_is_set_is_the_limit() {
+        assert_eq!(limit(MemoryLimit::Bytes(7)), Some(7));
+        assert_eq!(limit(MemoryLimit::Off), None);
+        assert_eq!(limit(MemoryLimit::Auto), Machine::read().memory_max);
+    }
+}

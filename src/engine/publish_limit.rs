@@ -1,0 +1,130 @@
+//! How fast one publisher may publish.
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use crate::types::moment::Moment;
+use crate::types::rate_limiter::{Allowance, Rate};
+
+/// Publishers whose rate is known at once. When that many are active, newcomers wait their turn like those over it.
+pub const PUBLISHERS_MAX: usize = 65_536;
+
+/// Rates of publishers, by name.
+#[derive(Default)]
+pub struct PublishLimit {
+    publishers: Mutex<HashMap<String, Allowance>>,
+}
+
+impl PublishLimit {
+    /// Takes `events` from what each of `publishers` may publish at its rate: from all of them, or from none.
+    ///
+    /// # Errors
+    ///
+    /// The seconds to wait, at least 1. Nothing is taken.
+    pub fn take(&self, publishers: &[(String, Rate)], events: u32, now: Moment) -> Result<(), u32> {
+        if publishers.is_empty() {
+            return Ok(());
+        }
+        let mut known = self.publishers.lock();
+        if known.len() + publishers.len() > PUBLISHERS_MAX && is_any_new(&known, publishers) {
+            known.retain(|_, allowance| !allowance.is_idle(now));
+            if known.len() + publishers.len() > PUBLISHERS_MAX {
+                return Err(1);
+            }
+        }
+        for (publisher, rate) in publishers {
+            let allowance = known.get(publisher).copied().unwrap_or_default();
+            if allowance.left(*rate, now) < events.min(rate.events) {
+                let wait = allowance.next(*rate, now).since(now);
+                return Err(u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX));
+            }
+        }
+        for (publisher, rate) in publishers {
+            // A batch larger than the rate passes once the allowance is whole, and is paid off afterwards.
+            known.entry_ref(publisher.as_str()).or_default().take(*rate, events, now);
+        }
+        Ok(())
+    }
+
+    /// Forgets publishers that have not used up anything: they are as good as new.
+    pub fn sweep(&self, now: Moment) {
+        let mut publishers = self.publishers.lock();
+        publishers.retain(|_, allowance| !allowance.is_idle(now));
+        let len = publishers.len();
+        publishers.shrink_to(2 * len);
+    }
+}
+
+fn is_any_new(known: &HashMap<String, Allowance>, publishers: &[(String, Rate)]) -> bool {
+    publishers.iter().any(|(publisher, _)| !known.contains_key(publisher))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// One publisher takes from its own rate.
+    fn take(limit: &PublishLimit, publisher: &str, rate: Rate, events: u32, now: Moment) -> Result<(), u32> {
+        limit.take(&[(publisher.to_owned(), rate)], events, now)
+    }
+
+    #[test]
+    fn one_publisher_does_not_use_up_anothers_rate() {
+        let (limit, rate) = (PublishLimit::default(), Rate { events: 2, per: Duration::from_secs(1) });
+        let now = Moment(0);
+        assert_eq!(take(&limit, "a", rate, 1, now), Ok(()));
+        assert_eq!(take(&limit, "a", rate, 1, now), Ok(()));
+        assert_eq!(take(&limit, "a", rate, 1, now), Err(1));
+        assert_eq!(take(&limit, "b", rate, 1, now), Ok(()));
+        assert_eq!(take(&limit, "a", rate, 1, now + Duration::from_millis(500)), Ok(()));
+    }
+
+    #[test]
+    fn a_large_batch_passes_and_is_paid_off() {
+        let (limit, rate) = (PublishLimit::default(), Rate { events: 10, per: Duration::from_secs(1) });
+        assert_eq!(take(&limit, "a", rate, 100, Moment(0)), Ok(()));
+        let soon = Moment(0) + Duration::from_secs(5);
+        assert_eq!(take(&limit, "a", rate, 1, soon), Err(5));
+        assert_eq!(take(&limit, "a", rate, 1, Moment(0) + Duration::from_secs(10)), Ok(()));
+    }
+
+    #[test]
+    fn one_rate_above_which_it_is_leaves_the_other_whole() {
+        let limit = PublishLimit::default();
+        let per = |events| Rate { events, per: Duration::from_secs(1) };
+        let both = [("user".to_owned(), per(2)), ("key".to_owned(), per(1))];
+        assert_eq!(limit.take(&both, 1, Moment(0)), Ok(()));
+        assert_eq!(limit.take(&both, 1, Moment(0)), Err(2), "the key's is used up");
+        assert_eq!(limit.take(&both[..1], 1, Moment(0)), Ok(()), "the user's is not");
+        assert_eq!(limit.take(&both[..1], 1, Moment(0)), Err(1));
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let (limit, rate) = (PublishLimit::default(), Rate { events: 1, per: Duration::from_secs(1) });
+        for n in 0..PUBLISHERS_MAX {
+            assert_eq!(take(&limit, &n.to_string(), rate, 1, Moment(0)), Ok(()));
+        }
+        assert_eq!(take(&limit, "one more", rate, 1, Moment(0)), Err(1));
+        assert_eq!(take(&limit, "one more", rate, 1, Moment(0) + Duration::from_secs(2)), Ok(()));
+    }
+
+    #[test]
+    fn names_of_publishers_are_given_back() {
+        let (limit, rate) = (PublishLimit::default(), Rate { events: 2, per: Duration::from_secs(1) });
+        for n in 0..PUBLISHERS_MAX {
+            assert_eq!(take(&limit, &n.to_string(), rate, 1, Moment(0)), Ok(()));
+        }
+        let later = Moment(0) + Duration::from_secs(1);
+        assert_eq!(take(&limit, "late", rate, 2, later), Ok(()));
+        limit.sweep(later);
+        let (len, places) = {
+            let publishers = limit.publishers.lock();
+            (publishers.len(), publishers.capacity())
+        };
+        assert!(len == 1 && places < 16, "{len} in {places}");
+        assert_eq!(take(&limit, "late", rate, 1, later), Err(1), "what is used up is not forgotten");
+    }
+}

@@ -1,0 +1,816 @@
+//! What a publisher sends, from the body's bytes to checked [`Draft`]s. Pure, and fast enough for streamed bodies.
+//!
+//! Guarantees: an event has exactly one target and no field that would be silently ignored; data that is not a string
+//! goes out with the publisher's own number text and key order; nothing recurses and nothing is built but the draft,
+//! so neither depth nor size of a body costs more than a small multiple of its bytes.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+
+use hyper::HeaderMap;
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::answer::field_name::FieldName;
+use crate::answer::problem::{Code, Problem};
+use crate::http::api::malformed;
+use crate::hub::draft::{Draft, Target};
+use crate::rights::grant::PermissionName;
+use crate::types::name::{EventId, EventName, NameError, RoomName, UserName};
+
+/// Levels of arrays and objects that `data` may have. `serde_json` and many other readers stop there by default, so
+/// deeper data would break listeners one by one instead of its publisher once (RFC 8259 §9 allows a limit).
+pub const DEPTH_MAX: usize = 127;
+
+/// Events one array may have. They are taken as a whole and stay together in the order, so nobody else's event gets its
+/// place meanwhile: so many take less than a millisecond. Whoever has more can send lines, which take turns with others.
+pub const BATCH_EVENTS_MAX: usize = 4096;
+
+/// What a JSON body asks to publish.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Body {
+    /// The body was an object.
+    One(Draft),
+    /// The body was an array, checked as a whole: 1 to [`BATCH_EVENTS_MAX`] events.
+    Batch(Vec<Draft>),
+}
+
+/// Reads a JSON body: one event, or an array of events.
+///
+/// # Errors
+///
+/// [`Code::BodyMalformed`], [`Code::BatchEmpty`], [`Code::BatchTooLarge`], or any code of [`parse_event`]; inside an array
+/// with its index.
+pub fn parse_body(body: &[u8], event_bytes_max: usize) -> Result<Body, Problem> {
+    let body = malformed::without_bom(body);
+    let first = body.iter().find(|byte| !is_json_space(**byte));
+    if first != Some(&b'[') {
+        return parse_event(body, event_bytes_max).map(Body::One);
+    }
+    let reader = Reader::new(event_bytes_max);
+    let drafts = reader.read(body, BatchSeed(&reader))?;
+    if drafts.is_empty() {
+        return Err(Code::BatchEmpty.into());
+    }
+    Ok(Body::Batch(drafts))
+}
+
+/// Reads one event: `{room | group | user | all:true, event?, data, id?, exclude?, require?}`.
+///
+/// `event_bytes_max` bounds the data as it goes out. Only `data` may be `null`.
+///
+/// # Errors
+///
+/// [`Code::BodyMalformed`], [`Code::FieldUnknown`], [`Code::EventTooLarge`], or the code of the field at fault.
+pub fn parse_event(body: &[u8], event_bytes_max: usize) -> Result<Draft, Problem> {
+    let reader = Reader::new(event_bytes_max);
+    reader.read(body, EventSeed(&reader))
+}
+
+/// `value` without the white space between its tokens; number text, key order and strings stay as they are.
+///
+/// # Errors
+///
+/// [`Code::BodyMalformed`] if it is nested more than [`DEPTH_MAX`] levels deep. `serde_json`'s own limit does not
+/// cover [`RawValue`], which it skips over without recursion.
+pub fn compact(value: &RawValue) -> Result<String, Code> {
+    let json = value.get();
+    let bytes = json.as_bytes();
+    let mut out = String::with_capacity(json.len());
+    let (mut at, mut copied, mut depth) = (0, 0, 0_usize);
+    while let Some(&byte) = bytes.get(at) {
+        let end = if byte == b'"' { string_end(bytes, at) } else { at + 1 };
+        if is_json_space(byte) {
+            // White space is ASCII, so both ends of the slice are character boundaries.
+            out.push_str(&json[copied..at]);
+            copied = end;
+        } else if matches!(byte, b'[' | b'{') {
+            depth += 1;
+            if depth > DEPTH_MAX {
+                return Err(Code::BodyMalformed);
+            }
+        } else if matches!(byte, b']' | b'}') {
+            depth = depth.saturating_sub(1);
+        }
+        at = end;
+    }
+    out.push_str(&json[copied..]);
+    Ok(out)
+}
+
+/// How a publish body is to be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Media {
+    /// One JSON value: [`parse_body`].
+    Json,
+    /// JSON values in lines, published as they arrive: [`Lines`](crate::http::api::lines::Lines) and [`parse_event`].
+    Ndjson,
+}
+
+impl Media {
+    /// Decides by `Content-Type` and `Content-Encoding`.
+    ///
+    /// No type, and those that `curl -d` and a bare `fetch` send (`application/x-www-form-urlencoded`, `text/plain`),
+    /// count as JSON. Browsers let any page send these without a preflight, which is why
+    /// [`Cors`](crate::policy::cors::Cors) refuses foreign origins by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::ContentEncodingUnsupported`] for anything but `identity`; [`Code::MediaTypeUnsupported`] for other
+    /// types, several of them, or a charset other than UTF-8.
+    pub fn from_headers(headers: &HeaderMap) -> Result<Self, Problem> {
+        for value in headers.get_all(CONTENT_ENCODING) {
+            let mut codings = value.as_bytes().split(|byte| *byte == b',');
+            let plain = |coding: &[u8]| matches_any(coding, &["identity", ""]);
+            if !codings.all(plain) {
+                return Err(Code::ContentEncodingUnsupported.into());
+            }
+        }
+        let value = single(headers, &CONTENT_TYPE).ok_or(Code::MediaTypeUnsupported)?;
+        let mut parts = value.split(|byte| *byte == b';');
+        let essence = parts.next().unwrap_or_default();
+        if !parts.all(is_utf8_or_no_charset) {
+            return Err(Code::MediaTypeUnsupported.into());
+        }
+        if matches_any(essence, &JSON_TYPES) {
+            Ok(Self::Json)
+        } else if matches_any(essence, &NDJSON_TYPES) {
+            Ok(Self::Ndjson)
+        } else {
+            Err(Code::MediaTypeUnsupported.into())
+        }
+    }
+}
+
+/// Types that mean one JSON value. The empty one is a request without `Content-Type`.
+const JSON_TYPES: [&str; 4] = ["application/json", "", "application/x-www-form-urlencoded", "text/plain"];
+
+/// Types that mean JSON values in lines. None is registered; these are in use.
+const NDJSON_TYPES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
+
+/// The only value of a header: empty if it is absent, `None` if it comes more than once.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next().map_or(&b""[..], |value| value.as_bytes());
+    values.next().is_none().then_some(first)
+}
+
+/// Whether a media type's parameter leaves the text UTF-8. Other parameters mean nothing to us.
+fn is_utf8_or_no_charset(parameter: &[u8]) -> bool {
+    let Some(at) = parameter.iter().position(|byte| *byte == b'=') else {
+        return true;
+    };
+    let (name, value) = (&parameter[..at], &parameter[at + 1..]);
+    !matches_any(name, &["charset"]) || matches_any(value, &["utf-8", "\"utf-8\"", "utf8", "us-ascii"])
+}
+
+/// Whether `text`, spaces around it aside, is one of `known` in any case.
+fn matches_any(text: &[u8], known: &[&str]) -> bool {
+    let text = text.trim_ascii();
+    known.iter().any(|known| text.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// The position after the string that starts at `start`. Escapes are skipped in pairs, so `\"` ends nothing.
+fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+/// White space between JSON tokens (RFC 8259 §2).
+fn is_json_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+/// What one parse knows besides the text. serde's errors are text for people, so what exactly was wrong comes back
+/// through here.
+struct Reader {
+    event_bytes_max: usize,
+    /// Why an event was refused; `None` if the text itself is not JSON of the right form.
+    refusal: Cell<Option<Fault>>,
+    /// The element of a batch that is being read.
+    index: Cell<Option<usize>>,
+}
+
+/// Why an event was refused.
+enum Fault {
+    /// For this reason.
+    Code(Code),
+    /// It has a field that means nothing here.
+    Unknown(FieldName),
+    /// The body is malformed: what `detail` says is true of `field`.
+    Malformed {
+        detail: &'static str,
+        field: Field,
+        /// The address of the byte at fault. What is read is parts of the body, so their addresses say where in it they
+        /// stand.
+        address: usize,
+    },
+}
+
+impl Fault {
+    /// `field` has what `detail` says at byte `offset` of `part`, which is a part of the body.
+    fn malformed(detail: &'static str, field: Field, part: &str, offset: usize) -> Self {
+        Self::Malformed { detail, field, address: part.as_ptr().addr() + offset }
+    }
+
+    /// What is told of it, if the body is `text`.
+    fn problem(self, text: &str) -> Problem {
+        match self {
+            Self::Code(code) => code.into(),
+            Self::Unknown(name) => Problem { field: Some(name), ..Code::FieldUnknown.into() },
+            Self::Malformed { detail, field, address } => {
+                let offset = address.saturating_sub(text.as_ptr().addr());
+                malformed::at(detail, text.as_bytes(), offset).about(field.name())
+            }
+        }
+    }
+}
+
+impl From<Code> for Fault {
+    fn from(code: Code) -> Self {
+        Self::Code(code)
+    }
+}
+
+impl Reader {
+    fn new(event_bytes_max: usize) -> Self {
+        Self { event_bytes_max, refusal: Cell::new(None), index: Cell::new(None) }
+    }
+
+    /// Reads the whole of `body` as what `seed` describes.
+    fn read<'de, S: DeserializeSeed<'de>>(&self, body: &'de [u8], seed: S) -> Result<S::Value, Problem> {
+        // Once for the whole body is faster than once for each string in it.
+        let text = malformed::text(body)?;
+        let mut json = serde_json::Deserializer::from_str(text);
+        seed.deserialize(&mut json).and_then(|value| json.end().map(|()| value)).map_err(|err| {
+            let problem = match self.refusal.take() {
+                Some(fault) => fault.problem(text),
+                None => malformed::from_json(text, &err, malformed::NOT_AN_EVENT),
+            };
+            Problem { index: self.index.get(), ..problem }
+        })
+    }
+
+    /// Stops the parse for `fault`.
+    fn refuse<E: de::Error>(&self, fault: impl Into<Fault>) -> E {
+        self.refusal.set(Some(fault.into()));
+        E::custom("refused")
+    }
+}
+
+/// Reads an array of events.
+struct BatchSeed<'r>(&'r Reader);
+
+impl<'de> DeserializeSeed<'de> for BatchSeed<'_> {
+    type Value = Vec<Draft>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for BatchSeed<'_> {
+    type Value = Vec<Draft>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut drafts = Vec::new();
+        while let Some(draft) = seq.next_element_seed(ElementSeed(self.0, drafts.len()))? {
+            if drafts.len() == BATCH_EVENTS_MAX {
+                return Err(self.0.refuse(Code::BatchTooLarge));
+            }
+            drafts.push(draft);
+        }
+        Ok(drafts)
+    }
+}
+
+/// Reads one element of a batch, and holds its index out for errors while it does.
+struct ElementSeed<'r>(&'r Reader, usize);
+
+impl<'de> DeserializeSeed<'de> for ElementSeed<'_> {
+    type Value = Draft;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Draft, D::Error> {
+        let Self(reader, index) = self;
+        reader.index.set(Some(index));
+        let draft = EventSeed(reader).deserialize(json)?;
+        reader.index.set(None);
+        Ok(draft)
+    }
+}
+
+/// Reads one event.
+struct EventSeed<'r>(&'r Reader);
+
+impl<'de> DeserializeSeed<'de> for EventSeed<'_> {
+    type Value = Draft;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Draft, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EventSeed<'_> {
+    type Value = Draft;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft, A::Error> {
+        let Self(reader) = self;
+        let mut fields = Fields::default();
+        while let Some(field) = map.next_key_seed(FieldSeed(reader))? {
+            let value: &RawValue = map.next_value()?;
+            // Which of two values was meant is not ours to guess.
+            if fields.slot(field).replace(value).is_some() {
+                return Err(reader.refuse(Fault::malformed(malformed::REPEATED, field, value.get(), 0)));
+            }
+        }
+        fields.check(reader.event_bytes_max).map_err(|fault| reader.refuse(fault))
+    }
+}
+
+/// The fields an event may have.
+#[derive(Clone, Copy)]
+enum Field {
+    Room,
+    User,
+    All,
+    Event,
+    Data,
+    Id,
+    Exclude,
+    Require,
+}
+
+impl Field {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Room => "room",
+            Self::User => "user",
+            Self::All => "all",
+            Self::Event => "event",
+            Self::Data => "data",
+            Self::Id => "id",
+            Self::Exclude => "exclude",
+            Self::Require => "require",
+        }
+    }
+}
+
+/// Reads a key. A visitor, so that no key is copied.
+struct FieldSeed<'r>(&'r Reader);
+
+impl<'de> DeserializeSeed<'de> for FieldSeed<'_> {
+    type Value = Field;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Field, D::Error> {
+        json.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for FieldSeed<'_> {
+    type Value = Field;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field of an event")
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Field, E> {
+        Ok(match key {
+            "room" | "group" => Field::Room,
+            "user" => Field::User,
+            "all" => Field::All,
+            "event" => Field::Event,
+            "data" => Field::Data,
+            "id" => Field::Id,
+            "exclude" => Field::Exclude,
+            "require" => Field::Require,
+            unknown => return Err(self.0.refuse(Fault::Unknown(FieldName::new(unknown)))),
+        })
+    }
+}
+
+/// The values of an event's fields, as they stand in the body. They are typed only afterwards, so that a wrong type
+/// gets the field's own code.
+#[derive(Default)]
+struct Fields<'a> {
+    room: Option<&'a RawValue>,
+    user: Option<&'a RawValue>,
+    all: Option<&'a RawValue>,
+    event: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
+    id: Option<&'a RawValue>,
+    exclude: Option<&'a RawValue>,
+    require: Option<&'a RawValue>,
+}
+
+impl<'a> Fields<'a> {
+    fn slot(&mut self, field: Field) -> &mut Option<&'a RawValue> {
+        match field {
+            Field::Room => &mut self.room,
+            Field::User => &mut self.user,
+            Field::All => &mut self.all,
+            Field::Event => &mut self.event,
+            Field::Data => &mut self.data,
+            Field::Id => &mut self.id,
+            Field::Exclude => &mut self.exclude,
+            Field::Require => &mut self.require,
+        }
+    }
+
+    fn check(&self, event_bytes_max: usize) -> Result<Draft, Fault> {
+        Ok(Draft {
+            // First: an event with restricted readers must not look merely mistyped.
+            require: name(Field::Require, self.require, PermissionName::new, Code::RequireInvalid)?,
+            target: self.target()?,
+            name: self.event.map(event_name).transpose()?,
+            id: self.id.map(event_id).transpose()?,
+            exclude: name(Field::Exclude, self.exclude, UserName::new, Code::ExcludeInvalid)?,
+            data: data(self.data.ok_or(Code::DataMissing)?, event_bytes_max)?,
+        })
+    }
+
+    fn target(&self) -> Result<Target, Fault> {
+        let room = name(Field::Room, self.room, RoomName::new, Code::TargetRoomInvalid)?;
+        let user = name(Field::User, self.user, UserName::new, Code::TargetUserInvalid)?;
+        if self.all.is_some_and(|all| all.get() != "true") {
+            return Err(Code::TargetAllInvalid.into());
+        }
+        match (room, user, self.all) {
+            (Some(room), None, None) => Ok(Target::Room(room)),
+            (None, Some(user), None) => Ok(Target::User(user)),
+            (None, None, Some(_)) => Ok(Target::All),
+            (None, None, None) => Err(Code::TargetMissing.into()),
+            _ => Err(Code::TargetAmbiguous.into()),
+        }
+    }
+}
+
+/// The text of a name if the field is there; `code` if it is no string or breaks the rules of its type.
+fn name<T, E>(
+    field: Field,
+    value: Option<&RawValue>,
+    check: fn(&str) -> Result<T, E>,
+    code: Code,
+) -> Result<Option<T>, Fault> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    let text = text(field, value)?.ok_or(code)?;
+    check(&text).map(Some).map_err(|_| code.into())
+}
+
+fn event_id(value: &RawValue) -> Result<EventId, Fault> {
+    let text = text(Field::Id, value)?.ok_or(Code::EventIdInvalid)?;
+    EventId::new(&text).map_err(|err| match err {
+        NameError::Reserved => Code::EventIdReserved.into(),
+        _ => Code::EventIdInvalid.into(),
+    })
+}
+
+fn event_name(value: &RawValue) -> Result<EventName, Fault> {
+    let text = text(Field::Event, value)?.ok_or(Code::EventNameInvalid)?;
+    EventName::new(&text).map_err(|err| match err {
+        NameError::Reserved => Code::EventNameReserved.into(),
+        _ => Code::EventNameInvalid.into(),
+    })
+}
+
+/// The data as it goes out.
+fn data(value: &RawValue, event_bytes_max: usize) -> Result<String, Fault> {
+    let data = match text(Field::Data, value)? {
+        Some(text) => text,
+        None => match compact(value) {
+            Ok(text) => Cow::Owned(text),
+            Err(_) => return Err(Fault::malformed(malformed::TOO_DEEP, Field::Data, value.get(), 0)),
+        },
+    };
+    if data.len() > event_bytes_max {
+        return Err(Code::EventTooLarge.into());
+    }
+    Ok(data.into_owned())
+}
+
+/// The text of a JSON string, borrowed if it has no escapes; `None` if `value` is something else.
+///
+/// An escape that names no character (half a surrogate pair) makes the body malformed: there is no UTF-8 for it. Nothing
+/// else can be wrong with a string that was read as a [`RawValue`].
+fn text(field: Field, value: &RawValue) -> Result<Option<Cow<'_, str>>, Fault> {
+    let json = value.get();
+    let quoted = json.strip_prefix('"');
+    let Some(inner) = quoted.and_then(|rest| rest.strip_suffix('"')) else {
+        return Ok(None);
+    };
+    if !inner.contains('\\') {
+        return Ok(Some(Cow::Borrowed(inner)));
+    }
+    let text: String = serde_json::from_str(json).map_err(|err| {
+        let offset = malformed::lone_surrogate(json, err.column());
+        Fault::malformed(malformed::LONE_SURROGATE, field, json, offset)
+    })?;
+    Ok(Some(Cow::Owned(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 1024;
+
+    fn event(body: &str) -> Result<Draft, Problem> {
+        parse_event(body.as_bytes(), MAX)
+    }
+
+    fn data_of(value: &str) -> String {
+        event(&format!(r#"{{"all":true,"data":{value}}}"#)).unwrap().data
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pairs = pairs.iter().map(|&(name, value)| {
+            let name = HeaderName::from_static(name);
+            (name, value.parse().unwrap())
+        });
+        pairs.collect()
+    }
+
+    #[test]
+    fn every_field_reaches_the_draft() {
+        let body = r#" {"room":"a","event":"say","data":"hi","id":"m-1","exclude":"u","require":"vip"} "#;
+        let draft = Draft {
+            target: Target::Room(RoomName::new("a").unwrap()),
+            name: EventName::new("say").ok(),
+            id: EventId::new("m-1").ok(),
+            data: "hi".to_owned(),
+            exclude: UserName::new("u").ok(),
+            require: PermissionName::new("vip").ok(),
+        };
+        assert_eq!(event(body), Ok(draft.clone()));
+        assert_eq!(parse_body(body.as_bytes(), MAX), Ok(Body::One(draft)));
+    }
+
+    #[test]
+    fn each_target_is_understood() {
+        let table = [
+            (r#"{"room":"a","data":1}"#, Target::Room(RoomName::new("a").unwrap())),
+            (r#"{"group":"a","data":1}"#, Target::Room(RoomName::new("a").unwrap())),
+            (r#"{"user":"caf\u00e9","data":1}"#, Target::User(UserName::new("café").unwrap())),
+            (r#"{"all": true ,"data":1}"#, Target::All),
+            (r#"{"\u0061ll":true,"data":1}"#, Target::All),
+        ];
+        for (body, target) in table {
+            assert_eq!(event(body).map(|draft| draft.target), Ok(target), "{body}");
+        }
+    }
+
+    #[test]
+    fn strings_go_out_as_their_text() {
+        assert_eq!(data_of(r#""""#), "");
+        assert_eq!(data_of(r#""a b""#), "a b");
+        assert_eq!(data_of(r#""a\nb\u0000\ud83d\ude00\"""#), "a\nb\0😀\"");
+    }
+
+    #[test]
+    fn other_values_go_out_as_compact_json_of_the_publisher() {
+        let table = [
+            ("null", "null"),
+            ("false", "false"),
+            ("-0", "-0"),
+            ("1.0E+5", "1.0E+5"),
+            ("123456789012345678901234567890.10", "123456789012345678901234567890.10"),
+            ("1e999", "1e999"),
+            ("[ ]", "[]"),
+            ("{ \"z\" : 1 ,\r\n\t\"a\" : [ 1 , 2 ] }", r#"{"z":1,"a":[1,2]}"#),
+            (r#"{"a b" : " \" \\" , "é" : " \ud800 " }"#, r#"{"a b":" \" \\","é":" \ud800 "}"#),
+            (r#"{"a":1, "a":2}"#, r#"{"a":1,"a":2}"#),
+        ];
+        for (value, wanted) in table {
+            assert_eq!(data_of(value), wanted);
+        }
+    }
+
+    #[test]
+    fn each_mistake_has_its_code() {
+        let table = [
+            (r#"{"room":"a","data":1,"xyz":1}"#, Code::FieldUnknown),
+            (r#"{"Room":"a","data":1}"#, Code::FieldUnknown),
+            ("{}", Code::TargetMissing),
+            (r#"{"data":1}"#, Code::TargetMissing),
+            (r#"{"room":"a","user":"u","data":1}"#, Code::TargetAmbiguous),
+            (r#"{"room":"a","all":true,"data":1}"#, Code::TargetAmbiguous),
+            (r#"{"room":"","data":1}"#, Code::TargetRoomInvalid),
+            (r#"{"room":"a\n","data":1}"#, Code::TargetRoomInvalid),
+            (r#"{"room":null,"data":1}"#, Code::TargetRoomInvalid),
+            (r#"{"room":5,"data":1}"#, Code::TargetRoomInvalid),
+            (r#"{"user":["u"],"data":1}"#, Code::TargetUserInvalid),
+            (r#"{"user":"","data":1}"#, Code::TargetUserInvalid),
+            (r#"{"all":false,"data":1}"#, Code::TargetAllInvalid),
+            (r#"{"all":1,"data":1}"#, Code::TargetAllInvalid),
+            (r#"{"all":"true","data":1}"#, Code::TargetAllInvalid),
+            (r#"{"room":"a"}"#, Code::DataMissing),
+            (r#"{"room":"a","data":1,"event":""}"#, Code::EventNameInvalid),
+            (r#"{"room":"a","data":1,"event":7}"#, Code::EventNameInvalid),
+            (r#"{"room":"a","data":1,"event":"x\r"}"#, Code::EventNameInvalid),
+            (r#"{"room":"a","data":1,"event":"gap"}"#, Code::EventNameReserved),
+            (r#"{"room":"a","data":1,"event":"g\u0061p"}"#, Code::EventNameReserved),
+            (r#"{"room":"a","data":1,"event":"error"}"#, Code::EventNameReserved),
+            (r#"{"room":"a","data":1,"id":7}"#, Code::EventIdInvalid),
+            (r#"{"room":"a","data":1,"id":""}"#, Code::EventIdInvalid),
+            (r#"{"room":"a","data":1,"id":"a\n"}"#, Code::EventIdInvalid),
+            (r#"{"room":"a","data":1,"id":"\u0000"}"#, Code::EventIdInvalid),
+            (r#"{"room":"a","data":1,"id":"k3v9q2-7"}"#, Code::EventIdReserved),
+            (r#"{"room":"a","data":1,"id":"k3v9q\u0032-7"}"#, Code::EventIdReserved),
+            (r#"{"room":"a","data":1,"exclude":["u"]}"#, Code::ExcludeInvalid),
+            (r#"{"room":"a","data":1,"exclude":""}"#, Code::ExcludeInvalid),
+            (r#"{"room":"a","data":1,"require":"sse:read"}"#, Code::RequireInvalid),
+            (r#"{"room":"a","data":1,"require":""}"#, Code::RequireInvalid),
+            (r#"{"data":1,"require":null}"#, Code::RequireInvalid),
+        ];
+        for (body, code) in table {
+            assert_eq!(event(body).map_err(|problem| problem.code), Err(code), "{body}");
+            let parsed = parse_body(body.as_bytes(), MAX);
+            assert_eq!(parsed.map_err(|problem| problem.code), Err(code), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_field_at_fault_is_named() {
+        let field = |body: &str| {
+            let problem = event(body).expect_err(body);
+            (problem.code, problem.field.map(|field| field.to_string()))
+        };
+        let named = |code, name: &str| (code, Some(format!("\"{name}\"")));
+        assert_eq!(field(r#"{"room":"a","data":1,"xyz":1}"#), named(Code::FieldUnknown, "xyz"));
+        assert_eq!(field(r#"{"\u0052oom":"a","data":1}"#), named(Code::FieldUnknown, "Room"));
+        assert_eq!(field(r#"{"room":"a","group":"a","data":1}"#), named(Code::BodyMalformed, "room"));
+        assert_eq!(field(r#"{"room":"a","event":"\ud800","data":1}"#), named(Code::BodyMalformed, "event"));
+    }
+
+    #[test]
+    fn malformed_bodies_are_refused() {
+        let table: [&[u8]; 21] = [
+            b"",
+            b" ",
+            b"5",
+            b"null",
+            b"\"a\"",
+            b"{",
+            b"{\"room\":\"a\",\"data\":1",
+            b"{\"room\":\"a\",\"data\":}",
+            b"{\"room\":\"a\",\"data\":1,}",
+            b"{\"room\":\"a\",\"data\":1} x",
+            b"{\"room\":\"a\",\"data\":1}{}",
+            b"{\"room\":\"a\",\"data\":01}",
+            b"{\"room\":\"a\",\"data\":NaN}",
+            b"{\"room\":\"a\",\"data\":\"x\ny\"}",
+            b"{\"room\":\"a\",\"data\":{\"x\":\"\x00\"}}",
+            b"{\"room\":\"a\",\"data\":\"\\ud800\"}",
+            b"{\"room\":\"\\ud800\",\"data\":1}",
+            b"{\"room\":\"a\",\"data\":\"\xff\"}",
+            b"{\"room\":\"a\",\"data\":1,\"data\":2}",
+            b"{\"room\":\"a\",\"group\":\"a\",\"data\":1}",
+            b"room=a&data=1",
+        ];
+        for body in table {
+            let shown = String::from_utf8_lossy(body);
+            let problem = parse_body(body, MAX).expect_err(&shown);
+            assert_eq!(problem.code, Code::BodyMalformed, "{shown}");
+            assert!(problem.detail.is_some(), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_checked_as_a_whole() {
+        let good = r#"{"room":"a","data":1}"#;
+        let batch = |body: String| parse_body(body.as_bytes(), MAX);
+        match batch(format!(" [{good} , {good}] ")) {
+            Ok(Body::Batch(drafts)) => assert_eq!(drafts.len(), 2),
+            other => panic!("{other:?}"),
+        }
+        let table = [
+            ("[]".to_owned(), Code::BatchEmpty, None),
+            (format!(r#"[{good},{{"room":"a"}},{good}]"#), Code::DataMissing, Some(1)),
+            (format!("[{good},{good},7]"), Code::BodyMalformed, Some(2)),
+            (format!("[[{good}]]"), Code::BodyMalformed, Some(0)),
+            (format!(r#"[{good},{{"room":"a","data":tru}}]"#), Code::BodyMalformed, Some(1)),
+            (format!("[{good} {good}]"), Code::BodyMalformed, None),
+            (format!("[{good}"), Code::BodyMalformed, None),
+            (format!("[{good}] {good}"), Code::BodyMalformed, None),
+        ];
+        for (body, code, index) in table {
+            let problem = batch(body.clone()).expect_err(&body);
+            assert_eq!((problem.code, problem.index), (code, index), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_batch_has_a_bound_on_its_events() {
+        let good = r#"{"room":"a","data":1}"#;
+        let batch = |count: usize| parse_body(format!("[{}]", vec![good; count].join(",")).as_bytes(), MAX);
+        match batch(BATCH_EVENTS_MAX) {
+            Ok(Body::Batch(drafts)) => assert_eq!(drafts.len(), BATCH_EVENTS_MAX),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(batch(BATCH_EVENTS_MAX + 1), Err(Code::BatchTooLarge.into()));
+        assert!(Code::BatchTooLarge.title().contains(&BATCH_EVENTS_MAX.to_string()));
+    }
+
+    #[test]
+    fn the_bound_is_on_the_data_as_it_goes_out() {
+        let parse = |data: &str| {
+            let body = format!(r#"{{"all":true,"data":{data}}}"#);
+            parse_event(body.as_bytes(), 4).map(|draft| draft.data)
+        };
+        assert_eq!(parse(r#""abcd""#).unwrap(), "abcd");
+        assert_eq!(parse(r#""\u0061\u0062\u0063\u0064""#).unwrap(), "abcd");
+        assert_eq!(parse("[          1          ]").unwrap(), "[1]");
+        assert_eq!(parse(r#""abcde""#), Err(Code::EventTooLarge.into()));
+        assert_eq!(parse("[123]"), Err(Code::EventTooLarge.into()));
+    }
+
+    /// `serde_json` reads a `RawValue` without recursion and without its usual limit of 128, so depth costs no stack;
+    /// the limit on what goes out is ours.
+    #[test]
+    fn depth_is_bounded_and_costs_no_stack() {
+        let nested = |open: &str, close: &str, depth: usize| {
+            let data = format!("{}{}", open.repeat(depth), close.repeat(depth));
+            let body = format!(r#"{{"all":true,"data":{data}}}"#);
+            parse_event(body.as_bytes(), usize::MAX)
+        };
+        assert!(nested("[", "]", DEPTH_MAX).is_ok());
+        assert!(nested("[", "]", DEPTH_MAX + 1).is_err());
+        assert!(nested(r#"{"a":[0,"#, "]}", DEPTH_MAX / 2).is_err());
+        assert!(nested(r#"{"a":[0,{}],"b":["#, "]}", DEPTH_MAX / 2).is_ok());
+        for open in ["[", r#"{"a":"#, "[["] {
+            for body in [
+                open.repeat(500_000),
+                format!(r#"{{"data":{}"#, open.repeat(500_000)),
+                format!(r#"{{"{}":1}}"#, "[".repeat(500_000)),
+            ] {
+                assert!(parse_body(body.as_bytes(), MAX).is_err());
+            }
+        }
+        let problem = nested("[", "]", 500_000).expect_err("it is too deep");
+        assert_eq!((problem.code, problem.detail), (Code::BodyMalformed, Some(malformed::TOO_DEEP)));
+    }
+
+    #[test]
+    fn what_curl_and_fetch_send_is_json() {
+        let table = [
+            ("application/json", Media::Json),
+            ("Application/JSON", Media::Json),
+            ("application/json; charset=utf-8", Media::Json),
+            ("application/json;charset=\"UTF-8\"", Media::Json),
+            ("application/json; profile=x; charset=UTF8", Media::Json),
+            ("application/x-www-form-urlencoded", Media::Json),
+            ("text/plain;charset=UTF-8", Media::Json),
+            ("", Media::Json),
+            ("application/x-ndjson", Media::Ndjson),
+            ("application/ndjson ; charset=utf-8", Media::Ndjson),
+            ("application/jsonl", Media::Ndjson),
+        ];
+        for (value, media) in table {
+            let headers = headers(&[("content-type", value)]);
+            assert_eq!(Media::from_headers(&headers), Ok(media), "{value}");
+        }
+        assert_eq!(Media::from_headers(&HeaderMap::new()), Ok(Media::Json));
+    }
+
+    #[test]
+    fn other_types_and_encodings_are_refused() {
+        let table = [
+            ("content-type", "multipart/form-data; boundary=x", false),
+            ("content-type", "application/xml", false),
+            ("content-type", "application/json, application/json", false),
+            ("content-type", "application/json; charset=latin1", false),
+            ("content-type", "application/jsonx", false),
+            ("content-encoding", "gzip", true),
+            ("content-encoding", "identity, gzip", true),
+            ("content-encoding", "br", true),
+        ];
+        for (name, value, encoding) in table {
+            let code = if encoding { Code::ContentEncodingUnsupported } else { Code::MediaTypeUnsupported };
+            let found = Media::from_headers(&headers(&[(name, value)]));
+            assert_eq!(found, Err(code.into()), "{value}");
+        }
+        let identity = headers(&[("content-encoding", "Identity")]);
+        assert_eq!(Media::from_headers(&identity), Ok(Media::Json));
+        let mut twice = headers(&[("content-type", "application/json")]);
+        twice.append(CONTENT_TYPE, "application/x-ndjson".parse().unwrap());
+        assert_eq!(Media::from_headers(&twice), Err(Code::MediaTypeUnsupported.into()));
+    }
+}

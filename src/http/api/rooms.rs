@@ -1,0 +1,353 @@
+//! `GET {base}/info`, `/rooms/{room}` and `/rooms/{room}/history`: what the server knows, as JSON.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::answer::problem::{Code, Problem};
+use crate::engine::Engine;
+use crate::engine::ask::ask_shards;
+use crate::http::api::query::HistoryQuery;
+use crate::http::conn::held::Held;
+use crate::hub::log::Entry;
+use crate::hub::mailbox::Command;
+use crate::hub::memory_level::Rung;
+use crate::hub::source::Source;
+use crate::rights::identity::Identity;
+use crate::shard::batch::is_met;
+use crate::types::moment::Moment;
+use crate::types::position::{Offset, Presented};
+
+/// Users a room lists by name.
+pub const MEMBERS_MAX: usize = 1000;
+
+/// The server as a whole.
+#[derive(Debug, Serialize)]
+pub struct Info {
+    version: &'static str,
+    epoch: String,
+    /// Id of the newest event.
+    head: String,
+    uptime_s: u64,
+    draining: bool,
+    rooms: usize,
+    users: usize,
+    connections: u64,
+    events_published: u64,
+    history: History,
+    shards: Vec<ShardInfo>,
+    limits: Limits,
+}
+
+#[derive(Debug, Serialize)]
+struct History {
+    events: usize,
+    bytes: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ShardInfo {
+    index: usize,
+    connections: u64,
+    lagging: u64,
+    events_delivered: u64,
+    bytes_sent: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Limits {
+    max_connections: usize,
+    max_connections_per_user: Option<usize>,
+    max_connections_per_address: Option<usize>,
+    history_events: usize,
+    history_bytes: usize,
+    history_age_s: u64,
+    history_total_bytes: usize,
+    http_total_bytes: usize,
+    max_requests: usize,
+    max_waiting_requests: usize,
+    max_event_bytes: usize,
+    max_body_bytes: usize,
+}
+
+/// Reads all of it.
+#[must_use]
+pub fn info(engine: &Engine) -> Info {
+    let (hub, config) = (&engine.hub, &engine.config);
+    let (events, bytes) = hub.history();
+    let shard = |(index, stats): (usize, &crate::shard::stats::Stats)| ShardInfo {
+        index,
+        connections: stats.connections.get(),
+        lagging: stats.lagging.get(),
+        events_delivered: stats.delivered.get(),
+        bytes_sent: stats.bytes.iter().map(crate::shard::stats::Tally::get).sum(),
+    };
+    let shards: Vec<ShardInfo> = engine.shard_stats().enumerate().map(shard).collect();
+    Info {
+        version: env!("CARGO_PKG_VERSION"),
+        epoch: hub.epoch().to_string(),
+        head: hub.epoch().position(hub.head()).to_string(),
+        uptime_s: engine.clock.now().0 / 1_000_000,
+        draining: hub.is_draining(),
+        rooms: hub.rooms().len(),
+        users: hub.users_connected(),
+        connections: shards.iter().map(|shard| shard.connections).sum(),
+        events_published: hub.events_published(),
+        history: History { events, bytes },
+        shards,
+        limits: Limits {
+            max_connections: config.max_connections,
+            max_connections_per_user: config.max_connections_per_user,
+            max_connections_per_address: config.max_connections_per_address,
+            history_events: config.history_events,
+            history_bytes: config.history_bytes,
+            history_age_s: config.history_age.as_secs(),
+            history_total_bytes: hub.settings().history.bytes_max,
+            http_total_bytes: engine.buffers.bytes_max(),
+            max_requests: config.max_requests,
+            max_waiting_requests: config.max_waiting_requests,
+            max_event_bytes: config.max_event_bytes,
+            max_body_bytes: config.max_body_bytes,
+        },
+    }
+}
+
+/// One room. A room nobody is in and nothing was published to looks like one that never was.
+#[derive(Debug, Serialize)]
+pub struct RoomInfo {
+    room: String,
+    connections: u32,
+    /// Users with a connection here, in alphabetical order, at most [`MEMBERS_MAX`] of them.
+    members: Vec<String>,
+    /// How many there are.
+    members_total: usize,
+    history: RoomHistory,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct RoomHistory {
+    events: usize,
+    bytes: usize,
+    /// Id from which on a resume is exact; absent if nothing was ever lost.
+    complete_after: Option<String>,
+    /// Id of the newest event.
+    newest: Option<String>,
+    events_max: usize,
+    bytes_max: usize,
+    age_max_s: u64,
+}
+
+/// Reads one room, asking every shard for its members.
+///
+/// # Errors
+///
+/// [`Code::Full`] if a shard has too many questions to answer already.
+pub async fn room(engine: &Engine, name: &str) -> Result<RoomInfo, Problem> {
+    let (hub, config) = (&engine.hub, &engine.config);
+    let mut history = RoomHistory {
+        events_max: config.history_events,
+        bytes_max: config.history_bytes,
+        age_max_s: config.history_age.as_secs(),
+        ..RoomHistory::default()
+    };
+    let mut info =
+        RoomInfo { room: name.into(), connections: 0, members: Vec::new(), members_total: 0, history };
+    let Some(room) = hub.rooms().get(name) else {
+        return Ok(info);
+    };
+    history = info.history;
+    {
+        let log = room.log();
+        let id = |offset: Offset| hub.epoch().position(offset).to_string();
+        history.complete_after = Some(log.expired_to()).filter(|offset| *offset > 0).map(id);
+        if let Some(log) = log.get() {
+            history.events = log.held();
+            history.bytes = log.bytes();
+            history.newest = log.last().map(id);
+        }
+    }
+    info.connections = room.connections();
+    let mut members =
+        ask_shards(engine, |done| Command::Members { room: room.clone(), done }).await?.concat();
+    members.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+    members.dedup_by(|a, b| a.name() == b.name());
+    info.members_total = members.len();
+    info.members = members.iter().take(MEMBERS_MAX).map(|user| user.name().to_owned()).collect();
+    info.history = history;
+    Ok(info)
+}
+
+/// Bytes of JSON with which a page is full, whatever was asked for: control characters take six bytes each. It has one event
+/// at least. A page is held until it is read, and whoever asks for many need not read any.
+const PAGE_BYTES_MAX: usize = 256 << 10;
+
+/// A page of a room's history.
+#[derive(Serialize)]
+struct Page<'a> {
+    room: &'a str,
+    /// Oldest first, so that a page can be put before the one shown already.
+    events: Vec<PageEvent>,
+    /// Whether there are older ones.
+    has_more: bool,
+    /// What to ask for them with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PageEvent {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<String>,
+    data: String,
+    /// How long ago it was published.
+    age_ms: u64,
+}
+
+/// Reads a page of what `reader` may have, the newest one first, as JSON, which `held` takes from the budget before it is made.
+///
+/// # Errors
+///
+/// [`Code::BeforeInvalid`] if `before` is not a position in this life of the server; as [`Held::hold`].
+pub fn history(
+    engine: &Engine,
+    name: &str,
+    query: &HistoryQuery,
+    reader: Option<&Identity>,
+    held: &mut Held,
+) -> Result<Bytes, Problem> {
+    engine.spare_memory(Rung::Replays)?;
+    let epoch = engine.hub.epoch();
+    let before = match query.before.as_deref().map(|before| epoch.read(before)) {
+        None => Offset::MAX,
+        Some(Presented::Here(offset)) => offset,
+        Some(_) => return Err(Code::BeforeInvalid.into()),
+    };
+    let mut page = Page { room: name, events: Vec::new(), has_more: false, before: None };
+    let mut bytes = PAGE_OVERHEAD + json_len(name);
+    if let Some(room) = engine.hub.rooms().get(name) {
+        // Cloned under the lock, taken apart outside: a page of large events would hold publishers up.
+        let (entries, has_more) = newest_before(&room, before, query.limit, reader);
+        bytes += page.take(&entries, engine.clock.now());
+        let taken = page.events.len();
+        page.has_more = has_more || taken < entries.len();
+        let oldest = entries[..taken].last().filter(|_| page.has_more);
+        page.before = oldest.map(|oldest| epoch.position(oldest.offset).to_string());
+    }
+    held.hold(bytes)?;
+    let mut json = Vec::with_capacity(bytes);
+    serde_json::to_writer(&mut json, &page).expect("text and numbers always serialise");
+    Ok(json.into())
+}
+
+impl Page<'_> {
+    /// Takes of `entries`, which are newest first, as many as fit, and says how many bytes of JSON that is.
+    fn take(&mut self, entries: &[Entry], now: Moment) -> usize {
+        let mut bytes = 0;
+        for entry in entries {
+            let age_ms = u64::try_from(now.since(entry.published).as_millis()).unwrap_or(u64::MAX);
+            let event = read_back(&entry.frame.plain(), age_ms);
+            let more = event.json_len();
+            if bytes + more > PAGE_BYTES_MAX && !self.events.is_empty() {
+                break;
+            }
+            bytes += more;
+            self.events.push(event);
+        }
+        self.events.reverse();
+        bytes
+    }
+}
+
+/// Bytes of a page's JSON without its events and the room's name, at most.
+const PAGE_OVERHEAD: usize = 128;
+
+/// The same of an event without its texts.
+const EVENT_OVERHEAD: usize = 64;
+
+impl PageEvent {
+    /// Bytes it takes as JSON, at most.
+    fn json_len(&self) -> usize {
+        EVENT_OVERHEAD + json_len(&self.id) + self.event.as_deref().map_or(0, json_len) + json_len(&self.data)
+    }
+}
+
+/// Bytes of `text` as a JSON string without its quotes (RFC 8259 §7, as `serde_json` writes it).
+fn json_len(text: &str) -> usize {
+    let len = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..=0x1f => 6,
+        _ => 1,
+    };
+    text.bytes().map(len).sum()
+}
+
+/// The newest events below `before` that `reader` may have, newest first and at most about a page of them; and whether there
+/// are more.
+fn newest_before(
+    room: &Source,
+    before: Offset,
+    limit: usize,
+    reader: Option<&Identity>,
+) -> (Vec<Entry>, bool) {
+    let may_read = |entry: &&Entry| entry.require.as_ref().is_none_or(|name| is_met(name, room, reader));
+    let log = room.log();
+    let Some(log) = log.get() else {
+        return (Vec::new(), false);
+    };
+    let mut older = log.newest_first().filter(|entry| entry.offset < before).filter(may_read);
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while page.len() < limit
+        && bytes < PAGE_BYTES_MAX
+        && let Some(entry) = older.next()
+    {
+        bytes += entry.frame.len();
+        page.push(entry.clone());
+    }
+    (page, older.next().is_some())
+}
+
+/// Takes an encoded event apart again. The log keeps the bytes that go out, nothing else.
+fn read_back(frame: &[u8], age_ms: u64) -> PageEvent {
+    let text = String::from_utf8_lossy(frame);
+    let field = |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
+    PageEvent {
+        id: field("id: ").next().unwrap_or_default().to_owned(),
+        event: field("event: ").next().map(str::to_owned),
+        data: field("data: ").collect::<Vec<_>>().join("\n"),
+        age_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::name::EventName;
+    use crate::wire::frame::Unsealed;
+
+    #[test]
+    fn the_bytes_of_a_page_are_known_before_it_is_made() {
+        let every: String = (0..=0x7f_u8).map(char::from).chain("äß漢🦀".chars()).collect();
+        assert_eq!(json_len(&every), serde_json::to_string(&every).unwrap().len() - "\"\"".len());
+        let event = |event| PageEvent { id: every.clone(), event, data: every.clone(), age_ms: u64::MAX };
+        for event in [event(None), event(Some(every.clone()))] {
+            assert!(serde_json::to_string(&event).unwrap().len() < event.json_len());
+        }
+        let page = Page {
+            room: &every,
+            events: Vec::new(),
+            has_more: false,
+            before: Some("k3j9x2-18446744073709551615".into()),
+        };
+        assert!(serde_json::to_string(&page).unwrap().len() <= PAGE_OVERHEAD + json_len(&every));
+    }
+
+    #[test]
+    fn an_encoded_event_reads_back_as_it_was() {
+        let name = EventName::new("price").ok();
+        let frame = Unsealed::new(name, "a\nid: no\n\nevent: no", 20).seal(b"k-1");
+        let event = read_back(&frame.plain(), 0);
+        assert_eq!(event.id, "k-1");
+        assert_eq!(event.event.as_deref(), Some("price"));
+        assert_eq!(event.data, "a\nid: no\n\nevent: no");
+    }
+}

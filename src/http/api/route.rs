@@ -1,0 +1,387 @@
+//! Which resource a request means, from its method and path. Pure: bytes in, [`Route`] or [`Problem`] out.
+//!
+//! Every path segment is percent-decoded exactly once and strictly, after the path was split: `%2F` stands for a
+//! slash inside a room name and never starts a new segment (RFC 3986 §2.2). Empty and dot segments are refused rather
+//! than resolved, because a proxy in front may have resolved them differently and checked another path than the one
+//! served. That goes for dots between slashes inside a name, too: nginx decodes the whole path before it resolves dots and
+//! looks for a location. A room called `.`, `..` or `a/../b` is therefore reachable through the query form only.
+
+use std::borrow::Cow;
+
+use hyper::Method;
+
+use crate::answer::problem::{Code, Problem};
+use crate::http::api::signpost;
+use crate::http::api::try_page::File;
+use crate::types::name::{RoomName, UserName};
+use crate::types::percent;
+
+/// The methods of a resource that is only read. hyper leaves the body out for `HEAD`.
+const READ: &str = "GET, HEAD, OPTIONS";
+/// The methods of the stream. No `HEAD`: it would have to open a subscription to answer truthfully.
+const STREAM: &str = "GET, OPTIONS";
+/// The methods of a resource that changes something.
+const CHANGE: &str = "POST, OPTIONS";
+
+/// Segments below the base path that the longest known path has.
+const SEGMENTS_MAX: usize = 3;
+
+/// What a request asks for. Names in it are checked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Route {
+    /// `GET /`, whatever the base path.
+    Welcome,
+    /// `GET` of what the page at `/` consists of, whatever the base path.
+    TryPage(File),
+    /// `GET {base}/stream/{room}/{user}`.
+    StreamPath {
+        /// The only room of the stream.
+        room: RoomName,
+        /// Who listens.
+        user: UserName,
+    },
+    /// `GET {base}/stream?room=…&user=…`.
+    Stream,
+    /// `POST {base}/publish`.
+    Publish,
+    /// `POST {base}/disconnect/{room}/{user}`.
+    Disconnect {
+        /// The room to close connections in.
+        room: RoomName,
+        /// Whose connections to close.
+        user: UserName,
+    },
+    /// `POST {base}/refresh`.
+    Refresh,
+    /// `POST {base}/revoke`.
+    Revoke,
+    /// `GET {base}/info`.
+    Info,
+    /// `GET {base}/rooms/{room}`.
+    Room {
+        /// The room to tell about.
+        room: RoomName,
+    },
+    /// `GET {base}/rooms/{room}/history`.
+    History {
+        /// The room whose log to page through.
+        room: RoomName,
+    },
+    /// `OPTIONS` on any of the above.
+    Preflight {
+        /// The methods the path takes, as `Allow` and `Access-Control-Allow-Methods` list them.
+        allow: &'static str,
+    },
+}
+
+impl Route {
+    /// The route of `method` on `path`, the raw path of the request without its query.
+    ///
+    /// `base` is the configured base path, such as `/api/v1/sse`, compared byte for byte; a slash at its end makes no
+    /// difference. `groups` is accepted for `rooms`, as older clients call them.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::NotFound`], [`Code::PathInvalid`], [`Code::MethodNotAllowed`] with the `allow` list,
+    /// [`Code::RoomInvalid`] or [`Code::UserInvalid`], in this order.
+    pub fn parse(base: &str, method: &Method, path: &str) -> Result<Self, Problem> {
+        if path == "/" {
+            return answer(method, READ, || Ok(Self::Welcome));
+        }
+        if let Some(file) = File::at(path) {
+            return answer(method, READ, || Ok(Self::TryPage(file)));
+        }
+        let below = path
+            .strip_prefix(base.trim_end_matches('/'))
+            .and_then(|rest| rest.strip_prefix('/'))
+            .ok_or_else(|| signpost::outside(path))?;
+        let mut decoded = [const { Cow::Borrowed("") }; SEGMENTS_MAX];
+        let mut count = 0;
+        for raw in below.split('/') {
+            let segment = segment(raw)?;
+            if let Some(slot) = decoded.get_mut(count) {
+                *slot = segment;
+            }
+            count += 1;
+        }
+        let segments = decoded.each_ref().map(AsRef::as_ref);
+        match segments.get(..count).ok_or_else(|| signpost::below(&segments))? {
+            ["stream"] => answer(method, STREAM, || Ok(Self::Stream)),
+            ["stream", room, user] => answer(method, STREAM, || {
+                let (room, user) = (room_name(room)?, user_name(user)?);
+                Ok(Self::StreamPath { room, user })
+            }),
+            ["publish"] => answer(method, CHANGE, || Ok(Self::Publish)),
+            ["disconnect", room, user] => answer(method, CHANGE, || {
+                let (room, user) = (room_name(room)?, user_name(user)?);
+                Ok(Self::Disconnect { room, user })
+            }),
+            ["refresh"] => answer(method, CHANGE, || Ok(Self::Refresh)),
+            ["revoke"] => answer(method, CHANGE, || Ok(Self::Revoke)),
+            ["info"] => answer(method, READ, || Ok(Self::Info)),
+            ["rooms" | "groups", room] => answer(method, READ, || {
+                let room = room_name(room)?;
+                Ok(Self::Room { room })
+            }),
+            ["rooms" | "groups", room, "history"] => answer(method, READ, || {
+                let room = room_name(room)?;
+                Ok(Self::History { room })
+            }),
+            known => Err(signpost::below(known)),
+        }
+    }
+}
+
+/// Checks a room name from the URL.
+pub(crate) fn room_name(text: &str) -> Result<RoomName, Problem> {
+    RoomName::new(text).map_err(|_| Code::RoomInvalid.into())
+}
+
+/// Checks a user name from the URL.
+pub(crate) fn user_name(text: &str) -> Result<UserName, Problem> {
+    UserName::new(text).map_err(|_| Code::UserInvalid.into())
+}
+
+/// One decoded path segment.
+fn segment(raw: &str) -> Result<Cow<'_, str>, Problem> {
+    let segment = percent::decode(raw).ok_or_else(|| {
+        invalid("what is percent-encoded in the path is two hexadecimal digits a byte, and UTF-8")
+    })?;
+    match &*segment {
+        "" => {
+            Err(invalid("a segment of the path is empty: there are two slashes in a row, or one at the end"))
+        }
+        "." | ".." => {
+            Err(invalid("a segment of the path is a single or double dot; /stream?room=. takes such names"))
+        }
+        name if has_dots(name) => Err(invalid(
+            "a segment of the path has a single or double dot between encoded slashes; the query takes such names",
+        )),
+        nul if nul.contains('\0') => Err(invalid("the path has a NUL character in it")),
+        _ => Ok(segment),
+    }
+}
+
+fn invalid(detail: &'static str) -> Problem {
+    Problem::new(Code::PathInvalid).with_detail(detail)
+}
+
+/// Whether part of `name` between slashes is `.` or `..`. Some programs take a backslash for a slash.
+fn has_dots(name: &str) -> bool {
+    name.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
+}
+
+/// `route` if the path takes `method`; the names in the path are looked at only then.
+fn answer(
+    method: &Method,
+    allow: &'static str,
+    route: impl FnOnce() -> Result<Route, Problem>,
+) -> Result<Route, Problem> {
+    if method == Method::OPTIONS {
+        return Ok(Route::Preflight { allow });
+    }
+    if !allow.split(", ").any(|known| known == method.as_str()) {
+        let detail = if allow == CHANGE { "this path takes POST" } else { "this path takes GET" };
+        return Err(Problem::method_not_allowed(allow).with_detail(detail));
+    }
+    route()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "/api/v1/sse";
+
+    fn get(path: &str) -> Result<Route, Problem> {
+        Route::parse(BASE, &Method::GET, &format!("{BASE}{path}"))
+    }
+
+    fn post(path: &str) -> Result<Route, Problem> {
+        Route::parse(BASE, &Method::POST, &format!("{BASE}{path}"))
+    }
+
+    fn room(text: &str) -> RoomName {
+        RoomName::new(text).unwrap()
+    }
+
+    fn user(text: &str) -> UserName {
+        UserName::new(text).unwrap()
+    }
+
+    #[test]
+    fn every_resource_is_found() {
+        let (a, u) = (room("a"), user("u"));
+        let table = [
+            ("/stream", get("/stream"), Route::Stream),
+            ("/stream/a/u", get("/stream/a/u"), Route::StreamPath { room: a.clone(), user: u.clone() }),
+            ("/publish", post("/publish"), Route::Publish),
+            ("/disconnect/a/u", post("/disconnect/a/u"), Route::Disconnect { room: a.clone(), user: u }),
+            ("/refresh", post("/refresh"), Route::Refresh),
+            ("/revoke", post("/revoke"), Route::Revoke),
+            ("/info", get("/info"), Route::Info),
+            ("/rooms/a", get("/rooms/a"), Route::Room { room: a.clone() }),
+            ("/groups/a", get("/groups/a"), Route::Room { room: a.clone() }),
+            ("/rooms/a/history", get("/rooms/a/history"), Route::History { room: a }),
+        ];
+        for (path, found, wanted) in table {
+            assert_eq!(found, Ok(wanted), "{path}");
+        }
+    }
+
+    #[test]
+    fn segments_are_decoded_exactly_once() {
+        let table = [
+            ("/rooms/caf%C3%A9", "café"),
+            ("/rooms/café", "café"),
+            ("/rooms/a%2Fb", "a/b"),
+            ("/rooms/a%2fb", "a/b"),
+            ("/rooms/a%2F%2Fb", "a//b"),
+            ("/rooms/a%2F...%2Fb", "a/.../b"),
+            ("/rooms/a%2F..b%2F.c", "a/..b/.c"),
+            ("/rooms/a%5Cb", "a\\b"),
+            ("/rooms/a%252Fb", "a%2Fb"),
+            ("/rooms/a%252F..%252Fb", "a%2F..%2Fb"),
+            ("/rooms/a+b", "a+b"),
+            ("/rooms/a%20b", "a b"),
+            ("/rooms/...", "..."),
+            ("/rooms/a:b@c;d=e", "a:b@c;d=e"),
+            ("/%72ooms/history", "history"),
+        ];
+        for (path, name) in table {
+            assert_eq!(get(path), Ok(Route::Room { room: room(name) }), "{path}");
+        }
+    }
+
+    #[test]
+    fn doubtful_paths_are_refused() {
+        let table = [
+            "/",
+            "//stream",
+            "/stream/",
+            "/stream//u",
+            "/stream/a/u/",
+            "/stream/./u",
+            "/stream/../info",
+            "/stream/a/%2e%2E",
+            "/stream/a/%2e",
+            "/rooms/%2E%2E%2Fb",
+            "/rooms/a%2F..",
+            "/rooms/a%2F.",
+            "/rooms/a%2F.%2Fhistory",
+            "/rooms/a%2f%2e%2e%2fb/history",
+            "/stream/lobby/a%2f..%2f..%2fb",
+            "/stream/a%5C..%5Cb/u",
+            "/disconnect/lobby/bob%2f..%2f..%2f..%2frefresh",
+            "/info%2f..%2fstream",
+            "/stream/a/u%",
+            "/stream/a/u%4",
+            "/stream/a/%zz",
+            "/stream/a/%+1",
+            "/stream/a/%00",
+            "/stream/a/%FF",
+            "/stream/a/%C3",
+            "/stream/a/%ED%A0%80",
+        ];
+        for path in table {
+            let problem = get(path).expect_err(path);
+            assert_eq!((problem.code, problem.detail.is_some()), (Code::PathInvalid, true), "{path}");
+        }
+    }
+
+    #[test]
+    fn unknown_paths_are_not_found() {
+        let table = [
+            "",
+            "x/stream",
+            "/Stream",
+            "/stream/a",
+            "/stream/a/u/x",
+            "/stream%2Fa%2Fu",
+            "/rooms",
+            "/rooms/a/members",
+            "/publish/a",
+            "/a/b/c/d/e/f/g/h",
+        ];
+        for path in table {
+            let problem = get(path).expect_err(path);
+            assert_eq!((problem.code, problem.detail.is_some()), (Code::NotFound, true), "{path}");
+        }
+        for path in ["*", "", "/api/v1", "/info", "//", "//api/v1/sse/info"] {
+            let found = Route::parse(BASE, &Method::GET, path);
+            assert_eq!(found.map_err(|problem| problem.code), Err(Code::NotFound), "{path}");
+        }
+    }
+
+    #[test]
+    fn other_methods_are_told_the_right_ones() {
+        let table = [
+            ("/stream", Method::POST, "GET, OPTIONS"),
+            ("/stream", Method::HEAD, "GET, OPTIONS"),
+            ("/stream/a/u", Method::HEAD, "GET, OPTIONS"),
+            ("/publish", Method::GET, "POST, OPTIONS"),
+            ("/publish", Method::PUT, "POST, OPTIONS"),
+            ("/disconnect/a/u", Method::DELETE, "POST, OPTIONS"),
+            ("/info", Method::POST, "GET, HEAD, OPTIONS"),
+            ("/rooms/a", Method::DELETE, "GET, HEAD, OPTIONS"),
+            ("/rooms/a/history", Method::PATCH, "GET, HEAD, OPTIONS"),
+        ];
+        for (path, method, allow) in table {
+            let path = format!("{BASE}{path}");
+            let found = Route::parse(BASE, &method, &path);
+            let problem = found.expect_err("it takes others");
+            assert_eq!(
+                (problem.code, problem.allow),
+                (Code::MethodNotAllowed, Some(allow)),
+                "{method} {path}"
+            );
+            let verb = if allow.starts_with("POST") { "this path takes POST" } else { "this path takes GET" };
+            assert_eq!(problem.detail, Some(verb), "{method} {path}");
+            let preflight = Route::parse(BASE, &Method::OPTIONS, &path);
+            assert_eq!(preflight, Ok(Route::Preflight { allow }), "{path}");
+        }
+    }
+
+    #[test]
+    fn head_reads_what_get_reads() {
+        for path in ["/info", "/rooms/a", "/rooms/a/history"] {
+            let head = Route::parse(BASE, &Method::HEAD, &format!("{BASE}{path}"));
+            assert_eq!(head, get(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn names_in_the_path_are_checked() {
+        let long = "r".repeat(129);
+        let table = [
+            (format!("/rooms/{long}"), Code::RoomInvalid),
+            ("/rooms/a%0Ab/history".to_owned(), Code::RoomInvalid),
+            ("/stream/a%0Db/u".to_owned(), Code::RoomInvalid),
+            ("/stream/a/u%7F".to_owned(), Code::UserInvalid),
+            (format!("/stream/a/{long}"), Code::UserInvalid),
+        ];
+        for (path, code) in table {
+            assert_eq!(get(&path), Err(code.into()), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_front_door_is_read_like_any_resource() {
+        for base in ["", "/", BASE] {
+            let ask = |method| Route::parse(base, &method, "/");
+            assert_eq!((ask(Method::GET), ask(Method::HEAD)), (Ok(Route::Welcome), Ok(Route::Welcome)));
+            assert_eq!(ask(Method::OPTIONS), Ok(Route::Preflight { allow: "GET, HEAD, OPTIONS" }));
+            let refused = ask(Method::POST).expect_err("it is only read");
+            assert_eq!((refused.code, refused.allow), (Code::MethodNotAllowed, Some("GET, HEAD, OPTIONS")));
+        }
+    }
+
+    #[test]
+    fn the_base_path_may_be_anything() {
+        for (base, path) in [("", "/info"), ("/", "/info"), ("/push", "/push/info"), ("/push/", "/push/info")]
+        {
+            let found = Route::parse(base, &Method::GET, path);
+            assert_eq!(found, Ok(Route::Info), "{base:?}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! `POST {base}/refresh` and `POST {base}/revoke`: how long streams that are open may stay.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+
+use crate::answer::problem::{Code, Problem};
+use crate::auth::revocation::{Revoked, TOKEN_NAME_BYTES_MAX, When};
+use crate::engine::Engine;
+use crate::engine::ask::ask_shards;
+use crate::engine::ask::end_sessions;
+use crate::http::api::malformed;
+use crate::http::api::publish::collect_in_time;
+use crate::http::conn::exchange::Exchange;
+use crate::http::gate::caller::Caller;
+use crate::hub::mailbox::{Command, Refresh, Refreshed};
+use crate::rights::grant::Action;
+use crate::shard::conn::ConnKey;
+use crate::types::name::UserName;
+
+/// Bytes the body of such a request may have.
+const BODY_BYTES_MAX: usize = 4 << 10;
+
+/// Which streams to keep.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefreshBody {
+    /// As `connected` named it. All of the user's, if it is left out.
+    connection: Option<String>,
+}
+
+/// The answer to a refresh.
+#[derive(Debug, Serialize)]
+pub struct RefreshAnswer {
+    /// Streams that may stay as long as the new token lasts.
+    refreshed: u32,
+    /// Streams that are in rooms the new token does not allow, and end with the old one.
+    refused: u32,
+    /// For how long that is; absent if it has no end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_s: Option<u64>,
+}
+
+/// Lets the caller's streams stay, by the right of the token this request came with.
+///
+/// # Errors
+///
+/// [`Code::Unauthorized`] without a token; [`Code::Forbidden`] if it has no user, or allows none of the streams;
+/// [`Code::ConnectionUnknown`] if there are none.
+pub async fn refresh(
+    engine: &Arc<Engine>,
+    exchange: &Rc<Exchange>,
+    caller: &Caller,
+    request: Request<Incoming>,
+) -> Result<RefreshAnswer, Problem> {
+    let identity = match caller {
+        Caller::Known(_, identity) => identity.clone(),
+        Caller::Nobody(_) => return Err(Code::Unauthorized.into()),
+        // Where nobody has a token, no stream ends with one.
+        Caller::Anyone => return Err(Code::ConnectionUnknown.into()),
+    };
+    let user = identity.user().ok_or(Code::Forbidden)?;
+    let body: RefreshBody = read(engine, exchange, caller, request, Code::BodyMalformed).await?;
+    let connection = body.connection.as_deref().map(connection).transpose()?;
+    let user = engine.hub.users().get(user).ok_or(Code::ConnectionUnknown)?;
+    let session = engine.access.session(identity.clone());
+    let asker = caller.clone();
+    let may_read: Arc<dyn Fn(&str) -> bool + Send + Sync> =
+        Arc::new(move |room| asker.may(Action::Read(room)).is_ok());
+    let mut shard = 0;
+    let command = |done| {
+        // A shard that is not meant is asked about a connection that cannot be.
+        let key = connection.map(|(at, key)| if at == shard { key } else { u64::MAX });
+        shard += 1;
+        Command::Refresh(Box::new(Refresh {
+            user: user.clone(),
+            connection: key,
+            session: session.clone(),
+            may_read: may_read.clone(),
+            done,
+        }))
+    };
+    let answers = ask_shards(engine, command).await?;
+    if !engine.access.trusts(&identity) {
+        // Revoked meanwhile, when no stream was by its right yet. Nobody else would close them.
+        end_sessions(engine, move |other| std::ptr::eq(other, Arc::as_ptr(&identity))).await?;
+        return Err(Code::Unauthorized.into());
+    }
+    let mut sum = Refreshed::default();
+    for refreshed in answers {
+        sum.connections += refreshed.connections;
+        sum.refused += refreshed.refused;
+    }
+    match sum {
+        Refreshed { connections: 0, refused: 0 } => Err(Code::ConnectionUnknown.into()),
+        Refreshed { connections: 0, .. } => Err(Code::Forbidden.into()),
+        Refreshed { connections, refused } => Ok(RefreshAnswer {
+            refreshed: connections,
+            refused,
+            expires_in_s: identity.expires.map(|expires| expires.saturating_sub(engine.clock.unix_s())),
+        }),
+    }
+}
+
+/// `shard.slot.generation`, as `connected` has it: the shard and the key.
+fn connection(text: &str) -> Result<(usize, u64), Problem> {
+    let mut numbers = text.splitn(3, '.').map(|number| number.parse::<u32>().ok());
+    let mut next = || numbers.next().flatten().ok_or(Code::BodyMalformed);
+    let mut key =
+        || Ok::<_, Code>((next()? as usize, ConnKey { slot: next()?, generation: next()? }.to_u64()));
+    key().map_err(|code| Problem::new(code).with_detail(NOT_A_REFRESH).about("connection"))
+}
+
+/// What to revoke: one of both.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokeBody {
+    user: Option<String>,
+    token: Option<String>,
+}
+
+/// The answer to a revocation.
+#[derive(Debug, Serialize)]
+pub struct RevokeAnswer {
+    /// Streams that were told to close.
+    closed: u32,
+}
+
+/// Revokes a user's tokens, or one token by its `jti`, and closes the streams they opened.
+///
+/// # Errors
+///
+/// [`Code::RevocationInvalid`] unless the body names one of both and nothing else; [`Code::RevocationsFull`]. Then nothing
+/// is revoked.
+pub async fn revoke(
+    engine: &Arc<Engine>,
+    exchange: &Rc<Exchange>,
+    caller: &Caller,
+    request: Request<Incoming>,
+) -> Result<RevokeAnswer, Problem> {
+    caller.may(Action::Administer)?;
+    let body: RevokeBody = read(engine, exchange, caller, request, Code::RevocationInvalid).await?;
+    let revoked = match (body.user, body.token) {
+        (Some(user), None) => Revoked::User(UserName::new(&user).map_err(|_| Code::TargetUserInvalid)?),
+        (None, Some(token)) if (1..=TOKEN_NAME_BYTES_MAX).contains(&token.len()) => {
+            Revoked::Token(token.into())
+        }
+        _ => return Err(Code::RevocationInvalid.into()),
+    };
+    let when =
+        When { at: engine.clock.unix_s(), leeway_s: engine.access.policy.load().token_leeway.as_secs() };
+    // First: who connects from now on is refused, and who is just being let in is looked at again.
+    engine.access.revocations.add(&revoked, when).map_err(|_| Code::RevocationsFull)?;
+    let closed = end_sessions(engine, move |identity| revoked.means(identity, when)).await?;
+    Ok(RevokeAnswer { closed })
+}
+
+const NOT_A_REFRESH: &str =
+    "the body is empty, or names one stream as its connected did: {\"connection\":\"1.2.0\"}";
+
+/// The body as JSON; nothing at all counts as `{}`. JSON of another form is `wrong`.
+async fn read<T: for<'de> Deserialize<'de>>(
+    engine: &Arc<Engine>,
+    exchange: &Rc<Exchange>,
+    caller: &Caller,
+    request: Request<Incoming>,
+    wrong: Code,
+) -> Result<T, Problem> {
+    let whole = collect_in_time(engine, exchange, caller, request.into_body(), BODY_BYTES_MAX).await?;
+    let text = malformed::text(&whole.bytes)?;
+    let text = if text.trim_ascii().is_empty() { "{}" } else { text };
+    serde_json::from_str(text).map_err(|err| {
+        let is_other = err.is_data() && wrong != Code::BodyMalformed;
+        if is_other { wrong.into() } else { malformed::from_json(text, &err, NOT_A_REFRESH) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_named_as_it_was_told() {
+        let key = ConnKey { slot: 7, generation: 2 };
+        assert_eq!(connection("1.7.2"), Ok((1, key.to_u64())));
+        for text in ["", "1", "1.7", "1.7.2.3", "1.7.x", "-1.7.2", "1.7.4294967296", "1.7. 2"] {
+            let problem = connection(text).expect_err(text);
+            assert_eq!(
+                (problem.code, problem.detail),
+                (Code::BodyMalformed, Some(NOT_A_REFRESH)),
+                "{text:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What a request for a path that is not served is told: where the thing is that it probably looks for. Fixed texts.
+
+use crate::answer::problem::{Code, Problem};
+
+/// For a path that does not begin with the base path.
+pub fn outside(path: &str) -> Problem {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    not_found(match first {
+        first if ADMIN.contains(&first) => AT_ADMIN,
+        first if resource(first).is_some() => "the base path is missing in front of this; GET / shows it",
+        _ => "every path but / begins with the base path, which GET / shows",
+    })
+}
+
+/// For a path below the base path, whose first segments are `segments`.
+pub fn below(segments: &[&str]) -> Problem {
+    let first = segments.first().copied().unwrap_or_default();
+    not_found(match resource(first) {
+        _ if ADMIN.contains(&first) => AT_ADMIN,
+        Some(detail) => detail,
+        None => {
+            "below the base path are /stream, /publish, /rooms/ROOM, /disconnect/ROOM/USER, /refresh, /revoke and /info"
+        }
+    })
+}
+
+/// For a path that the admin listener does not have.
+pub fn at_admin() -> Problem {
+    not_found(
+        "the admin listener has /metrics, /livez, /readyz and /dashboard; all else is at the public listener",
+    )
+}
+
+/// The form of the paths that begin with `first`.
+fn resource(first: &str) -> Option<&'static str> {
+    Some(match first {
+        "stream" => {
+            "a stream is at /stream/ROOM/USER or at /stream?room=ROOM; a slash in a name is written %2F"
+        }
+        "publish" => "publish with POST to /publish; the room stands in the body",
+        "rooms" | "groups" => {
+            "a room is at /rooms/ROOM and its history at /rooms/ROOM/history; there is no list of rooms"
+        }
+        "history" => "the history of a room is at /rooms/ROOM/history",
+        "disconnect" => "a user is disconnected with POST to /disconnect/ROOM/USER",
+        "refresh" | "revoke" => "this takes POST, and nothing is below it",
+        "info" => "nothing is below /info",
+        _ => return None,
+    })
+}
+
+fn not_found(detail: &'static str) -> Problem {
+    Problem::new(Code::NotFound).with_detail(detail)
+}
+
+/// What the admin listener serves.
+const ADMIN: [&str; 4] = ["metrics", "livez", "readyz", "dashboard"];
+const AT_ADMIN: &str = "this is at the admin listener (admin_listen), without the base path";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn detail(problem: &Problem) -> &'static str {
+        assert_eq!(problem.code, Code::NotFound);
+        problem.detail.expect("it says where to look")
+    }
+
+    #[test]
+    fn half_a_path_is_told_the_whole_one() {
+        let table: [(&[&str], &str); 9] = [
+            (&["stream", "lobby"], "/stream?room=ROOM"),
+            (&["stream", "a", "b"], "/stream/ROOM/USER"),
+            (&["rooms"], "/rooms/ROOM/history"),
+            (&["groups"], "/rooms/ROOM"),
+            (&["history", "lobby"], "/rooms/ROOM/history"),
+            (&["disconnect", "lobby"], "/disconnect/ROOM/USER"),
+            (&["publish", "lobby"], "POST to /publish"),
+            (&["metrics"], "admin_listen"),
+            (&["events"], "/stream, /publish"),
+        ];
+        for (segments, told) in table {
+            let detail = detail(&below(segments));
+            assert!(detail.contains(told), "{segments:?}: {detail}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_base_path_is_told_where_the_right_one_is() {
+        for (path, told) in [
+            ("/stream/lobby/me", "is missing in front of this"),
+            ("/api/v2/stream", "begins with the base path"),
+            ("/readyz", "admin_listen"),
+            ("", "begins with the base path"),
+        ] {
+            let detail = detail(&outside(path));
+            assert!(detail.contains(told), "{path}: {detail}");
+        }
+    }
+}

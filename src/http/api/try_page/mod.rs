@@ -1,0 +1,142 @@
+//! The page to try things on: `GET /` in a browser. It listens, publishes and shows what arrives, by the same requests as
+//! any other page.
+//!
+//! It is part of the program, loads nothing from elsewhere, and no other page may frame it. It says nothing that a
+//! stranger may not know: with authentication on, not even the version. What others publish is shown as text; the
+//! policy below would stop it from running as anything else.
+
+use bytes::Bytes;
+use hyper::Response;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::TryPage;
+use crate::http::api::accept::prefers_html;
+use crate::http::conn::response_body::BodyOut;
+use crate::policy::Policy;
+
+/// What the page consists of besides itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum File {
+    /// How it looks.
+    Style,
+    /// What it does.
+    Script,
+    /// The sign in the browser's tab.
+    Icon,
+}
+
+/// Path, type and text of each. The look is that of the live page, and what this page has of its own.
+const FILES: [(File, &str, &str, &str); 3] = [
+    (
+        File::Style,
+        "/try/style.css",
+        "text/css; charset=utf-8",
+        concat!(include_str!("../../../admin/live/style.css"), include_str!("style.css")),
+    ),
+    (File::Script, "/try/try.js", "text/javascript; charset=utf-8", include_str!("try.js")),
+    (File::Icon, "/try/icon.svg", "image/svg+xml", include_str!("../../../admin/live/icon.svg")),
+];
+
+const PAGE: &str = include_str!("index.html");
+
+/// What goes with each of them, besides what every answer has.
+const HEADERS: [(HeaderName, &str); 4] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+         trusted-types 'none'",
+    ),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+impl File {
+    /// The one at `path`.
+    #[must_use]
+    pub fn at(path: &str) -> Option<Self> {
+        FILES.iter().find(|(_, known, ..)| *known == path).map(|(file, ..)| *file)
+    }
+
+    /// The answer to a request for it.
+    #[must_use]
+    pub fn response(self) -> Response<BodyOut> {
+        let (_, _, kind, text) = FILES.iter().find(|(file, ..)| *file == self).expect("each has a row");
+        response(kind, Bytes::from_static(text.as_bytes()))
+    }
+}
+
+/// Whether there is a page, as `setting` says and as things are now.
+#[must_use]
+pub fn is_served(setting: TryPage, policy: &Policy) -> bool {
+    match setting {
+        TryPage::Auto => policy.authority.is_none(),
+        TryPage::On => true,
+        TryPage::Off => false,
+    }
+}
+
+/// The page, if the client is a browser. `base` is the base path.
+#[must_use]
+pub fn page(base: &str, policy: &Policy, headers: &HeaderMap) -> Option<Response<BodyOut>> {
+    prefers_html(headers).then(|| response("text/html; charset=utf-8", Bytes::from(text(base, policy))))
+}
+
+/// A base path has only letters, digits and `._~-/`, so nothing of it needs to be escaped. It stands in the page
+/// without its first slash: what stands before it, if a proxy takes that away, is in the page's own address.
+fn text(base: &str, policy: &Policy) -> String {
+    let version = if policy.authority.is_none() { env!("CARGO_PKG_VERSION") } else { "" };
+    let token = match &policy.authority {
+        None => "none",
+        Some(_) if policy.places.query => "query",
+        Some(_) => "header",
+    };
+    PAGE.replace("{base}", base.trim_matches('/')).replace("{token}", token).replace("{version}", version)
+}
+
+fn response(kind: &'static str, bytes: Bytes) -> Response<BodyOut> {
+    let mut response = Response::new(BodyOut::from(bytes));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_page_is_small_and_loads_nothing_from_elsewhere() {
+        let texts: Vec<&str> = FILES.iter().map(|(.., text)| *text).chain([PAGE]).collect();
+        let bytes: usize = texts.iter().map(|text| text.len()).sum();
+        assert!(bytes <= 40 << 10, "{bytes}");
+        for text in texts {
+            let elsewhere = text.replace("http://www.w3.org/2000/svg", "");
+            assert!(!elsewhere.contains("//www") && !elsewhere.contains("http:"), "{text}");
+        }
+    }
+
+    /// `innerHTML` and its like would make HTML of what others publish.
+    #[test]
+    fn the_script_makes_no_html_of_text() {
+        let script = include_str!("try.js");
+        for banned in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "srcdoc"] {
+            assert!(!script.contains(banned), "{banned}");
+        }
+    }
+
+    #[test]
+    fn every_file_is_found_by_its_path_and_nothing_else_is() {
+        for (file, path, ..) in FILES {
+            assert_eq!(File::at(path), Some(file));
+            assert!(PAGE.contains(&path[1..]), "{path} is part of the page");
+        }
+        for path in ["/try", "/try/", "/try/index.html", "/TRY/try.js", "/try/try.js/", "//try/try.js"] {
+            assert_eq!(File::at(path), None, "{path}");
+        }
+    }
+}

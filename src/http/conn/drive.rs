@@ -1,0 +1,146 @@
+//! Drives one connection while it is HTTP: hyper works on it until it ends, is given up, or becomes a stream.
+
+use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Request, Response};
+
+use crate::http::conn::exchange::Exchange;
+use crate::http::conn::io::Io;
+use crate::http::conn::places::Places;
+use crate::net::stream::Stream;
+
+/// How hyper's part ended.
+enum Ended {
+    /// The peer or we closed it.
+    Closed,
+    /// Its time was over.
+    Expired,
+    /// Its response's head is complete and the shard may have it.
+    Stream,
+}
+
+/// Lets hyper work, by the rules of `http` and the bounds of all. Gives the bare socket back if the exchange says that it
+/// became a stream.
+pub async fn drive<S, B>(
+    places: &Places,
+    exchange: &Rc<Exchange>,
+    (stream, ahead): (Stream, Bytes),
+    mut http: http1::Builder,
+    service: S,
+) -> Option<socket2::Socket>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    // hyper's buffers take 16 KiB. Whoever only connects is not given them.
+    let came = poll_fn(|cx| {
+        if !ahead.is_empty() {
+            return Poll::Ready(true);
+        }
+        if !exchange.poll_expired(cx) {
+            return stream.poll_readable(cx).map(|()| true);
+        }
+        let came = stream.has_input();
+        if came {
+            exchange.spare();
+        }
+        Poll::Ready(came)
+    });
+    if !came.await {
+        return None;
+    }
+    let engine = places.engine();
+    let head_bytes_max = engine.config.max_head_bytes;
+    let io = Io::new(stream, ahead, exchange.clone(), head_bytes_max);
+    // The first counts only while a head is incomplete.
+    http.max_buf_size(head_bytes_max).max_header_size(head_bytes_max).writev(false);
+    let mut connection = http.serve_connection(io, service);
+    let ended = poll_fn(|cx| {
+        let expired = exchange.poll_expired(cx);
+        if expired && !exchange.is_answered() {
+            return Poll::Ready(Ended::Expired);
+        }
+        let polled = Pin::new(&mut connection).poll(cx);
+        if exchange.is_head_complete() {
+            return Poll::Ready(Ended::Stream);
+        }
+        if expired && polled.is_pending() {
+            if exchange.is_answered() {
+                return Poll::Ready(Ended::Expired);
+            }
+            // The next request had come already.
+            exchange.spare();
+        }
+        places.look_at(exchange);
+        polled.map(|result| {
+            if let Err(err) = result {
+                tracing::debug!(%err, "connection ended");
+            }
+            Ended::Closed
+        })
+    });
+    let socket = match ended.await {
+        Ended::Closed => {
+            let io = connection.into_parts().io;
+            if io.is_interrupted() {
+                linger(exchange, io.into_stream()).await;
+            }
+            None
+        }
+        Ended::Expired => {
+            connection.into_parts().io.say_timeout();
+            None
+        }
+        Ended::Stream => {
+            let socket = connection.into_parts().io.into_stream().into_socket();
+            socket.inspect_err(|err| tracing::warn!(%err, "a socket could not be taken over")).ok()
+        }
+    };
+    if exchange.is_refused() {
+        engine.stats.refused_as("bad_request");
+    }
+    socket
+}
+
+/// Time a peer that was interrupted gets to read why.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// Bytes of what it still sends that are read meanwhile.
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// Closes a connection whose peer may still be sending. Closing with input unread resets a connection, and with that
+/// the answer may be lost before the peer has read it (RFC 9112 §9.6).
+async fn linger(exchange: &Exchange, stream: Stream) {
+    if stream.shutdown_write().is_err() {
+        return;
+    }
+    exchange.part(LINGER_TIME);
+    let mut left = LINGER_BYTES_MAX;
+    let read_all = async {
+        let mut buf = [0; 4 << 10];
+        while left > 0 {
+            poll_fn(|cx| stream.poll_readable(cx)).await;
+            match stream.try_read(&mut buf) {
+                Ok(count @ 1..) => left = left.saturating_sub(count),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+                _ => break,
+            }
+        }
+    };
+    // Whether it ended, ran out of time or is in the way of others, nothing more is owed.
+    tokio::select! {
+        () = read_all => {}
+        () = poll_fn(|cx| if exchange.poll_expired(cx) { Poll::Ready(()) } else { Poll::Pending }) => {}
+    }
+}

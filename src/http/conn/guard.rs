@@ -1,0 +1,561 @@
+//! Watches the bytes of requests before hyper has them, for what hyper lets pass and a proxy in front might read in
+//! another way. Two readers that disagree about where a request ends are how requests are smuggled (RFC 9112 §11.2).
+//!
+//! Guarantees: of what it lets through, every line of a head, a chunk's size and a trailer ends in CRLF and has no other
+//! control character but a tab; a head has one way to say where its body ends; heads, trailers and a chunk's extension have
+//! bounds. Nothing passes after something wrong. It keeps no body and no head, only the line it is in the middle of. What a
+//! line *means* stays hyper's business.
+
+use memchr::memchr2;
+
+use crate::answer::problem::Code;
+
+/// Bytes a chunk's size and its extensions may have. RFC 9112 §7.1.1 asks for a limit.
+const CHUNK_LINE_BYTES_MAX: usize = 256;
+
+/// The longest body that can be announced. hyper has other uses for the two numbers above it.
+const LENGTH_MAX: u64 = u64::MAX - 2;
+
+/// Empty lines before a request line that are passed over (RFC 9112 §2.2 asks for at least one).
+const EMPTY_LINES_MAX: u8 = 2;
+
+/// How a request line begins that asks for a head only.
+const HEAD: &[u8] = b"HEAD ";
+
+/// Where in a connection's requests the next byte is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    /// In the request line, after so many empty ones.
+    RequestLine { empty: u8 },
+    /// In a field of the head.
+    Field(Framing),
+    /// In a body, with so many bytes to come.
+    Body(u64),
+    /// In the line with a chunk's size.
+    ChunkSize,
+    /// In a chunk's data, with so many bytes to come.
+    Chunk(u64),
+    /// In the line end behind a chunk's data.
+    ChunkEnd,
+    /// In the fields behind the last chunk.
+    Trailer,
+    /// Behind something wrong, for which there is this word.
+    Broken { code: Code, in_body: bool },
+}
+
+/// Some of a line.
+struct Part<'a> {
+    /// Bytes of it, its end included.
+    passed: usize,
+    /// The same without its end.
+    text: &'a [u8],
+    ended: bool,
+}
+
+/// What a head has said so far about where its body ends.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Framing {
+    length: Option<u64>,
+    chunked: bool,
+    /// HTTP/1.0 has no chunks.
+    old: bool,
+}
+
+/// What has been seen of one connection.
+#[derive(Debug)]
+pub struct Guard {
+    place: Place,
+    /// The beginning of a line that has not ended yet.
+    line: Vec<u8>,
+    /// Bytes of the head, or of the trailer, that came before that line.
+    before: usize,
+    /// Whether the last request line asked for a head only, as far as that has come.
+    head_only: bool,
+    /// Heads that have come whole. Wraps around: who compares it is never so far behind.
+    heads: u32,
+    head_bytes_max: usize,
+}
+
+impl Guard {
+    /// A guard for a new connection. A head may have `head_bytes_max` bytes, and a trailer as many.
+    #[must_use]
+    pub fn new(head_bytes_max: usize) -> Self {
+        Self { place: Self::START, line: Vec::new(), before: 0, head_only: false, heads: 0, head_bytes_max }
+    }
+
+    /// Looks at what came next. Gives the number of bytes before the first that is wrong.
+    pub fn pass(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            let passed = match self.place {
+                Place::Broken { .. } => return at,
+                Place::Body(left) => self.data(left, rest, Place::Body, Self::START),
+                Place::Chunk(left) => self.data(left, rest, Place::Chunk, Place::ChunkEnd),
+                _ => self.line(rest),
+            };
+            at += passed;
+            if self.is_broken() {
+                return at;
+            }
+        }
+        at
+    }
+
+    /// Whether something wrong has come.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        matches!(self.place, Place::Broken { .. })
+    }
+
+    /// What is wrong, if something is.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Code> {
+        match self.place {
+            Place::Broken { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Whether what is wrong is in the body of a request whose head was right.
+    #[must_use]
+    pub fn is_broken_in_body(&self) -> bool {
+        matches!(self.place, Place::Broken { in_body: true, .. })
+    }
+
+    /// The number of the request whose body is wrong, from 1 on, if one is.
+    #[must_use]
+    pub fn broken_body(&self) -> Option<u32> {
+        self.is_broken_in_body().then_some(self.heads)
+    }
+
+    /// Whether some of a head has come, and more of it is to come.
+    #[must_use]
+    pub fn is_in_head(&self) -> bool {
+        match self.place {
+            Place::RequestLine { .. } => !self.line.is_empty(),
+            Place::Field(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a head has come, and its body has not come whole.
+    #[must_use]
+    pub fn is_in_body(&self) -> bool {
+        match self.place {
+            Place::RequestLine { .. } | Place::Field(_) => false,
+            Place::Body(_) | Place::ChunkSize | Place::Chunk(_) | Place::ChunkEnd | Place::Trailer => true,
+            Place::Broken { in_body, .. } => in_body,
+        }
+    }
+
+    /// Whether the request that came last, as far as it has come, is a `HEAD`, whose answer has no body.
+    #[must_use]
+    pub fn asks_for_head(&self) -> bool {
+        self.head_only
+    }
+
+    /// Whether the peer has begun something it has not ended.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        !matches!(self.place, Place::RequestLine { .. }) || !self.line.is_empty()
+    }
+
+    const START: Place = Place::RequestLine { empty: 0 };
+
+    /// Passes data over, of which `left` bytes are to come.
+    fn data(&mut self, left: u64, rest: &[u8], inside: fn(u64) -> Place, then: Place) -> usize {
+        let passed = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+        let left = left - passed as u64;
+        self.place = if left == 0 { then } else { inside(left) };
+        passed
+    }
+
+    /// Passes over a line, or as much of it as there is, up to the first byte that is wrong.
+    fn line(&mut self, rest: &[u8]) -> usize {
+        // One byte more than fits tells that it does not fit.
+        let room = self.bytes_max().saturating_sub(self.before + self.line.len());
+        let near = &rest[..rest.len().min(room + 1)];
+        if matches!(self.place, Place::RequestLine { .. }) && self.line.len() < HEAD.len() {
+            self.head_only = self.line.iter().chain(near).take(HEAD.len()).eq(HEAD);
+        }
+        let part = match self.split(near) {
+            Ok(part) => part,
+            Err(wrong) => return self.refuse(Code::RequestMalformed, wrong),
+        };
+        if let Some(wrong) = part.text.iter().position(|byte| is_control(*byte)) {
+            return self.refuse(Code::RequestMalformed, wrong);
+        }
+        if part.passed > room {
+            let code = if self.is_in_body() { Code::RequestMalformed } else { Code::HeadTooLarge };
+            return self.refuse(code, 0);
+        }
+        if !part.ended {
+            self.line.extend_from_slice(&near[..part.passed]);
+            return part.passed;
+        }
+        let bytes = self.line.len() + part.passed;
+        let next = if self.line.is_empty() {
+            self.next(part.text)
+        } else {
+            let mut line = std::mem::take(&mut self.line);
+            line.extend_from_slice(part.text);
+            self.next(line.strip_suffix(b"\r").unwrap_or(&line))
+        };
+        match next {
+            Ok(next) => {
+                // A line without text ends a head.
+                if matches!(self.place, Place::Field(_)) && !matches!(next, Place::Field(_)) {
+                    self.heads = self.heads.wrapping_add(1);
+                }
+                self.before = if self.place.goes_on(next) { self.before + bytes } else { 0 };
+                self.place = next;
+                part.passed
+            }
+            // All but the LF: without it nobody takes the line for ended.
+            Err(code) => self.refuse(code, part.passed - 1),
+        }
+    }
+
+    /// The first line of `rest`, or the number of bytes before a CR or LF that is not part of a CRLF.
+    fn split<'a>(&self, rest: &'a [u8]) -> Result<Part<'a>, usize> {
+        if self.line.last() == Some(&b'\r') {
+            let ended = rest[0] == b'\n';
+            return if ended { Ok(Part { passed: 1, text: b"", ended }) } else { Err(0) };
+        }
+        let Some(at) = memchr2(b'\r', b'\n', rest) else {
+            return Ok(Part { passed: rest.len(), text: rest, ended: false });
+        };
+        match (rest[at], rest.get(at + 1)) {
+            (b'\n', _) => Err(at),
+            (_, None) => Ok(Part { passed: at + 1, text: &rest[..at], ended: false }),
+            (_, Some(b'\n')) => Ok(Part { passed: at + 2, text: &rest[..at], ended: true }),
+            (_, Some(_)) => Err(at + 1),
+        }
+    }
+
+    fn bytes_max(&self) -> usize {
+        match self.place {
+            Place::ChunkSize | Place::ChunkEnd => CHUNK_LINE_BYTES_MAX,
+            _ => self.head_bytes_max,
+        }
+    }
+
+    fn refuse(&mut self, code: Code, passed: usize) -> usize {
+        self.place = Place::Broken { code, in_body: self.is_in_body() };
+        self.line = Vec::new();
+        passed
+    }
+
+    /// Where the line `line`, without its end, leads, or why it may not stand here.
+    fn next(&self, line: &[u8]) -> Result<Place, Code> {
+        let next = match self.place {
+            Place::RequestLine { empty } if line.is_empty() => {
+                (empty < EMPTY_LINES_MAX).then_some(Place::RequestLine { empty: empty + 1 })
+            }
+            // A tab between the parts is one more thing to read differently. So is a fragment, which no target has
+            // (RFC 9112 §3.2), and which hyper cuts off.
+            Place::RequestLine { .. } if memchr2(b'\t', b'#', line).is_some() => None,
+            Place::RequestLine { .. } if line.ends_with(b" HTTP/2.0") => None,
+            Place::RequestLine { .. } => {
+                Some(Place::Field(Framing { old: line.ends_with(b" HTTP/1.0"), ..Framing::default() }))
+            }
+            Place::Field(framing) if line.is_empty() => Some(match framing {
+                Framing { chunked: true, .. } => Place::ChunkSize,
+                Framing { length: Some(length @ 1..), .. } => Place::Body(length),
+                _ => Self::START,
+            }),
+            Place::Field(framing) => Some(Place::Field(framing.with(line)?)),
+            Place::ChunkSize => chunk_size(line).map(|size| match size {
+                0 => Place::Trailer,
+                size => Place::Chunk(size),
+            }),
+            Place::ChunkEnd => line.is_empty().then_some(Place::ChunkSize),
+            Place::Trailer if line.is_empty() => Some(Self::START),
+            Place::Trailer => field(line).filter(|(name, _)| !is_for_heads(name)).map(|_| Place::Trailer),
+            Place::Body(_) | Place::Chunk(_) | Place::Broken { .. } => None,
+        };
+        next.ok_or(Code::RequestMalformed)
+    }
+}
+
+impl Place {
+    /// Whether a line at `next` is part of the same head, or trailer, as the one before it, which stood here.
+    fn goes_on(self, next: Self) -> bool {
+        match next {
+            Self::RequestLine { empty } => empty > 0,
+            Self::Field(_) => true,
+            Self::Trailer => self == Self::Trailer,
+            _ => false,
+        }
+    }
+}
+
+impl Framing {
+    /// What is known after the field `line`, or why it may not be.
+    fn with(self, line: &[u8]) -> Result<Self, Code> {
+        let (name, value) = field(line).ok_or(Code::RequestMalformed)?;
+        // Twice the same is twice all the same: the next reader may take the other one.
+        let free = self.length.is_none() && !self.chunked;
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let length = decimal(value).filter(|_| free).ok_or(Code::RequestMalformed)?;
+            return if length <= LENGTH_MAX {
+                Ok(Self { length: Some(length), ..self })
+            } else {
+                Err(Code::BodyTooLarge)
+            };
+        }
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            let known = value.eq_ignore_ascii_case(b"chunked");
+            let chunked = known && free && !self.old;
+            return if chunked { Ok(Self { chunked, ..self }) } else { Err(Code::RequestMalformed) };
+        }
+        Ok(self)
+    }
+}
+
+/// `name: value`, without the white space around the value. A line that begins with white space would go on with the
+/// field before it (`obs-fold`), and white space before the colon is read in two ways (RFC 9112 §5.1, §5.2).
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    let is_name = !name.is_empty() && name.iter().all(|byte| is_token(*byte));
+    is_name.then_some((name, value.trim_ascii()))
+}
+
+/// Whether a field called `name` says where a message ends or goes. Behind a body it comes too late, and a proxy that merges
+/// trailers into the head would have another head (RFC 9110 §6.5.1).
+fn is_for_heads(name: &[u8]) -> bool {
+    [&b"content-length"[..], b"transfer-encoding", b"host"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// A byte of a token (RFC 9110 §5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A byte that no line may have.
+fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
+}
+
+/// Digits only, which `str::parse` is not strict about. What is too large is the largest.
+fn decimal(text: &[u8]) -> Option<u64> {
+    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let digits = std::str::from_utf8(text).ok().filter(|_| digits)?;
+    Some(digits.parse().unwrap_or(u64::MAX))
+}
+
+/// The size at the beginning of a chunk's line. What follows is an extension, which nobody here needs.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (size, rest) = line.split_at(digits);
+    if !rest.is_empty() && !rest.trim_ascii_start().starts_with(b";") {
+        return None;
+    }
+    u64::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of `text` that are let through, fed in pieces of `step` bytes, and the guard after them.
+    fn passed(text: &str, step: usize) -> (usize, Guard) {
+        let mut guard = Guard::new(1_000);
+        let mut passed = 0;
+        for piece in text.as_bytes().chunks(step) {
+            let now = guard.pass(piece);
+            passed += now;
+            if now < piece.len() {
+                break;
+            }
+        }
+        (passed, guard)
+    }
+
+    #[test]
+    fn requests_in_order_pass_however_they_are_cut() {
+        let text = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n\
+            \r\nPOST /b HTTP/1.1\r\nhost:x\r\nContent-Length: 5 \r\n\r\na\nb\r\0\
+            POST /c HTTP/1.1\r\nHost:\tx\r\nTransfer-Encoding: Chunked\r\n\r\n\
+            3\r\n\n\r\0\r\n10;name=\"a\"\r\n0123456789abcdef\r\n0\r\nTrailer: x\r\n\r\n\
+            POST /d HTTP/1.0\r\ncontent-length: 0\r\n\r\nGET / HTTP/1.1\r\n\r\n";
+        for step in 1..text.len() {
+            let (count, guard) = passed(text, step);
+            assert_eq!((count, guard.is_broken(), guard.is_inside()), (text.len(), false, false), "{step}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_head_is_stopped_before_the_head_could_end() {
+        let table = [
+            ("GET / HTTP/1.1\n", "", "a bare LF"),
+            ("", "\n", "a bare LF before it"),
+            ("GET / HTTP/1.1\rHost: x", "", "a bare CR"),
+            ("GET /\t HTTP/1.1\r", "\n", "a tab in the request line"),
+            ("GET /\0 HTTP/1.1", "", "NUL"),
+            ("GET /a#b HTTP/1.1\r", "\n", "a fragment"),
+            ("\r\n\r\n\r", "\n", "a third empty line"),
+            ("PRI * HTTP/2.0\r", "\n", "HTTP/2"),
+            ("GET / HTTP/1.1\r\nA: \u{7f}", "", "DEL"),
+            ("GET / HTTP/1.1\r\nA: b\r\n c\r", "\n", "a folded line"),
+            ("GET / HTTP/1.1\r\nA : b\r", "\n", "white space before the colon"),
+            ("GET / HTTP/1.1\r\n: b\r", "\n", "no name"),
+            ("GET / HTTP/1.1\r\nA\r", "\n", "no colon"),
+            ("POST / HTTP/1.1\r\nContent-Length: +5\r", "\n", "a sign"),
+            ("POST / HTTP/1.1\r\nContent-Length: 5, 5\r", "\n", "a list"),
+            ("POST / HTTP/1.1\r\nContent-Length:\r", "\n", "no number"),
+            ("POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r", "\n", "twice the same"),
+            ("POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r", "\n", "both"),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r", "\n", "both, turned"),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r", "\n", "another encoding"),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: \u{b}chunked\r", "\n", "a vertical tab"),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r", "\n", "chunks before HTTP/1.1"),
+        ];
+        for (good, bad, what) in table {
+            let text = format!("{good}{bad}Host: x\r\n\r\n");
+            let (whole, _) = passed(&text, text.len());
+            for step in [1, 2, 3, 7, 1_000] {
+                let (count, guard) = passed(&text, step);
+                assert!(guard.is_broken() && !guard.is_broken_in_body(), "{what}, {step}");
+                assert!(count <= good.len(), "{what}, {step}: {count}");
+                assert_eq!(count, whole, "{what}, {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_body_is_told_apart() {
+        let long = format!("1;{}\r\n", "x".repeat(300));
+        let table = [
+            "\r\n",
+            "x\r\n",
+            "5 5\r\n",
+            "-1\r\n",
+            "0x5\r\n",
+            "5\n",
+            "1;a\0\r\n",
+            "1;\u{1b}\r\n",
+            "1\r\nab\r\n",
+            "1\r\na\n",
+            "0\r\nno colon\r\n",
+            "0\r\n folded: x\r\n",
+            "0\r\nContent-Length: 5\r\n",
+            "0\r\na: b\r\ntransfer-encoding: chunked\r\n",
+            "0\r\nHOST: x\r\n",
+            "11111111111111111\r\n",
+            &long,
+        ];
+        for chunk in table {
+            let text = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}");
+            for step in [1, 2, 5, 1_000] {
+                let (count, guard) = passed(&text, step);
+                assert!(guard.is_broken_in_body() && count < text.len(), "{chunk:?}, {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_may_be_as_long_as_its_bound_and_no_longer() {
+        let feed = |text: &str, bound: usize, step: usize| {
+            let mut guard = Guard::new(bound);
+            let passed: usize = text.as_bytes().chunks(step).map(|piece| guard.pass(piece)).sum();
+            (passed == text.len(), guard.refusal())
+        };
+        let small = "GET / HTTP/1.1\r\n\r\n";
+        let heads = [
+            format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100)),
+            format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(100)),
+            format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(20)),
+            format!("\r\n\r\nGET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(100)),
+            format!("POST / HTTP/1.1\r\nContent-Length: 3\r\nA: {}\r\n\r\n\r\n\r", "x".repeat(100)),
+        ];
+        for (head, step) in heads.iter().flat_map(|head| [1, 2, 7, 10_000].map(|step| (head, step))) {
+            let bound = head.len() - if head.starts_with("POST") { 3 } else { 0 };
+            // Wherever it stands among others, of which none takes anything from the next.
+            for text in [head.clone(), format!("{small}{head}{small}"), head.repeat(3)] {
+                assert_eq!(feed(&text, bound, step), (true, None), "{text:?}, {step}");
+                assert_eq!(
+                    feed(&text, bound - 1, step),
+                    (false, Some(Code::HeadTooLarge)),
+                    "{text:?}, {step}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_may_be_what_hyper_can_hold_and_no_more() {
+        for (length, refusal) in [
+            ("18446744073709551613", None),
+            ("018446744073709551613", None),
+            ("18446744073709551614", Some(Code::BodyTooLarge)),
+            ("18446744073709551615", Some(Code::BodyTooLarge)),
+            ("99999999999999999999", Some(Code::BodyTooLarge)),
+            ("99999999999999999999x", Some(Code::RequestMalformed)),
+        ] {
+            for step in [1, 7, 1_000] {
+                let (_, guard) =
+                    passed(&format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n"), step);
+                assert_eq!(
+                    (guard.refusal(), guard.is_in_body()),
+                    (refusal, refusal.is_none()),
+                    "{length}, {step}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_asks_for_a_head_is_known_as_soon_as_it_says_so() {
+        for (text, wanted) in [
+            ("HEAD ", true),
+            ("HEAD", false),
+            ("\r\nHEAD /x\0", true),
+            ("HEAD / HTTP/1.1\r\nno colon\r\n", true),
+            ("HEAD / HTTP/1.1\r\n\r\nGET / HT", false),
+            ("GET / HTTP/1.1\r\n\r\nHEAD / HT", true),
+            ("HEADS / HTTP/1.1\r\n\r\n", false),
+            ("GET HEAD \0", false),
+        ] {
+            for step in [1, 2, 3, 1_000] {
+                assert_eq!(passed(text, step).1.asks_for_head(), wanted, "{text:?}, {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn chunk_lines_and_trailers_have_bounds() {
+        let feed = |chunks: &str, bound: usize, step: usize| {
+            let text = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+            let mut guard = Guard::new(bound);
+            let passed: usize = text.as_bytes().chunks(step).map(|piece| guard.pass(piece)).sum();
+            (passed == text.len(), guard.is_broken_in_body())
+        };
+        let long = "x".repeat(CHUNK_LINE_BYTES_MAX - "1;\r\n".len());
+        let trailer = "A: b\r\n".repeat(20) + "\r\n";
+        for step in [1, 5, 1_000] {
+            assert_eq!(feed(&format!("1;{long}\r\na\r\n0\r\n\r\n"), 100, step), (true, false), "{step}");
+            assert_eq!(feed(&format!("1;{long}x\r\na\r\n0\r\n\r\n"), 100, step), (false, true), "{step}");
+            let chunks = format!("1;{long}\r\na\r\n0\r\n{trailer}");
+            assert_eq!(feed(&chunks, trailer.len(), step), (true, false), "{step}");
+            assert_eq!(feed(&chunks, trailer.len() - 1, step), (false, true), "{step}");
+        }
+    }
+
+    #[test]
+    fn nothing_passes_after_something_wrong() {
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1_000));
+        for wrong in ["GET / HTTP/1.1\n", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", &long]
+        {
+            let (_, mut guard) = passed(wrong, 1_000);
+            let (code, in_body) = (guard.refusal(), guard.is_broken_in_body());
+            assert_eq!(guard.pass(b"\r\nGET / HTTP/1.1\r\n\r\n"), 0, "{wrong:?}");
+            assert!(guard.is_broken(), "{wrong:?}");
+            assert_eq!((guard.refusal(), guard.is_broken_in_body()), (code, in_body), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Reads the PROXY protocol header with which a proxy introduces a connection.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::task::{Poll, ready};
+
+use bytes::Bytes;
+
+use crate::http::conn::exchange::Exchange;
+use crate::http::conn::proxy_header::{self, NotAHeader, Progress};
+use crate::net::stream::Stream;
+use crate::types::clock::Clock;
+
+/// What a PROXY protocol header said.
+pub struct Introduced {
+    /// Who the connection is for, if not the proxy itself.
+    pub client: Option<IpAddr>,
+    /// What was read behind the header.
+    pub ahead: Bytes,
+}
+
+/// Why there is no such header.
+pub enum NotIntroduced {
+    /// What came is none, or it took too long.
+    Refused,
+    /// Nothing came. A load balancer that looks whether somebody is there does that, and nobody is refused.
+    Left,
+}
+
+/// Reads the header that the connection begins with, and maybe more. Bytes are lost if it is dropped: its connection goes with it.
+///
+/// # Errors
+///
+/// If there is no such header.
+pub async fn introduce(
+    clock: Clock,
+    exchange: &Exchange,
+    stream: &Stream,
+) -> Result<Introduced, NotIntroduced> {
+    let mut read = Vec::new();
+    poll_fn(|cx| {
+        loop {
+            match proxy_header::parse(&read) {
+                Ok(Progress::Complete { length, client }) => {
+                    exchange.spare();
+                    let ahead = Bytes::from(std::mem::take(&mut read)).split_off(length);
+                    return Poll::Ready(Ok(Introduced { client, ahead }));
+                }
+                Ok(Progress::Partial) => {}
+                Err(NotAHeader) => return Poll::Ready(Err(NotIntroduced::Refused)),
+            }
+            let mut buf = [0; INTRODUCTION_BYTES];
+            match stream.try_read(&mut buf) {
+                Ok(count @ 1..) => read.extend_from_slice(&buf[..count]),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    if exchange.poll_expired(cx) {
+                        let overdue = exchange.is_overdue(clock.now());
+                        return Poll::Ready(Err(unfinished(overdue || !read.is_empty())));
+                    }
+                    ready!(stream.poll_readable(cx));
+                }
+                // The end.
+                _ => return Poll::Ready(Err(unfinished(!read.is_empty()))),
+            }
+        }
+    })
+    .await
+}
+
+fn unfinished(refused: bool) -> NotIntroduced {
+    if refused { NotIntroduced::Refused } else { NotIntroduced::Left }
+}
+
+/// Bytes read at once for a header, which is mostly one of a hundred.
+const INTRODUCTION_BYTES: usize = 512;

@@ -1,0 +1,121 @@
+//! One connection of a public listener: introduced by its proxy if need be, answered request by request, and handed over to the
+//! shard if it becomes a stream.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::CONNECTION;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+
+use crate::answer::headers;
+use crate::http::api;
+use crate::http::conn::drive::drive;
+use crate::http::conn::exchange::{Exchange, Times};
+use crate::http::conn::introduce::{Introduced, NotIntroduced, introduce};
+use crate::http::context::Context;
+use crate::http::gate::client::Peer;
+use crate::net::stream::Stream;
+
+/// A connection that was just accepted.
+pub struct Accepted {
+    /// Its socket.
+    pub stream: Stream,
+    /// Where it comes from; `None` on a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// Whether it has to begin with a PROXY protocol header.
+    pub proxied: bool,
+}
+
+/// Serves a connection until it is closed or handed over to the shard.
+pub async fn serve(context: Rc<Context>, accepted: Accepted) {
+    let exchange = Exchange::new(Times::of(&context.engine));
+    let watched = context.places.watch(exchange.clone());
+    let handed_over = introduce_and_drive(&context, &exchange, accepted).await;
+    drop(watched);
+    let (Some((subscription, head)), Some(socket)) = (exchange.take_subscription(), handed_over) else {
+        return;
+    };
+    let engine = &context.engine;
+    let now = engine.clock.now();
+    let mut shard = context.shard();
+    let joined = shard.join(subscription.into_join(socket, head), now);
+    // Under the same lock: what was revoked since it was looked at would not be closed by anyone else.
+    if let Ok(key) = joined {
+        shard.review_one(key, &|standing| engine.access.lets_stay(standing), now);
+    }
+    drop(shard);
+    if let Err(err) = joined {
+        tracing::warn!(%err, "a connection could not be watched");
+    }
+    context.changed.notify_one();
+}
+
+/// Finds out who the connection is for, and lets hyper work.
+async fn introduce_and_drive(
+    context: &Rc<Context>,
+    exchange: &Rc<Exchange>,
+    Accepted { stream, peer, proxied }: Accepted,
+) -> Option<socket2::Socket> {
+    if !proxied {
+        let peer = Peer { address: peer, may_forward: true };
+        return answer(context, exchange, (stream, Bytes::new()), peer).await;
+    }
+    match introduce(context.engine.clock, exchange, &stream).await {
+        Ok(Introduced { client, ahead }) => {
+            // Anybody may write a header. Only a proxy of ours is believed, as of now: a reload may have changed which.
+            let trusted =
+                context.engine.access.policy.load().trusted_proxies.iter().any(|proxy| proxy.covers(peer));
+            let address = client.filter(|_| trusted).or(peer);
+            let peer = Peer { address, may_forward: client.is_some() };
+            answer(context, exchange, (stream, ahead), peer).await
+        }
+        Err(NotIntroduced::Refused) => {
+            let client = peer.map(tracing::field::display);
+            tracing::debug!(client, "a connection does not begin with a PROXY protocol header");
+            context.engine.stats.refused_as("proxy_header");
+            None
+        }
+        Err(NotIntroduced::Left) => None,
+    }
+}
+
+/// Answers the requests of a connection, from whose `stream` the bytes in `ahead` were read already. Gives the bare socket
+/// back if it became a stream.
+async fn answer(
+    context: &Rc<Context>,
+    exchange: &Rc<Exchange>,
+    opened: (Stream, Bytes),
+    peer: Peer,
+) -> Option<socket2::Socket> {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (context, exchange) = (context.clone(), exchange.clone());
+        exchange.handling(&request);
+        async move {
+            let mut response = api::answer(&context, &exchange, request, peer).await;
+            headers::add(response.headers_mut());
+            if response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
+                exchange.closes();
+            }
+            exchange.answered();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut http = http1::Builder::new();
+    // Who has said all there is to say may still listen. Without this, it depends on how its bytes are cut whether a request
+    // that came with the end of its connection is answered, or dropped half-way.
+    http.half_close(true);
+    let socket = drive(&context.places, exchange, opened, http, service).await;
+    if exchange.is_refused() {
+        let client = peer.address.map(tracing::field::display);
+        tracing::debug!(
+            client,
+            "a request was refused before it was read: it is malformed, too large or too late"
+        );
+    }
+    socket
+}

@@ -1,0 +1,352 @@
+//! Who is connected, and who may not: the caps on connections and the list of those told to stay away.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hashbrown::{Equivalent, HashMap};
+use parking_lot::Mutex;
+
+use crate::hub::mailbox::Command;
+use crate::hub::memory_level::Rung;
+use crate::hub::source::Source;
+use crate::hub::{Hub, Refusal};
+use crate::types::moment::Moment;
+
+/// Users remembered as told to stay away, each for one room. A user more is not disconnected: see [`Hub::send_away`].
+pub const STAY_AWAY_MAX: usize = 65_536;
+
+/// Caps on connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    /// All together.
+    pub connections_max: u32,
+    /// Of one user, if bounded.
+    pub per_user_max: Option<u32>,
+    /// Whether a user's newest connection takes the place of the oldest, rather than being refused.
+    pub replace: bool,
+    /// From one address, if bounded.
+    pub per_address_max: Option<u32>,
+}
+
+/// Who is to stay away from where.
+type UserAndRoom = (Box<str>, Box<str>);
+
+/// The same as it is asked for, which every subscription does while anybody is to stay away. Hashes as the other does.
+#[derive(Hash)]
+struct Asked<'a>(&'a str, &'a str);
+
+impl Equivalent<UserAndRoom> for Asked<'_> {
+    fn equivalent(&self, (user, room): &UserAndRoom) -> bool {
+        *self.0 == **user && *self.1 == **room
+    }
+}
+
+/// Counts that admission is decided by.
+#[derive(Default)]
+pub struct Presence {
+    connections: AtomicU32,
+    /// Users with a connection. Counted as they come and go: a scrape would else walk every inbox there is.
+    users: AtomicUsize,
+    draining: AtomicBool,
+    addresses: Mutex<HashMap<IpAddr, u32>>,
+    stay_away: Mutex<HashMap<UserAndRoom, Moment>>,
+    /// Length of `stay_away`: it is nearly always empty, and every subscription asks.
+    stay_away_len: AtomicUsize,
+}
+
+/// A place that was granted and is given back when dropped, unless a shard takes it over.
+pub struct Permit {
+    /// Whose place it is; `None` once it was handed on.
+    hub: Option<Arc<Hub>>,
+    user: Option<Arc<Source>>,
+    address: Option<IpAddr>,
+}
+
+impl Permit {
+    /// The user, by inbox.
+    #[must_use]
+    pub fn user(&self) -> Option<&Arc<Source>> {
+        self.user.as_ref()
+    }
+
+    /// Hands the place to a connection, which calls [`Hub::leave`] at its end.
+    #[must_use]
+    pub fn keep(mut self) -> (Option<Arc<Source>>, Option<IpAddr>) {
+        self.hub = None;
+        (self.user.take(), self.address.take())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(hub) = &self.hub {
+            hub.leave(self.user.as_deref(), self.address);
+        }
+    }
+}
+
+impl Hub {
+    /// Grants a place to a connection of `user` from `address`.
+    ///
+    /// # Errors
+    ///
+    /// Which cap was reached.
+    pub fn admit(
+        self: &Arc<Self>,
+        user: Option<&str>,
+        address: Option<IpAddr>,
+        now: Moment,
+    ) -> Result<Permit, Refusal> {
+        let caps = &self.settings.caps;
+        let presence = &self.presence;
+        if self.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        if self.rung() >= Rung::Newcomers {
+            return Err(Refusal::Memory);
+        }
+        presence
+            .connections
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+                (count < caps.connections_max).then(|| count + 1)
+            })
+            .map_err(|_| Refusal::Full)?;
+        let mut permit = Permit { hub: Some(self.clone()), user: None, address: None };
+        if let (Some(address), Some(max)) = (address, caps.per_address_max) {
+            let mut addresses = presence.addresses.lock();
+            let count = addresses.entry(address).or_insert(0);
+            if *count >= max {
+                return Err(Refusal::Address);
+            }
+            *count += 1;
+            permit.address = Some(address);
+        }
+        if let Some(user) = user {
+            permit.user = Some(self.admit_user(user, now)?);
+        }
+        Ok(permit)
+    }
+
+    fn admit_user(&self, user: &str, now: Moment) -> Result<Arc<Source>, Refusal> {
+        let caps = &self.settings.caps;
+        let inbox = self.users.get_or_create(user);
+        let max = caps.per_user_max.unwrap_or(u32::MAX);
+        if self.enter(&inbox, max) {
+            return Ok(inbox);
+        }
+        // Between the newest's arrival and the oldest's close a user may have up to twice as many.
+        if !caps.replace || !self.enter(&inbox, max.saturating_mul(2)) {
+            return Err(Refusal::User);
+        }
+        let replaced = inbox.oldest_shard().is_some_and(|shard| {
+            // First: the oldest may be gone before this thread goes on, and is told to wait by this count.
+            Self::note_replacement(&inbox, now);
+            self.mailboxes[shard].send(Command::Replace { user: inbox.clone(), passed: 0 }).is_ok()
+        });
+        if replaced {
+            Ok(inbox)
+        } else {
+            self.exit(&inbox);
+            Err(Refusal::User)
+        }
+    }
+
+    /// Counts one more connection of `user`, up to `max`. False if there are that many already.
+    fn enter(&self, user: &Source, max: u32) -> bool {
+        let before = user.enter(max);
+        if before == Some(0) {
+            self.presence.users.fetch_add(1, Ordering::AcqRel);
+        }
+        before.is_some()
+    }
+
+    /// Counts one less. Whoever is last has seen the first one in, so the number of users never passes zero.
+    fn exit(&self, user: &Source) {
+        if user.leave() == 0 {
+            self.presence.users.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Gives a place back.
+    pub fn leave(&self, user: Option<&Source>, address: Option<IpAddr>) {
+        self.presence.connections.fetch_sub(1, Ordering::AcqRel);
+        if let Some(user) = user {
+            self.exit(user);
+        }
+        if let Some(address) = address {
+            let mut addresses = self.presence.addresses.lock();
+            if let Some(count) = addresses.get_mut(&address) {
+                *count -= 1;
+                if *count == 0 {
+                    addresses.remove(&address);
+                }
+            }
+        }
+    }
+
+    /// Connections that have a place.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.presence.connections.load(Ordering::Acquire)
+    }
+
+    /// Users that have a connection.
+    #[must_use]
+    pub fn users_connected(&self) -> usize {
+        self.presence.users.load(Ordering::Acquire)
+    }
+
+    /// Admits nobody from now on.
+    pub fn drain(&self) {
+        self.presence.draining.store(true, Ordering::Release);
+        for mailbox in &self.mailboxes {
+            // A full mailbox has 4,096 commands before this one; the server's own time-out ends it then.
+            let _ = mailbox.send(Command::Drain);
+        }
+    }
+
+    /// Whether the server is on its way out.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.presence.draining.load(Ordering::Acquire)
+    }
+
+    /// Tells `user` to stay away from `room` for `time`. A user who has a place is told again without another one.
+    ///
+    /// # Errors
+    ///
+    /// The time until the next place is free, if [`STAY_AWAY_MAX`] are told already. Nothing is remembered then.
+    pub fn send_away(&self, user: &str, room: &str, time: Duration, now: Moment) -> Result<(), Duration> {
+        let mut away = self.presence.stay_away.lock();
+        if let Some(until) = away.get_mut(&Asked(user, room)) {
+            *until = now + time;
+            return Ok(());
+        }
+        if away.len() >= STAY_AWAY_MAX {
+            away.retain(|_, until| *until > now);
+            self.presence.stay_away_len.store(away.len(), Ordering::Release);
+        }
+        if away.len() >= STAY_AWAY_MAX {
+            let next = away.values().min().copied().unwrap_or(now);
+            return Err(next.since(now));
+        }
+        away.insert((user.into(), room.into()), now + time);
+        self.presence.stay_away_len.store(away.len(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether `user` was told to stay away from `room`.
+    #[must_use]
+    pub fn is_away(&self, user: &str, room: &str, now: Moment) -> bool {
+        self.presence.stay_away_len.load(Ordering::Acquire) > 0
+            && self.presence.stay_away.lock().get(&Asked(user, room)).is_some_and(|until| *until > now)
+    }
+
+    /// Forgets who may come back.
+    pub(super) fn sweep_stay_away(&self, now: Moment) {
+        if self.presence.stay_away_len.load(Ordering::Acquire) > 0 {
+            let mut away = self.presence.stay_away.lock();
+            away.retain(|_, until| *until > now);
+            let len = away.len();
+            away.shrink_to(2 * len);
+            self.presence.stay_away_len.store(len, Ordering::Release);
+        }
+    }
+
+    /// Gives back what a crowd of addresses left behind.
+    pub(super) fn shrink_addresses(&self) {
+        let mut addresses = self.presence.addresses.lock();
+        let len = addresses.len();
+        addresses.shrink_to(2 * len);
+    }
+
+    /// Places for addresses, for those told to stay away, and in the queue of oldest events.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> [usize; 3] {
+        let presence = &self.presence;
+        let (addresses, away) = (presence.addresses.lock().capacity(), presence.stay_away.lock().capacity());
+        [addresses, away, self.sequencer.lock().places()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+    use crate::hub::HubSettings;
+    use crate::hub::log::LogBounds;
+    use crate::hub::sequencer::HistoryBounds;
+    use crate::types::position::Epoch;
+
+    const NOW: Moment = Moment(0);
+
+    fn hub(connections_max: u32) -> Arc<Hub> {
+        let log = LogBounds { events_max: 1, bytes_max: 1000 };
+        Hub::new(HubSettings {
+            shards: 1,
+            epoch: Epoch::new(1),
+            history: HistoryBounds { log, bytes_max: 1000, age_max: Duration::from_secs(1) },
+            caps: Caps { connections_max, per_user_max: None, replace: false, per_address_max: None },
+            delivery: None,
+        })
+    }
+
+    #[test]
+    fn a_place_is_given_back_once_whoever_has_it() {
+        let hub = hub(1);
+        drop(hub.admit(None, None, NOW).expect("it is free"));
+        let (user, address) = hub.admit(Some("u"), None, NOW).expect("it is free again").keep();
+        assert_eq!((hub.connections(), hub.admit(None, None, NOW).err()), (1, Some(Refusal::Full)));
+        hub.leave(user.as_deref(), address);
+        assert_eq!((hub.connections(), hub.users_connected()), (0, 0));
+    }
+
+    /// One that was handed on counted as two for a moment, in which another was refused.
+    #[test]
+    fn nobody_is_refused_a_place_that_is_free() {
+        let hub = hub(2);
+        let start = Barrier::new(2);
+        let come_and_go = || {
+            start.wait();
+            for _ in 0..if cfg!(miri) { 50 } else { 500_000 } {
+                let (user, address) = hub.admit(None, None, NOW).expect("there is one for each").keep();
+                hub.leave(user.as_deref(), address);
+            }
+        };
+        thread::scope(|scope| [scope.spawn(come_and_go), scope.spawn(come_and_go)].map(drop));
+        assert_eq!(hub.connections(), 0);
+    }
+
+    #[test]
+    fn who_is_to_stay_away_is_from_that_room_and_for_that_time() {
+        let hub = hub(1);
+        hub.send_away("u", "room", Duration::from_secs(1), NOW).expect("a place");
+        assert!(hub.is_away("u", "room", NOW));
+        for (user, room) in [("room", "u"), ("uroom", ""), ("u", "roo"), ("v", "room")] {
+            assert!(!hub.is_away(user, room, NOW), "{user} {room}");
+        }
+        assert!(!hub.is_away("u", "room", NOW + Duration::from_secs(1)));
+    }
+
+    /// With all places taken, a user was told a time, and let back in at once.
+    #[test]
+    fn a_user_without_a_place_is_not_told_to_stay_away() {
+        let hub = hub(1);
+        let (short, long) = (Duration::from_mins(1), Duration::from_mins(10));
+        hub.send_away("first", "r", short, NOW).expect("a place");
+        for n in 1..STAY_AWAY_MAX {
+            hub.send_away(&n.to_string(), "r", long, NOW).expect("a place");
+        }
+        assert_eq!(hub.send_away("late", "r", short, NOW), Err(short), "the first goes next");
+        assert!(!hub.is_away("late", "r", NOW));
+        // Who has a place is told again.
+        assert_eq!(hub.send_away("1", "r", short, NOW), Ok(()));
+        let later = NOW + short;
+        assert_eq!(hub.send_away("late", "r", short, later), Ok(()));
+        assert!(hub.is_away("late", "r", later) && !hub.is_away("first", "r", later));
+    }
+}

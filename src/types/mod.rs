@@ -1,0 +1,10 @@
+//! What everything else is written in: names, positions, time and rates. Knows no other module.
+
+pub mod clock;
+pub mod count;
+pub mod moment;
+pub mod name;
+pub mod percent;
+pub mod plain_text;
+pub mod position;
+pub mod rate_limiter;
