@@ -15,7 +15,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use tidegate::auth::api_keys::{self, API_KEYS_MAX, ApiKeys};
-use tidegate::auth::tokens::{TokenStats, Tokens};
+use tidegate::auth::token_error::TokenStats;
+use tidegate::auth::tokens::Tokens;
 use tidegate::config::{Config, KeySource, TokenKey};
 
 /// The middle of 2025.

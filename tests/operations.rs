@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use tidegate::answer::problem::Code;
-use tidegate::auth::tokens::TokenError;
+use tidegate::auth::token_error::TokenError;
 use tidegate::engine::stats::REFUSED;
 use tidegate::shard::stats::{CloseReason, DropReason, GapReason};
 

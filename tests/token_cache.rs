@@ -11,7 +11,8 @@ use common::signer::{
 };
 use jsonwebtoken::Algorithm::{HS256, RS256};
 use serde_json::json;
-use tidegate::auth::tokens::{TOKENS_CACHED_MAX, TokenError};
+use tidegate::auth::token_error::TokenError;
+use tidegate::auth::tokens::TOKENS_CACHED_MAX;
 use tidegate::rights::grants::GRANTS_BYTES_MAX;
 
 #[test]

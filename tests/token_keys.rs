@@ -17,7 +17,8 @@ use jsonwebtoken::Algorithm::{
 use serde_json::{Value, json};
 use tidegate::auth::jwks::{JWKS_BYTES_MAX, JWKS_KEYS_MAX, JwksError, LeftOut};
 use tidegate::auth::key::KeyError;
-use tidegate::auth::tokens::{LoadError, TokenError, TokenStats, Tokens};
+use tidegate::auth::token_error::{TokenError, TokenStats};
+use tidegate::auth::tokens::{LoadError, Tokens};
 use tidegate::config::{Config, JwksSource, TokenKey};
 
 /// An RSA key of 1,024 bits; its private half is lost.

@@ -13,7 +13,7 @@ use common::{BASE, TestServer, assert_problem};
 use jsonwebtoken::Algorithm::{ES256, HS256, HS384, HS512};
 use serde_json::{Value, json};
 use tidegate::auth::revocation::{Revoked, When};
-use tidegate::auth::tokens::TokenError;
+use tidegate::auth::token_error::TokenError;
 use tidegate::config::{JwksSource, UpstreamUrl};
 
 const ISSUER_NAME: &str = "https://idp.example";

@@ -15,7 +15,8 @@ use jsonwebtoken::Algorithm::{ES256, ES384, EdDSA, HS256, HS512, PS256, RS256};
 use jsonwebtoken::{EncodingKey, crypto};
 use serde_json::{Value, json};
 use tidegate::auth::claims::TOKEN_BYTES_MAX;
-use tidegate::auth::tokens::{TokenError, Tokens};
+use tidegate::auth::token_error::TokenError;
+use tidegate::auth::tokens::Tokens;
 use tidegate::config::Config;
 use tidegate::rights::grant::Action;
 

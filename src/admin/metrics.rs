@@ -11,9 +11,10 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::auth::tokens::TokenError;
+use crate::auth::token_error::TokenError;
 use crate::engine::Engine;
 use crate::engine::machine::Machine;
+use crate::engine::stats::Refused;
 use crate::hub::memory_level::Rung;
 use crate::shard::stats::{CloseReason, DropReason, GapReason, Histogram, Stats, Tally};
 use crate::types::moment::Moment;
@@ -381,7 +382,7 @@ impl Counters {
                 &names(DropReason::ALL, DropReason::as_str),
             ),
             gaps: by("tidegate_gaps_total", "reason", &names(GapReason::ALL, GapReason::as_str)),
-            refused: by("tidegate_refused_total", "reason", &crate::engine::stats::REFUSED),
+            refused: by("tidegate_refused_total", "reason", &names(Refused::ALL, Refused::as_str)),
             tokens_verified: counter!("tidegate_token_verifications_total"),
             tokens_cached: counter!("tidegate_token_cache_hits_total"),
             tokens_refused: by(
@@ -435,7 +436,7 @@ impl Counters {
 /// A counter for each way in which a request to another server can end.
 fn upstream_requests() -> Vec<(Kind, Outcome, Counter)> {
     let pairs =
-        Kind::ALL.into_iter().flat_map(|kind| kind.outcomes().iter().map(move |outcome| (kind, *outcome)));
+        Kind::ALL.iter().flat_map(|kind| kind.outcomes().iter().map(move |outcome| (*kind, *outcome)));
     let count = |(kind, outcome): (Kind, Outcome)| {
         let labels = [("kind", kind.as_str()), ("outcome", outcome.as_str())];
         (kind, outcome, counter!("tidegate_upstream_requests_total", &labels))

@@ -29,6 +29,7 @@ use crate::answer::headers;
 use crate::answer::problem::Problem;
 use crate::config::ADMIN_RESERVE;
 use crate::engine::Engine;
+use crate::engine::stats::Refused;
 use crate::http::api::signpost;
 use crate::http::conn::drive::drive;
 use crate::http::conn::exchange::{Exchange, Times};
@@ -153,14 +154,14 @@ impl Admin {
         let framed =
             exchange.check_body().and_then(|()| host::check(method, request.version(), uri, headers));
         if let Err(problem) = framed {
-            self.engine.stats.refused_as("bad_request");
+            self.engine.stats.count(Refused::BadRequest);
             return problem.into_response().map(Either::Left);
         }
         // The page has names of rooms on it, which another page could have itself shown under a name of its own.
         let named =
             self.engine.access.policy.load().checks.check_page(link.peer, request.uri(), request.headers());
         if let Err(problem) = named {
-            self.engine.stats.refused_as("host");
+            self.engine.stats.count(Refused::Host);
             return problem.into_response().map(Either::Left);
         }
         let path = request.uri().path();

@@ -14,6 +14,7 @@ use hyper::{Response, StatusCode};
 
 use crate::answer::field_name::FieldName;
 use crate::answer::headers;
+use crate::types::words::words;
 
 /// `Retry-After` of a 429 or 503 whose maker named no better number.
 pub const RETRY_AFTER_S_DEFAULT: u32 = 5;
@@ -21,23 +22,13 @@ pub const RETRY_AFTER_S_DEFAULT: u32 = 5;
 /// Declares [`Code`]: one line each for variant, code, status and title, so that none can be forgotten.
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident $code:literal $status:ident $title:literal;)+) => {
-        /// Why a request was refused. A closed set: fit for a metric label, and a promise to clients.
-        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-        #[non_exhaustive]
-        pub enum Code {
-            $($(#[$doc])* $variant,)+
+        words! {
+            /// Why a request was refused, as the `code` member says it. A promise to clients: none changes once released.
+            #[non_exhaustive]
+            Code { $($(#[$doc])* $variant = $code,)+ }
         }
 
         impl Code {
-            /// Every code, for metrics registered up front and for tests.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// What stands in the `code` member. Never changes once released.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $code,)+ }
-            }
-
             /// The status of the answer.
             #[must_use]
             pub const fn status(self) -> StatusCode {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::auth::api_keys::{self, ApiKeys};
-use crate::auth::tokens::{TokenError, Tokens};
+use crate::auth::token_error::TokenError;
+use crate::auth::tokens::Tokens;
 use crate::rights::identity::Identity;
 use crate::rights::pattern::Pattern;
 

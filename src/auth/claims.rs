@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::Value;
 
-use crate::auth::tokens::TokenError;
+use crate::auth::token_error::TokenError;
 
 /// Bytes a token may have.
 pub const TOKEN_BYTES_MAX: usize = 8 << 10;

@@ -10,4 +10,5 @@ pub mod jwks;
 pub mod key;
 pub mod revocation;
 pub mod single_flight;
+pub mod token_error;
 pub mod tokens;

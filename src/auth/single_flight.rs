@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use crate::auth::tokens::TokenError;
+use crate::auth::token_error::TokenError;
 use crate::rights::identity::Identity;
 
 /// What came of a look.

@@ -54,15 +54,14 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, L
 /// The settings that were given, before the word of a subcommand or behind it. What comes later counts.
 fn layer(matches: &ArgMatches) -> Vec<Given> {
     let behind = matches.subcommand().map(|(_, matches)| matches);
-    let given = |matches: &ArgMatches, key: &'static str| {
+    let given = |matches: &ArgMatches, setting: &'static Setting| {
         // Not all subcommands take them.
-        let texts: Vec<_> = matches.try_get_many::<String>(key).ok().flatten()?.map(String::as_str).collect();
-        Some(Given { key, text: texts.join(","), source: Source::Flag })
+        let texts = matches.try_get_many::<String>(setting.key).ok().flatten()?;
+        let texts: Vec<_> = texts.map(String::as_str).collect();
+        Some(Given { setting, text: texts.join(","), source: Source::Flag })
     };
     let places = [Some(matches), behind].into_iter().flatten();
-    places
-        .flat_map(|matches| SETTINGS.iter().filter_map(move |setting| given(matches, setting.key)))
-        .collect()
+    places.flat_map(|matches| SETTINGS.iter().filter_map(move |setting| given(matches, setting))).collect()
 }
 
 fn command() -> Command {

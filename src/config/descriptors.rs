@@ -9,7 +9,7 @@
 //! | streams | the rest |
 
 use crate::config::kinds::listen::LISTEN_ADDRS_MAX;
-use crate::config::table::Config;
+use crate::config::table::{CONNECTIONS_CEILING, Config};
 
 /// Descriptors kept back for the process as a whole.
 pub const PROCESS_RESERVE: u64 = 64;
@@ -21,10 +21,6 @@ pub const SHARD_RESERVE: u64 = 8 + 2 * LISTEN_ADDRS_MAX as u64;
 
 /// Connections the admin listener may have. They are counted apart, so that a full server can still be watched.
 pub const ADMIN_RESERVE: u64 = 16;
-
-/// Connections a process may have however many files it may open. Containers often run with a limit of 2^30, which
-/// says nothing about what the machine can hold.
-pub const CONNECTIONS_CEILING: usize = 1 << 22;
 
 /// What a process may have open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -46,7 +46,7 @@ pub(super) fn parse(path: &Path, text: &str, layers: &mut Layers, errors: &mut V
         };
         let raw = text.get(value.span()).unwrap_or_default();
         layers.append([Given {
-            key: setting.key,
+            setting,
             text: plain(value.get_ref(), raw, (setting.facts)().shape == Shape::List),
             source: Source::File(place(value.span())),
         }]);

@@ -2,11 +2,11 @@
 
 use crate::config::error::{ConfigError, Source};
 use crate::config::kinds::Kind;
-use crate::config::table::SETTINGS;
+use crate::config::setting::Setting;
 
 /// One value as it was written.
 pub(crate) struct Given {
-    pub(crate) key: &'static str,
+    pub(crate) setting: &'static Setting,
     pub(crate) text: String,
     pub(crate) source: Source,
 }
@@ -21,10 +21,10 @@ impl Layers {
         self.0.extend(layer);
     }
 
-    pub(super) fn read_env(&mut self, env: impl Fn(&str) -> Option<String>) {
-        self.append(SETTINGS.iter().filter_map(|setting| {
+    pub(super) fn read_env(&mut self, settings: &'static [Setting], env: impl Fn(&str) -> Option<String>) {
+        self.append(settings.iter().filter_map(|setting| {
             let text = env(&setting.env())?;
-            Some(Given { key: setting.key, text, source: Source::Env })
+            Some(Given { setting, text, source: Source::Env })
         }));
     }
 
@@ -52,14 +52,13 @@ impl Layers {
     }
 
     fn all(&self, key: &str) -> impl Iterator<Item = &Given> {
-        self.0.iter().filter(move |given| given.key == key)
+        self.0.iter().filter(move |given| given.setting.key == key)
     }
 }
 
 impl Given {
     pub(super) fn blame(&self, wanted: String) -> ConfigError {
-        let Self { key, text, source } = self;
-        let setting = SETTINGS.iter().find(|setting| setting.key == *key).expect("a key of the table");
-        ConfigError::Value { source: source.clone(), key, value: (setting.masked)(text), wanted }
+        let Self { setting, text, source } = self;
+        ConfigError::Value { source: source.clone(), key: setting.key, value: (setting.masked)(text), wanted }
     }
 }

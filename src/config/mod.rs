@@ -32,7 +32,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
-pub use descriptors::{ADMIN_RESERVE, CONNECTIONS_CEILING, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
+pub use descriptors::{ADMIN_RESERVE, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
 pub use environment::{UnknownVariable, unknown_variables};
 pub use error::{ConfigError, ConfigErrors, EX_CONFIG, EX_USAGE, Place, Source};
 pub use kinds::access::{PUBLIC_ROOMS_MAX, RoomPattern};
@@ -55,7 +55,7 @@ pub use kinds::upstream::UpstreamUrl;
 pub use read::{FILE_BYTES_MAX, read_file, read_text};
 pub use reload::{RELOADABLE, restart_needed};
 pub use setting::Reference;
-pub use table::Config;
+pub use table::{CONNECTIONS_CEILING, Config};
 
 use layers::{Given, Layers};
 
@@ -91,7 +91,7 @@ impl Settings {
         if let Some((path, source)) = file {
             file::read(&path, source, &mut layers, &mut errors);
         }
-        layers.read_env(env);
+        layers.read_env(table::SETTINGS, env);
         layers.append(flags);
         let config = Config::parse(&layers, &mut errors);
         let config = resolved(config, &layers, open_files_max, errors)?;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use hyper::header::HeaderName;
 
 use crate::config::SHARDS_MAX;
-use crate::config::descriptors::CONNECTIONS_CEILING;
 use crate::config::error::ConfigError;
 use crate::config::kinds::access::{
     PUBLIC_ROOMS_MAX, RoomPattern, cookie_name, file_path, room_pattern, text,
@@ -33,6 +32,10 @@ use crate::config::kinds::upstream::{UpstreamUrl, upstream_url};
 use crate::config::kinds::{Kind, auto_or, list, off_or, zero_or};
 use crate::config::layers::Layers;
 use crate::config::setting::{Setting, facts, settings};
+
+/// Connections a process may have however many files it may open. Containers often run with a limit of 2^30, which
+/// says nothing about what the machine can hold.
+pub const CONNECTIONS_CEILING: usize = 1 << 22;
 
 settings! {
     "Listening" {

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::auth::revocation::Revocations;
-use crate::auth::tokens::{TokenError, TokenStats};
+use crate::auth::token_error::{TokenError, TokenStats};
 use crate::policy::Policy;
 use crate::rights::identity::{Identity, Session, Standing};
 use crate::types::clock::Clock;

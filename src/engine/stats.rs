@@ -1,41 +1,68 @@
 //! Counters of requests, shared by all threads.
 
 use crate::answer::problem::Code;
-use crate::hub::Refusal;
+use crate::hub::admission::Refusal;
 use crate::types::count::{Count, Level};
+use crate::types::words::words;
 
-/// Why a request was refused, as `refused_total` counts it.
-pub const REFUSED: [&str; 24] = [
-    "full",
-    "draining",
-    "user_connections",
-    "address_connections",
-    "stay_away",
-    "memory",
-    "memory_requests",
-    "buffers",
-    "waiting",
-    "rate_limited",
-    "busy",
-    "revocations",
-    "disconnects",
-    "repeated",
-    "bad_request",
-    "origin",
-    "auth_unavailable",
-    "unauthorized",
-    "forbidden",
-    "address",
-    "header",
-    "user_agent",
-    "host",
-    "proxy_header",
-];
+words! {
+    /// Why a request was refused, as `refused_total` counts it.
+    Refused {
+        /// All places for streams are taken.
+        Full = "full",
+        /// The server is on its way out.
+        Draining = "draining",
+        /// The user has as many streams as one may have.
+        UserConnections = "user_connections",
+        /// The address has as many streams as one may have.
+        AddressConnections = "address_connections",
+        /// The user was told to stay away from the room.
+        StayAway = "stay_away",
+        /// A stream was refused because memory is short.
+        Memory = "memory",
+        /// Another request was refused because memory is short.
+        MemoryRequests = "memory_requests",
+        /// Bodies and answers hold as many bytes as they may.
+        Buffers = "buffers",
+        /// As many requests wait as may.
+        Waiting = "waiting",
+        /// The publisher is above its rate.
+        RateLimited = "rate_limited",
+        /// A shard has too much mail.
+        Busy = "busy",
+        /// No more revocations can be remembered.
+        Revocations = "revocations",
+        /// No more users can be told to stay away.
+        Disconnects = "disconnects",
+        /// An id was used before.
+        Repeated = "repeated",
+        /// The request is wrong.
+        BadRequest = "bad_request",
+        /// The page it comes from may not ask.
+        Origin = "origin",
+        /// Who asks cannot be found out now.
+        AuthUnavailable = "auth_unavailable",
+        /// A credential is missing or wrong.
+        Unauthorized = "unauthorized",
+        /// The credential does not allow it.
+        Forbidden = "forbidden",
+        /// The address is not allowed.
+        Address = "address",
+        /// A required header is missing.
+        Header = "header",
+        /// The program is not allowed.
+        UserAgent = "user_agent",
+        /// The name of the server is not allowed.
+        Host = "host",
+        /// The connection does not begin with a PROXY protocol header.
+        ProxyHeader = "proxy_header",
+    }
+}
 
 /// What requests count.
 #[derive(Debug, Default)]
 pub struct HttpStats {
-    refused: [Count; REFUSED.len()],
+    refused: [Count; Refused::ALL.len()],
     /// Streams that were refused for want of a place, or told to stay away; by reason they are among the others.
     pub streams_refused: Count,
     /// Connections accepted.
@@ -56,53 +83,63 @@ impl HttpStats {
     /// Counts a stream that there is no place for.
     pub fn refused(&self, refusal: Refusal) {
         self.streams_refused.add();
-        self.refused_as(refusal.as_str());
+        self.count(refusal.into());
     }
 
     /// Counts a listener that was told to stay away.
     pub fn sent_away(&self) {
         self.streams_refused.add();
-        self.refused_as("stay_away");
+        self.count(Refused::StayAway);
     }
 
-    /// Counts a refusal under one of [`REFUSED`].
-    pub fn refused_as(&self, reason: &'static str) {
-        let index = REFUSED.iter().position(|known| *known == reason);
-        debug_assert!(index.is_some(), "{reason} is in the list");
-        if let Some(index) = index {
-            self.refused[index].add();
-        }
+    /// Counts a refusal.
+    pub fn count(&self, refused: Refused) {
+        self.refused[refused as usize].add();
     }
 
     /// Refusals by reason.
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        REFUSED.into_iter().zip(&self.refused).map(|(reason, count)| (reason, count.get()))
+        Refused::ALL.iter().zip(&self.refused).map(|(reason, count)| (reason.as_str(), count.get()))
     }
 }
 
-/// As which of [`REFUSED`] a request is counted that was answered with `code`. Streams that are asked to come back are not
+/// As what a request is counted that was answered with `code`. Streams that are asked to come back are not
 /// answered with one, whatever their status ([`HttpStats::refused`]).
 #[must_use]
-pub fn reason(code: Code) -> &'static str {
+pub fn reason(code: Code) -> Refused {
     match code {
-        Code::AddressForbidden => "address",
-        Code::HeaderRequired => "header",
-        Code::UserAgentForbidden => "user_agent",
-        Code::HostForbidden => "host",
-        Code::OriginForbidden => "origin",
-        Code::Unauthorized => "unauthorized",
-        Code::Forbidden => "forbidden",
-        Code::RateLimited => "rate_limited",
-        Code::AuthUnavailable => "auth_unavailable",
-        Code::MemoryExhausted => "memory_requests",
-        Code::BuffersFull => "buffers",
-        Code::WaitingFull => "waiting",
-        Code::RevocationsFull => "revocations",
-        Code::StayAwayFull => "disconnects",
-        Code::EventIdRepeated => "repeated",
-        Code::Draining => "draining",
-        Code::Full => "busy",
-        _ => "bad_request",
+        Code::AddressForbidden => Refused::Address,
+        Code::HeaderRequired => Refused::Header,
+        Code::UserAgentForbidden => Refused::UserAgent,
+        Code::HostForbidden => Refused::Host,
+        Code::OriginForbidden => Refused::Origin,
+        Code::Unauthorized => Refused::Unauthorized,
+        Code::Forbidden => Refused::Forbidden,
+        Code::RateLimited => Refused::RateLimited,
+        Code::AuthUnavailable => Refused::AuthUnavailable,
+        Code::MemoryExhausted => Refused::MemoryRequests,
+        Code::BuffersFull => Refused::Buffers,
+        Code::WaitingFull => Refused::Waiting,
+        Code::RevocationsFull => Refused::Revocations,
+        Code::StayAwayFull => Refused::Disconnects,
+        Code::EventIdRepeated => Refused::Repeated,
+        Code::Draining => Refused::Draining,
+        Code::Full => Refused::Busy,
+        _ => Refused::BadRequest,
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Full => Self::Full,
+            Refusal::Draining => Self::Draining,
+            Refusal::User => Self::UserConnections,
+            Refusal::Address => Self::AddressConnections,
+            Refusal::Memory => Self::Memory,
+            Refusal::Unidentified => Self::AuthUnavailable,
+            Refusal::Waiting => Self::Waiting,
+        }
     }
 }
 
@@ -117,12 +154,11 @@ mod tests {
     #[test]
     fn no_refusal_is_left_out_and_only_bad_requests_are_called_so() {
         for refusal in Refusal::ALL {
-            assert!(REFUSED.contains(&refusal.as_str()), "{refusal:?}");
+            assert_eq!(Refused::from(*refusal).as_str(), refusal.as_str(), "{refusal:?}");
         }
         for code in Code::ALL {
-            assert!(REFUSED.contains(&reason(*code)), "{code}");
             let is_own_fault = code.status().is_server_error() && !ELSEWHERE.contains(code);
-            assert!(!is_own_fault || reason(*code) != "bad_request", "{code}");
+            assert!(!is_own_fault || reason(*code) != Refused::BadRequest, "{code}");
         }
     }
 }

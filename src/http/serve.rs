@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
 use crate::answer::headers;
+use crate::engine::stats::Refused;
 use crate::http::api;
 use crate::http::conn::drive::drive;
 use crate::http::conn::exchange::{Exchange, Times};
@@ -77,7 +78,7 @@ async fn introduce_and_drive(
         Err(NotIntroduced::Refused) => {
             let client = peer.map(tracing::field::display);
             tracing::debug!(client, "a connection does not begin with a PROXY protocol header");
-            context.engine.stats.refused_as("proxy_header");
+            context.engine.stats.count(Refused::ProxyHeader);
             None
         }
         Err(NotIntroduced::Left) => None,

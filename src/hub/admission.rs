@@ -8,11 +8,32 @@ use std::time::Duration;
 use hashbrown::{Equivalent, HashMap};
 use parking_lot::Mutex;
 
+use crate::hub::Hub;
 use crate::hub::mailbox::Command;
 use crate::hub::memory_level::Rung;
 use crate::hub::source::Source;
-use crate::hub::{Hub, Refusal};
 use crate::types::moment::Moment;
+use crate::types::words::words;
+
+words! {
+    /// Why a connection was not admitted.
+    Refusal {
+        /// All places are taken.
+        Full = "full",
+        /// The server is on its way out.
+        Draining = "draining",
+        /// The user has as many connections as one may have.
+        User = "user_connections",
+        /// The address has.
+        Address = "address_connections",
+        /// Memory is short.
+        Memory = "memory",
+        /// Whether it may come in cannot be found out now.
+        Unidentified = "auth_unavailable",
+        /// As many listeners wait for the application's answer as may.
+        Waiting = "waiting",
+    }
+}
 
 /// Users remembered as told to stay away, each for one room. A user more is not disconnected: see [`Hub::send_away`].
 pub const STAY_AWAY_MAX: usize = 65_536;

@@ -59,52 +59,6 @@ pub enum Overflow {
     Defer,
 }
 
-/// Why a connection was not admitted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Refusal {
-    /// All places are taken.
-    Full,
-    /// The server is on its way out.
-    Draining,
-    /// The user has as many connections as one may have.
-    User,
-    /// The address has.
-    Address,
-    /// Whether it may come in cannot be found out now.
-    Unidentified,
-    /// Memory is short.
-    Memory,
-    /// As many listeners wait for the application's answer as may.
-    Waiting,
-}
-
-impl Refusal {
-    /// Every refusal, for metrics.
-    pub const ALL: [Self; 7] = [
-        Self::Full,
-        Self::Draining,
-        Self::User,
-        Self::Address,
-        Self::Memory,
-        Self::Unidentified,
-        Self::Waiting,
-    ];
-
-    /// Its name on the wire and in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Draining => "draining",
-            Self::User => "user_connections",
-            Self::Address => "address_connections",
-            Self::Unidentified => "auth_unavailable",
-            Self::Memory => "memory",
-            Self::Waiting => "waiting",
-        }
-    }
-}
-
 /// The answer to a publish.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Published {

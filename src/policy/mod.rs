@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::auth::api_keys::{ApiKeys, ApiKeysError};
 use crate::auth::authority::Authority;
-use crate::auth::tokens::{LoadError, TokenStats, Tokens};
+use crate::auth::token_error::TokenStats;
+use crate::auth::tokens::{LoadError, Tokens};
 use crate::config::{AddressRange, Config};
 use crate::policy::checks::Checks;
 use crate::policy::cors::Cors;

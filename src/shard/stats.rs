@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::types::words::words;
+
 /// A counter or gauge with one writer at a time. Adding is a load and a store, without a locked instruction.
 #[derive(Debug, Default)]
 pub struct Tally(AtomicU64);
@@ -30,27 +32,7 @@ impl Tally {
     }
 }
 
-/// Declares a closed set of reasons, which is what metric labels may be.
-macro_rules! reasons {
-    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $name:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        pub enum $type { $($(#[$variant_doc])* $variant,)+ }
-
-        impl $type {
-            /// Every one, in the order of their indices.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// Its name on the wire and in metrics.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-        }
-    };
-}
-
-reasons! {
+words! {
     /// Why a connection ended.
     CloseReason {
         /// The peer went away.
@@ -78,7 +60,7 @@ reasons! {
     }
 }
 
-reasons! {
+words! {
     /// Why events are missing from a stream.
     GapReason {
         /// The history no longer has them.
@@ -92,7 +74,7 @@ reasons! {
     }
 }
 
-reasons! {
+words! {
     /// Why a connected listener lost events.
     DropReason {
         /// They were evicted before its socket took them.

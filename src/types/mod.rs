@@ -8,3 +8,4 @@ pub mod percent;
 pub mod plain_text;
 pub mod position;
 pub mod rate_limiter;
+pub mod words;

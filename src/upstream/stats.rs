@@ -4,37 +4,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::shard::stats::{Histogram, TIME_BUCKETS};
 use crate::types::count::Count;
+use crate::types::words::words;
 
-/// Why somebody is asked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
-    /// The application is asked whether a listener may come in.
-    Callback,
-    /// The application is told of streams that ended.
-    Notice,
-    /// The keys of tokens are fetched.
-    Jwks,
+words! {
+    /// Why somebody is asked.
+    Kind {
+        /// The application is asked whether a listener may come in.
+        Callback = "callback",
+        /// The application is told of streams that ended.
+        Notice = "notice",
+        /// The keys of tokens are fetched.
+        Jwks = "jwks",
+    }
 }
 
 impl Kind {
-    /// Every kind, in the order of their indices.
-    pub const ALL: [Self; 3] = [Self::Callback, Self::Notice, Self::Jwks];
-
-    /// Its name in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Callback => "callback",
-            Self::Notice => "notice",
-            Self::Jwks => "jwks",
-        }
-    }
-
     /// How one of this kind can end.
     #[must_use]
     pub fn outcomes(self) -> &'static [Outcome] {
         match self {
-            Self::Callback => &Outcome::ALL,
+            Self::Callback => Outcome::ALL,
             Self::Notice => &[Outcome::Ok, Outcome::Timeout, Outcome::Unreachable, Outcome::Status],
             Self::Jwks => {
                 &[Outcome::Ok, Outcome::Timeout, Outcome::Unreachable, Outcome::Status, Outcome::Malformed]
@@ -43,51 +32,27 @@ impl Kind {
     }
 }
 
-/// How asking ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// With what was asked for.
-    Ok,
-    /// With a no.
-    Refused,
-    /// With nothing in time.
-    Timeout,
-    /// Without a connection, or with one that broke.
-    Unreachable,
-    /// With a status that is no answer.
-    Status,
-    /// With something that can't be understood, or is too long.
-    Malformed,
-    /// Before it began: too many were before it.
-    Busy,
+words! {
+    /// How asking ended.
+    Outcome {
+        /// With what was asked for.
+        Ok = "ok",
+        /// With a no.
+        Refused = "refused",
+        /// With nothing in time.
+        Timeout = "timeout",
+        /// Without a connection, or with one that broke.
+        Unreachable = "unreachable",
+        /// With a status that is no answer.
+        Status = "status",
+        /// With something that can't be understood, or is too long.
+        Malformed = "malformed",
+        /// Before it began: too many were before it.
+        Busy = "busy",
+    }
 }
 
 impl Outcome {
-    /// Every outcome, in the order of their indices.
-    pub const ALL: [Self; 7] = [
-        Self::Ok,
-        Self::Refused,
-        Self::Timeout,
-        Self::Unreachable,
-        Self::Status,
-        Self::Malformed,
-        Self::Busy,
-    ];
-
-    /// Its name in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::Status => "status",
-            Self::Malformed => "malformed",
-            Self::Busy => "busy",
-        }
-    }
-
     /// Whether the other server did its part.
     #[must_use]
     pub fn is_answer(self) -> bool {

@@ -23,7 +23,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, crypto};
 use serde_json::{Value, json};
-use tidegate::auth::tokens::{TokenStats, Tokens};
+use tidegate::auth::token_error::TokenStats;
+use tidegate::auth::tokens::Tokens;
 use tidegate::config::{Config, JwksSource, KeySource, Secret, TokenKey, UpstreamUrl};
 
 /// When all of this happens, in seconds since 1970.

@@ -207,6 +207,11 @@ impl Dashboard {
     }
 }
 
+/// To three decimals, which is what can be told apart on a page.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

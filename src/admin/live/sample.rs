@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::admin::live::rooms::{Hottest, Rooms};
+use crate::admin::live::rounded;
 use crate::engine::Engine;
 use crate::engine::process;
 use crate::shard::stats::{CloseReason, DropReason, GapReason, Stats, TIME_BUCKETS, Tally};
@@ -211,11 +212,6 @@ fn cores(nanos: u64, seconds: f64) -> Option<f64> {
 #[allow(clippy::cast_precision_loss, reason = "microseconds of some hours")]
 fn millis(micros: u64) -> f64 {
     rounded(micros as f64 / 1000.0)
-}
-
-/// To three decimals, which is what can be told apart on a page.
-pub(super) fn rounded(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
 }
 
 /// The time that share `q` of deliveries took at most, in milliseconds; `None` if there were none. Within a bucket they

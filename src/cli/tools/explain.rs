@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::auth::claims::{Claims, Parts, REFUSED_MEMBERS, TOKEN_BYTES_MAX};
 use crate::auth::revocation::TOKEN_NAME_BYTES_MAX;
-use crate::auth::tokens::{TokenError, Tokens, read_material};
+use crate::auth::token_error::TokenError;
+use crate::auth::tokens::{Tokens, read_material};
 use crate::cli::tools::inspect::Dissected;
 use crate::cli::tools::quoted;
 use crate::cli::tools::time::when;

@@ -1,18 +1,14 @@
 //! Settings that are one word out of a few.
 
 use crate::config::kinds::{Kind, Shape};
-
-/// A type whose values are all named.
-pub(crate) trait Words: Copy + PartialEq + Sized + 'static {
-    const WORDS: &[(&'static str, Self)];
-}
+use crate::types::words::{Words, words};
 
 /// One of the words of `T`, in lower case.
 pub(crate) fn choice<T: Words>() -> Choice<T> {
-    Choice(T::WORDS)
+    Choice(T::ALL)
 }
 
-pub(crate) struct Choice<T: 'static>(&'static [(&'static str, T)]);
+pub(crate) struct Choice<T: 'static>(&'static [T]);
 
 impl<T: Words> Kind for Choice<T> {
     type Value = T;
@@ -22,15 +18,15 @@ impl<T: Words> Kind for Choice<T> {
     }
 
     fn wanted(&self, _: &str) -> String {
-        one_of(self.0.iter().map(|(word, _)| *word))
+        one_of(self.0.iter().map(|value| value.word()))
     }
 
     fn parse(&self, text: &str) -> Option<T> {
-        self.0.iter().find(|(word, _)| *word == text).map(|(_, value)| *value)
+        self.0.iter().find(|value| value.word() == text).copied()
     }
 
     fn print(&self, value: &T) -> String {
-        word(*value).to_owned()
+        value.word().to_owned()
     }
 }
 
@@ -104,34 +100,6 @@ fn one_of(words: impl Iterator<Item = &'static str>) -> String {
     let words: Vec<_> = words.collect();
     let (last, others) = words.split_last().expect("a choice has words");
     format!("{} or {last}", others.join(", "))
-}
-
-fn word<T: Words>(value: T) -> &'static str {
-    let found = T::WORDS.iter().find(|(_, named)| *named == value);
-    found.expect("every value has a word").0
-}
-
-/// Declares an enum and the word for each of its values.
-macro_rules! words {
-    ($(#[doc = $doc:literal])+ $type:ident { $($(#[doc = $why:literal])+ $value:ident = $word:literal,)+ }) => {
-        $(#[doc = $doc])+
-        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        pub enum $type {
-            $($(#[doc = $why])+ $value,)+
-        }
-
-        impl $type {
-            /// The word in the settings.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                word(self)
-            }
-        }
-
-        impl Words for $type {
-            const WORDS: &[(&'static str, Self)] = &[$(($word, Self::$value)),+];
-        }
-    };
 }
 
 words! {
@@ -233,9 +201,8 @@ mod tests {
     fn words_read_back_and_nothing_else_does() {
         let kind = choice::<LogLevel>();
         assert_eq!(kind.wanted(""), "off, error, warn, info, debug or trace");
-        for (word, value) in LogLevel::WORDS {
-            assert_eq!(kind.parse(word), Some(*value));
-            assert_eq!(value.as_str(), *word);
+        for value in LogLevel::ALL {
+            assert_eq!(kind.parse(value.as_str()), Some(*value));
         }
         for text in ["", "INFO", "information", " info"] {
             assert_eq!(kind.parse(text), None, "{text:?}");

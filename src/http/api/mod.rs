@@ -42,7 +42,7 @@ use crate::http::gate::client::Peer;
 use crate::http::gate::identify;
 use crate::http::gate::refusal::Sender;
 use crate::http::gate::{self, Arrival};
-use crate::hub::Refusal;
+use crate::hub::admission::Refusal;
 use crate::hub::mailbox::Command;
 use crate::policy::Policy;
 use crate::rights::grant::Action;
@@ -90,7 +90,7 @@ async fn checked(
             response
         }
         Err(problem) => {
-            engine.stats.refused_as(stats::reason(problem.code));
+            engine.stats.count(stats::reason(problem.code));
             crate::http::gate::refusal::log(&problem, &method, &uri, &sender, address);
             let mut response = problem_response(problem);
             access.apply(response.headers_mut());

@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Request, Response};
 
+use crate::engine::stats::Refused;
 use crate::http::conn::exchange::Exchange;
 use crate::http::conn::io::Io;
 use crate::http::conn::places::Places;
@@ -108,7 +109,7 @@ where
         }
     };
     if exchange.is_refused() {
-        engine.stats.refused_as("bad_request");
+        engine.stats.count(Refused::BadRequest);
     }
     socket
 }

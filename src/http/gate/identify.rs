@@ -10,7 +10,8 @@ use hyper::header::{COOKIE, HeaderMap};
 
 use crate::answer::problem::{Code, Problem};
 use crate::auth::authority::{Authority, Disbelief};
-use crate::auth::tokens::{TokenError, Tokens};
+use crate::auth::token_error::TokenError;
+use crate::auth::tokens::Tokens;
 use crate::engine::Engine;
 use crate::http::api::query::StreamQuery;
 use crate::http::conn::exchange::Exchange;

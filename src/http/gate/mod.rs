@@ -50,7 +50,7 @@ pub fn receive<B>(
         .and_then(|()| policy.checks.check(peer.address, address, uri, headers))
         .and_then(|()| policy.cors.check(method, headers));
     if let Err(problem) = &verdict {
-        engine.stats.refused_as(stats::reason(problem.code));
+        engine.stats.count(stats::reason(problem.code));
         refusal::log(problem, method, uri, &Sender::default(), address);
     }
     Arrival { address, access: policy.cors.access(headers), verdict }
