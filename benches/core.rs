@@ -10,9 +10,10 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::hub::admission::Caps;
 use tidegate::hub::draft::{Draft, Target};
+use tidegate::hub::history::HistoryBounds;
 use tidegate::hub::log::{Entry, Log, LogBounds};
-use tidegate::hub::sequencer::HistoryBounds;
 use tidegate::hub::{Hub, HubSettings};
+use tidegate::order::memory::MemoryOrder;
 use tidegate::shard::batch::{Batch, Item};
 use tidegate::shard::conn::ConnKey;
 use tidegate::shard::join::{Join, Start};
@@ -166,8 +167,9 @@ fn log(c: &mut Criterion) {
         });
     });
     let hub = hub();
+    let order = MemoryOrder::new(hub.clone());
     group.bench_function("publish to a room nobody listens to", |b| {
-        b.iter(|| hub.publish([draft(room("empty"))], Moment(0)));
+        b.iter(|| order.publish([draft(room("empty"))], Moment(0)));
     });
     group.finish();
 }
@@ -179,13 +181,14 @@ fn flush(c: &mut Criterion) {
         [("one room", &["a"], CHUNKED), ("gzip", &["a"], GZIP), ("two rooms", &["a", "b"], CHUNKED)];
     for (name, rooms, encoding) in cases {
         let hub = hub();
+        let order = MemoryOrder::new(hub.clone());
         let mut shard = shard(&hub);
         for n in 0..CONNECTIONS {
             join(&hub, &mut shard, rooms, &format!("user-{n}"), encoding);
         }
         group.bench_function(name, |b| {
             b.iter(|| {
-                hub.publish([draft(room("a"))], Moment(0)).expect("no id of its own");
+                order.publish([draft(room("a"))], Moment(0)).expect("no id of its own");
                 settle(&mut shard);
             });
         });

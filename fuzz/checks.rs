@@ -123,7 +123,7 @@ pub(crate) const EVENT_BYTES_MAX: usize = 64;
 
 /// A body is read without panic; every draft in it survives being printed and read again, and has no id that is a position.
 pub(crate) fn publish_body(bytes: &[u8]) {
-    let drafts = match body::parse_body(bytes, EVENT_BYTES_MAX) {
+    let drafts = match event_body::parse_body(bytes, EVENT_BYTES_MAX) {
         Ok(Body::One(draft)) => vec![draft],
         Ok(Body::Batch(drafts)) => drafts,
         Err(problem) => {
@@ -138,7 +138,7 @@ pub(crate) fn publish_body(bytes: &[u8]) {
         assert!(draft.data.len() <= EVENT_BYTES_MAX);
         draft.id.iter().for_each(is_nobodys_position);
         let printed = to_json(&draft).to_string();
-        assert_eq!(body::parse_event(printed.as_bytes(), EVENT_BYTES_MAX), Ok(draft));
+        assert_eq!(event_body::parse_event(printed.as_bytes(), EVENT_BYTES_MAX), Ok(draft));
     }
 }
 
@@ -241,13 +241,13 @@ pub(crate) fn compact(text: &str) {
     let Ok(raw) = serde_json::from_str::<&RawValue>(text) else {
         return;
     };
-    let Ok(compact) = body::compact(raw) else {
+    let Ok(compact) = event_body::compact(raw) else {
         assert!(serde_json::from_str::<Value>(text).is_err(), "only too deep for both");
         return;
     };
     assert!(compact.len() <= raw.get().len());
     let again: &RawValue = serde_json::from_str(&compact).expect("compact JSON is JSON");
-    assert_eq!(body::compact(again).as_ref(), Ok(&compact));
+    assert_eq!(event_body::compact(again).as_ref(), Ok(&compact));
     // `Value` does not read all that is JSON: `1e999`, half surrogate pairs.
     if let Ok(value) = serde_json::from_str::<Value>(text) {
         assert_eq!(serde_json::from_str::<Value>(&compact).ok(), Some(value));

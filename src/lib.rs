@@ -14,6 +14,8 @@ pub mod wire;
 
 pub mod hub;
 
+pub mod order;
+
 pub mod shard;
 
 pub mod config;

@@ -163,7 +163,7 @@ fn every_route_wants_a_token_and_tells_nobody_why_theirs_is_none() {
         assert_eq!(ask_as(&server, "POST", "/revoke", &key, revoked).status(), 200);
     }
     file.write(&entry("ops", &key));
-    let settings = &server.server().shared().config;
+    let settings = &server.server().engine().config;
     assert_eq!(server.server().reload(settings).expect("a good file"), [""; 0]);
 
     let (head, signature) = good.rsplit_once('.').expect("a JWT");
@@ -212,7 +212,7 @@ fn every_route_wants_a_token_and_tells_nobody_why_theirs_is_none() {
             assert_eq!(seen(&answer), *first, "{method} {path} with {cause}");
         }
     }
-    assert_eq!(server.server().shared().hub.events_published(), 0);
+    assert_eq!(server.server().engine().hub.events_published(), 0);
 }
 
 #[test]
@@ -480,7 +480,7 @@ fn every_event_of_a_batch_is_looked_at_before_any_goes_out() {
         assert_problem(&answer, 403, "forbidden");
         assert_eq!(answer.json()["index"], index, "{events}");
     }
-    assert_eq!(server.server().shared().hub.events_published(), 0);
+    assert_eq!(server.server().engine().hub.events_published(), 0);
     let allowed = json!([{"room":"a","data":1},{"room":"chat-ann","data":2}]).to_string();
     assert_eq!(ask_as(&server, "POST", "/publish", &token, &allowed).json()["published"], 2);
 }

@@ -428,7 +428,7 @@ fn info_tells_of_the_whole_server() {
     assert!(info["history"]["bytes"].take().as_u64().unwrap() > 0);
     let head = server.id(1);
     let epoch = head.split('-').next().unwrap();
-    let config = &server.server().shared().config;
+    let config = &server.server().engine().config;
     assert_eq!(
         info,
         json!({

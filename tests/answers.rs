@@ -114,7 +114,7 @@ fn every_refusal_is_safe_and_readable() {
     asked(&TestServer::start(), &from_page("POST", &format!("{BASE}/publish"), &[], "{}"), 403, false);
     for refusal in [RefusalStyle::Event, RefusalStyle::Status] {
         let server = listed(|config| config.refusal = refusal);
-        server.server().shared().hub.drain();
+        server.server().engine().hub.drain();
         asked(&server, &stream, if refusal == RefusalStyle::Status { 503 } else { 200 }, true);
         // Answers that end a connection, too.
         asked(&server, &info, 200, true);
@@ -174,7 +174,7 @@ fn the_admin_listener_answers_alike() {
         .collect();
     assert_safe(&ask("GET", "/dashboard/stream", &[]), 503);
     drop(streams);
-    server.server().shared().hub.drain();
+    server.server().engine().hub.drain();
     assert_safe(&ask("GET", "/readyz", &[]), 503);
 }
 

@@ -18,7 +18,7 @@ use tidegate::config::{
     AddressRange, Config, DeniedUserAgent, ForeignOrigins, HostPattern, JwksSource, Rate, RequiredHeader,
     Secret, UpstreamUrl,
 };
-use tidegate::engine::Stage;
+use tidegate::engine::lifecycle::Stage;
 
 /// Stands in everything that is sent and must not stand in any answer.
 const MARK: &str = "zXyMark";
@@ -393,7 +393,7 @@ fn keyless() -> Scene {
 
 fn draining() -> Scene {
     let scene = Scene::new(TestServer::start(), vec![(get(&format!("/stream/a/{MARK}")), 503, "draining")]);
-    scene.server.server().shared().hub.drain();
+    scene.server.server().engine().hub.drain();
     scene
 }
 
@@ -673,7 +673,7 @@ fn lines_that_a_drain_cuts_short_are_counted() {
     lines.send(format!("POST {BASE}/publish HTTP/1.1\r\n{head}\r\n\r\n"));
     lines.send(chunk("{\"room\":\"a\",\"data\":\"x\"}\n"));
     assert_eq!(listener.data(), "x");
-    server.server().shared().stage.send_replace(Stage::Ending);
+    server.server().engine().lifecycle.stage.send_replace(Stage::Ending);
     assert_problem(&lines.response(), 503, "draining");
     let metrics = server.metrics();
     metrics.assert("tidegate_refused_total{reason=\"draining\"}", 1.0);

@@ -309,7 +309,7 @@ fn a_reload_looks_again_at_those_the_application_let_in() {
     let mut by_answer = listen(&server, "/stream?room=hall", "ann");
     let mut by_permission = listen(&server, "/stream?room=a1", "vip");
     let mut as_anybody = listen(&server, "/stream?room=hall", "vip");
-    let config = server.server().shared().config.clone();
+    let config = server.server().engine().config.clone();
     assert_eq!(server.server().reload(&config).expect("nothing is wrong with it"), [""; 0]);
     backend.publish_to_all(&server, "nothing has changed");
     for listener in [&mut by_answer, &mut by_permission, &mut as_anybody] {
@@ -330,7 +330,7 @@ fn a_reload_looks_again_at_those_the_application_let_in() {
 fn a_reload_neither_begins_nor_ceases_to_ask() {
     let application = Application::start(by_cookie);
     let server = asking(&application);
-    let asked = server.server().shared().config.clone();
+    let asked = server.server().engine().config.clone();
     let unasked = Config { auth_callback: None, ..asked.clone() };
     assert_eq!(server.server().reload(&unasked).expect("nothing is wrong with it"), ["auth_callback"]);
     assert_eq!(refused(&server, "/stream?room=a", &[("cookie", "session=eve")]).0, 401);
@@ -338,7 +338,7 @@ fn a_reload_neither_begins_nor_ceases_to_ask() {
 
     let open = TestServer::start();
     let mut listener = open.listen("/stream/a/u");
-    let asking = Config { auth_callback: asked.auth_callback, ..open.server().shared().config.clone() };
+    let asking = Config { auth_callback: asked.auth_callback, ..open.server().engine().config.clone() };
     assert_eq!(open.server().reload(&asking).expect("nothing is wrong with it"), ["auth_callback"]);
     open.publish(&json!({"room": "a", "data": "still here"}));
     assert_eq!(listener.data(), "still here");

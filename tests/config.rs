@@ -7,7 +7,8 @@ use std::time::Duration;
 use std::{fs, process};
 
 use proptest::prelude::*;
-use tidegate::config::{self, Config, CorsOrigins, Invocation, ListenAddr, LoadError, Rate};
+use tidegate::cli::{self, Invocation, LoadError};
+use tidegate::config::{self, Config, CorsOrigins, ListenAddr, Rate};
 
 /// A soft `RLIMIT_NOFILE` that many systems have.
 const OPEN_FILES: u64 = 20_000;
@@ -30,7 +31,7 @@ impl Start<'_> {
             let found = self.env.iter().find(|(name, _)| *name == key);
             found.map(|(_, text)| (*text).to_owned())
         };
-        config::load(args, env, open_files_max)
+        cli::load(args, env, open_files_max)
     }
 
     /// The settings, or everything that is wrong with them.

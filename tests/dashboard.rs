@@ -137,7 +137,7 @@ fn samples_count_exactly_what_was_done() {
     });
     assert_eq!(hottest.first(), Some(&json!("a")), "the most first");
     assert_eq!((&counted["state"], &counted["connections"]), (&json!("ready"), &json!(3)));
-    assert_eq!(counted["connections_max"], server.server().shared().config.max_connections);
+    assert_eq!(counted["connections_max"], server.server().engine().config.max_connections);
     assert_eq!((&counted["rooms"]["count"], &counted["history_events"]), (&json!(2), &json!(6)));
     let fullest = &counted["rooms"]["fullest"];
     assert_eq!((&fullest[0]["room"], &fullest[0]["connections"]), (&json!("a"), &json!(2)));

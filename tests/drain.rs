@@ -3,12 +3,12 @@
 
 mod common;
 
-use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
 use common::conn::{Conn, request};
 use common::stream::Listener;
 use common::{BASE, TestServer, eventually};
+use futures_channel::oneshot;
 use serde_json::json;
 use tidegate::config::Rate;
 use tidegate::hub::mailbox::Command;
@@ -135,11 +135,10 @@ fn nobody_can_connect_afterwards() {
 #[test]
 fn nobody_waits_for_an_answer_afterwards() {
     let mut server = TestServer::start();
-    let hub = server.server().shared().hub.clone();
+    let hub = server.server().engine().hub.clone();
     server.take().drain().unwrap();
-    let (send, answer) = channel();
-    let done = Box::new(move |users: Vec<_>| send.send(users.len()).expect("somebody waits"));
+    let (reply, mut answer) = oneshot::channel();
     let room = hub.rooms().get_or_create("a");
-    assert!(hub.mailbox(0).send(Command::Members { room, done }).is_ok());
-    assert_eq!(answer.try_recv(), Err(TryRecvError::Disconnected));
+    assert!(hub.mailbox(0).send(Command::Members { room, reply }).is_ok());
+    assert_eq!(answer.try_recv().map(|answer| answer.map(|users| users.len())), Err(oneshot::Canceled));
 }

@@ -113,7 +113,7 @@ fn a_batch_is_compressed_once_for_all() {
     });
     let mut listeners: Vec<Listener> =
         (0..50).map(|n| server.listen_with(&format!("/stream/a/u{n}"), GZIP)).collect();
-    let stats = &server.server().shared().shards[0];
+    let stats = &server.server().engine().shards[0].stats;
     assert_eq!(stats.gzip[0].get(), 0, "what is for one connection only is not worth compressing");
     let data = "text that repeats itself, ".repeat(40);
     server.publish(&json!({"room": "a", "data": data}));

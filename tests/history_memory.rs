@@ -7,9 +7,10 @@ use std::time::Duration;
 use procfs::process::Process;
 use tidegate::hub::admission::Caps;
 use tidegate::hub::draft::{Draft, Target};
+use tidegate::hub::history::HistoryBounds;
 use tidegate::hub::log::LogBounds;
-use tidegate::hub::sequencer::HistoryBounds;
 use tidegate::hub::{Hub, HubSettings};
+use tidegate::order::memory::MemoryOrder;
 use tidegate::types::moment::Moment;
 use tidegate::types::name::{EventId, RoomName};
 use tidegate::types::position::Epoch;
@@ -50,7 +51,7 @@ fn filled(shards: usize, rooms: usize, events: usize, id_bytes: Option<usize>) -
                 exclude: None,
                 require: None,
             };
-            hub.publish([draft], Moment(1)).expect("no id comes twice");
+            MemoryOrder::new(hub.clone()).publish([draft], Moment(1)).expect("no id comes twice");
         }
     }
     let taken = resident().saturating_sub(before);

@@ -301,7 +301,7 @@ fn staying_away_ends() {
 fn a_user_who_cannot_be_told_to_stay_away_is_not_disconnected() {
     let server = TestServer::start();
     let mut listener = server.listen("/stream/a/u");
-    let shared = server.server().shared();
+    let shared = server.server().engine();
     let (hub, now) = (&shared.hub, shared.clock.now());
     let hour = Duration::from_hours(1);
     for n in 0..STAY_AWAY_MAX {

@@ -37,7 +37,7 @@ fn a_stream_that_ends_is_told_with_all_that_names_it() {
     let asked = application.asked();
     assert_eq!(asked[0].line, "POST /gone");
     assert_eq!(asked[0].header("content-type"), Some("application/json"));
-    assert_eq!(asked[0].json()["epoch"], server.server().shared().hub.epoch().as_str());
+    assert_eq!(asked[0].json()["epoch"], server.server().engine().hub.epoch().as_str());
     let [event] = &told(&asked)[..] else { panic!("{asked:?}") };
     for name in ["user", "rooms", "connection"] {
         assert_eq!(event[name], connected[name], "{event}");

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tidegate::answer::problem::Code;
 use tidegate::auth::token_error::TokenError;
-use tidegate::engine::stats::REFUSED;
+use tidegate::engine::stats::Refused;
 use tidegate::shard::stats::{CloseReason, DropReason, GapReason};
 
 const GUIDE: &str = include_str!("../docs/operations.md");
@@ -41,7 +41,7 @@ fn every_reason_has_its_row() {
     assert_eq!(rows("Why streams end"), closes);
     assert_eq!(rows("Why listeners are told of gaps"), gaps);
     assert_eq!(rows("Why events are dropped"), drops);
-    assert_eq!(rows("Why requests are refused"), REFUSED.into_iter().collect());
+    assert_eq!(rows("Why requests are refused"), Refused::ALL.iter().map(|reason| reason.as_str()).collect());
     let tokens: BTreeSet<&str> = TokenError::ALL.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(rows("Why tokens are not believed"), tokens);
 }
@@ -100,7 +100,7 @@ fn settings_and_metrics_in_it_exist() {
         .map(|reason| reason.as_str())
         .chain(GapReason::ALL.iter().map(|reason| reason.as_str()))
         .chain(TokenError::ALL.iter().map(|reason| reason.as_str()))
-        .chain(REFUSED)
+        .chain(Refused::ALL.iter().map(|reason| reason.as_str()))
         .chain(Code::ALL.iter().map(|code| code.as_str()))
         .collect();
     // Words with underscores are settings, metrics, reasons or codes, whatever is behind them.

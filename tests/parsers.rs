@@ -498,14 +498,14 @@ proptest! {
     fn valid_drafts_survive_the_body(draft in draft()) {
         let printed = checks::to_json(&draft);
         checks::publish_body(format!("[{printed},{printed:#}]").as_bytes());
-        let read = body::parse_event(printed.to_string().as_bytes(), checks::EVENT_BYTES_MAX);
+        let read = event_body::parse_event(printed.to_string().as_bytes(), checks::EVENT_BYTES_MAX);
         prop_assert_eq!(read, Ok(draft));
     }
 
     #[test]
     fn compact_json_is_what_serde_json_prints(value in json()) {
         let pretty: Box<RawValue> = serde_json::from_str(&format!("{value:#}")).expect("it was just printed");
-        prop_assert_eq!(body::compact(&pretty), Ok(value.to_string()));
+        prop_assert_eq!(event_body::compact(&pretty), Ok(value.to_string()));
         checks::compact(pretty.get());
     }
 

@@ -15,6 +15,7 @@ use common::process::Process;
 use common::signer::{Folder, ISSUER, Issuer, STRANGER, changed};
 use common::stream::Listener;
 use common::{BASE, TestServer, assert_problem, eventually};
+use futures_channel::oneshot;
 use jsonwebtoken::Algorithm::ES256;
 use serde_json::{Value, json};
 use tidegate::auth::api_keys;
@@ -432,18 +433,19 @@ fn a_shard_with_too_much_mail_is_asked_all_the_same() {
     });
     let by = bearer(&token("ann", &["sse:read"]));
     let mut listener = server.listen_with("/stream/a/ann", &[("authorization", &by)]);
-    let shared = server.server().shared();
+    let shared = server.server().engine();
     let settings = Config { token_keys: vec![key(FOREIGN_SECRET)], ..shared.config.clone() };
-    let before = shared.policy.load_full();
+    let before = shared.access.policy.load_full();
     std::thread::scope(|scope| {
         // It reads no mail for as long as it is held.
-        let shard = shared.cores[0].lock();
+        let shard = shared.shards[0].core.lock();
         let room = shared.hub.rooms().get_or_create("a");
-        let ask =
-            || shared.hub.mailbox(0).send(Command::Members { room: room.clone(), done: Box::new(|_| {}) });
+        let ask = || {
+            shared.hub.mailbox(0).send(Command::Members { room: room.clone(), reply: oneshot::channel().0 })
+        };
         while ask().is_ok() {}
         let reloading = scope.spawn(|| server.server().reload(&settings).map(drop));
-        eventually("the new keys count", || !Arc::ptr_eq(&before, &shared.policy.load_full()));
+        eventually("the new keys count", || !Arc::ptr_eq(&before, &shared.access.policy.load_full()));
         drop(shard);
         reloading.join().expect("no panic").expect("good settings");
     });

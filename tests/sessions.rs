@@ -12,8 +12,9 @@ use common::conn::{Response, request};
 use common::stream::Listener;
 use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
-use tidegate::auth::revocation::{REVOCATIONS_MAX, Revoked, When};
+use tidegate::auth::revocation::REVOCATIONS_MAX;
 use tidegate::config::Config;
+use tidegate::rights::revocation::{Revoked, When};
 
 /// Users, and streams of each.
 const USERS: usize = 250;
@@ -336,7 +337,7 @@ fn nobody_slips_past_a_revocation() {
 fn no_revocation_is_forgotten_for_want_of_room() {
     let server = start();
     let admin = nameless(&["admin"]);
-    let revocations = &server.server().shared().revocations;
+    let revocations = &server.server().engine().access.revocations;
     let when = When { at: now(), leeway_s: 0 };
     for n in 0..REVOCATIONS_MAX {
         revocations.add(&Revoked::Token(n.to_string().into()), when).expect("there is room");

@@ -14,9 +14,10 @@ use bytes::Bytes;
 use fastrand::Rng;
 use tidegate::hub::admission::Caps;
 use tidegate::hub::draft::{Draft, Target};
+use tidegate::hub::history::HistoryBounds;
 use tidegate::hub::log::LogBounds;
-use tidegate::hub::sequencer::HistoryBounds;
 use tidegate::hub::{Hub, HubSettings};
+use tidegate::order::memory::MemoryOrder;
 use tidegate::shard::conn::ConnKey;
 use tidegate::shard::join::{Join, Start};
 use tidegate::shard::net::Net;
@@ -86,7 +87,7 @@ fn user(number: usize) -> String {
     format!("u{number}")
 }
 
-fn publish(hub: &Hub, publisher: usize, rng: &mut Rng, truth: &Mutex<Truth>) {
+fn publish(hub: &Arc<Hub>, publisher: usize, rng: &mut Rng, truth: &Mutex<Truth>) {
     let mut number = 0;
     for at in 0..PUBLISHES {
         let count = if rng.u8(0..4) == 0 { rng.usize(2..=BATCH_MAX) } else { 1 };
@@ -108,7 +109,10 @@ fn publish(hub: &Hub, publisher: usize, rng: &mut Rng, truth: &Mutex<Truth>) {
                 }
             })
             .collect();
-        let last = hub.publish(drafts.clone(), Moment(at as u64)).expect("no id of its own").offset;
+        let last = MemoryOrder::new(hub.clone())
+            .publish(drafts.clone(), Moment(at as u64))
+            .expect("no id of its own")
+            .offset;
         let first = last + 1 - count as Offset;
         let offsets = (first..).zip(drafts).map(|(offset, draft)| (draft.data, (offset, draft.target)));
         truth.lock().unwrap().extend(offsets);

@@ -12,9 +12,9 @@ use common::signer::{ISSUER, changed};
 use common::{BASE, TestServer, assert_problem};
 use jsonwebtoken::Algorithm::{ES256, HS256, HS384, HS512};
 use serde_json::{Value, json};
-use tidegate::auth::revocation::{Revoked, When};
 use tidegate::auth::token_error::TokenError;
 use tidegate::config::{JwksSource, UpstreamUrl};
+use tidegate::rights::revocation::{Revoked, When};
 
 const ISSUER_NAME: &str = "https://idp.example";
 
@@ -93,7 +93,13 @@ fn wrong_by(reason: TokenError) -> String {
 fn each_refused_token_is_counted_by_its_reason_which_its_bearer_is_not_told() {
     let server = server();
     let when = When { at: now(), leeway_s: 0 };
-    server.server().shared().revocations.add(&Revoked::Token(REVOKED.into()), when).expect("there is room");
+    server
+        .server()
+        .engine()
+        .access
+        .revocations
+        .add(&Revoked::Token(REVOKED.into()), when)
+        .expect("there is room");
     let mut answers = BTreeSet::new();
     for reason in TokenError::ALL {
         let series = format!("tidegate_tokens_refused_total{{reason=\"{}\"}}", reason.as_str());

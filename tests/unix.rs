@@ -58,7 +58,7 @@ fn many_connections_are_spread_over_the_shards() {
     });
     let mut listeners: Vec<_> =
         (0..50).map(|n| Listener::open(Conn::unix(&path.0), &format!("/stream/a/u{n}"), &[])).collect();
-    let published = server.server().shared().hub.publish(
+    let published = server.server().engine().order.publish(
         [tidegate::hub::draft::Draft {
             target: tidegate::hub::draft::Target::All,
             name: None,
@@ -67,7 +67,7 @@ fn many_connections_are_spread_over_the_shards() {
             exclude: None,
             require: None,
         }],
-        server.server().shared().clock.now(),
+        server.server().engine().clock.now(),
     );
     published.expect("it has no id of its own");
     for listener in &mut listeners {

@@ -247,7 +247,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 impl Probe {
     /// Publishes an event and waits until every shard has written it.
     async fn run(&mut self, engine: &Engine) -> Result<(), &'static str> {
-        let published = engine.hub.publish_probe(&self.room, "probe", engine.clock.now());
+        let published = engine.order.publish_probe(&self.room, "probe", engine.clock.now());
         let id = engine.hub.epoch().position(published.offset);
         let marker = format!("id: {id}\n");
         for stream in &self.streams {

@@ -7,53 +7,12 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
-use crate::rights::identity::{Identity, KeyId};
+use crate::rights::identity::Identity;
+use crate::rights::revocation::{Revoked, When};
 use crate::types::name::UserName;
 
 /// Tokens, and users, that may be revoked at once.
 pub const REVOCATIONS_MAX: usize = 65_536;
-
-/// Bytes a token's name may have.
-pub const TOKEN_NAME_BYTES_MAX: usize = 256;
-
-/// What is revoked.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Revoked {
-    /// The token with this `jti`.
-    Token(Box<str>),
-    /// Everything this user was given until now.
-    User(UserName),
-}
-
-/// When something was revoked. What a user gets afterwards counts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct When {
-    /// In seconds since 1970, by our clock.
-    pub at: u64,
-    /// Seconds by which the clocks of those who issue tokens may be ahead of it.
-    pub leeway_s: u64,
-}
-
-impl Revoked {
-    /// Whether `identity` is meant, if that was revoked `when` it says.
-    #[must_use]
-    pub fn means(&self, identity: &Identity, when: When) -> bool {
-        match self {
-            Self::Token(token) => identity.token.as_deref() == Some(token),
-            Self::User(user) => identity.user.as_ref() == Some(user) && when.is_after(identity),
-        }
-    }
-}
-
-impl When {
-    /// Whether `identity` may have existed by then. One that does not say when it was issued may have.
-    fn is_after(self, identity: &Identity) -> bool {
-        let Self { at, leeway_s } = self;
-        // The application's answers are dated here, by the same clock.
-        let ahead = if identity.key == KeyId::APPLICATION { 0 } else { leeway_s };
-        identity.issued.is_none_or(|issued| issued <= at.saturating_add(ahead))
-    }
-}
 
 /// As many revocations are in force as can be remembered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -160,6 +119,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::rights::identity::KeyId;
 
     const HOUR: Duration = Duration::from_hours(1);
 

@@ -18,13 +18,13 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use crate::auth::claims::{Claims, Parts, TOKEN_BYTES_MAX};
 use crate::auth::jwks::{self, JwksError};
 use crate::auth::key::{Key, KeyError};
-use crate::auth::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::auth::single_flight::{Looked, Looks};
 use crate::auth::token_error::{TokenError, TokenStats};
 use crate::config::{Config, JwksSource, KeySource, TokenKey, UpstreamUrl, read_file};
 use crate::rights::grant::{Grant, PermissionError};
 use crate::rights::grants::Grants;
 use crate::rights::identity::{Identity, KeyId};
+use crate::rights::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::types::name::UserName;
 
 /// Good tokens that are remembered. Their grants have a bound of their own: `grants::GRANTS_BYTES_MAX`.

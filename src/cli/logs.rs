@@ -71,6 +71,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::types::plain_text::is_plain;
 
     /// Breaks lines, ends strings, paints terminals and turns text around.
     const HOSTILE: &str = "a\n{\"level\":\"ERROR\"}\r\nb\"c\\d\u{1b}[31m\u{9b}2J\u{0}\u{7f}\u{85}\u{2028}\u{2029}\u{202e}\u{61c}\t\u{8}é😀";

@@ -13,7 +13,7 @@ pub(crate) struct Given {
 
 /// All values given, the weakest layer first.
 #[derive(Default)]
-pub(super) struct Layers(Vec<Given>);
+pub(crate) struct Layers(Vec<Given>);
 
 impl Layers {
     /// Puts `layer` above all others.

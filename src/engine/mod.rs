@@ -5,6 +5,7 @@
 pub mod access;
 pub mod ask;
 pub mod buffers;
+pub mod change;
 pub mod lifecycle;
 pub mod machine;
 pub mod memory;
@@ -30,6 +31,7 @@ use crate::hub::memory_level::Rung;
 use crate::hub::own_ids::{Repeated, Repeats};
 use crate::hub::{Hub, Published};
 use crate::net::sockets::Sockets;
+use crate::order::memory::MemoryOrder;
 use crate::shard::stats::Stats;
 use crate::shard::{Shard, Step};
 use crate::types::clock::Clock;
@@ -42,8 +44,10 @@ pub struct Engine {
     pub config: Config,
     /// The time.
     pub clock: Clock,
-    /// Events, their order, and admission.
+    /// Events, their history, and admission.
     pub hub: Arc<Hub>,
+    /// Where events get their positions.
+    pub order: MemoryOrder,
     /// The shards, by their number.
     pub shards: Box<[ShardHandle]>,
     /// Whom to let in.
@@ -112,17 +116,16 @@ impl Engine {
     ) -> Result<Published, Repeated> {
         let mut bytes = 0;
         let drafts = drafts.into_iter().inspect(|draft| bytes += draft.data.len() + NAMES_BYTES);
-        let published =
-            self.hub.publish_waking(drafts, repeats, self.clock.now(), |published, shard, waker| {
-                let waker = if published.subscribers <= ON_THE_SPOT_MAX && self.deliver(shard) {
-                    self.hub.mailbox(shard).rearm(waker)
-                } else {
-                    Some(waker)
-                };
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
-            });
+        let published = self.order.propose(drafts, repeats, self.clock.now(), |published, shard, waker| {
+            let waker = if published.subscribers <= ON_THE_SPOT_MAX && self.deliver(shard) {
+                self.hub.mailbox(shard).rearm(waker)
+            } else {
+                Some(waker)
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        });
         self.grew(bytes);
         published
     }

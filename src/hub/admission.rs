@@ -288,7 +288,7 @@ impl Hub {
     pub(crate) fn places(&self) -> [usize; 3] {
         let presence = &self.presence;
         let (addresses, away) = (presence.addresses.lock().capacity(), presence.stay_away.lock().capacity());
-        [addresses, away, self.sequencer.lock().places()]
+        [addresses, away, self.history.lock().places()]
     }
 }
 
@@ -299,8 +299,8 @@ mod tests {
 
     use super::*;
     use crate::hub::HubSettings;
+    use crate::hub::history::HistoryBounds;
     use crate::hub::log::LogBounds;
-    use crate::hub::sequencer::HistoryBounds;
     use crate::types::position::Epoch;
 
     const NOW: Moment = Moment(0);

@@ -10,7 +10,8 @@ use std::task::{Poll, Waker};
 use parking_lot::Mutex;
 
 use crate::hub::source::Source;
-use crate::rights::identity::{Identity, Session, Standing};
+use crate::rights::identity::{Session, Standing};
+use crate::rights::revocation::Whose;
 
 /// Commands that may wait for one shard.
 pub const COMMANDS_MAX: usize = 4096;
@@ -18,7 +19,10 @@ pub const COMMANDS_MAX: usize = 4096;
 /// Places for mail that are kept while there is none.
 const DIRTY_KEPT: usize = 1024;
 
-/// A request to a shard.
+/// Where a shard sends its answer. Nothing is lost if the asker has given up.
+pub type Reply<T> = futures_channel::oneshot::Sender<T>;
+
+/// What a shard is asked or told: data, but for two that go by what this process alone has, the policy in force.
 pub enum Command {
     /// Close `user`'s connections that are in `room`, and say how many there were.
     Disconnect {
@@ -27,14 +31,14 @@ pub enum Command {
         /// The room.
         room: Arc<Source>,
         /// Gets the number of connections closed.
-        done: Box<dyn FnOnce(u32) + Send>,
+        reply: Reply<u32>,
     },
     /// Say which users have a connection in `room`. One with several may be named several times.
     Members {
         /// The room.
         room: Arc<Source>,
         /// Gets the users, by inbox.
-        done: Box<dyn FnOnce(Vec<Arc<Source>>) + Send>,
+        reply: Reply<Vec<Arc<Source>>>,
     },
     /// Close the oldest connection of `user`: a newer one takes its place.
     Replace {
@@ -43,19 +47,19 @@ pub enum Command {
         /// Shards that had none left to close.
         passed: usize,
     },
-    /// Close the connections of every identity that is `doomed`.
+    /// Close connections by whose they are.
     Revoke {
-        /// Which.
-        doomed: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
+        /// Whose.
+        whose: Whose,
         /// Gets the number of connections closed.
-        done: Box<dyn FnOnce(u32) + Send>,
+        reply: Reply<u32>,
     },
     /// Close the connections that may not stay as things are now.
     Review {
         /// Whether one may.
         may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync>,
         /// Gets the number of connections closed.
-        done: Box<dyn FnOnce(u32) + Send>,
+        reply: Reply<u32>,
     },
     /// Let connections stay longer.
     Refresh(Box<Refresh>),
@@ -74,7 +78,7 @@ pub struct Refresh {
     /// Whether it allows a room.
     pub may_read: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Gets what came of it.
-    pub done: Box<dyn FnOnce(Refreshed) + Send>,
+    pub reply: Reply<Refreshed>,
 }
 
 /// What came of a [`Refresh`].
@@ -184,16 +188,15 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, TryRecvError, channel};
+    use futures_channel::oneshot::{Canceled, Receiver, channel};
 
     use super::*;
     use crate::hub::source::Kind;
 
     fn question() -> (Command, Receiver<Vec<Arc<Source>>>) {
-        let (send, answer) = channel();
+        let (reply, answer) = channel();
         let room = Arc::new(Source::new(Kind::Room, "r", 1, 0));
-        let done = Box::new(move |members| send.send(members).expect("somebody waits"));
-        (Command::Members { room, done }, answer)
+        (Command::Members { room, reply }, answer)
     }
 
     #[test]
@@ -204,11 +207,11 @@ mod tests {
             assert!(mailbox.send(command).is_ok());
             answer
         };
-        let before = ask();
-        assert_eq!(before.try_recv().err(), Some(TryRecvError::Empty));
+        let mut before = ask();
+        assert_eq!(before.try_recv().map(|answer| answer.is_none()), Ok(true), "not yet");
         mailbox.close();
-        assert_eq!(before.try_recv().err(), Some(TryRecvError::Disconnected));
-        assert_eq!(ask().try_recv().err(), Some(TryRecvError::Disconnected));
+        assert_eq!(before.try_recv().err(), Some(Canceled));
+        assert_eq!(ask().try_recv().err(), Some(Canceled));
     }
 
     #[test]

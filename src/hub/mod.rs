@@ -3,37 +3,31 @@
 //! Guarantee: an event at or below [`Hub::head`] is in its log, and every shard that sits at that log has been told.
 
 pub mod admission;
+pub mod apply;
 pub mod draft;
+pub mod history;
 pub mod log;
 pub mod mailbox;
 pub mod memory_level;
 pub mod own_ids;
-pub mod sequencer;
 pub mod source;
 pub mod table;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::task::Waker;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::hub::admission::{Caps, Presence};
-use crate::hub::draft::{Draft, Target};
-use crate::hub::log::{Entry, LogBounds};
+use crate::hub::history::{History, HistoryBounds};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::memory_level::Rung;
-use crate::hub::own_ids::{Repeated, Repeats};
-use crate::hub::sequencer::{HistoryBounds, Sequencer};
 use crate::hub::source::{Kind, Source};
 use crate::hub::table::Table;
-use crate::rights::grant::PermissionName;
 use crate::types::moment::Moment;
-use crate::types::name::EventId;
-use crate::types::position::{Epoch, Offset, POSITION_BYTES_MAX};
+use crate::types::position::{Epoch, Offset};
 use crate::types::rate_limiter::{Allowance, Rate};
-use crate::wire::frame::Unsealed;
 
 /// What a hub is made with.
 #[derive(Clone, Debug)]
@@ -71,7 +65,7 @@ pub struct Published {
 /// Everything that all shards share.
 pub struct Hub {
     settings: HubSettings,
-    sequencer: Mutex<Sequencer>,
+    history: Mutex<History>,
     head: AtomicU64,
     published: AtomicU64,
     sweep_turn: AtomicUsize,
@@ -84,17 +78,8 @@ pub struct Hub {
     rung: AtomicU8,
 }
 
-/// A draft with everything done that needs no offset.
-struct Prepared {
-    source: Arc<Source>,
-    exclude: Option<Arc<Source>>,
-    require: Option<PermissionName>,
-    id: Option<EventId>,
-    unsealed: Unsealed,
-}
-
-/// Steps of [`Sequencer::trim`] under one hold of the lock: some ten microseconds.
-const TRIM_STEPS: usize = 64;
+/// Steps of [`History::trim`] under one hold of the lock: some ten microseconds.
+pub(crate) const TRIM_STEPS: usize = 64;
 
 /// Replacements in a row that still make a user's `retry:` grow.
 pub const REPLACEMENTS_MAX: u32 = 6;
@@ -105,7 +90,7 @@ impl Hub {
     pub fn new(settings: HubSettings) -> Arc<Self> {
         let shards = settings.shards;
         Arc::new(Self {
-            sequencer: Mutex::default(),
+            history: Mutex::default(),
             head: AtomicU64::new(0),
             published: AtomicU64::new(0),
             sweep_turn: AtomicUsize::new(0),
@@ -146,8 +131,8 @@ impl Hub {
     /// Events and bytes in all logs.
     #[must_use]
     pub fn history(&self) -> (usize, usize) {
-        let sequencer = self.sequencer.lock();
-        (sequencer.events(), sequencer.bytes())
+        let history = self.history.lock();
+        (history.events(), history.bytes())
     }
 
     /// The rooms.
@@ -185,123 +170,10 @@ impl Hub {
         &self.mailboxes[shard]
     }
 
-    /// Publishes `drafts` next to each other in the order.
-    ///
-    /// # Errors
-    ///
-    /// If one of them has an id that was used before. Then none is published.
-    ///
-    /// # Panics
-    ///
-    /// If there are none.
-    pub fn publish(
-        &self,
-        drafts: impl IntoIterator<Item = Draft>,
-        now: Moment,
-    ) -> Result<Published, Repeated> {
-        self.publish_waking(drafts, Repeats::RefuseAll, now, |_, _, waker| waker.wake())
-    }
-
-    /// The same, but leaves it to `wake` to see that each shard that has news now, and sleeps, gets to deal with it.
-    ///
-    /// # Errors
-    ///
-    /// If one of them has an id that was used before. `repeats` says what becomes of those before it.
-    ///
-    /// # Panics
-    ///
-    /// If there are no drafts.
-    pub fn publish_waking(
-        &self,
-        drafts: impl IntoIterator<Item = Draft>,
-        repeats: Repeats,
-        now: Moment,
-        mut wake: impl FnMut(&Published, usize, Waker),
-    ) -> Result<Published, Repeated> {
-        // Collected first, so that nothing is encoded or looked up under the lock.
-        let mut events: Vec<Prepared> = drafts.into_iter().map(|draft| self.prepare(draft)).collect();
-        let mut sequencer = self.sequencer.lock();
-        let repeated = claim(&mut sequencer, &mut events, repeats);
-        if let (Some(index), true) = (repeated, events.is_empty()) {
-            return Err(Repeated { index, before: None });
-        }
-        let count = events.len() as u64;
-        let (published, wakers) = self.append(sequencer, events, &self.settings.history, now);
-        self.published.fetch_add(count, Ordering::Relaxed);
-        for (shard, waker) in wakers {
-            wake(&published, shard, waker);
-        }
-        match repeated {
-            Some(index) => Err(Repeated { index, before: Some(published) }),
-            None => Ok(published),
-        }
-    }
-
-    /// Publishes to `source` without counting it or keeping it any longer than it takes: the readiness probe's own event.
-    pub fn publish_probe(&self, source: &Arc<Source>, data: &str, now: Moment) -> Published {
-        let unsealed = Unsealed::new(None, data, POSITION_BYTES_MAX);
-        let event = Prepared { source: source.clone(), exclude: None, require: None, id: None, unsealed };
-        let log = LogBounds { events_max: 0, bytes_max: 0 };
-        let bounds = HistoryBounds { log, ..self.settings.history };
-        let (published, wakers) = self.append(self.sequencer.lock(), vec![event], &bounds, now);
-        for (_, waker) in wakers {
-            waker.wake();
-        }
-        published
-    }
-
-    fn prepare(&self, draft: Draft) -> Prepared {
-        let source = match &draft.target {
-            Target::Room(room) => self.rooms.get_or_create(room.as_str()),
-            Target::User(user) => self.users.get_or_create(user.as_str()),
-            Target::All => self.all.clone(),
-        };
-        let id_bytes_max = draft.id.as_ref().map_or(POSITION_BYTES_MAX, |id| id.as_str().len());
-        Prepared {
-            source,
-            exclude: draft.exclude.map(|user| self.users.get_or_create(user.as_str())),
-            require: draft.require,
-            id: draft.id,
-            unsealed: Unsealed::new(draft.name, &draft.data, id_bytes_max),
-        }
-    }
-
-    fn append(
-        &self,
-        mut sequencer: MutexGuard<'_, Sequencer>,
-        events: Vec<Prepared>,
-        bounds: &HistoryBounds,
-        now: Moment,
-    ) -> (Published, Vec<(usize, Waker)>) {
-        let mut wakers = Vec::new();
-        let mut published = Published { offset: 0, subscribers: 0 };
-        for Prepared { source, exclude, require, id, unsealed } in events {
-            published.subscribers += u64::from(source.connections());
-            published.offset = sequencer.append(&source, bounds, |offset| {
-                let frame = match &id {
-                    Some(id) => unsealed.seal(id.as_str().as_bytes()),
-                    None => unsealed.seal(self.epoch().position(offset).as_str().as_bytes()),
-                };
-                Entry { offset, frame, published: now, exclude, require, id }
-            });
-            for (shard, mailbox) in self.mailboxes.iter().enumerate() {
-                if source.claim(shard).is_some() {
-                    wakers.extend(mailbox.announce(source.clone()).map(|waker| (shard, waker)));
-                }
-            }
-        }
-        assert!(published.offset > 0, "at least one event was given");
-        while sequencer.bytes() > bounds.bytes_max && !sequencer.trim(bounds, now, TRIM_STEPS) {}
-        // Last, so that whoever reads this head finds all of the above done.
-        self.head.store(sequencer.newest(), Ordering::Release);
-        drop(sequencer);
-        (published, wakers)
-    }
-
     /// The offset of the event with this own id, if a resume can have it. Whoever uses it compares the event's own id.
     #[must_use]
     pub fn find(&self, own_id: &str) -> Option<Offset> {
-        self.sequencer.lock().find(own_id)
+        self.history.lock().find(own_id)
     }
 
     /// Housekeeping, about once a second from one thread: expires events by age and forgets what nobody needs.
@@ -311,8 +183,8 @@ impl Hub {
             // Nothing new drives the old out any more, and what was freed lies between what is held.
             bounds.bytes_max = bounds.bytes_max.min(self.history().1 / 8 * 7);
         }
-        while !self.sequencer.lock().trim(&bounds, now, TRIM_STEPS) {}
-        self.sequencer.lock().shrink();
+        while !self.history.lock().trim(&bounds, now, TRIM_STEPS) {}
+        self.history.lock().shrink();
         // A sixteenth of the tables each time: names are given back within half a minute.
         for _ in 0..Table::shares() / 16 {
             let turn = self.sweep_turn.fetch_add(1, Ordering::Relaxed);
@@ -362,19 +234,6 @@ impl Hub {
     }
 }
 
-/// Takes the own ids of `events`. If one was used before, says which, and leaves those that are to be published.
-fn claim(sequencer: &mut Sequencer, events: &mut Vec<Prepared>, repeats: Repeats) -> Option<usize> {
-    let free = sequencer.claim(events.iter().map(|event| event.id.as_ref()));
-    if free == events.len() {
-        return None;
-    }
-    events.truncate(free);
-    if repeats == Repeats::RefuseAll {
-        sequencer.release(events.drain(..).filter_map(|event| event.id));
-    }
-    Some(free)
-}
-
 /// Replacements closer together than this count as tabs evicting each other in turns.
 const REPLACEMENT_MEMORY: Duration = Duration::from_mins(1);
 
@@ -384,38 +243,4 @@ pub(crate) struct UserState {
     delivery: Allowance,
     replaced: Option<Moment>,
     replacements: u32,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::name::RoomName;
-    use super::*;
-
-    /// With publishes refused, nothing new drove old events out: the engine stayed on the last rung until they were too old.
-    #[test]
-    fn on_the_last_rung_an_eighth_of_the_history_goes_at_a_time() {
-        let log = LogBounds { events_max: 1000, bytes_max: 1 << 20 };
-        let hub = Hub::new(HubSettings {
-            shards: 1,
-            epoch: Epoch::new(1),
-            history: HistoryBounds { log, bytes_max: 1 << 30, age_max: Duration::from_hours(1) },
-            caps: Caps { connections_max: 1, per_user_max: None, replace: false, per_address_max: None },
-            delivery: None,
-        });
-        for n in 0..800 {
-            let target = Target::Room(RoomName::new(&format!("{}", n % 8)).expect("a name"));
-            let data = "x".repeat(500);
-            let draft = Draft { target, name: None, id: None, data, exclude: None, require: None };
-            hub.publish([draft], Moment(1)).expect("no id");
-        }
-        let events_after = |rung| {
-            hub.set_rung(rung);
-            hub.tidy(Moment(1));
-            hub.history().0
-        };
-        assert_eq!(events_after(Rung::Newcomers), 800);
-        let (once, twice) = (events_after(Rung::Publishes), events_after(Rung::Publishes));
-        assert!((690..=710).contains(&once) && (600..=620).contains(&twice), "{once} {twice}");
-        assert_eq!(events_after(Rung::Ground), twice);
-    }
 }

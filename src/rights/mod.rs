@@ -4,3 +4,4 @@ pub mod grant;
 pub mod grants;
 pub mod identity;
 pub mod pattern;
+pub mod revocation;

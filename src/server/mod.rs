@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_channel::oneshot;
 use tokio::sync::Notify;
 
 use crate::admin::{Admin, Probe};
@@ -27,15 +28,16 @@ use crate::engine::publish_limit::PublishLimit;
 use crate::engine::stats::HttpStats;
 use crate::engine::{Engine, ShardHandle};
 use crate::hub::admission::Caps;
+use crate::hub::history::HistoryBounds;
 use crate::hub::log::LogBounds;
 use crate::hub::mailbox::Command;
-use crate::hub::sequencer::HistoryBounds;
 use crate::hub::source::{Kind, Source};
 use crate::hub::{Hub, HubSettings, Overflow};
 use crate::net::accept::Listener;
 use crate::net::holder::Holder;
 use crate::net::listen::{Listeners, SocketOptions, adopt, listen};
 use crate::net::sockets::Sockets;
+use crate::order::memory::MemoryOrder;
 use crate::policy::{Policy, PolicyError};
 use crate::rights::identity::Standing;
 use crate::server::keys::PublishedKeys;
@@ -304,15 +306,18 @@ impl Server {
     fn review(&self, policy: Arc<Policy>) {
         let may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync> =
             Arc::new(move |standing| policy.lets_stay(standing));
+        let mut answers = Vec::new();
         for shard in 0..self.workers.len() {
-            let done = Box::new(|ended| {
-                if ended > 0 {
-                    tracing::info!(ended, "streams for which nothing vouches any more were closed");
-                }
-            });
-            if !self.send_patiently(shard, Command::Review { may_stay: may_stay.clone(), done }) {
+            let (reply, answer) = oneshot::channel();
+            if self.send_patiently(shard, Command::Review { may_stay: may_stay.clone(), reply }) {
+                answers.push(answer);
+            } else {
                 tracing::warn!(shard, "too much mail: streams for which nothing vouches stay until they end");
             }
+        }
+        let ended: u32 = answers.into_iter().map(wait_patiently).sum();
+        if ended > 0 {
+            tracing::info!(ended, "streams for which nothing vouches any more were closed");
         }
     }
 
@@ -357,6 +362,19 @@ impl Drop for Server {
     /// Ends at once.
     fn drop(&mut self) {
         let _ = self.end(Duration::ZERO);
+    }
+}
+
+/// Waits for the answer of a shard, which may be at work for a moment; nothing if it has none after [`MAIL_PATIENCE`].
+fn wait_patiently(mut answer: oneshot::Receiver<u32>) -> u32 {
+    let until = Instant::now() + MAIL_PATIENCE;
+    loop {
+        match answer.try_recv() {
+            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(1)),
+            Ok(answer) => return answer.unwrap_or(0),
+            // It has ended, and its streams with it.
+            Err(oneshot::Canceled) => return 0,
+        }
     }
 }
 
@@ -483,6 +501,7 @@ fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Wor
     }
     let revocations = Revocations::new(config.revocation_time);
     let engine = Engine {
+        order: MemoryOrder::new(hub.clone()),
         clock,
         hub,
         shards: shards.into(),

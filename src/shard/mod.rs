@@ -33,7 +33,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::hub::Hub;
-use crate::hub::mailbox::{Command, Dirty};
+use crate::hub::mailbox::{Command, Dirty, Reply};
 use crate::hub::source::{Kind, NOBODY, Source};
 use crate::shard::conn::{ConnKey, Conns, Membership, flag};
 use crate::shard::flush::Job;
@@ -256,7 +256,7 @@ impl<N: Net> Shard<N> {
             self.has_news(&source);
         }
         for command in commands.drain(..) {
-            self.obey(command);
+            self.handle(command);
         }
         (self.dirty, self.commands) = (dirty, commands);
     }
@@ -360,9 +360,9 @@ impl<N: Net> Shard<N> {
         self.advance(slot);
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle(&mut self, command: Command) {
         match command {
-            Command::Disconnect { user, room, done } => {
+            Command::Disconnect { user, room, reply } => {
                 let mut closed = 0;
                 for slot in self.slots_of_user(&user) {
                     if self.is_in(slot, &room) {
@@ -370,20 +370,20 @@ impl<N: Net> Shard<N> {
                         self.farewell(slot, stats::CloseReason::Disconnected);
                     }
                 }
-                done(closed);
+                answer(reply, closed);
             }
-            Command::Members { room, done } => {
+            Command::Members { room, reply } => {
                 let local = room.local(self.settings.index).map(|room| &self.rooms[room as usize]);
                 let members = local.into_iter().flat_map(LocalRoom::members);
                 let users = members.filter_map(|slot| self.conns.get(slot)?.user.clone());
-                done(users.collect());
+                answer(reply, users.collect());
             }
             Command::Replace { user, passed } => self.replace_oldest(user, passed),
-            Command::Revoke { doomed, done } => done(self.revoke(&*doomed)),
-            Command::Review { may_stay, done } => done(self.review(&*may_stay)),
+            Command::Revoke { whose, reply } => answer(reply, self.revoke(&whose)),
+            Command::Review { may_stay, reply } => answer(reply, self.review(&*may_stay)),
             Command::Refresh(refresh) => {
                 let refreshed = self.refresh(&refresh);
-                (refresh.done)(refreshed);
+                answer(refresh.reply, refreshed);
             }
             Command::Drain => self.start_drain(),
         }
@@ -408,4 +408,9 @@ impl<N: Net> Shard<N> {
     fn retry(&mut self) -> Duration {
         jittered(self.settings.retry, self.rng.f64())
     }
+}
+
+/// Answers whoever asked, if they still wait.
+fn answer<T>(reply: Reply<T>, value: T) {
+    let _ = reply.send(value);
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::hub::mailbox::{Refresh, Refreshed};
 use crate::hub::source::{Kind, Source};
 use crate::rights::identity::{Identity, KeyId, Session, Standing};
+use crate::rights::revocation::Whose;
 use crate::shard::Shard;
 use crate::shard::conn::{ConnKey, Membership, flag};
 use crate::shard::net::Net;
@@ -153,10 +154,10 @@ impl<N: Net> Shard<N> {
         if rooms.peek().is_none() { may_stay(None) } else { rooms.all(|room| may_stay(Some(room))) }
     }
 
-    /// Ends all connections whose identity is `doomed`, and says how many there were.
-    pub(super) fn revoke(&mut self, doomed: &dyn Fn(&Identity) -> bool) -> u32 {
-        let is_doomed = |identity: &Arc<Identity>| doomed(identity);
-        let slots = self.conns.iter().filter(|(_, conn)| conn.identity.as_ref().is_some_and(is_doomed));
+    /// Ends all connections of those who are meant, and says how many there were.
+    pub(super) fn revoke(&mut self, whose: &Whose) -> u32 {
+        let is_meant = |identity: &Arc<Identity>| whose.means(identity);
+        let slots = self.conns.iter().filter(|(_, conn)| conn.identity.as_ref().is_some_and(is_meant));
         let slots: Vec<u32> = slots.map(|(slot, _)| slot).collect();
         self.end_all(&slots)
     }

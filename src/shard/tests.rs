@@ -10,16 +10,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use futures_channel::oneshot;
+
 use crate::hub::admission::Caps;
 use crate::hub::draft::{Draft, Target};
+use crate::hub::history::HistoryBounds;
 use crate::hub::log::{LOG_OVERHEAD, LogBounds};
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::memory_level::Rung;
 use crate::hub::own_ids::Repeated;
-use crate::hub::sequencer::HistoryBounds;
 use crate::hub::{Hub, HubSettings, Overflow, Published};
+use crate::order::memory::MemoryOrder;
 use crate::rights::grant::{Grant, PermissionName};
 use crate::rights::identity::{Identity, KeyId, Session};
+use crate::rights::revocation::Whose;
 use crate::shard::batch::BATCH_BYTES_MAX;
 use crate::shard::conn::ConnKey;
 use crate::shard::join::{Join, Start};
@@ -156,7 +160,7 @@ impl World {
     fn publish(&self, target: Target, data: &str, exclude: Option<&str>) {
         let exclude = exclude.map(|user| UserName::new(user).unwrap());
         let draft = Draft { target, name: None, id: None, data: data.to_owned(), exclude, require: None };
-        self.hub.publish([draft], self.now).expect("no id is used twice");
+        MemoryOrder::new(self.hub.clone()).publish([draft], self.now).expect("no id is used twice");
     }
 
     /// Publishes with an id of the publisher's own, for those with a permission.
@@ -164,7 +168,7 @@ impl World {
         let require = require.map(|name| PermissionName::new(name).unwrap());
         let id = Some(EventId::new(id).unwrap());
         let draft = Draft { target, name: None, id, data: "x".into(), exclude: None, require };
-        self.hub.publish([draft], self.now)
+        MemoryOrder::new(self.hub.clone()).publish([draft], self.now)
     }
 
     fn step(&mut self) -> Step {
@@ -331,7 +335,8 @@ fn a_full_mailbox_does_not_keep_a_drain_from_beginning() {
     let mut world = World::new(10, usize::MAX);
     let (_, socket) = world.join(None, Start::Now, usize::MAX);
     let room = world.hub.rooms().get_or_create("r");
-    let fill = || world.hub.mailbox(0).send(Command::Members { room: room.clone(), done: Box::new(|_| {}) });
+    let fill =
+        || world.hub.mailbox(0).send(Command::Members { room: room.clone(), reply: oneshot::channel().0 });
     while fill().is_ok() {}
     world.hub.drain();
     while world.step() != Step::Drained {
@@ -465,17 +470,19 @@ fn a_refreshed_listener_stays_and_is_told_again() {
     assert_eq!(text(&socket).matches("event: expiring").count(), 1, "less than half a minute is left");
     let refresh = |connection, may: bool| {
         let user = world.hub.users().get("ann").expect("she is here");
-        let (sent, got) = std::sync::mpsc::channel();
-        let done = Box::new(move |refreshed| sent.send(refreshed).unwrap());
+        let (reply, got) = oneshot::channel();
         let may_read = Arc::new(move |_: &str| may);
-        (Command::Refresh(Box::new(Refresh { user, connection, session: session(200), may_read, done })), got)
+        (
+            Command::Refresh(Box::new(Refresh { user, connection, session: session(200), may_read, reply })),
+            got,
+        )
     };
-    let (refused, of_refused) = refresh(Some(key.to_u64()), false);
-    let (granted, of_granted) = refresh(Some(key.to_u64()), true);
+    let (refused, mut of_refused) = refresh(Some(key.to_u64()), false);
+    let (granted, mut of_granted) = refresh(Some(key.to_u64()), true);
     assert!(world.hub.mailbox(0).send(refused).is_ok() && world.hub.mailbox(0).send(granted).is_ok());
     world.step();
-    assert_eq!(of_refused.recv(), Ok(Refreshed { connections: 0, refused: 1 }));
-    assert_eq!(of_granted.recv(), Ok(Refreshed { connections: 1, refused: 0 }));
+    assert_eq!(of_refused.try_recv(), Ok(Some(Refreshed { connections: 0, refused: 1 })));
+    assert_eq!(of_granted.try_recv(), Ok(Some(Refreshed { connections: 1, refused: 0 })));
     while world.now < Moment(171_000_000) {
         world.step();
     }
@@ -488,17 +495,15 @@ fn a_refreshed_listener_stays_and_is_told_again() {
 fn those_of_a_doomed_identity_are_closed_and_no_others() {
     let mut world = World::new(10, usize::MAX);
     let by = |identity| Some(Session { identity, expires: None });
-    let (_, doomed) = world.join_now(by(holder(&["vip"])), None);
+    let vip = holder(&["vip"]);
+    let (_, doomed) = world.join_now(by(vip.clone()), None);
     let (_, spared) = world.join_now(by(holder(&["dj"])), None);
     let (_, unknown) = world.join_now(None, None);
-    let (sent, got) = std::sync::mpsc::channel();
-    let command = Command::Revoke {
-        doomed: Arc::new(|identity| identity.holds("vip", None)),
-        done: Box::new(move |count| sent.send(count).unwrap()),
-    };
+    let (reply, mut got) = oneshot::channel();
+    let command = Command::Revoke { whose: Whose::Identity(vip), reply };
     assert!(world.hub.mailbox(0).send(command).is_ok());
     world.step();
-    assert_eq!(got.recv(), Ok(1));
+    assert_eq!(got.try_recv(), Ok(Some(1)));
     assert!(text(&doomed).contains("\"reason\":\"revoked\""));
     assert!(!text(&spared).contains("closing") && !text(&unknown).contains("closing"));
 }
@@ -520,7 +525,7 @@ fn an_event_that_requires_a_permission_reaches_those_who_have_it_now_and_later()
     for (target, data) in [(room(), "to the room"), (Target::All, "to all")] {
         let require = PermissionName::new("vip").ok();
         let draft = Draft { target, name: None, id: None, data: data.into(), exclude: None, require };
-        world.hub.publish([draft], world.now).expect("no id is used twice");
+        MemoryOrder::new(world.hub.clone()).publish([draft], world.now).expect("no id is used twice");
         world.step();
     }
     world.publish(room(), "to everybody", None);
@@ -946,14 +951,11 @@ fn a_stream_of_an_inbox_is_reviewed_like_any_other() {
     let mut world = World::new(10, usize::MAX);
     let (kept, _) = world.join(Some("u"), Start::Now, usize::MAX);
     let (ended, socket) = world.join_rooms(&[], None, Some("u"), Start::Now, usize::MAX);
-    let (done, ended_count) = std::sync::mpsc::channel();
-    let command = Command::Review {
-        may_stay: Arc::new(|standing| standing.room.is_some()),
-        done: Box::new(move |ended| done.send(ended).unwrap()),
-    };
+    let (reply, mut ended_count) = oneshot::channel();
+    let command = Command::Review { may_stay: Arc::new(|standing| standing.room.is_some()), reply };
     assert!(world.hub.mailbox(0).send(command).is_ok());
     world.step();
-    assert_eq!(ended_count.recv(), Ok(1));
+    assert_eq!(ended_count.try_recv(), Ok(Some(1)));
     assert_eq!(world.are_open(&[kept, ended]), [true, false]);
     assert!(text(&socket).contains(r#""reason":"revoked""#));
 }
@@ -988,7 +990,8 @@ fn a_batch_with_a_repeat_leaves_nothing_behind() {
         exclude: None,
         require: None,
     };
-    let publish = |ids: &[&str]| world.hub.publish(ids.iter().map(|id| draft(id)), world.now);
+    let publish =
+        |ids: &[&str]| MemoryOrder::new(world.hub.clone()).publish(ids.iter().map(|id| draft(id)), world.now);
     assert_eq!(publish(&["a", "b", "a"]), Err(Repeated { index: 2, before: None }));
     assert_eq!((world.hub.head(), world.hub.history()), (0, (0, 0)));
     assert_eq!(publish(&["b", "a"]).map(|published| published.offset), Ok(2), "neither was used up");

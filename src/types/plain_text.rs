@@ -19,7 +19,7 @@ pub fn plain(line: &str) -> String {
 }
 
 /// Neither a control character nor one that some readers take for the end of a line or for the turn of its direction.
-fn is_plain(c: char) -> bool {
+pub(crate) fn is_plain(c: char) -> bool {
     let turns =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !c.is_control() && !turns && !matches!(c, '\u{2028}' | '\u{2029}')

@@ -13,6 +13,10 @@ pub struct Frame {
     chunk: Bytes,
     /// Length of `<hex size>\r\n`, at most [`CHUNK_HEAD_BYTES_MAX`].
     head: u8,
+    /// Length of the event's name, 0 if it has none: names are not empty.
+    name: u8,
+    /// Length of its id.
+    id: u8,
 }
 
 impl Frame {
@@ -26,6 +30,37 @@ impl Frame {
     #[must_use]
     pub fn plain(&self) -> Bytes {
         self.chunk.slice(usize::from(self.head)..self.chunk.len() - CHUNK_TAIL.len())
+    }
+
+    /// The event's name, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        let begin = usize::from(self.head) + "event: ".len();
+        (self.name > 0).then(|| self.text(begin, begin + usize::from(self.name)))
+    }
+
+    /// The event's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.text(self.id_at(), self.id_at() + usize::from(self.id))
+    }
+
+    /// The event's data, as an `EventSource` has it: with `\n` for each line end.
+    #[must_use]
+    pub fn data(&self) -> String {
+        let begin = self.id_at() + usize::from(self.id) + "\n".len();
+        let end = self.chunk.len() - "\n\n".len() - CHUNK_TAIL.len();
+        let lines = self.text(begin, end).split('\n');
+        lines.map(|line| &line["data: ".len()..]).collect::<Vec<_>>().join("\n")
+    }
+
+    fn id_at(&self) -> usize {
+        let name_bytes = if self.name > 0 { field_bytes("event", usize::from(self.name)) } else { 0 };
+        usize::from(self.head) + name_bytes + "id: ".len()
+    }
+
+    fn text(&self, begin: usize, end: usize) -> &str {
+        std::str::from_utf8(&self.chunk[begin..end]).expect("a frame is made of text")
     }
 
     /// Bytes this frame keeps alive.
@@ -78,7 +113,7 @@ impl Unsealed {
     ///
     /// # Panics
     ///
-    /// If `id` is longer than was announced to [`Unsealed::new`].
+    /// If `id` is longer than was announced to [`Unsealed::new`], or than 255 bytes.
     #[must_use]
     pub fn seal(mut self, id: &[u8]) -> Frame {
         let mut at = self.data_at;
@@ -99,10 +134,12 @@ impl Unsealed {
         let size = chunk_head(self.buf.len() - CHUNK_TAIL.len() - payload_at, &mut size);
         let start = payload_at - size.len();
         self.buf[start..payload_at].copy_from_slice(size);
-        let head = u8::try_from(size.len()).expect("a chunk head is at most CHUNK_HEAD_BYTES_MAX long");
+        let len = |bytes: usize| u8::try_from(bytes).expect("chunk heads, names and ids are short");
+        let name = self.name.as_ref().map_or(0, |name| name.as_str().len());
+        let (head, name, id) = (len(size.len()), len(name), len(id.len()));
         let mut chunk = Bytes::from(self.buf);
         bytes::Buf::advance(&mut chunk, start);
-        Frame { chunk, head }
+        Frame { chunk, head, name, id }
     }
 }
 
@@ -172,6 +209,15 @@ mod tests {
         assert_eq!(&frame.plain()[..], b"event: price\nid: k3v9q2-7\ndata: 42\n\n");
         assert_eq!(&frame.chunk()[..], b"24\r\nevent: price\nid: k3v9q2-7\ndata: 42\n\n\r\n");
         assert!(frame.len() == frame.chunk().len() && !frame.is_empty());
+    }
+
+    #[test]
+    fn a_frame_knows_its_fields() {
+        let frame = frame(Some("price"), "k-1", "a\nid: no\n\nevent: no\r");
+        assert_eq!((frame.name(), frame.id()), (Some("price"), "k-1"));
+        assert_eq!(frame.data(), "a\nid: no\n\nevent: no\n");
+        let frame = Unsealed::new(None, "", 64).seal(b"7");
+        assert_eq!((frame.name(), frame.id(), frame.data()), (None, "7", String::new()));
     }
 
     #[test]

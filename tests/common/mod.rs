@@ -91,7 +91,7 @@ impl TestServer {
 
     /// The id of the event at `offset`.
     pub fn id(&self, offset: u64) -> String {
-        self.server().shared().hub.epoch().position(offset).to_string()
+        self.server().engine().hub.epoch().position(offset).to_string()
     }
 
     pub fn connect(&self) -> Conn {

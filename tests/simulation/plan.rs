@@ -5,8 +5,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use tidegate::hub::Overflow;
 use tidegate::hub::admission::Caps;
+use tidegate::hub::history::HistoryBounds;
 use tidegate::hub::log::LogBounds;
-use tidegate::hub::sequencer::HistoryBounds;
 use tidegate::types::rate_limiter::Rate;
 
 /// Rooms and users there are names for.

@@ -25,9 +25,10 @@ use crate::engine::Engine;
 pub use crate::engine::process::thread_id;
 use crate::hub::admission::Caps;
 use crate::hub::draft::{Draft, Target};
+use crate::hub::history::HistoryBounds;
 use crate::hub::log::LogBounds;
-use crate::hub::sequencer::HistoryBounds;
 use crate::hub::{Hub, HubSettings};
+pub use crate::order::memory::MemoryOrder;
 use crate::shard::join::{Join, Start};
 use crate::shard::{PORTION_MEMBERS, Shard, ShardSettings, Step};
 use crate::types::clock::Clock;
@@ -63,6 +64,8 @@ const EVENT: &str = "sample";
 /// Samples of one server, and those who watch them.
 pub struct Dashboard {
     hub: Arc<Hub>,
+    /// Where samples get their positions.
+    order: MemoryOrder,
     shard: Mutex<Shard<Bodies>>,
     clock: Clock,
     sampler: Mutex<Sampler>,
@@ -97,6 +100,7 @@ impl Dashboard {
         };
         let shard = Shard::new(hub.clone(), settings, Bodies::default(), Arc::default(), fastrand::u64(..));
         Arc::new(Self {
+            order: MemoryOrder::new(hub.clone()),
             hub,
             shard: Mutex::new(shard),
             clock: engine.clock,
@@ -129,7 +133,7 @@ impl Dashboard {
             exclude: None,
             require: None,
         };
-        self.hub.publish([draft], self.clock.now()).expect("a sample has no id of its own to repeat");
+        self.order.publish([draft], self.clock.now()).expect("a sample has no id of its own to repeat");
         self.step();
     }
 

@@ -140,9 +140,10 @@ mod tests {
     use super::*;
     use crate::hub::admission::Caps;
     use crate::hub::draft::{Draft, Target};
+    use crate::hub::history::HistoryBounds;
     use crate::hub::log::LogBounds;
-    use crate::hub::sequencer::HistoryBounds;
     use crate::hub::{Hub, HubSettings};
+    use crate::order::memory::MemoryOrder;
     use crate::types::name::RoomName;
     use crate::types::position::Epoch;
     use std::sync::Arc;
@@ -161,11 +162,11 @@ mod tests {
         })
     }
 
-    fn publish(hub: &Hub, room: &str, events: usize) {
+    fn publish(hub: &Arc<Hub>, room: &str, events: usize) {
         let target = Target::Room(RoomName::new(room).unwrap());
         let draft = Draft { target, name: None, id: None, data: "x".into(), exclude: None, require: None };
         if events > 0 {
-            hub.publish(vec![draft; events], Moment(1)).expect("no id of its own");
+            MemoryOrder::new(hub.clone()).publish(vec![draft; events], Moment(1)).expect("no id of its own");
         }
     }
 

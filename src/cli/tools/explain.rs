@@ -5,13 +5,13 @@ use jsonwebtoken::{AlgorithmFamily, DecodingKey, crypto};
 use serde_json::Value;
 
 use crate::auth::claims::{Claims, Parts, REFUSED_MEMBERS, TOKEN_BYTES_MAX};
-use crate::auth::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::auth::token_error::TokenError;
 use crate::auth::tokens::{Tokens, read_material};
 use crate::cli::tools::inspect::Dissected;
 use crate::cli::tools::quoted;
 use crate::cli::tools::time::when;
 use crate::config::{Config, KeySource, TokenKey};
+use crate::rights::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::types::name::UserName;
 
 /// What a token is explained by.

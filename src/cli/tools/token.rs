@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 
 use crate::auth::claims::TOKEN_BYTES_MAX;
 use crate::auth::key::Key;
-use crate::auth::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::auth::tokens::read_material;
 use crate::cli::tools::credential::Credential;
 use crate::cli::tools::{Output, When, inspect, misuse, with_cause};
 use crate::config::{Config, EX_CONFIG, EX_USAGE, TokenKey, parse_token_key};
 use crate::rights::grant::{PERMISSIONS_MAX, Permission, PermissionError};
+use crate::rights::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::types::name::UserName;
 
 pub(super) const NAME: &str = "token";

@@ -130,7 +130,7 @@ mod tests {
 
     /// What is told about `text` as an event: the detail, the line and the column.
     fn told(text: &[u8]) -> (&'static str, u64, u32) {
-        let problem = body::parse_body(text, 1024).expect_err("it is malformed");
+        let problem = event_body::parse_body(text, 1024).expect_err("it is malformed");
         assert_eq!(problem.code, Code::BodyMalformed);
         (problem.detail.expect("a detail"), problem.line.expect("a line"), problem.column.expect("a column"))
     }
@@ -182,6 +182,6 @@ mod tests {
         for detail in CAUSES.iter().map(|(_, detail)| *detail).chain(others) {
             assert!(detail.len() <= 120 && !detail.ends_with('.'), "{detail}");
         }
-        assert!(TOO_DEEP.contains(&body::DEPTH_MAX.to_string()));
+        assert!(TOO_DEEP.contains(&event_body::DEPTH_MAX.to_string()));
     }
 }

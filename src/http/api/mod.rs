@@ -26,7 +26,6 @@ use serde::Serialize;
 
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
-use crate::engine::ask::ask_shards;
 use crate::engine::buffers::Holds;
 use crate::engine::stats;
 use crate::http::api::publish::publish;
@@ -43,7 +42,7 @@ use crate::http::gate::identify;
 use crate::http::gate::refusal::Sender;
 use crate::http::gate::{self, Arrival};
 use crate::hub::admission::Refusal;
-use crate::hub::mailbox::Command;
+use crate::order::change::Change;
 use crate::policy::Policy;
 use crate::rights::grant::Action;
 use crate::types::name::{RoomName, UserName};
@@ -195,7 +194,7 @@ async fn answer_caller(
         Route::Publish => json(&publish(context, exchange, caller, request, address).await?),
         Route::Disconnect { room, user } => {
             caller.may(Action::Disconnect(room.as_str()))?;
-            json(&disconnect(engine, &room, &user, DisconnectQuery::parse(query)?).await?)
+            json(&disconnect(engine, room, user, DisconnectQuery::parse(query)?).await?)
         }
         Route::Refresh => json(&session::refresh(engine, exchange, caller, request).await?),
         Route::Revoke => json(&session::revoke(engine, exchange, caller, request).await?),
@@ -237,25 +236,12 @@ struct Disconnected {
 /// nothing is closed, and the answer is [`Code::StayAwayFull`] with the time until there is a place.
 async fn disconnect(
     engine: &Engine,
-    room: &RoomName,
-    user: &UserName,
+    room: RoomName,
+    user: UserName,
     query: DisconnectQuery,
 ) -> Result<Disconnected, Problem> {
-    let (hub, now) = (&engine.hub, engine.clock.now());
-    let (room, user) = (room.as_str(), user.as_str());
     let stay_away = query.stay_away.unwrap_or(engine.config.stay_away);
-    // First, or the browser could be back before it is told not to be.
-    if !stay_away.is_zero() {
-        hub.send_away(user, room, stay_away, now).map_err(|wait| {
-            let seconds = u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX);
-            Problem::new(Code::StayAwayFull).retry_after_s(seconds)
-        })?;
-    }
-    let mut disconnected = 0;
-    if let (Some(room), Some(user)) = (hub.rooms().get(room), hub.users().get(user)) {
-        let command = |done| Command::Disconnect { user: user.clone(), room: room.clone(), done };
-        disconnected = ask_shards(engine, command).await?.iter().sum();
-    }
+    let disconnected = engine.propose(Change::Disconnect { user, room, stay_away }).await?;
     Ok(Disconnected { disconnected, stay_away_s: stay_away.as_secs() })
 }
 

@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
-use crate::engine::ask::ask_shards;
 use crate::http::api::query::HistoryQuery;
 use crate::http::conn::held::Held;
 use crate::hub::log::Entry;
@@ -16,6 +15,7 @@ use crate::rights::identity::Identity;
 use crate::shard::batch::is_met;
 use crate::types::moment::Moment;
 use crate::types::position::{Offset, Presented};
+use crate::wire::frame::Frame;
 
 /// Users a room lists by name.
 pub const MEMBERS_MAX: usize = 1000;
@@ -167,7 +167,7 @@ pub async fn room(engine: &Engine, name: &str) -> Result<RoomInfo, Problem> {
     }
     info.connections = room.connections();
     let mut members =
-        ask_shards(engine, |done| Command::Members { room: room.clone(), done }).await?.concat();
+        engine.ask_shards(|reply| Command::Members { room: room.clone(), reply }).await?.concat();
     members.sort_unstable_by(|a, b| a.name().cmp(b.name()));
     members.dedup_by(|a, b| a.name() == b.name());
     info.members_total = members.len();
@@ -245,7 +245,7 @@ impl Page<'_> {
         let mut bytes = 0;
         for entry in entries {
             let age_ms = u64::try_from(now.since(entry.published).as_millis()).unwrap_or(u64::MAX);
-            let event = read_back(&entry.frame.plain(), age_ms);
+            let event = PageEvent::of(&entry.frame, age_ms);
             let more = event.json_len();
             if bytes + more > PAGE_BYTES_MAX && !self.events.is_empty() {
                 break;
@@ -265,6 +265,11 @@ const PAGE_OVERHEAD: usize = 128;
 const EVENT_OVERHEAD: usize = 64;
 
 impl PageEvent {
+    /// The event of `frame`.
+    fn of(frame: &Frame, age_ms: u64) -> Self {
+        Self { id: frame.id().into(), event: frame.name().map(Into::into), data: frame.data(), age_ms }
+    }
+
     /// Bytes it takes as JSON, at most.
     fn json_len(&self) -> usize {
         EVENT_OVERHEAD + json_len(&self.id) + self.event.as_deref().map_or(0, json_len) + json_len(&self.data)
@@ -306,18 +311,6 @@ fn newest_before(
     (page, older.next().is_some())
 }
 
-/// Takes an encoded event apart again. The log keeps the bytes that go out, nothing else.
-fn read_back(frame: &[u8], age_ms: u64) -> PageEvent {
-    let text = String::from_utf8_lossy(frame);
-    let field = |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
-    PageEvent {
-        id: field("id: ").next().unwrap_or_default().to_owned(),
-        event: field("event: ").next().map(str::to_owned),
-        data: field("data: ").collect::<Vec<_>>().join("\n"),
-        age_ms,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,7 +338,7 @@ mod tests {
     fn an_encoded_event_reads_back_as_it_was() {
         let name = EventName::new("price").ok();
         let frame = Unsealed::new(name, "a\nid: no\n\nevent: no", 20).seal(b"k-1");
-        let event = read_back(&frame.plain(), 0);
+        let event = PageEvent::of(&frame, 0);
         assert_eq!(event.id, "k-1");
         assert_eq!(event.event.as_deref(), Some("price"));
         assert_eq!(event.data, "a\nid: no\n\nevent: no");

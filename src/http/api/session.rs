@@ -8,16 +8,16 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::problem::{Code, Problem};
-use crate::auth::revocation::{Revoked, TOKEN_NAME_BYTES_MAX, When};
 use crate::engine::Engine;
-use crate::engine::ask::ask_shards;
-use crate::engine::ask::end_sessions;
 use crate::http::api::malformed;
 use crate::http::api::publish::collect_in_time;
 use crate::http::conn::exchange::Exchange;
 use crate::http::gate::caller::Caller;
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
+use crate::order::change::Change;
 use crate::rights::grant::Action;
+use crate::rights::revocation::Whose;
+use crate::rights::revocation::{Revoked, TOKEN_NAME_BYTES_MAX, When};
 use crate::shard::conn::ConnKey;
 use crate::types::name::UserName;
 
@@ -71,7 +71,7 @@ pub async fn refresh(
     let may_read: Arc<dyn Fn(&str) -> bool + Send + Sync> =
         Arc::new(move |room| asker.may(Action::Read(room)).is_ok());
     let mut shard = 0;
-    let command = |done| {
+    let command = |reply| {
         // A shard that is not meant is asked about a connection that cannot be.
         let key = connection.map(|(at, key)| if at == shard { key } else { u64::MAX });
         shard += 1;
@@ -80,13 +80,13 @@ pub async fn refresh(
             connection: key,
             session: session.clone(),
             may_read: may_read.clone(),
-            done,
+            reply,
         }))
     };
-    let answers = ask_shards(engine, command).await?;
+    let answers = engine.ask_shards(command).await?;
     if !engine.access.trusts(&identity) {
         // Revoked meanwhile, when no stream was by its right yet. Nobody else would close them.
-        end_sessions(engine, move |other| std::ptr::eq(other, Arc::as_ptr(&identity))).await?;
+        engine.end_streams(Whose::Identity(identity)).await?;
         return Err(Code::Unauthorized.into());
     }
     let mut sum = Refreshed::default();
@@ -152,9 +152,7 @@ pub async fn revoke(
     };
     let when =
         When { at: engine.clock.unix_s(), leeway_s: engine.access.policy.load().token_leeway.as_secs() };
-    // First: who connects from now on is refused, and who is just being let in is looked at again.
-    engine.access.revocations.add(&revoked, when).map_err(|_| Code::RevocationsFull)?;
-    let closed = end_sessions(engine, move |identity| revoked.means(identity, when)).await?;
+    let closed = engine.propose(Change::Revoke { revoked, when }).await?;
     Ok(RevokeAnswer { closed })
 }
 

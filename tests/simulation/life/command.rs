@@ -1,8 +1,8 @@
 //! How a shard is told to do something while it is busy, and how far its listeners had come when it did.
 
-use std::sync::mpsc;
-
+use futures_channel::oneshot;
 use tidegate::hub::mailbox::Command;
+use tidegate::hub::mailbox::Reply;
 use tidegate::shard::Step;
 use tidegate::shard::conn::{Conn, flag};
 use tidegate::types::position::Offset;
@@ -29,14 +29,13 @@ impl Life<'_> {
     pub(super) fn have_obeyed<T: Send + 'static>(
         &mut self,
         at: usize,
-        command: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Command,
+        command: impl FnOnce(Reply<T>) -> Command,
     ) -> T {
-        let (sent, got) = mpsc::channel();
-        let done = Box::new(move |answer| sent.send(answer).expect("it is waited for"));
-        assert!(self.hub.mailbox(at).send(command(done)).is_ok());
+        let (reply, mut got) = oneshot::channel();
+        assert!(self.hub.mailbox(at).send(command(reply)).is_ok());
         loop {
             let step = self.step(at);
-            if let Ok(answer) = got.try_recv() {
+            if let Ok(Some(answer)) = got.try_recv() {
                 return answer;
             }
             assert_eq!(step, Step::Again, "a command is obeyed before anybody sleeps");

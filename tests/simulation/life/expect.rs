@@ -1,6 +1,6 @@
 //! What must come of a request to listen: the refusal, or the first words of the stream.
 
-use tidegate::hub::Refusal;
+use tidegate::hub::admission::Refusal;
 use tidegate::shard::join::Start;
 use tidegate::types::position::Offset;
 

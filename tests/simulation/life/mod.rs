@@ -18,6 +18,7 @@ use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::own_ids::{Repeated, Repeats};
 use tidegate::hub::source::Source;
 use tidegate::hub::{Hub, HubSettings, Published};
+use tidegate::order::memory::MemoryOrder;
 use tidegate::rights::grant::PermissionName;
 use tidegate::shard::join::{Join, Start};
 use tidegate::shard::stats::Stats;
@@ -202,7 +203,9 @@ impl Life<'_> {
             self.order.push(event);
         }
         self.say(|| format!("published {:?}, {repeated:?} is a repeat", self.order.newest(count)));
-        let answer = self.hub.publish_waking(drafts, repeats, self.moment(), |_, _, waker| waker.wake());
+        let answer =
+            MemoryOrder::new(self.hub.clone())
+                .propose(drafts, repeats, self.moment(), |_, _, waker| waker.wake());
         let published = (count > 0).then_some(Published { offset: self.order.head(), subscribers });
         let expected = match repeated {
             Some(index) => Err(Repeated { index, before: published }),

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidegate::auth::revocation::{Revoked, When};
+use tidegate::hub::mailbox::Reply;
 use tidegate::hub::mailbox::{Command, Refresh, Refreshed};
-use tidegate::rights::identity::{Identity, Standing};
+use tidegate::rights::identity::Standing;
+use tidegate::rights::revocation::Whose;
+use tidegate::rights::revocation::{Revoked, When};
 use tidegate::shard::stats::CloseReason;
 use tidegate::types::moment::Moment;
 use tidegate::types::name::UserName;
@@ -77,9 +79,9 @@ impl Life<'_> {
             obeys.store(true, Ordering::Relaxed);
             unread.as_deref() != Some(room)
         };
-        let refreshed: Refreshed = self.have_obeyed(at, |done| {
+        let refreshed: Refreshed = self.have_obeyed(at, |reply| {
             let (may_read, session) = (Arc::new(may_read), token.session());
-            Command::Refresh(Box::new(Refresh { user: inbox, connection, session, may_read, done }))
+            Command::Refresh(Box::new(Refresh { user: inbox, connection, session, may_read, reply }))
         });
         let count = |wires: &[usize]| u32::try_from(wires.len()).unwrap();
         let expected = Refreshed { connections: count(&changed), refused: count(&kept) };
@@ -108,8 +110,8 @@ impl Life<'_> {
                 if by_user { token.owner == Some(user) && is_older } else { token.name == Some(name) }
             })
         };
-        let doomed = Arc::new(move |identity: &Identity| revoked.means(identity, when));
-        self.end_those(at, is_meant, |done| Command::Revoke { doomed, done });
+        let whose = Whose::Revoked(revoked, when);
+        self.end_those(at, is_meant, |reply| Command::Revoke { whose, reply });
     }
 
     /// Closes one room, or the inboxes of those without a room, to those without a token, or to all users but one, at one
@@ -138,7 +140,7 @@ impl Life<'_> {
         if self.one_in(3) {
             return self.review_one(at, is_meant, &*may_stay);
         }
-        self.end_those(at, is_meant, |done| Command::Review { may_stay, done });
+        self.end_those(at, is_meant, |reply| Command::Review { may_stay, reply });
     }
 
     fn review_one(
@@ -166,7 +168,7 @@ impl Life<'_> {
         &mut self,
         at: usize,
         is_meant: impl Fn(&Listener) -> bool,
-        command: impl FnOnce(Box<dyn FnOnce(u32) + Send>) -> Command,
+        command: impl FnOnce(Reply<u32>) -> Command,
     ) {
         let is_exact = self.prepare(at);
         let open = self.open(at, &is_meant).len();

@@ -1,8 +1,6 @@
 //! What happens to shards and sockets: steps, room to write, clients that go, commands that close.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
+use futures_channel::oneshot;
 use tidegate::hub::mailbox::Command;
 use tidegate::shard::Step;
 use tidegate::shard::conn::ConnKey;
@@ -127,16 +125,14 @@ impl Life<'_> {
             node.live.iter().copied().filter(|wire| of_both(&node.listeners[*wire])).collect()
         };
         let before = is_meant(&self.nodes[at]);
-        let closed = Arc::new(AtomicU32::new(u32::MAX));
-        let done = closed.clone();
-        let done = Box::new(move |count| done.store(count, Ordering::Relaxed));
-        let sent = self.hub.mailbox(at).send(Command::Disconnect { user: inbox, room: source, done });
+        let (reply, mut closed) = oneshot::channel();
+        let sent = self.hub.mailbox(at).send(Command::Disconnect { user: inbox, room: source, reply });
         assert!(sent.is_ok());
         self.say(|| format!("disconnect user {user} from room {room} at shard {at}"));
         if self.step(at) == Step::Again {
             return;
         }
-        let closed = closed.load(Ordering::Relaxed) as usize;
+        let closed = closed.try_recv().expect("it was handled").expect("it was answered") as usize;
         assert!(closed <= before.len(), "{closed} closed of {}", before.len());
         for wire in is_meant(&self.nodes[at]) {
             assert!(self.nodes[at].shard.net_mut().wires[wire].wants_write, "only the stuck stay");

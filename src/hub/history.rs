@@ -1,7 +1,7 @@
-//! The one place where events get their offsets.
+//! What all logs hold together: how much that is, whose event is the oldest, and which ids are in use.
 //!
 //! Everything here happens under one lock, held for well under a microsecond per event: when offset n is visible
-//! anywhere, everything below n already is. Encoding, lookups and wake-ups happen outside.
+//! anywhere, everything below n already is. Encoding, lookups and wake-ups happen outside ([`Applying`](super::apply)).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -26,9 +26,9 @@ pub struct HistoryBounds {
     pub age_max: Duration,
 }
 
-/// The order's state, to be kept under one lock.
+/// The state of all logs, kept under one lock.
 #[derive(Debug, Default)]
-pub struct Sequencer {
+pub struct History {
     newest: Offset,
     bytes: usize,
     events: usize,
@@ -61,7 +61,7 @@ impl Ord for Oldest {
     }
 }
 
-impl Sequencer {
+impl History {
     /// Offset of the newest event.
     #[must_use]
     pub fn newest(&self) -> Offset {
@@ -103,16 +103,11 @@ impl Sequencer {
         self.own_ids.find(own_id)
     }
 
-    /// Gives the next offset to the event `entry` makes of it and appends that to `source`'s log. Its own id, if it has one, was
+    /// Appends the event to `source`'s log. Its offset is above all others, and its own id, if it has one, was
     /// [claimed](Self::claim).
-    pub fn append(
-        &mut self,
-        source: &Arc<Source>,
-        bounds: &HistoryBounds,
-        entry: impl FnOnce(Offset) -> Entry,
-    ) -> Offset {
-        let offset = self.newest + 1;
-        let entry = entry(offset);
+    pub fn append(&mut self, source: &Arc<Source>, bounds: &HistoryBounds, entry: Entry) {
+        let offset = entry.offset;
+        debug_assert!(offset > self.newest, "offsets rise");
         let mut slot = source.log();
         // Under the log's lock, as seats are taken: whoever sits down keeps what comes after its head.
         let flushed = source.flushed();
@@ -125,7 +120,6 @@ impl Sequencer {
             self.oldest.push(Reverse(Oldest { offset, source: Arc::downgrade(source) }));
         }
         self.newest = offset;
-        offset
     }
 
     /// Expires what is too old or too much, at most `work_max` steps of it. False if there is more to do.
@@ -223,48 +217,49 @@ mod tests {
         Entry { offset, frame, published, exclude: None, require: None, id: None }
     }
 
-    fn publish(sequencer: &mut Sequencer, source: &Arc<Source>, published: Moment) {
-        sequencer.append(source, &bounds(usize::MAX), |offset| entry(offset, published));
+    fn publish(history: &mut History, source: &Arc<Source>, published: Moment) {
+        let entry = entry(history.newest() + 1, published);
+        history.append(source, &bounds(usize::MAX), entry);
     }
 
     #[test]
     fn what_fits_the_bound_for_all_is_kept() {
         let cost = entry(1, Moment(0)).cost();
-        let (mut sequencer, rooms) = (Sequencer::default(), [room(), room()]);
+        let (mut history, rooms) = (History::default(), [room(), room()]);
         for at in [0, 1, 0, 1] {
-            publish(&mut sequencer, &rooms[at], Moment(0));
+            publish(&mut history, &rooms[at], Moment(0));
         }
         let logs = 2 * LOG_OVERHEAD;
-        assert!(sequencer.trim(&bounds(4 * cost + logs), Moment(0), 100));
-        assert_eq!((sequencer.events(), sequencer.bytes()), (4, 4 * cost + logs));
-        assert!(sequencer.trim(&bounds(4 * cost + logs - 1), Moment(0), 100));
-        assert_eq!((sequencer.events(), sequencer.bytes()), (3, 3 * cost + logs));
+        assert!(history.trim(&bounds(4 * cost + logs), Moment(0), 100));
+        assert_eq!((history.events(), history.bytes()), (4, 4 * cost + logs));
+        assert!(history.trim(&bounds(4 * cost + logs - 1), Moment(0), 100));
+        assert_eq!((history.events(), history.bytes()), (3, 3 * cost + logs));
         assert_eq!(rooms.map(|room| room.log().expired_to()), [1, 0], "the oldest of all went");
     }
 
     #[test]
     fn an_event_expires_at_its_age_and_not_before() {
-        let (mut sequencer, room) = (Sequencer::default(), room());
-        publish(&mut sequencer, &room, Moment(5));
+        let (mut history, room) = (History::default(), room());
+        publish(&mut history, &room, Moment(5));
         let expires = Moment(5) + AGE;
-        assert!(sequencer.trim(&bounds(usize::MAX), Moment(expires.0 - 1), 100));
-        assert_eq!(sequencer.events(), 1);
-        assert!(sequencer.trim(&bounds(usize::MAX), expires, 100));
-        assert_eq!((sequencer.events(), sequencer.bytes()), (0, 0));
+        assert!(history.trim(&bounds(usize::MAX), Moment(expires.0 - 1), 100));
+        assert_eq!(history.events(), 1);
+        assert!(history.trim(&bounds(usize::MAX), expires, 100));
+        assert_eq!((history.events(), history.bytes()), (0, 0));
     }
 
     #[test]
     fn a_crowd_does_not_keep_its_place_in_the_queue() {
         let places_after = |old: usize, young: usize| {
-            let (mut sequencer, rooms) = (Sequencer::default(), (0..old + young).map(|_| room()));
+            let (mut history, rooms) = (History::default(), (0..old + young).map(|_| room()));
             let rooms: Vec<_> = rooms.collect();
             for (at, room) in rooms.iter().enumerate() {
-                publish(&mut sequencer, room, if at < old { Moment(0) } else { Moment(1) });
+                publish(&mut history, room, if at < old { Moment(0) } else { Moment(1) });
             }
-            assert!(sequencer.trim(&bounds(usize::MAX), Moment(0) + AGE, 1_000));
-            assert_eq!(sequencer.events(), young);
-            sequencer.shrink();
-            sequencer.places()
+            assert!(history.trim(&bounds(usize::MAX), Moment(0) + AGE, 1_000));
+            assert_eq!(history.events(), young);
+            history.shrink();
+            history.places()
         };
         assert_eq!(places_after(69, 31), 62, "room for as many again");
         assert_eq!(places_after(68, 32), 128, "a quarter is still enough to keep it");

@@ -1,0 +1,55 @@
+//! Changes of who may be here: proposed to the order, and applied where it has them.
+
+use crate::answer::problem::{Code, Problem};
+use crate::engine::Engine;
+use crate::hub::mailbox::Command;
+use crate::order::change::Change;
+use crate::rights::revocation::Whose;
+use crate::types::name::{RoomName, UserName};
+
+impl Engine {
+    /// Proposes `change`, and says how many streams it ended. The order in memory has nobody to agree with: what is proposed is
+    /// applied at once, behind every event so far.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::apply`].
+    pub async fn propose(&self, change: Change) -> Result<u32, Problem> {
+        self.apply(&change).await
+    }
+
+    /// Applies `change`: first to the table that refuses newcomers, then to the streams that are open. The other way round, a
+    /// browser could be back before it is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::StayAwayFull`] or [`Code::RevocationsFull`] if the table is full, and then nothing is changed; [`Code::Full`] if
+    /// a shard has too much mail.
+    async fn apply(&self, change: &Change) -> Result<u32, Problem> {
+        match change {
+            Change::Disconnect { user, room, stay_away } => {
+                if !stay_away.is_zero() {
+                    let told = self.hub.send_away(user.as_str(), room.as_str(), *stay_away, self.clock.now());
+                    told.map_err(|wait| {
+                        let seconds = u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX);
+                        Problem::new(Code::StayAwayFull).retry_after_s(seconds)
+                    })?;
+                }
+                self.disconnect(user, room).await
+            }
+            Change::Revoke { revoked, when } => {
+                self.access.revocations.add(revoked, *when).map_err(|_| Code::RevocationsFull)?;
+                self.end_streams(Whose::Revoked(revoked.clone(), *when)).await
+            }
+        }
+    }
+
+    async fn disconnect(&self, user: &UserName, room: &RoomName) -> Result<u32, Problem> {
+        let (rooms, users) = (self.hub.rooms(), self.hub.users());
+        let (Some(room), Some(user)) = (rooms.get(room.as_str()), users.get(user.as_str())) else {
+            return Ok(0);
+        };
+        let command = |reply| Command::Disconnect { user: user.clone(), room: room.clone(), reply };
+        Ok(self.ask_shards(command).await?.iter().sum())
+    }
+}

@@ -1,0 +1,28 @@
+//! Changes of who may be here. Like events they are entries of the order.
+
+use std::time::Duration;
+
+use crate::rights::revocation::{Revoked, When};
+use crate::types::name::{RoomName, UserName};
+
+/// A change that takes effect where it is applied. Data alone: it can be written down, sent to another node, and applied there
+/// to the same effect.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// A user's streams in a room end, and the user stays away for a time. With no time, it may come back at once.
+    Disconnect {
+        /// The user.
+        user: UserName,
+        /// The room.
+        room: RoomName,
+        /// For how long.
+        stay_away: Duration,
+    },
+    /// A token, or all that a user had, is worth nothing any more.
+    Revoke {
+        /// Which.
+        revoked: Revoked,
+        /// Since when.
+        when: When,
+    },
+}

@@ -1,0 +1,136 @@
+//! The order of one process, in memory: the next number is the next position, and nobody has to agree.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::hub::apply::{Keep, Prepared};
+use crate::hub::draft::Draft;
+use crate::hub::own_ids::{Repeated, Repeats};
+use crate::hub::source::Source;
+use crate::hub::{Hub, Published};
+use crate::types::moment::Moment;
+
+/// The order in memory. Its positions are those of the hub to which it applies.
+#[derive(Clone)]
+pub struct MemoryOrder {
+    hub: Arc<Hub>,
+}
+
+impl MemoryOrder {
+    /// The order that `hub` follows.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>) -> Self {
+        Self { hub }
+    }
+
+    /// Publishes `drafts` next to each other.
+    ///
+    /// # Errors
+    ///
+    /// If one of them has an id that was used before. Then none is published.
+    ///
+    /// # Panics
+    ///
+    /// If there are none.
+    pub fn publish(
+        &self,
+        drafts: impl IntoIterator<Item = Draft>,
+        now: Moment,
+    ) -> Result<Published, Repeated> {
+        self.propose(drafts, Repeats::RefuseAll, now, |_, _, waker| waker.wake())
+    }
+
+    /// The same, but leaves it to `wake` to see that each shard that has news now, and sleeps, gets to deal with it.
+    ///
+    /// # Errors
+    ///
+    /// If one of them has an id that was used before. `repeats` says what becomes of those before it.
+    ///
+    /// # Panics
+    ///
+    /// If there are no drafts.
+    pub fn propose(
+        &self,
+        drafts: impl IntoIterator<Item = Draft>,
+        repeats: Repeats,
+        now: Moment,
+        mut wake: impl FnMut(&Published, usize, Waker),
+    ) -> Result<Published, Repeated> {
+        let mut events: Vec<Prepared> = drafts.into_iter().map(|draft| self.hub.prepare(draft)).collect();
+        assert!(!events.is_empty(), "at least one event was given");
+        let mut applying = self.hub.applying(Keep::History);
+        let repeated = applying.claim(&mut events, repeats);
+        if let (Some(index), true) = (repeated, events.is_empty()) {
+            return Err(Repeated { index, before: None });
+        }
+        let mut published = Published { offset: applying.newest(), subscribers: 0 };
+        for event in events {
+            published.offset += 1;
+            published.subscribers += u64::from(applying.apply(published.offset, event, now));
+        }
+        for (shard, waker) in applying.finish(now) {
+            wake(&published, shard, waker);
+        }
+        match repeated {
+            Some(index) => Err(Repeated { index, before: Some(published) }),
+            None => Ok(published),
+        }
+    }
+
+    /// Publishes to `source` without counting it or keeping it any longer than it takes: the readiness probe's own event.
+    #[must_use]
+    pub fn publish_probe(&self, source: &Arc<Source>, data: &str, now: Moment) -> Published {
+        let event = Prepared::own(source, data);
+        let mut applying = self.hub.applying(Keep::Nothing);
+        let offset = applying.newest() + 1;
+        let subscribers = u64::from(applying.apply(offset, event, now));
+        for (_, waker) in applying.finish(now) {
+            waker.wake();
+        }
+        Published { offset, subscribers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::hub::HubSettings;
+    use crate::hub::admission::Caps;
+    use crate::hub::draft::Target;
+    use crate::hub::history::HistoryBounds;
+    use crate::hub::log::LogBounds;
+    use crate::hub::memory_level::Rung;
+    use crate::types::name::RoomName;
+    use crate::types::position::Epoch;
+
+    /// With publishes refused, nothing new drove old events out: the engine stayed on the last rung until they were too old.
+    #[test]
+    fn on_the_last_rung_an_eighth_of_the_history_goes_at_a_time() {
+        let log = LogBounds { events_max: 1000, bytes_max: 1 << 20 };
+        let hub = Hub::new(HubSettings {
+            shards: 1,
+            epoch: Epoch::new(1),
+            history: HistoryBounds { log, bytes_max: 1 << 30, age_max: Duration::from_hours(1) },
+            caps: Caps { connections_max: 1, per_user_max: None, replace: false, per_address_max: None },
+            delivery: None,
+        });
+        let order = MemoryOrder::new(hub.clone());
+        for n in 0..800 {
+            let target = Target::Room(RoomName::new(&format!("{}", n % 8)).expect("a name"));
+            let data = "x".repeat(500);
+            let draft = Draft { target, name: None, id: None, data, exclude: None, require: None };
+            order.publish([draft], Moment(1)).expect("no id");
+        }
+        let events_after = |rung| {
+            hub.set_rung(rung);
+            hub.tidy(Moment(1));
+            hub.history().0
+        };
+        assert_eq!(events_after(Rung::Newcomers), 800);
+        let (once, twice) = (events_after(Rung::Publishes), events_after(Rung::Publishes));
+        assert!((690..=710).contains(&once) && (600..=620).contains(&twice), "{once} {twice}");
+        assert_eq!(events_after(Rung::Ground), twice);
+    }
+}
