@@ -1,5 +1,5 @@
 //! What must hold for whatever a peer sends, and whatever an operator writes. Fuzz targets call one of these each,
-//! `tests/parsers.rs` all of them.
+//! `tests/parsers/parsers.rs` all of them.
 
 #![allow(dead_code, reason = "each program that includes this file calls only some")]
 

@@ -4,7 +4,8 @@
 //! The real program, because what is measured is the memory of a process.
 
 mod common;
-mod neighbours;
+
+use common::neighbours;
 
 use std::net::SocketAddr;
 

@@ -4,7 +4,8 @@
 //! the same at full size, with latencies.
 
 mod common;
-mod neighbours;
+
+use common::neighbours;
 
 use std::process::{Child, Command, Stdio};
 

@@ -3,17 +3,16 @@
 //! Nothing here waits for a length of time. Reads block until there is something to read, and [`eventually`] looks
 //! until a condition holds; both give up after [`PATIENCE`], which only a server that is stuck uses up.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file is a program of its own and uses its part of this"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each test program compiles this and uses its part of it")]
 
 pub mod application;
 pub mod bearer;
+pub mod browser;
 pub mod conn;
 pub mod control_group;
+pub mod eventsource;
 pub mod metrics;
+pub mod neighbours;
 pub mod process;
 pub mod signer;
 pub mod stream;

@@ -1,0 +1,775 @@
+//! Promise: nobody gets in where they don't belong. Every route, for everyone who may ask it: what a token, a key, a cookie
+//! allow is had, anything else is refused, and whoever is refused learns nothing by it.
+
+use crate::common;
+
+use std::time::Duration;
+
+use common::bearer::{
+    FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, expired, key, lasting, nameless, now, sign,
+    token,
+};
+use common::conn::{Conn, Response, chunk, request};
+use common::signer::changed;
+use common::stream::Listener;
+use common::{BASE, TestServer, assert_problem, eventually};
+use serde_json::{Value, json};
+use tidegate::auth::api_keys;
+use tidegate::config::{Config, CorsOrigins, Rate};
+
+/// What nginx with `auth_basic` has looked at, and passes on.
+const BASIC: &str = "Basic YW5uOnNlY3JldA==";
+
+/// Everything set up: tokens, keys, the cookie `t`, `?token=`, and `lobby` for anyone.
+fn guarded(config: &mut Config) {
+    config.token_keys = vec![key(SECRET)];
+    config.public_rooms = vec![public("lobby")];
+    config.token_cookie = Some("t".to_owned());
+    config.token_query = true;
+}
+
+fn public(room: &str) -> tidegate::config::RoomPattern {
+    room.parse().expect("a pattern")
+}
+
+fn start() -> TestServer {
+    TestServer::with(guarded)
+}
+
+/// With API keys: the key, what it may, and further lines.
+fn start_with_keys(keys: &[(&str, &str, &[&str], &str)]) -> (TestServer, TempFile) {
+    let entries =
+        keys.iter().map(|(name, key, permissions, more)| api_key_entry(name, key, permissions, more));
+    let file = TempFile::new(&entries.collect::<String>());
+    let server = TestServer::with(|config| {
+        guarded(config);
+        config.api_keys_file = Some(file.path().to_owned());
+    });
+    (server, file)
+}
+
+/// Asks with these headers. Of a stream the answer is its head and the first event.
+fn ask(server: &TestServer, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    let mut conn = server.connect();
+    let headers = [&[("accept", "text/event-stream")], headers].concat();
+    conn.send(request(method, &format!("{BASE}{path}"), &headers, body.as_bytes()));
+    let head = conn.head();
+    if head.header("transfer-encoding") == Some("chunked") {
+        let event = conn.take_until(b"\n\n").expect("the first event");
+        return Response { head, body: event };
+    }
+    let length = head.header("content-length").map_or(0, |length| length.parse().expect("a number"));
+    let body = conn.take(length).expect("the whole body");
+    Response { head, body }
+}
+
+fn ask_as(server: &TestServer, method: &str, path: &str, token: &str, body: &str) -> Response {
+    ask(server, method, path, &[("authorization", &bearer(token))], body)
+}
+
+/// All there is to see of an answer.
+fn seen(Response { head, body }: &Response) -> (String, String) {
+    (head.without_date(), String::from_utf8_lossy(body).into_owned())
+}
+
+/// A request, and the only permission it needs of `ann`.
+struct Case {
+    method: &'static str,
+    path: &'static str,
+    body: &'static str,
+    needs: &'static str,
+}
+
+const fn case(method: &'static str, path: &'static str, body: &'static str, needs: &'static str) -> Case {
+    Case { method, path, body, needs }
+}
+
+const CASES: [Case; 15] = [
+    case("GET", "/stream/vip/ann", "", "sse:read:vip"),
+    case("GET", "/stream?room=vip", "", "sse:read:vip"),
+    case("GET", "/stream?room=vip&user=ann", "", "sse:read:vip"),
+    case("GET", "/stream?group=vip&id=ann&history=5", "", "sse:read:vip"),
+    case("GET", "/stream?room=lobby&room=vip", "", "sse:read:vip"),
+    case("POST", "/publish", r#"{"room":"vip","data":1}"#, "sse:publish:vip"),
+    case("POST", "/publish", r#"[{"room":"vip","data":1},{"room":"vip","data":2}]"#, "sse:publish:vip"),
+    case("POST", "/publish", r#"{"user":"bob","data":1}"#, "sse:publish"),
+    case("POST", "/publish", r#"{"all":true,"data":1}"#, "sse:publish"),
+    case("POST", "/disconnect/vip/bob?stay_away=0", "", "admin:vip"),
+    case("POST", "/revoke", r#"{"user":"mallory"}"#, "admin"),
+    case("GET", "/info", "", "admin"),
+    case("GET", "/rooms/vip", "", "sse:members:vip"),
+    case("GET", "/rooms/vip/history", "", "sse:read:vip"),
+    case("GET", "/groups/vip/history?limit=1", "", "sse:read:vip"),
+];
+
+/// All permissions but the one.
+fn all_but(needed: &str) -> Vec<&'static str> {
+    let all = [
+        "sse:read:other",
+        "sse:publish:other",
+        "sse:members:other",
+        "admin:other",
+        "sse:user",
+        "vip",
+        "read",
+        "SSE:READ",
+        "sse:read:vi",
+        "sse:read:vip2*",
+        "sse:read:{user}",
+        "sse:publish:VIP",
+        "moderator:vip",
+    ];
+    let whole = ["sse:read", "sse:publish", "sse:members", "admin"];
+    let by_name = needed.rsplit_once(":vip").map_or(needed, |(name, _)| name);
+    // `admin` shows members, too, and a pattern never reaches beyond rooms.
+    let helps = |name: &&str| *name == by_name || (by_name == "sse:members" && *name == "admin");
+    let patterns = ["sse:publish:*", "admin:*"]
+        .into_iter()
+        .filter(|pattern| !needed.contains(":vip") && pattern.starts_with(by_name));
+    all.into_iter().chain(whole.into_iter().filter(|name| !helps(name))).chain(patterns).collect()
+}
+
+/// What is wrong, and the query and the headers that show it.
+type Cause = (String, String, Vec<(&'static str, String)>);
+
+/// Whose tokens are wanted.
+const IDP: &str = "https://idp.example";
+
+#[test]
+fn every_route_wants_a_token_and_tells_nobody_why_theirs_is_none() {
+    let everything = ["admin", "sse:read", "sse:publish", "sse:members", "sse:user"];
+    let (key, removed) = (api_keys::generate(), api_keys::generate());
+    let entry = |name: &str, key: &str| api_key_entry(name, key, &everything[..4], "");
+    let file = TempFile::new(&(entry("ops", &key) + &entry("left", &removed)));
+    let server = TestServer::with(|config| {
+        guarded(config);
+        config.token_issuer = Some(IDP.to_owned());
+        config.api_keys_file = Some(file.path().to_owned());
+    });
+    let claims = |more: &Value| {
+        let usual =
+            json!({"sub": "ann", "iat": now(), "exp": now() + 900, "iss": IDP, "permissions": everything});
+        changed(usual, more)
+    };
+    let with = |more: &Value| sign(SECRET, &claims(more));
+
+    // Good until they are revoked or removed.
+    let (good, named) = (with(&json!({})), with(&json!({"jti": "stolen"})));
+    let of_user = with(&json!({"sub": "mallory"}));
+    for token in [&good, &named, &of_user, &removed] {
+        assert_eq!(ask_as(&server, "GET", "/info", token, "").status(), 200);
+    }
+    for revoked in [r#"{"token":"stolen"}"#, r#"{"user":"mallory"}"#] {
+        assert_eq!(ask_as(&server, "POST", "/revoke", &key, revoked).status(), 200);
+    }
+    file.write(&entry("ops", &key));
+    let settings = &server.server().engine().config;
+    assert_eq!(server.server().reload(settings).expect("a good file"), [""; 0]);
+
+    let (head, signature) = good.rsplit_once('.').expect("a JWT");
+    let bad = [
+        &*format!("{head}."),
+        &format!("{head}.{}", signature.chars().rev().collect::<String>()),
+        &sign(FOREIGN_SECRET, &claims(&json!({}))),
+        &with(&json!({"exp": null})),
+        &with(&json!({"exp": now() - 3600})),
+        &with(&json!({"nbf": now() + 600})),
+        &with(&json!({"aud": "shop"})),
+        &with(&json!({"iss": "https://shop.example"})),
+        &with(&json!({"iss": null})),
+        &with(&json!({"sub": "a\nb"})),
+        &named,
+        &of_user,
+        &removed,
+        &api_keys::generate(),
+        "x",
+        "",
+        "a.b.c",
+        "tgk_",
+        &key[..46],
+    ];
+    let mut causes: Vec<Cause> = vec![("nothing".into(), String::new(), Vec::new())];
+    for text in bad {
+        causes.push((text.into(), String::new(), vec![("authorization", bearer(text))]));
+        causes.push((text.into(), String::new(), vec![("cookie", format!("a=b; t={text}"))]));
+        causes.push((text.into(), format!("token={text}"), Vec::new()));
+    }
+    causes.push(("scheme".into(), String::new(), vec![("authorization", format!("Basic {good}"))]));
+    causes.push(("no scheme".into(), String::new(), vec![("authorization", good.clone())]));
+    causes.push(("other cookie".into(), String::new(), vec![("cookie", format!("T={good}"))]));
+
+    let mut first: Option<(String, String)> = None;
+    let refresh = case("POST", "/refresh", "", "");
+    for Case { method, path, body, .. } in CASES.iter().chain([&refresh]) {
+        for (cause, query, headers) in &causes {
+            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, &**value)).collect();
+            let joint = if path.contains('?') { "&" } else { "?" };
+            let path = if query.is_empty() { (*path).to_owned() } else { format!("{path}{joint}{query}") };
+            let answer = ask(&server, method, &path, &headers, body);
+            assert_problem(&answer, 401, "unauthorized");
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"tidegate\""));
+            let first = first.get_or_insert_with(|| seen(&answer));
+            assert_eq!(seen(&answer), *first, "{method} {path} with {cause}");
+        }
+    }
+    assert_eq!(server.server().engine().hub.events_published(), 0);
+}
+
+#[test]
+fn every_route_wants_its_own_right_wherever_the_token_is() {
+    let server = start();
+    for Case { method, path, body, needs } in &CASES {
+        let answer = ask_as(&server, method, path, &token("ann", &all_but(needs)), body);
+        assert_problem(&answer, 403, "forbidden");
+        assert_eq!(answer.header("www-authenticate"), None);
+
+        let good = token("ann", &[needs]);
+        let by_header = bearer(&good);
+        let joint = if path.contains('?') { "&" } else { "?" };
+        let with_query = format!("{path}{joint}token={good}");
+        for (path, headers) in [
+            (*path, &[("authorization", &*by_header)][..]),
+            (*path, &[("authorization", &*by_header.replace("Bearer", "bEARER"))]),
+            (*path, &[("cookie", &*format!("t={good}; a=b"))]),
+            (*path, &[("cookie", &*format!("t=\"{good}\""))]),
+            (*path, &[("cookie", &*format!("t={good}; t={good}"))]),
+            (*path, &[("authorization", BASIC), ("cookie", &*format!("t={good}"))]),
+            (*path, &[("authorization", BASIC), ("authorization", &*by_header)]),
+            (&with_query, &[("authorization", BASIC)]),
+            (&with_query, &[]),
+        ] {
+            let answer = ask(&server, method, path, headers, body);
+            assert_eq!(answer.status(), 200, "{method} {path} with {needs}: {}", answer.text());
+        }
+        let two = [
+            (*path, &[("authorization", &*by_header), ("authorization", &*by_header)][..]),
+            (*path, &[("authorization", &*by_header), ("cookie", &*format!("t={good}"))]),
+            (*path, &[("cookie", "t=1; t=2; t=3; t=4; t=5")]),
+            (&with_query, &[("authorization", &*by_header)]),
+            (&with_query, &[("cookie", "t=x")]),
+        ];
+        let mut first = None;
+        for (path, headers) in two {
+            let answer = ask(&server, method, path, headers, body);
+            assert_problem(&answer, 400, "token_ambiguous");
+            assert_eq!(seen(&answer), *first.get_or_insert_with(|| seen(&answer)), "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn an_api_key_may_what_the_file_says_and_is_nobody() {
+    let keys: Vec<String> = (0..CASES.len()).map(|_| api_keys::generate()).collect();
+    let weak = api_keys::generate();
+    let names: Vec<String> = (0..CASES.len()).map(|n| format!("k{n}")).collect();
+    let needs: Vec<[&str; 2]> = CASES.iter().map(|case| [case.needs, "sse:user:ann"]).collect();
+    let mut entries: Vec<(&str, &str, &[&str], &str)> = Vec::new();
+    for ((name, key), needs) in names.iter().zip(&keys).zip(&needs) {
+        entries.push((name, key, needs, ""));
+    }
+    entries.push(("weak", &weak, &["sse:read:other", "sse:user"], ""));
+    let (server, _file) = start_with_keys(&entries);
+    for (Case { method, path, body, needs }, key) in CASES.iter().zip(&keys) {
+        assert_problem(&ask_as(&server, method, path, &weak, body), 403, "forbidden");
+        let answer = ask_as(&server, method, path, key, body);
+        assert_eq!(answer.status(), 200, "{method} {path} with {needs}: {}", answer.text());
+    }
+    assert_problem(&ask_as(&server, "POST", "/refresh", &weak, ""), 403, "forbidden");
+}
+
+fn user_of(listener: &Listener) -> Value {
+    listener.connected.json()["user"].clone()
+}
+
+fn listen_as(server: &TestServer, path: &str, token: &str) -> Listener {
+    server.listen_with(path, &[("authorization", &bearer(token))])
+}
+
+#[test]
+fn an_inbox_is_its_users_alone() {
+    let server = start();
+    let ann = token("ann", &["sse:read"]);
+    for path in [
+        "/stream/vip/bob",
+        "/stream/vip/%62ob",
+        "/stream/lobby/bob",
+        "/stream/vip/Ann",
+        "/stream/vip/ann%20",
+        "/stream?room=vip&user=bob",
+        "/stream?room=vip&id=bob",
+        "/stream?group=lobby&id=%62%6f%62",
+        "/stream?room=vip&%75ser=bob",
+    ] {
+        assert_problem(&ask_as(&server, "GET", path, &ann, ""), 403, "forbidden");
+        assert_problem(&ask(&server, "GET", path, &[], ""), 401, "unauthorized");
+        assert_problem(&ask_as(&server, "GET", path, &nameless(&["sse:read"]), ""), 403, "forbidden");
+    }
+    for path in ["/stream/vip/ann?user=bob", "/stream/vip/ann?id=bob", "/stream?room=vip&user=ann&id=bob"] {
+        assert_problem(&ask_as(&server, "GET", path, &ann, ""), 400, "query_invalid");
+    }
+
+    let support = token("cid", &["sse:read:vip", "sse:user:bob"]);
+    assert_problem(&ask_as(&server, "GET", "/stream/vip/ann", &support, ""), 403, "forbidden");
+    let mut listeners: Vec<(Listener, Value)> = [
+        (listen_as(&server, "/stream/vip/ann", &ann), json!("ann")),
+        (listen_as(&server, "/stream?room=vip&user=ann", &ann), json!("ann")),
+        (listen_as(&server, "/stream?room=vip", &ann), json!("ann")),
+        (listen_as(&server, "/stream?room=lobby", &ann), json!("ann")),
+        (listen_as(&server, "/stream/vip/bob", &support), json!("bob")),
+        (listen_as(&server, "/stream?room=vip", &support), json!("cid")),
+        (listen_as(&server, "/stream?room=vip", &nameless(&["sse:read"])), Value::Null),
+        (server.listen("/stream?room=lobby"), Value::Null),
+    ]
+    .into();
+    let publisher = token("app", &["sse:publish"]);
+    for event in [r#"{"user":"bob","data":"for bob"}"#, r#"{"all":true,"data":"for all"}"#] {
+        assert_eq!(ask_as(&server, "POST", "/publish", &publisher, event).status(), 200);
+    }
+    for (listener, user) in &mut listeners {
+        assert_eq!(user_of(listener), *user);
+        if user == "bob" {
+            assert_eq!(listener.data(), "for bob");
+        }
+        assert_eq!(listener.data(), "for all", "{user}");
+    }
+}
+
+#[test]
+fn a_private_room_that_exists_looks_like_one_that_does_not() {
+    let server = start();
+    let publisher = token("app", &["sse:publish"]);
+    let _member = listen_as(&server, "/stream/real/ann", &token("ann", &["sse:read"]));
+    let event = r#"{"room":"real","data":1}"#;
+    assert_eq!(ask_as(&server, "POST", "/publish", &publisher, event).status(), 200);
+    let none = token("eve", &[]);
+    let some = token("eve", &["sse:read:lobby", "sse:members:lobby", "admin:lobby", "sse:publish:lobby"]);
+    for (method, path, body) in [
+        ("GET", "/stream/ROOM/eve", ""),
+        ("GET", "/stream?room=ROOM", ""),
+        ("GET", "/stream?room=lobby&room=ROOM", ""),
+        ("GET", "/stream?room=ROOM&last_event_id=x", ""),
+        ("GET", "/rooms/ROOM", ""),
+        ("GET", "/rooms/ROOM/history", ""),
+        ("POST", "/disconnect/ROOM/ann", ""),
+        ("POST", "/publish", r#"{"room":"ROOM","data":1}"#),
+    ] {
+        for who in [None, Some(&none), Some(&some)] {
+            let answer = |room: &str| {
+                let (path, body) = (path.replace("ROOM", room), body.replace("ROOM", room));
+                match who {
+                    None => ask(&server, method, &path, &[], &body),
+                    Some(token) => ask_as(&server, method, &path, token, &body),
+                }
+            };
+            let (real, unreal) = (answer("real"), answer("none"));
+            assert_eq!(real.status(), if who.is_none() { 401 } else { 403 }, "{method} {path}");
+            assert_eq!(seen(&real), seen(&unreal), "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn whoever_shows_something_bad_is_not_let_in_as_nobody() {
+    let server = start();
+    assert_eq!(ask(&server, "GET", "/stream?room=lobby", &[], "").status(), 200);
+    assert_eq!(ask(&server, "GET", "/rooms/lobby/history", &[], "").status(), 200);
+    assert_problem(&ask(&server, "GET", "/rooms/lobby", &[], ""), 401, "unauthorized");
+    for token in [expired("ann", &["sse:read"]), "x".to_owned()] {
+        for path in ["/stream?room=lobby", "/rooms/lobby/history"] {
+            let joint = if path.contains('?') { "&" } else { "?" };
+            for (path, headers) in [
+                (path, &[("authorization", &*bearer(&token))][..]),
+                (path, &[("cookie", &*format!("t={token}"))]),
+                (&*format!("{path}{joint}token={token}"), &[]),
+            ] {
+                assert_problem(&ask(&server, "GET", path, headers, ""), 401, "unauthorized");
+            }
+        }
+    }
+    // A good one that allows nothing takes nothing away from what anyone may have.
+    assert_eq!(ask_as(&server, "GET", "/stream/lobby/ann", &token("ann", &[]), "").status(), 200);
+}
+
+#[test]
+fn what_an_event_requires_is_asked_of_all_who_could_read_it() {
+    let server = start();
+    let publisher = token("app", &["sse:publish"]);
+    let publish = |event: &Value| {
+        let answer = ask_as(&server, "POST", "/publish", &publisher, &event.to_string());
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+    };
+    let holders = [token("a", &["vip"]), token("b", &["vip:lobby"]), token("c", &["vip:lob*"])];
+    let others =
+        [token("d", &["vip:other", "vipp", "VIP"]), token("e", &["admin", "sse:read", "sse:publish"])];
+    let listen = |token: &String| listen_as(&server, "/stream?room=lobby", token);
+    let mut in_the_know: Vec<Listener> = holders.iter().map(listen).collect();
+    let mut outside: Vec<Listener> =
+        others.iter().map(listen).chain([server.listen("/stream?room=lobby")]).collect();
+    let start = outside[2].start_id().to_owned();
+    publish(&json!({"room": "lobby", "data": "secret", "require": "vip"}));
+    publish(&json!({"room": "lobby", "data": "open"}));
+    for listener in &mut in_the_know {
+        assert_eq!([listener.data(), listener.data()], ["secret", "open"]);
+    }
+    for listener in &mut outside {
+        assert_eq!(listener.data(), "open");
+    }
+
+    // Who comes back.
+    let resume = |token: Option<&String>| {
+        let bearer = token.map(|token| bearer(token));
+        let mut headers = vec![("last-event-id", &*start)];
+        headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
+        server.listen_with("/stream?room=lobby", &headers).data()
+    };
+    assert!(holders.iter().all(|token| resume(Some(token)) == "secret"));
+    assert!(others.iter().map(Some).chain([None]).all(|token| resume(token) == "open"));
+
+    // Who pages through what was.
+    let page = |token: Option<&String>| {
+        let answer = match token {
+            Some(token) => ask_as(&server, "GET", "/rooms/lobby/history", token, ""),
+            None => ask(&server, "GET", "/rooms/lobby/history", &[], ""),
+        };
+        let events = answer.json()["events"].as_array().expect("a page").clone();
+        events.iter().map(|event| event["data"].as_str().expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    assert!(holders.iter().all(|token| page(Some(token)) == ["secret", "open"]));
+    assert!(others.iter().map(Some).chain([None]).all(|token| page(token) == ["open"]));
+}
+
+#[test]
+fn require_is_refused_only_where_nobody_could_meet_it() {
+    let event = r#"{"room":"a","data":1,"require":"vip"}"#;
+    let open = TestServer::start();
+    assert_problem(&open.post("/publish", &[], event), 422, "require_unsupported");
+    let key = api_keys::generate();
+    let file = TempFile::new(&api_key_entry("app", &key, &["sse:publish"], ""));
+    let keys_only = TestServer::with(|config| config.api_keys_file = Some(file.path().to_owned()));
+    assert_eq!(ask_as(&keys_only, "POST", "/publish", &key, event).status(), 200);
+    let guarded = start();
+    let publisher = token("app", &["sse:publish"]);
+    assert_eq!(ask_as(&guarded, "POST", "/publish", &publisher, event).status(), 200);
+    for require in
+        [json!(""), json!("a b"), json!("sse:read"), json!(1), json!(["vip"]), json!("x".repeat(65))]
+    {
+        let event = json!({"room": "a", "data": 1, "require": require}).to_string();
+        let answer = ask_as(&guarded, "POST", "/publish", &publisher, &event);
+        assert_problem(&answer, 422, "require_invalid");
+    }
+}
+
+/// The data of all that a room has.
+fn history(server: &TestServer, room: &str) -> Vec<String> {
+    let answer = ask_as(server, "GET", &format!("/rooms/{room}/history"), &token("r", &["sse:read"]), "");
+    let events = answer.json()["events"].as_array().expect("a page").clone();
+    events.iter().map(|event| event["data"].as_str().expect("text").to_owned()).collect()
+}
+
+#[test]
+fn every_event_of_a_batch_is_looked_at_before_any_goes_out() {
+    let server = start();
+    let token = token("ann", &["sse:publish:a", "sse:publish:chat-{user}"]);
+    for (events, index) in [
+        (json!([{"room":"a","data":1},{"room":"b","data":2}]), 1),
+        (json!([{"room":"chat-bob","data":1},{"room":"a","data":2}]), 0),
+        (json!([{"room":"a","data":1},{"room":"a","data":2},{"user":"ann","data":3}]), 2),
+        (json!([{"room":"a","data":1},{"all":true,"data":2}]), 1),
+    ] {
+        let answer = ask_as(&server, "POST", "/publish", &token, &events.to_string());
+        assert_problem(&answer, 403, "forbidden");
+        assert_eq!(answer.json()["index"], index, "{events}");
+    }
+    assert_eq!(server.server().engine().hub.events_published(), 0);
+    let allowed = json!([{"room":"a","data":1},{"room":"chat-ann","data":2}]).to_string();
+    assert_eq!(ask_as(&server, "POST", "/publish", &token, &allowed).json()["published"], 2);
+}
+
+/// The body was once read before it was looked at whether its sender may publish at all: a token without any permission was
+/// enough to have bodies held.
+#[test]
+fn who_may_publish_nothing_is_refused_before_the_body() {
+    let server = start();
+    let begin = |token: &str, path: &str| {
+        let mut conn = server.connect();
+        conn.send(format!(
+            "POST {BASE}{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 1000\r\n\r\n"
+        ));
+        conn.response()
+    };
+    for permissions in [&[][..], &["sse:read", "sse:members", "admin"]] {
+        assert_problem(&begin(&token("ann", permissions), "/publish"), 403, "forbidden");
+    }
+    assert_problem(&begin(&token("ann", &["sse:publish"]), "/revoke"), 403, "forbidden");
+    // Who may publish somewhere is asked for the rest.
+    let mut conn = begin_body(&server, &token("ann", &["sse:publish:elsewhere"]));
+    conn.send(r#"{"room":"a","data":1}"#);
+    assert_problem(&conn.response(), 403, "forbidden");
+}
+
+fn begin_body(server: &TestServer, token: &str) -> Conn {
+    let mut conn = server.connect();
+    conn.send(format!(
+        "POST {BASE}/publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 21\r\n\r\n"
+    ));
+    conn
+}
+
+const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
+
+#[test]
+fn every_line_is_looked_at_and_what_went_out_before_is_told() {
+    let server = start();
+    let token = token("ann", &["sse:publish:a"]);
+    let lines = "{\"room\":\"a\",\"data\":1}\n\n{\"room\":\"a\",\"data\":2}\n{\"room\":\"b\",\"data\":3}\n{\"room\":\"a\",\"data\":4}\n";
+    let answer = ask(&server, "POST", "/publish", &[NDJSON, ("authorization", &bearer(&token))], lines);
+    assert_problem(&answer, 403, "forbidden");
+    assert_eq!((&answer.json()["line"], &answer.json()["published"]), (&json!(4), &json!(2)));
+    assert_eq!(
+        (history(&server, "a"), history(&server, "b")),
+        (vec!["1".to_owned(), "2".to_owned()], vec![])
+    );
+    let nobody = ask(&server, "POST", "/publish", &[NDJSON], lines);
+    assert_problem(&nobody, 401, "unauthorized");
+    assert_eq!(nobody.json()["published"], Value::Null);
+}
+
+/// A stream of lines under way, after its first.
+fn begin_lines(server: &TestServer, token: &str) -> Conn {
+    let mut conn = server.connect();
+    let head = format!(
+        "POST {BASE}/publish HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n\
+         authorization: Bearer {token}\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    conn.send(head);
+    let before = history(server, "a").len();
+    conn.send(chunk("{\"room\":\"a\",\"data\":\"before\"}\n"));
+    eventually("the first line", || history(server, "a").len() > before);
+    conn
+}
+
+/// A request may last longer than the right to make it: lines that came afterwards used to be published all the same.
+#[test]
+fn lines_that_come_after_the_token_was_revoked_or_is_over_are_not_published() {
+    let server = TestServer::with(|config| {
+        guarded(config);
+        config.token_leeway = Duration::ZERO;
+    });
+    let short = common::bearer::lasting("ann", &["sse:publish"], 5);
+    let by_time = begin_lines(&server, &short);
+    eventually("the end of the token", || ask_as(&server, "POST", "/publish", &short, "").status() == 401);
+    let long = sign(SECRET, &json!({"jti": "j", "exp": now() + 900, "permissions": ["sse:publish"]}));
+    let by_name = begin_lines(&server, &long);
+    let revoked = ask_as(&server, "POST", "/revoke", &token("ops", &["admin"]), r#"{"token":"j"}"#);
+    assert_eq!(revoked.status(), 200);
+    for mut conn in [by_time, by_name] {
+        conn.send(chunk("{\"room\":\"a\",\"data\":\"after\"}\n"));
+        let answer = conn.response();
+        assert_problem(&answer, 401, "unauthorized");
+        assert_eq!(answer.json()["published"], 1);
+    }
+    assert_eq!(history(&server, "a"), ["before", "before"]);
+}
+
+/// `count` events published with these headers: the statuses.
+fn publish_often(server: &TestServer, headers: &[(&str, &str)], count: usize) -> Vec<u16> {
+    let event = r#"{"room":"a","data":1}"#;
+    (0..count).map(|_| ask(server, "POST", "/publish", headers, event).status()).collect()
+}
+
+#[test]
+fn rates_are_each_users_and_each_keys_own() {
+    let (quick, slow, other) = (api_keys::generate(), api_keys::generate(), api_keys::generate());
+    let keys = [
+        api_key_entry("quick", &quick, &["sse:publish"], ""),
+        api_key_entry("slow", &slow, &["sse:publish"], "publish_rate = \"2/h\""),
+        api_key_entry("other", &other, &["sse:publish"], "publish_rate = \"2/h\""),
+    ];
+    let file = TempFile::new(&keys.concat());
+    let server = TestServer::with(|config| {
+        guarded(config);
+        config.api_keys_file = Some(file.path().to_owned());
+        config.publish_rate_per_user = Some(Rate { events: 3, per: Duration::from_hours(1) });
+    });
+    let auth = |token: &str| bearer(token);
+    let ann = auth(&token("ann", &["sse:publish"]));
+    assert_eq!(publish_often(&server, &[("authorization", &ann)], 2), [200, 200]);
+    let again = auth(&common::bearer::lasting("ann", &["sse:publish"], 60));
+    let spent = publish_often(&server, &[("authorization", &again)], 2);
+    assert_eq!(spent, [200, 429], "another token is not another user");
+    let refused = ask(&server, "POST", "/publish", &[("authorization", &ann)], r#"{"room":"a","data":1}"#);
+    assert_problem(&refused, 429, "rate_limited");
+    let wait: u32 = refused.header("retry-after").expect("when").parse().expect("seconds");
+    assert!((1..=1201).contains(&wait), "{wait}");
+
+    // Nobody speaks for another but a backend.
+    let bob = auth(&token("bob", &["sse:publish"]));
+    let as_cid = [("authorization", &*bob), ("tidegate-user", "cid")];
+    assert_eq!(publish_often(&server, &as_cid, 4), [200, 200, 200, 429]);
+    let cid = auth(&token("cid", &["sse:publish"]));
+    assert_eq!(publish_often(&server, &[("authorization", &cid)], 3), [200; 3]);
+
+    let quick = auth(&quick);
+    assert_eq!(publish_often(&server, &[("authorization", &quick)], 10), [200; 10]);
+    assert_eq!(publish_often(&server, &[("authorization", &quick), ("tidegate-user", "ann")], 1), [429]);
+    let as_dan = [("authorization", &*quick), ("tidegate-user", "dan")];
+    assert_eq!(publish_often(&server, &as_dan, 4), [200, 200, 200, 429]);
+    assert_eq!(publish_often(&server, &[("authorization", &auth(&slow))], 3), [200, 200, 429]);
+    assert_eq!(publish_often(&server, &[("authorization", &auth(&other))], 3), [200, 200, 429]);
+}
+
+/// What is said of listed pages, with `cors_credentials` and without.
+#[test]
+fn a_cookie_counts_only_for_pages_that_may_use_it() {
+    for credentials in [true, false] {
+        assert_cookies_count_for_own_pages_and(credentials);
+    }
+}
+
+/// `credentials`: whether listed pages are among those that may.
+fn assert_cookies_count_for_own_pages_and(credentials: bool) {
+    let server = TestServer::with(|config| {
+        guarded(config);
+        config.cors_origins =
+            CorsOrigins::Only(vec!["https://app.example".into(), "https://b.example".into()]);
+        config.cors_credentials = credentials;
+    });
+    let token = token("ann", &["sse:read", "sse:publish"]);
+    let cookie = format!("t={token}");
+    let event = r#"{"room":"a","data":1}"#;
+    let status = |credential: (&str, &str), headers: &[(&str, &str)]| {
+        let headers = [&[credential], headers].concat();
+        let by = |method, path, body| {
+            let answer = ask(&server, method, path, &headers, body);
+            if answer.status() == 403 {
+                assert_problem(&answer, 403, "origin_forbidden");
+            }
+            answer.status()
+        };
+        [by("GET", "/stream?room=a", ""), by("GET", "/rooms/a/history", ""), by("POST", "/publish", event)]
+    };
+    let by_cookie = ("cookie", &*cookie);
+    for foreign in [
+        &[("origin", "https://evil.example")][..],
+        &[("origin", "null")],
+        &[("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "same-site")],
+        &[("sec-fetch-site", "")],
+        &[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
+        &[("origin", "http://localhost"), ("sec-fetch-site", "cross-site")],
+        &[("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")],
+    ] {
+        assert_eq!(status(by_cookie, foreign), [403; 3], "{foreign:?}");
+    }
+    for own in [
+        &[][..],
+        &[("origin", "http://localhost")],
+        &[("origin", "http://localhost"), ("sec-fetch-site", "same-origin")],
+        &[("sec-fetch-site", "none")],
+    ] {
+        assert_eq!(status(by_cookie, own), [200; 3], "{own:?}");
+    }
+    for listed in [
+        &[("origin", "https://app.example")][..],
+        &[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")],
+        &[("origin", "https://b.example"), ("sec-fetch-site", "same-site")],
+    ] {
+        let wanted = if credentials { [200; 3] } else { [403; 3] };
+        assert_eq!(status(by_cookie, listed), wanted, "{listed:?} {credentials}");
+    }
+    // What no browser attaches by itself was meant, whoever's page it was.
+    let by_hand = bearer(&token);
+    assert_eq!(status(("authorization", &by_hand), &[("sec-fetch-site", "cross-site")]), [200; 3]);
+}
+
+/// A proxy with HTTP Basic in front: its credential was a bad token to the server, in a public room as well.
+#[test]
+fn what_a_proxy_in_front_has_looked_at_is_no_token() {
+    let server = start();
+    let in_public = server.listen_with("/stream?room=lobby", &[("authorization", BASIC)]);
+    assert_eq!(in_public.connected.json()["user"], Value::Null);
+    let answer = ask(&server, "GET", "/stream?room=vip", &[("authorization", BASIC)], "");
+    assert_problem(&answer, 401, "unauthorized");
+    let answer = ask(&server, "GET", "/stream/lobby/ann", &[("authorization", BASIC)], "");
+    assert_problem(&answer, 401, "unauthorized");
+    // A bearer's word that is nothing is still a bad token.
+    for bad in ["Bearer", "Bearer x"] {
+        let answer = ask(&server, "GET", "/stream?room=lobby", &[("authorization", bad)], "");
+        assert_problem(&answer, 401, "unauthorized");
+    }
+    server.metrics().assert("tidegate_refused_total{reason=\"unauthorized\"}", 4.0);
+}
+
+/// A browser sends a cookie once for each path and domain for which it was set. With a stale one beside the fresh one, no
+/// retry helped: 400 until the stale one was gone.
+#[test]
+fn of_several_cookies_the_good_one_counts() {
+    let server = start();
+    let fresh = token("ann", &["sse:read"]);
+    let longer = lasting("ann", &["sse:read", "sse:members"], 7200);
+    let stale = expired("ann", &["sse:read"]);
+    let foreign = sign(FOREIGN_SECRET, &json!({"sub": "eve", "exp": now() + 900, "permissions": ["admin"]}));
+    let of_bob = token("bob", &["sse:read"]);
+    let listen = |cookies: &[&str]| {
+        let line = cookies.iter().map(|token| format!("t={token}")).collect::<Vec<_>>().join("; ");
+        ask(&server, "GET", "/stream?room=vip", &[("cookie", &line)], "")
+    };
+    for good in [
+        &[&*stale, &fresh][..],
+        &[&fresh, &stale],
+        &[&stale, &foreign, "x", &fresh],
+        &["", &fresh],
+        &[&fresh, &longer],
+        &[&stale, &stale, &stale, &stale, &stale, &fresh],
+    ] {
+        let answer = listen(good);
+        assert_eq!(answer.status(), 200, "{good:?}: {}", answer.text());
+        assert!(answer.text().contains("\"user\":\"ann\""), "{}", answer.text());
+    }
+    for bad in [&[&*stale, &foreign][..], &["x", "y", "", &stale]] {
+        assert_problem(&listen(bad), 401, "unauthorized");
+    }
+    // Which of two users is meant cannot be known, and a page of the same site may have set one of them.
+    for unclear in [&[&*fresh, &of_bob][..], &[&of_bob, &stale, &fresh], &["1", "2", "3", "4", &fresh]] {
+        assert_problem(&listen(unclear), 400, "token_ambiguous");
+    }
+    // Of two of one user, the one that lasts longest.
+    let both = format!("t={fresh}; t={longer}");
+    assert_eq!(ask(&server, "GET", "/rooms/vip", &[("cookie", &both)], "").status(), 200);
+    let other_way = format!("t={longer}; t={fresh}");
+    assert_eq!(ask(&server, "GET", "/rooms/vip", &[("cookie", &other_way)], "").status(), 200);
+}
+
+#[test]
+fn who_comes_back_is_looked_at_again() {
+    let server = start();
+    let before = token("ann", &["sse:read:vip"]);
+    let narrowed = token("ann", &["sse:read:lobby"]);
+    let over = expired("ann", &["sse:read:vip"]);
+    let claims = json!({"sub": "ann", "jti": "j", "exp": now() + 900, "permissions": ["sse:read:vip"]});
+    let revoked = sign(SECRET, &claims);
+    let listener = listen_as(&server, "/stream/vip/ann", &revoked);
+    let id = listener.start_id().to_owned();
+    drop(listener);
+    let answer = ask_as(&server, "POST", "/revoke", &token("ops", &["admin"]), r#"{"token":"j"}"#);
+    assert_eq!(answer.status(), 200);
+    // Its own id, one that nobody has got yet, of another life, and none at all.
+    for id in [&*id, &server.id(1_000_000), "zzzzzz-1", "made-up"] {
+        let by_query = format!("/stream/vip/ann?last_event_id={id}");
+        for (path, by_header) in [("/stream/vip/ann", Some(("last-event-id", id))), (&*by_query, None)] {
+            let resume = |token: Option<&String>| {
+                let bearer = token.map(|token| bearer(token));
+                let credential = bearer.as_deref().map(|bearer| ("authorization", bearer));
+                let headers: Vec<(&str, &str)> = credential.into_iter().chain(by_header).collect();
+                ask(&server, "GET", path, &headers, "")
+            };
+            for token in [None, Some(&over), Some(&revoked)] {
+                assert_problem(&resume(token), 401, "unauthorized");
+            }
+            assert_problem(&resume(Some(&narrowed)), 403, "forbidden");
+            let answer = resume(Some(&before));
+            assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+            assert!(answer.text().contains("event: connected\n"), "{path}: {}", answer.text());
+        }
+    }
+}

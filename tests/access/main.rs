@@ -1,0 +1,19 @@
+//! Access: which tokens, keys and cookies are believed, what they allow, and when a right ends.
+//!
+//! One file a promise. The tests of tokens call the library; the others ask a server, as a caller does.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod access;
+mod callback;
+mod canary;
+mod grants;
+mod jwks;
+mod revocation;
+mod rotation;
+mod sessions;
+mod token_cache;
+mod token_keys;
+mod token_metrics;
+mod tokens;

@@ -1,0 +1,6 @@
+//! Real browsers: how tests start and drive one, and the pages and networks that they put around it.
+
+pub mod chromium;
+pub mod either;
+pub mod pages;
+pub mod proxy;

@@ -1,0 +1,6 @@
+//! The documents: what they show is so, and they leave nothing out.
+//!
+//! `TIDEGATE_BLESS=1 cargo test --test docs` writes the generated tables anew.
+
+mod operations;
+mod readme;

@@ -1,0 +1,681 @@
+//! Promise: whatever a peer sends, the answer is the right status and code in less than a kilobyte, says where to look,
+//! repeats nothing of it but the name of a field, is counted, and the server goes on.
+
+use crate::common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use common::bearer;
+use common::conn::{Response, chunk, request};
+use common::metrics::Metrics;
+use common::signer;
+use common::stream::Listener;
+use common::{BASE, TestServer, assert_problem, eventually};
+use jsonwebtoken::Algorithm;
+use tidegate::answer::problem::Code;
+use tidegate::config::{
+    AddressRange, Config, DeniedUserAgent, ForeignOrigins, HostPattern, JwksSource, Rate, RequiredHeader,
+    Secret, UpstreamUrl,
+};
+use tidegate::engine::lifecycle::Stage;
+
+/// Stands in everything that is sent and must not stand in any answer.
+const MARK: &str = "zXyMark";
+
+fn assert_refused(response: &Response, status: u16, code: &str) {
+    assert_problem(response, status, code);
+    let whole = format!("{}{}", response.head.0, response.text());
+    assert!(!whole.contains(MARK), "{whole}");
+    // One code for many causes says which it was.
+    let many = ["not_found", "path_invalid", "query_invalid", "room_missing", "body_malformed"];
+    assert!(!many.contains(&code) || response.json()["detail"].is_string(), "{whole}");
+    assert!(code != "field_unknown" || response.json()["field"].is_string(), "{whole}");
+}
+
+/// What is sent on a connection of its own, and what comes back.
+type Row = (Vec<u8>, u16, &'static str);
+
+/// A server, what keeps it as it is, and what it refuses.
+struct Scene {
+    server: TestServer,
+    kept: Vec<Listener>,
+    rows: Vec<Row>,
+}
+
+impl Scene {
+    fn new(server: TestServer, rows: Vec<Row>) -> Self {
+        Self { server, kept: Vec::new(), rows }
+    }
+
+    /// With a listener at `path` that stays.
+    fn keeping(mut self, path: &str) -> Self {
+        self.kept.push(self.server.listen(path));
+        self
+    }
+}
+
+fn get(path: &str) -> Vec<u8> {
+    get_with(path, &[])
+}
+
+fn get_with(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    request("GET", &format!("{BASE}{path}"), headers, b"")
+}
+
+fn post(path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+    request("POST", &format!("{BASE}{path}"), headers, body.as_bytes())
+}
+
+fn publish(body: &str) -> Vec<u8> {
+    post("/publish", &[], body)
+}
+
+/// Everything that is wrong with a request, by who is asked. A code that is in no row fails the test below.
+fn scenes() -> Vec<Scene> {
+    vec![
+        Scene::new(
+            TestServer::start(),
+            [paths(), queries(), bodies(), events(), messages(), origins()].concat(),
+        ),
+        Scene::new(TestServer::with(strict), checks()),
+        Scene::new(
+            TestServer::with(|config| config.token_keys = vec![bearer::key(bearer::SECRET)]),
+            credentials(),
+        ),
+        unreachable(),
+        keyless(),
+        Scene::new(
+            TestServer::with(|config| config.request_timeout = Duration::from_secs(1)),
+            vec![(format!("GET {BASE}/{MARK}").into_bytes(), 408, "request_timeout")],
+        ),
+        Scene::new(
+            TestServer::with(|config| config.denied_addresses = vec![range("127.0.0.0/8")]),
+            vec![(get("/info"), 403, "address_forbidden"), (publish("{"), 403, "address_forbidden")],
+        ),
+        Scene::new(
+            TestServer::with(|config| config.max_connections = 1),
+            vec![(get(&format!("/stream/a/{MARK}")), 503, "full")],
+        )
+        .keeping("/stream/a/u"),
+        Scene::new(
+            TestServer::with(|config| config.max_connections_per_user = Some(1)),
+            vec![(get("/stream/a/u"), 503, "user_connections_exceeded")],
+        )
+        .keeping("/stream/a/u"),
+        Scene::new(
+            TestServer::with(|config| config.max_connections_per_address = Some(1)),
+            vec![(get("/stream/a/other"), 503, "address_connections_exceeded")],
+        )
+        .keeping("/stream/a/u"),
+        draining(),
+        spent(),
+        used(),
+    ]
+}
+
+fn paths() -> Vec<Row> {
+    let long = format!("{MARK}{}", "r".repeat(128));
+    vec![
+        (get(&format!("/{MARK}")), 404, "not_found"),
+        (get(&format!("/stream/{MARK}")), 404, "not_found"),
+        (get(&format!("/stream/{MARK}/u/x")), 404, "not_found"),
+        (get(&format!("/rooms/{MARK}/members")), 404, "not_found"),
+        (get("/rooms"), 404, "not_found"),
+        (request("GET", &format!("/{MARK}"), &[], b""), 404, "not_found"),
+        (get(&format!("/stream//{MARK}")), 400, "path_invalid"),
+        (get(&format!("/stream/../{MARK}")), 400, "path_invalid"),
+        (get(&format!("/stream/{MARK}/%2e%2e")), 400, "path_invalid"),
+        (get(&format!("/rooms/{MARK}%2f..%2f..%2fstream")), 400, "path_invalid"),
+        (post(&format!("/disconnect/a/{MARK}%2F%2e%2e%2Frefresh"), &[], ""), 400, "path_invalid"),
+        (get(&format!("/stream/{MARK}/%")), 400, "path_invalid"),
+        (get(&format!("/stream/{MARK}/%zz")), 400, "path_invalid"),
+        (get(&format!("/stream/{MARK}/%00")), 400, "path_invalid"),
+        (get(&format!("/stream/{MARK}/%ff")), 400, "path_invalid"),
+        (get(&format!("/stream/{MARK}/%c0%af")), 400, "path_invalid"),
+        (request("GET", "*", &[], b""), 400, "path_invalid"),
+        (get(&format!("/stream/{MARK}%0A/u")), 400, "room_invalid"),
+        (get(&format!("/stream/{long}/u")), 400, "room_invalid"),
+        (get(&format!("/rooms/{long}")), 400, "room_invalid"),
+        (get(&format!("/stream/a/{MARK}%0D")), 400, "user_invalid"),
+        (get(&format!("/stream/a/{long}")), 400, "user_invalid"),
+        (request("DELETE", &format!("{BASE}/rooms/{MARK}"), &[], b""), 405, "method_not_allowed"),
+        (request("CONNECT", &format!("{MARK}:80"), &[], b""), 405, "method_not_allowed"),
+    ]
+}
+
+fn queries() -> Vec<Row> {
+    let long = format!("{MARK}{}", "r".repeat(128));
+    let rooms: Vec<String> = (0..65).map(|n| format!("room={MARK}{n}")).collect();
+    vec![
+        (get("/stream"), 400, "room_missing"),
+        (get(&format!("/stream?history=1&{MARK}=1")), 400, "room_missing"),
+        (get(&format!("/stream?user={MARK}%00")), 400, "user_invalid"),
+        (get(&format!("/stream?room=&user={MARK}")), 400, "room_invalid"),
+        (get(&format!("/stream?room={long}")), 400, "room_invalid"),
+        (get(&format!("/stream?room={MARK}%0a")), 400, "room_invalid"),
+        (get(&format!("/stream?{}", rooms.join("&"))), 400, "rooms_too_many"),
+        (get(&format!("/stream?room=a&user={MARK}%00")), 400, "user_invalid"),
+        (get(&format!("/stream?room=a&user={MARK}&id={MARK}")), 400, "query_invalid"),
+        (get(&format!("/stream?room={MARK}%f")), 400, "query_invalid"),
+        (get(&format!("/stream/a/u?room={MARK}")), 400, "query_invalid"),
+        (get("/stream/a/u?history=1&history=1"), 400, "query_invalid"),
+        (post(&format!("/disconnect/a/u?stay_away={MARK}"), &[], ""), 400, "query_invalid"),
+        (get(&format!("/stream/a/u?history={MARK}")), 400, "history_invalid"),
+        (get("/stream/a/u?history=-1"), 400, "history_invalid"),
+        (get(&format!("/stream/a/u?heartbeat={MARK}")), 400, "heartbeat_invalid"),
+        (get("/stream?room=a&heartbeat="), 400, "heartbeat_invalid"),
+        (get("/stream?room=a&heartbeat=id&heartbeat=id"), 400, "query_invalid"),
+        (get(&format!("/rooms/{MARK}/history?limit=0")), 400, "limit_invalid"),
+        (get(&format!("/rooms/{MARK}/history?limit=1001")), 400, "limit_invalid"),
+        (get(&format!("/rooms/{MARK}/history?limit={MARK}")), 400, "limit_invalid"),
+        (get(&format!("/rooms/a/history?before={MARK}")), 400, "before_invalid"),
+        (get("/rooms/a/history?before="), 400, "before_invalid"),
+    ]
+}
+
+fn bodies() -> Vec<Row> {
+    let announced = |length: usize| {
+        format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n").into_bytes()
+    };
+    let chunked = format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+    let large = format!(r#"{{"room":"a","data":"{MARK}{}"}}"#, "x".repeat(256 << 10));
+    let deep = format!(r#"{{"room":"a","data":{}{}}}"#, "[".repeat(128), "]".repeat(128));
+    let good = r#"{"room":"a","data":1}"#;
+    let crowded = format!("[{good}{}]", format!(",{good}").repeat(4096));
+    vec![
+        (publish(""), 400, "body_malformed"),
+        (publish(&format!("{{{MARK}")), 400, "body_malformed"),
+        (publish("null"), 400, "body_malformed"),
+        (publish(&format!("{good} {{}}")), 400, "body_malformed"),
+        (publish(r#"{"room":"a","room":"b","data":1}"#), 400, "body_malformed"),
+        (publish(r#"{"room":"a","data":"\ud800"}"#), 400, "body_malformed"),
+        (publish(&deep), 400, "body_malformed"),
+        (request("POST", &format!("{BASE}/publish"), &[], b"{\"room\":\"\xff\"}"), 400, "body_malformed"),
+        (
+            request("POST", &format!("{BASE}/publish"), &[], b"{\"room\":\"a\",\"data\":\"\xff\"}"),
+            400,
+            "body_malformed",
+        ),
+        (format!("{chunked}5;\u{1}\r\n").into_bytes(), 400, "request_malformed"),
+        (format!("{chunked}{MARK}\r\n").into_bytes(), 400, "request_malformed"),
+        (announced((1 << 20) + 1), 413, "body_too_large"),
+        (publish(&large), 413, "event_too_large"),
+        (post("/publish", &[("content-type", "text/html")], good), 415, "media_type_unsupported"),
+        (
+            post("/publish", &[("content-type", "application/json; charset=latin1")], good),
+            415,
+            "media_type_unsupported",
+        ),
+        (post("/publish", &[("tidegate-user", "")], good), 400, "user_invalid"),
+        (post("/publish", &[("tidegate-user", &"u".repeat(129))], good), 400, "user_invalid"),
+        (post("/publish", &[("tidegate-user", "zXyMark\u{85}")], good), 400, "user_invalid"),
+        (post("/publish", &[("content-encoding", "gzip")], good), 415, "content_encoding_unsupported"),
+        (
+            post("/publish", &[("content-encoding", "identity, br")], good),
+            415,
+            "content_encoding_unsupported",
+        ),
+        (publish("[]"), 422, "batch_empty"),
+        (publish(&crowded), 413, "batch_too_large"),
+        (post("/publish", &[("content-type", "application/x-ndjson")], "\n"), 422, "batch_empty"),
+    ]
+}
+
+fn events() -> Vec<Row> {
+    let long = format!(r#"{{"room":"{}","data":1}}"#, "r".repeat(129));
+    let long_id = format!(r#"{{"room":"a","data":1,"id":"{}"}}"#, "i".repeat(128));
+    let event = |body: &str, code| (publish(body), 422, code);
+    vec![
+        event(&format!(r#"{{"room":"a","data":1,"of":"{MARK}"}}"#), "field_unknown"),
+        event("{}", "target_missing"),
+        event(&format!(r#"{{"data":"{MARK}"}}"#), "target_missing"),
+        event(&format!(r#"{{"room":"{MARK}"}}"#), "data_missing"),
+        event(&format!(r#"{{"room":"{MARK}","user":"{MARK}","data":1}}"#), "target_ambiguous"),
+        event(r#"{"room":"a","all":true,"data":1}"#, "target_ambiguous"),
+        event(r#"{"all":false,"data":1}"#, "target_all_invalid"),
+        event(r#"{"room":"","data":1}"#, "target_room_invalid"),
+        event(r#"{"room":1,"data":1}"#, "target_room_invalid"),
+        event(r#"{"room":"a\nb","data":1}"#, "target_room_invalid"),
+        event(&long, "target_room_invalid"),
+        event(r#"{"user":null,"data":1}"#, "target_user_invalid"),
+        event(r#"{"room":"a","data":1,"event":"a\nb"}"#, "event_name_invalid"),
+        event(r#"{"room":"a","data":1,"event":"a\r"}"#, "event_name_invalid"),
+        event(r#"{"room":"a","data":1,"event":"\u0000"}"#, "event_name_invalid"),
+        event(r#"{"room":"a","data":1,"event":""}"#, "event_name_invalid"),
+        event(r#"{"room":"a","data":1,"event":"connected"}"#, "event_name_reserved"),
+        event(r#"{"room":"a","data":1,"event":"gap"}"#, "event_name_reserved"),
+        event(r#"{"room":"a","data":1,"event":"overload"}"#, "event_name_reserved"),
+        event(r#"{"room":"a","data":1,"event":"closing"}"#, "event_name_reserved"),
+        event(r#"{"room":"a","data":1,"event":"expiring"}"#, "event_name_reserved"),
+        event(r#"{"room":"a","data":1,"event":"error"}"#, "event_name_reserved"),
+        event(r#"{"room":"a","data":1,"event":"open"}"#, "event_name_reserved"),
+        event(r#"{"room":"a","data":1,"id":"a b"}"#, "event_id_invalid"),
+        event(r#"{"room":"a","data":1,"id":"a\n"}"#, "event_id_invalid"),
+        event(r#"{"room":"a","data":1,"id":7}"#, "event_id_invalid"),
+        event(&long_id, "event_id_invalid"),
+        event(r#"{"room":"a","data":1,"id":"k3v9q2-1041"}"#, "event_id_reserved"),
+        event(r#"{"room":"a","data":1,"id":"orders-17"}"#, "event_id_reserved"),
+        event(r#"{"room":"a","data":1,"exclude":["u"]}"#, "exclude_invalid"),
+        event(r#"{"room":"a","data":1,"require":"p"}"#, "require_unsupported"),
+    ]
+}
+
+/// What is wrong with a request before it says what it is about.
+fn messages() -> Vec<Row> {
+    let info = |rest: &str| format!("GET {BASE}/info HTTP/1.1\r\n{rest}\r\n\r\n").into_bytes();
+    let malformed = |text: String| (text.into_bytes(), 400, "request_malformed");
+    let publish = |fields: &str| format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\n{fields}\r\n\r\n");
+    vec![
+        malformed(format!("{MARK}\r\n\r\n")),
+        malformed(format!("GET {BASE}/{MARK} HTTP/9.9\r\n\r\n")),
+        malformed(format!("\u{1}\u{2}{MARK}\r\n\r\n")),
+        malformed(format!("GET {BASE}/info HTTP/1.1\r\nhost: x\r\n{MARK} no colon\r\n\r\n")),
+        malformed(format!("GET {BASE}/info HTTP/1.1\r\nhost: x\r\nname\u{0}{MARK}: x\r\n\r\n")),
+        malformed(publish(&format!("content-length: {MARK}"))),
+        malformed(publish("content-length: 1\r\ncontent-length: 2")),
+        malformed(publish("content-length: 1\r\ntransfer-encoding: chunked")),
+        malformed("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
+        malformed(format!("GET {BASE}/info#{MARK} HTTP/1.1\r\nhost: x\r\n\r\n")),
+        malformed(format!("GET http://x{BASE}/info#/{MARK} HTTP/1.1\r\nhost: x\r\n\r\n")),
+        (publish("content-length: 18446744073709551614").into_bytes(), 413, "body_too_large"),
+        (publish("content-length: 99999999999999999999").into_bytes(), 413, "body_too_large"),
+        // For a listener that somebody took this one for.
+        malformed("PROXY TCP4 198.51.100.7 127.0.0.1 1 2\r\n\r\n".to_owned()),
+        // A TLS hello, from someone who has the wrong port.
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), 400, "request_malformed"),
+        (info("a: b"), 400, "host_invalid"),
+        (info("host:"), 400, "host_invalid"),
+        (info(&format!("host: {MARK}\r\nhost: {MARK}")), 400, "host_invalid"),
+        (info(&format!("host: user@{MARK}")), 400, "host_invalid"),
+        (info(&format!("host: {MARK}:123456")), 400, "host_invalid"),
+        (request("GET", &format!("http://{MARK}{BASE}/info"), &[], b""), 400, "host_invalid"),
+        (info(&format!("host: x\r\nx-mark: {}{MARK}", "x".repeat(17 << 10))), 431, "head_too_large"),
+        (info(&format!("host: x\r\n{}a: b", format!("{MARK}: x\r\n").repeat(200))), 431, "head_too_large"),
+        (get(&format!("/info?{MARK}={}", "x".repeat(17 << 10))), 431, "head_too_large"),
+    ]
+}
+
+/// What pages may not do.
+fn origins() -> Vec<Row> {
+    let evil = "https://zXyMark.example";
+    let rebound = |sign: &str| {
+        let text = format!("GET {BASE}/info HTTP/1.1\r\nhost: {MARK}.example\r\n{sign}\r\n\r\n");
+        (text.into_bytes(), 403, "host_forbidden")
+    };
+    vec![
+        (post("/publish", &[("origin", evil)], "{}"), 403, "origin_forbidden"),
+        (post("/disconnect/a/u", &[("origin", "null")], ""), 403, "origin_forbidden"),
+        (request("DELETE", &format!("{BASE}/info"), &[("origin", evil)], b""), 403, "origin_forbidden"),
+        rebound("accept-language: en"),
+        rebound("sec-fetch-site: same-origin"),
+        rebound(&format!("origin: http://{MARK}.example")),
+    ]
+}
+
+fn strict(config: &mut Config) {
+    let key = RequiredHeader { name: "x-key".parse().expect("a name"), value: Some(Secret::new("open")) };
+    config.required_headers = vec![key];
+    config.denied_user_agents = vec![DeniedUserAgent::Containing("zxymark".to_owned())];
+    config.allowed_hosts = vec![HostPattern::Exact("localhost".to_owned())];
+    config.foreign_origins = ForeignOrigins::Refuse;
+}
+
+fn checks() -> Vec<Row> {
+    let key = ("x-key", "open");
+    let elsewhere =
+        |host: &str| format!("GET {BASE}/info HTTP/1.1\r\nhost: {host}\r\nx-key: open\r\n\r\n").into_bytes();
+    vec![
+        (get("/info"), 403, "header_required"),
+        (get_with("/info", &[("x-key", MARK)]), 403, "header_required"),
+        (get_with("/info", &[key, ("x-key", MARK)]), 403, "header_required"),
+        (get_with("/info", &[key, ("user-agent", MARK)]), 403, "user_agent_forbidden"),
+        (elsewhere(MARK), 403, "host_forbidden"),
+        (elsewhere("127.0.0.1"), 403, "host_forbidden"),
+        (get_with("/info", &[key, ("origin", "https://zXyMark.example")]), 403, "origin_forbidden"),
+    ]
+}
+
+/// What those who are asked who they are get wrong.
+fn credentials() -> Vec<Row> {
+    let with = |token: &str| bearer::bearer(token);
+    let may_little = with(&bearer::token("u", &["sse:read:a", "sse:publish:a"]));
+    let marked = with(&format!("{MARK}.{MARK}.{MARK}"));
+    let stream = format!("/stream/a/{MARK}");
+    let body = format!(r#"{{"room":"{MARK}","data":1}}"#);
+    let by = |value: &'static str| ("authorization", value);
+    let may_little: &'static str = may_little.leak();
+    let may_revoke: &'static str = with(&bearer::token("ops", &["admin"])).leak();
+    let marked: &'static str = marked.leak();
+    let bad_require = r#"{"room":"a","data":1,"require":"zXyMark!"}"#;
+    vec![
+        (get(&stream), 401, "unauthorized"),
+        (get_with(&stream, &[by(marked)]), 401, "unauthorized"),
+        (get_with("/info", &[by("Basic zXyMark")]), 401, "unauthorized"),
+        (post("/publish", &[], &body), 401, "unauthorized"),
+        (get_with(&stream, &[by(may_little)]), 403, "forbidden"),
+        (get_with("/info", &[by(may_little)]), 403, "forbidden"),
+        (post("/publish", &[by(may_little)], &body), 403, "forbidden"),
+        (post("/revoke", &[by(may_little)], "{}"), 403, "forbidden"),
+        (post("/revoke", &[by(may_revoke)], "{}"), 422, "revocation_invalid"),
+        (post("/revoke", &[by(may_revoke)], r#"{"users":["zXyMark"]}"#), 422, "revocation_invalid"),
+        (post("/revoke", &[by(may_revoke)], "{\"user\":zXyMark"), 400, "body_malformed"),
+        (post("/publish", &[by(may_little)], bad_require), 422, "require_invalid"),
+        (post("/refresh", &[by(may_little)], ""), 404, "connection_unknown"),
+        (get_with("/info", &[by(may_little), by(marked)]), 400, "token_ambiguous"),
+    ]
+}
+
+/// A server that would have to ask an application that is not there.
+fn unreachable() -> Scene {
+    let server = TestServer::with(|config| {
+        config.auth_callback = UpstreamUrl::parse("http://127.0.0.1:1/auth");
+    });
+    Scene::new(server, vec![(get(&format!("/stream/a/{MARK}")), 503, "auth_unavailable")])
+}
+
+/// A server that has not read the keys yet for the tokens it is shown.
+fn keyless() -> Scene {
+    let url = UpstreamUrl::parse("http://127.0.0.1:1/jwks").expect("a URL");
+    let server = TestServer::with(|config| config.token_jwks = vec![JwksSource::Url(url)]);
+    let token = signer::ISSUER.token(Algorithm::ES256, &signer::claims());
+    let by = bearer::bearer(&token);
+    let by = [("authorization", &*by)];
+    Scene::new(
+        server,
+        vec![
+            (get_with("/stream/a/u", &by), 503, "auth_unavailable"),
+            (get_with("/info", &by), 503, "auth_unavailable"),
+            (post("/publish", &by, "{}"), 503, "auth_unavailable"),
+        ],
+    )
+}
+
+fn draining() -> Scene {
+    let scene = Scene::new(TestServer::start(), vec![(get(&format!("/stream/a/{MARK}")), 503, "draining")]);
+    scene.server.server().engine().hub.drain();
+    scene
+}
+
+/// A server whose publisher has used up its rate.
+fn spent() -> Scene {
+    let rate = Rate { events: 1, per: Duration::from_hours(1) };
+    let server = TestServer::with(|config| config.publish_rate_per_user = Some(rate));
+    server.publish(&serde_json::json!({"room": "a", "data": 1}));
+    Scene::new(server, vec![(publish(r#"{"room":"a","data":1}"#), 429, "rate_limited")])
+}
+
+/// A server that has an event with an id of its publisher's.
+fn used() -> Scene {
+    let server = TestServer::start();
+    server.publish(&serde_json::json!({"room": "a", "data": 1, "id": "once"}));
+    let repeated = |body: &str| (publish(body), 409, "event_id_repeated");
+    let rows = vec![
+        repeated(r#"{"room":"a","data":1,"id":"once"}"#),
+        repeated(r#"{"user":"u","data":2,"id":"once"}"#),
+        repeated(r#"[{"all":true,"data":1},{"all":true,"data":2,"id":"once"}]"#),
+        repeated(r#"[{"room":"a","data":1,"id":"twin"},{"room":"b","data":2,"id":"twin"}]"#),
+    ];
+    Scene::new(server, rows)
+}
+
+fn range(text: &str) -> AddressRange {
+    AddressRange::Net(text.parse().expect("a network"))
+}
+
+/// Codes that take more than a request to come by, and the tests that do.
+const ELSEWHERE: [(&str, &str); 6] = [
+    ("buffers_full", include_str!("../stream/limits.rs")),
+    ("waiting_full", include_str!("places.rs")),
+    ("dashboard_full", include_str!("../watch/dashboard.rs")),
+    ("memory_exhausted", include_str!("../memory.rs")),
+    ("revocations_full", include_str!("../access/sessions.rs")),
+    ("stay_away_full", include_str!("../stream/limits.rs")),
+];
+
+#[test]
+fn codes_that_are_shown_elsewhere_are() {
+    for (code, test) in ELSEWHERE {
+        let asserted = format!("503, \"{code}\");");
+        let shows =
+            |line: &str| line.trim_start().starts_with("assert_problem(") && line.ends_with(&asserted);
+        assert!(test.lines().any(shows), "{code}");
+    }
+}
+
+/// As what a refusal is counted. Said here once more, so that a slip there does not pass for the truth.
+fn reason(code: &'static str) -> &'static str {
+    match code {
+        "buffers_full" => "buffers",
+        "waiting_full" => "waiting",
+        "user_connections_exceeded" => "user_connections",
+        "address_connections_exceeded" => "address_connections",
+        "origin_forbidden" => "origin",
+        "address_forbidden" => "address",
+        "header_required" => "header",
+        "user_agent_forbidden" => "user_agent",
+        "host_forbidden" => "host",
+        "event_id_repeated" => "repeated",
+        "full" | "draining" | "rate_limited" | "auth_unavailable" | "unauthorized" | "forbidden" => code,
+        _ => "bad_request",
+    }
+}
+
+/// How many requests were refused, by reason.
+fn refusals(metrics: &Metrics) -> BTreeMap<String, f64> {
+    let reason = |series: &str| {
+        let labels = series.strip_prefix("tidegate_refused_total{reason=\"")?;
+        Some(labels.strip_suffix("\"}").expect("one label").to_owned())
+    };
+    let all = metrics.series.iter().filter_map(|(series, count)| Some((reason(series)?, *count)));
+    all.filter(|(_, count)| *count > 0.0).collect()
+}
+
+#[test]
+fn every_bad_request_has_its_status_and_code() {
+    let mut seen = BTreeSet::from(ELSEWHERE.map(|(code, _)| code));
+    for Scene { server, kept, rows } in scenes() {
+        let before = server.metrics();
+        let mut counted = BTreeMap::<String, f64>::new();
+        for (bytes, status, code) in rows {
+            let mut conn = server.connect();
+            // It may be answered before it has come whole.
+            let _ = conn.try_send(&bytes);
+            let response = conn.response();
+            let what = bytes[..bytes.len().min(200)].escape_ascii();
+            assert_eq!((response.status(), &response.json()["code"]), (status, &code.into()), "{what}");
+            assert_refused(&response, status, code);
+            *counted.entry(reason(code).to_owned()).or_default() += 1.0;
+            seen.insert(code);
+        }
+        eventually(&format!("{counted:?}"), || refusals(&server.metrics()) == counted);
+        let published = "tidegate_events_published_total";
+        server.metrics().assert(published, before.get(published));
+        // A place was asked for by those only who could have had one.
+        let open = kept.len();
+        server.wait_for("tidegate_connections", f64::from(u32::try_from(open).expect("a few")));
+    }
+    let all: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(seen, all, "each code is in a row");
+}
+
+#[test]
+fn other_methods_are_told_the_right_ones() {
+    let server = TestServer::start();
+    let table = [
+        ("POST", "/stream", "GET, OPTIONS"),
+        ("HEAD", "/stream/a/u", "GET, OPTIONS"),
+        ("DELETE", "/stream/a/u", "GET, OPTIONS"),
+        ("GET", "/publish", "POST, OPTIONS"),
+        ("PUT", "/publish", "POST, OPTIONS"),
+        ("GET", "/disconnect/a/u", "POST, OPTIONS"),
+        ("POST", "/info", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/rooms/a", "GET, HEAD, OPTIONS"),
+        ("PATCH", "/rooms/a/history", "GET, HEAD, OPTIONS"),
+        ("zXyMark", "/info", "GET, HEAD, OPTIONS"),
+    ];
+    for (method, path, allow) in table {
+        let mut conn = server.connect();
+        conn.send(request(method, &format!("{BASE}{path}"), &[], b""));
+        if method == "HEAD" {
+            let head = conn.head();
+            assert_eq!((head.status(), head.header("allow")), (405, Some(allow)), "{method} {path}");
+            continue;
+        }
+        let response = conn.response();
+        assert_refused(&response, 405, "method_not_allowed");
+        assert_eq!(response.header("allow"), Some(allow), "{method} {path}");
+        // And what they may send is told to who asks.
+        let options = server.connect().round(&request("OPTIONS", &format!("{BASE}{path}"), &[], b""));
+        assert_eq!((options.status(), options.header("allow")), (204, Some(allow)), "{path}");
+    }
+    server.metrics().assert("tidegate_refused_total{reason=\"bad_request\"}", 10.0);
+}
+
+/// `GET /stream/lobby` was told that nothing is served there, and not what to ask for.
+#[test]
+fn a_path_that_is_nearly_right_is_told_the_right_one() {
+    let server = TestServer::start();
+    let table = [
+        ("/api/v1/sse/stream/lobby", "not_found", "/stream?room=ROOM"),
+        ("/api/v1/sse/stream/lobby/", "path_invalid", "or one at the end"),
+        ("/api/v1/sse/stream/a/b/c", "not_found", "%2F"),
+        ("/api/v1/sse/stream", "room_missing", "/stream?room=ROOM"),
+        ("/api/v1/sse/rooms", "not_found", "/rooms/ROOM"),
+        ("/api/v1/sse/history", "not_found", "/rooms/ROOM/history"),
+        ("/api/v1/sse/disconnect/lobby", "not_found", "/disconnect/ROOM/USER"),
+        ("/api/v1/sse/publish", "method_not_allowed", "POST"),
+        ("/api/v1/sse/events", "not_found", "/stream, /publish"),
+        ("/stream/lobby/me", "not_found", "base path is missing"),
+        ("/api/v2/sse/stream/lobby/me", "not_found", "GET / shows"),
+        ("/metrics", "not_found", "admin_listen"),
+        ("/api/v1/sse/readyz", "not_found", "admin_listen"),
+    ];
+    for (path, code, told) in table {
+        let response = server.connect().round(&request("GET", path, &[], b""));
+        assert_refused(&response, response.status(), code);
+        let detail = response.json()["detail"].to_string();
+        assert!(detail.contains(told), "{path}: {detail}");
+    }
+    let elsewhere = server.admin("/api/v1/sse/info");
+    assert_refused(&elsewhere, 404, "not_found");
+    assert!(elsewhere.text().contains("the admin listener has /metrics"), "{}", elsewhere.text());
+}
+
+/// The one thing of a request that an answer repeats. It is short, and no reader could take it for more than text.
+#[test]
+fn a_fields_name_is_repeated_as_text_and_no_more() {
+    let server = TestServer::start();
+    let long = "<script>".repeat(20);
+    let cut = format!(r#""field":"{}…""#, "\\u003cscript\\u003e".repeat(6));
+    let table: [(&str, &str); 4] = [
+        ("romm", r#""field":"romm""#),
+        ("<script>&", r#""field":"\u003cscript\u003e\u0026""#),
+        (r#"\"}\n\u2028\u202e\u0000"#, r#""field":"\"}\n\u2028\u202e\u0000""#),
+        (&long, &cut),
+    ];
+    for (sent, shown) in table {
+        let response = server.post("/publish", &[], format!(r#"{{"room":"a","data":1,"{sent}":"{MARK}"}}"#));
+        assert_refused(&response, 422, "field_unknown");
+        assert!(response.text().contains(shown), "{}", response.text());
+    }
+    // Of a query, only names of ours are repeated.
+    let response = server.get(&format!("/stream?{MARK}=1&history={MARK}&room=a"));
+    assert_refused(&response, 400, "history_invalid");
+    assert!(response.text().contains(r#""field":"history""#), "{}", response.text());
+}
+
+#[test]
+fn head_reads_what_get_reads_without_the_body() {
+    let server = TestServer::start();
+    let mut conn = server.connect();
+    conn.send(request("HEAD", &format!("{BASE}/rooms/a"), &[], b""));
+    let head = conn.head();
+    assert_eq!(head.status(), 200);
+    let whole = server.get("/rooms/a").body.len().to_string();
+    assert_eq!(head.header("content-length"), Some(&*whole));
+    // Nothing but the next answer follows.
+    conn.send(request("GET", &format!("{BASE}/rooms/a"), &[], b""));
+    assert_eq!(conn.response().status(), 200);
+}
+
+#[test]
+fn what_is_not_http_ends_the_connection() {
+    let server = TestServer::start();
+    for text in [format!("{MARK}\r\n\r\n"), format!("GET {BASE}/info HTTP/1.1\r\nhost: x\r\n{MARK}\r\n\r\n")]
+    {
+        let mut conn = server.connect();
+        conn.send(&text);
+        let response = conn.response();
+        assert_refused(&response, 400, "request_malformed");
+        assert_eq!(response.header("connection"), Some("close"), "{text:?}");
+        assert!(conn.is_closed(), "{text:?}");
+    }
+    assert_eq!(server.get("/info").status(), 200);
+}
+
+#[test]
+fn a_head_may_be_as_long_as_its_setting_says() {
+    for kib in [8, 16, 40] {
+        let server = TestServer::with(|config| config.max_head_bytes = kib << 10);
+        let head = |kib: usize| {
+            format!("GET {BASE}/info HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(kib << 10))
+        };
+        assert_eq!(server.connect().round(head(kib - 1).as_bytes()).status(), 200);
+        let mut conn = server.connect();
+        let _ = conn.try_send(head(kib + 1).as_bytes());
+        assert_refused(&conn.response(), 431, "head_too_large");
+    }
+}
+
+#[test]
+fn a_head_that_does_not_come_is_not_waited_for() {
+    let server = TestServer::with(|config| config.request_timeout = Duration::from_secs(1));
+    let mut silent = server.connect();
+    let mut slow = server.connect();
+    slow.send(format!("GET {BASE}/{MARK}"));
+    let response = slow.response();
+    assert_refused(&response, 408, "request_timeout");
+    assert!(slow.is_closed());
+    // Whoever has said nothing is told nothing.
+    assert!(silent.is_closed());
+    server.wait_for("tidegate_refused_total{reason=\"bad_request\"}", 1.0);
+    assert_eq!(server.get("/info").status(), 200);
+}
+
+#[test]
+fn a_connection_without_requests_is_closed_in_silence() {
+    let server = TestServer::with(|config| config.keepalive_timeout = Duration::from_millis(200));
+    let mut conn = server.connect();
+    conn.send(request("GET", &format!("{BASE}/info"), &[], b""));
+    assert_eq!(conn.response().status(), 200);
+    assert!(conn.is_closed());
+    server.metrics().assert("tidegate_refused_total{reason=\"bad_request\"}", 0.0);
+}
+
+#[test]
+fn what_is_no_stream_is_not_counted_as_one() {
+    let Scene { server, rows, .. } = keyless();
+    for (bytes, ..) in rows {
+        server.connect().round(&bytes);
+    }
+    let metrics = server.metrics();
+    metrics.assert("tidegate_refused_total{reason=\"auth_unavailable\"}", 3.0);
+    metrics.assert("tidegate_connections_total{outcome=\"refused\"}", 1.0);
+}
+
+#[test]
+fn lines_that_a_drain_cuts_short_are_counted() {
+    let server = TestServer::start();
+    let mut listener = server.listen("/stream/a/u");
+    let mut lines = server.connect();
+    let head = "host: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked";
+    lines.send(format!("POST {BASE}/publish HTTP/1.1\r\n{head}\r\n\r\n"));
+    lines.send(chunk("{\"room\":\"a\",\"data\":\"x\"}\n"));
+    assert_eq!(listener.data(), "x");
+    server.server().engine().lifecycle.stage.send_replace(Stage::Ending);
+    assert_problem(&lines.response(), 503, "draining");
+    let metrics = server.metrics();
+    metrics.assert("tidegate_refused_total{reason=\"draining\"}", 1.0);
+    metrics.assert("tidegate_connections_total{outcome=\"refused\"}", 0.0);
+}

@@ -1,0 +1,17 @@
+//! What HTTP promises: where a request ends, what it is answered, who gets a place, and how a publish is taken or refused.
+//!
+//! One file a promise. Each test has a server of its own in this process, and clients that send and see every byte.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod answers;
+mod bad_requests;
+mod cors;
+mod endings;
+mod framing;
+mod pipelining;
+mod places;
+mod proxy_protocol;
+mod publish;
+mod unix;

@@ -1,0 +1,18 @@
+//! What an operator relies on: settings, starting, reloading, draining and restarting, logs, subcommands, units and the image.
+//!
+//! One file a promise. Most tests run the program itself.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod config;
+mod container;
+mod drain;
+mod logs;
+mod process;
+mod reload;
+mod reload_guard;
+mod restart;
+mod settings;
+mod systemd;
+mod tools;

@@ -1,0 +1,674 @@
+//! Promise: whatever a peer sends, the parsers neither panic nor let through what they say they refuse. The checks are
+//! the ones the fuzz targets use; here they are fed with inputs that get past the first brace, and with everything that
+//! fuzzing has found worth keeping.
+
+use crate::checks;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::{fs, panic};
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tidegate::http::api::event_body;
+use tidegate::http::api::query::StreamQuery;
+use tidegate::http::api::route::Route;
+use tidegate::http::conn::proxy_header::{self, Progress};
+use tidegate::hub::draft::{Draft, Target};
+use tidegate::rights::grant::PermissionName;
+use tidegate::types::name::{EventId, EventName, RoomName, UserName};
+use tidegate::types::position::Epoch;
+use tidegate::upstream::answer;
+use tidegate::wire::control::Heartbeat;
+
+/// Pieces of publish bodies, good and bad.
+const JSON_PIECES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    " ",
+    "\n",
+    "\"",
+    "\\",
+    "\\u0061",
+    "\\ud800",
+    "\\\"",
+    "\0",
+    "é",
+    "😀",
+    "null",
+    "true",
+    "false",
+    "-0",
+    "1e9",
+    "1.50",
+    "\"room\":\"a\"",
+    "\"group\":\"b\"",
+    "\"user\":\"u\"",
+    "\"all\":true",
+    "\"data\":1",
+    "\"data\":\"x\"",
+    "\"data\":",
+    "\"event\":\"say\"",
+    "\"id\":\"m-1\"",
+    "\"exclude\":\"u\"",
+    "\"require\":\"p\"",
+    "{\"all\":true,\"data\":[ ]}",
+    "\"a\":1",
+];
+
+/// Pieces of an application's answers, good and bad.
+const ANSWER_PIECES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    " ",
+    "null",
+    "60",
+    "0",
+    "-1",
+    "\"user\":",
+    "\"user\":\"u\"",
+    "\"user\":null",
+    "\"\\n\"",
+    "\"permissions\":",
+    "\"permissions\":[\"sse:read:a\"]",
+    "\"permissions\":[]",
+    "\"sse:\"",
+    "\"expires_in\":60",
+    "\"expires_in\":",
+    "\"allow\":true",
+];
+
+/// Pieces of query strings and paths, good and bad.
+const URL_PIECES: &[&str] = &[
+    "room",
+    "group",
+    "user",
+    "id",
+    "last_event_id",
+    "history",
+    "heartbeat",
+    "comment",
+    "limit",
+    "before",
+    "stay_away",
+    "stream",
+    "rooms",
+    "disconnect",
+    "=",
+    "=",
+    "&",
+    "/",
+    "/",
+    "?",
+    "+",
+    "%",
+    "%20",
+    "%2F",
+    "%00",
+    "%C3%A9",
+    "%FF",
+    ".",
+    "..",
+    "a",
+    "b",
+    "7",
+    "60s",
+    "é",
+];
+
+/// Pieces of header values, good and bad.
+const HEADER_PIECES: &[&str] = &[
+    "http://",
+    "https://",
+    "ours.example",
+    "evil.example",
+    ":80",
+    ":443",
+    ":8080",
+    "null",
+    "*",
+    "/",
+    ",",
+    ";",
+    "=",
+    " ",
+    "application/json",
+    "text/plain",
+    "charset",
+    "utf-8",
+    "\"",
+    "identity",
+    "gzip",
+];
+
+const REQUEST_PIECES: &[&str] = &[
+    "GET / HTTP/1.1\r\n",
+    "POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "POST /publish HTTP/1.1\r\nContent-Length: 7\r\n\r\n",
+    "Content-Length: 3\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "HTTP/1.0",
+    "Host: x\r\n",
+    "x: ",
+    "3\r\nabc\r\n",
+    "0\r\n",
+    "a;b=c",
+    "\r\n",
+    "\r\n\r\n",
+    "\r",
+    "\n",
+    "\t",
+    "\0",
+    ":",
+    " ",
+    "abc",
+    "0123456789012345678901234567890123456789",
+];
+
+/// Pieces of what proxies say, good and bad.
+const HOP_PIECES: &[&str] = &[
+    "10.0.0.1",
+    "10.1.2.3:80",
+    "198.51.100.7",
+    "8.8.8.8:4711",
+    "[fd00::1]",
+    "[2001:db8::7]:80",
+    "2001:db8::7",
+    "::ffff:10.0.0.9",
+    "unix:",
+    "unknown",
+    "\"",
+    "_hidden",
+    ",",
+    ", ",
+    ",",
+    "\n",
+    "\t",
+    " ",
+    "[",
+    "]",
+    ":",
+    "0",
+    "999",
+    "é",
+];
+
+/// Pieces of settings, good and bad.
+const SETTINGS_PIECES: &[&str] = &[
+    "listen",
+    "admin_listen",
+    "trusted_proxies",
+    "cors_origins",
+    "base_path",
+    "shards",
+    "max_event_bytes",
+    "max_body_bytes",
+    "flush_interval",
+    "heartbeat",
+    "delivery_rate_per_user",
+    "gzip",
+    "log_level",
+    " = ",
+    " = ",
+    "=",
+    "\n",
+    "\n",
+    "\r\n",
+    "\r",
+    "\"",
+    "'",
+    "\"\"\"",
+    "[",
+    "]",
+    ", ",
+    "{",
+    "}",
+    ".",
+    "#",
+    "\\u0000",
+    "\\n",
+    "\u{7f}",
+    "é",
+    "0",
+    "10",
+    "0x400",
+    "1_000",
+    "-1",
+    "1e9",
+    "true",
+    "\"10ms\"",
+    "\"64KiB\"",
+    "\"off\"",
+    "\"50/s\"",
+    "\"/a/b\"",
+    "\"[::1]:80\"",
+    "\"unix:/run/a\"",
+    "[\"10.0.0.0/8\", \"unix\"]",
+    "\"https://a.example\"",
+    "1979-05-27T07:32:00Z",
+];
+
+/// Pieces of PROXY protocol headers, good and bad. Signatures of version 2 are put in front.
+const PROXY_PIECES: &[&str] = &[
+    "PROXY ",
+    "TCP4",
+    "TCP6",
+    "UNKNOWN",
+    " ",
+    " ",
+    " ",
+    "198.51.100.7",
+    "::1",
+    "::ffff:10.0.0.1",
+    "65535",
+    "0",
+    "+1",
+    "007",
+    "\r\n",
+    "\r",
+    "\n",
+    "\0",
+    "\u{20}\0\0\0",
+    "\u{21}\u{11}\0\u{c}",
+    "\u{21}!\0$",
+    "GET / HTTP/1.1\r\n",
+];
+
+/// Pieces of tokens' headers, claims and sets of keys, good and bad.
+const TOKEN_PIECES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ".",
+    "=",
+    "\"alg\":\"HS256\"",
+    "\"alg\":\"none\"",
+    "\"kid\":\"a\"",
+    "\"typ\":\"JWT\"",
+    "\"exp\":2000000000",
+    "\"exp\":-1e308",
+    "\"sub\":\"bob\"",
+    "\"aud\":[\"a\",1]",
+    "\"permissions\":\"admin\"",
+    "\"keys\":[",
+    "\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"",
+    "\"kty\":\"oct\",\"alg\":\"HS256\",\"k\":\"eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg\"",
+    "\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"",
+    "\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AA\",\"y\":\"AA\"",
+    "\"use\":\"enc\"",
+    "\"kid\":\"b\"",
+    "eyJhbGciOiJIUzI1NiJ9",
+    "é",
+];
+
+/// Pieces of permissions, rooms and users, good and bad.
+const PERMISSION_PIECES: &[&str] = &[
+    "sse:", "read", "publish", "members", "user", "admin", "vip", ":", ":", "*", "{user}", "{", "}", "%",
+    "%2A", "%FF", "a", "b", "é", " ", "\n",
+];
+
+/// Pieces of what shows who asks, good and bad.
+const CREDENTIAL_PIECES: &[&str] = &[
+    "Bearer ", "bearer", "Basic ", "t=", "t", "token=", "%74oken=", ";", "&", "=", " ", "\"", "a.b.c", "%2E",
+    "%", "é",
+];
+
+/// Pieces of files of API keys, good and bad.
+const API_KEY_PIECES: &[&str] = &[
+    "[a]\n",
+    "[b]\n",
+    "[\"tgk_x\"]\n",
+    "hash = ",
+    "\"sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"",
+    "\"sha256:00\"",
+    "\"tgk_AAAABBBBCCCC\"",
+    "tgk_AAAA",
+    "permissions = ",
+    "[]",
+    "[\"sse:publish\"]",
+    "[\"sse:reed\"]",
+    "publish_rate = ",
+    "\"5/s\"",
+    "\"fast\"",
+    "\n",
+    "\"",
+    "x = 1",
+    "é",
+];
+
+/// Texts made of `pieces`.
+fn soup(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
+    vec(prop::sample::select(pieces), 0..24).prop_map(|pieces| pieces.concat())
+}
+
+fn room() -> impl Strategy<Value = RoomName> {
+    "[a-z/%+&= é😀]{1,20}".prop_map(|text| RoomName::new(&text).expect("no control characters"))
+}
+
+fn user() -> impl Strategy<Value = UserName> {
+    "\\PC{1,20}".prop_filter_map("not a user name", |text| UserName::new(&text).ok())
+}
+
+fn draft() -> impl Strategy<Value = Draft> {
+    let target =
+        prop_oneof![room().prop_map(Target::Room), user().prop_map(Target::User), Just(Target::All),];
+    let name = "[a-z \"\\\\é]{1,10}".prop_filter_map("reserved", |text| EventName::new(&text).ok());
+    let id = "[A-Za-z0-9._~-]{1,127}".prop_filter_map("not an id", |text| EventId::new(&text).ok());
+    let data = any::<String>().prop_filter("too long", |text| text.len() <= checks::EVENT_BYTES_MAX);
+    let require = "[A-Za-z0-9._-]{1,64}".prop_map(|text| PermissionName::new(&text).expect("a name"));
+    (target, option::of(name), option::of(id), data, option::of(user()), option::of(require)).prop_map(
+        |(target, name, id, data, exclude, require)| Draft { target, name, id, data, exclude, require },
+    )
+}
+
+/// JSON values whose numbers `serde_json` prints as it read them.
+fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        "[ -~\t\n\r\"\\\\é😀]{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 5, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..5).prop_map(Value::from),
+            vec(("[ a-z\"\\\\]{0,6}", inner), 0..5).prop_map(|pairs| pairs.into_iter().collect()),
+        ]
+    })
+}
+
+/// An address among those that the checks trust.
+fn ten([b, c, d]: [u8; 3]) -> IpAddr {
+    [10, b, c, d].into()
+}
+
+/// Inputs for `target`: those that reach every edge, and those that once broke something.
+fn kept(target: &str) -> Vec<PathBuf> {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let folder = |name: &str| fs::read_dir(fuzz.join(name).join(target)).into_iter().flatten();
+    let files = folder("corpus").chain(folder("crashes"));
+    files.map(|entry| entry.expect("a folder that is read").path()).collect()
+}
+
+#[test]
+fn what_fuzzing_found_holds() {
+    for (target, run) in checks::TARGETS {
+        let inputs = kept(target);
+        assert!(!inputs.is_empty(), "{target} has a corpus");
+        for path in inputs {
+            let input = fs::read(&path).expect("a file that is listed");
+            let ran = panic::catch_unwind(|| run(&input));
+            assert!(ran.is_ok(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_target_is_fuzzed_kept_and_replayed() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let names = |folder: &str| -> BTreeSet<String> {
+        let entries = fs::read_dir(fuzz.join(folder)).into_iter().flatten();
+        let paths = entries.map(|entry| entry.expect("a folder that is read").path());
+        paths.map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned()).collect()
+    };
+    let targets: BTreeSet<_> = checks::TARGETS.iter().map(|(target, _)| (*target).to_owned()).collect();
+    assert_eq!(names("fuzz_targets"), targets);
+    assert_eq!(names("corpus"), targets);
+    assert!(names("crashes").is_subset(&targets));
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).expect("a manifest");
+    for target in targets {
+        let path = format!("fuzz_targets/{target}.rs");
+        let text = fs::read_to_string(fuzz.join(&path)).expect("it was listed");
+        assert!(text.contains(&format!("checks::run(\"{target}\", input)")), "{path} runs its own check");
+        assert!(manifest.contains(&format!("name = \"{target}\"\npath = \"{path}\"")), "{path} is built");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_may_be_a_publish_body(bytes in vec(any::<u8>(), 0..200)) {
+        checks::publish_body(&bytes);
+    }
+
+    #[test]
+    fn anything_like_json_may_be_a_publish_body(text in soup(JSON_PIECES)) {
+        checks::publish_body(text.as_bytes());
+        checks::publish_body(format!("{{\"all\":true,\"data\":{text}}}").as_bytes());
+        checks::compact(&text);
+    }
+
+    #[test]
+    fn anything_may_be_an_applications_answer(
+        text in prop_oneof![soup(ANSWER_PIECES), soup(ANSWER_PIECES).prop_map(|text| format!("{{{text}}}"))],
+        bytes in vec(any::<u8>(), 0..100),
+    ) {
+        checks::answer(text.as_bytes());
+        checks::answer(&bytes);
+    }
+
+    #[test]
+    fn every_proper_yes_is_understood(
+        user in option::of(user()),
+        permissions in option::of(vec(any::<String>(), 0..300)),
+        expires_in in option::of(1_u64..),
+    ) {
+        let named = user.as_ref().map(UserName::as_str);
+        let json = serde_json::json!({ "user": named, "permissions": permissions, "expires_in": expires_in });
+        let read = answer::parse(json.to_string().as_bytes()).expect("a yes");
+        prop_assert_eq!(read.user, user);
+        prop_assert_eq!(read.grant.is_some(), permissions.is_some());
+        prop_assert_eq!(read.expires_in.map(u64::from), expires_in);
+        checks::answer(json.to_string().as_bytes());
+    }
+
+    #[test]
+    fn anything_may_be_presented_as_an_id(text in any::<String>(), offset: u64, digits in "[0-9]{0,22}") {
+        checks::cursor(&text);
+        for epoch in [Epoch::new(0), Epoch::new(1)] {
+            checks::cursor(epoch.position(offset).as_str());
+            checks::cursor(&format!("{epoch}-{digits}"));
+        }
+    }
+
+    #[test]
+    fn anything_may_be_an_events_data(text in any::<String>(), broken in "[a:\\r\\n \\x00]{0,40}") {
+        for data in [&text, &broken] {
+            checks::encode_then_parse(None, "k-1", data);
+            checks::encode_then_parse(Some(data), "k-1", data);
+            checks::encode_then_parse(Some("price"), data, data);
+        }
+    }
+
+    #[test]
+    fn valid_drafts_survive_the_body(draft in draft()) {
+        let printed = checks::to_json(&draft);
+        checks::publish_body(format!("[{printed},{printed:#}]").as_bytes());
+        let read = event_body::parse_event(printed.to_string().as_bytes(), checks::EVENT_BYTES_MAX);
+        prop_assert_eq!(read, Ok(draft));
+    }
+
+    #[test]
+    fn compact_json_is_what_serde_json_prints(value in json()) {
+        let pretty: Box<RawValue> = serde_json::from_str(&format!("{value:#}")).expect("it was just printed");
+        prop_assert_eq!(event_body::compact(&pretty), Ok(value.to_string()));
+        checks::compact(pretty.get());
+    }
+
+    #[test]
+    fn any_chunking_gives_the_same_lines(
+        body in "[ab \r\n]{0,120}",
+        sizes in vec(0..9_u8, 0..9),
+        line_bytes_max in 0..12_usize,
+    ) {
+        checks::lines(body.as_bytes(), &sizes, line_bytes_max);
+    }
+
+    #[test]
+    fn requests_are_framed_alike_however_they_are_cut(
+        text in soup(REQUEST_PIECES),
+        bytes in vec(any::<u8>(), 0..100),
+        step in 1..20_usize,
+    ) {
+        checks::guard(text.as_bytes(), step);
+        checks::guard(&bytes, step);
+    }
+
+    #[test]
+    fn anything_may_come_where_a_proxy_introduces(
+        text in soup(PROXY_PIECES),
+        bytes in vec(any::<u8>(), 0..60),
+    ) {
+        for start in [&b""[..], b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0"] {
+            checks::proxy_header(&[start, text.as_bytes()].concat());
+            checks::proxy_header(&[start, &bytes].concat());
+        }
+    }
+
+    /// However a proxy writes it, its client is found, and nothing of what follows is taken for its header.
+    #[test]
+    fn valid_headers_say_who_it_is(
+        client in any::<IpAddr>(),
+        ports in any::<[u16; 2]>(),
+        more in vec(any::<u8>(), 0..40),
+        behind in vec(any::<u8>(), 0..40),
+    ) {
+        let (word, kind, octets) = match client {
+            IpAddr::V4(client) => ("TCP4", 0x11, client.octets().to_vec()),
+            IpAddr::V6(client) => ("TCP6", 0x21, client.octets().to_vec()),
+        };
+        let line = format!("PROXY {word} {client} {client} {} {}\r\n", ports[0], ports[1]).into_bytes();
+        let rest = [&octets[..], &octets, &ports[0].to_be_bytes(), &ports[1].to_be_bytes(), &more].concat();
+        let length = u16::try_from(rest.len()).expect("short").to_be_bytes();
+        let binary = [b"\r\n\r\n\0\r\nQUIT\n", &[0x21, kind][..], &length, &rest].concat();
+        for header in [line, binary] {
+            let bytes = [&header[..], &behind].concat();
+            let wanted = Progress::Complete { length: header.len(), client: Some(client.to_canonical()) };
+            prop_assert_eq!(proxy_header::parse(&bytes), Ok(wanted));
+            checks::proxy_header(&bytes);
+        }
+    }
+
+    #[test]
+    fn anything_may_be_a_query_or_a_path(text in prop_oneof![soup(URL_PIECES), any::<String>()]) {
+        checks::query(&text);
+        checks::query(&format!("room=a&{text}"));
+        checks::path(&text);
+        checks::path(&format!("stream/{text}/u"));
+    }
+
+    #[test]
+    fn valid_queries_survive_form_encoding(
+        rooms in vec(room(), 1..20),
+        user in option::of(user()),
+        last_event_id in option::of("\\PC{1,20}"),
+        history in option::of(any::<usize>()),
+        heartbeat in option::of(prop_oneof![Just(Heartbeat::Id), Just(Heartbeat::Comment)]),
+    ) {
+        let mut query = StreamQuery { rooms: Vec::new(), user, last_event_id, history, heartbeat };
+        for room in rooms {
+            if !query.rooms.contains(&room) {
+                query.rooms.push(room);
+            }
+        }
+        prop_assert_eq!(StreamQuery::parse(Some(&checks::to_query(&query))), Ok(query));
+    }
+
+    #[test]
+    fn names_survive_the_path(room in room(), user in user()) {
+        // Dots between slashes are a dot segment; such names are for the query form.
+        let has_dots = |name: &str| name.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
+        prop_assume!(!has_dots(room.as_str()) && !has_dots(user.as_str()));
+        let encode = |text: &str| {
+            percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+        };
+        let path = format!("/b/stream/{}/{}", encode(room.as_str()), encode(user.as_str()));
+        let found = Route::parse("/b", &hyper::Method::GET, &path);
+        prop_assert_eq!(found, Ok(Route::StreamPath { room, user }));
+    }
+
+    #[test]
+    fn proxies_may_say_anything_about_a_client(
+        peer in option::of(prop_oneof![any::<IpAddr>(), any::<[u8; 3]>().prop_map(ten)]),
+        text in soup(HOP_PIECES),
+        bytes in vec(any::<u8>(), 0..60),
+    ) {
+        for text in [text.as_bytes(), &bytes] {
+            checks::forwarded(peer, &text.split(|byte| *byte == b'\n').collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn anything_may_stand_in_the_settings(text in soup(SETTINGS_PIECES), any in any::<String>()) {
+        checks::settings(&text);
+        checks::settings(&any);
+        checks::settings(&format!("gzip = 1\n{text}"));
+    }
+
+    #[test]
+    fn anything_may_be_a_token(
+        text in prop_oneof![soup(TOKEN_PIECES), soup(TOKEN_PIECES).prop_map(|text| format!("{{{text}}}")), any::<String>()],
+        at in 0..200_usize,
+        cut in 0..4_usize,
+        put in "[A-Za-z0-9_.= -]{0,3}",
+    ) {
+        checks::token(&text);
+        checks::changed_token(at, cut, &put);
+    }
+
+    #[test]
+    fn anything_may_be_a_set_of_keys(text in soup(TOKEN_PIECES), bytes in vec(any::<u8>(), 0..100)) {
+        checks::jwks(&bytes);
+        checks::jwks(text.as_bytes());
+        checks::jwks(format!("{{\"keys\":[{{{text}}}]}}").as_bytes());
+    }
+
+    #[test]
+    fn anything_may_be_a_permission(
+        text in soup(PERMISSION_PIECES),
+        room in soup(PERMISSION_PIECES),
+        user in option::of(soup(PERMISSION_PIECES)),
+        any in any::<String>(),
+    ) {
+        checks::permission(&text, &room, user.as_deref());
+        checks::permission(&format!("sse:read:{text}"), &room, user.as_deref());
+        checks::permission(&any, &text, user.as_deref());
+    }
+
+    #[test]
+    fn anything_may_show_who_asks(
+        headers in vec(option::of(soup(CREDENTIAL_PIECES)), 2),
+        query in option::of(soup(CREDENTIAL_PIECES)),
+    ) {
+        let header = |at: usize| headers[at].as_deref().map(str::as_bytes);
+        checks::credential(header(0), header(1), query.as_deref());
+    }
+
+    #[test]
+    fn anything_may_be_a_file_of_api_keys(text in soup(API_KEY_PIECES), any in any::<String>()) {
+        checks::api_keys(&text);
+        checks::api_keys(&any);
+    }
+
+    #[test]
+    fn anything_may_be_a_header(
+        text in prop_oneof![soup(HEADER_PIECES), any::<String>()],
+        bytes in vec(any::<u8>(), 0..40),
+    ) {
+        checks::headers(text.as_bytes());
+        checks::headers(&bytes);
+    }
+}

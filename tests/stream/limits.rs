@@ -1,0 +1,411 @@
+//! Promise: every bound on listeners holds, is told in a way clients come back from, is counted, and gives its places
+//! back.
+
+use crate::common;
+
+use std::time::Duration;
+
+use common::conn::{Response, request};
+use common::{BASE, TestServer, assert_problem, eventually};
+use serde_json::{Value, json};
+use tidegate::config::{DeliveryOverflow, Rate, RefusalStyle, UserOverflow};
+use tidegate::hub::admission::STAY_AWAY_MAX;
+
+const STREAM: (&str, &str) = ("accept", "text/event-stream");
+
+fn ask(server: &TestServer, path: &str, headers: &[(&str, &str)]) -> Response {
+    server.connect().round(&request("GET", &format!("{BASE}{path}"), headers, b""))
+}
+
+/// A refusal that a browser comes back from: 200, a time to wait, one event, and the end.
+#[track_caller]
+fn assert_soft(server: &TestServer, path: &str, reason: &str) {
+    let mut conn = server.connect();
+    conn.send(request("GET", &format!("{BASE}{path}"), &[STREAM], b""));
+    let response = conn.response();
+    let text = response.text();
+    let retry = text.strip_prefix("retry: ").and_then(|rest| rest.split('\n').next()).unwrap_or_default();
+    assert_eq!(text, format!("retry: {retry}\nevent: overload\ndata: {{\"reason\":\"{reason}\"}}\n\n"));
+    assert!((4500..=7500).contains(&retry.parse().unwrap()), "{retry} is twice three seconds, jittered");
+    assert_eq!(
+        response.head.without_date(),
+        format!(
+            "HTTP/1.1 200 OK\r\n\
+             content-type: text/event-stream\r\n\
+             cache-control: no-store, no-transform\r\n\
+             x-accel-buffering: no\r\n\
+             connection: close\r\n\
+             x-content-type-options: nosniff\r\n\
+             content-length: {}\r\n\
+             date: -\r\n\r\n",
+            text.len()
+        )
+    );
+    assert!(conn.is_closed());
+}
+
+/// Waits until a stream at `path` is let in again.
+fn welcome_again(server: &TestServer, path: &str) {
+    eventually("let in again", || {
+        let mut conn = server.connect();
+        conn.send(request("GET", &format!("{BASE}{path}"), &[STREAM], b""));
+        let mut listener = common::stream::Listener::answered(conn);
+        listener.head.status() == 200 && listener.event().contains("event: connected\n")
+    });
+}
+
+#[test]
+fn a_full_server_refuses_softly_and_gives_places_back() {
+    let server = TestServer::with(|config| config.max_connections = 2);
+    let first = server.listen("/stream/a/u1");
+    let mut second = server.listen("/stream/a/u2");
+    assert_soft(&server, "/stream/a/u3", "full");
+    // Publishing needs no place.
+    server.publish(&json!({"room": "a", "data": "x"}));
+    assert_eq!(second.data(), "x");
+    let metrics = server.metrics();
+    metrics.assert("tidegate_refused_total{reason=\"full\"}", 1.0);
+    metrics.assert("tidegate_connections_total{outcome=\"refused\"}", 1.0);
+    metrics.assert("tidegate_connections_total{outcome=\"opened\"}", 2.0);
+    metrics.assert("tidegate_connections", 2.0);
+    drop(first);
+    welcome_again(&server, "/stream/a/u3");
+}
+
+#[test]
+fn those_who_balance_on_status_get_one() {
+    let server = TestServer::with(|config| {
+        config.max_connections = 1;
+        config.refusal = RefusalStyle::Status;
+    });
+    let _listener = server.listen("/stream/a/u");
+    let refused = ask(&server, "/stream/a/v", &[STREAM]);
+    assert_problem(&refused, 503, "full");
+    let seconds: u32 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((4..=7).contains(&seconds), "{seconds} is twice three seconds, jittered");
+}
+
+#[test]
+fn who_does_not_ask_for_events_gets_a_status() {
+    let server = TestServer::with(|config| config.max_connections = 1);
+    let _listener = server.listen("/stream/a/u");
+    for headers in [&[][..], &[("accept", "*/*")], &[("accept", "text/event-stream;q=0, text/html")]] {
+        assert_problem(&ask(&server, "/stream/a/v", headers), 503, "full");
+    }
+    assert_soft(&server, "/stream/a/v", "full");
+}
+
+#[test]
+fn a_user_has_so_many_streams() {
+    let server = TestServer::with(|config| config.max_connections_per_user = Some(2));
+    let first = server.listen("/stream/a/u");
+    let _second = server.listen("/stream/b/u");
+    assert_soft(&server, "/stream/c/u", "user_connections");
+    let refused = ask(&server, "/stream/c/u", &[]);
+    assert_problem(&refused, 503, "user_connections_exceeded");
+    assert!(refused.header("retry-after").is_some());
+    // Others, and those without a name, are not concerned.
+    let _others =
+        ["/stream/a/v", "/stream?room=a", "/stream?room=a", "/stream?room=a"].map(|path| server.listen(path));
+    server.metrics().assert("tidegate_refused_total{reason=\"user_connections\"}", 2.0);
+    drop(first);
+    welcome_again(&server, "/stream/c/u");
+}
+
+#[test]
+fn eight_streams_are_the_default_and_off_is_off() {
+    let server = TestServer::start();
+    let _eight: Vec<_> = (0..8).map(|_| server.listen("/stream/a/u")).collect();
+    assert_soft(&server, "/stream/a/u", "user_connections");
+    let server = TestServer::with(|config| config.max_connections_per_user = None);
+    let _many: Vec<_> = (0..40).map(|_| server.listen("/stream/a/u")).collect();
+}
+
+#[test]
+fn an_address_has_so_many_streams() {
+    let server = TestServer::with(|config| config.max_connections_per_address = Some(2));
+    let first = server.listen("/stream/a/u1");
+    let _second = server.listen("/stream?room=a");
+    assert_soft(&server, "/stream/a/u3", "address_connections");
+    assert_problem(&ask(&server, "/stream/a/u3", &[]), 503, "address_connections_exceeded");
+    server.metrics().assert("tidegate_refused_total{reason=\"address_connections\"}", 2.0);
+    drop(first);
+    welcome_again(&server, "/stream/a/u3");
+}
+
+#[test]
+fn the_newest_stream_takes_the_place_of_the_oldest() {
+    let server = TestServer::with(|config| {
+        config.max_connections_per_user = Some(2);
+        config.user_overflow = UserOverflow::Replace;
+    });
+    let mut tabs =
+        std::collections::VecDeque::from([server.listen("/stream/a/u"), server.listen("/stream/a/u")]);
+    let mut retries = Vec::new();
+    for n in 0..5 {
+        // Published before the newcomer, so it is in every stream that was open, its last one included.
+        server.publish(&json!({"room": "a", "data": n}));
+        for tab in &mut tabs {
+            assert_eq!(tab.data(), n.to_string());
+        }
+        tabs.push_back(server.listen("/stream/a/u"));
+        let mut oldest = tabs.pop_front().expect("three tabs");
+        retries.push(oldest.closing("replaced"));
+        server.wait_for("tidegate_connections", 2.0);
+    }
+    // Tabs that evict each other in turns are slowed down: twice as much each time, which outweighs the jitter.
+    assert!(retries.is_sorted_by(|earlier, later| earlier < later), "{retries:?}");
+    server.publish(&json!({"room": "a", "data": "x"}));
+    for tab in &mut tabs {
+        assert_eq!(tab.data(), "x");
+    }
+    let metrics = server.metrics();
+    metrics.assert("tidegate_connections_closed_total{reason=\"replaced\"}", 5.0);
+    metrics.assert("tidegate_refused_total{reason=\"user_connections\"}", 0.0);
+}
+
+#[test]
+fn above_the_delivery_rate_the_oldest_are_dropped_and_that_is_told() {
+    let server = TestServer::with(|config| {
+        config.delivery_rate_per_user = Some(Rate { events: 5, per: Duration::from_hours(1) });
+        config.delivery_overflow = DeliveryOverflow::Drop;
+    });
+    let mut limited = server.listen("/stream/a/u");
+    let mut anonymous = server.listen("/stream?room=a");
+    let events: Vec<Value> = (0..12).map(|n| json!({"room": "a", "data": n.to_string()})).collect();
+    server.post("/publish", &[], Value::from(events).to_string());
+    let (from, to) = (server.id(0), server.id(7));
+    assert_eq!(
+        limited.event(),
+        format!(
+            "event: gap\nid: {to}\ndata: {{\"rooms\":[\"a\"],\"from\":\"{from}\",\"to\":\"{to}\",\"reason\":\"slow\"}}\n\n"
+        )
+    );
+    assert_eq!([(); 5].map(|()| limited.data()), ["7", "8", "9", "10", "11"]);
+    // The rate is the user's: whoever has no name has none.
+    for n in 0..12 {
+        assert_eq!(anonymous.data(), n.to_string());
+    }
+    let metrics = server.metrics();
+    metrics.assert("tidegate_events_dropped_total{reason=\"rate\"}", 7.0);
+    metrics.assert("tidegate_gaps_total{reason=\"slow\"}", 1.0);
+}
+
+#[test]
+fn above_the_delivery_rate_events_wait_and_none_is_lost_where_that_is_set() {
+    let server = TestServer::with(|config| {
+        config.delivery_rate_per_user = Some(Rate { events: 10, per: Duration::from_secs(1) });
+        config.delivery_overflow = DeliveryOverflow::Defer;
+    });
+    let mut limited = server.listen("/stream/a/u");
+    let mut other = server.listen("/stream?room=a");
+    let events: Vec<Value> = (0..25).map(|n| json!({"room": "a", "data": n.to_string()})).collect();
+    server.post("/publish", &[], Value::from(events).to_string());
+    for listener in [&mut other, &mut limited] {
+        for n in 1..=25 {
+            assert_eq!(listener.event(), format!("id: {}\ndata: {}\n\n", server.id(n), n - 1));
+        }
+    }
+    let metrics = server.metrics();
+    metrics.assert("tidegate_events_dropped_total{reason=\"rate\"}", 0.0);
+    metrics.assert("tidegate_gaps_total{reason=\"slow\"}", 0.0);
+}
+
+#[test]
+fn a_lease_ends_at_an_event_boundary_and_the_resume_is_exact() {
+    let server = TestServer::with(|config| {
+        config.lease = Some(Duration::from_secs(1));
+        config.heartbeat = Duration::from_secs(1);
+    });
+    let mut listener =
+        server.listen_with("/stream/a/u", &[("cache-control", "no-cache"), ("pragma", "no-cache")]);
+    let mut last = listener.start_id().to_owned();
+    let mut seen = 0;
+    let mut count = 0_u64;
+    eventually("the end of the lease", || {
+        server.publish(&json!({"room": "a", "data": count.to_string()}));
+        count += 1;
+        let event = listener.event();
+        if event.contains("event: closing\n") {
+            assert!(event.ends_with("data: {\"reason\":\"lease\"}\n\n"), "{event}");
+            return true;
+        }
+        last = event.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+        seen += u64::from(event.contains("\ndata: "));
+        false
+    });
+    assert_eq!(listener.end(), common::stream::End::LastChunk);
+    let mut again = server.resume("/stream/a/u", &last);
+    server.publish(&json!({"room": "a", "data": "end"}));
+    loop {
+        match again.data() {
+            end if end == "end" => break,
+            data => assert_eq!(data, seen.to_string()),
+        }
+        seen += 1;
+    }
+    assert!(server.metrics().closed("lease") >= 1.0);
+}
+
+#[test]
+fn a_disconnected_user_is_told_to_stay_away() {
+    let server = TestServer::start();
+    let mut tabs = [server.listen("/stream/a/u"), server.listen("/stream?room=b&room=a&user=u")];
+    let mut elsewhere = server.listen("/stream/b/u");
+    let mut other = server.listen("/stream/a/v");
+    let answer = server.post("/disconnect/a/u", &[], "");
+    assert_eq!((answer.status(), answer.text()), (200, r#"{"disconnected":2,"stay_away_s":60}"#.to_owned()));
+    for tab in &mut tabs {
+        tab.closing("disconnected");
+    }
+    let response = ask(&server, "/stream/a/u", &[STREAM]);
+    assert_eq!(
+        response.head.without_date(),
+        "HTTP/1.1 204 No Content\r\n\
+         cache-control: no-store\r\n\
+         x-content-type-options: nosniff\r\n\
+         date: -\r\n\r\n"
+    );
+    assert_eq!(ask(&server, "/stream?room=c&room=a&user=u", &[STREAM]).status(), 204);
+    // It concerns this user in this room only.
+    server.listen("/stream/c/u");
+    server.listen("/stream/a/w");
+    server.publish(&json!({"all": true, "data": "x"}));
+    assert_eq!([elsewhere.data(), other.data()], ["x", "x"]);
+    let metrics = server.metrics();
+    metrics.assert("tidegate_connections_closed_total{reason=\"disconnected\"}", 2.0);
+    metrics.assert("tidegate_refused_total{reason=\"stay_away\"}", 2.0);
+}
+
+#[test]
+fn staying_away_ends() {
+    let server = TestServer::start();
+    let _listener = server.listen("/stream/a/u");
+    let answer = server.post("/disconnect/a/u?stay_away=1", &[], "");
+    assert_eq!(answer.text(), r#"{"disconnected":1,"stay_away_s":1}"#);
+    eventually("let in again", || ask_status(&server) == 200);
+
+    // Or never begins.
+    let mut listener = server.listen("/stream/b/u");
+    let answer = server.post("/disconnect/b/u?stay_away=0", &[], "");
+    assert_eq!(answer.text(), r#"{"disconnected":1,"stay_away_s":0}"#);
+    listener.closing("disconnected");
+    server.listen("/stream/b/u");
+    // Nobody there is no error.
+    let answer = server.post("/disconnect/nowhere/nobody?stay_away=0", &[], "");
+    assert_eq!(answer.text(), r#"{"disconnected":0,"stay_away_s":0}"#);
+}
+
+/// The answer was 200 and `"stay_away_s":0`: the user could come back at once, which was not asked for.
+#[test]
+fn a_user_who_cannot_be_told_to_stay_away_is_not_disconnected() {
+    let server = TestServer::start();
+    let mut listener = server.listen("/stream/a/u");
+    let shared = server.server().engine();
+    let (hub, now) = (&shared.hub, shared.clock.now());
+    let hour = Duration::from_hours(1);
+    for n in 0..STAY_AWAY_MAX {
+        hub.send_away(&n.to_string(), "a", hour, now).expect("there is room");
+    }
+    let refused = server.post("/disconnect/a/u", &[], "");
+    assert_problem(&refused, 503, "stay_away_full");
+    let seconds: u64 = refused.header("retry-after").expect("a time").parse().expect("seconds");
+    assert!((3000..=3600).contains(&seconds), "{seconds}: when the first place is free");
+    let metrics = server.metrics();
+    metrics.assert("tidegate_refused_total{reason=\"disconnects\"}", 1.0);
+    metrics.assert("tidegate_connections", 1.0);
+    server.publish(&json!({"room": "a", "data": "still here"}));
+    assert_eq!(listener.data(), "still here");
+    // Who has a place already is told again, and closing alone takes none.
+    let again = server.post("/disconnect/a/7?stay_away=60", &[], "");
+    assert_eq!(again.text(), r#"{"disconnected":0,"stay_away_s":60}"#);
+    let closed = server.post("/disconnect/a/u?stay_away=0", &[], "");
+    assert_eq!(closed.text(), r#"{"disconnected":1,"stay_away_s":0}"#);
+    listener.closing("disconnected");
+}
+
+fn ask_status(server: &TestServer) -> u16 {
+    let mut conn = server.connect();
+    conn.send(request("GET", &format!("{BASE}/stream/a/u"), &[STREAM], b""));
+    conn.head().status()
+}
+
+/// The head of a publish with `content-length: length`, and `sent` bytes of its body.
+fn begun(server: &TestServer, length: usize, sent: usize) -> common::conn::Conn {
+    let mut conn = server.connect();
+    conn.send(format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"));
+    conn.send("x".repeat(sent));
+    conn
+}
+
+/// Half bodies once took as much memory as there were places: 447 of them had a small container killed.
+#[test]
+fn bodies_hold_no_more_than_their_budget_and_small_ones_need_none() {
+    let server = TestServer::with(|config| {
+        config.max_body_bytes = 1 << 20;
+        config.http_total_bytes = Some(1 << 20);
+        config.request_timeout = 2 * common::PATIENCE;
+    });
+    // One holds nearly all.
+    let holder = begun(&server, 1 << 20, (1 << 20) - 1);
+    eventually("the budget is taken", || server.metrics().get("tidegate_http_bytes") > 800_000.0);
+    let large = json!({"room": "a", "data": "x".repeat(200_000)}).to_string();
+    let refused = server.post("/publish", &[], &large);
+    assert_problem(&refused, 503, "buffers_full");
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    server.metrics().assert("tidegate_refused_total{reason=\"buffers\"}", 1.0);
+    // What is small never asks, and a head alone takes nothing.
+    let mut heads: Vec<_> = (0..20).map(|_| begun(&server, 1 << 20, 0)).collect();
+    let small = json!({"room": "a", "data": "x".repeat(16_000)}).to_string();
+    assert_eq!(server.post("/publish", &[], &small).status(), 200);
+    // Who was refused made it known: what does not get on has to make room.
+    eventually("the holder has to go", || server.post("/publish", &[], &large).status() == 200);
+    heads.clear();
+    drop(holder);
+    server.wait_for("tidegate_http_bytes", 0.0);
+}
+
+/// The size of a page was counted before its characters were escaped: one event could make a page six times as large, and
+/// each of 512 readers held one.
+#[test]
+fn pages_are_counted_as_they_go_out_and_held_within_the_budget() {
+    let server = TestServer::with(|config| {
+        config.http_total_bytes = Some(1 << 20);
+        config.max_requests = 64;
+        config.shards = 1;
+        config.send_buffer = 4096;
+        config.keepalive_timeout = 2 * common::PATIENCE;
+    });
+    for _ in 0..8 {
+        server.publish(&json!({"room": "a", "data": "\u{1}".repeat(10_000)}));
+    }
+    let page = server.get("/rooms/a/history?limit=8");
+    assert!(page.body.len() <= 257 << 10, "{} bytes", page.body.len());
+    let first = page.json();
+    assert_eq!((first["events"].as_array().map(Vec::len), &first["has_more"]), (Some(4), &json!(true)));
+    let before = first["before"].as_str().expect("there are more").to_owned();
+    let rest = server.get(&format!("/rooms/a/history?limit=8&before={before}")).json();
+    assert_eq!((rest["events"].as_array().map(Vec::len), &rest["has_more"]), (Some(4), &json!(false)));
+    assert_eq!(rest["events"][3]["data"], "\u{1}".repeat(10_000));
+    // An event that is larger than a page is a page.
+    server.publish(&json!({"room": "b", "data": "\u{1}".repeat(100_000)}));
+    let large = server.get("/rooms/b/history").json();
+    assert_eq!(
+        (&large["events"][0]["data"], &large["has_more"]),
+        (&json!("\u{1}".repeat(100_000)), &json!(false))
+    );
+
+    let ask = request("GET", &format!("{BASE}/rooms/a/history?limit=4"), &[], b"");
+    let stuck: Vec<_> = (0..8)
+        .map(|_| {
+            let mut conn = common::conn::Conn::tcp_with_small_buffer(server.addr);
+            conn.send(&ask);
+            conn
+        })
+        .collect();
+    eventually("some are refused", || server.metrics().refused("buffers") >= 1.0);
+    assert!(server.metrics().get("tidegate_http_bytes") <= f64::from(1 << 20));
+    eventually("who does not read makes room", || server.connect().round(&ask).status() == 200);
+    drop(stuck);
+    server.wait_for("tidegate_http_bytes", 0.0);
+}

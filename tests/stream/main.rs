@@ -1,0 +1,16 @@
+//! What a subscriber gets: the right events, in order, once, or a gap; however it joins, comes back, reads or fails to read.
+//!
+//! One file a promise. Each test has a server of its own in this process, and clients that see every byte.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod gzip;
+mod heartbeat;
+mod inbox;
+mod limits;
+mod notices;
+mod own_ids;
+mod resume;
+mod slow;
+mod stream;

@@ -1,0 +1,155 @@
+//! Promise: an id that a publisher chose is for one event, so a listener that comes back with it is placed after exactly that
+//! event, or is told a gap. Nobody can choose an id that places listeners elsewhere.
+
+use crate::common;
+
+use common::stream::Listener;
+use common::{TestServer, assert_problem};
+use serde_json::{Value, json};
+use tidegate::types::position::Epoch;
+
+const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
+
+/// Publishes with an id, to whatever `event` names.
+fn publish_as(server: &TestServer, id: &str, event: &Value) {
+    let mut event = event.clone();
+    event["id"] = id.into();
+    event["data"] = id.into();
+    server.publish(&event);
+}
+
+fn assert_unknown(listener: &mut Listener, id: &str, head: &str, rest: &str) {
+    assert_eq!(
+        listener.event(),
+        format!(
+            "event: gap\nid: {head}\ndata: {{\"rooms\":[\"a\"],\"from\":\"{id}\",\"to\":\"{head}\",\"reason\":\"unknown\"{rest}}}\n\n"
+        )
+    );
+}
+
+/// Whoever may publish to one room could send its listeners past events of their private inboxes: with an id some way ahead of
+/// the newest, from which they came back as if they had seen everything up to there.
+#[test]
+fn an_id_that_is_a_position_cannot_be_chosen() {
+    let server = TestServer::start();
+    let mut listener = server.listen("/stream/a/u");
+    let (ahead, behind, elsewhere) = (server.id(5), server.id(0), Epoch::new(7).position(3).to_string());
+    for id in [&*ahead, &*behind, &*elsewhere, "orders-17"] {
+        let one = json!({"room": "a", "id": id, "data": 1});
+        assert_problem(&server.post("/publish", &[], one.to_string()), 422, "event_id_reserved");
+        let batch = server.post("/publish", &[], json!([{"room": "a", "data": 1}, one]).to_string());
+        assert_problem(&batch, 422, "event_id_reserved");
+        assert_eq!(batch.json()["index"], 1);
+    }
+    server.publish(&json!({"room": "a", "data": "end"}));
+    assert_eq!(
+        listener.event(),
+        format!("id: {}\ndata: end\n\n", server.id(1)),
+        "nothing of them came through"
+    );
+}
+
+/// The second event took the place of the first: what was published between them was skipped, without a gap.
+#[test]
+fn an_id_that_was_used_before_is_refused_wherever_it_is_used_again() {
+    let server = TestServer::with(|config| config.history_events = 2);
+    publish_as(&server, "A", &json!({"room": "a"}));
+    let refuse = || {
+        for target in [json!({"room": "a"}), json!({"room": "b"}), json!({"user": "u"}), json!({"all": true})]
+        {
+            let mut again = target.clone();
+            (again["id"], again["data"]) = ("A".into(), "x".into());
+            assert_problem(&server.post("/publish", &[], again.to_string()), 409, "event_id_repeated");
+        }
+    };
+    refuse();
+    // Its event leaves the history. The id stays used.
+    for n in 0..3 {
+        server.publish(&json!({"room": "a", "data": n}));
+        refuse();
+    }
+    let mut listener = server.resume("/stream?room=a", "A");
+    assert_unknown(&mut listener, "A", &server.id(4), ",\"all\":true");
+    let metrics = server.metrics();
+    metrics.assert("tidegate_refused_total{reason=\"repeated\"}", 16.0);
+    metrics.assert("tidegate_refused_total{reason=\"bad_request\"}", 0.0);
+    metrics.assert("tidegate_events_published_total", 4.0);
+}
+
+#[test]
+fn a_batch_with_a_repeat_is_refused_as_a_whole() {
+    let server = TestServer::start();
+    publish_as(&server, "A", &json!({"room": "a"}));
+    for (batch, index) in [
+        (json!([{"room": "a", "id": "B", "data": 1}, {"user": "u", "id": "A", "data": 2}]), 1),
+        (
+            json!([{"room": "a", "id": "C", "data": 1}, {"all": true, "data": 2}, {"room": "b", "id": "C", "data": 3}]),
+            2,
+        ),
+    ] {
+        let answer = server.post("/publish", &[], batch.to_string());
+        assert_problem(&answer, 409, "event_id_repeated");
+        assert_eq!((&answer.json()["index"], &answer.json()["line"]), (&json!(index), &Value::Null));
+    }
+    // What else was in them was not used up.
+    for id in ["B", "C"] {
+        publish_as(&server, id, &json!({"room": "a"}));
+    }
+    server.metrics().assert("tidegate_events_published_total", 3.0);
+}
+
+#[test]
+fn lines_before_a_repeat_stay_published_and_those_after_it_are_not() {
+    let server = TestServer::start();
+    let mut listener = server.listen("/stream?room=a");
+    publish_as(&server, "A", &json!({"room": "a"}));
+    let line = |id: &str| format!("{}\n", json!({"room": "a", "id": id, "data": id}));
+    let body = format!("{}\n{}{}{}", line("B"), line("C"), line("A"), line("D"));
+    let answer = server.post("/publish", &[NDJSON], body);
+    assert_problem(&answer, 409, "event_id_repeated");
+    assert_eq!((&answer.json()["line"], &answer.json()["published"]), (&json!(4), &json!(2)));
+    // The very first line.
+    let answer = server.post("/publish", &[NDJSON], line("B"));
+    assert_problem(&answer, 409, "event_id_repeated");
+    assert_eq!((&answer.json()["line"], &answer.json()["published"]), (&json!(1), &json!(0)));
+    publish_as(&server, "D", &json!({"room": "a"}));
+    assert_eq!([0; 4].map(|_| listener.data()), ["A", "B", "C", "D"]);
+    // A line whose fault comes after a repeat is not the one that is told.
+    let answer = server.post("/publish", &[NDJSON], format!("{}{{\n", line("A")));
+    assert_problem(&answer, 409, "event_id_repeated");
+    assert_eq!(answer.json()["line"], 1);
+}
+
+/// The place of an id holds for all sources of the stream, not for the one it was found in alone.
+#[test]
+fn a_resume_from_an_own_id_neither_skips_nor_repeats() {
+    let server = TestServer::start();
+    let targets = [json!({"room": "a"}), json!({"user": "u"}), json!({"all": true}), json!({"room": "b"})];
+    let all: Vec<String> = (0..12).map(|n| format!("own.{n}")).collect();
+    for (n, id) in all.iter().enumerate() {
+        publish_as(&server, id, &targets[n % 4]);
+    }
+    for (n, id) in all.iter().enumerate() {
+        let mut listener = server.resume("/stream?room=a&room=b&user=u", id);
+        assert_eq!(listener.connected.id.as_deref(), Some(&**id));
+        for wanted in &all[n + 1..] {
+            assert_eq!(&listener.data(), wanted, "after {id}");
+        }
+    }
+    server.metrics().assert("tidegate_gaps_total{reason=\"unknown\"}", 0.0);
+    // Who is not in room b learns nothing of its ids.
+    let mut stranger = server.resume("/stream?room=a", "own.3");
+    assert_unknown(&mut stranger, "own.3", &server.id(12), ",\"all\":true");
+}
+
+/// Which of the ids of its former life a listener has seen, a server that begins anew cannot know.
+#[test]
+fn an_own_id_from_before_a_restart_is_a_gap() {
+    let old = TestServer::start();
+    publish_as(&old, "own.1", &json!({"room": "a"}));
+    drop(old);
+    let server = TestServer::start();
+    publish_as(&server, "own.2", &json!({"room": "a"}));
+    let mut listener = server.resume("/stream?room=a", "own.1");
+    assert_unknown(&mut listener, "own.1", &server.id(1), ",\"all\":true");
+}

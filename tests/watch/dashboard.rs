@@ -1,0 +1,430 @@
+//! Promise: the live page shows what is, from the first look on, in every browser that may look; and watching the server
+//! is nobody's connection, room or event.
+
+use crate::common::{self, browser::chromium, neighbours};
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::conn::{Conn, request};
+use common::stream::Listener;
+use common::{TestServer, assert_problem, eventually};
+use serde_json::{Value, json};
+use tidegate::admin::live::STREAMS_MAX;
+use tidegate::config::{ListenAddr, Rate};
+
+use self::chromium::Chromium;
+use self::neighbours::until;
+
+/// A page's stream.
+struct Watcher(Listener);
+
+impl Watcher {
+    fn request(admin: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Listener {
+        let mut conn = Conn::tcp(admin);
+        conn.send(request("GET", path, headers, b""));
+        Listener::answered(conn)
+    }
+
+    /// Up to and including `connected`.
+    fn open(admin: SocketAddr, headers: &[(&str, &str)]) -> Self {
+        let mut stream = Self::request(admin, "/dashboard/stream", headers);
+        assert_eq!(stream.head.status(), 200, "{}", stream.head.0);
+        assert_eq!(stream.head.header("content-type"), Some("text/event-stream"));
+        assert_eq!(stream.head.header("cache-control"), Some("no-store, no-transform"));
+        let connected = stream.event();
+        assert!(connected.contains("event: connected\n"), "{connected}");
+        Self(stream)
+    }
+
+    /// The next sample, with its id.
+    fn sample(&mut self) -> (String, Value) {
+        let event = self.0.event();
+        let mut lines = event.lines();
+        assert_eq!(lines.next(), Some("event: sample"), "{event}");
+        let id = lines.next().and_then(|line| line.strip_prefix("id: ")).expect("an id").to_owned();
+        let data = lines.next().and_then(|line| line.strip_prefix("data: ")).expect("one line of data");
+        (id, serde_json::from_str(data).expect("JSON"))
+    }
+
+    /// Adds samples up until what they say in all is `wanted`.
+    fn until<T: Default + PartialEq + std::fmt::Debug>(
+        &mut self,
+        what: &str,
+        wanted: &T,
+        mut add: impl FnMut(&mut T, &Value),
+    ) -> Value {
+        let mut sum = T::default();
+        for _ in 0..60 {
+            let (_, sample) = self.sample();
+            add(&mut sum, &sample);
+            if sum == *wanted {
+                return sample;
+            }
+        }
+        panic!("{what} came to {sum:?} in a minute, not {wanted:?}");
+    }
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
+}
+
+#[test]
+fn the_page_comes_with_the_program_and_lets_nothing_else_in() {
+    let server = TestServer::start();
+    let files = [
+        ("/dashboard", "text/html; charset=utf-8"),
+        ("/dashboard/style.css", "text/css; charset=utf-8"),
+        ("/dashboard/dashboard.js", "text/javascript; charset=utf-8"),
+        ("/dashboard/icon.svg", "image/svg+xml"),
+    ];
+    for (path, kind) in files {
+        let answer = server.admin(path);
+        assert_eq!((answer.status(), answer.header("content-type")), (200, Some(kind)), "{path}");
+        let policy = answer.header("content-security-policy").expect("a policy");
+        for rule in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"] {
+            assert!(policy.contains(rule), "{path}: {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        let post = Conn::tcp(server.admin).round(&request("POST", path, &[], b""));
+        assert_problem(&post, 405, "method_not_allowed");
+        // Names of rooms are private: there is no way to it but the admin listener.
+        assert_problem(&server.connect().round(&request("GET", path, &[], b"")), 404, "not_found");
+    }
+    let post = Conn::tcp(server.admin).round(&request("POST", "/dashboard/stream", &[], b""));
+    assert_problem(&post, 405, "method_not_allowed");
+    for path in ["/dashboard/", "/dashboard/stream/", "/dashboard/index.html", "/"] {
+        assert_problem(&server.admin(path), 404, "not_found");
+    }
+}
+
+#[test]
+fn samples_count_exactly_what_was_done() {
+    let server = TestServer::with(|config| config.shards = 2);
+    let mut watcher = Watcher::open(server.admin, &[]);
+    let mut listeners = ["/stream/a/u", "/stream/a/v", "/stream/b/w"].map(|path| server.listen(path));
+    for n in 0..5 {
+        server.publish(&json!({"room": "a", "data": n}));
+    }
+    server.publish(&json!({"room": "b", "data": "x"}));
+    let mut hottest = Vec::new();
+    let counted = watcher.until("all of it", &[6, 11, 3, 5, 1], |sum: &mut [u64; 5], sample| {
+        sum[0] += count(&sample["published"]);
+        sum[1] += count(&sample["delivered"]);
+        sum[2] += count(&sample["opened"]);
+        for room in sample["rooms"]["busiest"].as_array().expect("a list") {
+            let at = 3 + ["a", "b"].iter().position(|name| room["room"] == **name).expect("no other room");
+            sum[at] += count(&room["events"]);
+            hottest.push(room["room"].clone());
+        }
+        let shards = sample["shards"].as_array().expect("a list");
+        let of_shards: u64 = shards.iter().map(|shard| count(&shard["delivered"])).sum();
+        assert_eq!((shards.len(), of_shards), (2, count(&sample["delivered"])));
+        if of_shards > 0 {
+            let [p50, p99] =
+                ["p50_ms", "p99_ms"].map(|key| sample[key].as_f64().expect("there were deliveries"));
+            assert!(0.0 < p50 && p50 <= p99, "{sample}");
+        } else {
+            assert_eq!(sample["p99_ms"], Value::Null);
+        }
+    });
+    assert_eq!(hottest.first(), Some(&json!("a")), "the most first");
+    assert_eq!((&counted["state"], &counted["connections"]), (&json!("ready"), &json!(3)));
+    assert_eq!(counted["connections_max"], server.server().engine().config.max_connections);
+    assert_eq!((&counted["rooms"]["count"], &counted["history_events"]), (&json!(2), &json!(6)));
+    let fullest = &counted["rooms"]["fullest"];
+    assert_eq!((&fullest[0]["room"], &fullest[0]["connections"]), (&json!("a"), &json!(2)));
+    assert_eq!((&fullest[1]["room"], &fullest[1]["connections"]), (&json!("b"), &json!(1)));
+    assert!(count(&counted["memory"]) > 1 << 20);
+    assert!(counted["cpu"].is_number() && counted["shards"][1]["cpu"].is_number(), "{counted}");
+
+    // What ends, by reason; what is refused, by reason; what is lost, by reason.
+    assert_eq!(server.post("/disconnect/a/u?stay_away=0", &[], "").status(), 200);
+    assert_eq!(listeners[0].events(5).len(), 5);
+    listeners[0].closing("disconnected");
+    drop(listeners);
+    drop(server.resume("/stream/a/z", "zzzzzz-9"));
+    assert_problem(&server.post("/publish", &[], "{"), 400, "body_malformed");
+    watcher.until("the ends", &[1, 3, 1, 1], |sum: &mut [u64; 4], sample| {
+        let one = |key: &str, reason: &str| sample[key][reason].as_u64().unwrap_or(0);
+        sum[0] += one("closed", "disconnected");
+        // Whoever leaves with events unread resets the connection.
+        sum[1] += one("closed", "client") + one("closed", "error");
+        sum[2] += one("gaps", "restart");
+        sum[3] += one("refused", "bad_request");
+        assert_eq!(sample["dropped"], json!({}));
+    });
+}
+
+#[test]
+fn watching_is_nobodys_connection_room_or_event() {
+    let server = TestServer::start();
+    let mut watchers: Vec<_> = (0..STREAMS_MAX).map(|_| Watcher::open(server.admin, &[])).collect();
+    let mut listener = server.listen("/stream/dashboard/u");
+    for watcher in &mut watchers {
+        watcher.sample();
+    }
+    server.publish(&json!({"all": true, "data": "to all"}));
+    server.publish(&json!({"room": "dashboard", "data": "to a room of that name"}));
+    assert_eq!([listener.data(), listener.data()], ["to all", "to a room of that name"]);
+    // `sample` fails at anything else.
+    let (_, sample) = watchers[0].sample();
+    assert_eq!((&sample["connections"], &sample["rooms"]["count"]), (&json!(1), &json!(1)));
+    let metrics = server.metrics();
+    metrics.assert("tidegate_connections", 1.0);
+    metrics.assert("tidegate_connections_total{outcome=\"opened\"}", 1.0);
+    metrics.assert("tidegate_rooms", 1.0);
+    metrics.assert("tidegate_users", 1.0);
+    metrics.assert("tidegate_events_published_total", 2.0);
+    metrics.assert("tidegate_events_delivered_total", 2.0);
+    metrics.assert("tidegate_history_events", 2.0);
+    let info = server.get("/info").json();
+    assert_eq!((&info["connections"], &info["rooms"], &info["users"]), (&json!(1), &json!(1), &json!(1)));
+    // Not a place in the order was taken.
+    assert_eq!(info["head"], server.id(2));
+    assert_eq!(server.get("/rooms/dashboard").json()["connections"], 1);
+    drop(watchers);
+    eventually("a place", || Watcher::request(server.admin, "/dashboard/stream", &[]).head.status() == 200);
+    server.metrics().assert("tidegate_connections_closed_total{reason=\"client\"}", 0.0);
+}
+
+#[test]
+fn one_page_too_many_is_refused_and_no_scraper_is() {
+    let server = TestServer::start();
+    let mut watchers: Vec<_> = (0..STREAMS_MAX).map(|_| Watcher::open(server.admin, &[])).collect();
+    let refused = server.admin("/dashboard/stream");
+    assert_problem(&refused, 503, "dashboard_full");
+    assert!(refused.header("retry-after").is_some());
+    // On one connection that stays, and on as many others as there may be.
+    let mut scraper = Conn::tcp(server.admin);
+    for path in ["/metrics", "/readyz", "/livez", "/dashboard", "/metrics"] {
+        assert_eq!(server.admin(path).status(), 200, "{path}");
+    }
+    scraper.send(request("GET", "/metrics", &[], b""));
+    assert_eq!(scraper.response().status(), 200);
+    // Nothing of it disturbed those who watch.
+    for watcher in &mut watchers {
+        watcher.sample();
+    }
+    watchers.pop();
+    eventually("a place", || Watcher::request(server.admin, "/dashboard/stream", &[]).head.status() == 200);
+    // To ask what the answer would be like takes no place.
+    let mut head = Conn::tcp(server.admin);
+    head.send(request("HEAD", "/dashboard/stream", &[], b""));
+    assert_eq!(head.head().header("content-type"), Some("text/event-stream"));
+}
+
+#[test]
+fn history_comes_first_and_a_resume_is_exact() {
+    let server = TestServer::start();
+    let mut first = Watcher::open(server.admin, &[]);
+    let seen: Vec<(String, Value)> = (0..3).map(|_| first.sample()).collect();
+    // All there is, at once and in order, for whoever comes later.
+    let mut later = Watcher::open(server.admin, &[]);
+    for sample in &seen {
+        assert_eq!(later.sample(), *sample);
+    }
+    // After the id, by header, or by the URL for whoever has to begin anew; the header is newer.
+    let mut resumed = Watcher::open(server.admin, &[("last-event-id", &seen[1].0)]);
+    assert_eq!(resumed.sample(), seen[2]);
+    let path = format!("/dashboard/stream?last_event_id={}", seen[0].0);
+    let mut anew = Watcher(Watcher::request(server.admin, &path, &[]));
+    assert!(anew.0.event().contains(&format!("id: {}\n", seen[0].0)));
+    assert_eq!(anew.sample(), seen[1]);
+    let mut both = Watcher(Watcher::request(server.admin, &path, &[("last-event-id", &seen[1].0)]));
+    both.0.event();
+    assert_eq!(both.sample(), seen[2]);
+    // Of another life: a gap, and all of this one.
+    let mut lost = Watcher::open(server.admin, &[("last-event-id", "zzzzzz-9")]);
+    let gap = lost.0.event();
+    assert!(gap.starts_with("event: gap\n") && gap.contains(r#""reason":"restart""#), "{gap}");
+    assert_eq!(lost.sample(), seen[0]);
+}
+
+#[test]
+fn a_drain_is_watched_to_its_end() {
+    let mut server = TestServer::with(|config| {
+        config.drain = Duration::from_mins(10);
+        config.drain_rate = Rate { events: 1, per: Duration::from_hours(1) };
+    });
+    let listeners: Vec<_> = (0..20).map(|n| server.listen(&format!("/stream/a/{n}"))).collect();
+    let mut watcher = Watcher::open(server.admin, &[]);
+    watcher.until("everyone", &20, |sum, sample| *sum = count(&sample["connections"]));
+    let draining = server.take();
+    let draining = std::thread::spawn(move || draining.drain());
+    watcher.until("the drain", &true, |sum, sample| *sum = sample["state"] == "draining");
+    // It ends early, once nobody is left.
+    drop(listeners);
+    draining.join().expect("no panic").expect("a clean end");
+    let farewell = loop {
+        let event = watcher.0.event();
+        if !event.starts_with("event: sample\n") {
+            break event;
+        }
+    };
+    assert!(farewell.ends_with("event: closing\ndata: {\"reason\":\"drain\"}\n\n"), "{farewell}");
+    assert_eq!(watcher.0.end(), common::stream::End::LastChunk);
+}
+
+/// A room that tries what names in pages are known for.
+const EVIL: &str = r#"<img src=x onerror="document.title='evil'">"#;
+
+/// The page in a browser.
+struct Page(Chromium);
+
+impl Page {
+    async fn open(admin: SocketAddr) -> Option<Self> {
+        let browser = Chromium::start().await?;
+        browser.open(&format!("http://{admin}/dashboard")).await;
+        Some(Self(browser))
+    }
+
+    /// Waits until `script` gives true; until then it says what the page says.
+    async fn until(&self, what: &str, script: &str) {
+        let look = async || {
+            let ready: bool = self.0.run(&format!("return !!({script})"), vec![]).await;
+            if ready { Ok(()) } else { Err(self.text("body").await) }
+        };
+        until(what, look).await;
+    }
+
+    async fn text(&self, element: &str) -> String {
+        self.0.run("return document.querySelector(arguments[0]).innerText", vec![json!(element)]).await
+    }
+
+    async fn state(&self, wanted: &str) {
+        self.until(wanted, &format!("document.body.dataset.state === '{wanted}'")).await;
+    }
+}
+
+#[tokio::test]
+async fn chromium_draws_what_happens_in_light_and_dark() {
+    let server = TestServer::with(|config| config.shards = 2);
+    let Some(page) = Page::open(server.admin).await else { return };
+    let _listeners = ["/stream/a/u", "/stream/a/v", "/stream/b/w"].map(|path| server.listen(path));
+    let mut backgrounds = Vec::new();
+    for scheme in ["light", "dark"] {
+        page.0.prefer_color_scheme(scheme).await;
+        page.0.open(&format!("http://{}/dashboard", server.admin)).await;
+        page.state("ready").await;
+        until("data in every chart", async || {
+            server.publish(&json!({"room": EVIL, "data": "x"}));
+            server.publish(&json!({"room": "a", "data": "x"}));
+            let points =
+                "return [...document.querySelectorAll('canvas')].map((chart) => +chart.dataset.points)";
+            let points: Vec<u64> = page.0.run(points, vec![]).await;
+            if points.len() == 8 && points.iter().all(|points| *points >= 2) { Ok(()) } else { Err(points) }
+        })
+        .await;
+        // The grid, its labels, a line and the area under it.
+        let colors: Vec<u64> = page.0.run(COLORS, vec![]).await;
+        assert!(colors.iter().all(|colors| *colors > 4), "{scheme}: {colors:?}");
+        let background = "return getComputedStyle(document.body).backgroundColor";
+        backgrounds.push(page.0.run::<String>(background, vec![]).await);
+        page.until("the hot room", "document.querySelector('#busiest td')").await;
+    }
+    assert_ne!(backgrounds[0], backgrounds[1]);
+    page.until(
+        "the room",
+        &format!("document.querySelector('#busiest').innerText.includes({})", json!(EVIL)),
+    )
+    .await;
+    assert_eq!(page.text("#tiles .tile .value").await, "3");
+    let said: String =
+        page.0.run("return document.querySelector('canvas').getAttribute('aria-label')", vec![]).await;
+    assert!(said.starts_with("Connections over five minutes: 3, from "), "{said}");
+
+    // One image, which is ours, and no other title: the name is text.
+    let images: u64 = page.0.run("return document.images.length", vec![]).await;
+    let title: String = page.0.run("return document.title", vec![]).await;
+    assert_eq!((images, &*title), (1, "Tidegate"));
+    let loaded = "return performance.getEntriesByType('resource').map((entry) => entry.name)";
+    let loaded: Vec<String> = page.0.run(loaded, vec![]).await;
+    let own = format!("http://{}/dashboard/", server.admin);
+    assert!(loaded.len() >= 3 && loaded.iter().all(|name| name.starts_with(&own)), "{loaded:?}");
+    assert_eq!(page.0.console().await, Vec::<String>::new());
+}
+
+/// Different colours in each chart.
+const COLORS: &str = "return [...document.querySelectorAll('canvas')].map((chart) => {
+    const { data } = chart.getContext('2d').getImageData(0, 0, chart.width, chart.height);
+    return new Set(new Uint32Array(data.buffer)).size;
+})";
+
+#[tokio::test]
+async fn the_page_comes_back_with_the_server() {
+    let server = TestServer::start();
+    let admin = server.admin;
+    let Some(page) = Page::open(admin).await else { return };
+    page.state("ready").await;
+    page.until("some samples", "document.querySelector('canvas').dataset.points >= 2").await;
+    drop(server);
+    page.state("lost").await;
+    assert!(page.text("#status").await.contains("Connection lost"));
+
+    let server = TestServer::with(|config| config.admin_listen = Some(ListenAddr::Tcp(admin)));
+    let _listener = server.listen("/stream/a/u");
+    page.state("ready").await;
+    let notice = page.text("#notice").await;
+    assert!(notice.contains("restarted"), "{notice}");
+    page.until("the new server's figures", "document.querySelector('#tiles .value').innerText === '1'").await;
+}
+
+#[tokio::test]
+async fn a_page_that_finds_no_place_gets_one_later() {
+    let server = TestServer::start();
+    let watchers: Vec<_> = (0..STREAMS_MAX).map(|_| Watcher::open(server.admin, &[])).collect();
+    let Some(page) = Page::open(server.admin).await else { return };
+    page.state("lost").await;
+    let notice = page.text("#notice").await;
+    assert!(notice.contains("too many pages"), "{notice}");
+    drop(watchers);
+    page.state("ready").await;
+}
+
+/// Takes the README's pictures of a server that runs, at `TIDEGATE_DASHBOARD` or where one is by default:
+/// `cargo test --test watch -- --ignored screenshot`
+#[tokio::test]
+#[ignore = "takes pictures of a server that has to be there"]
+async fn screenshot() {
+    let url = std::env::var("TIDEGATE_DASHBOARD").unwrap_or("http://127.0.0.1:9180/dashboard".into());
+    let page = Page(Chromium::start().await.expect("this needs a browser"));
+    for scheme in ["light", "dark"] {
+        page.0.prefer_color_scheme(scheme).await;
+        page.0.open(&url).await;
+        page.state("ready").await;
+        page.until("some samples", "document.querySelector('canvas').dataset.points >= 2").await;
+        let file = format!("{}/dashboards/dashboard-{scheme}.png", env!("CARGO_MANIFEST_DIR"));
+        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards")).expect("a folder");
+        let mut picture = packed(&page.0.picture(1440, 1.25).await);
+        if picture.len() > PICTURE_BYTES_MAX {
+            picture = packed(&page.0.picture(1440, 1.0).await);
+        }
+        assert!(picture.len() <= PICTURE_BYTES_MAX, "{}", picture.len());
+        std::fs::write(&file, picture).expect("a file");
+    }
+}
+
+/// Everyone who clones the repository gets the pictures.
+const PICTURE_BYTES_MAX: usize = 200 << 10;
+
+/// The same picture in fewer bytes: browsers are in a hurry.
+fn packed(picture: &[u8]) -> Vec<u8> {
+    let mut reader = png::Decoder::new(std::io::Cursor::new(picture)).read_info().expect("a PNG");
+    let mut pixels = vec![0; reader.output_buffer_size().expect("of this size")];
+    let info = reader.next_frame(&mut pixels).expect("a picture");
+    let mut packed = Vec::new();
+    let mut encoder = png::Encoder::new(&mut packed, info.width, info.height);
+    encoder.set_color(info.color_type);
+    encoder.set_compression(png::Compression::High);
+    // Large areas of one colour pack best as they are.
+    encoder.set_filter(png::Filter::NoFilter);
+    let mut writer = encoder.write_header().expect("a Vec takes it");
+    writer.write_image_data(&pixels[..info.buffer_size()]).expect("a Vec takes it");
+    drop(writer);
+    packed
+}

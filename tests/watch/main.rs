@@ -1,0 +1,11 @@
+//! What you see of a running server: metrics, probes, the admin listener, the live page, alerts and dashboards.
+//!
+//! One file a promise. Prometheus and Chromium are the real programs.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod admin;
+mod admin_places;
+mod dashboard;
+mod prometheus;

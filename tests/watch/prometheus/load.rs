@@ -1,0 +1,152 @@
+//! A short load of everything that moves a metric.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::common::neighbours::{PATIENCE, Server, until};
+
+/// Where streams and publishes go.
+const BASE: &str = "/api/v1/sse";
+
+/// The settings under which each of these can happen within seconds.
+pub(crate) const SETTINGS: [(&str, &str); 9] = [
+    ("ADMIN_LISTEN", "127.0.0.1:0"),
+    ("GZIP", "on"),
+    ("MAX_CONNECTIONS_PER_USER", "1"),
+    ("DELIVERY_RATE_PER_USER", "1/s"),
+    ("PUBLISH_RATE_PER_USER", "1/s"),
+    ("HEARTBEAT", "1s"),
+    ("SEND_BUFFER", "4KiB"),
+    // Who is stuck stays, however long the rest takes.
+    ("MAX_UNSENT_AGE", "1h"),
+    ("TCP_USER_TIMEOUT", "off"),
+];
+
+/// The body of the answer to `GET path`.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
+    let answer = ask(address, &format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n")).await;
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+}
+
+/// Sends `request` and reads the answer until the connection ends.
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut answer = String::new();
+    let mut socket = TcpStream::connect(address).await.expect("it listens");
+    socket.write_all(request.as_bytes()).await.expect("it reads");
+    let read = timeout(PATIENCE, socket.read_to_string(&mut answer)).await;
+    read.expect("an answer").expect("text");
+    answer
+}
+
+/// A stream, asked for on `socket`, up to the end of the answer's head.
+async fn stream_on(mut socket: TcpStream, path: &str, headers: &str) -> TcpStream {
+    let head =
+        format!("GET {BASE}{path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{headers}\r\n");
+    socket.write_all(head.as_bytes()).await.expect("it reads");
+    let mut seen = Vec::new();
+    let answered = async {
+        while !seen.windows(4).any(|end| end == b"\r\n\r\n") {
+            assert!(
+                socket.read_buf(&mut seen).await.expect("an open stream") > 0,
+                "{path}: ended in the head"
+            );
+        }
+    };
+    timeout(PATIENCE, answered).await.expect("an answer");
+    assert!(seen.starts_with(b"HTTP/1.1 200 "), "{path}: {}", String::from_utf8_lossy(&seen));
+    socket
+}
+
+/// A stream at `path`.
+pub(crate) async fn stream(address: SocketAddr, path: &str, headers: &str) -> TcpStream {
+    stream_on(TcpStream::connect(address).await.expect("it listens"), path, headers).await
+}
+
+/// A publish of `body`, with `headers`. Whatever is answered.
+async fn post(address: SocketAddr, headers: &str, body: &str) -> String {
+    let length = body.len();
+    let head = format!("POST {BASE}/publish HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}");
+    ask(address, &format!("{head}content-length: {length}\r\n\r\n{body}")).await
+}
+
+/// A publish by a publisher that has not published before, so that no rate holds it back.
+pub(crate) async fn publish(address: SocketAddr, event: &Value) {
+    static PUBLISHERS: AtomicUsize = AtomicUsize::new(0);
+    let publisher = format!("tidegate-user: p{}\r\n", PUBLISHERS.fetch_add(1, Ordering::Relaxed));
+    let answer = post(address, &publisher, &event.to_string()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// Goes on until it is dropped.
+pub(crate) struct Load {
+    _tasks: JoinSet<()>,
+    /// Reads nothing.
+    _stuck: TcpStream,
+}
+
+impl Load {
+    /// Starts it, and waits until one listener is stuck.
+    pub(crate) async fn start(server: &Server) -> Self {
+        let address = server.address;
+        let mut tasks = JoinSet::new();
+        for n in 0..20 {
+            let encoding = if n % 2 == 0 { "accept-encoding: gzip\r\n" } else { "" };
+            let listener = stream(address, "/stream?room=a&room=b", encoding).await;
+            tasks.spawn(drain(listener));
+        }
+        // Its allowance is one event a second.
+        tasks.spawn(drain(stream(address, "/stream/a/limited", "").await));
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        let socket = socket.connect(address).await.expect("it listens");
+        let stuck = stream_on(socket, "/stream?room=large", "").await;
+        let admin = server.admin.expect("an admin listener");
+        until("a stuck listener", async || {
+            publish(address, &json!({"room": "large", "data": "x".repeat(64 << 10)})).await;
+            let metrics = get(admin, "/metrics").await;
+            let lagging = metrics.lines().find(|line| line.starts_with("tidegate_lagging_connections "));
+            if lagging == Some("tidegate_lagging_connections 1") {
+                Ok(())
+            } else {
+                Err(lagging.map(str::to_owned))
+            }
+        })
+        .await;
+        tasks.spawn(trouble(address));
+        Self { _tasks: tasks, _stuck: stuck }
+    }
+}
+
+/// Reads a stream to its end.
+async fn drain(mut socket: TcpStream) {
+    let mut buf = vec![0; 16 << 10];
+    while socket.read(&mut buf).await.is_ok_and(|count| count > 0) {}
+}
+
+/// Publishes, and has everything refused that is refused for a reason.
+async fn trouble(address: SocketAddr) {
+    // Not to wait for anything: this is how dense the load is.
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        pace.tick().await;
+        publish(address, &(0..10).map(|n| json!({"room": "a", "data": n})).collect()).await;
+        // It comes, has lost something, and leaves.
+        drop(stream(address, "/stream/a/guest", "last-event-id: nonsense\r\n").await);
+        // Another tab of a user who may have one.
+        drop(stream(address, "/stream/a/limited", "").await);
+        for (headers, body) in [
+            ("", "nonsense"),
+            ("origin: http://elsewhere.example\r\n", r#"{"room":"a","data":1}"#),
+            ("tidegate-user: hasty\r\n", r#"{"room":"a","data":1}"#),
+        ] {
+            post(address, headers, body).await;
+        }
+    }
+}
