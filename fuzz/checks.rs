@@ -25,13 +25,13 @@ use tidegate::auth::key::Key;
 use tidegate::auth::tokens::Tokens;
 use tidegate::config::{AddressRange, Config, ConfigError, ConfigErrors, CorsOrigins};
 use tidegate::http::api::accept::prefers_html;
-use tidegate::http::api::event_body::{self, Body, Media};
+use tidegate::http::api::event_body::{self, EventBody, Media};
 use tidegate::http::api::lines::{Line, Lines};
 use tidegate::http::api::malformed::without_bom;
 use tidegate::http::api::query::{DisconnectQuery, HistoryQuery, LIMIT_MAX, STAY_AWAY_MAX, StreamQuery};
 use tidegate::http::api::route::Route;
 use tidegate::http::conn::guard::Guard;
-use tidegate::http::conn::proxy_header::{self, HEADER_BYTES_MAX, NotAHeader, Progress};
+use tidegate::http::conn::proxy_header::{self, HEADER_BYTES_MAX, NotAHeader, Parsed};
 use tidegate::http::gate::client;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::policy::cors::Cors;
@@ -124,8 +124,8 @@ pub(crate) const EVENT_BYTES_MAX: usize = 64;
 /// A body is read without panic; every draft in it survives being printed and read again, and has no id that is a position.
 pub(crate) fn publish_body(bytes: &[u8]) {
     let drafts = match event_body::parse_body(bytes, EVENT_BYTES_MAX) {
-        Ok(Body::One(draft)) => vec![draft],
-        Ok(Body::Batch(drafts)) => drafts,
+        Ok(EventBody::One(draft)) => vec![draft],
+        Ok(EventBody::Batch(drafts)) => drafts,
         Err(problem) => {
             assert!(problem.to_json().len() < 1024);
             let text = without_bom(bytes).trim_ascii();
@@ -188,15 +188,14 @@ pub(crate) fn guard(bytes: &[u8], step: usize) {
 /// A header in front of a connection is found with its last byte and no earlier, within its bound; what is none stays none
 /// whatever follows; and an address that is found stands in the header.
 pub(crate) fn proxy_header(bytes: &[u8]) {
-    let Some(end) =
-        (0..=bytes.len()).find(|end| proxy_header::parse(&bytes[..*end]) != Ok(Progress::Partial))
+    let Some(end) = (0..=bytes.len()).find(|end| proxy_header::parse(&bytes[..*end]) != Ok(Parsed::Partial))
     else {
         assert!(bytes.len() < HEADER_BYTES_MAX, "nobody is waited for so long");
         return;
     };
     let found = proxy_header::parse(&bytes[..end]);
     assert_eq!(proxy_header::parse(bytes), found);
-    let Ok(Progress::Complete { length, client }) = found else {
+    let Ok(Parsed::Complete { length, client }) = found else {
         assert_eq!(found, Err(NotAHeader));
         return;
     };

@@ -73,7 +73,7 @@ fn history_is_charged_what_it_takes() {
         (2, 300_000, 1, None),
         (2, 30_000, 10, None),
         (2, 500, 1000, None),
-        // A room has a seat for each shard.
+        // A room has a attachment for each shard.
         (64, 50_000, 1, None),
         (2, 300, 1000, Some(10)),
         // Just past a size at which the table of ids doubles.

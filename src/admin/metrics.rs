@@ -15,7 +15,7 @@ use crate::auth::token_error::TokenError;
 use crate::engine::Engine;
 use crate::engine::machine::Machine;
 use crate::engine::stats::Refused;
-use crate::hub::memory_level::Rung;
+use crate::hub::memory_level::MemoryLevel;
 use crate::shard::stats::{CloseReason, DropReason, GapReason, Histogram, Stats, Tally};
 use crate::types::moment::Moment;
 use crate::upstream::stats::{Kind, Outcome};
@@ -189,7 +189,7 @@ fn step_age(stats: &Stats, now: Moment) -> Duration {
 fn is_ready(engine: &Engine, now: Moment) -> bool {
     let hub = &engine.hub;
     !hub.is_draining()
-        && hub.rung() < Rung::Newcomers
+        && hub.memory_level() < MemoryLevel::NoNewcomers
         && hub.connections() < hub.settings().caps.connections_max
         && engine.shard_stats().all(|stats| step_age(stats, now) < STEP_AGE_MAX)
 }
@@ -221,7 +221,7 @@ impl Gauges {
             ),
             memory_level: register(
                 "tidegate_memory_level",
-                "Rung of the memory ladder: 1 no replays, 2 those furthest behind reaped, 3 no newcomers, 4 no publishes.",
+                "MemoryLevel of the memory ladder: 1 no replays, 2 those furthest behind reaped, 3 no newcomers, 4 no publishes.",
             ),
             cpus_max: register(
                 "tidegate_cpus_max",
@@ -289,7 +289,7 @@ impl Gauges {
         // Nobody knows a limit: then every share of it is nothing.
         self.memory_max.set(machine.memory_max.map_or(f64::INFINITY, count));
         self.memory_limit.set(engine.memory.limit().map_or(f64::INFINITY, count));
-        self.memory_level.set(f64::from(engine.hub.rung().number()));
+        self.memory_level.set(f64::from(engine.hub.memory_level().number()));
         self.cpus_max.set(size(machine.cpus.min(engine.shards.len())));
         self.connections.set(count(sum(engine, |stats| &stats.connections)));
         self.connections_max.set(f64::from(settings.caps.connections_max));

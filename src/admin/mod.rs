@@ -35,7 +35,7 @@ use crate::http::conn::drive::drive;
 use crate::http::conn::exchange::{Exchange, Times};
 use crate::http::conn::places::{Place, Places};
 use crate::http::gate::host;
-use crate::hub::memory_level::Rung;
+use crate::hub::memory_level::MemoryLevel;
 use crate::hub::source::Source;
 use crate::net::accept::Listener;
 use crate::net::stream::Stream;
@@ -59,7 +59,7 @@ pub struct Admin {
 }
 
 /// What an answer has for a body.
-type Answer = Response<Either<Full<Bytes>, StreamBody>>;
+type AdminResponse = Response<Either<Full<Bytes>, StreamBody>>;
 
 /// What a request may know of the connection it came on, and do to it.
 struct Link {
@@ -149,7 +149,7 @@ impl Admin {
         }
     }
 
-    async fn answer(&self, exchange: &Exchange, request: &Request<Incoming>, link: &Link) -> Answer {
+    async fn answer(&self, exchange: &Exchange, request: &Request<Incoming>, link: &Link) -> AdminResponse {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let framed =
             exchange.check_body().and_then(|()| host::check(method, request.version(), uri, headers));
@@ -188,7 +188,7 @@ impl Admin {
     }
 
     /// The dashboard's stream. It has a place of its own and gives its connection's back.
-    fn stream(&self, request: &Request<Incoming>, link: &Link) -> Result<Answer, Problem> {
+    fn stream(&self, request: &Request<Incoming>, link: &Link) -> Result<AdminResponse, Problem> {
         let mut answer = Response::new(Either::Left(Full::default()));
         if *request.method() == Method::GET {
             let body = self.dashboard.open(last_event_id(request), link.cut.clone())?;
@@ -211,7 +211,7 @@ impl Admin {
         if hub.connections() >= hub.settings().caps.connections_max {
             return Err("full");
         }
-        if hub.rung() >= Rung::Newcomers {
+        if hub.memory_level() >= MemoryLevel::NoNewcomers {
             return Err("memory");
         }
         // A drain that begins meanwhile ends the probe's own connections.

@@ -25,7 +25,7 @@ impl fmt::Debug for Authority {
 
 /// Why a credential was not believed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Disbelief {
+pub enum AuthError {
     /// It is no good.
     Invalid,
     /// It may be: the keys it has to be held against could not be read yet.
@@ -44,15 +44,15 @@ impl Authority {
     /// # Errors
     ///
     /// What to tell its bearer. The exact reason is counted, and logged by `tokens`.
-    pub fn identify(&self, credential: &str, now: u64) -> Result<Arc<Identity>, Disbelief> {
+    pub fn identify(&self, credential: &str, now: u64) -> Result<Arc<Identity>, AuthError> {
         if api_keys::is_api_key(credential) {
             let found = self.api_keys.as_ref().and_then(|keys| keys.find(credential));
-            return found.ok_or(Disbelief::Invalid);
+            return found.ok_or(AuthError::Invalid);
         }
-        let tokens = self.tokens.as_ref().ok_or(Disbelief::Invalid)?;
+        let tokens = self.tokens.as_ref().ok_or(AuthError::Invalid)?;
         tokens.verify(credential, now).map_err(|err| match err {
-            TokenError::NoKeys => Disbelief::Unavailable,
-            _ => Disbelief::Invalid,
+            TokenError::NoKeys => AuthError::Unavailable,
+            _ => AuthError::Invalid,
         })
     }
 

@@ -10,18 +10,18 @@ use crate::auth::token_error::TokenError;
 use crate::rights::identity::Identity;
 
 /// What came of a look.
-pub type Looked = Result<Arc<Identity>, TokenError>;
+pub type Verified = Result<Arc<Identity>, TokenError>;
 
-/// Looks under way, by the token's SHA-256. At most one a thread.
+/// SingleFlight under way, by the token's SHA-256. At most one a thread.
 #[derive(Debug, Default)]
-pub struct Looks {
-    under_way: Mutex<HashMap<[u8; 32], Arc<OnceLock<Looked>>>>,
+pub struct SingleFlight {
+    under_way: Mutex<HashMap<[u8; 32], Arc<OnceLock<Verified>>>>,
 }
 
-impl Looks {
+impl SingleFlight {
     /// What comes of `look`, or of another thread's look at the token with that `hash`, which is waited for. Whether it
     /// was one's own is the second.
-    pub fn once(&self, hash: [u8; 32], look: impl FnOnce() -> Looked) -> (Looked, bool) {
+    pub fn once(&self, hash: [u8; 32], look: impl FnOnce() -> Verified) -> (Verified, bool) {
         let place = self.under_way.lock().entry(hash).or_default().clone();
         let mut is_own = false;
         let looked = place.get_or_init(|| {
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn who_comes_while_a_token_is_looked_at_shares_what_comes_of_it() {
-        let looks = Looks::default();
+        let looks = SingleFlight::default();
         let (begin, begun) = channel();
         let (end, ended) = channel::<()>();
         thread::scope(|scope| {

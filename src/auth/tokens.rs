@@ -18,7 +18,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use crate::auth::claims::{Claims, Parts, TOKEN_BYTES_MAX};
 use crate::auth::jwks::{self, JwksError};
 use crate::auth::key::{Key, KeyError};
-use crate::auth::single_flight::{Looked, Looks};
+use crate::auth::single_flight::{SingleFlight, Verified};
 use crate::auth::token_error::{TokenError, TokenStats};
 use crate::config::{Config, JwksSource, KeySource, TokenKey, UpstreamUrl, read_file};
 use crate::rights::grant::{Grant, PermissionError};
@@ -70,8 +70,8 @@ impl std::error::Error for LoadError {
 /// What a token is held against.
 pub struct Tokens {
     keys: Vec<Key>,
-    published: Vec<Published>,
-    /// Looks at the published sets that were begun. None, where nobody looks again.
+    key_sets: Vec<KeySet>,
+    /// SingleFlight at the published sets that were begun. None, where nobody looks again.
     looks: AtomicU64,
     /// Names that no set had, by their SHA-256, and how many looks were begun when a token first came with one.
     missing: Cache<[u8; 32], u64>,
@@ -81,13 +81,13 @@ pub struct Tokens {
     leeway_s: u64,
     permissions: String,
     cache: Cache<[u8; 32], Arc<Identity>>,
-    under_way: Looks,
+    under_way: SingleFlight,
     grants: Grants,
     stats: Arc<TokenStats>,
 }
 
 /// A set of keys that is published somewhere.
-struct Published {
+struct KeySet {
     url: UpstreamUrl,
     keys: ArcSwapOption<Vec<Key>>,
     /// Which look found them.
@@ -96,7 +96,7 @@ struct Published {
 
 /// A token that was taken apart, for those who want to know why it is not believed.
 #[derive(Debug)]
-pub struct Verdict {
+pub struct Checked {
     /// Who it says it is, if its signature is right.
     pub identity: Result<Identity, TokenError>,
     /// Permissions in it that can't be understood, by their place.
@@ -116,7 +116,7 @@ impl Tokens {
             match source {
                 JwksSource::Url(url) => {
                     let (keys, look) = (ArcSwapOption::empty(), AtomicU64::new(0));
-                    published.push(Published { url: url.clone(), keys, look });
+                    published.push(KeySet { url: url.clone(), keys, look });
                 }
                 JwksSource::File(path) => {
                     let what = path.display().to_string();
@@ -132,7 +132,7 @@ impl Tokens {
         }
         Ok(Some(Self {
             keys,
-            published,
+            key_sets: published,
             looks: AtomicU64::new(0),
             missing: cache(NAMES_MISSING_MAX),
             wants_keys: AtomicBool::new(false),
@@ -141,7 +141,7 @@ impl Tokens {
             leeway_s: config.token_leeway.as_secs(),
             permissions: config.token_permissions_claim.clone(),
             cache: cache(TOKENS_CACHED_MAX),
-            under_way: Looks::default(),
+            under_way: SingleFlight::default(),
             grants: Grants::default(),
             stats,
         }))
@@ -149,13 +149,13 @@ impl Tokens {
 
     /// The URLs at which keys are published.
     pub fn urls(&self) -> impl Iterator<Item = &UpstreamUrl> {
-        self.published.iter().map(|published| &published.url)
+        self.key_sets.iter().map(|published| &published.url)
     }
 
     /// The algorithm and the name of each key there is by now.
     #[must_use]
     pub fn keys(&self) -> Vec<(Algorithm, Option<String>)> {
-        let published = self.published.iter().filter_map(|published| published.keys.load_full());
+        let published = self.key_sets.iter().filter_map(|published| published.keys.load_full());
         let published: Vec<_> = published.collect();
         let all = self.keys.iter().chain(published.iter().flat_map(|keys| keys.iter()));
         all.map(|key| (key.algorithm, key.kid.clone())).collect()
@@ -174,7 +174,7 @@ impl Tokens {
     pub fn set_jwks(&self, url: usize, bytes: &[u8]) -> Result<usize, JwksError> {
         let keys = jwks::parse(bytes, false)?;
         let count = keys.len();
-        let Published { keys: slot, look, .. } = &self.published[url];
+        let KeySet { keys: slot, look, .. } = &self.key_sets[url];
         let before = slot.swap(Some(Arc::new(keys)));
         look.store(self.looks.load(Ordering::Acquire), Ordering::Release);
         // Those whose key was withdrawn would not be believed any more, but stay.
@@ -187,8 +187,8 @@ impl Tokens {
     /// Takes over the published keys that `other`, in force until now, has read from the same URLs.
     pub fn adopt(&self, other: &Self) {
         self.looks.store(other.looks.load(Ordering::Acquire), Ordering::Release);
-        for published in &self.published {
-            if let Some(same) = other.published.iter().find(|theirs| theirs.url == published.url) {
+        for published in &self.key_sets {
+            if let Some(same) = other.key_sets.iter().find(|theirs| theirs.url == published.url) {
                 published.keys.store(same.keys.load_full());
                 published.look.store(same.look.load(Ordering::Acquire), Ordering::Release);
             }
@@ -204,7 +204,7 @@ impl Tokens {
     /// Whether tokens by this key are believed.
     #[must_use]
     pub fn has_key(&self, id: KeyId) -> bool {
-        let published = self.published.iter().filter_map(|published| published.keys.load_full());
+        let published = self.key_sets.iter().filter_map(|published| published.keys.load_full());
         self.keys.iter().any(|key| key.id == id)
             || published.into_iter().any(|keys| keys.iter().any(|key| key.id == id))
     }
@@ -243,8 +243,8 @@ impl Tokens {
         Some(known)
     }
 
-    /// Looks at a token that is not remembered, unless another thread is at it.
-    fn look_once(&self, hash: [u8; 32], token: &str, now: u64) -> Looked {
+    /// SingleFlight at a token that is not remembered, unless another thread is at it.
+    fn look_once(&self, hash: [u8; 32], token: &str, now: u64) -> Verified {
         let look = || match self.remembered(&hash) {
             // By somebody who was at it a moment ago.
             Some(known) => Ok(known),
@@ -257,7 +257,7 @@ impl Tokens {
         looked
     }
 
-    fn look_and_remember(&self, hash: [u8; 32], token: &str, now: u64) -> Looked {
+    fn look_and_remember(&self, hash: [u8; 32], token: &str, now: u64) -> Verified {
         self.stats.verified.fetch_add(1, Ordering::Relaxed);
         let identity = self.look_at(token, now)?.identity?;
         let Some(grant) = self.grants.share(&identity.grant) else {
@@ -270,19 +270,19 @@ impl Tokens {
         Ok(identity)
     }
 
-    /// Looks at a token in full.
+    /// SingleFlight at a token in full.
     ///
     /// # Errors
     ///
     /// Why its claims are not worth reading.
-    pub fn look_at(&self, token: &str, now: u64) -> Result<Verdict, TokenError> {
+    pub fn look_at(&self, token: &str, now: u64) -> Result<Checked, TokenError> {
         let parts = Parts::of(token)?;
         let key = self.signer(&parts)?;
         let claims = parts.claims()?;
         let permissions = claims.words(&self.permissions)?;
         let (grant, misunderstood) = Grant::parse(permissions);
         let identity = self.check(&claims, now).and_then(|()| self.identity(&claims, grant, key));
-        Ok(Verdict { identity, misunderstood })
+        Ok(Checked { identity, misunderstood })
     }
 
     /// The key that signed a token: one that it names, or one that has no name, or any if it names none.
@@ -290,8 +290,8 @@ impl Tokens {
         let algorithm: Algorithm = parts.header.alg.parse().map_err(|_| TokenError::Algorithm)?;
         let wanted = parts.header.kid.as_ref();
         // First: what a look finds from here on is for the next token.
-        let looked = self.published.iter().map(|published| published.look.load(Ordering::Acquire)).min();
-        let sets: Vec<_> = self.published.iter().map(|published| published.keys.load_full()).collect();
+        let looked = self.key_sets.iter().map(|published| published.look.load(Ordering::Acquire)).min();
+        let sets: Vec<_> = self.key_sets.iter().map(|published| published.keys.load_full()).collect();
         let published = || sets.iter().flatten().flat_map(|keys| keys.iter());
         let fits = |key: &&Key| {
             key.algorithm == algorithm
@@ -306,7 +306,7 @@ impl Tokens {
             return Ok(key.id);
         }
         // Secrets are not published: no set can have the key for such a token.
-        let may_be_published = !self.published.is_empty() && algorithm.family() != AlgorithmFamily::Hmac;
+        let may_be_published = !self.key_sets.is_empty() && algorithm.family() != AlgorithmFamily::Hmac;
         let is_missing = may_be_published && !published().any(|key| key.kid.as_ref() == wanted);
         if is_missing {
             self.wants_keys.store(true, Ordering::Relaxed);
@@ -335,7 +335,7 @@ impl Tokens {
         looked <= since
     }
 
-    /// Looks at when, by whom and for whom it was issued.
+    /// SingleFlight at when, by whom and for whom it was issued.
     fn check(&self, claims: &Claims, now: u64) -> Result<(), TokenError> {
         let not_before = claims.time("nbf")?.unwrap_or(0).max(claims.time("iat")?.unwrap_or(0));
         if not_before > now.saturating_add(self.leeway_s) {

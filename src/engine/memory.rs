@@ -1,7 +1,7 @@
 //! Measures resident memory and moves the engine along the ladder (`hub::pressure`).
 //!
 //! The admin thread looks at regular times. Who takes in much looks in between ([`Engine::grew`]): a look costs tens of
-//! microseconds, once for some megabytes. Shards and requests read the rung as one number.
+//! microseconds, once for some megabytes. Shards and requests read the level as one number.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::config::MemoryLimit;
 use crate::engine::Engine;
 use crate::engine::machine::Machine;
 use crate::hub::Hub;
-use crate::hub::memory_level::Rung;
+use crate::hub::memory_level::MemoryLevel;
 
 /// Time between two looks, where nothing much comes in.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -119,13 +119,13 @@ impl Memory {
         self.grown.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) >= self.stride
     }
 
-    /// Puts `hub` on the rung that resident memory puts it on.
+    /// Puts `hub` on the level that resident memory puts it on.
     pub fn look(&self, hub: &Hub) {
         let (Some(limit), Some(_looking)) = (self.limit, self.looking.try_lock()) else { return };
         self.grown.store(0, Ordering::Relaxed);
         // Without a figure, what was known last stands.
         if let Some(resident) = resident() {
-            take_rung(hub, resident, limit);
+            take_level(hub, resident, limit);
         }
     }
 }
@@ -135,11 +135,11 @@ fn share(limit: u64, of: u64) -> usize {
     usize::try_from(limit / of).unwrap_or(usize::MAX)
 }
 
-/// Looks four times a second, as long as it is polled.
+/// SingleFlight four times a second, as long as it is polled.
 pub async fn watch(engine: &Engine) {
     let Some(limit) = engine.memory.limit() else { return std::future::pending().await };
     let history = engine.hub.settings().history.bytes_max as u64;
-    let replays_until = Rung::Replays.begins_at(limit);
+    let replays_until = MemoryLevel::NoReplays.begins_at(limit);
     if history > replays_until {
         tracing::warn!(
             limit,
@@ -155,18 +155,18 @@ pub async fn watch(engine: &Engine) {
     }
 }
 
-fn take_rung(hub: &Hub, resident: u64, limit: u64) {
-    let before = hub.rung();
-    let rung = Rung::at(resident, limit, before);
-    if rung == before {
+fn take_level(hub: &Hub, resident: u64, limit: u64) {
+    let before = hub.memory_level();
+    let level = MemoryLevel::at(resident, limit, before);
+    if level == before {
         return;
     }
-    hub.set_rung(rung);
-    let (level, given_up) = (rung.number(), rung.as_str());
-    if rung > before {
-        tracing::warn!(level, resident, limit, "memory runs short: {given_up}");
+    hub.set_memory_level(level);
+    let (number, given_up) = (level.number(), level.as_str());
+    if level > before {
+        tracing::warn!(level = number, resident, limit, "memory runs short: {given_up}");
     } else {
-        tracing::info!(level, resident, limit, "memory comes back: {given_up}");
+        tracing::info!(level = number, resident, limit, "memory comes back: {given_up}");
     }
 }
 

@@ -27,7 +27,7 @@ use crate::engine::memory::Memory;
 use crate::engine::publish_limit::PublishLimit;
 use crate::engine::stats::HttpStats;
 use crate::hub::draft::Draft;
-use crate::hub::memory_level::Rung;
+use crate::hub::memory_level::MemoryLevel;
 use crate::hub::own_ids::{Repeated, Repeats};
 use crate::hub::{Hub, Published};
 use crate::net::sockets::Sockets;
@@ -74,7 +74,7 @@ pub struct ShardHandle {
     pub stats: Arc<Stats>,
     /// The kernel's number of its thread, once that runs.
     pub thread: OnceLock<u32>,
-    /// Requests that its thread has begun and not answered, by its last look. Looked at while the server is on its way out.
+    /// Requests that its thread has begun and not answered, by its last look. Verified at while the server is on its way out.
     pub requests_left: AtomicUsize,
 }
 
@@ -138,13 +138,13 @@ impl Engine {
         }
     }
 
-    /// Refuses a request of a kind that is given up on `rung`, if the engine is there.
+    /// Refuses a request of a kind that is given up on `level`, if the engine is there.
     ///
     /// # Errors
     ///
     /// That memory is short.
-    pub fn spare_memory(&self, rung: Rung) -> Result<(), Problem> {
-        if self.hub.rung() < rung {
+    pub fn spare_memory(&self, level: MemoryLevel) -> Result<(), Problem> {
+        if self.hub.memory_level() < level {
             return Ok(());
         }
         Err(Code::MemoryExhausted.into())

@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::types::moment::Moment;
-use crate::types::rate_limiter::{Allowance, Rate};
+use crate::types::rate_limiter::{Rate, RateLimiter};
 
 /// Publishers whose rate is known at once. When that many are active, newcomers wait their turn like those over it.
 pub const PUBLISHERS_MAX: usize = 65_536;
@@ -12,7 +12,7 @@ pub const PUBLISHERS_MAX: usize = 65_536;
 /// Rates of publishers, by name.
 #[derive(Default)]
 pub struct PublishLimit {
-    publishers: Mutex<HashMap<String, Allowance>>,
+    publishers: Mutex<HashMap<String, RateLimiter>>,
 }
 
 impl PublishLimit {
@@ -27,20 +27,20 @@ impl PublishLimit {
         }
         let mut known = self.publishers.lock();
         if known.len() + publishers.len() > PUBLISHERS_MAX && is_any_new(&known, publishers) {
-            known.retain(|_, allowance| !allowance.is_idle(now));
+            known.retain(|_, limiter| !limiter.is_idle(now));
             if known.len() + publishers.len() > PUBLISHERS_MAX {
                 return Err(1);
             }
         }
         for (publisher, rate) in publishers {
-            let allowance = known.get(publisher).copied().unwrap_or_default();
-            if allowance.left(*rate, now) < events.min(rate.events) {
-                let wait = allowance.next(*rate, now).since(now);
+            let limiter = known.get(publisher).copied().unwrap_or_default();
+            if limiter.left(*rate, now) < events.min(rate.events) {
+                let wait = limiter.next(*rate, now).since(now);
                 return Err(u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX));
             }
         }
         for (publisher, rate) in publishers {
-            // A batch larger than the rate passes once the allowance is whole, and is paid off afterwards.
+            // A batch larger than the rate passes once the limiter is whole, and is paid off afterwards.
             known.entry_ref(publisher.as_str()).or_default().take(*rate, events, now);
         }
         Ok(())
@@ -49,13 +49,13 @@ impl PublishLimit {
     /// Forgets publishers that have not used up anything: they are as good as new.
     pub fn sweep(&self, now: Moment) {
         let mut publishers = self.publishers.lock();
-        publishers.retain(|_, allowance| !allowance.is_idle(now));
+        publishers.retain(|_, limiter| !limiter.is_idle(now));
         let len = publishers.len();
         publishers.shrink_to(2 * len);
     }
 }
 
-fn is_any_new(known: &HashMap<String, Allowance>, publishers: &[(String, Rate)]) -> bool {
+fn is_any_new(known: &HashMap<String, RateLimiter>, publishers: &[(String, Rate)]) -> bool {
     publishers.iter().any(|(publisher, _)| !known.contains_key(publisher))
 }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::hub::Hub;
 use crate::hub::mailbox::Command;
-use crate::hub::memory_level::Rung;
+use crate::hub::memory_level::MemoryLevel;
 use crate::hub::source::Source;
 use crate::types::moment::Moment;
 use crate::types::words::words;
@@ -66,7 +66,7 @@ impl Equivalent<UserAndRoom> for Asked<'_> {
 
 /// Counts that admission is decided by.
 #[derive(Default)]
-pub struct Presence {
+pub struct Admission {
     connections: AtomicU32,
     /// Users with a connection. Counted as they come and go: a scrape would else walk every inbox there is.
     users: AtomicUsize,
@@ -121,14 +121,14 @@ impl Hub {
         now: Moment,
     ) -> Result<Permit, Refusal> {
         let caps = &self.settings.caps;
-        let presence = &self.presence;
+        let admission = &self.admission;
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        if self.rung() >= Rung::Newcomers {
+        if self.memory_level() >= MemoryLevel::NoNewcomers {
             return Err(Refusal::Memory);
         }
-        presence
+        admission
             .connections
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
                 (count < caps.connections_max).then(|| count + 1)
@@ -136,7 +136,7 @@ impl Hub {
             .map_err(|_| Refusal::Full)?;
         let mut permit = Permit { hub: Some(self.clone()), user: None, address: None };
         if let (Some(address), Some(max)) = (address, caps.per_address_max) {
-            let mut addresses = presence.addresses.lock();
+            let mut addresses = admission.addresses.lock();
             let count = addresses.entry(address).or_insert(0);
             if *count >= max {
                 return Err(Refusal::Address);
@@ -178,7 +178,7 @@ impl Hub {
     fn enter(&self, user: &Source, max: u32) -> bool {
         let before = user.enter(max);
         if before == Some(0) {
-            self.presence.users.fetch_add(1, Ordering::AcqRel);
+            self.admission.users.fetch_add(1, Ordering::AcqRel);
         }
         before.is_some()
     }
@@ -186,18 +186,18 @@ impl Hub {
     /// Counts one less. Whoever is last has seen the first one in, so the number of users never passes zero.
     fn exit(&self, user: &Source) {
         if user.leave() == 0 {
-            self.presence.users.fetch_sub(1, Ordering::AcqRel);
+            self.admission.users.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
     /// Gives a place back.
     pub fn leave(&self, user: Option<&Source>, address: Option<IpAddr>) {
-        self.presence.connections.fetch_sub(1, Ordering::AcqRel);
+        self.admission.connections.fetch_sub(1, Ordering::AcqRel);
         if let Some(user) = user {
             self.exit(user);
         }
         if let Some(address) = address {
-            let mut addresses = self.presence.addresses.lock();
+            let mut addresses = self.admission.addresses.lock();
             if let Some(count) = addresses.get_mut(&address) {
                 *count -= 1;
                 if *count == 0 {
@@ -210,18 +210,18 @@ impl Hub {
     /// Connections that have a place.
     #[must_use]
     pub fn connections(&self) -> u32 {
-        self.presence.connections.load(Ordering::Acquire)
+        self.admission.connections.load(Ordering::Acquire)
     }
 
     /// Users that have a connection.
     #[must_use]
     pub fn users_connected(&self) -> usize {
-        self.presence.users.load(Ordering::Acquire)
+        self.admission.users.load(Ordering::Acquire)
     }
 
     /// Admits nobody from now on.
     pub fn drain(&self) {
-        self.presence.draining.store(true, Ordering::Release);
+        self.admission.draining.store(true, Ordering::Release);
         for mailbox in &self.mailboxes {
             // A full mailbox has 4,096 commands before this one; the server's own time-out ends it then.
             let _ = mailbox.send(Command::Drain);
@@ -231,7 +231,7 @@ impl Hub {
     /// Whether the server is on its way out.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.presence.draining.load(Ordering::Acquire)
+        self.admission.draining.load(Ordering::Acquire)
     }
 
     /// Tells `user` to stay away from `room` for `time`. A user who has a place is told again without another one.
@@ -240,45 +240,45 @@ impl Hub {
     ///
     /// The time until the next place is free, if [`STAY_AWAY_MAX`] are told already. Nothing is remembered then.
     pub fn send_away(&self, user: &str, room: &str, time: Duration, now: Moment) -> Result<(), Duration> {
-        let mut away = self.presence.stay_away.lock();
+        let mut away = self.admission.stay_away.lock();
         if let Some(until) = away.get_mut(&Asked(user, room)) {
             *until = now + time;
             return Ok(());
         }
         if away.len() >= STAY_AWAY_MAX {
             away.retain(|_, until| *until > now);
-            self.presence.stay_away_len.store(away.len(), Ordering::Release);
+            self.admission.stay_away_len.store(away.len(), Ordering::Release);
         }
         if away.len() >= STAY_AWAY_MAX {
             let next = away.values().min().copied().unwrap_or(now);
             return Err(next.since(now));
         }
         away.insert((user.into(), room.into()), now + time);
-        self.presence.stay_away_len.store(away.len(), Ordering::Release);
+        self.admission.stay_away_len.store(away.len(), Ordering::Release);
         Ok(())
     }
 
     /// Whether `user` was told to stay away from `room`.
     #[must_use]
     pub fn is_away(&self, user: &str, room: &str, now: Moment) -> bool {
-        self.presence.stay_away_len.load(Ordering::Acquire) > 0
-            && self.presence.stay_away.lock().get(&Asked(user, room)).is_some_and(|until| *until > now)
+        self.admission.stay_away_len.load(Ordering::Acquire) > 0
+            && self.admission.stay_away.lock().get(&Asked(user, room)).is_some_and(|until| *until > now)
     }
 
     /// Forgets who may come back.
     pub(super) fn sweep_stay_away(&self, now: Moment) {
-        if self.presence.stay_away_len.load(Ordering::Acquire) > 0 {
-            let mut away = self.presence.stay_away.lock();
+        if self.admission.stay_away_len.load(Ordering::Acquire) > 0 {
+            let mut away = self.admission.stay_away.lock();
             away.retain(|_, until| *until > now);
             let len = away.len();
             away.shrink_to(2 * len);
-            self.presence.stay_away_len.store(len, Ordering::Release);
+            self.admission.stay_away_len.store(len, Ordering::Release);
         }
     }
 
     /// Gives back what a crowd of addresses left behind.
     pub(super) fn shrink_addresses(&self) {
-        let mut addresses = self.presence.addresses.lock();
+        let mut addresses = self.admission.addresses.lock();
         let len = addresses.len();
         addresses.shrink_to(2 * len);
     }
@@ -286,8 +286,9 @@ impl Hub {
     /// Places for addresses, for those told to stay away, and in the queue of oldest events.
     #[cfg(test)]
     pub(crate) fn places(&self) -> [usize; 3] {
-        let presence = &self.presence;
-        let (addresses, away) = (presence.addresses.lock().capacity(), presence.stay_away.lock().capacity());
+        let admission = &self.admission;
+        let (addresses, away) =
+            (admission.addresses.lock().capacity(), admission.stay_away.lock().capacity());
         [addresses, away, self.history.lock().places()]
     }
 }

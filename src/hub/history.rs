@@ -109,7 +109,7 @@ impl History {
         let offset = entry.offset;
         debug_assert!(offset > self.newest, "offsets rise");
         let mut slot = source.log();
-        // Under the log's lock, as seats are taken: whoever sits down keeps what comes after its head.
+        // Under the log's lock, as attachments are taken: whoever sits down keeps what comes after its head.
         let flushed = source.flushed();
         let log = slot.get_or_create();
         let queued = std::mem::replace(&mut log.in_oldest, true);
@@ -183,7 +183,7 @@ impl History {
 
     /// Changes `log`, which is that of `source`, and keeps the sums.
     fn change(&mut self, source: &Source, log: &mut Log, change: impl FnOnce(&mut Log)) {
-        let cost = |log: &Log| log.cost() + if log.is_empty() { 0 } else { source.seat_bytes() };
+        let cost = |log: &Log| log.cost() + if log.is_empty() { 0 } else { source.attachment_bytes() };
         let (bytes, events) = (cost(log), log.held());
         change(log);
         self.bytes = self.bytes - bytes + cost(log);
@@ -198,7 +198,7 @@ impl History {
 mod tests {
     use super::*;
     use crate::hub::log::LOG_OVERHEAD;
-    use crate::hub::source::Kind;
+    use crate::hub::source::SourceKind;
     use crate::wire::frame::Unsealed;
 
     const AGE: Duration = Duration::from_secs(10);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     fn room() -> Arc<Source> {
-        Arc::new(Source::new(Kind::Room, "a", 1, 0))
+        Arc::new(Source::new(SourceKind::Room, "a", 1, 0))
     }
 
     fn entry(offset: Offset, published: Moment) -> Entry {

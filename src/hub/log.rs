@@ -62,7 +62,7 @@ impl Entry {
     #[must_use]
     pub fn cost(&self) -> usize {
         let own_id = self.id.as_ref().map_or(0, |id| id.as_str().len() + OWN_ID_OVERHEAD);
-        let user = self.exclude.as_ref().map_or(0, |user| EXCLUDED_OVERHEAD + user.seat_bytes());
+        let user = self.exclude.as_ref().map_or(0, |user| EXCLUDED_OVERHEAD + user.attachment_bytes());
         taken(self.frame.len()) + ENTRY_OVERHEAD + own_id + user
     }
 }

@@ -191,11 +191,11 @@ mod tests {
     use futures_channel::oneshot::{Canceled, Receiver, channel};
 
     use super::*;
-    use crate::hub::source::Kind;
+    use crate::hub::source::SourceKind;
 
     fn question() -> (Command, Receiver<Vec<Arc<Source>>>) {
         let (reply, answer) = channel();
-        let room = Arc::new(Source::new(Kind::Room, "r", 1, 0));
+        let room = Arc::new(Source::new(SourceKind::Room, "r", 1, 0));
         (Command::Members { room, reply }, answer)
     }
 

@@ -1,59 +1,63 @@
-//! The memory ladder: what the engine gives up as memory runs short, one rung after the other, before the kernel ends it.
+//! The memory ladder: what the engine gives up as memory runs short, one level after the other, before the kernel ends it.
 //!
-//! Each rung gives up what costs the least to go without: replays are asked for again later, those furthest behind resume
+//! Each level gives up what costs the least to go without: replays are asked for again later, those furthest behind resume
 //! exactly, newcomers come back, publishers try again. Only on the last is anything lost: history, which resumes are told. What
-//! is given up on a rung stays given up on those above.
+//! is given up on a level stays given up on those above.
 //!
 //! The decision is a pure function; who measures, and how often, is the server's business.
 
 /// How far up the ladder the engine is.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Rung {
+pub enum MemoryLevel {
     /// Nothing is given up.
     #[default]
-    Ground,
+    Normal,
     /// Streams that begin with events of the past are asked to come back, and pages of history are refused.
-    Replays,
+    NoReplays,
     /// Those furthest behind are reaped.
-    Laggards,
+    ReapLagging,
     /// Newcomers are refused.
-    Newcomers,
+    NoNewcomers,
     /// Publishes are refused. Each second an eighth of the history goes, the oldest first: with no new events to drive it out, it
     /// could otherwise keep everybody from publishing until its age does.
-    Publishes,
+    NoPublishes,
 }
 
-/// A rung's beginning, in per cent of the limit, lowest first.
+/// A level's beginning, in per cent of the limit, lowest first.
 ///
 /// The first leaves a usual set of history and streams alone. The last leaves an eighth of the limit or so for requests that
 /// were begun, the allocator's slack and the kernel's socket buffers, which count against a control group and are in nobody's
 /// resident set. Between the first and the last there is enough for each to show an effect before the next begins.
-const BEGINS_AT: [(Rung, u64); 4] =
-    [(Rung::Replays, 70), (Rung::Laggards, 80), (Rung::Newcomers, 85), (Rung::Publishes, 92)];
+const BEGINS_AT: [(MemoryLevel, u64); 4] = [
+    (MemoryLevel::NoReplays, 70),
+    (MemoryLevel::ReapLagging, 80),
+    (MemoryLevel::NoNewcomers, 85),
+    (MemoryLevel::NoPublishes, 92),
+];
 
-/// How far below its beginning a rung is left again, in per cent of the limit. The memory that one rung gives back must not
+/// How far below its beginning a level is left again, in per cent of the limit. The memory that one level gives back must not
 /// bring back at once what took it.
 const MARGIN: u64 = 5;
 
-impl Rung {
-    /// Every rung, lowest first.
+impl MemoryLevel {
+    /// Every level, lowest first.
     pub const ALL: [Self; 5] =
-        [Self::Ground, Self::Replays, Self::Laggards, Self::Newcomers, Self::Publishes];
+        [Self::Normal, Self::NoReplays, Self::ReapLagging, Self::NoNewcomers, Self::NoPublishes];
 
     /// Where `bytes` of `limit` put an engine that was on `before`.
     #[must_use]
     pub fn at(bytes: u64, limit: u64, before: Self) -> Self {
         let is_past = |percent: u64| u128::from(bytes) * 100 >= u128::from(limit) * u128::from(percent);
-        let holds = |(rung, begins_at): &(Self, u64)| {
-            is_past(if *rung <= before { begins_at - MARGIN } else { *begins_at })
+        let holds = |(level, begins_at): &(Self, u64)| {
+            is_past(if *level <= before { begins_at - MARGIN } else { *begins_at })
         };
-        BEGINS_AT.iter().rev().find(|rung| holds(rung)).map_or(Self::Ground, |(rung, _)| *rung)
+        BEGINS_AT.iter().rev().find(|level| holds(level)).map_or(Self::Normal, |(level, _)| *level)
     }
 
     /// Bytes of `limit` from which on it is reached.
     #[must_use]
     pub fn begins_at(self, limit: u64) -> u64 {
-        let percent = BEGINS_AT.iter().find(|(rung, _)| *rung == self).map_or(0, |(_, percent)| *percent);
+        let percent = BEGINS_AT.iter().find(|(level, _)| *level == self).map_or(0, |(_, percent)| *percent);
         limit / 100 * percent
     }
 
@@ -67,11 +71,11 @@ impl Rung {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Ground => "nothing is given up",
-            Self::Replays => "no replays",
-            Self::Laggards => "no replays, and those furthest behind are reaped",
-            Self::Newcomers => "no replays and no newcomers, and those furthest behind are reaped",
-            Self::Publishes => {
+            Self::Normal => "nothing is given up",
+            Self::NoReplays => "no replays",
+            Self::ReapLagging => "no replays, and those furthest behind are reaped",
+            Self::NoNewcomers => "no replays and no newcomers, and those furthest behind are reaped",
+            Self::NoPublishes => {
                 "no replays, no newcomers and no publishes, and those furthest behind are reaped"
             }
         }
@@ -84,10 +88,10 @@ mod tests {
 
     /// Climbs and descends through `shares` of a limit of 1,000 bytes.
     fn walk(shares: &[u64]) -> Vec<u8> {
-        let mut rung = Rung::Ground;
+        let mut level = MemoryLevel::Normal;
         let step = |bytes: &u64| {
-            rung = Rung::at(*bytes, 1000, rung);
-            rung.number()
+            level = MemoryLevel::at(*bytes, 1000, level);
+            level.number()
         };
         shares.iter().map(step).collect()
     }
@@ -110,8 +114,8 @@ mod tests {
 
     #[test]
     fn numbers_and_order_agree() {
-        assert!(Rung::ALL.is_sorted());
-        assert!(Rung::ALL.iter().map(|rung| rung.number()).eq(0..5));
-        assert_eq!(Rung::at(u64::MAX, u64::MAX, Rung::Ground), Rung::Publishes);
+        assert!(MemoryLevel::ALL.is_sorted());
+        assert!(MemoryLevel::ALL.iter().map(|level| level.number()).eq(0..5));
+        assert_eq!(MemoryLevel::at(u64::MAX, u64::MAX, MemoryLevel::Normal), MemoryLevel::NoPublishes);
     }
 }

@@ -19,15 +19,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::hub::admission::{Caps, Presence};
+use crate::hub::admission::{Admission, Caps};
 use crate::hub::history::{History, HistoryBounds};
 use crate::hub::mailbox::Mailbox;
-use crate::hub::memory_level::Rung;
-use crate::hub::source::{Kind, Source};
+use crate::hub::memory_level::MemoryLevel;
+use crate::hub::source::{Source, SourceKind};
 use crate::hub::table::Table;
 use crate::types::moment::Moment;
 use crate::types::position::{Epoch, Offset};
-use crate::types::rate_limiter::{Allowance, Rate};
+use crate::types::rate_limiter::{Rate, RateLimiter};
 
 /// What a hub is made with.
 #[derive(Clone, Debug)]
@@ -73,9 +73,9 @@ pub struct Hub {
     users: Table,
     all: Arc<Source>,
     mailboxes: Box<[Mailbox]>,
-    presence: Presence,
-    /// Number of the [`Rung`] the engine is on.
-    rung: AtomicU8,
+    admission: Admission,
+    /// Number of the [`MemoryLevel`] the engine is on.
+    memory_level: AtomicU8,
 }
 
 /// Steps of [`History::trim`] under one hold of the lock: some ten microseconds.
@@ -94,12 +94,12 @@ impl Hub {
             head: AtomicU64::new(0),
             published: AtomicU64::new(0),
             sweep_turn: AtomicUsize::new(0),
-            rooms: Table::new(Kind::Room, shards),
-            users: Table::new(Kind::Inbox, shards),
-            all: Arc::new(Source::new(Kind::All, "", shards, 0)),
+            rooms: Table::new(SourceKind::Room, shards),
+            users: Table::new(SourceKind::Inbox, shards),
+            all: Arc::new(Source::new(SourceKind::All, "", shards, 0)),
             mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
-            presence: Presence::default(),
-            rung: AtomicU8::new(Rung::Ground.number()),
+            admission: Admission::default(),
+            memory_level: AtomicU8::new(MemoryLevel::Normal.number()),
             settings,
         })
     }
@@ -155,13 +155,13 @@ impl Hub {
 
     /// How far up the memory ladder the engine is.
     #[must_use]
-    pub fn rung(&self) -> Rung {
-        Rung::ALL[usize::from(self.rung.load(Ordering::Relaxed))]
+    pub fn memory_level(&self) -> MemoryLevel {
+        MemoryLevel::ALL[usize::from(self.memory_level.load(Ordering::Relaxed))]
     }
 
-    /// Climbs or descends to `rung`. Whoever looks from now on acts on it.
-    pub fn set_rung(&self, rung: Rung) {
-        self.rung.store(rung.number(), Ordering::Relaxed);
+    /// Climbs or descends to `level`. Whoever looks from now on acts on it.
+    pub fn set_memory_level(&self, level: MemoryLevel) {
+        self.memory_level.store(level.number(), Ordering::Relaxed);
     }
 
     /// The mailbox of a shard.
@@ -179,7 +179,7 @@ impl Hub {
     /// Housekeeping, about once a second from one thread: expires events by age and forgets what nobody needs.
     pub fn tidy(&self, now: Moment) {
         let mut bounds = self.settings.history;
-        if self.rung() >= Rung::Publishes {
+        if self.memory_level() >= MemoryLevel::NoPublishes {
             // Nothing new drives the old out any more, and what was freed lies between what is held.
             bounds.bytes_max = bounds.bytes_max.min(self.history().1 / 8 * 7);
         }
@@ -197,16 +197,16 @@ impl Hub {
 
     /// How many events `user` may get now. `None`: as many as there are.
     #[must_use]
-    pub fn allowance(&self, user: &Source, now: Moment) -> Option<u32> {
+    pub fn deliveries_left(&self, user: &Source, now: Moment) -> Option<u32> {
         let (rate, _) = self.settings.delivery?;
-        let allowance = user.allowance.lock();
-        Some(allowance.as_ref().map_or(rate.events, |allowance| allowance.delivery.left(rate, now)))
+        let limiter = user.limits.lock();
+        Some(limiter.as_ref().map_or(rate.events, |limiter| limiter.delivery.left(rate, now)))
     }
 
-    /// Uses some of `user`'s allowance.
-    pub fn use_allowance(&self, user: &Source, events: u32, now: Moment) {
+    /// Uses some of `user`'s limiter.
+    pub fn take_deliveries(&self, user: &Source, events: u32, now: Moment) {
         if let Some((rate, _)) = self.settings.delivery {
-            user.allowance.lock().get_or_insert_default().delivery.take(rate, events, now);
+            user.limits.lock().get_or_insert_default().delivery.take(rate, events, now);
         }
     }
 
@@ -216,11 +216,11 @@ impl Hub {
         let Some((rate, _)) = self.settings.delivery else {
             return now;
         };
-        user.allowance.lock().as_ref().map_or(now, |allowance| allowance.delivery.next(rate, now))
+        user.limits.lock().as_ref().map_or(now, |limiter| limiter.delivery.next(rate, now))
     }
 
     fn note_replacement(user: &Source, now: Moment) {
-        let mut state = user.allowance.lock();
+        let mut state = user.limits.lock();
         let state = state.get_or_insert_default();
         let again = state.replaced.is_some_and(|at| now.since(at) < REPLACEMENT_MEMORY);
         state.replacements = if again { (state.replacements + 1).min(REPLACEMENTS_MAX) } else { 0 };
@@ -230,7 +230,7 @@ impl Hub {
     /// How many times in a row a connection of `user` has taken another's place, up to [`REPLACEMENTS_MAX`].
     #[must_use]
     pub fn replacements(&self, user: &Source) -> u32 {
-        user.allowance.lock().as_ref().map_or(0, |state| state.replacements)
+        user.limits.lock().as_ref().map_or(0, |state| state.replacements)
     }
 }
 
@@ -240,7 +240,7 @@ const REPLACEMENT_MEMORY: Duration = Duration::from_mins(1);
 /// What limits know of a user.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct UserState {
-    delivery: Allowance,
+    delivery: RateLimiter,
     replaced: Option<Moment>,
     replacements: u32,
 }

@@ -30,7 +30,7 @@ pub const OWN_ID_OVERHEAD: usize = 64;
 pub struct OwnIds {
     hasher: RandomState,
     /// Those of events that a resume can have.
-    held: HashTable<Held>,
+    held: HashTable<HeldId>,
     /// Those of events that have expired. Invariant: as `former_order`, and none of them is in `held`.
     former: HashTable<u64>,
     /// Invariant: at most [`FORMER_IDS_MAX`], each once.
@@ -38,7 +38,7 @@ pub struct OwnIds {
 }
 
 #[derive(Clone, Copy)]
-struct Held {
+struct HeldId {
     hash: u64,
     offset: Offset,
 }
@@ -69,7 +69,7 @@ impl OwnIds {
         let is_used = self.held.find(hash, |held| held.hash == hash).is_some()
             || self.former.find(hash, |former| *former == hash).is_some();
         if !is_used {
-            self.held.insert_unique(hash, Held { hash, offset }, |held| held.hash);
+            self.held.insert_unique(hash, HeldId { hash, offset }, |held| held.hash);
         }
         !is_used
     }
@@ -189,7 +189,7 @@ mod tests {
     fn what_is_charged_covers_a_place_in_a_table_that_is_growing() {
         // One byte of control for each place; half of the places may be empty, and an eighth always is. While it grows, the
         // table of half the size is there, too.
-        let place = size_of::<Held>() + 1;
+        let place = size_of::<HeldId>() + 1;
         assert!(place * 16 / 7 * 3 / 2 <= OWN_ID_OVERHEAD);
     }
 }

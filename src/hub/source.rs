@@ -12,7 +12,7 @@ use crate::types::position::Offset;
 
 /// What a source is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
+pub enum SourceKind {
     /// A room.
     Room,
     /// The inbox of the user of that name.
@@ -24,16 +24,16 @@ pub enum Kind {
 /// A log, its name, and who sits at it.
 #[derive(Debug)]
 pub struct Source {
-    kind: Kind,
+    kind: SourceKind,
     name: Box<str>,
     /// Newest offset appended; readable without the lock, to skip sources that have nothing new.
     last: AtomicU64,
     /// Connections here (rooms, broadcast) or admitted (inbox).
     connections: AtomicU32,
-    seats: Box<[Seat]>,
+    attachments: Box<[Attachment]>,
     log: Mutex<LogSlot>,
     /// State of per-user limits, made when one is in force.
-    pub(super) allowance: Mutex<Option<Box<crate::hub::UserState>>>,
+    pub(super) limits: Mutex<Option<Box<crate::hub::UserState>>>,
 }
 
 /// A log that does not exist yet, or does.
@@ -47,7 +47,7 @@ pub enum LogSlot {
 
 /// A shard's place at a source.
 #[derive(Debug)]
-struct Seat {
+struct Attachment {
     /// What the shard calls this source (its own index), or [`NOBODY`].
     local: AtomicU32,
     /// Whether the shard's mailbox already holds this source.
@@ -64,8 +64,8 @@ pub const NOBODY: u32 = u32::MAX;
 impl Source {
     /// A source nobody sits at. Events up to `forgotten_to` may have existed under this name.
     #[must_use]
-    pub fn new(kind: Kind, name: &str, shards: usize, forgotten_to: Offset) -> Self {
-        let seat = || Seat {
+    pub fn new(kind: SourceKind, name: &str, shards: usize, forgotten_to: Offset) -> Self {
+        let attachment = || Attachment {
             local: AtomicU32::new(NOBODY),
             queued: AtomicBool::new(false),
             flushed: AtomicU64::new(0),
@@ -76,22 +76,22 @@ impl Source {
             name: name.into(),
             last: AtomicU64::new(forgotten_to),
             connections: AtomicU32::new(0),
-            seats: (0..shards).map(|_| seat()).collect(),
+            attachments: (0..shards).map(|_| attachment()).collect(),
             log: Mutex::new(LogSlot::Forgotten(forgotten_to)),
-            allowance: Mutex::new(None),
+            limits: Mutex::new(None),
         }
     }
 
     /// Bytes it takes for shards beyond the two that [`LOG_OVERHEAD`](crate::hub::log::LOG_OVERHEAD) and
     /// [`EXCLUDED_OVERHEAD`](crate::hub::log::EXCLUDED_OVERHEAD) were measured with.
     #[must_use]
-    pub fn seat_bytes(&self) -> usize {
-        size_of::<Seat>() * self.seats.len().saturating_sub(2)
+    pub fn attachment_bytes(&self) -> usize {
+        size_of::<Attachment>() * self.attachments.len().saturating_sub(2)
     }
 
     /// What it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> SourceKind {
         self.kind
     }
 
@@ -137,67 +137,68 @@ impl Source {
     }
 
     /// Seats `shard` here under the index it knows this source by. Events after `head` are announced to it.
-    pub fn sit(&self, shard: usize, local: u32, head: Offset) {
-        // Under the log's lock: a publisher either sees the seat, or the newest offset read later shows its event.
+    pub fn attach(&self, shard: usize, local: u32, head: Offset) {
+        // Under the log's lock: a publisher either sees the attachment, or the newest offset read later shows its event.
         let _log = self.log();
-        let seat = &self.seats[shard];
-        if seat.local.swap(local, Ordering::AcqRel) == NOBODY {
-            seat.flushed.store(head, Ordering::Release);
+        let attachment = &self.attachments[shard];
+        if attachment.local.swap(local, Ordering::AcqRel) == NOBODY {
+            attachment.flushed.store(head, Ordering::Release);
         }
     }
 
-    /// Takes `shard`'s seat away.
-    pub fn stand_up(&self, shard: usize) {
+    /// Takes `shard`'s attachment away.
+    pub fn detach(&self, shard: usize) {
         let _log = self.log();
-        self.seats[shard].local.store(NOBODY, Ordering::Release);
+        self.attachments[shard].local.store(NOBODY, Ordering::Release);
     }
 
     /// What `shard` calls this source, if it sits here.
     #[must_use]
     pub fn local(&self, shard: usize) -> Option<u32> {
-        Some(self.seats[shard].local.load(Ordering::Acquire)).filter(|local| *local != NOBODY)
+        Some(self.attachments[shard].local.load(Ordering::Acquire)).filter(|local| *local != NOBODY)
     }
 
     /// Claims the right to put this source into `shard`'s mailbox. None if nobody is there or it is in already.
     pub(super) fn claim(&self, shard: usize) -> Option<u32> {
         let local = self.local(shard)?;
-        (!self.seats[shard].queued.swap(true, Ordering::AcqRel)).then_some(local)
+        (!self.attachments[shard].queued.swap(true, Ordering::AcqRel)).then_some(local)
     }
 
     /// Allows the next announcement. Called when the shard takes this source from its mailbox, before it reads the log.
     pub fn unclaim(&self, shard: usize) {
         // An exchange, not a store: a publisher whose claim failed just before must have its event seen from here on,
         // and a store alone could pass the reads that follow it.
-        self.seats[shard].queued.swap(false, Ordering::AcqRel);
+        self.attachments[shard].queued.swap(false, Ordering::AcqRel);
     }
 
     /// Says that `shard` needs nothing up to `offset` any more.
     pub fn set_flushed(&self, shard: usize, offset: Offset) {
-        self.seats[shard].flushed.store(offset, Ordering::Release);
+        self.attachments[shard].flushed.store(offset, Ordering::Release);
     }
 
     /// Offset up to which no shard needs anything.
     #[must_use]
     pub fn flushed(&self) -> Offset {
-        self.seats
+        self.attachments
             .iter()
-            .filter(|seat| seat.local.load(Ordering::Acquire) != NOBODY)
-            .map(|seat| seat.flushed.load(Ordering::Acquire))
+            .filter(|attachment| attachment.local.load(Ordering::Acquire) != NOBODY)
+            .map(|attachment| attachment.flushed.load(Ordering::Acquire))
             .min()
             .unwrap_or(Offset::MAX)
     }
 
     /// Notes when `shard`'s oldest connection of this user was opened, in microseconds; `u64::MAX` for none.
     pub fn set_oldest(&self, shard: usize, opened: u64) {
-        self.seats[shard].oldest.store(opened, Ordering::Release);
+        self.attachments[shard].oldest.store(opened, Ordering::Release);
     }
 
     /// The shard with this user's oldest connection.
     #[must_use]
     pub fn oldest_shard(&self) -> Option<usize> {
-        let age = |seat: &Seat| seat.oldest.load(Ordering::Acquire);
-        let (shard, seat) = self.seats.iter().enumerate().min_by_key(|(_, seat)| age(seat))?;
-        (age(seat) != u64::MAX).then_some(shard)
+        let age = |attachment: &Attachment| attachment.oldest.load(Ordering::Acquire);
+        let (shard, attachment) =
+            self.attachments.iter().enumerate().min_by_key(|(_, attachment)| age(attachment))?;
+        (age(attachment) != u64::MAX).then_some(shard)
     }
 }
 
@@ -254,24 +255,24 @@ mod tests {
     use super::*;
 
     fn source(shards: usize) -> Source {
-        Source::new(Kind::Room, "a", shards, 5)
+        Source::new(SourceKind::Room, "a", shards, 5)
     }
 
     #[test]
     fn who_sits_down_keeps_what_comes_after_its_head() {
         let source = source(2);
         assert_eq!((source.flushed(), source.local(0), source.local(1)), (Offset::MAX, None, None));
-        source.sit(0, 7, 10);
-        source.sit(1, 8, 20);
+        source.attach(0, 7, 10);
+        source.attach(1, 8, 20);
         assert_eq!((source.flushed(), source.local(0), source.local(1)), (10, Some(7), Some(8)));
-        source.sit(0, 9, 15);
+        source.attach(0, 9, 15);
         assert_eq!((source.flushed(), source.local(0)), (10, Some(9)), "another number is no other head");
         source.set_flushed(0, 30);
         assert_eq!(source.flushed(), 20);
-        source.stand_up(1);
+        source.detach(1);
         assert_eq!((source.flushed(), source.local(1)), (30, None));
-        source.stand_up(0);
-        source.sit(0, 1, 40);
+        source.detach(0);
+        source.attach(0, 1, 40);
         assert_eq!(source.flushed(), 40, "who comes back starts anew");
     }
 
@@ -279,7 +280,7 @@ mod tests {
     fn a_shard_is_told_once_and_by_its_own_number() {
         let source = source(2);
         assert_eq!(source.claim(1), None, "nobody is there");
-        source.sit(1, 7, 0);
+        source.attach(1, 7, 0);
         assert_eq!((source.claim(1), source.claim(1), source.claim(0)), (Some(7), None, None));
         source.unclaim(1);
         assert_eq!((source.claim(1), source.claim(1)), (Some(7), None));
@@ -309,7 +310,7 @@ mod tests {
     fn a_name_that_comes_back_remembers_what_it_lost() {
         let source = source(1);
         let ends = |slot: &LogSlot| (slot.expired_to(), slot.evicted_to());
-        assert_eq!((source.kind(), source.name(), source.last()), (Kind::Room, "a", 5));
+        assert_eq!((source.kind(), source.name(), source.last()), (SourceKind::Room, "a", 5));
         let mut slot = source.log();
         assert!(slot.get().is_none() && slot.get_mut().is_none());
         assert_eq!(ends(&slot), (5, 5));

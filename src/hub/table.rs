@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashTable};
 use parking_lot::Mutex;
 
-use crate::hub::source::{Kind, Source};
+use crate::hub::source::{Source, SourceKind};
 use crate::types::position::Offset;
 
 /// Shares of a table. Enough that two threads seldom meet.
@@ -22,7 +22,7 @@ const FORGOTTEN_MAX: usize = 1024;
 
 /// All rooms, or all inboxes.
 pub struct Table {
-    kind: Kind,
+    kind: SourceKind,
     shards: usize,
     hasher: RandomState,
     shares: Box<[Mutex<Share>]>,
@@ -49,7 +49,7 @@ struct Forgotten {
 impl Table {
     /// An empty table of sources of one kind, for that many shards.
     #[must_use]
-    pub fn new(kind: Kind, shards: usize) -> Self {
+    pub fn new(kind: SourceKind, shards: usize) -> Self {
         Self {
             kind,
             shards,
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn one_name_is_one_source() {
-        let table = Table::new(Kind::Room, 1);
+        let table = Table::new(SourceKind::Room, 1);
         let source = table.get_or_create("a");
         assert!(Arc::ptr_eq(&source, &table.get_or_create("a")));
         assert!(!Arc::ptr_eq(&source, &table.get_or_create("b")));
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn only_what_nobody_holds_vanishes() {
-        let table = Table::new(Kind::Room, 1);
+        let table = Table::new(SourceKind::Room, 1);
         let held = table.get_or_create("held");
         let _ = table.get_or_create("left");
         for turn in 0..SHARES {
@@ -208,7 +208,7 @@ mod tests {
     /// A million new rooms a second once stayed until the next round of housekeeping: more than a gigabyte of names.
     #[test]
     fn names_that_nothing_needs_are_bounded_while_new_ones_come() {
-        let table = Table::new(Kind::Room, 1);
+        let table = Table::new(SourceKind::Room, 1);
         let held: Vec<_> = (0..10_000).map(|name| table.get_or_create(&format!("held {name}"))).collect();
         for name in 0..200_000 {
             let _ = table.get_or_create(&format!("left {name}"));

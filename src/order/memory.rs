@@ -101,11 +101,11 @@ mod tests {
     use crate::hub::draft::Target;
     use crate::hub::history::HistoryBounds;
     use crate::hub::log::LogBounds;
-    use crate::hub::memory_level::Rung;
+    use crate::hub::memory_level::MemoryLevel;
     use crate::types::name::RoomName;
     use crate::types::position::Epoch;
 
-    /// With publishes refused, nothing new drove old events out: the engine stayed on the last rung until they were too old.
+    /// With publishes refused, nothing new drove old events out: the engine stayed on the last level until they were too old.
     #[test]
     fn on_the_last_rung_an_eighth_of_the_history_goes_at_a_time() {
         let log = LogBounds { events_max: 1000, bytes_max: 1 << 20 };
@@ -123,14 +123,14 @@ mod tests {
             let draft = Draft { target, name: None, id: None, data, exclude: None, require: None };
             order.publish([draft], Moment(1)).expect("no id");
         }
-        let events_after = |rung| {
-            hub.set_rung(rung);
+        let events_after = |level| {
+            hub.set_memory_level(level);
             hub.tidy(Moment(1));
             hub.history().0
         };
-        assert_eq!(events_after(Rung::Newcomers), 800);
-        let (once, twice) = (events_after(Rung::Publishes), events_after(Rung::Publishes));
+        assert_eq!(events_after(MemoryLevel::NoNewcomers), 800);
+        let (once, twice) = (events_after(MemoryLevel::NoPublishes), events_after(MemoryLevel::NoPublishes));
         assert!((690..=710).contains(&once) && (600..=620).contains(&twice), "{once} {twice}");
-        assert_eq!(events_after(Rung::Ground), twice);
+        assert_eq!(events_after(MemoryLevel::Normal), twice);
     }
 }

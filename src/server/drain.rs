@@ -82,7 +82,7 @@ fn say_outcome(engine: &Engine) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::live::FAREWELL_TIME;
+    use crate::admin::live::CLOSING_TIME;
     use crate::config::Config;
 
     /// `docker stop` kills after ten seconds. With a second to spare for a busy machine it is never needed.
@@ -90,7 +90,7 @@ mod tests {
     fn the_longest_end_fits_into_a_containers_ten_seconds() {
         let drain = Config::default_for(1024).drain;
         assert!(LAST_REQUESTS < END_TIME, "some of it is for the application");
-        let longest = drain + DRAIN_GRACE + END_TIME + FAREWELL_TIME;
+        let longest = drain + DRAIN_GRACE + END_TIME + CLOSING_TIME;
         assert!(longest <= Duration::from_secs(9), "{longest:?}");
     }
 }

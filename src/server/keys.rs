@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::policy::Policy;
-use crate::upstream::jwks::{KeySets, KeySource};
+use crate::upstream::jwks::{KeySetSource, KeySets};
 
 /// The sets of keys of whatever policy is in force.
 pub struct PublishedKeys {
@@ -17,7 +17,7 @@ pub struct PublishedKeys {
 }
 
 impl KeySets for PublishedKeys {
-    fn sources(&self) -> Vec<KeySource> {
+    fn sources(&self) -> Vec<KeySetSource> {
         let Some(authority) = self.policy.load().authority.clone() else {
             return Vec::new();
         };
@@ -29,7 +29,7 @@ impl KeySets for PublishedKeys {
                 let tokens = authority.tokens().ok_or("there are no tokens any more")?;
                 tokens.set_jwks(index, bytes).map(drop).map_err(|err| err.to_string())
             };
-            KeySource { url, put: Box::new(put) }
+            KeySetSource { url, put: Box::new(put) }
         };
         urls.map(source).collect()
     }

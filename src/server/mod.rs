@@ -31,7 +31,7 @@ use crate::hub::admission::Caps;
 use crate::hub::history::HistoryBounds;
 use crate::hub::log::LogBounds;
 use crate::hub::mailbox::Command;
-use crate::hub::source::{Kind, Source};
+use crate::hub::source::{Source, SourceKind};
 use crate::hub::{Hub, HubSettings, Overflow};
 use crate::net::accept::Listener;
 use crate::net::holder::Holder;
@@ -42,7 +42,7 @@ use crate::policy::{Policy, PolicyError};
 use crate::rights::identity::Standing;
 use crate::server::keys::PublishedKeys;
 use crate::server::supervision::Supervision;
-use crate::server::worker::{Door, Worker};
+use crate::server::worker::{PublicListener, Worker};
 use crate::shard::stats::Stats;
 use crate::shard::{PORTION_MEMBERS, Shard, ShardSettings};
 use crate::types::clock::{Clock, since_1970};
@@ -200,19 +200,19 @@ impl Server {
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
         let engine = Arc::new(engine);
-        let probe_room = Arc::new(Source::new(Kind::Room, "", count, 0));
+        let probe_room = Arc::new(Source::new(SourceKind::Room, "", count, 0));
         let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
-        let mut by_shard: Vec<Vec<Door>> = (0..count).map(|_| Vec::new()).collect();
+        let mut by_shard: Vec<Vec<PublicListener>> = (0..count).map(|_| Vec::new()).collect();
         for listeners in opened {
             // What nobody else accepts has to be told that we are on our way out; what somebody does is not ours to refuse.
             let until = if listeners.inherited { Stage::Draining } else { Stage::Ending };
             for (shard, socket) in listeners.sockets.into_iter().enumerate() {
                 let listener = Listener::new(&listeners.address, socket);
-                by_shard[shard].push(Door { listener, proxied: listeners.proxied, until });
+                by_shard[shard].push(PublicListener { listener, proxied: listeners.proxied, until });
             }
         }
         let mut workers = Vec::new();
-        for (index, (doors, poll)) in by_shard.into_iter().zip(polls).enumerate() {
+        for (index, (listeners, poll)) in by_shard.into_iter().zip(polls).enumerate() {
             let (near, far) = std::os::unix::net::UnixStream::pair()?;
             near.set_nonblocking(true)?;
             far.set_nonblocking(true)?;
@@ -222,7 +222,7 @@ impl Server {
                 engine: engine.clone(),
                 index,
                 poll,
-                doors,
+                listeners,
                 requests_max: (engine.config.max_requests / count).max(1),
                 probe: (near.into(), probe_room.clone()),
                 stop: stop.clone(),

@@ -57,7 +57,7 @@ pub struct Worker {
     /// The epoll set of its shard's sockets.
     pub poll: mio::Poll,
     /// Its listeners.
-    pub doors: Vec<Door>,
+    pub listeners: Vec<PublicListener>,
     /// Connections that may be HTTP at once.
     pub requests_max: usize,
     /// The server's own connection, and the room it is in.
@@ -67,7 +67,7 @@ pub struct Worker {
 }
 
 /// A listener, and how it is served.
-pub struct Door {
+pub struct PublicListener {
     /// The listener.
     pub listener: Listener,
     /// Whether its connections begin with a PROXY protocol header.
@@ -107,7 +107,7 @@ impl Worker {
         });
         join_probe(&context, self.probe)?;
         let mut accepting = JoinSet::new();
-        for Door { listener, proxied, until } in self.doors {
+        for PublicListener { listener, proxied, until } in self.listeners {
             let listener = listener.into_async()?;
             accepting.spawn_local(accept(context.clone(), (listener, proxied), until));
         }

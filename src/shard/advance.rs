@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::hub::Overflow;
 use crate::hub::log::{Entry, Log};
-use crate::hub::source::{Kind, Source};
+use crate::hub::source::{Source, SourceKind};
 use crate::shard::batch::{self, BATCH_BYTES_MAX, Item, Piece};
 use crate::shard::conn::{Conn, Lag, flag};
 use crate::shard::net::{self, Net};
@@ -55,7 +55,7 @@ impl Missing {
 }
 
 impl<N: Net> Shard<N> {
-    /// Writes what the connection lacks, as far as its socket and its user's allowance take it.
+    /// Writes what the connection lacks, as far as its socket and its user's limiter take it.
     pub(super) fn advance(&mut self, slot: u32) {
         self.advance_after(slot, Vec::new());
     }
@@ -110,10 +110,10 @@ impl<N: Net> Shard<N> {
         let sources: Vec<Arc<Source>> = self.sources(slot).filter(ahead).cloned().collect();
         for source in sources {
             match (source.kind(), source.local(self.settings.index)) {
-                (Kind::Room, Some(room)) => self.schedule_room(room),
-                (Kind::All, _) => self.schedule_all(),
-                (Kind::Inbox, _) => marked = true,
-                (Kind::Room, None) => {}
+                (SourceKind::Room, Some(room)) => self.schedule_room(room),
+                (SourceKind::All, _) => self.schedule_all(),
+                (SourceKind::Inbox, _) => marked = true,
+                (SourceKind::Room, None) => {}
             }
         }
         if marked && let Some(conn) = self.conns.get_mut(slot) {
@@ -204,11 +204,11 @@ impl<N: Net> Shard<N> {
     fn apply_rate(&mut self, slot: u32, missing: &mut Missing) -> Option<Moment> {
         let conn = self.conns.get(slot).filter(|conn| conn.has(flag::RATED))?;
         let user = conn.user.clone()?;
-        let allowed = self.hub.allowance(&user, self.now)? as usize;
+        let allowed = self.hub.deliveries_left(&user, self.now)? as usize;
         let count = missing.items.len();
         let (_, overflow) = self.hub.settings().delivery?;
         let granted = count.min(allowed);
-        self.hub.use_allowance(&user, u32::try_from(granted).unwrap_or(u32::MAX), self.now);
+        self.hub.take_deliveries(&user, u32::try_from(granted).unwrap_or(u32::MAX), self.now);
         if count <= allowed {
             return None;
         }
@@ -261,15 +261,15 @@ impl<N: Net> Shard<N> {
                 || log.get().is_some_and(|log| log.range(from, to).next().is_some())
         };
         let lost: Vec<&Arc<Source>> = self.sources(slot).filter(may_have_lost).collect();
-        let of = |kind: Kind| lost.iter().filter(move |source| source.kind() == kind);
-        let rooms: Vec<&str> = of(Kind::Room).map(|source| source.name()).collect();
+        let of = |kind: SourceKind| lost.iter().filter(move |source| source.kind() == kind);
+        let rooms: Vec<&str> = of(SourceKind::Room).map(|source| source.name()).collect();
         let gap = Gap {
             rooms: &rooms,
             from: from_id,
             to: to_id.as_str(),
             reason: reason.as_str(),
-            inbox: of(Kind::Inbox).next().is_some(),
-            all: of(Kind::All).next().is_some(),
+            inbox: of(SourceKind::Inbox).next().is_some(),
+            all: of(SourceKind::All).next().is_some(),
         };
         let mut plain = Vec::new();
         control::put_gap(&gap, &mut plain);
@@ -312,9 +312,9 @@ impl<N: Net> Shard<N> {
             return log.count_to(cursor);
         }
         match source.kind() {
-            Kind::Inbox => log.flushed_count(self.settings.index),
-            Kind::All => self.all.count_at(cursor),
-            Kind::Room => {
+            SourceKind::Inbox => log.flushed_count(self.settings.index),
+            SourceKind::All => self.all.count_at(cursor),
+            SourceKind::Room => {
                 let portion = source
                     .local(self.settings.index)
                     .and_then(|room| self.rooms[room as usize].portion(self.portion_of(slot, room)?));
@@ -480,7 +480,7 @@ impl<N: Net> Shard<N> {
             Some((reason, false)) => {
                 conn.flags &= !flag::CLOSING;
                 conn.lag = None;
-                self.say_farewell(slot, reason);
+                self.send_closing(slot, reason);
             }
             None => self.advance(slot),
         }

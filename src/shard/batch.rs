@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::hub::log::Entry;
-use crate::hub::source::{Kind, Source};
+use crate::hub::source::{Source, SourceKind};
 use crate::rights::grant::PermissionName;
 use crate::rights::identity::Identity;
 use crate::shard::stats::Stats;
@@ -38,7 +38,7 @@ impl From<&Entry> for Item {
 /// Whether `identity` may have an event of `source` that needs `permission`.
 #[must_use]
 pub fn is_met(permission: &PermissionName, source: &Source, identity: Option<&Identity>) -> bool {
-    let room = (source.kind() == Kind::Room).then(|| source.name());
+    let room = (source.kind() == SourceKind::Room).then(|| source.name());
     identity.is_some_and(|identity| identity.holds(permission.as_str(), room))
 }
 
@@ -229,8 +229,11 @@ mod tests {
             is_met(&vip, &source, permission.map(identity).as_ref())
         };
         let holders = [None, Some("vip"), Some("vip:a"), Some("vip:b"), Some("vip:*"), Some("other")];
-        assert_eq!(holders.map(|of| is_met(Kind::Room, of)), [false, true, true, false, true, false]);
-        assert_eq!(holders.map(|of| is_met(Kind::All, of)), [false, true, false, false, false, false]);
-        assert_eq!(holders.map(|of| is_met(Kind::Inbox, of)), [false, true, false, false, false, false]);
+        assert_eq!(holders.map(|of| is_met(SourceKind::Room, of)), [false, true, true, false, true, false]);
+        assert_eq!(holders.map(|of| is_met(SourceKind::All, of)), [false, true, false, false, false, false]);
+        assert_eq!(
+            holders.map(|of| is_met(SourceKind::Inbox, of)),
+            [false, true, false, false, false, false]
+        );
     }
 }

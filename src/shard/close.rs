@@ -31,7 +31,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// Writes what is due, then `event: closing`, then ends the stream; as soon as the socket takes it.
-    pub(super) fn farewell(&mut self, slot: u32, reason: CloseReason) {
+    pub(super) fn close(&mut self, slot: u32, reason: CloseReason) {
         if self.is_closing(slot) {
             return;
         }
@@ -43,12 +43,12 @@ impl<N: Net> Shard<N> {
             conn.flags |= flag::CLOSING;
             conn.lag.as_mut().expect("a blocked connection has its rest").closing = Some(reason);
         } else {
-            self.say_farewell(slot, reason);
+            self.send_closing(slot, reason);
         }
     }
 
     /// To a connection that can be written to.
-    pub(super) fn say_farewell(&mut self, slot: u32, reason: CloseReason) {
+    pub(super) fn send_closing(&mut self, slot: u32, reason: CloseReason) {
         let retry = self.retry() * self.patience(slot, reason);
         let key = self.conns.key(slot);
         let Some(conn) = self.conns.get_mut(slot) else {
@@ -110,7 +110,7 @@ impl<N: Net> Shard<N> {
         let slots = self.slots_of_user(&user).into_iter().filter(|slot| !self.is_closing(*slot));
         let shards = self.hub.settings().shards;
         if let Some(slot) = slots.min_by_key(opened) {
-            self.farewell(slot, CloseReason::Replaced);
+            self.close(slot, CloseReason::Replaced);
         } else if passed + 1 < shards {
             let next = (self.settings.index + 1) % shards;
             // If its mailbox is full, the user has one too many until the next one comes.
@@ -189,8 +189,8 @@ impl<N: Net> Shard<N> {
         let before = self.slots_of_user(&user).into_iter().take_while(|at| *at != slot).last();
         match before.and_then(|before| self.conns.get_mut(before)) {
             Some(before) => before.next_of_user = next,
-            None if next == NOBODY => user.stand_up(shard),
-            None => user.sit(shard, next, 0),
+            None if next == NOBODY => user.detach(shard),
+            None => user.attach(shard, next, 0),
         }
         if let Some(conn) = self.conns.get_mut(slot) {
             conn.next_of_user = NOBODY;

@@ -148,10 +148,10 @@ impl<N: Net> Shard<N> {
         self.begin_stream(key, &join.head, &beginning, &join.start);
         if self.is_draining() {
             // Its place was taken before the drain began. The others' closes are spread without it.
-            self.farewell(key.slot, CloseReason::Drain);
+            self.close(key.slot, CloseReason::Drain);
         } else if self.is_away(key.slot) {
             // It was told so after it was let in, when nobody was here yet to be disconnected.
-            self.farewell(key.slot, CloseReason::Disconnected);
+            self.close(key.slot, CloseReason::Disconnected);
         }
         Ok(key)
     }
@@ -166,7 +166,7 @@ impl<N: Net> Shard<N> {
             let entry = self.rooms.vacant_entry();
             let room = u32::try_from(entry.key()).expect("fewer rooms than 2^32");
             let head = self.hub.head();
-            source.sit(shard, room, head);
+            source.attach(shard, room, head);
             entry.insert(LocalRoom::new(source.clone(), head));
             room
         };
@@ -182,7 +182,7 @@ impl<N: Net> Shard<N> {
             return;
         };
         let next = user.local(shard).unwrap_or(NOBODY);
-        user.sit(shard, slot, head);
+        user.attach(shard, slot, head);
         if let Some(conn) = self.conns.get_mut(slot) {
             conn.next_of_user = next;
         }
@@ -301,7 +301,7 @@ impl<N: Net> Shard<N> {
             let moved = self.conns.get_mut(moved).and_then(|conn| conn.membership_mut(room));
             moved.expect("members are connections that are in the room").place = place;
         } else if local.is_empty() {
-            local.source.stand_up(self.settings.index);
+            local.source.detach(self.settings.index);
             self.rooms.remove(room as usize);
         }
     }

@@ -34,7 +34,7 @@ use slab::Slab;
 
 use crate::hub::Hub;
 use crate::hub::mailbox::{Command, Dirty, Reply};
-use crate::hub::source::{Kind, NOBODY, Source};
+use crate::hub::source::{NOBODY, Source, SourceKind};
 use crate::shard::conn::{ConnKey, Conns, Membership, flag};
 use crate::shard::flush::Job;
 use crate::shard::net::Net;
@@ -132,8 +132,8 @@ impl<N: Net> Shard<N> {
     /// A shard without connections. `seed` decides jitter only.
     #[must_use]
     pub fn new(hub: Arc<Hub>, settings: ShardSettings, net: N, stats: Arc<Stats>, seed: u64) -> Self {
-        // The broadcast always has a seat: whoever joins next is there.
-        hub.all().sit(settings.index, 0, hub.head());
+        // The broadcast always has a attachment: whoever joins next is there.
+        hub.all().attach(settings.index, 0, hub.head());
         Self {
             all: Pace::starting_at(hub.all(), hub.head()),
             hub,
@@ -266,9 +266,9 @@ impl<N: Net> Shard<N> {
             return;
         };
         match source.kind() {
-            Kind::Room => self.schedule_room(local),
-            Kind::All => self.schedule_all(),
-            Kind::Inbox => {
+            SourceKind::Room => self.schedule_room(local),
+            SourceKind::All => self.schedule_all(),
+            SourceKind::Inbox => {
                 let mut slot = local;
                 while let Some(conn) = self.conns.get_mut(slot) {
                     conn.flags |= flag::MARKED;
@@ -309,7 +309,7 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Looks at one connection when it has been quiet for a flush interval.
+    /// SingleFlight at one connection when it has been quiet for a flush interval.
     fn schedule_one(&mut self, slot: u32) {
         let at = self.conns.get(slot).map(|conn| conn.written + self.settings.flush_interval);
         self.schedule_one_at(slot, at.unwrap_or_default());
@@ -367,7 +367,7 @@ impl<N: Net> Shard<N> {
                 for slot in self.slots_of_user(&user) {
                     if self.is_in(slot, &room) {
                         closed += 1;
-                        self.farewell(slot, stats::CloseReason::Disconnected);
+                        self.close(slot, stats::CloseReason::Disconnected);
                     }
                 }
                 answer(reply, closed);

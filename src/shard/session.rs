@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::hub::mailbox::{Refresh, Refreshed};
-use crate::hub::source::{Kind, Source};
+use crate::hub::source::{Source, SourceKind};
 use crate::rights::identity::{Identity, KeyId, Session, Standing};
 use crate::rights::revocation::Whose;
 use crate::shard::Shard;
@@ -79,7 +79,7 @@ impl Expiry {
 }
 
 impl<N: Net> Shard<N> {
-    /// Looks at the next part of the slots.
+    /// SingleFlight at the next part of the slots.
     pub(super) fn look_at_sessions(&mut self, passed: Duration) {
         if self.expiring == 0 {
             return;
@@ -120,7 +120,7 @@ impl<N: Net> Shard<N> {
         if self.conns.get(slot).is_some_and(|conn| conn.has(flag::BLOCKED)) {
             return self.remove(slot, reason);
         }
-        self.farewell(slot, reason);
+        self.close(slot, reason);
         // What the farewell got stuck behind is not waited for.
         if self.is_closing(slot) {
             self.remove(slot, reason);
@@ -184,7 +184,7 @@ impl<N: Net> Shard<N> {
                 continue;
             }
             let is_allowed =
-                |source: &Arc<Source>| source.kind() != Kind::Room || (refresh.may_read)(source.name());
+                |source: &Arc<Source>| source.kind() != SourceKind::Room || (refresh.may_read)(source.name());
             if !self.sources(slot).all(is_allowed) {
                 refreshed.refused += 1;
                 continue;

@@ -67,7 +67,7 @@ fn move_together<S>(rooms: &mut Slab<LocalRoom>, conns: &mut Conns<S>, shard: us
             membership.expect("members are connections that are in the room").room = index(to);
         }
         // Seated already, so what it has flushed stays as it is.
-        room.source.sit(shard, index(to), 0);
+        room.source.attach(shard, index(to), 0);
         true
     });
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::hub::memory_level::Rung;
+use crate::hub::memory_level::MemoryLevel;
 use crate::shard::Shard;
 use crate::shard::batch::Piece;
 use crate::shard::conn::{Conn, ConnKey, flag};
@@ -139,7 +139,7 @@ impl<N: Net> Shard<N> {
         self.continue_drain();
     }
 
-    /// Looks at the next part of the slots, so large that all are looked at often enough.
+    /// SingleFlight at the next part of the slots, so large that all are looked at often enough.
     fn make_round(&mut self, passed: Duration) {
         let slots = self.conns.slots();
         let period = self.settings.heartbeat / LOOKS_PER_HEARTBEAT;
@@ -157,7 +157,7 @@ impl<N: Net> Shard<N> {
         };
         let (opened, written) = (conn.opened, conn.written);
         if self.settings.lease.is_some_and(|lease| self.now.since(opened) >= lease) {
-            return self.farewell(slot, CloseReason::Lease);
+            return self.close(slot, CloseReason::Lease);
         }
         if self.now.since(written) < silence {
             return;
@@ -198,7 +198,7 @@ impl<N: Net> Shard<N> {
             for (_, slot) in stalled {
                 self.remove(slot, CloseReason::Stalled);
             }
-            if self.hub.rung() >= Rung::Laggards {
+            if self.hub.memory_level() >= MemoryLevel::ReapLagging {
                 self.reap_furthest_behind(&mut behind);
             }
             oldest = behind.iter().map(|(age, _)| *age).max().unwrap_or_default();
@@ -244,7 +244,7 @@ impl<N: Net> Shard<N> {
             }
             drain.rest.pop_front();
             if let Some(slot) = self.conns.find(key) {
-                self.farewell(slot, CloseReason::Drain);
+                self.close(slot, CloseReason::Drain);
             }
         }
         if drain.rest.is_empty() && passed >= self.settings.drain {

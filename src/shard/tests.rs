@@ -17,7 +17,7 @@ use crate::hub::draft::{Draft, Target};
 use crate::hub::history::HistoryBounds;
 use crate::hub::log::{LOG_OVERHEAD, LogBounds};
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
-use crate::hub::memory_level::Rung;
+use crate::hub::memory_level::MemoryLevel;
 use crate::hub::own_ids::Repeated;
 use crate::hub::{Hub, HubSettings, Overflow, Published};
 use crate::order::memory::MemoryOrder;
@@ -573,11 +573,11 @@ fn who_is_furthest_behind_goes_first_when_memory_is_short() {
         world.pass(Duration::from_secs(1));
     }
     assert_eq!(world.stats.lagging.get(), 8);
-    world.hub.set_rung(Rung::Replays);
+    world.hub.set_memory_level(MemoryLevel::NoReplays);
     world.pass(Duration::from_secs(3));
     assert_eq!(world.stats.lagging.get(), 8, "not on the first rung");
 
-    world.hub.set_rung(Rung::Laggards);
+    world.hub.set_memory_level(MemoryLevel::ReapLagging);
     // A quarter of them a second, rounded up: of 8, 6, 4, 3.
     for left in [6, 4, 3, 2] {
         world.pass(Duration::from_secs(1));
@@ -588,7 +588,7 @@ fn who_is_furthest_behind_goes_first_when_memory_is_short() {
             "the oldest unsent event goes first"
         );
     }
-    world.hub.set_rung(Rung::Replays);
+    world.hub.set_memory_level(MemoryLevel::NoReplays);
     world.pass(Duration::from_secs(3));
     assert_eq!(world.stats.lagging.get(), 2, "nobody more once memory is back");
     assert_eq!(world.stats.closed[CloseReason::Memory as usize].get(), 6);
@@ -605,10 +605,10 @@ fn who_was_reaped_for_memory_resumes_exactly() {
         world.publish(room(), data, None);
         world.pass(Duration::from_secs(1));
     }
-    world.hub.set_rung(Rung::Laggards);
+    world.hub.set_memory_level(MemoryLevel::ReapLagging);
     world.pass(Duration::from_secs(1));
     assert_eq!(world.are_open(&[key]), [false]);
-    world.hub.set_rung(Rung::Ground);
+    world.hub.set_memory_level(MemoryLevel::Normal);
     let whole =
         text(&socket).rfind("\n\n").map(|end| text(&socket)[..end].to_owned()).expect("`connected` at least");
     let seen = whole.rsplit("id: ").next().and_then(|rest| rest.lines().next()).expect("an id").to_owned();

@@ -27,12 +27,12 @@ impl Rate {
 
 /// What a user has used up.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Allowance {
+pub struct RateLimiter {
     /// When everything used is paid for ("theoretical arrival time"), in nanoseconds of [`Moment`]'s count.
     paid_at: u64,
 }
 
-impl Allowance {
+impl RateLimiter {
     /// How many events are allowed now.
     #[must_use]
     pub fn left(&self, rate: Rate, now: Moment) -> u32 {
@@ -40,7 +40,7 @@ impl Allowance {
         u32::try_from(rate.window().saturating_sub(owed) / rate.cost()).unwrap_or(u32::MAX)
     }
 
-    /// Uses `events`. Allowed or not is the caller's decision, by [`Allowance::left`].
+    /// Uses `events`. Allowed or not is the caller's decision, by [`RateLimiter::left`].
     pub fn take(&mut self, rate: Rate, events: u32, now: Moment) {
         let cost = rate.cost().saturating_mul(u64::from(events));
         self.paid_at = self.paid_at.max(nanos(now)).saturating_add(cost);
@@ -74,26 +74,26 @@ mod tests {
 
     #[test]
     fn a_full_second_may_be_used_at_once_and_comes_back_bit_by_bit() {
-        let mut allowance = Allowance::default();
+        let mut limiter = RateLimiter::default();
         let now = Moment(5_000_000);
-        assert_eq!(allowance.left(RATE, now), 10);
-        allowance.take(RATE, 10, now);
-        assert_eq!(allowance.left(RATE, now), 0);
-        assert_eq!(allowance.next(RATE, now), now + Duration::from_millis(100));
-        assert_eq!(allowance.left(RATE, now + Duration::from_millis(99)), 0);
-        assert_eq!(allowance.left(RATE, now + Duration::from_millis(100)), 1);
-        assert_eq!(allowance.left(RATE, now + Duration::from_secs(1)), 10);
-        assert_eq!(allowance.left(RATE, now + Duration::from_secs(9)), 10);
+        assert_eq!(limiter.left(RATE, now), 10);
+        limiter.take(RATE, 10, now);
+        assert_eq!(limiter.left(RATE, now), 0);
+        assert_eq!(limiter.next(RATE, now), now + Duration::from_millis(100));
+        assert_eq!(limiter.left(RATE, now + Duration::from_millis(99)), 0);
+        assert_eq!(limiter.left(RATE, now + Duration::from_millis(100)), 1);
+        assert_eq!(limiter.left(RATE, now + Duration::from_secs(1)), 10);
+        assert_eq!(limiter.left(RATE, now + Duration::from_secs(9)), 10);
     }
 
     #[test]
     fn over_a_long_time_the_rate_holds() {
-        let mut allowance = Allowance::default();
+        let mut limiter = RateLimiter::default();
         let mut allowed = 0;
         for ms in 0..10_000 {
             let now = Moment(ms * 1000);
-            if allowance.left(RATE, now) > 0 {
-                allowance.take(RATE, 1, now);
+            if limiter.left(RATE, now) > 0 {
+                limiter.take(RATE, 1, now);
                 allowed += 1;
             }
         }
@@ -104,14 +104,14 @@ mod tests {
     fn a_high_rate_is_the_one_that_was_asked_for() {
         for events in [600_000, 700_000, 999_999, 1_000_000] {
             let rate = Rate { events, per: Duration::from_secs(1) };
-            let mut allowance = Allowance::default();
-            allowance.take(rate, events, Moment(0));
+            let mut limiter = RateLimiter::default();
+            limiter.take(rate, events, Moment(0));
             let mut allowed = 0;
             // For a second more, each millisecond as many as there are.
             for ms in 1..=1000 {
                 let now = Moment(ms * 1000);
-                let left = allowance.left(rate, now);
-                allowance.take(rate, left, now);
+                let left = limiter.left(rate, now);
+                limiter.take(rate, left, now);
                 allowed += left;
             }
             assert!(allowed.abs_diff(events) <= events / 1000, "{allowed} of {events}");
@@ -121,10 +121,10 @@ mod tests {
     #[test]
     fn the_next_event_is_allowed_when_it_is_said_to_be() {
         let rate = Rate { events: 600_000, per: Duration::from_secs(1) };
-        let mut allowance = Allowance::default();
-        allowance.take(rate, rate.events, Moment(7));
-        let next = allowance.next(rate, Moment(7));
+        let mut limiter = RateLimiter::default();
+        limiter.take(rate, rate.events, Moment(7));
+        let next = limiter.next(rate, Moment(7));
         assert_eq!(next, Moment(9), "1.67 microseconds later, and a moment is a whole one");
-        assert_eq!([allowance.left(rate, Moment(8)), allowance.left(rate, next)], [0, 1]);
+        assert_eq!([limiter.left(rate, Moment(8)), limiter.left(rate, next)], [0, 1]);
     }
 }

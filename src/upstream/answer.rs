@@ -23,7 +23,7 @@ use crate::types::name::{RoomName, UserName};
 use crate::upstream::client::Failed;
 use crate::upstream::question::Question;
 use crate::upstream::stats::Outcome;
-use crate::upstream::{Denied, Verdict};
+use crate::upstream::{Denied, Decision};
 
 /// Bytes an answer may have.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -48,14 +48,14 @@ pub struct Malformed(pub &'static str);
 /// What an answer decides.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Decided {
-    pub(super) verdict: Verdict,
+    pub(super) verdict: Decision,
     /// Permissions in it that mean nothing.
     pub(super) misunderstood: Vec<(usize, PermissionError)>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body<'a> {
+struct AnswerBody<'a> {
     #[serde(borrow, default)]
     user: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -80,7 +80,7 @@ pub fn parse(body: &[u8]) -> Result<Refinement, Malformed> {
     }
     // All of it: ASCII has white space that JSON has not.
     let read = serde_json::from_slice(body);
-    let Body { user, permissions, expires_in } = read.map_err(|_| Malformed(wrong_with(body)))?;
+    let AnswerBody { user, permissions, expires_in } = read.map_err(|_| Malformed(wrong_with(body)))?;
     let user = user.map(|user| UserName::new(&user)).transpose().map_err(|_| Malformed(NO_USER))?;
     let (grant, misunderstood) = permissions
         .map(|texts| Grant::parse(texts.iter().map(|text| &**text)))

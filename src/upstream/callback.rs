@@ -26,7 +26,7 @@ use crate::upstream::answer::{ANSWER_BYTES_MAX, Decided, Times, decide};
 use crate::upstream::client::{Client, Failed};
 use crate::upstream::question::{Key, Question};
 use crate::upstream::stats::{Health, Kind, Outcome, UpstreamStats};
-use crate::upstream::{Denied, Verdict};
+use crate::upstream::{Denied, Decision};
 
 /// Questions that may wait for their turn.
 pub const QUESTIONS_MAX: usize = 1024;
@@ -47,7 +47,7 @@ pub(super) struct Terms {
 /// Asks the application. Cheap to clone.
 #[derive(Clone)]
 pub struct Callback {
-    desk: Arc<Desk>,
+    questions: Arc<Questions>,
     queue: mpsc::Sender<Job>,
 }
 
@@ -56,9 +56,10 @@ impl Callback {
     pub(super) fn new(terms: Terms, client: Client, stats: Arc<UpstreamStats>) -> (Self, Asker) {
         let (queue, jobs) = mpsc::channel(QUESTIONS_MAX);
         let decisions = terms.keep.map(|keep| Decisions::new(keep, DECISIONS_BYTES_MAX));
-        let desk = Arc::new(Desk { inner: Mutex::new(Inner { flights: HashMap::new(), decisions }), stats });
+        let questions =
+            Arc::new(Questions { inner: Mutex::new(Inner { flights: HashMap::new(), decisions }), stats });
         let asker = Asker { terms: Arc::new(terms), client, jobs, said: Arc::default() };
-        (Self { desk, queue }, asker)
+        (Self { questions, queue }, asker)
     }
 
     /// Asks `question`. Waits up to twice `auth_callback_timeout`: for its turn, and for the answer. A yes that is kept counts only
@@ -67,7 +68,7 @@ impl Callback {
     /// # Errors
     ///
     /// A refusal by the application, or why it could not be asked.
-    pub async fn ask(&self, question: Question, holds: impl Fn(&Identity) -> bool) -> Verdict {
+    pub async fn ask(&self, question: Question, holds: impl Fn(&Identity) -> bool) -> Decision {
         let mut answer = match self.sit_down(question, holds) {
             Seat::Decided(verdict) => return verdict,
             Seat::Waiting(answer) => answer,
@@ -80,7 +81,7 @@ impl Callback {
         let body = question.body();
         let key = question.key(&body);
         let now = Instant::now();
-        let mut inner = self.desk.inner.lock();
+        let mut inner = self.questions.inner.lock();
         let kept = inner.decisions.as_ref().and_then(|decisions| decisions.get(&key, now));
         if let Some(verdict) =
             kept.filter(|verdict| verdict.as_ref().map_or(true, |identity| holds(identity)))
@@ -94,7 +95,8 @@ impl Callback {
         let flight = Arc::new(sender);
         inner.flights.insert(key, flight.clone());
         drop(inner);
-        let job = Job { desk: self.desk.clone(), key, question, body, flight, asked: now, ended: false };
+        let job =
+            Job { questions: self.questions.clone(), key, question, body, flight, asked: now, ended: false };
         match self.queue.try_send(job) {
             Err(mpsc::error::TrySendError::Full(job)) => job.give_up(),
             // Dropped, it says so itself.
@@ -105,15 +107,15 @@ impl Callback {
 }
 
 enum Seat {
-    Decided(Verdict),
-    Waiting(watch::Receiver<Option<Verdict>>),
+    Decided(Decision),
+    Waiting(watch::Receiver<Option<Decision>>),
 }
 
 /// Who hears the answer to a question that is under way.
-type Flight = Arc<watch::Sender<Option<Verdict>>>;
+type Flight = Arc<watch::Sender<Option<Decision>>>;
 
 /// What all askers share.
-struct Desk {
+struct Questions {
     inner: Mutex<Inner>,
     stats: Arc<UpstreamStats>,
 }
@@ -126,7 +128,7 @@ struct Inner {
 
 /// A question on its way. When dropped, whoever waits is told that the application is down.
 struct Job {
-    desk: Arc<Desk>,
+    questions: Arc<Questions>,
     key: Key,
     question: Question,
     body: Bytes,
@@ -137,13 +139,13 @@ struct Job {
 
 impl Job {
     /// Tells everyone who waits, and keeps a decision for those who come next.
-    fn end(mut self, verdict: Verdict) {
+    fn end(mut self, verdict: Decision) {
         self.tell(verdict);
     }
 
     /// It will not be sent: there are too many.
     fn give_up(self) {
-        self.desk.stats.ended(Kind::Callback, Outcome::Busy);
+        self.questions.stats.ended(Kind::Callback, Outcome::Busy);
         tracing::debug!("too many questions wait for the application");
         self.end(Err(Denied::Busy));
     }
@@ -151,7 +153,7 @@ impl Job {
     /// Whether nobody waits any more; then nobody will.
     fn is_abandoned(&mut self) -> bool {
         // Under the lock nobody can join.
-        let mut inner = self.desk.inner.lock();
+        let mut inner = self.questions.inner.lock();
         let abandoned = self.flight.receiver_count() == 0;
         if abandoned {
             inner.flights.remove(&self.key);
@@ -160,9 +162,9 @@ impl Job {
         abandoned
     }
 
-    fn tell(&mut self, verdict: Verdict) {
+    fn tell(&mut self, verdict: Decision) {
         self.ended = true;
-        let mut inner = self.desk.inner.lock();
+        let mut inner = self.questions.inner.lock();
         if let Some(decisions) = &mut inner.decisions {
             decisions.keep(self.key, &verdict, Instant::now(), since_1970().as_secs());
         }
@@ -216,7 +218,7 @@ impl Asker {
     }
 }
 
-async fn send(terms: &Terms, client: &Client, said: &Said, job: &Job) -> Verdict {
+async fn send(terms: &Terms, client: &Client, said: &Said, job: &Job) -> Decision {
     let (sent, sent_at) = (Instant::now(), since_1970().as_secs());
     let asked = async {
         let request = client
@@ -238,7 +240,7 @@ async fn send(terms: &Terms, client: &Client, said: &Said, job: &Job) -> Verdict
         )
     };
     let decided = asked.await;
-    let stats = &job.desk.stats;
+    let stats = &job.questions.stats;
     stats.callback.record(micros(sent.elapsed()), 1);
     let (outcome, cause) = match &decided {
         Ok(Decided { verdict: Ok(_), .. }) => (Outcome::Ok, ""),
@@ -298,7 +300,7 @@ struct Decisions {
 
 #[derive(Clone)]
 struct Decision {
-    verdict: Verdict,
+    verdict: Decision,
     until: Instant,
 }
 
@@ -321,13 +323,13 @@ impl Decisions {
         Self { keep, table: Cache::with_weighter(count, bytes_max, DecisionWeight) }
     }
 
-    fn get(&self, key: &Key, now: Instant) -> Option<Verdict> {
+    fn get(&self, key: &Key, now: Instant) -> Option<Decision> {
         let decision = self.table.get(key)?;
         (now < decision.until).then(|| decision.verdict.clone())
     }
 
     /// Keeps a decision; anything else is no decision. `unix_s` is now by the calendar, in seconds since 1970.
-    fn keep(&mut self, key: Key, verdict: &Verdict, now: Instant, unix_s: u64) {
+    fn keep(&mut self, key: Key, verdict: &Decision, now: Instant, unix_s: u64) {
         let time = match verdict {
             Ok(identity) => identity.expires.map_or(self.keep, |expires| {
                 self.keep.min(Duration::from_secs(expires.saturating_sub(unix_s)))

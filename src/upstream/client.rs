@@ -57,7 +57,7 @@ impl std::error::Error for ClientError {
 }
 
 /// What came back.
-pub(super) struct Answer {
+pub(super) struct Fetched {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
 }
@@ -130,7 +130,7 @@ impl Client {
         request: Request,
         bytes_max: usize,
         time: Duration,
-    ) -> Result<Answer, Failed> {
+    ) -> Result<Fetched, Failed> {
         let again = request.try_clone();
         let asked = async {
             match (self.0.execute(request).await, again) {
@@ -158,7 +158,7 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, ClientError> {
     if found.is_empty() { Err(ClientError::Certificates(path.to_owned())) } else { Ok(found) }
 }
 
-async fn read(result: reqwest::Result<reqwest::Response>, bytes_max: usize) -> Result<Answer, Failed> {
+async fn read(result: reqwest::Result<reqwest::Response>, bytes_max: usize) -> Result<Fetched, Failed> {
     let mut response = result.map_err(failed)?;
     let status = response.status();
     let mut body = Vec::new();
@@ -168,7 +168,7 @@ async fn read(result: reqwest::Result<reqwest::Response>, bytes_max: usize) -> R
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, body: body.into() })
+    Ok(Fetched { status, body: body.into() })
 }
 
 /// Bytes that are no HTTP are a broken answer; anything else that fails is a way that is broken. The innermost error says

@@ -29,7 +29,7 @@ pub const JWKS_RETRY: Duration = Duration::from_secs(20);
 pub type Put = Box<dyn Fn(&[u8]) -> Result<(), String> + Send + Sync>;
 
 /// A set of keys that comes from a URL.
-pub struct KeySource {
+pub struct KeySetSource {
     /// Where from. Has to be [trustworthy](UpstreamUrl::is_trustworthy).
     pub url: UpstreamUrl,
     /// Where to.
@@ -39,7 +39,7 @@ pub struct KeySource {
 /// Whoever uses the keys.
 pub trait KeySets: Send + Sync {
     /// The sets that come from URLs, as of now. They are about to be fetched.
-    fn sources(&self) -> Vec<KeySource>;
+    fn sources(&self) -> Vec<KeySetSource>;
 
     /// Notified when a token named an unknown key, or when there are new sources.
     fn wanted(&self) -> &Notify;
@@ -114,7 +114,7 @@ impl Fetcher {
         complete
     }
 
-    async fn fetch(&self, source: &KeySource) -> Result<(), Failed> {
+    async fn fetch(&self, source: &KeySetSource) -> Result<(), Failed> {
         let body = fetch(&self.client, &source.url).await?;
         (source.put)(&body).map_err(|reason| Failed::new(Outcome::Malformed, format!("it {reason}")))
     }

@@ -44,7 +44,7 @@ pub(super) struct Teller {
 
 /// A batch as JSON.
 #[derive(Serialize)]
-struct Body<'a> {
+struct NoticeBody<'a> {
     /// This life of the server. Connections are named anew in each.
     epoch: &'a str,
     events: Vec<Ended<'a>>,
@@ -108,7 +108,7 @@ impl Teller {
             opened_s_ago: ago(notice.opened),
             closed_s_ago: ago(notice.closed),
         });
-        let body = Body { epoch: self.epoch.as_str(), events: events.collect() };
+        let body = NoticeBody { epoch: self.epoch.as_str(), events: events.collect() };
         let body = serde_json::to_vec(&body).expect("text, numbers and lists always serialise");
         let json = HeaderValue::from_static("application/json");
         let request = self.client.http().post(self.url.as_url().clone()).header(CONTENT_TYPE, json);

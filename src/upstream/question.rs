@@ -43,7 +43,7 @@ impl fmt::Debug for Question {
 
 /// The question as JSON.
 #[derive(Serialize)]
-struct Body<'a> {
+struct QuestionBody<'a> {
     user: Option<&'a str>,
     rooms: Vec<&'a str>,
     address: Option<IpAddr>,
@@ -77,7 +77,7 @@ impl Question {
 
     pub(super) fn body(&self) -> Bytes {
         let id = self.last_event_id.as_deref().filter(|id| id.len() <= LAST_EVENT_ID_BYTES_MAX);
-        let body = Body {
+        let body = QuestionBody {
             user: self.user.as_ref().map(UserName::as_str),
             rooms: self.rooms.iter().map(RoomName::as_str).collect(),
             address: self.address,

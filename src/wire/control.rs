@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn farewells_and_refusals_leave_the_id_alone() {
+    fn closings_and_refusals_leave_the_id_alone() {
         let retry = Duration::from_secs(1);
         assert_eq!(
             text(|out| put_overload(retry, "full", out)),

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use tidegate::http::api::event_body;
 use tidegate::http::api::query::StreamQuery;
 use tidegate::http::api::route::Route;
-use tidegate::http::conn::proxy_header::{self, Progress};
+use tidegate::http::conn::proxy_header::{self, Parsed};
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::rights::grant::PermissionName;
 use tidegate::types::name::{EventId, EventName, RoomName, UserName};
@@ -556,7 +556,7 @@ proptest! {
         let binary = [b"\r\n\r\n\0\r\nQUIT\n", &[0x21, kind][..], &length, &rest].concat();
         for header in [line, binary] {
             let bytes = [&header[..], &behind].concat();
-            let wanted = Progress::Complete { length: header.len(), client: Some(client.to_canonical()) };
+            let wanted = Parsed::Complete { length: header.len(), client: Some(client.to_canonical()) };
             prop_assert_eq!(proxy_header::parse(&bytes), Ok(wanted));
             checks::proxy_header(&bytes);
         }

@@ -35,8 +35,8 @@ pub(crate) struct Wire {
     pub breaks: bool,
     /// How a failed call is to be counted.
     pub broke: Option<CloseReason>,
-    /// How much it had taken when it was first sent something after a command that is [watched](FakeNet::watch_obeying).
-    pub obeyed_at: Option<usize>,
+    /// How much it had taken when it was first sent something after a command that is [watched](FakeNet::watch_handling).
+    pub handled_at: Option<usize>,
     pub is_closed: bool,
 }
 
@@ -53,8 +53,8 @@ pub(crate) struct FakeNet {
     pub refuses: bool,
     /// Whose room to write is being announced.
     pub poked: Option<usize>,
-    /// Whether the command that is watched has been obeyed.
-    is_obeyed: Arc<AtomicBool>,
+    /// Whether the command that is watched has been handled.
+    is_handled: Arc<AtomicBool>,
 }
 
 impl FakeNet {
@@ -66,15 +66,15 @@ impl FakeNet {
             next_temper: Temper::Eager,
             refuses: false,
             poked: None,
-            is_obeyed: Arc::default(),
+            is_handled: Arc::default(),
         }
     }
 
-    /// For a command to be set the moment it is obeyed. From then on each socket notes what it was sent before.
-    pub(crate) fn watch_obeying(&mut self) -> Arc<AtomicBool> {
-        self.is_obeyed = Arc::default();
-        self.wires.iter_mut().for_each(|wire| wire.obeyed_at = None);
-        self.is_obeyed.clone()
+    /// For a command to be set the moment it is handled. From then on each socket notes what it was sent before.
+    pub(crate) fn watch_handling(&mut self) -> Arc<AtomicBool> {
+        self.is_handled = Arc::default();
+        self.wires.iter_mut().for_each(|wire| wire.handled_at = None);
+        self.is_handled.clone()
     }
 
     /// How many bytes of `len` are taken.
@@ -113,7 +113,7 @@ impl Net for FakeNet {
             was_short: false,
             breaks: false,
             broke: None,
-            obeyed_at: None,
+            handled_at: None,
             is_closed: false,
         });
         Ok(())
@@ -127,8 +127,8 @@ impl Net for FakeNet {
             !wire.wants_write || self.poked == Some(*socket),
             "a full socket is left alone until it has room"
         );
-        if self.is_obeyed.load(Ordering::Relaxed) {
-            wire.obeyed_at.get_or_insert(wire.bytes.len());
+        if self.is_handled.load(Ordering::Relaxed) {
+            wire.handled_at.get_or_insert(wire.bytes.len());
         }
         bytes.clone_into(&mut wire.refused);
         if wire.breaks {

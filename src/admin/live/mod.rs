@@ -53,7 +53,7 @@ const HISTORY_BYTES_MAX: usize = 1 << 20;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How long the pages' last words may take to be written.
-pub(crate) const FAREWELL_TIME: Duration = Duration::from_millis(500);
+pub(crate) const CLOSING_TIME: Duration = Duration::from_millis(500);
 
 /// The only room there is here.
 const ROOM: &str = "dashboard";
@@ -207,7 +207,7 @@ impl Dashboard {
             self.places.acquire_many(all).await.map(drop)
         };
         // Whoever does not read keeps nobody waiting.
-        let _ = tokio::time::timeout(FAREWELL_TIME, written).await;
+        let _ = tokio::time::timeout(CLOSING_TIME, written).await;
     }
 }
 

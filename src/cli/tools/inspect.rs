@@ -91,7 +91,7 @@ impl Inspect {
     }
 }
 
-/// JSON leaves some characters as they are (RFC 8259 §7) that terminals obey, or that turn text around.
+/// JSON leaves some characters as they are (RFC 8259 §7) that terminals handle, or that turn text around.
 fn plain_lines(json: &str) -> String {
     json.split_inclusive('\n').map(plain).collect()
 }

@@ -30,7 +30,7 @@ pub const BATCH_EVENTS_MAX: usize = 4096;
 
 /// What a JSON body asks to publish.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Body {
+pub enum EventBody {
     /// The body was an object.
     One(Draft),
     /// The body was an array, checked as a whole: 1 to [`BATCH_EVENTS_MAX`] events.
@@ -43,18 +43,18 @@ pub enum Body {
 ///
 /// [`Code::BodyMalformed`], [`Code::BatchEmpty`], [`Code::BatchTooLarge`], or any code of [`parse_event`]; inside an array
 /// with its index.
-pub fn parse_body(body: &[u8], event_bytes_max: usize) -> Result<Body, Problem> {
+pub fn parse_body(body: &[u8], event_bytes_max: usize) -> Result<EventBody, Problem> {
     let body = malformed::without_bom(body);
     let first = body.iter().find(|byte| !is_json_space(**byte));
     if first != Some(&b'[') {
-        return parse_event(body, event_bytes_max).map(Body::One);
+        return parse_event(body, event_bytes_max).map(EventBody::One);
     }
     let reader = Reader::new(event_bytes_max);
     let drafts = reader.read(body, BatchSeed(&reader))?;
     if drafts.is_empty() {
         return Err(Code::BatchEmpty.into());
     }
-    Ok(Body::Batch(drafts))
+    Ok(EventBody::Batch(drafts))
 }
 
 /// Reads one event: `{room | group | user | all:true, event?, data, id?, exclude?, require?}`.
@@ -560,7 +560,7 @@ mod tests {
             require: PermissionName::new("vip").ok(),
         };
         assert_eq!(event(body), Ok(draft.clone()));
-        assert_eq!(parse_body(body.as_bytes(), MAX), Ok(Body::One(draft)));
+        assert_eq!(parse_body(body.as_bytes(), MAX), Ok(EventBody::One(draft)));
     }
 
     #[test]
@@ -698,7 +698,7 @@ mod tests {
         let good = r#"{"room":"a","data":1}"#;
         let batch = |body: String| parse_body(body.as_bytes(), MAX);
         match batch(format!(" [{good} , {good}] ")) {
-            Ok(Body::Batch(drafts)) => assert_eq!(drafts.len(), 2),
+            Ok(EventBody::Batch(drafts)) => assert_eq!(drafts.len(), 2),
             other => panic!("{other:?}"),
         }
         let table = [
@@ -722,7 +722,7 @@ mod tests {
         let good = r#"{"room":"a","data":1}"#;
         let batch = |count: usize| parse_body(format!("[{}]", vec![good; count].join(",")).as_bytes(), MAX);
         match batch(BATCH_EVENTS_MAX) {
-            Ok(Body::Batch(drafts)) => assert_eq!(drafts.len(), BATCH_EVENTS_MAX),
+            Ok(EventBody::Batch(drafts)) => assert_eq!(drafts.len(), BATCH_EVENTS_MAX),
             other => panic!("{other:?}"),
         }
         assert_eq!(batch(BATCH_EVENTS_MAX + 1), Err(Code::BatchTooLarge.into()));

@@ -17,7 +17,7 @@ use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
 use crate::engine::buffers::Holds;
 use crate::engine::lifecycle::Stage;
-use crate::http::api::event_body::{self, Body, Media};
+use crate::http::api::event_body::{self, EventBody, Media};
 use crate::http::api::lines::Lines;
 use crate::http::conn::exchange::{Awaits, Exchange};
 use crate::http::conn::held::Held;
@@ -25,7 +25,7 @@ use crate::http::conn::places::{Wait, Waiting, at_once};
 use crate::http::context::Context;
 use crate::http::gate::caller::Caller;
 use crate::hub::draft::Draft;
-use crate::hub::memory_level::Rung;
+use crate::hub::memory_level::MemoryLevel;
 use crate::hub::own_ids::{Repeated, Repeats};
 use crate::hub::{Hub, Published};
 use crate::types::name::UserName;
@@ -40,7 +40,7 @@ const LINES_PER_PUBLISH: usize = 256;
 
 /// The answer to a publish.
 #[derive(Debug, Serialize)]
-pub struct Answer {
+pub struct PublishAnswer {
     /// Id of the (last) event.
     id: String,
     /// Connections the events were addressed to, summed over events.
@@ -63,11 +63,11 @@ pub async fn publish(
     caller: &Caller,
     request: Request<Incoming>,
     address: Option<IpAddr>,
-) -> Result<Answer, Problem> {
+) -> Result<PublishAnswer, Problem> {
     let engine = &context.engine;
     // Both before the body, which takes memory.
     caller.may_publish_something()?;
-    engine.spare_memory(Rung::Publishes)?;
+    engine.spare_memory(MemoryLevel::NoPublishes)?;
     let publisher = Publisher::new(engine, caller, request.headers(), address)?;
     match Media::from_headers(request.headers())? {
         Media::Json => publish_body(engine, exchange, &publisher, request.into_body()).await,
@@ -133,17 +133,17 @@ async fn publish_body(
     exchange: &Rc<Exchange>,
     publisher: &Publisher<'_>,
     body: Incoming,
-) -> Result<Answer, Problem> {
+) -> Result<PublishAnswer, Problem> {
     let config = &engine.config;
     let whole = collect_in_time(engine, exchange, publisher.caller, body, config.max_body_bytes).await?;
     match event_body::parse_body(&whole.bytes, config.max_event_bytes)? {
-        Body::One(draft) => {
+        EventBody::One(draft) => {
             publisher.caller.may_publish(&draft)?;
             publisher.take(engine, 1)?;
             let published = engine.publish([draft], Repeats::RefuseAll).map_err(|_| Code::EventIdRepeated)?;
             Ok(answer(&engine.hub, published, None))
         }
-        Body::Batch(drafts) => {
+        EventBody::Batch(drafts) => {
             let count = drafts.len();
             for (index, draft) in drafts.iter().enumerate() {
                 publisher.caller.may_publish(draft).map_err(|problem| problem.at_index(index))?;
@@ -264,7 +264,7 @@ async fn publish_lines(
     exchange: &Rc<Exchange>,
     publisher: &Publisher<'_>,
     body: Incoming,
-) -> Result<Answer, Problem> {
+) -> Result<PublishAnswer, Problem> {
     let engine = &context.engine;
     let mut stream = LineStream {
         context,
@@ -339,7 +339,7 @@ async fn read_lines(
         let ended = !stream.read_more().await?;
         exchange.awaits(Awaits::Nothing);
         loop {
-            engine.spare_memory(Rung::Publishes)?;
+            engine.spare_memory(MemoryLevel::NoPublishes)?;
             // A request may go on for longer than its token.
             publisher.caller.is_still_known(&engine.access)?;
             let (drafts, problem) = next_drafts(engine, publisher, &mut stream.lines, ended);
@@ -391,8 +391,8 @@ fn next_drafts(
     (drafts, Some(Ok(())))
 }
 
-fn answer(hub: &Hub, published: Published, count: Option<u64>) -> Answer {
-    Answer {
+fn answer(hub: &Hub, published: Published, count: Option<u64>) -> PublishAnswer {
+    PublishAnswer {
         id: hub.epoch().position(published.offset).as_str().to_owned(),
         subscribers: published.subscribers,
         durability: "memory",

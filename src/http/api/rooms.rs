@@ -9,7 +9,7 @@ use crate::http::api::query::HistoryQuery;
 use crate::http::conn::held::Held;
 use crate::hub::log::Entry;
 use crate::hub::mailbox::Command;
-use crate::hub::memory_level::Rung;
+use crate::hub::memory_level::MemoryLevel;
 use crate::hub::source::Source;
 use crate::rights::identity::Identity;
 use crate::shard::batch::is_met;
@@ -215,7 +215,7 @@ pub fn history(
     reader: Option<&Identity>,
     held: &mut Held,
 ) -> Result<Bytes, Problem> {
-    engine.spare_memory(Rung::Replays)?;
+    engine.spare_memory(MemoryLevel::NoReplays)?;
     let epoch = engine.hub.epoch();
     let before = match query.before.as_deref().map(|before| epoch.read(before)) {
         None => Offset::MAX,

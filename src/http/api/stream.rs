@@ -20,7 +20,7 @@ use crate::http::context::Context;
 use crate::http::gate::caller::Caller;
 use crate::hub::Hub;
 use crate::hub::admission::Refusal;
-use crate::hub::memory_level::Rung;
+use crate::hub::memory_level::MemoryLevel;
 use crate::hub::source::Source;
 use crate::rights::grant::Action;
 use crate::shard::join::Start;
@@ -102,7 +102,7 @@ pub(crate) fn log_refusal(reason: &str, query: &StreamQuery, user: Option<&str>,
 
 /// Whether the stream would begin with a replay while memory is short of that. Who comes back later misses nothing.
 fn is_given_up(hub: &Hub, start: &Start, query: &StreamQuery, user: Option<&str>) -> bool {
-    if hub.rung() < Rung::Replays {
+    if hub.memory_level() < MemoryLevel::NoReplays {
         return false;
     }
     let rooms = query.rooms.iter().filter_map(|room| hub.rooms().get(room.as_str()));

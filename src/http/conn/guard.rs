@@ -24,7 +24,7 @@ const HEAD: &[u8] = b"HEAD ";
 
 /// Where in a connection's requests the next byte is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Place {
+enum State {
     /// In the request line, after so many empty ones.
     RequestLine { empty: u8 },
     /// In a field of the head.
@@ -64,7 +64,7 @@ struct Framing {
 /// What has been seen of one connection.
 #[derive(Debug)]
 pub struct Guard {
-    place: Place,
+    state: State,
     /// The beginning of a line that has not ended yet.
     line: Vec<u8>,
     /// Bytes of the head, or of the trailer, that came before that line.
@@ -80,18 +80,18 @@ impl Guard {
     /// A guard for a new connection. A head may have `head_bytes_max` bytes, and a trailer as many.
     #[must_use]
     pub fn new(head_bytes_max: usize) -> Self {
-        Self { place: Self::START, line: Vec::new(), before: 0, head_only: false, heads: 0, head_bytes_max }
+        Self { state: Self::START, line: Vec::new(), before: 0, head_only: false, heads: 0, head_bytes_max }
     }
 
-    /// Looks at what came next. Gives the number of bytes before the first that is wrong.
+    /// SingleFlight at what came next. Gives the number of bytes before the first that is wrong.
     pub fn pass(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
-            let passed = match self.place {
-                Place::Broken { .. } => return at,
-                Place::Body(left) => self.data(left, rest, Place::Body, Self::START),
-                Place::Chunk(left) => self.data(left, rest, Place::Chunk, Place::ChunkEnd),
+            let passed = match self.state {
+                State::Broken { .. } => return at,
+                State::Body(left) => self.data(left, rest, State::Body, Self::START),
+                State::Chunk(left) => self.data(left, rest, State::Chunk, State::ChunkEnd),
                 _ => self.line(rest),
             };
             at += passed;
@@ -105,14 +105,14 @@ impl Guard {
     /// Whether something wrong has come.
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        matches!(self.place, Place::Broken { .. })
+        matches!(self.state, State::Broken { .. })
     }
 
     /// What is wrong, if something is.
     #[must_use]
     pub fn refusal(&self) -> Option<Code> {
-        match self.place {
-            Place::Broken { code, .. } => Some(code),
+        match self.state {
+            State::Broken { code, .. } => Some(code),
             _ => None,
         }
     }
@@ -120,7 +120,7 @@ impl Guard {
     /// Whether what is wrong is in the body of a request whose head was right.
     #[must_use]
     pub fn is_broken_in_body(&self) -> bool {
-        matches!(self.place, Place::Broken { in_body: true, .. })
+        matches!(self.state, State::Broken { in_body: true, .. })
     }
 
     /// The number of the request whose body is wrong, from 1 on, if one is.
@@ -132,9 +132,9 @@ impl Guard {
     /// Whether some of a head has come, and more of it is to come.
     #[must_use]
     pub fn is_in_head(&self) -> bool {
-        match self.place {
-            Place::RequestLine { .. } => !self.line.is_empty(),
-            Place::Field(_) => true,
+        match self.state {
+            State::RequestLine { .. } => !self.line.is_empty(),
+            State::Field(_) => true,
             _ => false,
         }
     }
@@ -142,10 +142,10 @@ impl Guard {
     /// Whether a head has come, and its body has not come whole.
     #[must_use]
     pub fn is_in_body(&self) -> bool {
-        match self.place {
-            Place::RequestLine { .. } | Place::Field(_) => false,
-            Place::Body(_) | Place::ChunkSize | Place::Chunk(_) | Place::ChunkEnd | Place::Trailer => true,
-            Place::Broken { in_body, .. } => in_body,
+        match self.state {
+            State::RequestLine { .. } | State::Field(_) => false,
+            State::Body(_) | State::ChunkSize | State::Chunk(_) | State::ChunkEnd | State::Trailer => true,
+            State::Broken { in_body, .. } => in_body,
         }
     }
 
@@ -158,16 +158,16 @@ impl Guard {
     /// Whether the peer has begun something it has not ended.
     #[must_use]
     pub fn is_inside(&self) -> bool {
-        !matches!(self.place, Place::RequestLine { .. }) || !self.line.is_empty()
+        !matches!(self.state, State::RequestLine { .. }) || !self.line.is_empty()
     }
 
-    const START: Place = Place::RequestLine { empty: 0 };
+    const START: State = State::RequestLine { empty: 0 };
 
     /// Passes data over, of which `left` bytes are to come.
-    fn data(&mut self, left: u64, rest: &[u8], inside: fn(u64) -> Place, then: Place) -> usize {
+    fn data(&mut self, left: u64, rest: &[u8], inside: fn(u64) -> State, then: State) -> usize {
         let passed = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
         let left = left - passed as u64;
-        self.place = if left == 0 { then } else { inside(left) };
+        self.state = if left == 0 { then } else { inside(left) };
         passed
     }
 
@@ -176,7 +176,7 @@ impl Guard {
         // One byte more than fits tells that it does not fit.
         let room = self.bytes_max().saturating_sub(self.before + self.line.len());
         let near = &rest[..rest.len().min(room + 1)];
-        if matches!(self.place, Place::RequestLine { .. }) && self.line.len() < HEAD.len() {
+        if matches!(self.state, State::RequestLine { .. }) && self.line.len() < HEAD.len() {
             self.head_only = self.line.iter().chain(near).take(HEAD.len()).eq(HEAD);
         }
         let part = match self.split(near) {
@@ -205,11 +205,11 @@ impl Guard {
         match next {
             Ok(next) => {
                 // A line without text ends a head.
-                if matches!(self.place, Place::Field(_)) && !matches!(next, Place::Field(_)) {
+                if matches!(self.state, State::Field(_)) && !matches!(next, State::Field(_)) {
                     self.heads = self.heads.wrapping_add(1);
                 }
-                self.before = if self.place.goes_on(next) { self.before + bytes } else { 0 };
-                self.place = next;
+                self.before = if self.state.goes_on(next) { self.before + bytes } else { 0 };
+                self.state = next;
                 part.passed
             }
             // All but the LF: without it nobody takes the line for ended.
@@ -235,51 +235,51 @@ impl Guard {
     }
 
     fn bytes_max(&self) -> usize {
-        match self.place {
-            Place::ChunkSize | Place::ChunkEnd => CHUNK_LINE_BYTES_MAX,
+        match self.state {
+            State::ChunkSize | State::ChunkEnd => CHUNK_LINE_BYTES_MAX,
             _ => self.head_bytes_max,
         }
     }
 
     fn refuse(&mut self, code: Code, passed: usize) -> usize {
-        self.place = Place::Broken { code, in_body: self.is_in_body() };
+        self.state = State::Broken { code, in_body: self.is_in_body() };
         self.line = Vec::new();
         passed
     }
 
     /// Where the line `line`, without its end, leads, or why it may not stand here.
-    fn next(&self, line: &[u8]) -> Result<Place, Code> {
-        let next = match self.place {
-            Place::RequestLine { empty } if line.is_empty() => {
-                (empty < EMPTY_LINES_MAX).then_some(Place::RequestLine { empty: empty + 1 })
+    fn next(&self, line: &[u8]) -> Result<State, Code> {
+        let next = match self.state {
+            State::RequestLine { empty } if line.is_empty() => {
+                (empty < EMPTY_LINES_MAX).then_some(State::RequestLine { empty: empty + 1 })
             }
             // A tab between the parts is one more thing to read differently. So is a fragment, which no target has
             // (RFC 9112 §3.2), and which hyper cuts off.
-            Place::RequestLine { .. } if memchr2(b'\t', b'#', line).is_some() => None,
-            Place::RequestLine { .. } if line.ends_with(b" HTTP/2.0") => None,
-            Place::RequestLine { .. } => {
-                Some(Place::Field(Framing { old: line.ends_with(b" HTTP/1.0"), ..Framing::default() }))
+            State::RequestLine { .. } if memchr2(b'\t', b'#', line).is_some() => None,
+            State::RequestLine { .. } if line.ends_with(b" HTTP/2.0") => None,
+            State::RequestLine { .. } => {
+                Some(State::Field(Framing { old: line.ends_with(b" HTTP/1.0"), ..Framing::default() }))
             }
-            Place::Field(framing) if line.is_empty() => Some(match framing {
-                Framing { chunked: true, .. } => Place::ChunkSize,
-                Framing { length: Some(length @ 1..), .. } => Place::Body(length),
+            State::Field(framing) if line.is_empty() => Some(match framing {
+                Framing { chunked: true, .. } => State::ChunkSize,
+                Framing { length: Some(length @ 1..), .. } => State::Body(length),
                 _ => Self::START,
             }),
-            Place::Field(framing) => Some(Place::Field(framing.with(line)?)),
-            Place::ChunkSize => chunk_size(line).map(|size| match size {
-                0 => Place::Trailer,
-                size => Place::Chunk(size),
+            State::Field(framing) => Some(State::Field(framing.with(line)?)),
+            State::ChunkSize => chunk_size(line).map(|size| match size {
+                0 => State::Trailer,
+                size => State::Chunk(size),
             }),
-            Place::ChunkEnd => line.is_empty().then_some(Place::ChunkSize),
-            Place::Trailer if line.is_empty() => Some(Self::START),
-            Place::Trailer => field(line).filter(|(name, _)| !is_for_heads(name)).map(|_| Place::Trailer),
-            Place::Body(_) | Place::Chunk(_) | Place::Broken { .. } => None,
+            State::ChunkEnd => line.is_empty().then_some(State::ChunkSize),
+            State::Trailer if line.is_empty() => Some(Self::START),
+            State::Trailer => field(line).filter(|(name, _)| !is_for_heads(name)).map(|_| State::Trailer),
+            State::Body(_) | State::Chunk(_) | State::Broken { .. } => None,
         };
         next.ok_or(Code::RequestMalformed)
     }
 }
 
-impl Place {
+impl State {
     /// Whether a line at `next` is part of the same head, or trailer, as the one before it, which stood here.
     fn goes_on(self, next: Self) -> bool {
         match next {

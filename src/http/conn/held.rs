@@ -7,7 +7,7 @@ use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
 use crate::engine::buffers::{FREE_BYTES, Holds};
 use crate::http::conn::exchange::Exchange;
-use crate::hub::memory_level::Rung;
+use crate::hub::memory_level::MemoryLevel;
 
 /// What one body or answer has taken of the budget. Given back when dropped.
 pub struct Held {
@@ -41,7 +41,7 @@ impl Held {
         let wanted = bytes.saturating_sub(FREE_BYTES);
         if let Some(more @ 1..) = wanted.checked_sub(self.taken) {
             self.engine.grew(more);
-            self.engine.spare_memory(Rung::Publishes)?;
+            self.engine.spare_memory(MemoryLevel::NoPublishes)?;
             if !self.engine.buffers.take(self.what, more) {
                 self.engine.buffers.want(self.what, wanted);
                 return Err(Code::BuffersFull.into());

@@ -8,7 +8,7 @@ use std::task::{Poll, ready};
 use bytes::Bytes;
 
 use crate::http::conn::exchange::Exchange;
-use crate::http::conn::proxy_header::{self, NotAHeader, Progress};
+use crate::http::conn::proxy_header::{self, NotAHeader, Parsed};
 use crate::net::stream::Stream;
 use crate::types::clock::Clock;
 
@@ -42,12 +42,12 @@ pub async fn introduce(
     poll_fn(|cx| {
         loop {
             match proxy_header::parse(&read) {
-                Ok(Progress::Complete { length, client }) => {
+                Ok(Parsed::Complete { length, client }) => {
                     exchange.spare();
                     let ahead = Bytes::from(std::mem::take(&mut read)).split_off(length);
                     return Poll::Ready(Ok(Introduced { client, ahead }));
                 }
-                Ok(Progress::Partial) => {}
+                Ok(Parsed::Partial) => {}
                 Err(NotAHeader) => return Poll::Ready(Err(NotIntroduced::Refused)),
             }
             let mut buf = [0; INTRODUCTION_BYTES];

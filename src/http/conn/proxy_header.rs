@@ -23,7 +23,7 @@ const FIXED_BYTES: usize = 16;
 
 /// What the first bytes of a connection are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Progress {
+pub enum Parsed {
     /// The beginning of a header.
     Partial,
     /// A header, and maybe more behind it.
@@ -40,12 +40,12 @@ pub enum Progress {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NotAHeader;
 
-/// Looks at all bytes that have come so far.
+/// SingleFlight at all bytes that have come so far.
 ///
 /// # Errors
 ///
 /// [`NotAHeader`], for these bytes and all that begin with them.
-pub fn parse(bytes: &[u8]) -> Result<Progress, NotAHeader> {
+pub fn parse(bytes: &[u8]) -> Result<Parsed, NotAHeader> {
     if begins(bytes, SIGNATURE) {
         binary(bytes)
     } else if begins(bytes, LINE_START) {
@@ -61,13 +61,13 @@ fn begins(bytes: &[u8], start: &[u8]) -> bool {
 }
 
 /// Version 1: `PROXY TCP4 <source> <destination> <source port> <destination port>\r\n`.
-fn line(bytes: &[u8]) -> Result<Progress, NotAHeader> {
+fn line(bytes: &[u8]) -> Result<Parsed, NotAHeader> {
     let near = &bytes[..bytes.len().min(LINE_BYTES_MAX)];
     let text = match near.iter().position(|byte| !matches!(byte, b' '..=b'~')) {
         None if near.len() == LINE_BYTES_MAX => return Err(NotAHeader),
-        None => return Ok(Progress::Partial),
+        None => return Ok(Parsed::Partial),
         Some(end) => match &near[end..] {
-            [b'\r'] if near.len() < LINE_BYTES_MAX => return Ok(Progress::Partial),
+            [b'\r'] if near.len() < LINE_BYTES_MAX => return Ok(Parsed::Partial),
             [b'\r', b'\n', ..] => std::str::from_utf8(&near[..end]).map_err(|_| NotAHeader)?,
             _ => return Err(NotAHeader),
         },
@@ -81,7 +81,7 @@ fn line(bytes: &[u8]) -> Result<Progress, NotAHeader> {
         Some("UNKNOWN") => None,
         _ => return Err(NotAHeader),
     };
-    Ok(Progress::Complete { length, client: client.map(|client: IpAddr| client.to_canonical()) })
+    Ok(Parsed::Complete { length, client: client.map(|client: IpAddr| client.to_canonical()) })
 }
 
 /// The first of two addresses, if they and their ports are all that is left.
@@ -100,13 +100,13 @@ fn is_port(text: &str) -> bool {
 }
 
 /// Version 2: what [`FIXED_BYTES`] has, then source and destination address, their ports, and more that is passed over.
-fn binary(bytes: &[u8]) -> Result<Progress, NotAHeader> {
+fn binary(bytes: &[u8]) -> Result<Parsed, NotAHeader> {
     let command = bytes.get(SIGNATURE.len()).copied();
     if command.is_some_and(|command| command != LOCAL && command != PROXY) {
         return Err(NotAHeader);
     }
     let Some((fixed, rest)) = bytes.split_first_chunk::<FIXED_BYTES>() else {
-        return Ok(Progress::Partial);
+        return Ok(Parsed::Partial);
     };
     let [.., kind, high, low] = *fixed;
     let rest_bytes = usize::from(u16::from_be_bytes([high, low]));
@@ -118,7 +118,7 @@ fn binary(bytes: &[u8]) -> Result<Progress, NotAHeader> {
         return Err(NotAHeader);
     }
     if bytes.len() < length {
-        return Ok(Progress::Partial);
+        return Ok(Parsed::Partial);
     }
     let client = match kind {
         _ if is_local => None,
@@ -126,7 +126,7 @@ fn binary(bytes: &[u8]) -> Result<Progress, NotAHeader> {
         TCP6 | UDP6 => rest.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
         _ => None,
     };
-    Ok(Progress::Complete { length, client: client.map(|client| client.to_canonical()) })
+    Ok(Parsed::Complete { length, client: client.map(|client| client.to_canonical()) })
 }
 
 const LOCAL: u8 = 0x20;
@@ -158,11 +158,11 @@ mod tests {
     /// follows makes no difference.
     fn complete(bytes: &[u8]) -> Option<String> {
         for end in 0..bytes.len() {
-            assert_eq!(parse(&bytes[..end]), Ok(Progress::Partial), "{end} of {}", bytes.escape_ascii());
+            assert_eq!(parse(&bytes[..end]), Ok(Parsed::Partial), "{end} of {}", bytes.escape_ascii());
         }
         let found = parse(bytes).expect("a header");
         assert_eq!(parse(&[bytes, b"GET / HTTP/1.1\r\n"].concat()), Ok(found));
-        let Progress::Complete { length, client } = found else { panic!("{}", bytes.escape_ascii()) };
+        let Parsed::Complete { length, client } = found else { panic!("{}", bytes.escape_ascii()) };
         assert_eq!(length, bytes.len());
         client.map(|client| client.to_string())
     }
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(parse(long.as_bytes()), Err(NotAHeader));
         // Whoever never ends a line is not waited for.
         assert_eq!(parse(&long.as_bytes()[..LINE_BYTES_MAX]), Err(NotAHeader));
-        assert_eq!(parse(&long.as_bytes()[..LINE_BYTES_MAX - 1]), Ok(Progress::Partial));
+        assert_eq!(parse(&long.as_bytes()[..LINE_BYTES_MAX - 1]), Ok(Parsed::Partial));
     }
 
     #[test]
@@ -282,6 +282,6 @@ mod tests {
             assert_eq!(parse(&bytes[..FIXED_BYTES]), Err(NotAHeader), "{command:x} {kind:x}");
         }
         assert_eq!(parse(b"\r\n\r\nGET"), Err(NotAHeader));
-        assert_eq!(parse(b""), Ok(Progress::Partial));
+        assert_eq!(parse(b""), Ok(Parsed::Partial));
     }
 }

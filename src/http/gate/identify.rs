@@ -9,7 +9,7 @@ use hyper::Request;
 use hyper::header::{COOKIE, HeaderMap};
 
 use crate::answer::problem::{Code, Problem};
-use crate::auth::authority::{Authority, Disbelief};
+use crate::auth::authority::{AuthError, Authority};
 use crate::auth::token_error::TokenError;
 use crate::auth::tokens::Tokens;
 use crate::engine::Engine;
@@ -71,9 +71,9 @@ pub fn caller(
 /// [`Code::Unauthorized`] or [`Code::AuthUnavailable`].
 fn identify(engine: &Engine, authority: &Authority, text: &str) -> Result<Arc<Identity>, Code> {
     let now = engine.clock.unix_s();
-    let identity = authority.identify(text, now).map_err(|disbelief| match disbelief {
-        Disbelief::Invalid => Code::Unauthorized,
-        Disbelief::Unavailable => Code::AuthUnavailable,
+    let identity = authority.identify(text, now).map_err(|err| match err {
+        AuthError::Invalid => Code::Unauthorized,
+        AuthError::Unavailable => Code::AuthUnavailable,
     })?;
     if engine.access.revocations.cover(&identity, now) {
         engine.access.token_stats.refuse(TokenError::Revoked);

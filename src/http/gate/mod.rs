@@ -31,7 +31,7 @@ pub struct Arrival {
     pub verdict: Result<(), Problem>,
 }
 
-/// Looks at `request`, which came over a connection from `peer`, and of whose body so much has come as `exchange` has seen.
+/// SingleFlight at `request`, which came over a connection from `peer`, and of whose body so much has come as `exchange` has seen.
 #[must_use]
 pub fn receive<B>(
     engine: &Engine,

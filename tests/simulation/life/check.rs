@@ -92,7 +92,7 @@ impl Life<'_> {
             if let Some(log) = source.log().get() {
                 assert!(log.held() <= self.plan.history.log.events_max);
                 events += log.held();
-                bytes += log.cost() + if log.is_empty() { 0 } else { source.seat_bytes() };
+                bytes += log.cost() + if log.is_empty() { 0 } else { source.attachment_bytes() };
             }
         };
         self.hub.rooms().for_each(&mut add);

@@ -25,8 +25,8 @@ impl Life<'_> {
         is_at_rest
     }
 
-    /// Sends a shard a command, and gives it the steps to obey it.
-    pub(super) fn have_obeyed<T: Send + 'static>(
+    /// Sends a shard a command, and gives it the steps to handle it.
+    pub(super) fn have_handled<T: Send + 'static>(
         &mut self,
         at: usize,
         command: impl FnOnce(Reply<T>) -> Command,
@@ -38,7 +38,7 @@ impl Life<'_> {
             if let Ok(Some(answer)) = got.try_recv() {
                 return answer;
             }
-            assert_eq!(step, Step::Again, "a command is obeyed before anybody sleeps");
+            assert_eq!(step, Step::Again, "a command is handled before anybody sleeps");
         }
     }
 
@@ -83,7 +83,7 @@ impl Life<'_> {
         }
         let node = &mut self.nodes[at];
         let (listener, wire) = (&mut node.listeners[wire], &node.shard.net_mut().wires[wire]);
-        let Some(bytes) = wire.obeyed_at else {
+        let Some(bytes) = wire.handled_at else {
             return;
         };
         let mut client = Client::new(listener.encoding, &listener.presented);

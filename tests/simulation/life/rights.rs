@@ -73,13 +73,13 @@ impl Life<'_> {
 
         let net = self.nodes[at].shard.net_mut();
         let connection = only.map(|wire| net.wires[wire].key.to_u64());
-        let obeys = net.watch_obeying();
+        let handles = net.watch_handling();
         let unread = unread.map(room_name);
         let may_read = move |room: &str| {
-            obeys.store(true, Ordering::Relaxed);
+            handles.store(true, Ordering::Relaxed);
             unread.as_deref() != Some(room)
         };
-        let refreshed: Refreshed = self.have_obeyed(at, |reply| {
+        let refreshed: Refreshed = self.have_handled(at, |reply| {
             let (may_read, session) = (Arc::new(may_read), token.session());
             Command::Refresh(Box::new(Refresh { user: inbox, connection, session, may_read, reply }))
         });
@@ -182,7 +182,7 @@ impl Life<'_> {
         let taken = |wire: &usize| (wires[*wire].wants_write, wires[*wire].bytes.len());
         let before: Vec<(bool, usize)> = meant.iter().map(taken).collect();
 
-        let ended = self.have_obeyed(at, command) as usize;
+        let ended = self.have_handled(at, command) as usize;
         self.say(|| format!("{ended} ended of {}, exactly: {is_exact}", meant.len()));
         assert!(ended == open || !is_exact && ended <= open, "{ended} ended of {open}");
         for (wire, (was_full, bytes)) in meant.into_iter().zip(before) {
