@@ -23,7 +23,7 @@ use tidegate::shard::{PORTION_MEMBERS, Shard, ShardSettings, Step};
 use tidegate::types::moment::Moment;
 use tidegate::types::name::RoomName;
 use tidegate::types::position::Epoch;
-use tidegate::types::rate_limiter::Rate;
+use tidegate::types::rate::Rate;
 use tidegate::wire::control::Heartbeat;
 use tidegate::wire::encoding::Encoding;
 use tidegate::wire::frame::{Frame, Unsealed};

@@ -211,7 +211,7 @@ async fn all_wait() {
     tokio::spawn(async {}).await.expect("no panic");
 }
 
-/// SingleFlight until `condition` holds, and lets other tasks go on meanwhile.
+/// Looks until `condition` holds, and lets other tasks go on meanwhile.
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let looking = async {
         while !condition() {

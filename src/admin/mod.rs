@@ -30,7 +30,7 @@ use crate::answer::problem::Problem;
 use crate::config::ADMIN_RESERVE;
 use crate::engine::Engine;
 use crate::engine::stats::Refused;
-use crate::http::api::signpost;
+use crate::http::api::welcome::signpost;
 use crate::http::conn::drive::drive;
 use crate::http::conn::exchange::{Exchange, Times};
 use crate::http::conn::places::{Place, Places};

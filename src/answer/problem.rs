@@ -8,7 +8,6 @@
 use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
@@ -370,8 +369,8 @@ impl Problem {
 
     /// The whole answer.
     #[must_use]
-    pub fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.to_json())));
+    pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
+        let mut response = Response::new(B::from(Bytes::from(self.to_json())));
         *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -414,6 +413,7 @@ impl std::error::Error for Problem {}
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::Full;
     use hyper::body::Body as _;
 
     use super::*;
@@ -549,7 +549,7 @@ mod tests {
     #[test]
     fn the_answer_is_neither_cached_nor_sniffed() {
         for &code in Code::ALL {
-            let response = Problem::from(code).into_response();
+            let response = Problem::from(code).into_response::<Full<Bytes>>();
             assert_eq!(response.status(), code.status());
             assert_eq!(response.headers()["content-type"], "application/problem+json");
             assert_eq!(response.headers()["cache-control"], "no-store");
@@ -561,20 +561,20 @@ mod tests {
     #[test]
     fn what_may_pass_says_when_to_come_back() {
         for &code in Code::ALL {
-            let response = Problem::new(code).into_response();
+            let response = Problem::new(code).into_response::<Full<Bytes>>();
             assert_eq!(
                 response.headers().contains_key("retry-after"),
                 matches!(code.status().as_u16(), 429 | 503),
                 "{code}"
             );
         }
-        let response = Problem::new(Code::RateLimited).retry_after_s(17).into_response();
+        let response = Problem::new(Code::RateLimited).retry_after_s(17).into_response::<Full<Bytes>>();
         assert_eq!(response.headers()["retry-after"], "17");
     }
 
     #[test]
     fn a_405_lists_the_methods() {
-        let response = Problem::method_not_allowed("POST, OPTIONS").into_response();
+        let response = Problem::method_not_allowed("POST, OPTIONS").into_response::<Full<Bytes>>();
         assert_eq!(response.status(), 405);
         assert_eq!(response.headers()["allow"], "POST, OPTIONS");
     }

@@ -215,7 +215,7 @@ impl Entry {
             return Err(Reason::Permission(name.to_owned(), index, err));
         }
         let rate = |text: String| parse_rate(&text).ok_or_else(|| Reason::Rate(name.to_owned()));
-        let publish_rate = self.publish_rate.map(rate).transpose()?.map(Into::into);
+        let publish_rate = self.publish_rate.map(rate).transpose()?;
         let hashes = match self.hash {
             Hashes::One(hash) => vec![hash],
             Hashes::Several(hashes) => hashes,

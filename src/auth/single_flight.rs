@@ -12,7 +12,7 @@ use crate::rights::identity::Identity;
 /// What came of a look.
 pub type Verified = Result<Arc<Identity>, TokenError>;
 
-/// SingleFlight under way, by the token's SHA-256. At most one a thread.
+/// Verifications under way, by the token's SHA-256. At most one a thread.
 #[derive(Debug, Default)]
 pub struct SingleFlight {
     under_way: Mutex<HashMap<[u8; 32], Arc<OnceLock<Verified>>>>,

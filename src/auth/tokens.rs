@@ -71,7 +71,7 @@ impl std::error::Error for LoadError {
 pub struct Tokens {
     keys: Vec<Key>,
     key_sets: Vec<KeySet>,
-    /// SingleFlight at the published sets that were begun. None, where nobody looks again.
+    /// Looks at the published sets that were begun. None, where nobody looks again.
     looks: AtomicU64,
     /// Names that no set had, by their SHA-256, and how many looks were begun when a token first came with one.
     missing: Cache<[u8; 32], u64>,
@@ -243,7 +243,7 @@ impl Tokens {
         Some(known)
     }
 
-    /// SingleFlight at a token that is not remembered, unless another thread is at it.
+    /// Looks at a token that is not remembered, unless another thread is at it.
     fn look_once(&self, hash: [u8; 32], token: &str, now: u64) -> Verified {
         let look = || match self.remembered(&hash) {
             // By somebody who was at it a moment ago.
@@ -270,7 +270,7 @@ impl Tokens {
         Ok(identity)
     }
 
-    /// SingleFlight at a token in full.
+    /// Looks at a token in full.
     ///
     /// # Errors
     ///
@@ -335,7 +335,7 @@ impl Tokens {
         looked <= since
     }
 
-    /// SingleFlight at when, by whom and for whom it was issued.
+    /// Looks at when, by whom and for whom it was issued.
     fn check(&self, claims: &Claims, now: u64) -> Result<(), TokenError> {
         let not_before = claims.time("nbf")?.unwrap_or(0).max(claims.time("iat")?.unwrap_or(0));
         if not_before > now.saturating_add(self.leeway_s) {

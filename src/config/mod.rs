@@ -43,7 +43,6 @@ pub use kinds::choices::{
 pub use kinds::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr};
 pub use kinds::memory::MemoryLimit;
 pub use kinds::origins::{CORS_HEADERS_MAX, CORS_ORIGINS_MAX, CorsOrigins};
-pub use kinds::rate::Rate;
 pub use kinds::requests::{
     ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
     RequiredHeader,
@@ -57,6 +56,7 @@ pub use reload::{RELOADABLE, restart_needed};
 pub use setting::Reference;
 pub use table::{CONNECTIONS_CEILING, Config};
 
+pub use crate::types::rate::Rate;
 use layers::{Given, Layers};
 
 /// Shards a process may have. Past this, more processes serve better than more threads.

@@ -22,7 +22,7 @@ use crate::config::kinds::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr, listen,
 use crate::config::kinds::memory::{MemoryLimit, memory_limit};
 use crate::config::kinds::origins::{CORS_HEADERS_MAX, CorsOrigins, cors_origins, header_name};
 use crate::config::kinds::path::base_path;
-use crate::config::kinds::rate::{Rate, rate, rate_of};
+use crate::config::kinds::rate::{rate, rate_of};
 use crate::config::kinds::requests::{
     ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
     RequiredHeader, denied_user_agent, host_pattern, required_header,
@@ -32,6 +32,7 @@ use crate::config::kinds::upstream::{UpstreamUrl, upstream_url};
 use crate::config::kinds::{Kind, auto_or, list, off_or, zero_or};
 use crate::config::layers::Layers;
 use crate::config::setting::{Setting, facts, settings};
+use crate::types::rate::Rate;
 
 /// Connections a process may have however many files it may open. Containers often run with a limit of 2^30, which
 /// says nothing about what the machine can hold.

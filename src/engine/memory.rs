@@ -135,7 +135,7 @@ fn share(limit: u64, of: u64) -> usize {
     usize::try_from(limit / of).unwrap_or(usize::MAX)
 }
 
-/// SingleFlight four times a second, as long as it is polled.
+/// Looks four times a second, as long as it is polled.
 pub async fn watch(engine: &Engine) {
     let Some(limit) = engine.memory.limit() else { return std::future::pending().await };
     let history = engine.hub.settings().history.bytes_max as u64;

@@ -4,7 +4,8 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::types::moment::Moment;
-use crate::types::rate_limiter::{Rate, RateLimiter};
+use crate::types::rate::Rate;
+use crate::types::rate_limiter::RateLimiter;
 
 /// Publishers whose rate is known at once. When that many are active, newcomers wait their turn like those over it.
 pub const PUBLISHERS_MAX: usize = 65_536;

@@ -27,7 +27,8 @@ use crate::hub::source::{Source, SourceKind};
 use crate::hub::table::Table;
 use crate::types::moment::Moment;
 use crate::types::position::{Epoch, Offset};
-use crate::types::rate_limiter::{Rate, RateLimiter};
+use crate::types::rate::Rate;
+use crate::types::rate_limiter::RateLimiter;
 
 /// What a hub is made with.
 #[derive(Clone, Debug)]

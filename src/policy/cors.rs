@@ -10,7 +10,6 @@
 //! [`checks`](crate::policy::checks).
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HOST,
@@ -117,9 +116,9 @@ impl Cors {
     /// The answer to `OPTIONS` on a path that takes the methods in `allow`: 204, and for an allowed origin what it may
     /// send. A foreign one gets no CORS headers, and so no further.
     #[must_use]
-    pub fn preflight(&self, allow: &'static str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    pub fn preflight<B: From<Bytes>>(&self, allow: &'static str, headers: &HeaderMap) -> Response<B> {
         let access = self.access(headers);
-        let mut response = Response::new(Full::default());
+        let mut response = Response::new(B::from(Bytes::new()));
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
         headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -350,7 +349,7 @@ mod tests {
 
     #[test]
     fn preflights_tell_allowed_origins_what_they_may_send() {
-        let response = listed().preflight("POST, OPTIONS", &request(Some("https://app.example")));
+        let response = listed().preflight::<Bytes>("POST, OPTIONS", &request(Some("https://app.example")));
         assert_eq!(response.status(), 204);
         let headers = response.headers();
         for (name, value) in [
@@ -372,7 +371,7 @@ mod tests {
     #[test]
     fn preflights_tell_others_only_the_methods() {
         for origin in [Some("https://evil.example"), Some("null"), None] {
-            let response = empty().preflight("GET, OPTIONS", &request(origin));
+            let response = empty().preflight::<Bytes>("GET, OPTIONS", &request(origin));
             assert_eq!(response.status(), 204);
             assert_eq!(response.headers().len(), 1, "{origin:?}");
             assert_eq!(response.headers()["allow"], "GET, OPTIONS");
@@ -385,7 +384,8 @@ mod tests {
         config.cors_origins = CorsOrigins::Only(vec!["https://app.example".to_owned()]);
         config.cors_headers =
             ["x-request-id", "traceparent"].map(|name| name.parse().expect("a name")).to_vec();
-        let response = Cors::new(&config).preflight("POST, OPTIONS", &request(Some("https://app.example")));
+        let response =
+            Cors::new(&config).preflight::<Bytes>("POST, OPTIONS", &request(Some("https://app.example")));
         let wanted = format!("{}, x-request-id", HEADERS_ALLOWED.join(", "));
         assert_eq!(response.headers()["access-control-allow-headers"], wanted);
     }
@@ -424,7 +424,7 @@ mod tests {
             let headers = added(&cors, origin);
             let found = headers.get("access-control-allow-credentials").map(|value| value.to_str().unwrap());
             assert_eq!(found, wanted, "{origin:?}");
-            let preflight = cors.preflight("POST, OPTIONS", &request(origin));
+            let preflight = cors.preflight::<Bytes>("POST, OPTIONS", &request(origin));
             assert_eq!(
                 preflight.headers().contains_key("access-control-allow-credentials"),
                 wanted.is_some()

@@ -18,7 +18,7 @@ use crate::policy::cors::Cors;
 use crate::policy::credential::Places;
 use crate::rights::grant::Action;
 use crate::rights::identity::{Identity, KeyId, Standing};
-use crate::types::rate_limiter::Rate;
+use crate::types::rate::Rate;
 
 /// Whom to let in.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Policy {
             authority: authority(config, stats)?.map(Arc::new),
             asks: config.auth_callback.is_some(),
             token_leeway: config.token_leeway,
-            publish_rate: config.publish_rate_per_user.map(Into::into),
+            publish_rate: config.publish_rate_per_user,
         })
     }
 

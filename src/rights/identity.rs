@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::rights::grant::{Action, Grant};
 use crate::types::moment::Moment;
 use crate::types::name::UserName;
-use crate::types::rate_limiter::Rate;
+use crate::types::rate::Rate;
 
 /// Which key, of all there ever were, vouches for an identity. Of no use to anyone else.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -47,7 +47,6 @@ use crate::shard::stats::Stats;
 use crate::shard::{PORTION_MEMBERS, Shard, ShardSettings};
 use crate::types::clock::{Clock, since_1970};
 use crate::types::position::Epoch;
-use crate::types::rate_limiter::Rate;
 use crate::upstream::client::ClientError;
 use crate::upstream::jwks::KeySets;
 use crate::upstream::{self, Upstream};
@@ -544,7 +543,7 @@ fn hub_settings(config: &Config, auto: AutoBytes) -> HubSettings {
             replace: config.user_overflow == UserOverflow::Replace,
             per_address_max: config.max_connections_per_address.map(bounded),
         },
-        delivery: config.delivery_rate_per_user.map(|rate| (rate.into(), overflow)),
+        delivery: config.delivery_rate_per_user.map(|rate| (rate, overflow)),
     }
 }
 
@@ -558,12 +557,6 @@ fn shard_settings(config: &Config, index: usize) -> ShardSettings {
         max_unsent_age: config.max_unsent_age,
         lease: config.lease,
         drain: config.drain,
-        drain_rate: config.drain_rate.into(),
-    }
-}
-
-impl From<crate::config::Rate> for Rate {
-    fn from(rate: crate::config::Rate) -> Self {
-        Self { events: rate.events, per: rate.per }
+        drain_rate: config.drain_rate,
     }
 }

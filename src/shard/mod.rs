@@ -45,7 +45,7 @@ use crate::shard::stats::Stats;
 use crate::shard::tend::Tending;
 use crate::types::moment::{Moment, jittered};
 use crate::types::position::Offset;
-use crate::types::rate_limiter::Rate;
+use crate::types::rate::Rate;
 use crate::wire::gzip::Deflater;
 
 /// How a shard behaves.
@@ -309,7 +309,7 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// SingleFlight at one connection when it has been quiet for a flush interval.
+    /// Looks at one connection when it has been quiet for a flush interval.
     fn schedule_one(&mut self, slot: u32) {
         let at = self.conns.get(slot).map(|conn| conn.written + self.settings.flush_interval);
         self.schedule_one_at(slot, at.unwrap_or_default());

@@ -79,7 +79,7 @@ impl Expiry {
 }
 
 impl<N: Net> Shard<N> {
-    /// SingleFlight at the next part of the slots.
+    /// Looks at the next part of the slots.
     pub(super) fn look_at_sessions(&mut self, passed: Duration) {
         if self.expiring == 0 {
             return;

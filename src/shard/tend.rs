@@ -11,7 +11,7 @@ use crate::shard::net::Net;
 use crate::shard::shrink::SHRINK_INTERVAL;
 use crate::shard::stats::{self, CloseReason};
 use crate::types::moment::Moment;
-use crate::types::rate_limiter::Rate;
+use crate::types::rate::Rate;
 use crate::wire::control::{self, Heartbeat};
 
 /// Time between two looks at the clock's work.
@@ -139,7 +139,7 @@ impl<N: Net> Shard<N> {
         self.continue_drain();
     }
 
-    /// SingleFlight at the next part of the slots, so large that all are looked at often enough.
+    /// Looks at the next part of the slots, so large that all are looked at often enough.
     fn make_round(&mut self, passed: Duration) {
         let slots = self.conns.slots();
         let period = self.settings.heartbeat / LOOKS_PER_HEARTBEAT;

@@ -33,7 +33,7 @@ use crate::shard::{Shard, ShardSettings, Step};
 use crate::types::moment::Moment;
 use crate::types::name::{EventId, RoomName, UserName};
 use crate::types::position::Epoch;
-use crate::types::rate_limiter::Rate;
+use crate::types::rate::Rate;
 use crate::wire::control::Heartbeat;
 use crate::wire::encoding::Encoding;
 

@@ -7,5 +7,6 @@ pub mod name;
 pub mod percent;
 pub mod plain_text;
 pub mod position;
+pub mod rate;
 pub mod rate_limiter;
 pub mod words;

@@ -1,29 +1,7 @@
 //! How much one may still do: the generic cell rate algorithm (ITU-T I.371), one number of state.
 
-use std::time::Duration;
-
 use crate::types::moment::Moment;
-
-/// So many events in so much time; as many may come at once.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Rate {
-    /// Events, at least 1.
-    pub events: u32,
-    /// In this much time.
-    pub per: Duration,
-}
-
-impl Rate {
-    /// Nanoseconds one event is worth, at least 1. In microseconds 600,000 events a second would be a million.
-    fn cost(self) -> u64 {
-        let per = u64::try_from(self.per.as_nanos()).unwrap_or(u64::MAX);
-        (per / u64::from(self.events.max(1))).max(1)
-    }
-
-    fn window(self) -> u64 {
-        self.cost().saturating_mul(u64::from(self.events.max(1)))
-    }
-}
+use crate::types::rate::Rate;
 
 /// What a user has used up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +46,8 @@ fn nanos(moment: Moment) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const RATE: Rate = Rate { events: 10, per: Duration::from_secs(1) };

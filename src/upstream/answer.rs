@@ -23,7 +23,7 @@ use crate::types::name::{RoomName, UserName};
 use crate::upstream::client::Failed;
 use crate::upstream::question::Question;
 use crate::upstream::stats::Outcome;
-use crate::upstream::{Denied, Decision};
+use crate::upstream::{Denied, Verdict};
 
 /// Bytes an answer may have.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -48,7 +48,7 @@ pub struct Malformed(pub &'static str);
 /// What an answer decides.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Decided {
-    pub(super) verdict: Decision,
+    pub(super) verdict: Verdict,
     /// Permissions in it that mean nothing.
     pub(super) misunderstood: Vec<(usize, PermissionError)>,
 }

@@ -26,7 +26,7 @@ use crate::upstream::answer::{ANSWER_BYTES_MAX, Decided, Times, decide};
 use crate::upstream::client::{Client, Failed};
 use crate::upstream::question::{Key, Question};
 use crate::upstream::stats::{Health, Kind, Outcome, UpstreamStats};
-use crate::upstream::{Denied, Decision};
+use crate::upstream::{Denied, Verdict};
 
 /// Questions that may wait for their turn.
 pub const QUESTIONS_MAX: usize = 1024;
@@ -68,7 +68,7 @@ impl Callback {
     /// # Errors
     ///
     /// A refusal by the application, or why it could not be asked.
-    pub async fn ask(&self, question: Question, holds: impl Fn(&Identity) -> bool) -> Decision {
+    pub async fn ask(&self, question: Question, holds: impl Fn(&Identity) -> bool) -> Verdict {
         let mut answer = match self.sit_down(question, holds) {
             Seat::Decided(verdict) => return verdict,
             Seat::Waiting(answer) => answer,
@@ -107,12 +107,12 @@ impl Callback {
 }
 
 enum Seat {
-    Decided(Decision),
-    Waiting(watch::Receiver<Option<Decision>>),
+    Decided(Verdict),
+    Waiting(watch::Receiver<Option<Verdict>>),
 }
 
 /// Who hears the answer to a question that is under way.
-type Flight = Arc<watch::Sender<Option<Decision>>>;
+type Flight = Arc<watch::Sender<Option<Verdict>>>;
 
 /// What all askers share.
 struct Questions {
@@ -139,7 +139,7 @@ struct Job {
 
 impl Job {
     /// Tells everyone who waits, and keeps a decision for those who come next.
-    fn end(mut self, verdict: Decision) {
+    fn end(mut self, verdict: Verdict) {
         self.tell(verdict);
     }
 
@@ -162,7 +162,7 @@ impl Job {
         abandoned
     }
 
-    fn tell(&mut self, verdict: Decision) {
+    fn tell(&mut self, verdict: Verdict) {
         self.ended = true;
         let mut inner = self.questions.inner.lock();
         if let Some(decisions) = &mut inner.decisions {
@@ -218,7 +218,7 @@ impl Asker {
     }
 }
 
-async fn send(terms: &Terms, client: &Client, said: &Said, job: &Job) -> Decision {
+async fn send(terms: &Terms, client: &Client, said: &Said, job: &Job) -> Verdict {
     let (sent, sent_at) = (Instant::now(), since_1970().as_secs());
     let asked = async {
         let request = client
@@ -300,7 +300,7 @@ struct Decisions {
 
 #[derive(Clone)]
 struct Decision {
-    verdict: Decision,
+    verdict: Verdict,
     until: Instant,
 }
 
@@ -323,13 +323,13 @@ impl Decisions {
         Self { keep, table: Cache::with_weighter(count, bytes_max, DecisionWeight) }
     }
 
-    fn get(&self, key: &Key, now: Instant) -> Option<Decision> {
+    fn get(&self, key: &Key, now: Instant) -> Option<Verdict> {
         let decision = self.table.get(key)?;
         (now < decision.until).then(|| decision.verdict.clone())
     }
 
     /// Keeps a decision; anything else is no decision. `unix_s` is now by the calendar, in seconds since 1970.
-    fn keep(&mut self, key: Key, verdict: &Decision, now: Instant, unix_s: u64) {
+    fn keep(&mut self, key: Key, verdict: &Verdict, now: Instant, unix_s: u64) {
         let time = match verdict {
             Ok(identity) => identity.expires.map_or(self.keep, |expires| {
                 self.keep.min(Duration::from_secs(expires.saturating_sub(unix_s)))

@@ -45,7 +45,7 @@ pub enum Denied {
 }
 
 /// What became of a question.
-pub type Decision = Result<Arc<Identity>, Denied>;
+pub type Verdict = Result<Arc<Identity>, Denied>;
 
 /// What other threads use of it.
 #[derive(Clone, Default)]

@@ -12,7 +12,7 @@ use tidegate::auth::jwks::JWKS_BYTES_MAX;
 use tidegate::config::{Config, JwksSource, UpstreamUrl};
 use tidegate::types::clock::Clock;
 use tidegate::types::position::Epoch;
-use tidegate::upstream::jwks::{JWKS_AGAIN_MIN, KeySets, KeySource};
+use tidegate::upstream::jwks::{JWKS_AGAIN_MIN, KeySetSource, KeySets};
 use tidegate::upstream::stats::{Kind, Outcome};
 use tidegate::upstream::{Running, Upstream};
 use tokio::sync::Notify;
@@ -32,7 +32,7 @@ struct Keys {
 }
 
 impl KeySets for Keys {
-    fn sources(&self) -> Vec<KeySource> {
+    fn sources(&self) -> Vec<KeySetSource> {
         let put = self.put.clone();
         let take = move |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes).into_owned();
@@ -42,7 +42,7 @@ impl KeySets for Keys {
             put.lock().expect("no panic").push(text);
             Ok(())
         };
-        vec![KeySource { url: self.url.clone(), put: Box::new(take) }]
+        vec![KeySetSource { url: self.url.clone(), put: Box::new(take) }]
     }
 
     fn wanted(&self) -> &Notify {

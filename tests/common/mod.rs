@@ -143,7 +143,7 @@ impl TestServer {
     }
 }
 
-/// SingleFlight until `condition` holds.
+/// Looks until `condition` holds.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {

@@ -14,7 +14,7 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tidegate::http::api::event_body;
+use tidegate::http::api::publish::event_body;
 use tidegate::http::api::query::StreamQuery;
 use tidegate::http::api::route::Route;
 use tidegate::http::conn::proxy_header::{self, Parsed};

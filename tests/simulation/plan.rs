@@ -7,7 +7,7 @@ use tidegate::hub::Overflow;
 use tidegate::hub::admission::Caps;
 use tidegate::hub::history::HistoryBounds;
 use tidegate::hub::log::LogBounds;
-use tidegate::types::rate_limiter::Rate;
+use tidegate::types::rate::Rate;
 
 /// Rooms and users there are names for.
 pub(crate) const ROOMS: usize = 6;

@@ -96,7 +96,7 @@ impl Dashboard {
             max_unsent_age: engine.config.max_unsent_age,
             lease: None,
             drain: Duration::ZERO,
-            drain_rate: engine.config.drain_rate.into(),
+            drain_rate: engine.config.drain_rate,
         };
         let shard = Shard::new(hub.clone(), settings, Bodies::default(), Arc::default(), fastrand::u64(..));
         Arc::new(Self {

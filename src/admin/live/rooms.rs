@@ -62,7 +62,7 @@ impl Hottest {
         Self { shares: vec![Turn { at: now, ..Turn::default() }; Table::shares()], next: 0 }
     }
 
-    /// SingleFlight at the next shares of `table`.
+    /// Looks at the next shares of `table`.
     pub(super) fn look(&mut self, table: &Table, now: Moment) -> Rooms {
         let mut seen = 0;
         for _ in 0..self.shares.len() {

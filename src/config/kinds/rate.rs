@@ -1,28 +1,7 @@
 //! Rates: so many events in such a time, `50/s`. Kept as the two numbers, since a limiter needs no fraction.
 
-use std::fmt;
-use std::time::Duration;
-
 use crate::config::kinds::Kind;
-
-/// At most `events` within `per`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Rate {
-    /// 1 to 1,000,000.
-    pub events: u32,
-    /// A second, a minute or an hour.
-    pub per: Duration,
-}
-
-impl fmt::Display for Rate {
-    /// As in the settings: `50/s`, `1000/min`, `3/h`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match PERIODS.iter().find(|(_, per)| *per == self.per) {
-            Some((unit, _)) => write!(f, "{}/{unit}", self.events),
-            None => write!(f, "{}/{}", self.events, humantime::format_duration(self.per)),
-        }
-    }
-}
+use crate::types::rate::{PERIODS, Rate};
 
 /// Such as `50/s`.
 pub(crate) fn rate() -> RateKind {
@@ -63,11 +42,10 @@ impl Kind for RateKind {
 
 const EVENTS_MAX: u32 = 1_000_000;
 
-const PERIODS: [(&str, Duration); 3] =
-    [("s", Duration::from_secs(1)), ("min", Duration::from_mins(1)), ("h", Duration::from_hours(1))];
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use hyper::Method;
 
 use crate::answer::problem::{Code, Problem};
-use crate::http::api::signpost;
-use crate::http::api::try_page::File;
+use crate::http::api::welcome::signpost;
+use crate::http::api::welcome::try_page::File;
 use crate::types::name::{RoomName, UserName};
 use crate::types::percent;
 

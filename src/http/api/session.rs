@@ -1,23 +1,21 @@
 //! `POST {base}/refresh` and `POST {base}/revoke`: how long streams that are open may stay.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::Request;
-use hyper::body::Incoming;
+use hyper::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::problem::{Code, Problem};
-use crate::engine::Engine;
-use crate::http::api::malformed;
-use crate::http::api::publish::collect_in_time;
-use crate::http::conn::exchange::Exchange;
+use crate::http::api::json::json;
+use crate::http::api::publish::malformed;
+use crate::http::call::Call;
+use crate::http::conn::response_body::ResponseBody;
 use crate::http::gate::caller::Caller;
+use crate::http::request_body;
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::order::change::Change;
 use crate::rights::grant::Action;
-use crate::rights::revocation::Whose;
-use crate::rights::revocation::{Revoked, TOKEN_NAME_BYTES_MAX, When};
+use crate::rights::revocation::{Revoked, TOKEN_NAME_BYTES_MAX, When, Whose};
 use crate::shard::conn::ConnKey;
 use crate::types::name::UserName;
 
@@ -34,7 +32,7 @@ struct RefreshBody {
 
 /// The answer to a refresh.
 #[derive(Debug, Serialize)]
-pub struct RefreshAnswer {
+struct RefreshAnswer {
     /// Streams that may stay as long as the new token lasts.
     refreshed: u32,
     /// Streams that are in rooms the new token does not allow, and end with the old one.
@@ -50,12 +48,8 @@ pub struct RefreshAnswer {
 ///
 /// [`Code::Unauthorized`] without a token; [`Code::Forbidden`] if it has no user, or allows none of the streams;
 /// [`Code::ConnectionUnknown`] if there are none.
-pub async fn refresh(
-    engine: &Arc<Engine>,
-    exchange: &Rc<Exchange>,
-    caller: &Caller,
-    request: Request<Incoming>,
-) -> Result<RefreshAnswer, Problem> {
+pub async fn refresh(call: Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
+    let engine = call.engine();
     let identity = match caller {
         Caller::Known(_, identity) => identity.clone(),
         Caller::Nobody(_) => return Err(Code::Unauthorized.into()),
@@ -63,7 +57,7 @@ pub async fn refresh(
         Caller::Anyone => return Err(Code::ConnectionUnknown.into()),
     };
     let user = identity.user().ok_or(Code::Forbidden)?;
-    let body: RefreshBody = read(engine, exchange, caller, request, Code::BodyMalformed).await?;
+    let body: RefreshBody = read(call, caller, Code::BodyMalformed).await?;
     let connection = body.connection.as_deref().map(connection).transpose()?;
     let user = engine.hub.users().get(user).ok_or(Code::ConnectionUnknown)?;
     let session = engine.access.session(identity.clone());
@@ -97,11 +91,11 @@ pub async fn refresh(
     match sum {
         Refreshed { connections: 0, refused: 0 } => Err(Code::ConnectionUnknown.into()),
         Refreshed { connections: 0, .. } => Err(Code::Forbidden.into()),
-        Refreshed { connections, refused } => Ok(RefreshAnswer {
+        Refreshed { connections, refused } => Ok(json(&RefreshAnswer {
             refreshed: connections,
             refused,
             expires_in_s: identity.expires.map(|expires| expires.saturating_sub(engine.clock.unix_s())),
-        }),
+        })),
     }
 }
 
@@ -124,7 +118,7 @@ struct RevokeBody {
 
 /// The answer to a revocation.
 #[derive(Debug, Serialize)]
-pub struct RevokeAnswer {
+struct RevokeAnswer {
     /// Streams that were told to close.
     closed: u32,
 }
@@ -135,14 +129,10 @@ pub struct RevokeAnswer {
 ///
 /// [`Code::RevocationInvalid`] unless the body names one of both and nothing else; [`Code::RevocationsFull`]. Then nothing
 /// is revoked.
-pub async fn revoke(
-    engine: &Arc<Engine>,
-    exchange: &Rc<Exchange>,
-    caller: &Caller,
-    request: Request<Incoming>,
-) -> Result<RevokeAnswer, Problem> {
+pub async fn revoke(call: Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
+    let engine = call.engine();
     caller.may(Action::Administer)?;
-    let body: RevokeBody = read(engine, exchange, caller, request, Code::RevocationInvalid).await?;
+    let body: RevokeBody = read(call, caller, Code::RevocationInvalid).await?;
     let revoked = match (body.user, body.token) {
         (Some(user), None) => Revoked::User(UserName::new(&user).map_err(|_| Code::TargetUserInvalid)?),
         (None, Some(token)) if (1..=TOKEN_NAME_BYTES_MAX).contains(&token.len()) => {
@@ -153,7 +143,7 @@ pub async fn revoke(
     let when =
         When { at: engine.clock.unix_s(), leeway_s: engine.access.policy.load().token_leeway.as_secs() };
     let closed = engine.propose(Change::Revoke { revoked, when }).await?;
-    Ok(RevokeAnswer { closed })
+    Ok(json(&RevokeAnswer { closed }))
 }
 
 const NOT_A_REFRESH: &str =
@@ -161,13 +151,11 @@ const NOT_A_REFRESH: &str =
 
 /// The body as JSON; nothing at all counts as `{}`. JSON of another form is `wrong`.
 async fn read<T: for<'de> Deserialize<'de>>(
-    engine: &Arc<Engine>,
-    exchange: &Rc<Exchange>,
+    call: Call<'_>,
     caller: &Caller,
-    request: Request<Incoming>,
     wrong: Code,
 ) -> Result<T, Problem> {
-    let whole = collect_in_time(engine, exchange, caller, request.into_body(), BODY_BYTES_MAX).await?;
+    let whole = request_body::collect(call, caller, BODY_BYTES_MAX).await?;
     let text = malformed::text(&whole.bytes)?;
     let text = if text.trim_ascii().is_empty() { "{}" } else { text };
     serde_json::from_str(text).map_err(|err| {

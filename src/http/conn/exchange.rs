@@ -219,7 +219,7 @@ impl Exchange {
         }
     }
 
-    /// SingleFlight at what has come of the body of the request in hand. A body that is broken is refused whatever the request asks
+    /// Looks at what has come of the body of the request in hand. A body that is broken is refused whatever the request asks
     /// for, and whether or not anyone would have read it.
     ///
     /// # Errors

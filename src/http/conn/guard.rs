@@ -83,7 +83,7 @@ impl Guard {
         Self { state: Self::START, line: Vec::new(), before: 0, head_only: false, heads: 0, head_bytes_max }
     }
 
-    /// SingleFlight at what came next. Gives the number of bytes before the first that is wrong.
+    /// Looks at what came next. Gives the number of bytes before the first that is wrong.
     pub fn pass(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {

@@ -185,7 +185,7 @@ fn own_refusal(head: &[u8]) -> Code {
 /// A problem as a whole HTTP/1.1 response that ends the connection, but for the body if it answers a `HEAD`.
 fn raw_response(problem: Problem, to_head: bool) -> Vec<u8> {
     let body = problem.to_json();
-    let response: Response<_> = problem.into_response();
+    let response: Response<Bytes> = problem.into_response();
     let status = response.status();
     let reason = status.canonical_reason().unwrap_or_default();
     let mut raw = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();

@@ -202,7 +202,7 @@ impl Places {
         self.exchanges.borrow().iter().filter(|(_, exchange)| exchange.is_unanswered()).count()
     }
 
-    /// SingleFlight after the exchange of a connection that has a place.
+    /// Looks after the exchange of a connection that has a place.
     pub fn watch(&self, exchange: Rc<Exchange>) -> Watched<'_> {
         Watched { places: self, key: self.exchanges.borrow_mut().insert(exchange) }
     }

@@ -40,7 +40,7 @@ pub enum Parsed {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NotAHeader;
 
-/// SingleFlight at all bytes that have come so far.
+/// Looks at all bytes that have come so far.
 ///
 /// # Errors
 ///

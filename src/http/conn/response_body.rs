@@ -14,7 +14,7 @@ use crate::http::conn::held::Held;
 const PIECE_BYTES_MAX: usize = 16 << 10;
 
 /// A response's body.
-pub enum BodyOut {
+pub enum ResponseBody {
     /// These bytes.
     Full(Bytes),
     /// The same in pieces, of an answer that may be large, and what it holds of the budget for all.
@@ -24,7 +24,7 @@ pub enum BodyOut {
     Stream,
 }
 
-impl BodyOut {
+impl ResponseBody {
     /// No bytes.
     pub const EMPTY: Self = Self::Full(Bytes::new());
 
@@ -42,13 +42,13 @@ impl BodyOut {
     }
 }
 
-impl From<Bytes> for BodyOut {
+impl From<Bytes> for ResponseBody {
     fn from(bytes: Bytes) -> Self {
         Self::Full(bytes)
     }
 }
 
-impl Body for BodyOut {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -1,11 +1,8 @@
 //! From a request's credential to its [`Caller`].
 
-use std::net::IpAddr;
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::Request;
 use hyper::header::{COOKIE, HeaderMap};
 
 use crate::answer::problem::{Code, Problem};
@@ -14,9 +11,8 @@ use crate::auth::token_error::TokenError;
 use crate::auth::tokens::Tokens;
 use crate::engine::Engine;
 use crate::http::api::query::StreamQuery;
-use crate::http::conn::exchange::Exchange;
+use crate::http::call::Call;
 use crate::http::conn::places::{Wait, at_once};
-use crate::http::context::Context;
 use crate::http::gate::caller::Caller;
 use crate::policy::Policy;
 use crate::policy::credential;
@@ -116,25 +112,16 @@ fn one_of(all: impl Iterator<Item = Result<Arc<Identity>, Code>>) -> Result<Arc<
 /// answered as it was before the user was revoked;
 /// [`Code::OriginForbidden`] for cookies that came with a foreign page's request, which it is not asked about;
 /// [`Code::WaitingFull`] if as many wait for an answer as may.
-pub async fn listener<B>(
-    context: &Context,
-    exchange: &Rc<Exchange>,
-    policy: &Policy,
-    caller: Caller,
-    query: &StreamQuery,
-    request: &Request<B>,
-    address: Option<IpAddr>,
-) -> Result<Caller, Problem> {
-    let engine = &context.engine;
+pub async fn listener(call: &Call<'_>, caller: Caller, query: &StreamQuery) -> Result<Caller, Problem> {
+    let (engine, policy, headers) = (call.engine(), call.policy, call.headers());
     let (Caller::Nobody(authority), Some(callback)) = (&caller, &engine.upstream.callback) else {
         return Ok(caller);
     };
-    let headers = request.headers();
     // Which of them the application knows somebody by is not known here, and without them the question would be another.
     if headers.contains_key(COOKIE) && !policy.cors.cookie_is_safe(headers) {
         return Err(Code::OriginForbidden.into());
     }
-    let in_url = request.uri().query();
+    let in_url = call.query();
     let in_query = credential::in_query(&policy.places, in_url)?;
     // One that no header can have is no good to anyone.
     let credentials = Question::credentials(headers, in_query.as_deref()).ok_or(Code::Unauthorized)?;
@@ -146,7 +133,7 @@ pub async fn listener<B>(
     let question = Question {
         user: query.user.clone(),
         rooms: query.rooms.clone(),
-        address,
+        address: call.address,
         last_event_id: query.presented(headers),
         credentials,
     };
@@ -155,7 +142,7 @@ pub async fn listener<B>(
     let asked = if let Some(decided) = at_once(asking.as_mut()).await {
         decided
     } else {
-        let _waiting = context.places.wait(exchange, Wait::Question)?;
+        let _waiting = call.context.places.wait(call.exchange, Wait::Question)?;
         asking.await
     };
     if is_open && asked == Err(Denied::Unauthorized) && !credential::is_shown(&policy.places, headers, in_url)

@@ -13,11 +13,8 @@ use hyper::Request;
 use hyper::header::USER_AGENT;
 
 use crate::answer::problem::Problem;
-use crate::engine::Engine;
-use crate::engine::stats;
 use crate::http::conn::exchange::Exchange;
 use crate::http::gate::client::Peer;
-use crate::http::gate::refusal::Sender;
 use crate::policy::Policy;
 use crate::policy::cors::Access;
 
@@ -31,15 +28,9 @@ pub struct Arrival {
     pub verdict: Result<(), Problem>,
 }
 
-/// SingleFlight at `request`, which came over a connection from `peer`, and of whose body so much has come as `exchange` has seen.
+/// Looks at `request`, which came over a connection from `peer`, and of whose body so much has come as `exchange` has seen.
 #[must_use]
-pub fn receive<B>(
-    engine: &Engine,
-    policy: &Policy,
-    exchange: &Exchange,
-    request: &Request<B>,
-    peer: Peer,
-) -> Arrival {
+pub fn receive<B>(policy: &Policy, exchange: &Exchange, request: &Request<B>, peer: Peer) -> Arrival {
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
     let address = peer.client(&policy.trusted_proxies, headers);
     // Without the query, which may have secrets in it.
@@ -49,9 +40,5 @@ pub fn receive<B>(
         .and_then(|()| host::check(method, request.version(), uri, headers))
         .and_then(|()| policy.checks.check(peer.address, address, uri, headers))
         .and_then(|()| policy.cors.check(method, headers));
-    if let Err(problem) = &verdict {
-        engine.stats.count(stats::reason(problem.code));
-        refusal::log(problem, method, uri, &Sender::default(), address);
-    }
     Arrival { address, access: policy.cors.access(headers), verdict }
 }

@@ -8,7 +8,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::answer::problem::{Code, Problem};
-use crate::http::api::malformed::without_bom;
+use crate::http::api::publish::malformed::without_bom;
 
 /// One line of a streamed body.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,179 +1,48 @@
-//! `GET {base}/info`, `/rooms/{room}` and `/rooms/{room}/history`: what the server knows, as JSON.
+//! `GET {base}/rooms/{room}/history`: the events of a room, in pages, the newest first.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
+use hyper::Response;
 use serde::Serialize;
 
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
+use crate::engine::buffers::Holds;
+use crate::http::api::json;
 use crate::http::api::query::HistoryQuery;
+use crate::http::call::Call;
 use crate::http::conn::held::Held;
+use crate::http::conn::response_body::ResponseBody;
+use crate::http::gate::caller::Caller;
 use crate::hub::log::Entry;
-use crate::hub::mailbox::Command;
 use crate::hub::memory_level::MemoryLevel;
 use crate::hub::source::Source;
+use crate::rights::grant::Action;
 use crate::rights::identity::Identity;
 use crate::shard::batch::is_met;
 use crate::types::moment::Moment;
+use crate::types::name::RoomName;
 use crate::types::position::{Offset, Presented};
 use crate::wire::frame::Frame;
 
-/// Users a room lists by name.
-pub const MEMBERS_MAX: usize = 1000;
-
-/// The server as a whole.
-#[derive(Debug, Serialize)]
-pub struct Info {
-    version: &'static str,
-    epoch: String,
-    /// Id of the newest event.
-    head: String,
-    uptime_s: u64,
-    draining: bool,
-    rooms: usize,
-    users: usize,
-    connections: u64,
-    events_published: u64,
-    history: History,
-    shards: Vec<ShardInfo>,
-    limits: Limits,
-}
-
-#[derive(Debug, Serialize)]
-struct History {
-    events: usize,
-    bytes: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct ShardInfo {
-    index: usize,
-    connections: u64,
-    lagging: u64,
-    events_delivered: u64,
-    bytes_sent: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Limits {
-    max_connections: usize,
-    max_connections_per_user: Option<usize>,
-    max_connections_per_address: Option<usize>,
-    history_events: usize,
-    history_bytes: usize,
-    history_age_s: u64,
-    history_total_bytes: usize,
-    http_total_bytes: usize,
-    max_requests: usize,
-    max_waiting_requests: usize,
-    max_event_bytes: usize,
-    max_body_bytes: usize,
-}
-
-/// Reads all of it.
-#[must_use]
-pub fn info(engine: &Engine) -> Info {
-    let (hub, config) = (&engine.hub, &engine.config);
-    let (events, bytes) = hub.history();
-    let shard = |(index, stats): (usize, &crate::shard::stats::Stats)| ShardInfo {
-        index,
-        connections: stats.connections.get(),
-        lagging: stats.lagging.get(),
-        events_delivered: stats.delivered.get(),
-        bytes_sent: stats.bytes.iter().map(crate::shard::stats::Tally::get).sum(),
-    };
-    let shards: Vec<ShardInfo> = engine.shard_stats().enumerate().map(shard).collect();
-    Info {
-        version: env!("CARGO_PKG_VERSION"),
-        epoch: hub.epoch().to_string(),
-        head: hub.epoch().position(hub.head()).to_string(),
-        uptime_s: engine.clock.now().0 / 1_000_000,
-        draining: hub.is_draining(),
-        rooms: hub.rooms().len(),
-        users: hub.users_connected(),
-        connections: shards.iter().map(|shard| shard.connections).sum(),
-        events_published: hub.events_published(),
-        history: History { events, bytes },
-        shards,
-        limits: Limits {
-            max_connections: config.max_connections,
-            max_connections_per_user: config.max_connections_per_user,
-            max_connections_per_address: config.max_connections_per_address,
-            history_events: config.history_events,
-            history_bytes: config.history_bytes,
-            history_age_s: config.history_age.as_secs(),
-            history_total_bytes: hub.settings().history.bytes_max,
-            http_total_bytes: engine.buffers.bytes_max(),
-            max_requests: config.max_requests,
-            max_waiting_requests: config.max_waiting_requests,
-            max_event_bytes: config.max_event_bytes,
-            max_body_bytes: config.max_body_bytes,
-        },
-    }
-}
-
-/// One room. A room nobody is in and nothing was published to looks like one that never was.
-#[derive(Debug, Serialize)]
-pub struct RoomInfo {
-    room: String,
-    connections: u32,
-    /// Users with a connection here, in alphabetical order, at most [`MEMBERS_MAX`] of them.
-    members: Vec<String>,
-    /// How many there are.
-    members_total: usize,
-    history: RoomHistory,
-}
-
-#[derive(Debug, Default, Serialize)]
-struct RoomHistory {
-    events: usize,
-    bytes: usize,
-    /// Id from which on a resume is exact; absent if nothing was ever lost.
-    complete_after: Option<String>,
-    /// Id of the newest event.
-    newest: Option<String>,
-    events_max: usize,
-    bytes_max: usize,
-    age_max_s: u64,
-}
-
-/// Reads one room, asking every shard for its members.
+/// Answers with a page. One answer of the thread is composed at a time.
 ///
 /// # Errors
 ///
-/// [`Code::Full`] if a shard has too many questions to answer already.
-pub async fn room(engine: &Engine, name: &str) -> Result<RoomInfo, Problem> {
-    let (hub, config) = (&engine.hub, &engine.config);
-    let mut history = RoomHistory {
-        events_max: config.history_events,
-        bytes_max: config.history_bytes,
-        age_max_s: config.history_age.as_secs(),
-        ..RoomHistory::default()
-    };
-    let mut info =
-        RoomInfo { room: name.into(), connections: 0, members: Vec::new(), members_total: 0, history };
-    let Some(room) = hub.rooms().get(name) else {
-        return Ok(info);
-    };
-    history = info.history;
-    {
-        let log = room.log();
-        let id = |offset: Offset| hub.epoch().position(offset).to_string();
-        history.complete_after = Some(log.expired_to()).filter(|offset| *offset > 0).map(id);
-        if let Some(log) = log.get() {
-            history.events = log.held();
-            history.bytes = log.bytes();
-            history.newest = log.last().map(id);
-        }
-    }
-    info.connections = room.connections();
-    let mut members =
-        engine.ask_shards(|reply| Command::Members { room: room.clone(), reply }).await?.concat();
-    members.sort_unstable_by(|a, b| a.name().cmp(b.name()));
-    members.dedup_by(|a, b| a.name() == b.name());
-    info.members_total = members.len();
-    info.members = members.iter().take(MEMBERS_MAX).map(|user| user.name().to_owned()).collect();
-    info.history = history;
-    Ok(info)
+/// As [`Caller::may`]; what is wrong with the query; as [`Held::hold`].
+pub async fn history(
+    call: &Call<'_>,
+    caller: &Caller,
+    room: &RoomName,
+) -> Result<Response<ResponseBody>, Problem> {
+    caller.may(Action::Read(room.as_str()))?;
+    let query = HistoryQuery::parse(call.query())?;
+    let reader = caller.identity().map(Arc::as_ref);
+    let _turn = call.context.places.turn().await;
+    let mut held = Held::new(call.engine(), call.exchange, Holds::Answer);
+    let page = read(call.engine(), room.as_str(), &query, reader, &mut held)?;
+    Ok(json::response(ResponseBody::held(page, held)))
 }
 
 /// Bytes of JSON with which a page is full, whatever was asked for: control characters take six bytes each. It has one event
@@ -208,7 +77,7 @@ struct PageEvent {
 /// # Errors
 ///
 /// [`Code::BeforeInvalid`] if `before` is not a position in this life of the server; as [`Held::hold`].
-pub fn history(
+fn read(
     engine: &Engine,
     name: &str,
     query: &HistoryQuery,

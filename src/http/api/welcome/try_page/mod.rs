@@ -10,8 +10,8 @@ use hyper::Response;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::TryPage;
-use crate::http::api::accept::prefers_html;
-use crate::http::conn::response_body::BodyOut;
+use crate::http::api::welcome::accept::prefers_html;
+use crate::http::conn::response_body::ResponseBody;
 use crate::policy::Policy;
 
 /// What the page consists of besides itself.
@@ -31,10 +31,10 @@ const FILES: [(File, &str, &str, &str); 3] = [
         File::Style,
         "/try/style.css",
         "text/css; charset=utf-8",
-        concat!(include_str!("../../../admin/live/style.css"), include_str!("style.css")),
+        concat!(include_str!("../../../../admin/live/style.css"), include_str!("style.css")),
     ),
     (File::Script, "/try/try.js", "text/javascript; charset=utf-8", include_str!("try.js")),
-    (File::Icon, "/try/icon.svg", "image/svg+xml", include_str!("../../../admin/live/icon.svg")),
+    (File::Icon, "/try/icon.svg", "image/svg+xml", include_str!("../../../../admin/live/icon.svg")),
 ];
 
 const PAGE: &str = include_str!("index.html");
@@ -61,7 +61,7 @@ impl File {
 
     /// The answer to a request for it.
     #[must_use]
-    pub fn response(self) -> Response<BodyOut> {
+    pub fn response(self) -> Response<ResponseBody> {
         let (_, _, kind, text) = FILES.iter().find(|(file, ..)| *file == self).expect("each has a row");
         response(kind, Bytes::from_static(text.as_bytes()))
     }
@@ -79,7 +79,7 @@ pub fn is_served(setting: TryPage, policy: &Policy) -> bool {
 
 /// The page, if the client is a browser. `base` is the base path.
 #[must_use]
-pub fn page(base: &str, policy: &Policy, headers: &HeaderMap) -> Option<Response<BodyOut>> {
+pub fn page(base: &str, policy: &Policy, headers: &HeaderMap) -> Option<Response<ResponseBody>> {
     prefers_html(headers).then(|| response("text/html; charset=utf-8", Bytes::from(text(base, policy))))
 }
 
@@ -95,8 +95,8 @@ fn text(base: &str, policy: &Policy) -> String {
     PAGE.replace("{base}", base.trim_matches('/')).replace("{token}", token).replace("{version}", version)
 }
 
-fn response(kind: &'static str, bytes: Bytes) -> Response<BodyOut> {
-    let mut response = Response::new(BodyOut::from(bytes));
+fn response(kind: &'static str, bytes: Bytes) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::from(bytes));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     for (name, value) in HEADERS {

@@ -126,7 +126,7 @@ const NOT_JSON: &str = "the body is not JSON from here on";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::api::event_body;
+    use crate::http::api::publish::event_body;
 
     /// What is told about `text` as an event: the detail, the line and the column.
     fn told(text: &[u8]) -> (&'static str, u64, u32) {

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::answer::field_name::FieldName;
 use crate::answer::problem::{Code, Problem};
-use crate::http::api::malformed;
+use crate::http::api::publish::malformed;
 use crate::hub::draft::{Draft, Target};
 use crate::rights::grant::PermissionName;
 use crate::types::name::{EventId, EventName, NameError, RoomName, UserName};
@@ -105,7 +105,7 @@ pub fn compact(value: &RawValue) -> Result<String, Code> {
 pub enum Media {
     /// One JSON value: [`parse_body`].
     Json,
-    /// JSON values in lines, published as they arrive: [`Lines`](crate::http::api::lines::Lines) and [`parse_event`].
+    /// JSON values in lines, published as they arrive: [`Lines`](crate::http::api::publish::lines::Lines) and [`parse_event`].
     Ndjson,
 }
 

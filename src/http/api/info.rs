@@ -1,0 +1,113 @@
+//! `GET {base}/info`: the server as a whole.
+
+use hyper::Response;
+use serde::Serialize;
+
+use crate::answer::problem::Problem;
+use crate::engine::Engine;
+use crate::http::api::json::json;
+use crate::http::call::Call;
+use crate::http::conn::response_body::ResponseBody;
+use crate::http::gate::caller::Caller;
+use crate::rights::grant::Action;
+use crate::shard::stats::{Stats, Tally};
+
+/// Tells an administrator what the server knows.
+///
+/// # Errors
+///
+/// As [`Caller::may`].
+pub fn info(call: &Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
+    caller.may(Action::Administer)?;
+    Ok(json(&read(call.engine())))
+}
+
+/// The server as a whole.
+#[derive(Debug, Serialize)]
+struct Info {
+    version: &'static str,
+    epoch: String,
+    /// Id of the newest event.
+    head: String,
+    uptime_s: u64,
+    draining: bool,
+    rooms: usize,
+    users: usize,
+    connections: u64,
+    events_published: u64,
+    history: History,
+    shards: Vec<ShardInfo>,
+    limits: Limits,
+}
+
+#[derive(Debug, Serialize)]
+struct History {
+    events: usize,
+    bytes: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ShardInfo {
+    index: usize,
+    connections: u64,
+    lagging: u64,
+    events_delivered: u64,
+    bytes_sent: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Limits {
+    max_connections: usize,
+    max_connections_per_user: Option<usize>,
+    max_connections_per_address: Option<usize>,
+    history_events: usize,
+    history_bytes: usize,
+    history_age_s: u64,
+    history_total_bytes: usize,
+    http_total_bytes: usize,
+    max_requests: usize,
+    max_waiting_requests: usize,
+    max_event_bytes: usize,
+    max_body_bytes: usize,
+}
+
+/// Reads all of it.
+fn read(engine: &Engine) -> Info {
+    let (hub, config) = (&engine.hub, &engine.config);
+    let (events, bytes) = hub.history();
+    let shard = |(index, stats): (usize, &Stats)| ShardInfo {
+        index,
+        connections: stats.connections.get(),
+        lagging: stats.lagging.get(),
+        events_delivered: stats.delivered.get(),
+        bytes_sent: stats.bytes.iter().map(Tally::get).sum(),
+    };
+    let shards: Vec<ShardInfo> = engine.shard_stats().enumerate().map(shard).collect();
+    Info {
+        version: env!("CARGO_PKG_VERSION"),
+        epoch: hub.epoch().to_string(),
+        head: hub.epoch().position(hub.head()).to_string(),
+        uptime_s: engine.clock.now().0 / 1_000_000,
+        draining: hub.is_draining(),
+        rooms: hub.rooms().len(),
+        users: hub.users_connected(),
+        connections: shards.iter().map(|shard| shard.connections).sum(),
+        events_published: hub.events_published(),
+        history: History { events, bytes },
+        shards,
+        limits: Limits {
+            max_connections: config.max_connections,
+            max_connections_per_user: config.max_connections_per_user,
+            max_connections_per_address: config.max_connections_per_address,
+            history_events: config.history_events,
+            history_bytes: config.history_bytes,
+            history_age_s: config.history_age.as_secs(),
+            history_total_bytes: hub.settings().history.bytes_max,
+            http_total_bytes: engine.buffers.bytes_max(),
+            max_requests: config.max_requests,
+            max_waiting_requests: config.max_waiting_requests,
+            max_event_bytes: config.max_event_bytes,
+            max_body_bytes: config.max_body_bytes,
+        },
+    }
+}

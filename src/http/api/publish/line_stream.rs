@@ -1,0 +1,200 @@
+//! A stream of lines (NDJSON): each is published as it arrives, and the answer says how far that went.
+
+use std::pin::pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use crate::answer::problem::{Code, Problem};
+use crate::engine::Engine;
+use crate::engine::buffers::Holds;
+use crate::engine::lifecycle::Stage;
+use crate::http::api::publish::PublishAnswer;
+use crate::http::api::publish::event_body;
+use crate::http::api::publish::lines::Lines;
+use crate::http::api::publish::publisher::Publisher;
+use crate::http::call::Call;
+use crate::http::conn::exchange::{Awaits, Exchange};
+use crate::http::conn::held::Held;
+use crate::http::conn::places::{Wait, Waiting, at_once};
+use crate::http::context::Context;
+use crate::http::request_body::next_data;
+use crate::hub::Published;
+use crate::hub::draft::Draft;
+use crate::hub::memory_level::MemoryLevel;
+use crate::hub::own_ids::{Repeated, Repeats};
+
+/// What an NDJSON line may have beyond its event's data: names, keys and escapes. Data that is mostly control
+/// characters may need six times its size in JSON and does not fit; it does in an ordinary body.
+const LINE_EXTRA_BYTES: usize = 64 << 10;
+
+/// Lines published under one hold of the order's lock.
+const LINES_PER_PUBLISH: usize = 256;
+
+/// What has gone out of a stream of lines.
+#[derive(Default)]
+struct Progress {
+    published: u64,
+    subscribers: u64,
+    last: Option<Published>,
+}
+
+impl Progress {
+    /// Publishes the next lines, up to one with an id that was used before.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::EventIdRepeated`] with that line. Those before it are published.
+    fn publish(&mut self, engine: &Engine, lines: Vec<Numbered>) -> Result<(), Problem> {
+        let (numbers, drafts): (Vec<u64>, Vec<Draft>) = lines.into_iter().unzip();
+        match engine.publish(drafts, Repeats::EndThere) {
+            Ok(published) => {
+                self.note(published, numbers.len());
+                Ok(())
+            }
+            Err(Repeated { index, before }) => {
+                if let Some(before) = before {
+                    self.note(before, index);
+                }
+                Err(Problem::new(Code::EventIdRepeated).at_line(numbers[index]))
+            }
+        }
+    }
+
+    fn note(&mut self, published: Published, events: usize) {
+        self.published += events as u64;
+        self.subscribers += published.subscribers;
+        self.last = Some(published);
+    }
+}
+
+/// Publishes the lines of a body as they arrive.
+pub(super) async fn publish(call: Call<'_>, publisher: &Publisher<'_>) -> Result<PublishAnswer, Problem> {
+    let Call { context, exchange, request, .. } = call;
+    let engine = &context.engine;
+    let mut stream = LineStream {
+        context,
+        exchange,
+        body: request.into_body(),
+        lines: Lines::new(engine.config.max_event_bytes + LINE_EXTRA_BYTES),
+        held: Held::new(engine, exchange, Holds::Body),
+        waiting: None,
+    };
+    let mut progress = Progress::default();
+    let result = read_lines(&mut stream, publisher, &mut progress).await;
+    result.map_err(|problem| problem.after_publishing(progress.published))?;
+    let Some(last) = progress.last else {
+        return Err(Code::BatchEmpty.into());
+    };
+    let total = Published { offset: last.offset, subscribers: progress.subscribers };
+    Ok(PublishAnswer::new(engine, total, Some(progress.published)))
+}
+
+/// A body in lines that is being read.
+struct LineStream<'c> {
+    context: &'c Context,
+    exchange: &'c Rc<Exchange>,
+    body: Incoming,
+    lines: Lines,
+    held: Held,
+    /// Its right to wait for its peer, from the first time on that it had to.
+    waiting: Option<Waiting>,
+}
+
+impl LineStream<'_> {
+    /// Reads more of the body. False at its end.
+    async fn read_more(&mut self) -> Result<bool, Problem> {
+        let Some(data) = self.next_data().await? else {
+            self.exchange.has_read();
+            return Ok(false);
+        };
+        // The line that goes on in it is copied, behind what has come of it.
+        self.held.hold(self.lines.buffered() + 2 * data.len())?;
+        self.lines.push(data);
+        Ok(true)
+    }
+
+    async fn next_data(&mut self) -> Result<Option<Bytes>, Problem> {
+        let mut coming = pin!(next_data(&mut self.body));
+        if let Some(data) = at_once(coming.as_mut()).await {
+            return data;
+        }
+        if self.waiting.is_none() {
+            self.waiting = Some(self.context.places.wait(self.exchange, Wait::Lines)?);
+        }
+        let engine = &self.context.engine;
+        let mut stage = engine.lifecycle.stage.subscribe();
+        tokio::select! {
+            // Nothing is lost: what was read is in `lines`.
+            data = timeout(engine.config.publish_idle, coming) => data.map_err(|_| Code::RequestTimeout)?,
+            // A publisher that may go on for hours is told how far it got.
+            _ = stage.wait_for(|stage| *stage >= Stage::Ending) => Err(Code::Draining.into()),
+            () = self.exchange.asked_to_end() => Err(Code::RequestTimeout.into()),
+        }
+    }
+}
+
+async fn read_lines(
+    stream: &mut LineStream<'_>,
+    publisher: &Publisher<'_>,
+    progress: &mut Progress,
+) -> Result<(), Problem> {
+    let (engine, exchange) = (&stream.context.engine, stream.exchange);
+    loop {
+        exchange.awaits(if progress.published > 0 { Awaits::Lines } else { Awaits::Body });
+        let ended = !stream.read_more().await?;
+        exchange.awaits(Awaits::Nothing);
+        loop {
+            engine.spare_memory(MemoryLevel::NoPublishes)?;
+            // A request may go on for longer than its token.
+            publisher.caller.is_still_known(&engine.access)?;
+            let (drafts, problem) = next_drafts(engine, publisher, &mut stream.lines, ended);
+            if !drafts.is_empty() {
+                progress.publish(engine, drafts)?;
+                exchange.took_lines();
+            }
+            match problem {
+                Some(Ok(())) => {}
+                Some(Err(problem)) => return Err(problem),
+                None => break,
+            }
+            // Thousands of lines may have come at once: let the flushes they cause begin.
+            tokio::task::yield_now().await;
+        }
+        if ended {
+            return Ok(());
+        }
+        stream.held.hold(stream.lines.buffered())?;
+    }
+}
+
+/// A line's number, and its event.
+type Numbered = (u64, Draft);
+
+/// The next few lines as drafts, each with its number; then whether there may be more of them, none, or why not.
+fn next_drafts(
+    engine: &Engine,
+    publisher: &Publisher<'_>,
+    lines: &mut Lines,
+    ended: bool,
+) -> (Vec<Numbered>, Option<Result<(), Problem>>) {
+    let mut drafts = Vec::new();
+    while drafts.len() < LINES_PER_PUBLISH {
+        let line = if ended { lines.finish() } else { lines.next_line() };
+        let draft = match line {
+            None => return (drafts, None),
+            Some(Err(problem)) => return (drafts, Some(Err(problem))),
+            Some(Ok(line)) => event_body::parse_event(&line.bytes, engine.config.max_event_bytes)
+                .and_then(|draft| publisher.caller.may_publish(&draft).map(|()| draft))
+                .and_then(|draft| publisher.take(engine, 1).map(|()| (line.number, draft)))
+                .map_err(|problem| problem.at_line(line.number)),
+        };
+        match draft {
+            Ok(draft) => drafts.push(draft),
+            Err(problem) => return (drafts, Some(Err(problem))),
+        }
+    }
+    (drafts, Some(Ok(())))
+}

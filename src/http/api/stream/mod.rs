@@ -1,0 +1,163 @@
+//! `GET {base}/stream…`: from a request to a place in a shard.
+
+mod negotiate;
+mod refuse;
+
+use std::sync::Arc;
+
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Response, Version};
+
+use crate::answer::problem::{Code, Problem};
+use crate::http::api::query::StreamQuery;
+use crate::http::api::stream::negotiate::{accepts_gzip, heartbeat, is_through_varnish};
+use crate::http::api::stream::refuse::{log_refusal, refuse, stay_away, stream_response};
+use crate::http::call::Call;
+use crate::http::conn::response_body::ResponseBody;
+use crate::http::conn::subscription::Subscription;
+use crate::http::gate::caller::Caller;
+use crate::http::gate::identify;
+use crate::http::gate::refusal::Sender;
+use crate::hub::Hub;
+use crate::hub::admission::Refusal;
+use crate::hub::memory_level::MemoryLevel;
+use crate::hub::source::Source;
+use crate::rights::grant::Action;
+use crate::shard::join::Start;
+use crate::types::name::UserName;
+use crate::wire::encoding::Encoding;
+
+/// Answers a request for a stream. Where it cannot be found out now who asks, the client is asked to come back. `sender` learns
+/// as whom an unknown one wants to listen.
+///
+/// # Errors
+///
+/// What is wrong with `caller`, and as [`subscribe`].
+pub async fn stream(
+    call: &Call<'_>,
+    caller: Result<Caller, Problem>,
+    query: &StreamQuery,
+    sender: &mut Sender,
+) -> Result<Response<ResponseBody>, Problem> {
+    let caller = match caller {
+        Ok(caller) => identify::listener(call, caller, query).await,
+        unknown => unknown,
+    };
+    let answered = match caller {
+        Ok(caller) => subscribe(call, &caller, query),
+        Err(problem) => refuse_unidentified(call, problem, query),
+    };
+    answered.inspect_err(|_| sender.user.clone_from(&query.user))
+}
+
+fn refuse_unidentified(
+    call: &Call<'_>,
+    problem: Problem,
+    query: &StreamQuery,
+) -> Result<Response<ResponseBody>, Problem> {
+    let refusal = match problem.code {
+        Code::AuthUnavailable => Refusal::Unidentified,
+        Code::WaitingFull => Refusal::Waiting,
+        _ => return Err(problem),
+    };
+    call.engine().stats.refused(refusal);
+    let user = query.user.as_ref().map(UserName::as_str);
+    log_refusal(refusal.as_str(), query, user, call.address);
+    Ok(refuse(call.engine(), refusal, call.headers()))
+}
+
+/// Grants a stream to `caller`. The exchange is told.
+///
+/// # Errors
+///
+/// That `caller` may not have it, or [`Code::RoomMissing`] if there would be nothing to listen to.
+fn subscribe(
+    call: &Call<'_>,
+    caller: &Caller,
+    query: &StreamQuery,
+) -> Result<Response<ResponseBody>, Problem> {
+    let (engine, headers, address) = (call.engine(), call.headers(), call.address);
+    let now = engine.clock.now();
+    query.rooms.iter().try_for_each(|room| caller.may(Action::Read(room.as_str())))?;
+    let user = caller.listens_as(query.user.clone()).inspect_err(|problem| {
+        if problem.code == Code::Forbidden {
+            tracing::debug!("the URL names another user than the token or the application, without sse:user");
+        }
+    })?;
+    let user = user.as_ref().map(UserName::as_str);
+    if query.rooms.is_empty() && user.is_none() {
+        let detail = "name a room, /stream?room=ROOM, or a user, /stream?user=USER, or both in the path, /stream/ROOM/USER";
+        return Err(Problem::new(Code::RoomMissing).with_detail(detail));
+    }
+    if let Some(user) = user
+        && query.rooms.iter().any(|room| engine.hub.is_away(user, room.as_str(), now))
+    {
+        engine.stats.sent_away();
+        log_refusal("stay_away", query, Some(user), address);
+        return Ok(stay_away());
+    }
+    let start = start(query, headers, engine.config.history_events);
+    let admitted = if is_given_up(&engine.hub, &start, query, user) {
+        Err(Refusal::Memory)
+    } else {
+        engine.hub.admit(user, address, now)
+    };
+    let permit = match admitted {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            engine.stats.refused(refusal);
+            log_refusal(refusal.as_str(), query, user, address);
+            return Ok(refuse(engine, refusal, headers));
+        }
+    };
+    let gzip = engine.config.gzip && accepts_gzip(headers) && !is_through_varnish(headers);
+    let heartbeat = query.heartbeat.unwrap_or_else(|| heartbeat(headers));
+    let encoding = Encoding { chunked: call.request.version() > Version::HTTP_10, gzip };
+    let rooms = query.rooms.iter().map(|room| engine.hub.rooms().get_or_create(room.as_str())).collect();
+    let session = caller.identity().map(|identity| engine.access.session(identity.clone()));
+    call.exchange.subscribe(Subscription { rooms, permit, session, start, encoding, heartbeat });
+    let mut response = stream_response(ResponseBody::Stream);
+    if engine.config.gzip {
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    if gzip {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(response)
+}
+
+/// Whether the stream would begin with a replay while memory is short of that. Who comes back later misses nothing.
+fn is_given_up(hub: &Hub, start: &Start, query: &StreamQuery, user: Option<&str>) -> bool {
+    if hub.memory_level() < MemoryLevel::NoReplays {
+        return false;
+    }
+    let rooms = query.rooms.iter().filter_map(|room| hub.rooms().get(room.as_str()));
+    let inbox = user.and_then(|user| hub.users().get(user));
+    let sources: Vec<Arc<Source>> = rooms.chain(inbox).chain([hub.all().clone()]).collect();
+    start.is_replay(hub, &sources)
+}
+
+/// Where the stream starts.
+fn start(query: &StreamQuery, headers: &HeaderMap, history_max: usize) -> Start {
+    match (query.presented(headers), query.history) {
+        (Some(id), _) => Start::After(id),
+        (None, Some(count)) if count > 0 => Start::History(count.min(history_max)),
+        _ => Start::Now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reconnecting_browsers_header_outranks_its_url() {
+        let query = StreamQuery::parse(Some("room=a&last_event_id=old&history=5")).unwrap();
+        let mut headers = HeaderMap::new();
+        assert_eq!(start(&query, &headers, 10), Start::After("old".into()));
+        headers.insert("last-event-id", HeaderValue::from_static("new"));
+        assert_eq!(start(&query, &headers, 10), Start::After("new".into()));
+        let query = StreamQuery::parse(Some("room=a&history=50")).unwrap();
+        assert_eq!(start(&query, &HeaderMap::new(), 10), Start::History(10));
+    }
+}

@@ -1,0 +1,54 @@
+//! One request on its way to its handler.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+
+use crate::engine::Engine;
+use crate::http::conn::exchange::Exchange;
+use crate::http::context::Context;
+use crate::policy::Policy;
+
+/// A request that may be looked into, with what it came over and where from.
+pub struct Call<'c> {
+    /// What the thread's requests work with.
+    pub context: &'c Context,
+    /// The connection it came on.
+    pub exchange: &'c Rc<Exchange>,
+    /// Whom to let in, as of its arrival.
+    pub policy: &'c Policy,
+    /// The request.
+    pub request: Request<Incoming>,
+    /// The client's address, as far as it is known.
+    pub address: Option<IpAddr>,
+}
+
+impl<'c> Call<'c> {
+    /// What all threads share.
+    #[must_use]
+    pub fn engine(&self) -> &'c Arc<Engine> {
+        &self.context.engine
+    }
+
+    /// The request's headers.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
+    /// The request's path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.request.uri().path()
+    }
+
+    /// The request's query.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.request.uri().query()
+    }
+}
