@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::process;
-use super::rooms::{Hottest, Rooms};
+use super::rooms::{Hottest, Rooms, rounded};
 use crate::http::context::Shared;
 use crate::hub::moment::Moment;
 use crate::shard::stats::{CloseReason, DropReason, GapReason, Stats, TIME_BUCKETS, Tally};
@@ -31,7 +31,10 @@ pub(super) struct Sample {
     p99_ms: Option<f64>,
     /// In cores. Null where the kernel does not tell.
     cpu: Option<f64>,
+    /// Resident, in bytes.
     memory: Option<u64>,
+    /// What each connection adds to it: see [`per_connection`].
+    memory_per_connection: Option<u64>,
     history_events: usize,
     history_bytes: usize,
     shards: Vec<ShardSample>,
@@ -63,6 +66,8 @@ impl Serialize for Counts {
 pub(super) struct Sampler {
     before: Totals,
     hottest: Hottest,
+    /// What the process had allocated before the first connection. Null where the kernel does not tell.
+    memory_fixed: Option<u64>,
 }
 
 /// Everything that only grows.
@@ -86,7 +91,8 @@ struct Totals {
 impl Sampler {
     /// Counts from here on.
     pub(super) fn new(shared: &Shared) -> Self {
-        Self { before: Totals::read(shared), hottest: Hottest::new(shared.clock.now()) }
+        let memory_fixed = process::memory().map(|memory| memory.allocated);
+        Self { before: Totals::read(shared), hottest: Hottest::new(shared.clock.now()), memory_fixed }
     }
 
     /// What there is to say now.
@@ -106,6 +112,9 @@ impl Sampler {
         let buckets = now.delivery.iter().zip(&before.delivery);
         let buckets: Vec<(u64, u64)> = buckets.map(|((upto, now), (_, was))| (*upto, now - was)).collect();
         let (history_events, history_bytes) = hub.history();
+        let connections = sum(shared, |stats| &stats.connections);
+        let memory = process::memory();
+        let fixed = self.memory_fixed.map(|fixed| fixed + history_bytes as u64);
         let oldest = shared.shards.iter().map(|stats| stats.oldest_unsent.get()).max().unwrap_or(0);
         let refused =
             now.refused.iter().zip(&before.refused).map(|((name, now), (_, was))| (*name, now - was));
@@ -114,7 +123,7 @@ impl Sampler {
             up_ms: now.at.0 / 1000,
             seconds: rounded(seconds),
             state,
-            connections: sum(shared, |stats| &stats.connections),
+            connections,
             connections_max: caps.connections_max,
             lagging: sum(shared, |stats| &stats.lagging),
             oldest_unsent_ms: millis(oldest),
@@ -126,7 +135,10 @@ impl Sampler {
             p50_ms: quantile(&buckets, 0.5),
             p99_ms: quantile(&buckets, 0.99),
             cpu: now.cpu_since(&before, seconds),
-            memory: process::memory(),
+            memory: memory.map(|memory| memory.resident),
+            memory_per_connection: memory
+                .zip(fixed)
+                .and_then(|(memory, fixed)| per_connection(memory.allocated, fixed, connections)),
             history_events,
             history_bytes,
             shards: (0..shared.shards.len())
@@ -202,6 +214,15 @@ fn sum(shared: &Shared, tally: impl Fn(&Stats) -> &Tally) -> u64 {
     shared.shards.iter().map(|stats| tally(stats).get()).sum()
 }
 
+/// Connections from which on their memory can be told apart from the rest of the process.
+const CONNECTIONS_MIN: u64 = 1_000;
+
+/// Bytes for each of `connections`, of what is `allocated` beyond the `fixed` share: the process without a connection, and
+/// history, which is the same for one connection and for a million.
+fn per_connection(allocated: u64, fixed: u64, connections: u64) -> Option<u64> {
+    (connections >= CONNECTIONS_MIN).then(|| allocated.saturating_sub(fixed) / connections)
+}
+
 /// `nanos` of processor time in `seconds`, in cores.
 #[allow(clippy::cast_precision_loss, reason = "nanoseconds of some seconds")]
 fn cores(nanos: u64, seconds: f64) -> Option<f64> {
@@ -211,11 +232,6 @@ fn cores(nanos: u64, seconds: f64) -> Option<f64> {
 #[allow(clippy::cast_precision_loss, reason = "microseconds of some hours")]
 fn millis(micros: u64) -> f64 {
     rounded(micros as f64 / 1000.0)
-}
-
-/// To three decimals, which is what can be told apart on a page.
-pub(super) fn rounded(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
 }
 
 /// The time that share `q` of deliveries took at most, in milliseconds; `None` if there were none. Within a bucket they
@@ -252,6 +268,14 @@ mod tests {
         assert_eq!(quantile(&buckets, 1.0), Some(4.0));
         assert_eq!(quantile(&[(1000, 0), (u64::MAX, 0)], 0.5), None);
         assert_eq!(quantile(&[(1000, 1), (u64::MAX, 9)], 0.99), Some(1.0), "beyond the last bound");
+    }
+
+    #[test]
+    fn memory_per_connection_is_without_the_fixed_share() {
+        assert_eq!(per_connection(8_000_000, 3_000_000, 10_000), Some(500));
+        assert_eq!(per_connection(8_000_000, 3_000_000, 999), None, "too few to tell");
+        assert_eq!(per_connection(3_000_000, 3_000_000, 0), None);
+        assert_eq!(per_connection(2_000_000, 3_000_000, 1_000), Some(0), "memory was given back");
     }
 
     #[test]
