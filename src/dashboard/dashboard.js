@@ -340,7 +340,7 @@ class Chart {
     pen.fillText(clock, center, height - 1);
   }
 
-  // The values under the pointer, or the newest, in the legend and for those who hear the page.
+  // The values under the pointer, or the newest, in the legend and for screen readers.
   say(lines, at, known) {
     const values = lines.map(({ name, values: all }) => `${name} ${this.value(all[at])}`.trim());
     const keys = values.slice(0, LEGEND_MAX).map((value, n) => make("span", `k${n % colors.lines.length}`, value));
