@@ -1,19 +1,20 @@
-//! `tidegate-loadtest`: opens listeners, publishes, checks every event, reports.
+//! `tidegate-loadtest`: opens subscribers, publishes, checks every event, reports.
 //!
-//! Exits with 0 when all was right, 1 when a server did something wrong, 2 when nothing could be measured.
-//! Called as `tidegate-loadtest listeners` it is one of the processes that hold connections for another one.
+//! Exits with 0 if all was right, 1 if a server did something wrong, 2 if nothing could be measured.
+//! As `tidegate-loadtest listeners` it holds connections for another process of this program.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tidegate_loadtest::args::{Task, Work};
-use tidegate_loadtest::clock::Clock;
-use tidegate_loadtest::compare::{self, compare};
-use tidegate_loadtest::results::{Results, newest};
-use tidegate_loadtest::target::Source;
-use tidegate_loadtest::verdict::{verdict, warnings};
-use tidegate_loadtest::{fleet, plot, table};
+use tidegate_loadtest::client::clock::Clock;
+use tidegate_loadtest::client::fleet;
+use tidegate_loadtest::plan::args::{Task, Work};
+use tidegate_loadtest::plan::source::Source;
+use tidegate_loadtest::report::results::{Results, newest};
+use tidegate_loadtest::report::verdict::{verdict, warnings};
+use tidegate_loadtest::report::{plot, table};
+use tidegate_loadtest::run::compare::{self, compare};
 
 fn main() -> ExitCode {
     match Task::from_args().map_err(Into::into).and_then(perform) {
@@ -60,7 +61,7 @@ fn measure(mut work: Work) -> Result<bool, Box<dyn std::error::Error>> {
     for job in &mut work.plan.jobs {
         let connections = job.settings.connections as u64;
         if connections > fit && !matches!(job.source, Source::Running { .. }) {
-            // One process can't, but any number of them; a server started here is one process.
+            // Several processes could hold them, but a server started here is one process.
             return Err(format!(
                 "--connections {connections}: a server started here takes at most {fit}; \
                  raise the open files limit, or measure one that runs elsewhere by --url"
@@ -70,7 +71,7 @@ fn measure(mut work: Work) -> Result<bool, Box<dyn std::error::Error>> {
         let needed = usize::try_from(connections.div_ceil(fit))?;
         job.settings.processes = job.settings.processes.max(needed);
     }
-    // Kept after every scenario: what comes later must not cost what was measured.
+    // Results are saved after every scenario, so that a later failure does not lose them.
     let keep = |results: &Results| match &work.results {
         Some(folder) => results.save(&results.place(folder)),
         None => Ok(()),

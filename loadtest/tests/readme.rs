@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use tidegate_loadtest::results::{Results, newest};
-use tidegate_loadtest::table::{section, split};
+use tidegate_loadtest::report::results::{Results, newest};
+use tidegate_loadtest::report::table::{section, split};
 
 #[test]
 fn the_readme_says_what_was_measured() {

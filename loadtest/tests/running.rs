@@ -53,7 +53,7 @@ impl Drop for Server {
     }
 }
 
-/// Measures `url` for a second with 20 listeners.
+/// Measures `url` for a second with 20 subscribers.
 fn measure(url: &str, more: &[&str]) -> Output {
     let numbers = ["fanout", "--connections", "20", "--seconds", "1", "--rate", "20", "--url", url];
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate-loadtest"));
@@ -116,13 +116,13 @@ fn a_server_that_asks_who_it_is_can_be_measured() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(&server.url) && said.contains("--token-key"), "{said}");
     }
-    // Who may listen and not publish is a fault of what was shown, and is told as what the server answered.
+    // A token that may subscribe and not publish: the run is a failure with the server's answer.
     let output = measure(&server.url, &["--token", &listening]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("publish requests refused"), "{}", said(&output));
 }
 
-/// It said `Connection refused`, and not by whom.
+/// It said `Connection refused`, without the address.
 #[test]
 fn a_server_that_can_not_be_reached_is_named() {
     let output = measure("http://127.0.0.1:1/api/v1/sse", &[]);

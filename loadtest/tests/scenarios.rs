@@ -53,7 +53,7 @@ fn passes(scenario: &str, arguments: &[&str]) -> Value {
     ended.run
 }
 
-/// Every event came to every listener once, by what the report says.
+/// Every event came to every subscriber once, by what the report says.
 fn is_exact(run: &Value) {
     let traffic = &run["traffic"];
     for fault in ["lost", "duplicated", "reordered", "damaged", "disconnects", "requests_refused"] {
@@ -117,7 +117,7 @@ fn churn_is_exact_over_every_reconnect() {
     let run = passes("churn", &["--connections", "100", "--seconds", "1", "--churn", "90", "--away", "300"]);
     assert!(number(&run["found"]["churn"]["returned"]) >= 50.0, "{run}");
     assert_eq!(run["found"]["churn"]["left"], run["found"]["churn"]["returned"]);
-    // Three events of ten a second were missed by each who was away, and came later.
+    // Three events of ten a second were missed by each that was away, and came later.
     assert!(number(&run["found"]["churn"]["replayed"]) >= 50.0, "{run}");
 }
 
@@ -132,8 +132,8 @@ fn both_storms_bring_everybody_back() {
     assert!(number(&run["found"]["storm"]["with_jitter"]["back_seconds"]) > 0.75, "{run}");
 }
 
-/// As many tokens as there are listeners, one for the connection that warms the server up, one for the publisher; each
-/// listener comes three times.
+/// As many tokens as there are subscribers, one for the connection that warms the server up, one for the publisher; each
+/// subscriber comes three times.
 #[test]
 fn a_storm_with_tokens_costs_each_token_one_verification() {
     let run = passes("storm", &[&["--connections", "100", "--seconds", "1", "--tokens"], &SOON[..]].concat());
@@ -229,7 +229,7 @@ fn several_processes_see_what_one_would() {
     let run = passes("fanout", &["--connections", "6000", "--seconds", "1", "--processes", "3"]);
     assert_eq!(run["settings"]["processes"], 3);
     assert_eq!(run["opening"]["connected"], 6_000);
-    // Ten events a second for two seconds, one of them the warm-up, to everybody.
+    // Ten events a second for two seconds, one of them the warm-up, to all.
     assert_eq!(run["traffic"]["events_sent"], 20);
     assert_eq!(run["traffic"]["deliveries"], 6_000 * 20);
     assert_eq!(run["traffic"]["deliveries_expected"], 6_000 * 20);
@@ -245,7 +245,7 @@ fn processes_reconnect_like_threads() {
     assert_eq!(run["found"]["storm"]["with_jitter"]["returned"], 99);
 }
 
-/// Listeners are told to come back after about a second.
+/// Subscribers are told to come back after about a second.
 const SOON: [&str; 2] = ["--server-arg=--retry", "--server-arg=1s"];
 
 /// Runs `scenario` against a toy server and returns how it ended.

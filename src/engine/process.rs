@@ -24,13 +24,25 @@ pub fn threads() -> Vec<(u32, u64)> {
     numbers.filter_map(used).collect()
 }
 
-/// Resident memory in bytes.
+/// Memory of this process, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// All of it.
+    pub resident: u64,
+    /// The part of it that was allocated: without the program's own pages, which the kernel loads as they are used.
+    pub allocated: u64,
+}
+
+/// Memory as of now.
 #[must_use]
-pub fn memory() -> Option<u64> {
+pub fn memory() -> Option<Memory> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib << 10)
+    let bytes = |label: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(label))?;
+        let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        Some(kib << 10)
+    };
+    Some(Memory { resident: bytes("VmRSS:")?, allocated: bytes("RssAnon:")? })
 }
 
 #[cfg(test)]
@@ -46,6 +58,8 @@ mod tests {
             used = threads().iter().find(|(thread, _)| *thread == me).expect("this thread runs").1;
         }
         assert!(used > before);
-        assert!(memory().expect("Linux") > 1 << 20);
+        let memory = memory().expect("Linux");
+        assert!(memory.resident > 1 << 20);
+        assert!(memory.allocated > 0 && memory.allocated < memory.resident);
     }
 }

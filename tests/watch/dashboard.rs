@@ -355,6 +355,126 @@ const COLORS: &str = "return [...document.querySelectorAll('canvas')].map((chart
     return new Set(new Uint32Array(data.buffer)).size;
 })";
 
+/// What is measured in the browser.
+const LAYOUT: &str = include_str!("layout.js");
+
+/// A laptop, a tablet and a phone.
+const WIDTHS: [u32; 3] = [1280, 1024, 390];
+
+impl Page {
+    /// Opens the page anew in a window of `width`, with [`LAYOUT`] beside it, and waits for samples.
+    async fn open_wide(&self, admin: SocketAddr, width: u32) {
+        self.0.resize(width, 900).await;
+        self.0.open(&format!("http://{admin}/dashboard")).await;
+        self.state("ready").await;
+        self.until("the first sample", "!document.body.classList.contains('waiting')").await;
+    }
+
+    async fn list(&self, script: &str) -> Vec<String> {
+        self.0.run(&format!("return {script}"), vec![]).await
+    }
+}
+
+/// At 1280 pixels the eighth tile stood alone in a row, and two columns of *Busiest rooms* touched.
+#[tokio::test]
+async fn rows_are_even_and_no_text_touches_another_at_any_width() {
+    let server = TestServer::start();
+    let Some(page) = Page::open(server.admin).await else { return };
+    page.0.run_first(LAYOUT).await;
+    for width in WIDTHS {
+        page.open_wide(server.admin, width).await;
+        assert_eq!(page.list("layout.faults()").await, Vec::<String>::new(), "{width}");
+        assert_eq!(page.list("layout.crowded()").await, Vec::<String>::new(), "{width}, crowded");
+    }
+}
+
+#[tokio::test]
+async fn nothing_moves_when_the_first_sample_comes() {
+    let server = TestServer::with(|config| config.shards = 2);
+    let _listeners = ["/stream/a/u", "/stream/b/w"].map(|path| server.listen(path));
+    server.publish(&json!({"room": "a", "data": "x"}));
+    let Some(page) = Page::open(server.admin).await else { return };
+    page.state("ready").await;
+    page.0.run_first(LAYOUT).await;
+    for width in WIDTHS {
+        page.open_wide(server.admin, width).await;
+        page.until("a chart", "document.querySelector('canvas').dataset.points >= 1").await;
+        let [before, after]: [Value; 2] =
+            page.0.run("return [layout.first, layout.headings()]", vec![]).await;
+        assert!(before.as_array().is_some_and(|headings| headings.len() == 27), "{width}: {before}");
+        assert_eq!(before, after, "{width}");
+        let shifts: f64 = page.0.run("return layout.shifts", vec![]).await;
+        assert!(shifts < 0.001, "{width}: {shifts}");
+    }
+}
+
+#[tokio::test]
+async fn the_skeleton_keeps_still_for_those_who_want_less_motion() {
+    const MOTIONS: &str =
+        "document.body.dataset.state = 'connecting'; document.body.classList.add('waiting');
+        return document.getAnimations().length";
+    let server = TestServer::start();
+    let Some(page) = Page::open(server.admin).await else { return };
+    page.state("ready").await;
+    assert!(page.0.run::<u64>(MOTIONS, vec![]).await > 0);
+    page.0.prefer_reduced_motion().await;
+    assert_eq!(page.0.run::<u64>(MOTIONS, vec![]).await, 0);
+}
+
+#[tokio::test]
+async fn every_text_stands_out_in_light_and_dark() {
+    let server = TestServer::start();
+    let Some(page) = Page::open(server.admin).await else { return };
+    page.0.run_first(LAYOUT).await;
+    for scheme in ["light", "dark"] {
+        page.0.prefer_color_scheme(scheme).await;
+        for width in [1280, 390] {
+            page.open_wide(server.admin, width).await;
+            page.list("layout.crowded()").await;
+            for state in ["ready", "full", "lost"] {
+                let faint = format!("(document.body.dataset.state = '{state}', layout.faint())");
+                assert_eq!(page.list(&faint).await, Vec::<String>::new(), "{scheme}, {width}, {state}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_phone_shows_a_summary_first() {
+    const FIRST: &str =
+        "return [...document.querySelector('main').children].find((part) => part.checkVisibility()).id";
+    let server = TestServer::start();
+    let _listener = server.listen("/stream/a/u");
+    let Some(page) = Page::open(server.admin).await else { return };
+    page.open_wide(server.admin, 390).await;
+    assert_eq!(page.0.run::<String>(FIRST, vec![]).await, "summary");
+    page.until("one connection", "document.querySelector('#gist').innerText.startsWith('1 connected, ')")
+        .await;
+    assert_eq!(page.text("#verdict").await, "Every connection is up to date");
+    page.0.resize(1280, 900).await;
+    assert_eq!(page.0.run::<String>(FIRST, vec![]).await, "tiles");
+}
+
+/// The whole process was shared out among the connections: a hundred times what a connection takes.
+#[tokio::test]
+async fn memory_a_connection_is_without_the_fixed_share() {
+    let server = TestServer::start();
+    let mut watcher = Watcher::open(server.admin, &[]);
+    let _few = server.listen("/stream/a/u");
+    let few = watcher.until("one connection", &1, |sum, sample| *sum = count(&sample["connections"]));
+    assert_eq!(few["memory_per_connection"], Value::Null, "too few to tell");
+    let _many: Vec<_> = (0..1000).map(|n| server.listen(&format!("/stream/a/{n}"))).collect();
+    let many = watcher.until("a thousand", &1001, |sum, sample| *sum = count(&sample["connections"]));
+    let shared_out = count(&many["memory"]) / 1001;
+    assert!(count(&many["memory_per_connection"]) < shared_out, "{many}");
+    let Some(page) = Page::open(server.admin).await else { return };
+    page.until(
+        "its memory",
+        "/^\\d+\\.\\d\\d KiB a conn/.test(document.querySelectorAll('.more')[6].innerText)",
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn the_page_comes_back_with_the_server() {
     let server = TestServer::start();

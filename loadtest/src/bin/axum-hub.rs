@@ -1,7 +1,7 @@
 //! A peer to compare with: what one writes with axum and `tokio::sync::broadcast` in an afternoon.
 //!
 //! Idiomatic and fairly tuned (multi-thread runtime, mimalloc, `TCP_NODELAY`, one broadcast channel a room). It has no
-//! history, no resume and no bounds, and a listener that falls 1,024 events behind loses events without being told.
+//! history, no resume and no bounds, and a subscriber that falls 1,024 events behind loses events without being told.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use clap::Parser;
-use tidegate_loadtest::request::{Batch, Publish};
+use tidegate_loadtest::target::request::{Batch, Publish};
 use tokio::net::TcpSocket;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
@@ -49,7 +49,7 @@ impl Hub {
     fn publish(&self, event: Publish) {
         let rooms = self.rooms.read().expect("never poisoned");
         let data: Arc<str> = event.data.into();
-        // A room without listeners is no error: sending fails then, and nobody is concerned.
+        // A room without subscribers is no error: sending fails then, and nothing is lost.
         if event.all {
             for sender in rooms.values() {
                 let _ = sender.send(Arc::clone(&data));

@@ -14,7 +14,7 @@ use clap::Parser;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
-use tidegate_loadtest::request::{Batch, Publish};
+use tidegate_loadtest::target::request::{Batch, Publish};
 
 /// The featureless reference server.
 #[derive(Parser)]
@@ -182,7 +182,7 @@ impl Floor {
             let is_listener =
                 matches!(self.conns.get(key), Some(Some(Conn { role: Role::Listener { .. }, .. })));
             if is_listener {
-                // A listener says nothing after its request; only its end is of interest, and that is another edge.
+                // A subscriber says nothing after its request; only its end is of interest, and that is another edge.
                 return;
             }
         }
@@ -408,7 +408,7 @@ fn content_length(head: &[u8]) -> Option<usize> {
 
 const LISTENER: Token = Token(usize::MAX);
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// What one slow listener may have waiting here before it is cut off.
+/// What one slow subscriber may have waiting here before it is cut off.
 const UNSENT_BYTES_MAX: usize = 256 * 1024;
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 const CONNECTED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\

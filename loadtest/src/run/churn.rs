@@ -1,16 +1,15 @@
-//! Listeners leave and come back in turns while events flow.
+//! Subscribers leave and come back in turns while events flow.
 //!
-//! The same traffic is measured for a while without churn first: what the server uses beyond that is what the reconnects
-//! cost.
+//! The same traffic is measured without churn first. The CPU that the server uses beyond that is the cost of the reconnects.
 
 use std::io;
 use std::time::Duration;
 
-use super::Run;
+use super::one::Run;
 use super::traffic::FOREVER;
-use crate::fleet::{Command, Done, Fleet};
-use crate::found::{Churn, Found};
-use crate::report::{count, ms};
+use crate::client::fleet::{Command, Done, Fleet};
+use crate::number::{count, ms};
+use crate::report::found::{Churn, Found};
 
 impl Run {
     /// Everything in order over every reconnect.
@@ -18,7 +17,7 @@ impl Run {
         self.meter.reset_peak();
         let seconds = self.settings().seconds;
         let calm = Duration::from_secs(seconds.div_ceil(4));
-        // Stopped when everybody is back.
+        // Stopped when all are back.
         let feed = self.publish(self.settings(), FOREVER.as_secs_f64())?;
         self.sleep_warm_up();
         let window = self.open_window(&fleet)?;
@@ -30,8 +29,8 @@ impl Run {
         self.pass(&mut fleet, Duration::from_secs(seconds))?;
         self.end_churn(&mut fleet)?;
         let span = self.close_window(&window, &fleet)?;
-        self.progress.say("everybody is back");
-        // Something to get for those who came back last.
+        self.progress.say("all are back");
+        // Events for those that came back last.
         self.pass(&mut fleet, self.warm_up())?;
         feed.stop();
         self.published.absorb(feed.join()?);
@@ -52,12 +51,12 @@ impl Run {
         }));
         let done = self.finish(fleet, &span, None)?;
         if returned == 0 {
-            self.report.faults.push("nobody came back".to_owned());
+            self.report.faults.push("no subscriber came back".to_owned());
         }
         Ok(done)
     }
 
-    /// The settings' share of the listeners leaves every second from now on.
+    /// Begins churn by the settings.
     pub(super) fn begin_churn(&self, fleet: &Fleet) -> io::Result<()> {
         let settings = self.settings();
         fleet.command(Command::Churn {
@@ -66,7 +65,7 @@ impl Run {
         })
     }
 
-    /// Nobody leaves any more; waits until everybody is back.
+    /// Ends the churn and waits until all are back.
     pub(super) fn end_churn(&mut self, fleet: &mut Fleet) -> io::Result<()> {
         fleet.command(Command::Settle)?;
         self.sync(fleet)?;

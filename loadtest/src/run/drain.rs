@@ -4,9 +4,10 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-use super::Run;
-use crate::fleet::{Done, Fleet, Standing};
-use crate::report::{Drain, ms};
+use super::one::Run;
+use crate::client::fleet::{Done, Fleet, Standing};
+use crate::number::ms;
+use crate::report::measured::Drain;
 
 impl Run {
     /// SIGTERM in the middle of traffic.
@@ -37,7 +38,7 @@ impl Run {
         let done = fleet.stop()?;
         let tally = &done.tally;
         let last_ns = tally.ended_ns.iter().max().copied().unwrap_or(signal_ns);
-        let open = done.listeners.iter().filter(|one| one.standing == Standing::Open).count();
+        let open = done.subscribers.iter().filter(|one| one.standing == Standing::Open).count();
         let drain = Drain {
             closes_by_second: by_second(&tally.ended_ns, signal_ns),
             finished: tally.ends_finished,

@@ -1,26 +1,27 @@
-//! What a run amounts to: sums over all listeners, and everything that must not be.
+//! The verdict on a run: sums over all subscribers, and its faults.
 
-use super::Run;
-use crate::fleet::{Account, Done, Standing, Tally};
-use crate::publisher::Published;
-use crate::report::{Gzip, Stuck, Traffic, count, ms, per, percentiles};
-use crate::scenario::Scenario;
+use super::one::Run;
+use crate::client::fleet::{Account, Done, Standing, Tally};
+use crate::client::published::Published;
+use crate::number::{count, ms, per};
+use crate::plan::scenario::Scenario;
+use crate::report::measured::{Gzip, Stuck, Traffic, percentiles};
 
 impl Run {
-    /// Sums over listeners, for everything but the window, whose latencies are in `counted`.
+    /// Sums over subscribers, for everything but the window, whose latencies are in `counted`.
     pub(super) fn tally(&mut self, done: &Done, counted: &Tally) -> Traffic {
         let latency = |quantile| ms(counted.latency.value_at_quantile(quantile));
         self.report.latency_percentiles = percentiles(&counted.latency);
         let settings = self.settings();
         let published = &self.published;
-        let checked = || done.listeners.iter().filter(|listener| is_checked(listener));
-        let stream = |listener: &Account| {
-            published.counts.get(settings.stream_of(listener.index)).copied().unwrap_or(0)
+        let checked = || done.subscribers.iter().filter(|subscriber| is_checked(subscriber));
+        let stream = |subscriber: &Account| {
+            published.counts.get(settings.stream_of(subscriber.index)).copied().unwrap_or(0)
         };
         let is_drain = self.job.scenario == Scenario::Drain;
-        let lost = |listener: &Account| {
+        let lost = |subscriber: &Account| {
             // A stream that was meant to end has no tail to lose, only holes.
-            if is_drain { listener.track.holes() } else { listener.track.lost(stream(listener)) }
+            if is_drain { subscriber.track.holes() } else { subscriber.track.lost(stream(subscriber)) }
         };
         let lost_first = |one: &Account| {
             let published = if is_drain { 0 } else { stream(one) };
@@ -45,7 +46,7 @@ impl Run {
             reordered: tally.reordered,
             damaged: tally.damaged,
             gaps: tally.gaps,
-            disconnects: done.listeners.iter().filter(ended).count() as u64,
+            disconnects: done.subscribers.iter().filter(ended).count() as u64,
             latency_p50_ms: latency(0.5),
             latency_p90_ms: latency(0.9),
             latency_p99_ms: latency(0.99),
@@ -59,8 +60,8 @@ impl Run {
 
     /// Deliveries of the window, counted streams included: they get what the inflated ones get.
     pub(super) fn scaled(&self, done: &Done, deliveries: u64) -> u64 {
-        let counted = done.listeners.iter().filter(|one| one.is_counted).count() as u64;
-        let inflated = done.listeners.iter().filter(|one| one.is_inflated).count() as u64;
+        let counted = done.subscribers.iter().filter(|one| one.is_counted).count() as u64;
+        let inflated = done.subscribers.iter().filter(|one| one.is_inflated).count() as u64;
         if !self.settings().gzip || inflated == 0 {
             return deliveries;
         }
@@ -101,14 +102,14 @@ impl Run {
         self.fault(traffic.damaged, "events damaged");
         self.judge_gaps(traffic);
         let is_missing = |one: &&Account| matches!(one.standing, Standing::Away | Standing::Failed);
-        let missing = done.listeners.iter().filter(is_missing).count();
-        // Those who never came up at all are a fault of their own.
-        self.fault(missing.saturating_sub(self.report.opening.failed) as u64, "listeners never came back");
+        let missing = done.subscribers.iter().filter(is_missing).count();
+        // Connections that never opened are a fault of their own.
+        self.fault(missing.saturating_sub(self.report.opening.failed) as u64, "subscribers never came back");
         self.fault(traffic.disconnects, "streams ended unasked");
         self.fault(traffic.requests_refused, "publish requests refused");
         let why = done.tally.first_error.clone().unwrap_or_default();
         self.fault(done.tally.malformed, &format!("streams malformed; first: {why}"));
-        self.fault(done.tally.foreign, "events nobody here published");
+        self.fault(done.tally.foreign, "events that this run did not publish");
         if let Some(error) = &self.published.error {
             self.report.faults.push(error.clone());
         }
@@ -122,7 +123,7 @@ impl Run {
         ));
     }
 
-    /// A gap is no loss, for the server has told. But where nobody was away and nobody was slow, there was no reason.
+    /// A gap is no loss, since the server has told of it. It is a fault where no subscriber was away or slow.
     fn judge_gaps(&mut self, traffic: &Traffic) {
         match self.job.scenario {
             // Judged there: the first part must have none, the second one each.
@@ -147,15 +148,15 @@ impl Run {
         if !self.settings().gzip {
             return;
         }
-        let counted = done.listeners.iter().filter(|one| one.is_counted);
+        let counted = done.subscribers.iter().filter(|one| one.is_counted);
         let mut bytes: Vec<u64> = counted.map(|one| one.body_bytes).collect();
         bytes.sort_unstable();
         let median = bytes.get(bytes.len() / 2).copied().unwrap_or(0);
-        let inflated = done.listeners.iter().filter(|one| one.is_inflated).count();
+        let inflated = done.subscribers.iter().filter(|one| one.is_inflated).count();
         let gzip = Gzip {
             inflated,
             counted: bytes.len(),
-            plain: done.listeners.len() - inflated - bytes.len(),
+            plain: done.subscribers.len() - inflated - bytes.len(),
             body_bytes_median: median,
             short: bytes.iter().filter(|one| **one + CONNECTED_SPREAD_BYTES < median).count(),
         };
@@ -179,7 +180,7 @@ impl Run {
         let is_closed = |one: &&Account| one.is_stuck && one.standing == Standing::Ended;
         self.report.stuck = Some(Stuck {
             connections,
-            closed: done.listeners.iter().filter(is_closed).count(),
+            closed: done.subscribers.iter().filter(is_closed).count(),
             gaps: done.tally.gaps_stuck,
             peak_each_kib: growth(memory.peak_kib),
             after_each_kib: growth(memory.after_kib),
@@ -187,10 +188,10 @@ impl Run {
     }
 }
 
-/// Whether every event of this listener was looked at and had to come.
-fn is_checked(listener: &Account) -> bool {
-    let is_up = matches!(listener.standing, Standing::Open | Standing::Ended);
-    is_up && !listener.is_stuck && !listener.is_counted
+/// Whether every event of this subscriber was checked and had to come.
+fn is_checked(subscriber: &Account) -> bool {
+    let is_up = matches!(subscriber.standing, Standing::Open | Standing::Ended);
+    is_up && !subscriber.is_stuck && !subscriber.is_counted
 }
 
 /// Compressed streams differ by their `connected` events.

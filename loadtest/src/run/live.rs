@@ -1,36 +1,13 @@
-//! Once a second: what somebody who watches wants to know, and the series that plots are drawn from.
+//! Once a second: a sample for the series, and a line of progress.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::Run;
-use crate::fleet::{Counts, Fleet, Tally};
-use crate::report::{Second, count, ms, number};
-
-/// The last second, and what was counted since the scenario last asked.
-#[derive(Debug)]
-pub(super) struct Live {
-    start_ns: u64,
-    /// When the next sample is due; never before the window has begun.
-    next_ns: u64,
-    last_ns: u64,
-    deliveries: u64,
-    cpu_ns: Option<u64>,
-    so_far: Tally,
-}
-
-impl Default for Live {
-    fn default() -> Self {
-        Self {
-            start_ns: 0,
-            next_ns: u64::MAX,
-            last_ns: 0,
-            deliveries: 0,
-            cpu_ns: None,
-            so_far: Tally::default(),
-        }
-    }
-}
+use super::one::Run;
+use super::series::{Live, line};
+use crate::client::fleet::{Counts, Fleet, Tally};
+use crate::number::{count, ms};
+use crate::report::measured::Second;
 
 impl Run {
     /// From now on there is a sample every second; the bar is so many seconds long, if that is known.
@@ -73,14 +50,14 @@ impl Run {
         self.watch(fleet, time, |_| false).map(|_| ())
     }
 
-    /// What the listeners counted since this was last asked.
+    /// What the subscribers counted since this was last asked.
     pub(super) fn counted(&mut self, fleet: &mut Fleet) -> io::Result<Tally> {
         let mut tally = std::mem::take(&mut self.live.so_far);
         tally.merge(&fleet.take()?);
         Ok(tally)
     }
 
-    /// Waits until every thread has obeyed what it was told, and its counters say so.
+    /// Waits until every thread has handled its commands and its counters show that.
     pub(super) fn sync(&mut self, fleet: &mut Fleet) -> io::Result<()> {
         let news = fleet.take()?;
         self.live.so_far.merge(&news);
@@ -122,26 +99,6 @@ impl Run {
         self.report.series.push(second);
         Ok(())
     }
-}
-
-/// The last second, with latencies so far.
-fn line(second: &Second, so_far: &Tally) -> String {
-    let latency = |quantile| {
-        let is_empty = so_far.latency.is_empty();
-        number(if is_empty { f64::NAN } else { ms(so_far.latency.value_at_quantile(quantile)) })
-    };
-    let mut line = format!(
-        "{} connections, {:.0} deliveries/s, p50 {} ms, p99 {} ms",
-        second.connections,
-        second.deliveries_per_s,
-        latency(0.5),
-        latency(0.99),
-    );
-    if let (Some(kib), Some(percent)) = (second.resident_kib, second.cpu_percent) {
-        let mib = number(count(kib) / 1024.0);
-        line = format!("{line}, server {mib} MiB, {percent:.0} % CPU");
-    }
-    line
 }
 
 const SECOND_NS: u64 = 1_000_000_000;

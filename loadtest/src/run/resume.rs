@@ -1,17 +1,17 @@
-//! All leave, miss events, and come back with their last id: first for what the server remembers, then for more.
+//! All leave, miss events, and come back with their last id: first within what the server remembers, then beyond it.
 //!
-//! What it remembers must be replayed exactly. Where more was missed every listener must be told by `gap`, and nothing
-//! after that may be missing.
+//! Events it remembers must be replayed exactly. A subscriber that missed more must be told by `gap`, and must get every
+//! event after that.
 
 use std::io;
 use std::time::Duration;
 
-use super::Run;
 use super::churn::BACK_MAX;
-use crate::fleet::{Command, Done, Fleet, Pace, Tally};
-use crate::found::{Found, Resume};
-use crate::report::{count, ms, per};
-use crate::scenario::{Form, Settings};
+use super::one::Run;
+use crate::client::fleet::{Command, Done, Fleet, Pace, Tally};
+use crate::number::{count, ms, per};
+use crate::plan::scenario::{Form, Settings};
+use crate::report::found::{Found, Resume};
 
 impl Run {
     /// Both parts.
@@ -39,7 +39,7 @@ impl Run {
         let returned = beyond_tally.reconnect.len();
         self.fault(
             returned.abs_diff(told_gap),
-            "listeners not told by gap exactly once what they missed for good",
+            "subscribers not told by gap exactly once that events are gone",
         );
         self.report.found = Some(Found::Resume(Resume {
             missed,
@@ -58,7 +58,7 @@ impl Run {
         self.finish(fleet, &span, Some(&live))
     }
 
-    /// Everybody leaves, `events` are published in each room, and everybody comes back. Returns what was counted then,
+    /// All leave, `events` are published in each room, and all come back. Returns what was counted then,
     /// the server's CPU in microseconds, and the seconds from the first reconnect to the last event.
     fn miss(&mut self, fleet: &mut Fleet, events: u64, all_come: bool) -> io::Result<(Tally, f64, f64)> {
         fleet.command(Command::Leave)?;

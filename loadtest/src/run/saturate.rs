@@ -7,13 +7,14 @@
 use std::io;
 use std::time::Duration;
 
-use super::Run;
+use super::one::Run;
 use super::window::Span;
-use crate::fleet::{Done, Fleet, Tally};
-use crate::found::{Found, Saturate, Step};
-use crate::publisher::Published;
-use crate::report::{Traffic, count, ms, number};
-use crate::scenario::Settings;
+use crate::client::fleet::{Done, Fleet, Tally};
+use crate::client::published::Published;
+use crate::number::{count, ms, number};
+use crate::plan::scenario::Settings;
+use crate::report::found::{Found, Saturate, Step};
+use crate::report::measured::Traffic;
 
 /// What a step leaves behind for the report, should it be the best.
 struct Best {
@@ -34,7 +35,7 @@ impl Run {
         while let Some(rate) = search.next().filter(|_| found.steps.len() < STEPS_MAX) {
             let (mut step, mut left) = self.step(&mut fleet, rate)?;
             if step.failed_by.is_some() {
-                // A neighbour's busy second is not the server's limit: a failure has to happen twice.
+                // Another program may have used the cores: a failure has to happen twice.
                 found.steps.push(step);
                 (step, left) = self.step(&mut fleet, rate)?;
             }
@@ -53,7 +54,7 @@ impl Run {
         self.report.found = Some(Found::Saturate(found));
         let done = self.finish(fleet, &best.span, Some(&best.counted))?;
         if let Some(traffic) = &mut self.report.traffic {
-            // Rates over all steps would be nobody's.
+            // A rate over all steps would mean nothing.
             (traffic.sent_per_s, traffic.accepted_per_s) = best.rates;
         }
         Ok(done)

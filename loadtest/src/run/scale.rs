@@ -3,11 +3,13 @@
 //! Every point has a server of its own, unless one runs already. Along the rooms each room keeps its rate, so deliveries a
 //! second stay the same while publishes grow.
 
-use super::{Job, run_one};
-use crate::clock::Clock;
-use crate::found::{Found, Point, Scale};
-use crate::report::{Report, Traffic};
-use crate::scenario::{Scenario, Settings};
+use super::one::run_one;
+use crate::client::clock::Clock;
+use crate::plan::job::Job;
+use crate::plan::scenario::{Scenario, Settings};
+use crate::report::found::{Found, Point, Scale};
+use crate::report::measured::Traffic;
+use crate::report::run_report::Report;
 
 /// Runs every point; the report has the last point's figures besides.
 pub(super) fn run(job: &Job, round: u32, clock: Clock) -> Result<Report, Box<dyn std::error::Error>> {

@@ -1,16 +1,16 @@
-//! A long time of everything: rooms, single events, bursts, and listeners that leave and come back.
+//! A long run of rooms, single events, bursts, and subscribers that leave and come back.
 //!
-//! Memory is taken after a warm-up and at the end, both times with everybody connected: what it grew by in between is what
-//! would go on growing. History that is still filling up is part of it until every room is full.
+//! Memory is read after a warm-up and at the end, both times with all connected. The growth between shows a leak. History
+//! that is still filling up is part of it until every room is full.
 
 use std::io;
 use std::time::Duration;
 
-use super::Run;
-use crate::fleet::{Done, Fleet};
-use crate::found::{Found, Soak};
-use crate::report::count;
-use crate::scenario::{Form, Settings};
+use super::one::Run;
+use crate::client::fleet::{Done, Fleet};
+use crate::number::count;
+use crate::plan::scenario::{Form, Settings};
+use crate::report::found::{Found, Soak};
 
 impl Run {
     /// Stretches of single events and of bursts in turns, with churn all the time.
@@ -26,7 +26,7 @@ impl Run {
         self.stretch(&mut fleet, stretch, &mut soak)?;
         self.stretch(&mut fleet, stretch, &mut soak)?;
         self.end_churn(&mut fleet)?;
-        soak.warm_up_seconds = crate::report::ms(self.clock.now_ns() - start_ns) / 1e3;
+        soak.warm_up_seconds = crate::number::ms(self.clock.now_ns() - start_ns) / 1e3;
         soak.start_kib = self.meter.resident_kib()?;
         self.meter.reset_peak();
         let window = self.open_window(&fleet)?;
@@ -35,7 +35,7 @@ impl Run {
             self.stretch(&mut fleet, stretch, &mut soak)?;
         }
         self.end_churn(&mut fleet)?;
-        // Something to get for those who came back last.
+        // Events for those that came back last.
         self.stretch(&mut fleet, 1, &mut soak)?;
         self.wait_delivered(&mut fleet)?;
         let span = self.close_window(&window, &fleet)?;
@@ -63,7 +63,7 @@ impl Run {
         let limit = Duration::from_secs(seconds * 2 + 60);
         self.watch(fleet, limit, |_| feed.is_finished())?;
         self.published.absorb(feed.join()?);
-        // Those who are away get theirs later, so only the rest of the way is waited for here.
+        // Subscribers that are away get these events later, so the wait is short.
         self.pass(fleet, BETWEEN)
     }
 }

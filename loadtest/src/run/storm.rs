@@ -3,17 +3,17 @@
 use std::io;
 use std::time::Duration;
 
-use super::Run;
 use super::churn::BACK_MAX;
+use super::one::Run;
 use super::traffic::FOREVER;
-use crate::fleet::{Command, Done, Fleet, Pace};
-use crate::found::{Found, Storm, Surge};
-use crate::meter;
-use crate::report::{ms, per};
+use crate::client::fleet::{Command, Done, Fleet, Pace};
+use crate::number::{ms, per};
+use crate::report::found::{Found, Storm, Surge};
+use crate::target::meter;
 
 impl Run {
     /// Two storms in a row. On a server that can resume events flow all the time, and none may be missed; on others
-    /// nothing is published, since those who are away would miss it.
+    /// nothing is published, since subscribers that are away would miss it.
     pub(super) fn storm(&mut self, mut fleet: Fleet) -> io::Result<Done> {
         self.meter.reset_peak();
         let calm = Duration::from_secs(self.settings().seconds);
@@ -44,7 +44,7 @@ impl Run {
         self.finish(fleet, &span, None)
     }
 
-    /// Cuts everybody off and waits until everybody is back.
+    /// Cuts all connections and waits until all are back.
     fn surge(&mut self, fleet: &mut Fleet, pace: Pace) -> io::Result<Surge> {
         self.counted(fleet)?;
         let cut_ns = self.clock.now_ns();
@@ -71,7 +71,7 @@ impl Run {
             replayed: tally.replayed,
             cpu_us_each: cpu.map_or(f64::NAN, |cpu| per(ms(cpu.total_ns) * 1e3, returned)),
         };
-        self.fault(surge.left.saturating_sub(returned), "listeners not back after a storm");
+        self.fault(surge.left.saturating_sub(returned), "subscribers not back after a storm");
         Ok(surge)
     }
 }

@@ -1,15 +1,15 @@
-//! Plain traffic: everybody is connected, events flow, everything arrives.
+//! Plain traffic: all are connected, events are published, every one arrives.
 
 use std::io;
 use std::time::Duration;
 
+use super::one::Run;
 use super::window::Span;
-use super::{Run, START_DELAY_NS};
-use crate::fleet::{Command, Done, Fleet, Tally};
-use crate::meter::Meter;
-use crate::publisher::Publisher;
-use crate::report::count;
-use crate::scenario::Settings;
+use crate::client::fleet::{Command, Done, Fleet, Tally};
+use crate::client::publisher::Publisher;
+use crate::number::count;
+use crate::plan::scenario::Settings;
+use crate::target::meter::Meter;
 
 impl Run {
     /// Publishes and waits for everything to arrive.
@@ -54,7 +54,14 @@ impl Run {
     pub(super) fn publish(&self, settings: &Settings, seconds: f64) -> io::Result<Publisher> {
         let first_ns = self.clock.now_ns() + START_DELAY_NS;
         let counts = self.published.counts.clone();
-        Publisher::start(&self.target, &self.plan.names, settings, self.clock, (first_ns, seconds), counts)
+        Publisher::start(
+            &self.target,
+            &self.assignment.names,
+            settings,
+            self.clock,
+            (first_ns, seconds),
+            counts,
+        )
     }
 
     /// What is published before the window: about a second, and at least one step.
@@ -73,10 +80,10 @@ impl Run {
         self.report.memory.peak_kib = self.meter.peak_kib();
     }
 
-    /// Lets stuck listeners read, so that they find out which of them the server has closed.
+    /// Lets stuck subscribers read, so that they find out which of them the server has closed.
     fn let_stuck_read(&self, fleet: &Fleet) -> io::Result<()> {
         if self.settings().stuck > 0 {
-            self.progress.say("stuck listeners read again");
+            self.progress.say("stuck subscribers read again");
             fleet.command(Command::ReadAgain)?;
             std::thread::sleep(READ_AGAIN_SETTLE);
         }
@@ -84,7 +91,9 @@ impl Run {
     }
 }
 
+/// Time from the start of a publisher to its first event.
+const START_DELAY_NS: u64 = 50_000_000;
 /// The publisher gives up by itself.
 pub(super) const FOREVER: Duration = Duration::from_hours(48);
-/// What stuck listeners get to find out that they were closed.
+/// What stuck subscribers get to find out that they were closed.
 const READ_AGAIN_SETTLE: Duration = Duration::from_secs(3);

@@ -3,10 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use super::Run;
-use crate::fleet::{Command, Fleet};
-use crate::report::{Traffic, count, ms};
-use crate::usage::Cpu;
+use super::one::Run;
+use crate::client::fleet::{Command, Fleet};
+use crate::number::{count, ms};
+use crate::report::measured::Traffic;
+use crate::target::usage::Cpu;
 
 /// The first moment.
 #[derive(Clone, Copy, Debug)]
@@ -49,16 +50,16 @@ impl Run {
         })
     }
 
-    /// Deliveries to checked listeners that everything published so far should have made.
+    /// Deliveries to checked subscribers that everything published so far should have made.
     pub(super) fn expected(&self) -> u64 {
         let settings = self.settings();
         (0..settings.connections)
-            .filter(|index| self.plan.is_checked(*index))
+            .filter(|index| self.assignment.is_checked(*index))
             .map(|index| self.published.counts.get(settings.stream_of(index)).copied().unwrap_or(0))
             .sum()
     }
 
-    /// Waits until every checked listener that reads must have everything, or nothing comes any more.
+    /// Waits until every checked subscriber that reads must have everything, or nothing comes any more.
     pub(super) fn wait_delivered(&mut self, fleet: &mut Fleet) -> io::Result<()> {
         let expected = self.expected();
         // Streams that are only counted give no sign, so they get a moment more.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-/// What the server does wrong. What concerns an event, it does with the fifth, to one listener.
+/// What the server does wrong. What concerns an event, it does with the fifth, to one subscriber.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Mischief {
     /// Nothing.
@@ -20,13 +20,13 @@ pub(crate) enum Mischief {
     Reorder,
     /// Sends it cut short.
     Damage,
-    /// Never replays anything, and tells nobody.
+    /// Never replays anything, and tells of no gap.
     Forget,
-    /// Replays everything to whoever comes back.
+    /// Replays everything on each reconnect.
     ReplayAll,
     /// Closes every connection.
     Refuse,
-    /// Sends every second one who comes back away again, and says so. That is no fault.
+    /// Refuses every second reconnect by `overload`. That is no fault.
     Busy,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Toy {
 #[derive(Debug, Default)]
 struct Room {
     events: Vec<String>,
-    listeners: Vec<TcpStream>,
+    subscribers: Vec<TcpStream>,
     /// Whether the mischief was done.
     is_done: bool,
     returns: usize,
@@ -106,14 +106,14 @@ fn header<'a>(head: &'a [String], name: &str) -> Option<&'a str> {
     lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
 }
 
-/// Answers, replays, and leaves the socket to those who publish.
+/// Answers, replays, and leaves the socket to the publishers.
 fn listen(mut socket: TcpStream, head: &[String], rooms: &Rooms, mischief: Mischief) -> std::io::Result<()> {
     let target = head[0].split(' ').nth(1).unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let name = path.rsplit('/').nth(1).unwrap_or_default();
     let id = header(head, "last-event-id").or_else(|| query.strip_prefix("last_event_id="));
     let seen: Option<usize> = id.and_then(|id| id.strip_prefix("t-")?.parse().ok());
-    let mut rooms = rooms.lock().expect("nobody panics");
+    let mut rooms = rooms.lock().expect("no thread panics");
     let room = rooms.entry(name.to_owned()).or_default();
     room.returns += usize::from(seen.is_some());
     if mischief == Mischief::Busy && seen.is_some() && room.returns % 2 == 1 {
@@ -130,7 +130,7 @@ fn listen(mut socket: TcpStream, head: &[String], rooms: &Rooms, mischief: Misch
     );
     text.extend(room.events[from..].iter().enumerate().map(|(at, data)| frame(from + at + 1, data)));
     socket.write_all(text.as_bytes())?;
-    room.listeners.push(socket);
+    room.subscribers.push(socket);
     Ok(())
 }
 
@@ -138,14 +138,14 @@ fn publish(event: &Value, rooms: &Rooms, mischief: Mischief) {
     let (Some(name), Some(data)) = (event["room"].as_str(), event["data"].as_str()) else {
         return;
     };
-    let mut rooms = rooms.lock().expect("nobody panics");
+    let mut rooms = rooms.lock().expect("no thread panics");
     let room = rooms.entry(name.to_owned()).or_default();
     room.events.push(data.to_owned());
     let number = room.events.len();
     let whole = frame(number, data);
     let is_due = !room.is_done && number >= FIFTH;
     let mut is_first = true;
-    room.listeners.retain_mut(|listener| {
+    room.subscribers.retain_mut(|subscriber| {
         let is_victim = std::mem::take(&mut is_first) && is_due;
         let text = match mischief {
             Mischief::Lose | Mischief::Reorder if is_victim && number == FIFTH => String::new(),
@@ -154,8 +154,8 @@ fn publish(event: &Value, rooms: &Rooms, mischief: Mischief) {
             Mischief::Reorder if is_victim => whole.clone() + &frame(FIFTH, &room.events[FIFTH - 1]),
             _ => whole.clone(),
         };
-        // A listener that can't be written to has left.
-        listener.write_all(text.as_bytes()).is_ok()
+        // A subscriber that can't be written to has left.
+        subscriber.write_all(text.as_bytes()).is_ok()
     });
     room.is_done |= number > FIFTH;
 }

@@ -59,6 +59,8 @@ const text = (kind, n) => {
   return unit && unit !== "/s" ? `${value} ${unit}` : value + unit;
 };
 
+const kib = (n) => (n === null ? NONE : `${(n / 1024).toFixed(2)} KiB`);
+
 function duration(ms) {
   const minutes = Math.floor(ms / 60_000);
   if (minutes < 1) return `${Math.floor(ms / 1000)} s`;
@@ -76,7 +78,7 @@ const newest = () => samples[samples.length - 1];
 const perSecond = (key) => (s) => s[key] / s.seconds;
 const ratio = (a, b) => (b > 0 ? a / b : null);
 
-function total(counts, key) {
+function total(key) {
   const sums = new Map();
   for (const sample of samples) {
     for (const [reason, count] of Object.entries(sample[key])) sums.set(reason, (sums.get(reason) ?? 0) + count);
@@ -89,12 +91,12 @@ function total(counts, key) {
 const TILES = [
   ["Connections", "count", (s) => s.connections, (s) =>
     `of ${plain(s.connections_max)}${change(s.opened, sum(s.closed))}`],
-  ["Events in", "rate", perSecond("published"), (s) => `${plain(s.history_events)} kept, ${text("bytes", s.history_bytes)}`],
+  ["Events in", "rate", perSecond("published"), (s) => `${short(s.history_events)} kept, ${text("bytes", s.history_bytes)}`],
   ["Deliveries", "rate", perSecond("delivered"), (s) => `${text("count", ratio(s.delivered, s.published))} for each event`],
   ["Latency p99", "time", (s) => s.p99_ms, (s) => `p50 ${text("time", s.p50_ms)}`],
   ["Sent", "bytes", perSecond("bytes"), (s) => `${text("bytes", ratio(s.bytes, s.delivered))} a delivery`, "/s"],
   ["CPU", "cpu", (s) => s.cpu, (s) => `${text("time", ratio(s.cpu * s.seconds * 1000, s.delivered))} a delivery`],
-  ["Memory", "bytes", (s) => s.memory, (s) => `${text("bytes", ratio(s.memory, s.connections))} a connection`],
+  ["Memory", "bytes", (s) => s.memory, (s) => `${kib(s.memory_per_connection)} a connection`],
   ["Behind", "count", (s) => s.lagging, (s) => `oldest unsent ${text("time", s.oldest_unsent_ms)}`],
 ];
 
@@ -120,6 +122,27 @@ function showTiles(sample) {
     tiles[at].more.title = rest(sample);
   });
   tiles[7].tile.classList.toggle("alarm", sample.lagging > 0);
+}
+
+// The summary that a phone shows first: whether all is well, and what the server does.
+
+function verdict({ state, connections, lagging }) {
+  const lost = [...total("dropped").values()].reduce((a, b) => a + b, 0);
+  if (state === "draining") return "Draining: streams are closed";
+  if (state === "full") return "Full: new connections are refused";
+  if (lagging) return `${plain(lagging)} ${lagging === 1 ? "connection is" : "connections are"} behind`;
+  if (lost) return `${short(lost)} dropped in five minutes`;
+  return connections ? "" : "No connection yet";
+}
+
+function showSummary(sample) {
+  const problem = verdict(sample);
+  $("verdict").textContent = problem || "Every connection is up to date";
+  $("summary").classList.toggle("warn", problem !== "" && sample.connections > 0);
+  const rate = perSecond("delivered")(sample);
+  const late = sample.p99_ms === null ? "" : `, 99 % of them within ${text("time", sample.p99_ms)}`;
+  $("gist").textContent = `${short(sample.connections)} connected, ${short(rate)} deliveries/s${late}. `
+    + `CPU ${text("cpu", sample.cpu)}, memory ${text("bytes", sample.memory)}.`;
 }
 
 // Charts.
@@ -215,7 +238,8 @@ class Chart {
 
   drawScale(pen, width, height, max) {
     const [divisor, unit] = unitOf(this.kind, max || 1);
-    const least = this.kind === "bytes" || this.kind === "time" ? 0.4 : 4;
+    // Of whole things there are four at least.
+    const least = this.kind === "cpu" || (!unit && divisor === 1) ? 4 : 0.4;
     const step = niceStep(Math.max(max / divisor, least) * 1.04);
     const top = Math.ceil((Math.max(max / divisor, least) * 1.04) / step) * step;
     const bottom = height - PAD.bottom;
@@ -316,7 +340,7 @@ class Chart {
     pen.fillText(clock, center, height - 1);
   }
 
-  // The values under the pointer, or the newest, in the legend and for those who hear the page.
+  // The values under the pointer, or the newest, in the legend and for screen readers.
   say(lines, at, known) {
     const values = lines.map(({ name, values: all }) => `${name} ${this.value(all[at])}`.trim());
     const keys = values.slice(0, LEGEND_MAX).map((value, n) => make("span", `k${n % colors.lines.length}`, value));
@@ -339,7 +363,6 @@ function look(time) {
 
 function fill(id, rows, none) {
   const { tHead, tBodies: [body] } = $(id);
-  tHead.hidden = !rows.length;
   if (!rows.length) {
     const cell = make("td", "none", none);
     cell.colSpan = tHead.rows[0].cells.length;
@@ -347,6 +370,9 @@ function fill(id, rows, none) {
     rows[0].append(cell);
   }
   body.replaceChildren(...rows);
+  // What scrolls can be reached by keyboard.
+  const box = $(id).parentElement;
+  box.tabIndex = box.scrollHeight > box.clientHeight ? 0 : -1;
 }
 
 function row(...cells) {
@@ -356,9 +382,19 @@ function row(...cells) {
   return tr;
 }
 
-// A number over a bar that shows its part of `max`.
+// The name of a room. Many differ only in their last letters, so a long one is cut in the middle. Other scripts may join
+// letters or run to the left: they are cut at the end.
+const NAME_END = 6;
+function named(name) {
+  if (!/^[!-~]{12,}$/.test(name)) return make("td", "", name);
+  const cell = make("td");
+  cell.append(make("span", "start", name.slice(0, -NAME_END)), name.slice(-NAME_END));
+  return cell;
+}
+
+// A cell over a bar that shows which part of `max` a value is.
 function bar(label, value, max, className) {
-  const cell = make("td", className, label);
+  const cell = typeof label === "string" ? make("td", className, label) : label;
   const track = make("span", "bar");
   const part = make("i");
   part.style.width = `${Math.min(100, (100 * (value ?? 0)) / (max || 1))}%`;
@@ -376,19 +412,18 @@ function showTables(sample) {
     bar(short(shard.delivered / sample.seconds), shard.delivered, rate, "c2"),
     bar(text("cpu", shard.cpu), shard.cpu, 1, "c1"))));
   const [busiest, fullest] = [rooms.busiest[0]?.per_s, rooms.fullest[0]?.connections];
-  fill("busiest", rooms.busiest.map((r) => row(r.room, bar(short(r.per_s), r.per_s, busiest), plain(r.connections))),
+  fill("busiest", rooms.busiest.map((r) => row(bar(named(r.room), r.per_s, busiest), short(r.per_s), plain(r.connections))),
     "No event in this second.");
-  fill("fullest", rooms.fullest.map((r) => row(r.room, bar(plain(r.connections), r.connections, fullest), short(r.per_s))),
-    "Nobody listens.");
+  fill("fullest", rooms.fullest.map((r) => row(bar(named(r.room), r.connections, fullest), plain(r.connections), short(r.per_s))),
+    "No connection.");
   const turns = rooms.round_s > 1.5 * sample.seconds
     ? `${plain(rooms.count)} rooms, looked at in turns: figures are up to ${Math.round(rooms.round_s)} s old. ` : "";
-  $("foot").textContent = `${turns}CPU: 100 % is one core. Latency: from publish to written, by doubling buckets. `
-    + `Memory a connection: everything the process has, shared out.`;
-  const closed = total(samples, "closed");
+  $("turns").textContent = turns;
+  const closed = total("closed");
   fill("closed", byCount(closed).map(([reason, count]) => row(reason, plain(sample.closed[reason] ?? 0), plain(count))),
     "No stream was closed in five minutes.");
   const trouble = [["refused", "refused"], ["dropped", "dropped"], ["gaps", "gap"]].flatMap(([key, name]) =>
-    byCount(total(samples, key)).map(([reason, count]) =>
+    byCount(total(key)).map(([reason, count]) =>
       row(`${name}: ${reason}`, plain(sample[key][reason] ?? 0), plain(count))));
   fill("trouble", trouble, "Nothing refused, nothing lost in five minutes.");
   const recent = samples.filter((s) => sum(s.closed) > 0).slice(-8).reverse();
@@ -396,6 +431,7 @@ function showTables(sample) {
     const age = Math.round((sample.up_ms - s.up_ms) / 1000);
     const item = make("li", "", age ? `${age} s ago ` : "just now ");
     item.append(make("b", "", Object.entries(s.closed).map(([reason, n]) => `${plain(n)} ${reason}`).join(", ")));
+    item.title = item.textContent;
     return item;
   }));
 }
@@ -428,6 +464,10 @@ function show() {
     + `${plain(sample.rooms.count)} rooms \u00b7 up ${duration(sample.up_ms)}`;
   if (restarted && sample.up_ms > WINDOW_MS) notice = "";
   setState(sample.state);
+  // What was a skeleton so far.
+  document.body.classList.remove("waiting");
+  document.querySelector("main").removeAttribute("aria-busy");
+  showSummary(sample);
   showTiles(sample);
   showTables(sample);
   drawCharts();

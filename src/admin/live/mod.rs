@@ -1,10 +1,10 @@
 //! The live page at `/dashboard`, and what feeds it: an engine of its own.
 //!
-//! Once a second a sampler reads the server's counters, and what happened since is published as one event into a
-//! hub that has one room, served by a shard whose sockets are bodies of hyper's responses. So the page gets what every
-//! listener gets (history on join, exact resume, gaps, a farewell, slow readers dealt with) by the same code, while
-//! nothing of it can show: no offset of the users' order is used up, no count is wrong, no broadcast gets in, and a
-//! server that has no time for its listeners still tells the page so.
+//! Once a second a sampler reads the server's counters and publishes what happened since as one event. It goes into a hub
+//! of its own with one room, served by a shard whose sockets are bodies of hyper's responses. So the page gets what every
+//! subscriber gets, by the same code: history on join, exact resume, gaps, a close reason, an end for slow readers. And
+//! nothing of it shows in the users' hub: it uses no offset of their order, changes no count and gets no broadcast. A
+//! server that is too busy for its subscribers still tells the page so.
 
 mod body;
 pub mod page;
@@ -49,7 +49,7 @@ pub const HISTORY_SAMPLES: usize = 300;
 /// Bytes those may take. A sample is one or two KiB; it has more only if the hottest rooms have long names.
 const HISTORY_BYTES_MAX: usize = 1 << 20;
 
-/// Base of the jittered `retry:`. There are few pages, and whoever restarts a server wants to see it come up.
+/// Base of the jittered `retry:`. There are few pages, and an operator who restarts a server wants to see it come up.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How long the pages' last words may take to be written.
@@ -61,7 +61,7 @@ const ROOM: &str = "dashboard";
 /// The type of the events in it.
 const EVENT: &str = "sample";
 
-/// Samples of one server, and those who watch them.
+/// Samples of one server, and the streams of the pages that show them.
 pub struct Dashboard {
     hub: Arc<Hub>,
     /// Where samples get their positions.
@@ -154,8 +154,8 @@ impl Dashboard {
         }
     }
 
-    /// Opens a stream: after the sample with `last_event_id`, or with all that are kept. `cut` is told if whoever reads
-    /// it has to go at once.
+    /// Opens a stream: after the sample with `last_event_id`, or with all that are kept. `cut` is told if its
+    /// connection has to end at once.
     ///
     /// # Errors
     ///
@@ -191,7 +191,7 @@ impl Dashboard {
         Ok(StreamBody::new(chunks, Leave { dashboard: self.clone(), key, _place: place }))
     }
 
-    /// Whoever read the stream `key` is gone.
+    /// The reader of the stream `key` is gone.
     fn leave(&self, key: crate::shard::conn::ConnKey) {
         self.shard.lock().on_closed(key, crate::shard::stats::CloseReason::Client, self.clock.now());
     }
@@ -206,14 +206,9 @@ impl Dashboard {
             }
             self.places.acquire_many(all).await.map(drop)
         };
-        // Whoever does not read keeps nobody waiting.
+        // A page that does not read is not waited for.
         let _ = tokio::time::timeout(CLOSING_TIME, written).await;
     }
-}
-
-/// To three decimals, which is what can be told apart on a page.
-fn rounded(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]
@@ -222,8 +217,8 @@ mod tests {
     use crate::config::{Config, ListenAddr};
     use crate::server::Server;
 
-    /// A page that is frozen, as browsers do with tabs that nobody looks at, is let go like any slow reader: at once,
-    /// with whatever the connection still has to write.
+    /// A page that is frozen, as browsers do with hidden tabs, is cut off like any slow reader: at once, with what the
+    /// connection still has to write.
     #[test]
     fn a_reader_that_is_stuck_is_cut_off() {
         let config = Config {

@@ -1,4 +1,4 @@
-//! The page's own files. They are part of the program, load nothing from elsewhere, and are nobody else's to frame.
+//! The page's own files. They are part of the program, load nothing from elsewhere, and no other page may frame them.
 
 use bytes::Bytes;
 use http_body_util::Full;

@@ -77,7 +77,7 @@ impl Hottest {
         let mut rooms = Rooms { count: 0, round_s: 0.0, busiest: Vec::new(), fullest: Vec::new() };
         for turn in &self.shares {
             rooms.count += turn.rooms;
-            rooms.round_s = crate::admin::live::rounded(turn.took_s).max(rooms.round_s);
+            rooms.round_s = rounded(turn.took_s).max(rooms.round_s);
             rooms.busiest.extend_from_slice(&turn.busiest);
             rooms.fullest.extend_from_slice(&turn.fullest);
         }
@@ -127,12 +127,16 @@ impl Top {
     fn into_rooms(self, seconds: f64) -> Vec<HotRoom> {
         let room = |((_, room), (events, connections)): ((u64, String), (u64, u32))| {
             #[allow(clippy::cast_precision_loss, reason = "events of a few seconds")]
-            let per_s =
-                if seconds > 0.0 { crate::admin::live::rounded(events as f64 / seconds) } else { 0.0 };
+            let per_s = if seconds > 0.0 { rounded(events as f64 / seconds) } else { 0.0 };
             HotRoom { room, connections, events, per_s }
         };
         self.0.into_iter().map(room).collect()
     }
+}
+
+/// To three decimals, which is what can be told apart on a page.
+pub(super) fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

@@ -2,8 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::admin::live::rooms::{Hottest, Rooms};
-use crate::admin::live::rounded;
+use crate::admin::live::rooms::{Hottest, Rooms, rounded};
 use crate::engine::Engine;
 use crate::engine::process;
 use crate::shard::stats::{CloseReason, DropReason, GapReason, Stats, TIME_BUCKETS, Tally};
@@ -32,7 +31,10 @@ pub(super) struct Sample {
     p99_ms: Option<f64>,
     /// In cores. Null where the kernel does not tell.
     cpu: Option<f64>,
+    /// Resident, in bytes.
     memory: Option<u64>,
+    /// What each connection adds to it: see [`per_connection`].
+    memory_per_connection: Option<u64>,
     history_events: usize,
     history_bytes: usize,
     shards: Vec<ShardSample>,
@@ -64,6 +66,8 @@ impl Serialize for Counts {
 pub(super) struct Sampler {
     before: Totals,
     hottest: Hottest,
+    /// What the process had allocated before the first connection. Null where the kernel does not tell.
+    memory_fixed: Option<u64>,
 }
 
 /// Everything that only grows.
@@ -87,7 +91,8 @@ struct Totals {
 impl Sampler {
     /// Counts from here on.
     pub(super) fn new(engine: &Engine) -> Self {
-        Self { before: Totals::read(engine), hottest: Hottest::new(engine.clock.now()) }
+        let memory_fixed = process::memory().map(|memory| memory.allocated);
+        Self { before: Totals::read(engine), hottest: Hottest::new(engine.clock.now()), memory_fixed }
     }
 
     /// What there is to say now.
@@ -107,6 +112,9 @@ impl Sampler {
         let buckets = now.delivery.iter().zip(&before.delivery);
         let buckets: Vec<(u64, u64)> = buckets.map(|((upto, now), (_, was))| (*upto, now - was)).collect();
         let (history_events, history_bytes) = hub.history();
+        let connections = sum(engine, |stats| &stats.connections);
+        let memory = process::memory();
+        let fixed = self.memory_fixed.map(|fixed| fixed + history_bytes as u64);
         let oldest = engine.shard_stats().map(|stats| stats.oldest_unsent.get()).max().unwrap_or(0);
         let refused =
             now.refused.iter().zip(&before.refused).map(|((name, now), (_, was))| (*name, now - was));
@@ -115,7 +123,7 @@ impl Sampler {
             up_ms: now.at.0 / 1000,
             seconds: rounded(seconds),
             state,
-            connections: sum(engine, |stats| &stats.connections),
+            connections,
             connections_max: caps.connections_max,
             lagging: sum(engine, |stats| &stats.lagging),
             oldest_unsent_ms: millis(oldest),
@@ -127,7 +135,10 @@ impl Sampler {
             p50_ms: quantile(&buckets, 0.5),
             p99_ms: quantile(&buckets, 0.99),
             cpu: now.cpu_since(&before, seconds),
-            memory: process::memory(),
+            memory: memory.map(|memory| memory.resident),
+            memory_per_connection: memory
+                .zip(fixed)
+                .and_then(|(memory, fixed)| per_connection(memory.allocated, fixed, connections)),
             history_events,
             history_bytes,
             shards: (0..engine.shards.len())
@@ -203,6 +214,15 @@ fn sum(engine: &Engine, tally: impl Fn(&Stats) -> &Tally) -> u64 {
     engine.shard_stats().map(|stats| tally(stats).get()).sum()
 }
 
+/// Connections from which on their memory can be told apart from the rest of the process.
+const CONNECTIONS_MIN: u64 = 1_000;
+
+/// Bytes for each of `connections`, of what is `allocated` beyond the `fixed` share: the process without a connection, and
+/// history, which is the same for one connection and for a million.
+fn per_connection(allocated: u64, fixed: u64, connections: u64) -> Option<u64> {
+    (connections >= CONNECTIONS_MIN).then(|| allocated.saturating_sub(fixed) / connections)
+}
+
 /// `nanos` of processor time in `seconds`, in cores.
 #[allow(clippy::cast_precision_loss, reason = "nanoseconds of some seconds")]
 fn cores(nanos: u64, seconds: f64) -> Option<f64> {
@@ -248,6 +268,14 @@ mod tests {
         assert_eq!(quantile(&buckets, 1.0), Some(4.0));
         assert_eq!(quantile(&[(1000, 0), (u64::MAX, 0)], 0.5), None);
         assert_eq!(quantile(&[(1000, 1), (u64::MAX, 9)], 0.99), Some(1.0), "beyond the last bound");
+    }
+
+    #[test]
+    fn memory_per_connection_is_without_the_fixed_share() {
+        assert_eq!(per_connection(8_000_000, 3_000_000, 10_000), Some(500));
+        assert_eq!(per_connection(8_000_000, 3_000_000, 999), None, "too few to tell");
+        assert_eq!(per_connection(3_000_000, 3_000_000, 0), None);
+        assert_eq!(per_connection(2_000_000, 3_000_000, 1_000), Some(0), "memory was given back");
     }
 
     #[test]

@@ -205,6 +205,23 @@ impl Chromium {
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
     }
 
+    /// Makes pages believe that the user wants less motion.
+    pub(crate) async fn prefer_reduced_motion(&self) {
+        let feature = json!({ "name": "prefers-reduced-motion", "value": "reduce" });
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
+    }
+
+    /// Gives the current tab's window this size, in CSS pixels.
+    pub(crate) async fn resize(&self, width: u32, height: u32) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+    }
+
+    /// Runs `script` at the start of every page that the current tab opens from now on.
+    pub(crate) async fn run_first(&self, script: &str) {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    }
+
     /// What pages wrote to the console since this was last asked, errors of the browser's included.
     pub(crate) async fn console(&self) -> Vec<String> {
         let log = self.command("se/log", json!({ "type": "browser" })).await;

@@ -1,0 +1,8 @@
+//! The other end of a server: thousands of subscribers that check every event, and one publisher.
+
+pub mod clock;
+pub mod fleet;
+pub mod published;
+pub mod publisher;
+pub mod track;
+pub mod wire;
