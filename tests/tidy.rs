@@ -91,6 +91,42 @@ fn no_part_of_this_is_unsafe() {
     }
 }
 
+/// A file that moved away from its glob would leave mutation testing without a word.
+#[test]
+fn every_glob_of_mutation_testing_matches_a_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join(".cargo/mutants.toml")).expect("the settings of cargo-mutants");
+    let settings: toml::Table = text.parse().expect("they are TOML");
+    let globs = settings["examine_globs"].as_array().expect("a list");
+    assert!(!globs.is_empty());
+    for glob in globs {
+        let glob = glob.as_str().expect("a glob is text");
+        let (folder, name) = glob.rsplit_once('/').expect("a folder and a name");
+        assert!(
+            !folder.contains('*') && name.matches('*').count() <= 1,
+            "{glob} is more than this test reads"
+        );
+        let entries = fs::read_dir(root.join(folder)).unwrap_or_else(|err| panic!("{glob}: {err}"));
+        let mut names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let is_there = |found: String| {
+            name.split_once('*').map_or(found == name, |(start, end)| {
+                found.strip_prefix(start).is_some_and(|rest| rest.ends_with(end))
+            })
+        };
+        assert!(names.any(is_there), "{glob} matches no file");
+    }
+}
+
+/// Each file directly below `tests` is a program of its own, to be linked and run by itself. That is for tests which measure
+/// or change what a process has only once; all others belong in a folder.
+#[test]
+fn few_tests_are_programs_of_their_own() {
+    let tests = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")).expect("the tests");
+    let paths = tests.map(|entry| entry.expect("an entry").path());
+    let count = paths.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).count();
+    assert!(count <= 24, "{count} files are flat in tests");
+}
+
 /// The page that says what is promised: each promise has a test, or a place in the code, that is there.
 #[test]
 fn every_promise_of_security_is_shown_somewhere() {
