@@ -10,7 +10,8 @@ use tidegate::engine::stats::Refused;
 use tidegate::shard::stats::{CloseReason, DropReason, GapReason};
 
 const GUIDE: &str = include_str!("../../docs/operations.md");
-const README: &str = include_str!("../../README.md");
+const SETTINGS: &str = include_str!("../../docs/settings.md");
+const DEPLOYING: &str = include_str!("../../docs/deploying.md");
 const RULES: &str = include_str!("../../dashboards/rules.yml");
 const DASHBOARD: &str = include_str!("../../dashboards/tidegate.json");
 
@@ -28,9 +29,10 @@ fn rows(title: &str) -> BTreeSet<&'static str> {
     cells.collect()
 }
 
-/// Everything between single backquotes.
+/// Everything between single backquotes, in the guide and in the page on deploying that was part of it.
 fn quoted() -> BTreeSet<&'static str> {
-    GUIDE.split('`').skip(1).step_by(2).filter(|text| !text.contains('\n')).collect()
+    let quoted = |page: &'static str| page.split('`').skip(1).step_by(2);
+    quoted(GUIDE).chain(quoted(DEPLOYING)).filter(|text| !text.contains('\n')).collect()
 }
 
 #[test]
@@ -39,11 +41,11 @@ fn every_reason_has_its_row() {
     let gaps: BTreeSet<&str> = GapReason::ALL.iter().map(|reason| reason.as_str()).collect();
     let drops: BTreeSet<&str> = DropReason::ALL.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(rows("Why streams end"), closes);
-    assert_eq!(rows("Why listeners are told of gaps"), gaps);
+    assert_eq!(rows("Why subscribers get gaps"), gaps);
     assert_eq!(rows("Why events are dropped"), drops);
     assert_eq!(rows("Why requests are refused"), Refused::ALL.iter().map(|reason| reason.as_str()).collect());
     let tokens: BTreeSet<&str> = TokenError::ALL.iter().map(|reason| reason.as_str()).collect();
-    assert_eq!(rows("Why tokens are not believed"), tokens);
+    assert_eq!(rows("Why tokens are refused"), tokens);
 }
 
 #[test]
@@ -94,7 +96,7 @@ fn links_lead_somewhere() {
 
 #[test]
 fn settings_and_metrics_in_it_exist() {
-    let is_setting = |name: &str| README.contains(&format!("| `{name}` |"));
+    let is_setting = |name: &str| SETTINGS.contains(&format!("| `{name}` |"));
     let reasons: BTreeSet<&str> = CloseReason::ALL
         .iter()
         .map(|reason| reason.as_str())

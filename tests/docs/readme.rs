@@ -1,4 +1,4 @@
-//! Promise: what the README and `docs/api.md` show is so. Their tables of settings and codes are the program's own:
+//! Promise: what the README and the guides show is so. The tables of settings and codes are the program's own:
 //! `TIDEGATE_BLESS=1 cargo test --test docs` writes them anew. Commands are run, and answers look as they are shown.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ use tidegate::config::RELOADABLE;
 
 const README: &str = "README.md";
 const API: &str = "docs/api.md";
+const PROXIES: &str = "docs/proxies.md";
+const SETTINGS: &str = "docs/settings.md";
+const TOKENS: &str = "docs/tokens.md";
 
 fn settings() -> String {
     let mut table = String::from("| setting | default | reload | what it is for |\n|---|---|---|---|\n");
@@ -58,7 +61,7 @@ fn assert_up_to_date(document: &str, what: &str, table: &str) {
 
 #[test]
 fn the_settings_table_is_up_to_date() {
-    assert_up_to_date(README, "settings", &settings());
+    assert_up_to_date(SETTINGS, "settings", &settings());
 }
 
 #[test]
@@ -74,8 +77,13 @@ fn anchor(title: &str) -> String {
 
 #[test]
 fn links_lead_somewhere() {
-    let guides = ["docs/browsers.md", "docs/operations.md", "docs/proxies.md"];
-    let documents = [&[README, API, "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md"], &guides[..]].concat();
+    let pages =
+        ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", README, "SECURITY.md", "loadtest/README.md"];
+    let guides =
+        fs::read_dir(path_of("docs")).unwrap().map(|entry| PathBuf::from(entry.unwrap().file_name()));
+    let guides = guides.filter(|file| file.extension().is_some_and(|extension| extension == "md"));
+    let guides: Vec<String> = guides.map(|file| format!("docs/{}", file.display())).collect();
+    let documents: Vec<&str> = pages.into_iter().chain(guides.iter().map(String::as_str)).collect();
     let headings: BTreeMap<PathBuf, Vec<String>> = documents
         .iter()
         .map(|&name| {
@@ -118,9 +126,9 @@ fn fences(document: &str) -> Vec<(String, String)> {
     blocks.filter_map(block).collect()
 }
 
-/// Fenced blocks of the README in one language.
-fn blocks(language: &str) -> Vec<String> {
-    let blocks = fences(README).into_iter().filter(|(name, _)| name == language);
+/// Fenced blocks of a document in one language.
+fn blocks(document: &str, language: &str) -> Vec<String> {
+    let blocks = fences(document).into_iter().filter(|(name, _)| name == language);
     blocks.map(|(_, text)| text).collect()
 }
 
@@ -138,7 +146,7 @@ fn run(program: &str, args: &[&str]) -> Option<std::process::Output> {
 
 #[test]
 fn nginx_accepts_the_location_block() {
-    let [location] = &blocks("nginx")[..] else { panic!("one nginx block") };
+    let [location] = &blocks(PROXIES, "nginx")[..] else { panic!("one nginx block") };
     let folder = std::env::temp_dir().join(format!("tidegate-readme-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let conf = folder.join("nginx.conf");
@@ -162,8 +170,10 @@ fn the_publish_commands_work_as_they_stand() {
     let config = Config { listen: vec![any_port.into()], admin_listen: None, ..Config::default_for(1024) };
     let server = tidegate::server::Server::start(config).unwrap();
     let address = server.addresses()[0].to_string();
-    let publishing =
-        blocks("sh").into_iter().find(|block| block.contains("curl $url")).expect("the section is there");
+    let publishing = blocks(README, "sh")
+        .into_iter()
+        .find(|block| block.contains("curl $url"))
+        .expect("the section is there");
     let (url, commands) = publishing.split_once('\n').unwrap();
     let mut count = 0;
     for command in commands.lines() {
@@ -250,7 +260,8 @@ fn hear(command: &str) -> (Ends, Lines<BufReader<ChildStdout>>) {
 fn the_token_commands_work_as_they_stand() {
     let folder = Folder::new("tokens");
     let bash = |script: &str| folder.bash(script);
-    let block = blocks("sh").into_iter().find(|block| block.contains("tidegate token")).expect("the section");
+    let block =
+        blocks(TOKENS, "sh").into_iter().find(|block| block.contains("tidegate token")).expect("the section");
     let commands: Vec<&str> = block.lines().collect();
     let [secret, token, server, listen, publish, check] = commands[..] else {
         panic!("six commands: {block}")
@@ -281,17 +292,20 @@ fn the_token_commands_work_as_they_stand() {
     let told = "another Tidegate runs there";
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(!ended.status.success() && said.contains(told), "{said}");
-    assert!(text_of(README).contains(&format!("*{told}*")), "the section says what to do about it");
+    assert!(text_of(TOKENS).contains(&format!("*{told}*")), "the section says what to do about it");
 }
 
 /// The way to replace an API key: the second hash comes beside the first, and each key counts for as long as its hash is there.
 #[test]
 fn a_key_is_replaced_as_told() {
-    let make = blocks("sh").into_iter().find(|block| block.starts_with("tidegate key")).expect("the section");
+    let make = blocks(TOKENS, "sh")
+        .into_iter()
+        .find(|block| block.starts_with("tidegate key"))
+        .expect("the section");
     let make = make.trim_end();
     let once = make.strip_suffix(" >> keys.toml").expect("it goes into the file");
-    let readme = text_of(README);
-    assert!(readme.contains(r#"`hash = ["sha256:OLD", "sha256:NEW"]`"#));
+    let page = text_of(TOKENS);
+    assert!(page.contains(r#"`hash = ["sha256:OLD", "sha256:NEW"]`"#));
     let folder = Folder::new("keys");
     let file = folder.0.join("keys.toml");
     let key = |output: &std::process::Output| {

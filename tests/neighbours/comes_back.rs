@@ -1,4 +1,4 @@
-//! Promise: what `docs/browsers.md` says of an `EventSource` is so in Chromium and in Firefox, line by line of its table; and
+//! Promise: what `docs/resume.md` says of an `EventSource` is so in Chromium and in Firefox, line by line of its table; and
 //! the page it shows comes back after all of it, with every event once, named ones too.
 //!
 //! The README once had a page that remembered ids in `onmessage` alone, and said that browsers come back after everything
@@ -20,7 +20,7 @@ use self::neighbours::{Server, id_of, until};
 use self::pages::Pages;
 use self::proxy::{Cut, Proxy};
 
-const DOCUMENT: &str = include_str!("../../docs/browsers.md");
+const DOCUMENT: &str = include_str!("../../docs/resume.md");
 
 /// Browsers that come back do so soon, or no test would end.
 const RETRY: (&str, &str) = ("RETRY", "100ms");

@@ -251,12 +251,14 @@ async fn browsers_reach_a_site_by_its_name() {
             assert_eq!(answer.contains("host_forbidden"), status == "403", "{answer}");
         }
     }
-    // The README's few lines do not pass the name on, and so need nothing.
+    // The few lines of the page on proxies do not pass the name on, and so need nothing.
     let folder = Folder::new();
     let server = Server::start(&[]).await;
-    let readme =
-        include_str!("../../README.md").split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next());
-    let location = readme.expect("a block").replace("127.0.0.1:8080", &server.address.to_string());
+    let page = include_str!("../../docs/proxies.md")
+        .split("```nginx\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let location = page.expect("a block").replace("127.0.0.1:8080", &server.address.to_string());
     let port = Port::new();
     let address = port.address;
     let conf = format!(
@@ -424,7 +426,7 @@ fn authorization(permission: &str) -> String {
     format!("Bearer {}", String::from_utf8(made.stdout).expect("a token").trim())
 }
 
-/// What the README tells pages to do when their token is nearly over, they do from outside.
+/// What the guide tells pages to do when their token is nearly over, they do from outside.
 #[tokio::test]
 async fn browsers_refresh_their_streams() {
     let Some(program) = find("nginx") else { return };

@@ -73,7 +73,7 @@ fn its_settings_are_right_once_the_operator_knows_who_can_connect() {
     }
 }
 
-/// The README's way without `TIDEGATE_INSECURE`, and what it saves: tokens alone are not enough.
+/// The way of `docs/deploying.md` without `TIDEGATE_INSECURE`, and what it saves: tokens alone are not enough.
 #[test]
 fn with_tokens_only_the_admin_listener_is_in_the_way() {
     let env = instructions("ENV").concat();

@@ -506,7 +506,7 @@ async fn a_page_that_finds_no_place_gets_one_later() {
     page.state("ready").await;
 }
 
-/// Takes the README's pictures of a server that runs, at `TIDEGATE_DASHBOARD` or where one is by default:
+/// Takes the pictures of `docs/operations.md`, of a server that runs, at `TIDEGATE_DASHBOARD` or where one is by default:
 /// `cargo test --test watch -- --ignored screenshot`
 #[tokio::test]
 #[ignore = "takes pictures of a server that has to be there"]

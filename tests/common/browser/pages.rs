@@ -1,5 +1,7 @@
 //! A site with one page, at an origin of its own. `/download` is a file to save, and `/nothing` a 204.
 
+#![allow(dead_code, reason = "each test uses its part of this")]
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -38,10 +38,10 @@ impl Drop for Group {
     }
 }
 
-/// nginx with the README's lines in front of `upstream`, and a page that listens.
+/// nginx with the lines of `docs/proxies.md` in front of `upstream`, and a page that listens.
 async fn nginx(program: &Path, folder: &Folder, port: &Port, upstream: &Proxy) -> Group {
-    let readme = include_str!("../../../README.md").split("```nginx\n").nth(1);
-    let location = readme.and_then(|rest| rest.split("```").next()).expect("a block");
+    let page = include_str!("../../../docs/proxies.md").split("```nginx\n").nth(1);
+    let location = page.and_then(|rest| rest.split("```").next()).expect("a block");
     let location = location.replace("127.0.0.1:8080", &upstream.address.to_string());
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {};\n", folder.file(kind)))
