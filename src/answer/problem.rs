@@ -182,7 +182,7 @@ codes! {
         "a request has one token: in Authorization, in a cookie or in the query";
     /// The server cannot check the token, the key or the permission now.
     AuthUnavailable "auth_unavailable" SERVICE_UNAVAILABLE
-        "who may do this cannot be found out at the moment; see Retry-After";
+        "the server cannot check permissions at the moment; see Retry-After";
     /// The user has no connection with the key that was to be refreshed.
     ConnectionUnknown "connection_unknown" NOT_FOUND
         "the user has no such connection";
@@ -210,7 +210,7 @@ codes! {
         "programs with this User-Agent are not served";
     /// `Host` is not a name of this server.
     HostForbidden "host_forbidden" FORBIDDEN
-        "this server is not asked for by this Host; its operator can add the name to allowed_hosts";
+        "this Host is not a name of this server; its operator can add it to allowed_hosts";
     /// The publish rate is used up.
     RateLimited "rate_limited" TOO_MANY_REQUESTS
         "too many requests; see Retry-After";
@@ -222,10 +222,10 @@ codes! {
         "the server is short of memory; see Retry-After";
     /// Bodies of requests and answers hold the most bytes allowed.
     BuffersFull "buffers_full" SERVICE_UNAVAILABLE
-        "requests and answers hold as many bytes as they may; see Retry-After";
+        "the buffers for requests and answers are full; see Retry-After";
     /// The most requests allowed are waiting.
     WaitingFull "waiting_full" SERVICE_UNAVAILABLE
-        "as many requests wait as may; see Retry-After";
+        "too many requests are waiting; see Retry-After";
     /// The server is shutting down.
     Draining "draining" SERVICE_UNAVAILABLE
         "the server is shutting down; see Retry-After";
