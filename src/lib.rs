@@ -1,8 +1,7 @@
 //! Tidegate: a push tier. An application hands it an event once; it fans the event out to every browser that listens,
-//! over Server-Sent Events (WHATWG HTML §9.2). ARCHITECTURE.md tells the whole story.
+//! over Server-Sent Events (WHATWG HTML §9.2). ARCHITECTURE.md describes its parts.
 //!
-//! The modules below stand in the order of the floors: each uses those above it in this list, never those below it
-//! (`tests/tidy.rs`).
+//! The modules below are in the order of the floors: each uses only those above it in this list (`tests/tidy.rs`).
 
 pub mod types;
 

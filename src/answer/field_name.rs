@@ -1,13 +1,13 @@
-//! The name of a field that a peer sent, made fit to stand in an answer.
+//! The name of a field that a peer sent, made safe to repeat in an answer.
 //!
-//! This is the only text of a peer's that an answer repeats. It is short, it is JSON-escaped, and it holds nothing that a
-//! reader could take for markup, for an instruction to a terminal, or for the end of a line.
+//! An answer repeats no other text of a peer. The name is short and JSON-escaped, and it holds nothing that a program
+//! could read as markup, as a terminal instruction or as a line break.
 
 use std::fmt;
 
 use crate::types::plain_text::plain;
 
-/// Bytes of a name that are shown. The fields that mean something here have 7 at most.
+/// Bytes of a name that are shown. The names of known fields have at most 7.
 pub const FIELD_NAME_BYTES_MAX: usize = 48;
 
 /// A field's name as a JSON string, quotes included.
@@ -17,7 +17,7 @@ pub struct FieldName(Box<str>);
 impl FieldName {
     /// The first [`FIELD_NAME_BYTES_MAX`] bytes of `name`, with `…` in place of the rest.
     ///
-    /// Each byte takes 6 at most, as an escape: `\u003c`.
+    /// Each byte takes at most 6, as an escape such as `\u003c`.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let shown = &name[..name.floor_char_boundary(FIELD_NAME_BYTES_MAX)];
@@ -37,7 +37,8 @@ impl fmt::Display for FieldName {
     }
 }
 
-/// What begins a tag or an entity. The answer is no page, and not even a reader that guesses may take it for one.
+/// Characters that begin a tag or an entity. Escaped, so that no program that guesses types takes the answer for a
+/// page.
 const MARKUP: [(char, &str); 3] = [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026")];
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! What every answer has, whatever it is and whoever gave it.
+//! Headers that every answer has.
 
 use hyper::header::{
     CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 
-/// `no-store`, because everything here is about now and maybe for one person only; `nosniff`, so that no browser takes
-/// what somebody published for a page.
+/// `no-store`, because an answer is true only now and may be for one user only; `nosniff`, so that no browser shows
+/// published data as a page.
 const HEADERS: [(HeaderName, &str); 2] = [(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
 
-/// What every event stream has.
+/// Headers that every event stream has.
 ///
 /// - `no-transform`: proxies that compress (those of development servers, nearly all with the npm package `compression`)
 ///   would otherwise hold events back until their compressor has enough of them (RFC 9111 §5.2.2.6).
@@ -19,14 +19,14 @@ const OF_STREAMS: [(HeaderName, &str); 3] = [
     (HeaderName::from_static("x-accel-buffering"), "no"),
 ];
 
-/// Adds what every answer has. What an answer says of these by itself stays.
+/// Adds the headers that every answer has. A header that the answer has already stays.
 pub fn add(headers: &mut HeaderMap) {
     for (name, value) in HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }
 
-/// Adds what every event stream has.
+/// Adds the headers that every event stream has.
 pub fn add_of_stream(headers: &mut HeaderMap) {
     for (name, value) in OF_STREAMS {
         headers.insert(name, HeaderValue::from_static(value));

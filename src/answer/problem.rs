@@ -1,9 +1,9 @@
 //! Every error answer, in one shape: `application/problem+json` (RFC 9457) with a stable `code`.
 //!
-//! Guarantees: the body is under 1 KiB and is made of fixed text and numbers. Of what the peer sent it repeats one thing,
-//! the [name of a field](FieldName) that is wrong, short and escaped: so an error page can carry neither script nor
-//! another user's secret. `type` is left out (`about:blank`): programs branch on `code`. `title` says the same to people;
-//! `detail` says which of several causes it was, or what to do.
+//! Guarantees: the body is under 1 KiB and is made of fixed text and numbers. It repeats only one thing that the peer
+//! sent, the [name of a field](FieldName) that is wrong, short and escaped: so an error answer carries neither script
+//! nor another user's secret. `type` is left out (`about:blank`): programs branch on `code`. `title` says the same to
+//! people; `detail` says which of several causes it was, or what to do.
 
 use std::fmt::{self, Write as _};
 
@@ -15,14 +15,15 @@ use crate::answer::field_name::FieldName;
 use crate::answer::headers;
 use crate::types::words::words;
 
-/// `Retry-After` of a 429 or 503 whose maker named no better number.
+/// `Retry-After` of a 429 or 503 for which no other number was set.
 pub const RETRY_AFTER_S_DEFAULT: u32 = 5;
 
 /// Declares [`Code`]: one line each for variant, code, status and title, so that none can be forgotten.
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident $code:literal $status:ident $title:literal;)+) => {
         words! {
-            /// Why a request was refused, as the `code` member says it. A promise to clients: none changes once released.
+            /// Why a request was refused, as the `code` member says it. Clients rely on it: a released code never
+            /// changes.
             #[non_exhaustive]
             Code { $($(#[$doc])* $variant = $code,)+ }
         }
@@ -34,7 +35,7 @@ macro_rules! codes {
                 match self { $(Self::$variant => StatusCode::$status,)+ }
             }
 
-            /// What stands in the `title` member: one sentence for people, the same for every occurrence.
+            /// The `title` member: one sentence for people, always the same for this code.
             #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)+ }
@@ -74,7 +75,7 @@ codes! {
     /// `history` is not a number.
     HistoryInvalid "history_invalid" BAD_REQUEST
         "history is a whole number of events, from 0";
-    /// `heartbeat` is none of the two.
+    /// `heartbeat` is neither `id` nor `comment`.
     HeartbeatInvalid "heartbeat_invalid" BAD_REQUEST
         "heartbeat is id or comment";
     /// `limit` is not a number in its range.
@@ -94,7 +95,7 @@ codes! {
     /// One event's data, or one line of a streamed body, is longer than its bound.
     EventTooLarge "event_too_large" PAYLOAD_TOO_LARGE
         "an event is larger than this server takes";
-    /// `Content-Type` names something that is not read here.
+    /// `Content-Type` names a type that the server does not read.
     MediaTypeUnsupported "media_type_unsupported" UNSUPPORTED_MEDIA_TYPE
         "the body has to be application/json or application/x-ndjson in UTF-8";
     /// `Content-Encoding` names a compression.
@@ -102,7 +103,7 @@ codes! {
         "the body has to come without a content encoding";
 
     // One event.
-    /// The event has a field with a name that means nothing here.
+    /// The event has a field with an unknown name.
     FieldUnknown "field_unknown" UNPROCESSABLE_ENTITY
         "an event has only room, user, all, event, data, id, exclude and require";
     /// The event has no target.
@@ -117,7 +118,7 @@ codes! {
     /// `user` is not a user name.
     TargetUserInvalid "target_user_invalid" UNPROCESSABLE_ENTITY
         "user is a string of 1 to 128 bytes of UTF-8 without control characters";
-    /// `all` is there and not `true`.
+    /// `all` is present and not `true`.
     TargetAllInvalid "target_all_invalid" UNPROCESSABLE_ENTITY
         "all is true or left out";
     /// The event has no `data`.
@@ -132,7 +133,7 @@ codes! {
     /// `id` is not an event id.
     EventIdInvalid "event_id_invalid" UNPROCESSABLE_ENTITY
         "id is a string of 1 to 127 bytes of A-Z a-z 0-9 . _ ~ -";
-    /// `id` is shaped like the server's own ids. A listener that comes back with it would be taken to be somewhere else.
+    /// `id` has the form of the server's own ids. A subscriber that resumes with it would start at a wrong position.
     EventIdReserved "event_id_reserved" UNPROCESSABLE_ENTITY
         "an id of six characters a-z 0-9, a hyphen and a number is reserved for the server";
     /// Another event has this `id`.
@@ -141,10 +142,11 @@ codes! {
     /// `exclude` is not a user name.
     ExcludeInvalid "exclude_invalid" UNPROCESSABLE_ENTITY
         "exclude is a user: a string of 1 to 128 bytes of UTF-8 without control characters";
-    /// `require` is there, and nobody can hold a permission. Ignoring it would show the event to those it keeps out.
+    /// `require` is present, but this server has nothing that grants permissions. Ignoring it would show the event to
+    /// every subscriber.
     RequireUnsupported "require_unsupported" UNPROCESSABLE_ENTITY
         "require needs tokens, API keys or a callback, and this server has none set up";
-    /// `require` is no name of a permission.
+    /// `require` is not the name of a permission.
     RequireInvalid "require_invalid" UNPROCESSABLE_ENTITY
         "require is a permission: a string of 1 to 64 bytes of A-Z a-z 0-9 . _ -";
     /// The array holds no events.
@@ -158,7 +160,7 @@ codes! {
     /// The request is not HTTP/1.
     RequestMalformed "request_malformed" BAD_REQUEST
         "the request is not well-formed HTTP/1.1";
-    /// There is no `Host`, more than one, or one that is none.
+    /// `Host` is missing, repeated or invalid.
     HostInvalid "host_invalid" BAD_REQUEST
         "a request names the host it is for, once, and with an optional port";
     /// The request line and headers are longer than their bound.
@@ -169,46 +171,47 @@ codes! {
         "the request did not arrive in time";
 
     // Refusals of well-formed requests.
-    /// Nothing proves who asks, or what does is worth nothing. Why is not for the asker to know.
+    /// There is no token or key, or it is not valid. The answer does not say why.
     Unauthorized "unauthorized" UNAUTHORIZED
         "this needs a valid token or key";
-    /// Who asks is known, and may not do this.
+    /// The token or key is valid, but does not allow this.
     Forbidden "forbidden" FORBIDDEN
         "the token or key does not allow this";
-    /// There are two tokens, which may be two people's.
+    /// There are two tokens, which may be those of two users.
     TokenAmbiguous "token_ambiguous" BAD_REQUEST
         "a request has one token: in Authorization, in a cookie or in the query";
-    /// Who asks cannot be found out now.
+    /// The server cannot check the token, the key or the permission now.
     AuthUnavailable "auth_unavailable" SERVICE_UNAVAILABLE
-        "who may do this cannot be found out at the moment; see Retry-After";
-    /// No connection of the user is the one to be refreshed.
+        "the server cannot check permissions at the moment; see Retry-After";
+    /// The user has no connection with the key that was to be refreshed.
     ConnectionUnknown "connection_unknown" NOT_FOUND
         "the user has no such connection";
     /// The body of a revocation does not name one user or one token.
     RevocationInvalid "revocation_invalid" UNPROCESSABLE_ENTITY
         "a revocation names one of user and token, which is the jti of a token: 1 to 256 bytes";
-    /// As many revocations are in force as can be remembered.
+    /// The list of revocations is full.
     RevocationsFull "revocations_full" SERVICE_UNAVAILABLE
         "no more revocations can be remembered; see Retry-After";
-    /// As many users are told to stay away as can be remembered. Nothing was closed.
+    /// The list of users told to stay away is full. No connection was closed.
     StayAwayFull "stay_away_full" SERVICE_UNAVAILABLE
         "no more users can be told to stay away, so this one stays connected; see Retry-After";
-    /// A page of an origin that is not allowed tried to change something, or anything where such pages are refused.
+    /// A page of an origin that is not allowed tried to change something, or sent any request where such pages are
+    /// refused.
     OriginForbidden "origin_forbidden" FORBIDDEN
         "pages of this origin may not do this";
-    /// The client's address is kept out.
+    /// The client's address is blocked.
     AddressForbidden "address_forbidden" FORBIDDEN
         "clients at this address are not served";
     /// A header that every request has to have is missing or wrong.
     HeaderRequired "header_required" FORBIDDEN
         "the request lacks a header that this server requires";
-    /// The program is kept out.
+    /// The client's `User-Agent` is blocked.
     UserAgentForbidden "user_agent_forbidden" FORBIDDEN
         "programs with this User-Agent are not served";
-    /// The server is asked for by a name that is not its own.
+    /// `Host` is not a name of this server.
     HostForbidden "host_forbidden" FORBIDDEN
-        "this server is not asked for by this Host; its operator can add the name to allowed_hosts";
-    /// The publish rate is spent.
+        "this Host is not a name of this server; its operator can add it to allowed_hosts";
+    /// The publish rate is used up.
     RateLimited "rate_limited" TOO_MANY_REQUESTS
         "too many requests; see Retry-After";
     /// The server has all the connections it can hold.
@@ -217,28 +220,28 @@ codes! {
     /// The server is short of memory.
     MemoryExhausted "memory_exhausted" SERVICE_UNAVAILABLE
         "the server is short of memory; see Retry-After";
-    /// Bodies of requests and answers hold as many bytes as they may.
+    /// Bodies of requests and answers hold the most bytes allowed.
     BuffersFull "buffers_full" SERVICE_UNAVAILABLE
-        "requests and answers hold as many bytes as they may; see Retry-After";
-    /// As many requests wait as may.
+        "the buffers for requests and answers are full; see Retry-After";
+    /// The most requests allowed are waiting.
     WaitingFull "waiting_full" SERVICE_UNAVAILABLE
-        "as many requests wait as may; see Retry-After";
+        "too many requests are waiting; see Retry-After";
     /// The server is shutting down.
     Draining "draining" SERVICE_UNAVAILABLE
         "the server is shutting down; see Retry-After";
-    /// The user has as many connections as one user may.
+    /// The user has the most connections allowed for one user.
     UserConnectionsExceeded "user_connections_exceeded" SERVICE_UNAVAILABLE
         "this user has too many connections; see Retry-After";
-    /// The address has as many connections as one address may.
+    /// The address has the most connections allowed for one address.
     AddressConnectionsExceeded "address_connections_exceeded" SERVICE_UNAVAILABLE
         "this address has too many connections; see Retry-After";
-    /// As many pages as may be open show the dashboard.
+    /// The most pages allowed show the dashboard.
     DashboardFull "dashboard_full" SERVICE_UNAVAILABLE
         "too many pages show the dashboard already; see Retry-After";
 }
 
 impl Code {
-    /// Whether the same request may succeed later, which makes `Retry-After` part of the answer.
+    /// Whether the same request may succeed later. Then the answer has `Retry-After`.
     #[must_use]
     pub fn may_pass(self) -> bool {
         matches!(self.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
@@ -251,13 +254,13 @@ impl fmt::Display for Code {
     }
 }
 
-/// One error answer: a code, and what helps to find the cause.
+/// One error answer: a code, and members that help to find the cause.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use]
 pub struct Problem {
     /// What is wrong.
     pub code: Code,
-    /// Which of several causes it was, or what to do: one sentence of ours.
+    /// Which of several causes it was, or what to do: one fixed sentence.
     pub detail: Option<&'static str>,
     /// The field at fault, as it was sent.
     pub field: Option<FieldName>,
@@ -269,14 +272,14 @@ pub struct Problem {
     pub index: Option<usize>,
     /// How many events of this request were published before the error and stay published.
     pub published: Option<u64>,
-    /// `Retry-After` in seconds (RFC 9110 §10.2.3); [`RETRY_AFTER_S_DEFAULT`] where the code calls for one.
+    /// `Retry-After` in seconds (RFC 9110 §10.2.3); [`RETRY_AFTER_S_DEFAULT`] if the code needs one and none is set.
     pub retry_after_s: Option<u32>,
     /// `Allow`: the methods the path takes. A 405 must have it (RFC 9110 §15.5.6).
     pub allow: Option<&'static str>,
 }
 
 impl Problem {
-    /// A problem of which only the code is known.
+    /// A problem with a code and nothing else.
     pub const fn new(code: Code) -> Self {
         Self {
             code,
@@ -291,58 +294,58 @@ impl Problem {
         }
     }
 
-    /// The path takes only the methods in `allow`, such as `GET, OPTIONS`.
+    /// A 405: the path takes only the methods in `allow`, such as `GET, OPTIONS`.
     pub const fn method_not_allowed(allow: &'static str) -> Self {
         let mut problem = Self::new(Code::MethodNotAllowed);
         problem.allow = Some(allow);
         problem
     }
 
-    /// Which of several causes it was, or what to do: one sentence of at most `DETAIL_BYTES_MAX` bytes.
+    /// Adds which of several causes it was, or what to do: one sentence of at most `DETAIL_BYTES_MAX` bytes.
     pub const fn with_detail(mut self, detail: &'static str) -> Self {
         debug_assert!(detail.len() <= DETAIL_BYTES_MAX, "the answer stays below its bound");
         self.detail = Some(detail);
         self
     }
 
-    /// It is about the field of this name.
+    /// Adds the name of the field at fault.
     pub fn about(mut self, field: &str) -> Self {
         self.field = Some(FieldName::new(field));
         self
     }
 
-    /// It is in line `line` of the body, counted from 1.
+    /// Adds the line of the body, counted from 1.
     pub const fn at_line(mut self, line: u64) -> Self {
         self.line = Some(line);
         self
     }
 
-    /// It is at byte `column` of its line, counted from 1.
+    /// Adds the byte of its line, counted from 1.
     pub fn at_column(mut self, column: usize) -> Self {
         self.column = Some(u32::try_from(column).unwrap_or(u32::MAX));
         self
     }
 
-    /// It is in element `index` of a batch, counted from 0.
+    /// Adds the element of a batch, counted from 0.
     pub const fn at_index(mut self, index: usize) -> Self {
         self.index = Some(index);
         self
     }
 
-    /// `published` events of the request were published before it came up.
+    /// Adds how many events of the request were published before the error.
     pub const fn after_publishing(mut self, published: u64) -> Self {
         self.published = Some(published);
         self
     }
 
-    /// The peer should wait `seconds` before it tries again.
+    /// Adds how many seconds the peer should wait before it tries again.
     pub const fn retry_after_s(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
 
     /// The body: `{"title":…,"status":…,"code":…}`, then those of `detail`, `field`, `line`, `column`, `index` and
-    /// `published` that are known.
+    /// `published` that are set.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut json = format!(
@@ -380,7 +383,7 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.code == Code::Unauthorized {
-            // The same whatever was wrong (RFC 6750 §3): why a token is worth nothing would help only its forger.
+            // The same for every cause (RFC 6750 §3): the reason why a token is refused would help only its forger.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\""));
         }
         if let Some(allow) = self.allow {
@@ -418,7 +421,7 @@ mod tests {
 
     use super::*;
 
-    /// The promise to clients, written down a second time on purpose.
+    /// What clients rely on, written a second time on purpose.
     const PROMISED: &[(Code, &str, u16)] = &[
         (Code::NotFound, "not_found", 404),
         (Code::MethodNotAllowed, "method_not_allowed", 405),

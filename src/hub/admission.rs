@@ -1,4 +1,4 @@
-//! Who is connected, and who may not: the caps on connections and the list of those told to stay away.
+//! Admission: the caps on connections, and the list of users told to stay away.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,41 +20,42 @@ words! {
     Refusal {
         /// All places are taken.
         Full = "full",
-        /// The server is on its way out.
+        /// The server is draining.
         Draining = "draining",
-        /// The user has as many connections as one may have.
+        /// The user has the most connections allowed.
         User = "user_connections",
-        /// The address has.
+        /// The address has the most connections allowed.
         Address = "address_connections",
         /// Memory is short.
         Memory = "memory",
-        /// Whether it may come in cannot be found out now.
+        /// The server cannot find out now whether it may connect.
         Unidentified = "auth_unavailable",
-        /// As many listeners wait for the application's answer as may.
+        /// The most requests allowed wait for the application's answer.
         Waiting = "waiting",
     }
 }
 
-/// Users remembered as told to stay away, each for one room. A user more is not disconnected: see [`Hub::send_away`].
+/// Users that can be remembered as told to stay away, each from one room. One more user is not disconnected: see
+/// [`Hub::send_away`].
 pub const STAY_AWAY_MAX: usize = 65_536;
 
 /// Caps on connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Caps {
-    /// All together.
+    /// In total.
     pub connections_max: u32,
     /// Of one user, if bounded.
     pub per_user_max: Option<u32>,
-    /// Whether a user's newest connection takes the place of the oldest, rather than being refused.
+    /// Whether a user's newest connection replaces the oldest instead of being refused.
     pub replace: bool,
     /// From one address, if bounded.
     pub per_address_max: Option<u32>,
 }
 
-/// Who is to stay away from where.
+/// A user, and the room it must stay away from.
 type UserAndRoom = (Box<str>, Box<str>);
 
-/// The same as it is asked for, which every subscription does while anybody is to stay away. Hashes as the other does.
+/// The same, borrowed, so that a lookup allocates nothing. It has the same hash.
 #[derive(Hash)]
 struct Asked<'a>(&'a str, &'a str);
 
@@ -64,29 +65,29 @@ impl Equivalent<UserAndRoom> for Asked<'_> {
     }
 }
 
-/// Counts that admission is decided by.
+/// The state that decides admission.
 #[derive(Default)]
 pub struct Admission {
     connections: AtomicU32,
-    /// Users with a connection. Counted as they come and go: a scrape would else walk every inbox there is.
+    /// Users with a connection. Counted as they come and go: a scrape would otherwise walk every inbox.
     users: AtomicUsize,
     draining: AtomicBool,
     addresses: Mutex<HashMap<IpAddr, u32>>,
     stay_away: Mutex<HashMap<UserAndRoom, Moment>>,
-    /// Length of `stay_away`: it is nearly always empty, and every subscription asks.
+    /// Length of `stay_away`, which is nearly always empty: every new stream reads it without the lock.
     stay_away_len: AtomicUsize,
 }
 
-/// A place that was granted and is given back when dropped, unless a shard takes it over.
+/// A place for one connection. Dropping it gives the place back, unless a shard has taken it over.
 pub struct Permit {
-    /// Whose place it is; `None` once it was handed on.
+    /// The hub that granted the place; `None` once a shard has taken it over.
     hub: Option<Arc<Hub>>,
     user: Option<Arc<Source>>,
     address: Option<IpAddr>,
 }
 
 impl Permit {
-    /// The user, by inbox.
+    /// The user's inbox.
     #[must_use]
     pub fn user(&self) -> Option<&Arc<Source>> {
         self.user.as_ref()
@@ -113,7 +114,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// Which cap was reached.
+    /// Why the connection is refused.
     pub fn admit(
         self: &Arc<Self>,
         user: Option<&str>,
@@ -157,12 +158,12 @@ impl Hub {
         if self.enter(&inbox, max) {
             return Ok(inbox);
         }
-        // Between the newest's arrival and the oldest's close a user may have up to twice as many.
+        // Until the oldest connection has closed, a user may have up to twice as many.
         if !caps.replace || !self.enter(&inbox, max.saturating_mul(2)) {
             return Err(Refusal::User);
         }
         let replaced = inbox.oldest_shard().is_some_and(|shard| {
-            // First: the oldest may be gone before this thread goes on, and is told to wait by this count.
+            // Noted first: the oldest may close before this thread goes on, and its `retry:` depends on this count.
             Self::note_replacement(&inbox, now);
             self.mailboxes[shard].send(Command::Replace { user: inbox.clone(), passed: 0 }).is_ok()
         });
@@ -174,7 +175,7 @@ impl Hub {
         }
     }
 
-    /// Counts one more connection of `user`, up to `max`. False if there are that many already.
+    /// Counts one more connection of `user`. False if there are `max` already.
     fn enter(&self, user: &Source, max: u32) -> bool {
         let before = user.enter(max);
         if before == Some(0) {
@@ -183,7 +184,8 @@ impl Hub {
         before.is_some()
     }
 
-    /// Counts one less. Whoever is last has seen the first one in, so the number of users never passes zero.
+    /// Counts one connection less. The last one leaves after the first was counted, so the number of users never drops
+    /// below zero.
     fn exit(&self, user: &Source) {
         if user.leave() == 0 {
             self.admission.users.fetch_sub(1, Ordering::AcqRel);
@@ -219,26 +221,27 @@ impl Hub {
         self.admission.users.load(Ordering::Acquire)
     }
 
-    /// Admits nobody from now on.
+    /// Refuses all connections from now on, and tells the shards to drain.
     pub fn drain(&self) {
         self.admission.draining.store(true, Ordering::Release);
         for mailbox in &self.mailboxes {
-            // A full mailbox has 4,096 commands before this one; the server's own time-out ends it then.
+            // A shard whose mailbox is full begins by itself: it checks `is_draining` ten times a second.
             let _ = mailbox.send(Command::Drain);
         }
     }
 
-    /// Whether the server is on its way out.
+    /// Whether the server is draining.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.admission.draining.load(Ordering::Acquire)
     }
 
-    /// Tells `user` to stay away from `room` for `time`. A user who has a place is told again without another one.
+    /// Tells `user` to stay away from `room` for `time`. A user that is on the list for `room` already takes no second
+    /// place.
     ///
     /// # Errors
     ///
-    /// The time until the next place is free, if [`STAY_AWAY_MAX`] are told already. Nothing is remembered then.
+    /// The time until a place is free, if the list has [`STAY_AWAY_MAX`] users. Then nothing is remembered.
     pub fn send_away(&self, user: &str, room: &str, time: Duration, now: Moment) -> Result<(), Duration> {
         let mut away = self.admission.stay_away.lock();
         if let Some(until) = away.get_mut(&Asked(user, room)) {
@@ -258,14 +261,14 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether `user` was told to stay away from `room`.
+    /// Whether `user` must stay away from `room` at `now`.
     #[must_use]
     pub fn is_away(&self, user: &str, room: &str, now: Moment) -> bool {
         self.admission.stay_away_len.load(Ordering::Acquire) > 0
             && self.admission.stay_away.lock().get(&Asked(user, room)).is_some_and(|until| *until > now)
     }
 
-    /// Forgets who may come back.
+    /// Forgets the users that may come back.
     pub(super) fn sweep_stay_away(&self, now: Moment) {
         if self.admission.stay_away_len.load(Ordering::Acquire) > 0 {
             let mut away = self.admission.stay_away.lock();
@@ -276,14 +279,14 @@ impl Hub {
         }
     }
 
-    /// Gives back what a crowd of addresses left behind.
+    /// Gives back the memory that a crowd of addresses has left unused.
     pub(super) fn shrink_addresses(&self) {
         let mut addresses = self.admission.addresses.lock();
         let len = addresses.len();
         addresses.shrink_to(2 * len);
     }
 
-    /// Places for addresses, for those told to stay away, and in the queue of oldest events.
+    /// Capacities of the tables of addresses and of users told to stay away, and of the queue of oldest events.
     #[cfg(test)]
     pub(crate) fn places(&self) -> [usize; 3] {
         let admission = &self.admission;
@@ -327,7 +330,7 @@ mod tests {
         assert_eq!((hub.connections(), hub.users_connected()), (0, 0));
     }
 
-    /// One that was handed on counted as two for a moment, in which another was refused.
+    /// A place that was handed on counted as two for a moment, and another connection was refused.
     #[test]
     fn nobody_is_refused_a_place_that_is_free() {
         let hub = hub(2);
@@ -354,7 +357,7 @@ mod tests {
         assert!(!hub.is_away("u", "room", NOW + Duration::from_secs(1)));
     }
 
-    /// With all places taken, a user was told a time, and let back in at once.
+    /// With a full list, a user was told a time to stay away, and admitted again at once.
     #[test]
     fn a_user_without_a_place_is_not_told_to_stay_away() {
         let hub = hub(1);
@@ -365,7 +368,7 @@ mod tests {
         }
         assert_eq!(hub.send_away("late", "r", short, NOW), Err(short), "the first goes next");
         assert!(!hub.is_away("late", "r", NOW));
-        // Who has a place is told again.
+        // A user on the list can be told again.
         assert_eq!(hub.send_away("1", "r", short, NOW), Ok(()));
         let later = NOW + short;
         assert_eq!(hub.send_away("late", "r", short, later), Ok(()));

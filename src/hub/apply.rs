@@ -1,7 +1,8 @@
-//! Applying: what the order has decided takes effect, one position after the other.
+//! Applies what the order has decided, one position after the other.
 //!
-//! A publish is *proposed* to an order ([`order`](crate::order)), which gives each event its position. Then it is *applied*: put
-//! into its log and announced. Where positions come from is no business of this folder: they only rise.
+//! A publish is *proposed* to an order ([`order`](crate::order)), which gives each event its position. Then it is
+//! *applied*: put into its log and announced. It does not matter here where positions come from; they only have to
+//! rise.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +22,7 @@ use crate::types::name::EventId;
 use crate::types::position::{Offset, POSITION_BYTES_MAX};
 use crate::wire::frame::Unsealed;
 
-/// An event with everything done that needs no position.
+/// An event that is ready, except for its position.
 pub struct Prepared {
     source: Arc<Source>,
     exclude: Option<Arc<Source>>,
@@ -31,7 +32,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// An event of the server's own for `source`.
+    /// An event of the server itself for `source`.
     #[must_use]
     pub fn own(source: &Arc<Source>, data: &str) -> Self {
         let unsealed = Unsealed::new(None, data, POSITION_BYTES_MAX);
@@ -39,16 +40,16 @@ impl Prepared {
     }
 }
 
-/// Whether what is applied becomes history.
+/// Whether applied events become history.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Keep {
-    /// It is counted as published, and kept within the bounds.
+    /// They are counted as published, and kept within the bounds.
     History,
-    /// It is not counted, and kept no longer than it takes to deliver it.
+    /// They are not counted, and not kept after their delivery.
     Nothing,
 }
 
-/// The right to apply. One has it at a time, and what it applies is visible as a whole when it is [finished](Self::finish).
+/// The exclusive right to apply. What it applies becomes visible as a whole when it is [finished](Self::finish).
 pub struct Applying<'h> {
     hub: &'h Hub,
     history: MutexGuard<'h, History>,
@@ -59,7 +60,8 @@ pub struct Applying<'h> {
 }
 
 impl Hub {
-    /// Does what needs no position, so that nothing is encoded or looked up while others wait to apply.
+    /// Does all work that needs no position, so that no other publisher waits while an event is encoded or its source
+    /// looked up.
     #[must_use]
     pub fn prepare(&self, draft: Draft) -> Prepared {
         let source = match &draft.target {
@@ -89,14 +91,14 @@ impl Hub {
 }
 
 impl Applying<'_> {
-    /// The newest position that is applied.
+    /// The newest applied position.
     #[must_use]
     pub fn newest(&self) -> Offset {
         self.history.newest()
     }
 
-    /// Takes the own ids of `events`, which are to be applied at the next positions. If one was used before, says which, and
-    /// leaves those that are to be applied.
+    /// Claims the own ids of `events` for the next positions. If one was used before, returns its index, and leaves in
+    /// `events` those that are still to be applied.
     pub fn claim(&mut self, events: &mut Vec<Prepared>, repeats: Repeats) -> Option<usize> {
         let free = self.history.claim(events.iter().map(|event| event.id.as_ref()));
         if free == events.len() {
@@ -109,7 +111,7 @@ impl Applying<'_> {
         Some(free)
     }
 
-    /// Applies `event` at `position`, which is above all before it, and says how many connections it is for.
+    /// Applies `event` at `position`, which is above all before it. Returns the number of connections it is for.
     pub fn apply(&mut self, position: Offset, event: Prepared, now: Moment) -> u32 {
         let Prepared { source, exclude, require, id, unsealed } = event;
         let connections = source.connections();
@@ -128,13 +130,14 @@ impl Applying<'_> {
         connections
     }
 
-    /// Makes visible what was applied, and says which shards that sleep have news now. Each is to be woken, or dealt with.
+    /// Makes the applied events visible. Returns the sleeping shards that have news now: the caller wakes each, or
+    /// delivers in its place.
     #[must_use]
     pub fn finish(mut self, now: Moment) -> Vec<(usize, Waker)> {
         while self.history.bytes() > self.bounds.bytes_max
             && !self.history.trim(&self.bounds, now, TRIM_STEPS)
         {}
-        // Last, so that a reader of this head finds all of the above done.
+        // Last, so that a reader of this head finds everything above done.
         self.hub.head.store(self.history.newest(), Ordering::Release);
         drop(self.history);
         if self.keep == Keep::History {

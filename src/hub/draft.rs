@@ -1,9 +1,9 @@
-//! What a publisher asks for: an event that has no offset yet.
+//! An event as its publisher gives it: without an offset.
 
 use crate::rights::grant::PermissionName;
 use crate::types::name::{EventId, EventName, RoomName, UserName};
 
-/// Whom an event is for.
+/// The target of an event.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Target {
     /// Every connection in the room.
@@ -17,7 +17,7 @@ pub enum Target {
 /// An event as its publisher gave it, checked but not yet in the order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Draft {
-    /// Whom it is for.
+    /// Its target.
     pub target: Target,
     /// The `event:` field; browsers use `message` when there is none.
     pub name: Option<EventName>,
@@ -27,6 +27,6 @@ pub struct Draft {
     pub data: String,
     /// A user whose connections must not get the event, such as the sender of a chat message.
     pub exclude: Option<UserName>,
-    /// A permission that a listener must have to get the event.
+    /// A permission that a subscriber must have to get the event.
     pub require: Option<PermissionName>,
 }

@@ -1,4 +1,4 @@
-//! What all logs hold together: how much that is, whose event is the oldest, and which ids are in use.
+//! The state of all logs together: their size, the oldest event, and the own ids in use.
 //!
 //! Everything here happens under one lock, held for well under a microsecond per event: when offset n is visible
 //! anywhere, everything below n already is. Encoding, lookups and wake-ups happen outside ([`Applying`](super::apply)).
@@ -32,8 +32,8 @@ pub struct History {
     newest: Offset,
     bytes: usize,
     events: usize,
-    /// One entry for each log that has events. Its offset is at or below that of the log's oldest event (logs lose
-    /// events without telling), so it is corrected when it comes up.
+    /// One entry for each log that has events. Its offset is at or below that of the log's oldest event (logs evict
+    /// events without an update here), so it is corrected when it comes up.
     oldest: BinaryHeap<Reverse<Oldest>>,
     own_ids: OwnIds,
 }
@@ -80,8 +80,8 @@ impl History {
         self.events
     }
 
-    /// Takes the own ids of the events that are appended next, up to one that was used before. Says for how many events that
-    /// went well.
+    /// Claims the own ids of the events that are appended next, up to the first that was used before. Returns the
+    /// number of events before that one.
     #[must_use]
     pub fn claim<'a>(&mut self, ids: impl Iterator<Item = Option<&'a EventId>>) -> usize {
         let mut offset = self.newest;
@@ -92,7 +92,7 @@ impl History {
         ids.take_while(|id| is_free(*id)).count()
     }
 
-    /// Undoes the claim of `ids` whose events are not appended after all.
+    /// Undoes the claim of `ids`, whose events are not appended.
     pub fn release(&mut self, ids: impl Iterator<Item = EventId>) {
         ids.for_each(|id| self.own_ids.release(&id));
     }
@@ -109,7 +109,7 @@ impl History {
         let offset = entry.offset;
         debug_assert!(offset > self.newest, "offsets rise");
         let mut slot = source.log();
-        // Under the log's lock, as attachments are taken: whoever sits down keeps what comes after its head.
+        // Read under the log's lock, under which shards attach: a shard that attaches keeps what comes after its head.
         let flushed = source.flushed();
         let log = slot.get_or_create();
         let queued = std::mem::replace(&mut log.in_oldest, true);
@@ -122,7 +122,8 @@ impl History {
         self.newest = offset;
     }
 
-    /// Expires what is too old or too much, at most `work_max` steps of it. False if there is more to do.
+    /// Expires events that are too old or above the bound on bytes, in at most `work_max` steps. False if there is more
+    /// to do.
     pub fn trim(&mut self, bounds: &HistoryBounds, now: Moment, work_max: usize) -> bool {
         for _ in 0..work_max {
             let Some(Reverse(oldest)) = self.oldest.pop() else {
@@ -133,12 +134,12 @@ impl History {
             };
             let too_much = self.bytes > bounds.bytes_max;
             let mut slot = source.log();
-            // Above the bound for all, memory comes before those who have not been flushed to.
+            // Above the bound for all logs, memory matters more than shards that have not flushed yet.
             let flushed = if too_much { Offset::MAX } else { source.flushed() };
             let log = slot.get_or_create();
             self.change(&source, log, |log| log.evict(flushed));
             let Some((offset, published)) = log.oldest() else {
-                // What is left waits for its flush, which is due within a flush interval.
+                // The rest waits for its flush, which is due within a flush interval.
                 log.in_oldest = !log.is_empty();
                 let unflushed = log.last();
                 drop(slot);
@@ -167,7 +168,7 @@ impl History {
         false
     }
 
-    /// Gives back what a crowd of logs that are gone left behind.
+    /// Gives back the memory that a crowd of former logs has left unused.
     pub fn shrink(&mut self) {
         if self.oldest.len() < self.oldest.capacity() / 4 {
             self.oldest.shrink_to(2 * self.oldest.len());
@@ -175,13 +176,13 @@ impl History {
         self.own_ids.shrink();
     }
 
-    /// Places in the queue of oldest events.
+    /// Capacity of the queue of oldest events.
     #[cfg(test)]
     pub(super) fn places(&self) -> usize {
         self.oldest.capacity()
     }
 
-    /// Changes `log`, which is that of `source`, and keeps the sums.
+    /// Changes `log`, which belongs to `source`, and updates the sums.
     fn change(&mut self, source: &Source, log: &mut Log, change: impl FnOnce(&mut Log)) {
         let cost = |log: &Log| log.cost() + if log.is_empty() { 0 } else { source.attachment_bytes() };
         let (bytes, events) = (cost(log), log.held());

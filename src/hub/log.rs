@@ -1,8 +1,8 @@
 //! The newest events of one source, oldest first, within bounds.
 //!
-//! Two ends are kept apart. *Expired* events are past the history's bounds: no resume may have them any more. They
-//! stay a little longer if a shard has not flushed them yet (a burst larger than the history must still reach those who
-//! are connected); then they are *evicted*, which is to say gone.
+//! An event leaves in two steps. An *expired* event is past the history's bounds: no resume can have it any more. It
+//! stays until every shard has flushed it (a burst larger than the history must still reach the streams that are
+//! connected); then it is *evicted*, which means removed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::wire::frame::Frame;
 pub struct LogBounds {
     /// Events a resume can get at most.
     pub events_max: usize,
-    /// Bytes those may take, as [`Entry::cost`] counts them.
+    /// Bytes these may take, as [`Entry::cost`] counts them.
     pub bytes_max: usize,
 }
 
@@ -29,18 +29,19 @@ pub const UNFLUSHED_EVENTS_MAX: usize = 65_536;
 /// ... and in bytes. Past either, connections that are that far behind get a gap.
 pub const UNFLUSHED_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes charged for an event beyond its frame: its place here and the allocator's share.
+/// Bytes charged for an event beyond its frame: its entry here and the allocator's share.
 const ENTRY_OVERHEAD: usize = 128;
 
-/// Bytes charged for a log that has events, beyond theirs: itself, the first places for them, its place in the queue of oldest
-/// events, and the source that nobody forgets before it is empty. Measured (`tests/history_memory.rs`).
+/// Bytes charged for a log that has events, beyond the events: the log itself, its first places, its place in the queue
+/// of oldest events, and its source, which is not forgotten before the log is empty. Measured
+/// (`tests/history_memory.rs`).
 pub const LOG_OVERHEAD: usize = 704;
 
-/// Bytes charged for an event that excludes a user: it keeps that user's name and inbox for as long as it is there, whether
-/// the user is connected or not.
+/// Bytes charged for an event that excludes a user: it keeps that user's name and inbox for as long as it is held,
+/// whether the user is connected or not.
 pub const EXCLUDED_OVERHEAD: usize = 384;
 
-/// One event in its place.
+/// One event in a log.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// Its position in the order.
@@ -51,7 +52,7 @@ pub struct Entry {
     pub published: Moment,
     /// The user whose connections must not get it, by that user's inbox.
     pub exclude: Option<Arc<Source>>,
-    /// The permission a listener must have to get it.
+    /// The permission that a subscriber must have to get it.
     pub require: Option<PermissionName>,
     /// The id its publisher chose, until it expires.
     pub id: Option<EventId>,
@@ -67,8 +68,8 @@ impl Entry {
     }
 }
 
-/// Bytes that memory of `len` bytes takes. Allocators keep pieces of a few sizes, here eight between two powers of two; what is
-/// small is within [`ENTRY_OVERHEAD`].
+/// Bytes that an allocation of `len` bytes takes. Allocators have pieces of a few sizes, here eight between two powers
+/// of two; what small pieces waste is within [`ENTRY_OVERHEAD`].
 fn taken(len: usize) -> usize {
     if len <= 1024 { len } else { len.next_multiple_of(len.next_power_of_two() / 8) }
 }
@@ -92,16 +93,16 @@ pub struct Log {
     evicted_to: Offset,
     /// Events evicted so far; with the length, every event's number in this log.
     evicted: u64,
-    /// How many events there had been at [`Log::count_since_look`].
-    looked_at: u64,
-    /// Each shard's number of events at its last flush, where the shard has no better place for it (inboxes).
+    /// Number of events at the last [`Log::count_since_look`].
+    counted_at_look: u64,
+    /// Each shard's number of events at its last flush, where the shard does not store it itself (inboxes).
     flushed_counts: Vec<u64>,
-    /// Whether the sequencer's queue of oldest events knows this log.
+    /// Whether the queue of oldest events has an entry for this log.
     pub(super) in_oldest: bool,
 }
 
 impl Log {
-    /// A log whose events up to `forgotten_to` may once have existed and are gone.
+    /// An empty log. Events up to `forgotten_to` may have existed and are gone.
     #[must_use]
     pub fn starting_after(forgotten_to: Offset) -> Self {
         Self { expired_to: forgotten_to, evicted_to: forgotten_to, ..Self::default() }
@@ -118,7 +119,7 @@ impl Log {
         self.evict(flushed);
     }
 
-    /// Takes the oldest event a resume could have from it. False if there was none.
+    /// Expires the oldest event that a resume could have. False if there is none.
     pub fn expire_oldest(&mut self) -> bool {
         let Some(entry) = self.entries.get_mut(self.expired) else {
             return false;
@@ -131,7 +132,7 @@ impl Log {
         true
     }
 
-    /// Lets go of expired events that are flushed, or too many.
+    /// Evicts expired events that are flushed, or more than may wait.
     pub fn evict(&mut self, flushed: Offset) {
         while self.expired > 0
             && (self.entries[0].offset <= flushed
@@ -144,19 +145,19 @@ impl Log {
             self.evicted_to = entry.offset;
             self.evicted += 1;
         }
-        // A burst should not keep its peak for ever.
+        // Gives back the memory of a burst.
         if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 4 {
             self.entries.shrink_to(self.entries.len() * 2);
         }
     }
 
-    /// Events a resume can have.
+    /// Number of events that a resume can have.
     #[must_use]
     pub fn held(&self) -> usize {
         self.entries.len() - self.expired
     }
 
-    /// Bytes charged for everything present, expired or not.
+    /// Bytes charged for all events here, expired or not.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes + self.expired_bytes
@@ -168,7 +169,7 @@ impl Log {
         if self.is_empty() { 0 } else { self.bytes() + LOG_OVERHEAD }
     }
 
-    /// Whether nothing is left in it.
+    /// Whether it has no events, expired ones included.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -180,7 +181,7 @@ impl Log {
         self.expired_to
     }
 
-    /// Newest offset that is gone even for those connected: a cursor below it is a gap.
+    /// Newest offset that is gone even for connected streams: a cursor below it is a gap.
     #[must_use]
     pub fn evicted_to(&self) -> Offset {
         self.evicted_to
@@ -209,12 +210,12 @@ impl Log {
         self.entries.range(self.expired..).rev()
     }
 
-    /// Own ids of the events that expired since this was last asked.
+    /// Own ids of the events that expired since the last call.
     pub fn take_expired_ids(&mut self) -> Vec<EventId> {
         std::mem::take(&mut self.expired_ids)
     }
 
-    /// Offset of the last event before `offset`, or what is known to be gone before it.
+    /// Offset of the last event before `offset`, or the newest evicted offset if there is none.
     #[must_use]
     pub fn before(&self, offset: Offset) -> Offset {
         let at = self.entries.partition_point(|entry| entry.offset < offset);
@@ -226,25 +227,25 @@ impl Log {
         if self.flushed_counts.len() <= shard {
             self.flushed_counts.resize(shard + 1, 0);
         }
-        // Below what is evicted there is nothing to count by, and whoever is there has a gap before it.
+        // Events below the evicted ones cannot be counted, and a connection there gets a gap first.
         if offset >= self.evicted_to {
             self.flushed_counts[shard] = self.count_to(offset);
         }
     }
 
-    /// How many events there were when `shard` last noted it.
+    /// The number of events that was last noted for `shard`.
     #[must_use]
     pub fn flushed_count(&self, shard: usize) -> u64 {
         self.flushed_counts.get(shard).copied().unwrap_or(0)
     }
 
-    /// How many events came since this was last asked. For one asker, which is the dashboard.
+    /// Number of events since the last call. For one caller only, the dashboard.
     pub fn count_since_look(&mut self) -> u64 {
         let count = self.evicted + self.entries.len() as u64;
-        count - std::mem::replace(&mut self.looked_at, count)
+        count - std::mem::replace(&mut self.counted_at_look, count)
     }
 
-    /// How many events up to `offset` this log has had, as far as it can tell: exact from `evicted_to` on.
+    /// Number of events up to `offset` that this log has had: exact from `evicted_to` on.
     #[must_use]
     pub fn count_to(&self, offset: Offset) -> u64 {
         self.evicted + self.entries.partition_point(|entry| entry.offset <= offset) as u64
@@ -292,7 +293,7 @@ mod tests {
             log.append(entry(offset), BOUNDS, 0);
         }
         assert_eq!(log.expired_to(), 7, "a resume from below 7 is a gap");
-        assert_eq!(log.evicted_to(), 0, "but nobody connected has lost anything");
+        assert_eq!(log.evicted_to(), 0, "but no connected stream has lost anything");
         assert_eq!(offsets(&log, 0).len(), 10);
         log.evict(10);
         assert_eq!(log.evicted_to(), 7);
@@ -312,7 +313,7 @@ mod tests {
     #[test]
     fn waiting_for_a_flush_is_bounded_in_bytes_as_well() {
         let none_held = LogBounds { events_max: 0, bytes_max: usize::MAX };
-        // A kibibyte each, with what is charged beside the data: the head of its chunk is two digits longer.
+        // A kibibyte each, with what is charged besides the data: the head of its chunk is two digits longer.
         let data = "x".repeat((1 << 10) - (entry(1).cost() - "x".len()) - 2);
         let frame = Unsealed::new(None, &data, 20).seal(b"1");
         let entry = |offset| Entry { frame: frame.clone(), ..entry(offset) };
@@ -341,7 +342,7 @@ mod tests {
         assert_eq!(capacity_after(1000, 20), 40, "room for as many again");
         assert_eq!(capacity_after(100, 31), 62);
         assert_eq!(capacity_after(100, 32), 128, "a quarter is still enough to keep it");
-        assert_eq!(capacity_after(40, 3), 64, "nor is a small one worth it");
+        assert_eq!(capacity_after(40, 3), 64, "a small log is not shrunk");
     }
 
     #[test]
@@ -387,7 +388,7 @@ mod tests {
         for offset in [10, 20, 30, 40, 50] {
             log.append(entry(offset), BOUNDS, Offset::MAX);
         }
-        assert_eq!(log.before(30), 20, "gone, and known to be");
+        assert_eq!(log.before(30), 20, "evicted, but its offset is known");
         assert_eq!(log.before(45), 40);
         assert_eq!(log.count_to(20), 2);
         assert_eq!(log.count_to(40), 4);

@@ -1,8 +1,7 @@
 //! What other threads tell a shard: which sources have news, and a few commands.
 //!
-//! Bounded without refusing anyone: a source is in a mailbox at most once, and of commands there are at most
-//! [`COMMANDS_MAX`]; the next is answered "busy". Once the shard has ended, commands are dropped, and with them what their
-//! senders wait for.
+//! Bounded: a source is in a mailbox at most once, and at most [`COMMANDS_MAX`] commands wait; the next is refused.
+//! Once the shard has ended, commands are dropped, and their senders stop waiting.
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -16,81 +15,82 @@ use crate::rights::revocation::Whose;
 /// Commands that may wait for one shard.
 pub const COMMANDS_MAX: usize = 4096;
 
-/// Places for mail that are kept while there is none.
+/// Places that an empty mailbox keeps.
 const DIRTY_KEPT: usize = 1024;
 
-/// Where a shard sends its answer. Nothing is lost if the asker has given up.
+/// Where a shard sends its answer. The receiver may be gone by then.
 pub type Reply<T> = futures_channel::oneshot::Sender<T>;
 
-/// What a shard is asked or told: data, but for two that go by what this process alone has, the policy in force.
+/// A command to a shard. All commands are data except two, which carry a check against the policy in force in this
+/// process.
 pub enum Command {
-    /// Close `user`'s connections that are in `room`, and say how many there were.
+    /// Close `user`'s connections that are in `room`.
     Disconnect {
-        /// The user, by inbox.
+        /// The user's inbox.
         user: Arc<Source>,
         /// The room.
         room: Arc<Source>,
         /// Gets the number of connections closed.
         reply: Reply<u32>,
     },
-    /// Say which users have a connection in `room`. One with several may be named several times.
+    /// Say which users have a connection in `room`. A user with several connections may be named several times.
     Members {
         /// The room.
         room: Arc<Source>,
-        /// Gets the users, by inbox.
+        /// Gets the users' inboxes.
         reply: Reply<Vec<Arc<Source>>>,
     },
     /// Close the oldest connection of `user`: a newer one takes its place.
     Replace {
-        /// The user, by inbox.
+        /// The user's inbox.
         user: Arc<Source>,
         /// Shards that had none left to close.
         passed: usize,
     },
-    /// Close connections by whose they are.
+    /// Close the connections that `whose` selects.
     Revoke {
-        /// Whose.
+        /// Selects the connections.
         whose: Whose,
         /// Gets the number of connections closed.
         reply: Reply<u32>,
     },
-    /// Close the connections that may not stay as things are now.
+    /// Close the connections that the policy in force no longer allows.
     Review {
-        /// Whether one may.
+        /// Whether a connection may stay.
         may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync>,
         /// Gets the number of connections closed.
         reply: Reply<u32>,
     },
-    /// Let connections stay longer.
+    /// Give connections a new session.
     Refresh(Box<Refresh>),
-    /// Begin to close everything, evenly over the drain time.
+    /// Begin to close all connections, evenly over the drain time.
     Drain,
 }
 
-/// Which connections may stay, and by what right.
+/// A new session for a user's connections.
 pub struct Refresh {
-    /// Their user, by inbox.
+    /// The user's inbox.
     pub user: Arc<Source>,
-    /// The key of the only one that is meant, if there is only one.
+    /// The key of the only connection to refresh; `None` for all of them.
     pub connection: Option<u64>,
-    /// The new right.
+    /// The new session.
     pub session: Session,
-    /// Whether it allows a room.
+    /// Whether the session allows listening in a room.
     pub may_read: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    /// Gets what came of it.
+    /// Gets the result.
     pub reply: Reply<Refreshed>,
 }
 
-/// What came of a [`Refresh`].
+/// The result of a [`Refresh`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Refreshed {
-    /// Connections that have the new right.
+    /// Connections that have the new session.
     pub connections: u32,
-    /// Connections that are in a room it does not allow, and keep the old one.
+    /// Connections in a room that the session does not allow. They keep the old session.
     pub refused: u32,
 }
 
-/// A source with news, as the shard that gets this knows it.
+/// A source with news.
 #[derive(Debug)]
 pub struct Dirty(pub Arc<Source>);
 
@@ -99,7 +99,7 @@ struct Inner {
     dirty: Vec<Dirty>,
     commands: Vec<Command>,
     waker: Option<Waker>,
-    /// Whether nobody will read it any more.
+    /// Whether the shard has ended and reads nothing any more.
     closed: bool,
 }
 
@@ -110,7 +110,7 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// Announces news of `source`. Returns who must be woken, to be done once no lock is held.
+    /// Announces news of `source`. Returns the shard's waker if it sleeps, to be woken once no lock is held.
     #[must_use]
     pub(super) fn announce(&self, source: Arc<Source>) -> Option<Waker> {
         let mut inner = self.inner.lock();
@@ -141,8 +141,8 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Puts a waker back that was not used, because its shard's mail was dealt with on its behalf. Returned if there is
-    /// new mail: then it must be used after all.
+    /// Puts a waker back that was not used, because another thread has handled the shard's mail. Returns it if there is
+    /// new mail: then the caller must wake the shard.
     #[must_use]
     pub fn rearm(&self, waker: Waker) -> Option<Waker> {
         let mut inner = self.inner.lock();
@@ -153,7 +153,7 @@ impl Mailbox {
         None
     }
 
-    /// Moves what is there to the ends of `dirty` and `commands`. Vectors keep their memory, but not that of a flood.
+    /// Moves all mail to the ends of `dirty` and `commands`. The mailbox keeps some memory, but not that of a flood.
     pub fn take(&self, dirty: &mut Vec<Dirty>, commands: &mut Vec<Command>) {
         let mut inner = self.inner.lock();
         dirty.append(&mut inner.dirty);
@@ -162,18 +162,18 @@ impl Mailbox {
         inner.commands.shrink_to(DIRTY_KEPT);
     }
 
-    /// Drops the commands that wait, and all that are sent from now on: nobody would answer them.
+    /// Drops all commands that wait or are sent later, because no shard will answer them.
     pub fn close(&self) {
         let commands = {
             let mut inner = self.inner.lock();
             inner.closed = true;
             std::mem::take(&mut inner.commands)
         };
-        // Not under the lock: those who wait for answers wake up.
+        // Not under the lock: dropping them wakes the tasks that wait for answers.
         drop(commands);
     }
 
-    /// Ready when there is mail; otherwise `waker` is woken by the next.
+    /// Ready when there is mail; otherwise the next mail wakes `waker`.
     pub fn poll(&self, waker: &Waker) -> Poll<()> {
         let mut inner = self.inner.lock();
         if !inner.dirty.is_empty() || !inner.commands.is_empty() {

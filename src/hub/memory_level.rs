@@ -1,33 +1,33 @@
-//! The memory ladder: what the engine gives up as memory runs short, one level after the other, before the kernel ends it.
+//! Memory levels: what the engine stops as memory runs short, one level after the other, before the kernel kills it.
 //!
-//! Each level gives up what costs the least to go without: replays are asked for again later, those furthest behind resume
-//! exactly, newcomers come back, publishers try again. Only on the last is anything lost: history, which resumes are told. What
-//! is given up on a level stays given up on those above.
+//! Each level stops what can best be done without: replays are asked for again later, reaped streams resume exactly,
+//! refused streams come back, publishers try again. Only the last level loses anything: history, and resumes are told
+//! so by a gap. A level includes all levels below it.
 //!
-//! The decision is a pure function; who measures, and how often, is the server's business.
+//! The decision is a pure function; the server measures memory and calls it.
 
-/// How far up the ladder the engine is.
+/// A memory level.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum MemoryLevel {
-    /// Nothing is given up.
+    /// Everything is served.
     #[default]
     Normal,
-    /// Streams that begin with events of the past are asked to come back, and pages of history are refused.
+    /// Streams that begin with past events are asked to come back, and pages of history are refused.
     NoReplays,
-    /// Those furthest behind are reaped.
+    /// The streams furthest behind are reaped.
     ReapLagging,
-    /// Newcomers are refused.
+    /// New streams are refused.
     NoNewcomers,
-    /// Publishes are refused. Each second an eighth of the history goes, the oldest first: with no new events to drive it out, it
-    /// could otherwise keep everybody from publishing until its age does.
+    /// Publishes are refused. Each second an eighth of the history expires, the oldest first: without new events to
+    /// replace it, old history could otherwise stop all publishing until it reaches its maximum age.
     NoPublishes,
 }
 
-/// A level's beginning, in per cent of the limit, lowest first.
+/// Where each level begins, in per cent of the limit, lowest first.
 ///
-/// The first leaves a usual set of history and streams alone. The last leaves an eighth of the limit or so for requests that
-/// were begun, the allocator's slack and the kernel's socket buffers, which count against a control group and are in nobody's
-/// resident set. Between the first and the last there is enough for each to show an effect before the next begins.
+/// Usual history and streams stay below the first. The last leaves about an eighth of the limit for requests in
+/// progress, the allocator's slack and the kernel's socket buffers, which count against a control group but are in no
+/// process's resident set. The steps between are large enough for a level to show an effect before the next begins.
 const BEGINS_AT: [(MemoryLevel, u64); 4] = [
     (MemoryLevel::NoReplays, 70),
     (MemoryLevel::ReapLagging, 80),
@@ -35,8 +35,8 @@ const BEGINS_AT: [(MemoryLevel, u64); 4] = [
     (MemoryLevel::NoPublishes, 92),
 ];
 
-/// How far below its beginning a level is left again, in per cent of the limit. The memory that one level gives back must not
-/// bring back at once what took it.
+/// How far below its beginning a level ends, in per cent of the limit. Otherwise the memory that a level gives back
+/// would end it at once.
 const MARGIN: u64 = 5;
 
 impl MemoryLevel {
@@ -44,7 +44,7 @@ impl MemoryLevel {
     pub const ALL: [Self; 5] =
         [Self::Normal, Self::NoReplays, Self::ReapLagging, Self::NoNewcomers, Self::NoPublishes];
 
-    /// Where `bytes` of `limit` put an engine that was on `before`.
+    /// The level for `bytes` of `limit`, if the engine was on `before`.
     #[must_use]
     pub fn at(bytes: u64, limit: u64, before: Self) -> Self {
         let is_past = |percent: u64| u128::from(bytes) * 100 >= u128::from(limit) * u128::from(percent);
@@ -54,7 +54,7 @@ impl MemoryLevel {
         BEGINS_AT.iter().rev().find(|level| holds(level)).map_or(Self::Normal, |(level, _)| *level)
     }
 
-    /// Bytes of `limit` from which on it is reached.
+    /// Bytes of `limit` at which it begins.
     #[must_use]
     pub fn begins_at(self, limit: u64) -> u64 {
         let percent = BEGINS_AT.iter().find(|(level, _)| *level == self).map_or(0, |(_, percent)| *percent);
@@ -67,16 +67,16 @@ impl MemoryLevel {
         self as u8
     }
 
-    /// What is given up on it, for the log.
+    /// What it stops, for the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Normal => "nothing is given up",
+            Self::Normal => "everything is served",
             Self::NoReplays => "no replays",
-            Self::ReapLagging => "no replays, and those furthest behind are reaped",
-            Self::NoNewcomers => "no replays and no newcomers, and those furthest behind are reaped",
+            Self::ReapLagging => "no replays, and the streams furthest behind are reaped",
+            Self::NoNewcomers => "no replays and no new streams, and the streams furthest behind are reaped",
             Self::NoPublishes => {
-                "no replays, no newcomers and no publishes, and those furthest behind are reaped"
+                "no replays, no new streams and no publishes, and the streams furthest behind are reaped"
             }
         }
     }
@@ -86,7 +86,7 @@ impl MemoryLevel {
 mod tests {
     use super::*;
 
-    /// Climbs and descends through `shares` of a limit of 1,000 bytes.
+    /// The levels for `shares` of a limit of 1,000 bytes, one after the other.
     fn walk(shares: &[u64]) -> Vec<u8> {
         let mut level = MemoryLevel::Normal;
         let step = |bytes: &u64| {
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_rung_is_left_below_where_it_began() {
         assert_eq!(walk(&[920, 870, 869, 800, 799, 750, 749, 650, 649, 0]), [4, 4, 3, 3, 2, 2, 1, 1, 0, 0]);
-        assert_eq!(walk(&[700, 699, 650, 649, 699]), [1, 1, 1, 0, 0], "hovering is not flapping");
+        assert_eq!(walk(&[700, 699, 650, 649, 699]), [1, 1, 1, 0, 0], "it does not flap around a limit");
     }
 
     #[test]

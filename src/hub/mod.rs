@@ -1,6 +1,6 @@
-//! Events, their order and their history, and who listens. Knows no socket and no clock: time is an argument.
+//! Events, their history, and the sources that shards attach to. Uses no socket and no clock: time is an argument.
 //!
-//! Guarantee: an event at or below [`Hub::head`] is in its log, and every shard that sits at that log has been told.
+//! Guarantee: an event at or below [`Hub::head`] is in its log, and every shard attached to that log has been told.
 
 pub mod admission;
 pub mod apply;
@@ -30,7 +30,7 @@ use crate::types::position::{Epoch, Offset};
 use crate::types::rate::Rate;
 use crate::types::rate_limiter::RateLimiter;
 
-/// What a hub is made with.
+/// Settings of a hub.
 #[derive(Clone, Debug)]
 pub struct HubSettings {
     /// Threads that deliver.
@@ -48,7 +48,7 @@ pub struct HubSettings {
 /// What happens to events above a user's delivery rate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Overflow {
-    /// The oldest are left out, counted, and told by a gap.
+    /// The oldest are left out, counted, and reported by a gap.
     Drop,
     /// They wait in the log.
     Defer,
@@ -75,7 +75,7 @@ pub struct Hub {
     all: Arc<Source>,
     mailboxes: Box<[Mailbox]>,
     admission: Admission,
-    /// Number of the [`MemoryLevel`] the engine is on.
+    /// Number of the current [`MemoryLevel`].
     memory_level: AtomicU8,
 }
 
@@ -86,7 +86,7 @@ pub(crate) const TRIM_STEPS: usize = 64;
 pub const REPLACEMENTS_MAX: u32 = 6;
 
 impl Hub {
-    /// A hub without events or listeners.
+    /// A hub without events or subscribers.
     #[must_use]
     pub fn new(settings: HubSettings) -> Arc<Self> {
         let shards = settings.shards;
@@ -105,7 +105,7 @@ impl Hub {
         })
     }
 
-    /// What it was made with.
+    /// Its settings.
     #[must_use]
     pub fn settings(&self) -> &HubSettings {
         &self.settings
@@ -142,7 +142,7 @@ impl Hub {
         &self.rooms
     }
 
-    /// The users, by inbox.
+    /// The users' inboxes.
     #[must_use]
     pub fn users(&self) -> &Table {
         &self.users
@@ -154,13 +154,13 @@ impl Hub {
         &self.all
     }
 
-    /// How far up the memory ladder the engine is.
+    /// The current memory level.
     #[must_use]
     pub fn memory_level(&self) -> MemoryLevel {
         MemoryLevel::ALL[usize::from(self.memory_level.load(Ordering::Relaxed))]
     }
 
-    /// Climbs or descends to `level`. Whoever looks from now on acts on it.
+    /// Sets the memory level. All later checks use it.
     pub fn set_memory_level(&self, level: MemoryLevel) {
         self.memory_level.store(level.number(), Ordering::Relaxed);
     }
@@ -171,17 +171,17 @@ impl Hub {
         &self.mailboxes[shard]
     }
 
-    /// The offset of the event with this own id, if a resume can have it. Whoever uses it compares the event's own id.
+    /// The offset of the event with this own id, if a resume can have it. The caller must compare the event's own id.
     #[must_use]
     pub fn find(&self, own_id: &str) -> Option<Offset> {
         self.history.lock().find(own_id)
     }
 
-    /// Housekeeping, about once a second from one thread: expires events by age and forgets what nobody needs.
+    /// Housekeeping, about once a second from one thread: expires events by age and forgets unused sources.
     pub fn tidy(&self, now: Moment) {
         let mut bounds = self.settings.history;
         if self.memory_level() >= MemoryLevel::NoPublishes {
-            // Nothing new drives the old out any more, and what was freed lies between what is held.
+            // Without new events nothing replaces the old ones, and freed memory lies between pieces that are held.
             bounds.bytes_max = bounds.bytes_max.min(self.history().1 / 8 * 7);
         }
         while !self.history.lock().trim(&bounds, now, TRIM_STEPS) {}
@@ -196,7 +196,7 @@ impl Hub {
         self.shrink_addresses();
     }
 
-    /// How many events `user` may get now. `None`: as many as there are.
+    /// How many events `user` may get now. `None`: any number.
     #[must_use]
     pub fn deliveries_left(&self, user: &Source, now: Moment) -> Option<u32> {
         let (rate, _) = self.settings.delivery?;
@@ -204,7 +204,7 @@ impl Hub {
         Some(limiter.as_ref().map_or(rate.events, |limiter| limiter.delivery.left(rate, now)))
     }
 
-    /// Uses some of `user`'s limiter.
+    /// Takes `events` from `user`'s rate limiter.
     pub fn take_deliveries(&self, user: &Source, events: u32, now: Moment) {
         if let Some((rate, _)) = self.settings.delivery {
             user.limits.lock().get_or_insert_default().delivery.take(rate, events, now);
@@ -235,10 +235,10 @@ impl Hub {
     }
 }
 
-/// Replacements closer together than this count as tabs evicting each other in turns.
+/// Replacements closer together than this count as tabs that replace each other in turns.
 const REPLACEMENT_MEMORY: Duration = Duration::from_mins(1);
 
-/// What limits know of a user.
+/// State of a user's limits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct UserState {
     delivery: RateLimiter,

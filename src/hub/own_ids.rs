@@ -1,12 +1,13 @@
 //! Ids that publishers choose for their events. Each is used once in the whole order.
 //!
-//! A listener that comes back presents one id and nothing else. If two events could have it, its place would be a guess, and a
-//! wrong guess skips or repeats events. So an id is refused while an event with it is held, and as long as it is among the
-//! newest that were let go. What came before those is forgotten: a publisher has to see to it that no id ever comes back.
+//! A subscriber that resumes presents one id and nothing else. If two events could have that id, its position would be
+//! a guess, and a wrong guess skips or repeats events. So an id is refused while an event with it is held, and while it
+//! is among the newest that expired. Older ids are forgotten: publishers must make sure that they never use an id
+//! again.
 //!
-//! Ids are kept as 64-bit hashes with a key drawn for each process, so that nobody can choose two with one hash. Two that have
-//! one by chance, one pair in 2^64, make a refusal that need not be. They never make a wrong place: a resume compares the text
-//! with the event's own.
+//! Ids are kept as 64-bit hashes with a key drawn for each process, so that an attacker cannot choose two ids with one
+//! hash. If two have one by chance, one pair in 2^64, an id is refused without need. A position is never wrong: a
+//! resume compares the text with the event's own id.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,20 +19,20 @@ use crate::hub::Published;
 use crate::types::name::EventId;
 use crate::types::position::Offset;
 
-/// Ids that are remembered after their events expired. They take 2 MiB at most, beside the history's bounds.
+/// Ids that are remembered after their events expired. They take 2 MiB at most, in addition to the history's bounds.
 pub const FORMER_IDS_MAX: usize = 65_536;
 
-/// Bytes charged for an own id beyond its text: its place in the table, half of which may be empty, while the table grows, and
-/// the allocator's share of the text.
+/// Bytes charged for an own id beyond its text: its place in the table, half of which may be empty, the table's growth,
+/// and the allocator's share of the text.
 pub const OWN_ID_OVERHEAD: usize = 64;
 
 /// The ids in use.
 #[derive(Default)]
 pub struct OwnIds {
     hasher: RandomState,
-    /// Those of events that a resume can have.
+    /// Ids of events that a resume can have.
     held: HashTable<HeldId>,
-    /// Those of events that have expired. Invariant: as `former_order`, and none of them is in `held`.
+    /// Ids of events that have expired. Invariant: the same as in `former_order`, and none of them is in `held`.
     former: HashTable<u64>,
     /// Invariant: at most [`FORMER_IDS_MAX`], each once.
     former_order: VecDeque<u64>,
@@ -43,26 +44,26 @@ struct HeldId {
     offset: Offset,
 }
 
-/// What becomes of events one of which has an id that was used before.
+/// What happens to events of which one has an id that was used before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Repeats {
     /// None of them is published.
     RefuseAll,
-    /// Those before it are published.
+    /// The events before it are published.
     EndThere,
 }
 
-/// An event has an id that was used before, by another event or by one next to it.
+/// An event has an id that was used before, by an earlier event or by one published with it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Repeated {
-    /// Which of the events it is, from 0.
+    /// The index of the event, from 0.
     pub index: usize,
-    /// What came of those before it, if they are published.
+    /// The result of the events before it, if they were published.
     pub before: Option<Published>,
 }
 
 impl OwnIds {
-    /// Takes `id` for the event at `offset`. False if it was used before.
+    /// Claims `id` for the event at `offset`. False if it was used before.
     #[must_use]
     pub fn claim(&mut self, id: &EventId, offset: Offset) -> bool {
         let hash = self.hasher.hash_one(id.as_str());
@@ -74,7 +75,7 @@ impl OwnIds {
         !is_used
     }
 
-    /// Undoes a claim whose event was not published after all.
+    /// Undoes a claim whose event was not published.
     pub fn release(&mut self, id: &EventId) {
         let hash = self.hasher.hash_one(id.as_str());
         if let Ok(held) = self.held.find_entry(hash, |held| held.hash == hash) {
@@ -82,7 +83,7 @@ impl OwnIds {
         }
     }
 
-    /// Remembers `id`, whose event no resume can have any more.
+    /// Notes that the event of `id` has expired. The id stays refused while it is among the newest that expired.
     pub fn let_go(&mut self, id: &EventId) {
         let hash = self.hasher.hash_one(id.as_str());
         let Ok(held) = self.held.find_entry(hash, |held| held.hash == hash) else {
@@ -100,14 +101,14 @@ impl OwnIds {
         self.former.insert_unique(hash, hash, |former| *former);
     }
 
-    /// The offset of the event with this id, if a resume can have it. Whoever uses it compares the event's own id.
+    /// The offset of the event with this id, if a resume can have it. The caller must compare the event's own id.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<Offset> {
         let hash = self.hasher.hash_one(id);
         self.held.find(hash, |held| held.hash == hash).map(|held| held.offset)
     }
 
-    /// Gives back what a crowd of ids that are gone left behind.
+    /// Gives back the memory that a crowd of expired ids has left unused.
     pub fn shrink(&mut self) {
         if self.held.len() < self.held.capacity() / 4 {
             self.held.shrink_to(2 * self.held.len(), |held| held.hash);
@@ -187,8 +188,8 @@ mod tests {
 
     #[test]
     fn what_is_charged_covers_a_place_in_a_table_that_is_growing() {
-        // One byte of control for each place; half of the places may be empty, and an eighth always is. While it grows, the
-        // table of half the size is there, too.
+        // One byte of control for each place; half of the places may be empty, and an eighth always is. While it grows,
+        // the table of half the size exists, too.
         let place = size_of::<HeldId>() + 1;
         assert!(place * 16 / 7 * 3 / 2 <= OWN_ID_OVERHEAD);
     }

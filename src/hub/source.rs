@@ -1,7 +1,7 @@
-//! Where events come from, seen from a connection: a room, a user's inbox, or the broadcast to everyone.
+//! Sources of events: a room, a user's inbox, or the broadcast to everyone.
 //!
-//! All three are the same thing, a log that shards can sit at. The log itself is allocated with its first event, so
-//! that a user who never gets a personal event costs a name and a few counters.
+//! Each is a log to which shards attach. The log itself is allocated with its first event, so that a user without
+//! personal events costs a name and a few counters.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -10,18 +10,18 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::hub::log::Log;
 use crate::types::position::Offset;
 
-/// What a source is.
+/// The kind of a source.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SourceKind {
     /// A room.
     Room,
     /// The inbox of the user of that name.
     Inbox,
-    /// Everyone.
+    /// The broadcast to everyone.
     All,
 }
 
-/// A log, its name, and who sits at it.
+/// A log, its name, and the shards attached to it.
 #[derive(Debug)]
 pub struct Source {
     kind: SourceKind,
@@ -32,14 +32,14 @@ pub struct Source {
     connections: AtomicU32,
     attachments: Box<[Attachment]>,
     log: Mutex<LogSlot>,
-    /// State of per-user limits, made when one is in force.
+    /// State of per-user limits, created when a limit first applies.
     pub(super) limits: Mutex<Option<Box<crate::hub::UserState>>>,
 }
 
-/// A log that does not exist yet, or does.
+/// A log, or a note of what was lost before it exists.
 #[derive(Debug)]
 pub enum LogSlot {
-    /// Nothing was published here; events up to that offset may have been, in a former life of the name.
+    /// Nothing was published here. Events up to this offset may have been, while the name was in use before.
     Forgotten(Offset),
     /// The log.
     Log(Box<Log>),
@@ -48,7 +48,7 @@ pub enum LogSlot {
 /// A shard's place at a source.
 #[derive(Debug)]
 struct Attachment {
-    /// What the shard calls this source (its own index), or [`NOBODY`].
+    /// The shard's own index for this source, or [`ABSENT`].
     local: AtomicU32,
     /// Whether the shard's mailbox already holds this source.
     queued: AtomicBool,
@@ -58,15 +58,15 @@ struct Attachment {
     oldest: AtomicU64,
 }
 
-/// No connection of that shard is here.
-pub const NOBODY: u32 = u32::MAX;
+/// In place of an index: the shard has no connection here, or no further one.
+pub const ABSENT: u32 = u32::MAX;
 
 impl Source {
-    /// A source nobody sits at. Events up to `forgotten_to` may have existed under this name.
+    /// A source without attachments. Events up to `forgotten_to` may have existed under this name.
     #[must_use]
     pub fn new(kind: SourceKind, name: &str, shards: usize, forgotten_to: Offset) -> Self {
         let attachment = || Attachment {
-            local: AtomicU32::new(NOBODY),
+            local: AtomicU32::new(ABSENT),
             queued: AtomicBool::new(false),
             flushed: AtomicU64::new(0),
             oldest: AtomicU64::new(u64::MAX),
@@ -82,14 +82,14 @@ impl Source {
         }
     }
 
-    /// Bytes it takes for shards beyond the two that [`LOG_OVERHEAD`](crate::hub::log::LOG_OVERHEAD) and
+    /// Bytes of its attachments beyond the two that [`LOG_OVERHEAD`](crate::hub::log::LOG_OVERHEAD) and
     /// [`EXCLUDED_OVERHEAD`](crate::hub::log::EXCLUDED_OVERHEAD) were measured with.
     #[must_use]
     pub fn attachment_bytes(&self) -> usize {
         size_of::<Attachment>() * self.attachments.len().saturating_sub(2)
     }
 
-    /// What it is.
+    /// Its kind.
     #[must_use]
     pub fn kind(&self) -> SourceKind {
         self.kind
@@ -101,7 +101,7 @@ impl Source {
         &self.name
     }
 
-    /// Newest offset appended here, or what was forgotten; nothing newer than that is in the log.
+    /// Newest offset appended or forgotten here; the log has nothing newer.
     #[must_use]
     pub fn last(&self) -> Offset {
         self.last.load(Ordering::Acquire)
@@ -116,49 +116,50 @@ impl Source {
         self.log.lock()
     }
 
-    /// Connections that sit here.
+    /// Number of its connections.
     #[must_use]
     pub fn connections(&self) -> u32 {
         self.connections.load(Ordering::Acquire)
     }
 
-    /// Counts one more, up to `max`, and says how many there were before. `None` if there are that many already.
+    /// Counts one more connection. Returns how many there were before; `None` if there are `max` already.
     pub fn enter(&self, max: u32) -> Option<u32> {
         self.connections
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then(|| count + 1))
             .ok()
     }
 
-    /// Counts one less, and says how many are left.
+    /// Counts one connection less. Returns how many are left.
     pub fn leave(&self) -> u32 {
         let before = self.connections.fetch_sub(1, Ordering::AcqRel);
-        debug_assert!(before > 0, "who leaves has entered");
+        debug_assert!(before > 0, "a connection enters before it leaves");
         before - 1
     }
 
-    /// Seats `shard` here under the index it knows this source by. Events after `head` are announced to it.
+    /// Attaches `shard`, whose own index for this source is `local`. Events after `head` are announced to it.
     pub fn attach(&self, shard: usize, local: u32, head: Offset) {
         // Under the log's lock: a publisher either sees the attachment, or the newest offset read later shows its event.
         let _log = self.log();
         let attachment = &self.attachments[shard];
-        if attachment.local.swap(local, Ordering::AcqRel) == NOBODY {
+        if attachment.local.swap(local, Ordering::AcqRel) == ABSENT {
             attachment.flushed.store(head, Ordering::Release);
         }
     }
 
-    /// Takes `shard`'s attachment away.
+    /// Detaches `shard`.
     pub fn detach(&self, shard: usize) {
         let _log = self.log();
-        self.attachments[shard].local.store(NOBODY, Ordering::Release);
+        self.attachments[shard].local.store(ABSENT, Ordering::Release);
     }
 
-    /// What `shard` calls this source, if it sits here.
+    /// `shard`'s own index for this source, if it is attached.
     #[must_use]
     pub fn local(&self, shard: usize) -> Option<u32> {
-        Some(self.attachments[shard].local.load(Ordering::Acquire)).filter(|local| *local != NOBODY)
+        Some(self.attachments[shard].local.load(Ordering::Acquire)).filter(|local| *local != ABSENT)
     }
 
-    /// Claims the right to put this source into `shard`'s mailbox. None if nobody is there or it is in already.
+    /// Claims the right to put this source into `shard`'s mailbox. `None` if the shard is not attached or the source is
+    /// in already.
     pub(super) fn claim(&self, shard: usize) -> Option<u32> {
         let local = self.local(shard)?;
         (!self.attachments[shard].queued.swap(true, Ordering::AcqRel)).then_some(local)
@@ -166,12 +167,12 @@ impl Source {
 
     /// Allows the next announcement. Called when the shard takes this source from its mailbox, before it reads the log.
     pub fn unclaim(&self, shard: usize) {
-        // An exchange, not a store: a publisher whose claim failed just before must have its event seen from here on,
-        // and a store alone could pass the reads that follow it.
+        // An exchange, not a store: if a publisher's claim failed just before, the reads that follow must see its
+        // event, and a store alone could be reordered after them.
         self.attachments[shard].queued.swap(false, Ordering::AcqRel);
     }
 
-    /// Says that `shard` needs nothing up to `offset` any more.
+    /// Notes that `shard` needs nothing up to `offset` any more.
     pub fn set_flushed(&self, shard: usize, offset: Offset) {
         self.attachments[shard].flushed.store(offset, Ordering::Release);
     }
@@ -181,7 +182,7 @@ impl Source {
     pub fn flushed(&self) -> Offset {
         self.attachments
             .iter()
-            .filter(|attachment| attachment.local.load(Ordering::Acquire) != NOBODY)
+            .filter(|attachment| attachment.local.load(Ordering::Acquire) != ABSENT)
             .map(|attachment| attachment.flushed.load(Ordering::Acquire))
             .min()
             .unwrap_or(Offset::MAX)
@@ -220,7 +221,7 @@ impl LogSlot {
         }
     }
 
-    /// The log, made if need be.
+    /// The log, created if it does not exist.
     pub fn get_or_create(&mut self) -> &mut Log {
         if let Self::Forgotten(to) = *self {
             *self = Self::Log(Box::new(Log::starting_after(to)));
@@ -266,20 +267,24 @@ mod tests {
         source.attach(1, 8, 20);
         assert_eq!((source.flushed(), source.local(0), source.local(1)), (10, Some(7), Some(8)));
         source.attach(0, 9, 15);
-        assert_eq!((source.flushed(), source.local(0)), (10, Some(9)), "another number is no other head");
+        assert_eq!(
+            (source.flushed(), source.local(0)),
+            (10, Some(9)),
+            "a new index does not change the head"
+        );
         source.set_flushed(0, 30);
         assert_eq!(source.flushed(), 20);
         source.detach(1);
         assert_eq!((source.flushed(), source.local(1)), (30, None));
         source.detach(0);
         source.attach(0, 1, 40);
-        assert_eq!(source.flushed(), 40, "who comes back starts anew");
+        assert_eq!(source.flushed(), 40, "after a detach it starts anew");
     }
 
     #[test]
     fn a_shard_is_told_once_and_by_its_own_number() {
         let source = source(2);
-        assert_eq!(source.claim(1), None, "nobody is there");
+        assert_eq!(source.claim(1), None, "it is not attached");
         source.attach(1, 7, 0);
         assert_eq!((source.claim(1), source.claim(1), source.claim(0)), (Some(7), None, None));
         source.unclaim(1);

@@ -1,4 +1,4 @@
-//! Sources by name, in shares with a lock each, and the memory of those forgotten.
+//! Sources by name, in shares with a lock each, and what is remembered of forgotten ones.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use crate::hub::source::{Source, SourceKind};
 use crate::types::position::Offset;
 
-/// Shares of a table. Enough that two threads seldom meet.
+/// Shares of a table. Enough that two threads seldom need the same lock.
 const SHARES: usize = 64;
 
-/// Names a share takes in between two sweeps, or an eighth of those it has if that is more. So names that nothing needs any
-/// more are never more than that, however fast new ones come, and a new name pays for looking at eight others at most.
+/// New names between two sweeps of a share, or an eighth of the names it has if that is more. So unused names are never
+/// more than that, however fast new ones come, and each new name pays for a check of eight others at most.
 const SWEEP_NAMES: usize = 64;
 
 /// Forgotten names a share remembers exactly. Those that do not fit raise the share's horizon.
@@ -32,12 +32,12 @@ pub struct Table {
 struct Share {
     sources: HashTable<Arc<Source>>,
     forgotten: Forgotten,
-    /// Sources that were made since the last sweep.
+    /// Sources created since the last sweep.
     new: usize,
 }
 
-/// What is left of sources that vanished: the offset up to which their events are gone, by hash of the name. Two
-/// names with one hash make a gap that need not be, never a hole.
+/// What is remembered of forgotten sources: the offset up to which their events are gone, by hash of the name. Two
+/// names with one hash cause a gap without need, never a silent loss.
 #[derive(Default)]
 struct Forgotten {
     to: HashMap<u64, Offset>,
@@ -47,7 +47,7 @@ struct Forgotten {
 }
 
 impl Table {
-    /// An empty table of sources of one kind, for that many shards.
+    /// An empty table of sources of one kind, for this many shards.
     #[must_use]
     pub fn new(kind: SourceKind, shards: usize) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Table {
         share.sources.find(hash, |source| source.name() == name).cloned()
     }
 
-    /// The source of that name, made if need be. The caller holds the lock of no log.
+    /// The source of that name, created if it does not exist. The caller must not hold the lock of a log.
     #[must_use]
     pub fn get_or_create(&self, name: &str) -> Arc<Source> {
         let hash = self.hasher.hash_one(name);
@@ -83,13 +83,13 @@ impl Table {
         source
     }
 
-    /// Sources there are.
+    /// Number of sources.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shares.iter().map(|share| share.lock().sources.len()).sum()
     }
 
-    /// Whether there is none.
+    /// Whether there are no sources.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -100,26 +100,26 @@ impl Table {
         (0..SHARES).for_each(|share| self.visit(share, &mut visit));
     }
 
-    /// Calls `visit` with every source of share `turn` (modulo their number).
+    /// Calls `visit` with every source of share `turn` (modulo the number of shares).
     pub fn visit(&self, turn: usize, visit: impl FnMut(&Arc<Source>)) {
         self.shares[turn % SHARES].lock().sources.iter().for_each(visit);
     }
 
-    /// Forgets the sources of share `turn` (modulo their number) that nobody holds and that have no events.
+    /// Forgets the sources of share `turn` (modulo the number of shares) that are not in use and have no events.
     ///
-    /// Nobody who publishes or listens can come by such a source meanwhile: their only way to it is through this share's lock.
-    /// The sequencer's queue may have another, and finds that there is nothing to expire.
+    /// No publisher or subscriber can get such a source meanwhile: the only way to it is through this share's lock. The
+    /// queue of oldest events may still refer to it, and finds nothing to expire.
     pub fn sweep(&self, turn: usize) {
         self.shares[turn % SHARES].lock().sweep(&self.hasher);
     }
 
-    /// Places there are.
+    /// Capacity of all shares.
     #[cfg(test)]
     pub(crate) fn places(&self) -> usize {
         self.shares.iter().map(|share| share.lock().sources.capacity()).sum()
     }
 
-    /// Shares there are to visit or to sweep.
+    /// Number of shares to visit or to sweep.
     #[must_use]
     pub fn shares() -> usize {
         SHARES
@@ -173,7 +173,8 @@ impl Forgotten {
         }
     }
 
-    /// What is known of a name that comes back. It stays noted: should it vanish again, that only moves it on.
+    /// The offset remembered for a name that comes back. The note stays: if the source is forgotten again, its offset
+    /// only rises.
     fn of(&self, hash: u64) -> Offset {
         self.to.get(&hash).copied().unwrap_or(0).max(self.horizon)
     }
@@ -229,7 +230,7 @@ mod tests {
         for hash in 10..10 + FORGOTTEN_MAX as u64 {
             forgotten.put(hash, 600);
         }
-        assert_eq!(forgotten.of(2), 500, "what is no longer known exactly is no longer ruled out");
+        assert_eq!(forgotten.of(2), 500, "a name that is not known exactly may have lost events");
         assert_eq!(forgotten.of(10), 600);
     }
 }

@@ -1,12 +1,12 @@
-//! Changes of who may be here. Like events they are entries of the order.
+//! Changes of the right to be connected. Like events, they are entries of the order.
 
 use std::time::Duration;
 
 use crate::rights::revocation::{Revoked, When};
 use crate::types::name::{RoomName, UserName};
 
-/// A change that takes effect where it is applied. Data alone: it can be written down, sent to another node, and applied there
-/// to the same effect.
+/// A change that takes effect where it is applied. Plain data: it can be stored, sent to another node, and applied
+/// there with the same effect.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Change {
     /// A user's streams in a room end, and the user stays away for a time. With no time, it may come back at once.
@@ -18,11 +18,11 @@ pub enum Change {
         /// For how long.
         stay_away: Duration,
     },
-    /// A token, or all that a user had, is worth nothing any more.
+    /// A token, or everything that a user was issued, is revoked.
     Revoke {
-        /// Which.
+        /// What is revoked.
         revoked: Revoked,
-        /// Since when.
+        /// When.
         when: When,
     },
 }

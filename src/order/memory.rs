@@ -1,4 +1,4 @@
-//! The order of one process, in memory: the next number is the next position, and nobody has to agree.
+//! The order of one process, in memory: the next number is the next position, without agreement between nodes.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -31,7 +31,7 @@ impl MemoryOrder {
     ///
     /// # Panics
     ///
-    /// If there are none.
+    /// If `drafts` is empty.
     pub fn publish(
         &self,
         drafts: impl IntoIterator<Item = Draft>,
@@ -40,11 +40,11 @@ impl MemoryOrder {
         self.propose(drafts, Repeats::RefuseAll, now, |_, _, waker| waker.wake())
     }
 
-    /// The same, but leaves it to `wake` to see that each shard that has news now, and sleeps, gets to deal with it.
+    /// Publishes `drafts` next to each other, and calls `wake` for each sleeping shard that has news now.
     ///
     /// # Errors
     ///
-    /// If one of them has an id that was used before. `repeats` says what becomes of those before it.
+    /// If one of them has an id that was used before. `repeats` says whether the events before it are published.
     ///
     /// # Panics
     ///
@@ -77,7 +77,7 @@ impl MemoryOrder {
         }
     }
 
-    /// Publishes to `source` without counting it or keeping it any longer than it takes: the readiness probe's own event.
+    /// Publishes the readiness probe's event to `source`. It is not counted, and not kept after its delivery.
     #[must_use]
     pub fn publish_probe(&self, source: &Arc<Source>, data: &str, now: Moment) -> Published {
         let event = Prepared::own(source, data);

@@ -1,9 +1,10 @@
 //! The order: where positions come from.
 //!
-//! What happens is an entry of one total order: an event ([`Draft`](crate::hub::draft::Draft)) or a [`Change`](change::Change) of who
-//! may be here. Both are data. An entry is *proposed*; the order decides its position; there it is *applied*, to the same effect
-//! wherever that is done ([`Applying`](crate::hub::apply::Applying) for events). In memory all of that is one step. An order that
-//! outlives the process, or spans several, has its own way from the one to the other, and nothing above it changes.
+//! The order has two kinds of entries: events ([`Draft`](crate::hub::draft::Draft)) and [`Change`](change::Change)s of
+//! the right to be connected. Both are data. An entry is *proposed*; the order decides its position; there it is
+//! *applied*, with the same effect on every node ([`Applying`](crate::hub::apply::Applying) for events). In memory,
+//! this is one step. An order that outlives the process, or spans several, has more steps between proposing and
+//! applying; the modules above it do not change.
 
 pub mod change;
 pub mod memory;

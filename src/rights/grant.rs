@@ -4,13 +4,14 @@
 //! |---|---|
 //! | `sse:read:PATTERN` | to listen in rooms, and to read their history |
 //! | `sse:publish:PATTERN` | to publish to rooms; without a pattern also to users and to everyone |
-//! | `sse:members:PATTERN` | to see who is in rooms |
+//! | `sse:members:PATTERN` | to see the users in rooms |
 //! | `sse:user:PATTERN` | to listen as other users than the token's own |
-//! | `admin:PATTERN` | to see who is in rooms, and to disconnect users from them; without a pattern also the server's state and revocation |
+//! | `admin:PATTERN` | to see the users in rooms, and to disconnect them; without a pattern also the server's state and revocation |
 //! | any other name | nothing by itself; the `require` of an event can name it |
 //!
 //! Names that begin with `sse:` have two parts, all others one; what follows the next colon is the [`Pattern`]. Without
-//! one a permission covers everything. No permission implies another. One that can't be understood allows nothing.
+//! one a permission covers everything. No permission implies another. A permission that cannot be parsed allows
+//! nothing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub const PERMISSIONS_MAX: usize = 256;
 /// Bytes the name of a permission may have.
 pub const PERMISSION_BYTES_MAX: usize = 64;
 
-/// Something somebody wants to do.
+/// An action that needs a permission.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action<'a> {
     /// Listen in a room, or read its history.
@@ -34,7 +35,7 @@ pub enum Action<'a> {
     Publish(&'a str),
     /// Publish to a user or to everyone.
     PublishAnywhere,
-    /// See who is in a room.
+    /// See the users in a room.
     Members(&'a str),
     /// Close connections in a room.
     Disconnect(&'a str),
@@ -42,7 +43,7 @@ pub enum Action<'a> {
     Administer,
 }
 
-/// What somebody may do.
+/// A list of permissions.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Grant {
     permissions: Box<[Permission]>,
@@ -56,17 +57,17 @@ pub struct Permission {
     pattern: Option<Pattern>,
 }
 
-/// Why a text is no permission.
+/// Why a text is not a permission.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum PermissionError {
     /// Its name is empty, too long, or has other characters than `A-Z a-z 0-9 . _ -`.
     Name,
-    /// It begins with `sse:` and goes on with a word that means nothing.
+    /// It begins with `sse:`, and an unknown word follows.
     Unknown,
-    /// What follows the name is no pattern.
+    /// The text after the name is not a pattern.
     Pattern(PatternError),
-    /// There are too many before it.
+    /// The grant has [`PERMISSIONS_MAX`] others already.
     TooMany,
 }
 
@@ -101,7 +102,7 @@ impl Permission {
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// The rule that `text` breaks.
     pub fn parse(text: &str) -> Result<Self, PermissionError> {
         let name_bytes = match text.strip_prefix("sse:") {
             Some(rest) => "sse:".len() + rest.find(':').unwrap_or(rest.len()),
@@ -125,7 +126,7 @@ impl Permission {
         &self.name
     }
 
-    /// To listen in exactly this room.
+    /// The permission to listen in exactly this room.
     #[must_use]
     pub fn to_read(room: &str) -> Self {
         Self { name: READ.into(), pattern: Some(Pattern::exactly(room)) }
@@ -154,7 +155,7 @@ impl PermissionName {
 }
 
 impl fmt::Display for Permission {
-    /// As it can be read again.
+    /// Writes the form that [`Permission::parse`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
         self.pattern.as_ref().map_or(Ok(()), |pattern| write!(f, ":{pattern}"))
@@ -173,7 +174,7 @@ impl FromIterator<Permission> for Grant {
 }
 
 impl Grant {
-    /// Reads permissions. Those that can't be understood are left out, and told by their index.
+    /// Reads permissions. Leaves out those that it cannot parse, and returns their errors by index.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> (Self, Vec<(usize, PermissionError)>) {
         let (mut permissions, mut errors) = (Vec::new(), Vec::new());
         for (index, text) in texts.into_iter().enumerate() {
@@ -189,7 +190,7 @@ impl Grant {
         (Self { permissions: permissions.into() }, errors)
     }
 
-    /// Memory it takes, about.
+    /// Bytes of memory it takes, approximately.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let pattern = |permission: &Permission| permission.pattern.as_ref().map_or(0, Pattern::bytes);
@@ -208,7 +209,7 @@ impl Grant {
         self.allowing(user, action).is_some()
     }
 
-    /// Whether there is anything it allows to publish to.
+    /// Whether it allows any publishing.
     #[must_use]
     pub fn may_publish(&self) -> bool {
         self.permissions.iter().any(|permission| &*permission.name == PUBLISH)
@@ -237,7 +238,7 @@ impl Grant {
 }
 
 impl<'a> Action<'a> {
-    /// The permissions of which any allows it.
+    /// The permissions each of which allows it.
     #[must_use]
     pub const fn names(self) -> &'static [&'static str] {
         match self {
@@ -249,7 +250,8 @@ impl<'a> Action<'a> {
         }
     }
 
-    /// The room or user that a permission's pattern has to cover; `None` if only one without a pattern will do.
+    /// The room or user that a permission's pattern has to cover; `None` if only a permission without a pattern allows
+    /// it.
     #[must_use]
     pub const fn about(self) -> Option<&'a str> {
         match self {

@@ -1,4 +1,4 @@
-//! Grants that are in use, each once: ten thousand tokens that allow the same share one.
+//! Stores each grant in use once: ten thousand tokens that allow the same share one grant.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::rights::grant::Grant;
 /// Bytes that the grants of remembered tokens may take, each counted once.
 pub const GRANTS_BYTES_MAX: usize = 64 << 20;
 
-/// Grants in use. Those that nobody has any more are forgotten in time.
+/// Grants in use. A sweep drops grants that have no owner any more.
 #[derive(Debug, Default)]
 pub struct Grants {
     table: Mutex<Table>,
@@ -19,17 +19,19 @@ pub struct Grants {
 #[derive(Debug, Default)]
 struct Table {
     grants: HashSet<Arc<Grant>>,
-    /// What they take.
+    /// The memory they take, as [`Grant::bytes`] counts it.
     bytes: usize,
-    /// New grants that may come before those that nobody has any more are looked for: as many as there were the last time.
+    /// New grants until the next sweep for grants without an owner: as many as the last sweep left, at least
+    /// [`SWEEP_MIN`].
     until_sweep: usize,
 }
 
-/// The least that may come.
+/// Fewest new grants between two sweeps.
 const SWEEP_MIN: usize = 1024;
 
 impl Grants {
-    /// The one that is equal to `grant`: another's, or from now on this one. `None` if there is no room for it.
+    /// Returns the stored grant that equals `grant`; stores `grant` if there is none. `None` if there is no room for
+    /// it.
     #[must_use]
     pub fn share(&self, grant: &Arc<Grant>) -> Option<Arc<Grant>> {
         let mut table = self.table.lock();
@@ -87,7 +89,7 @@ mod tests {
         assert!(Arc::ptr_eq(&kept, &grants.share(&grant("vip")).unwrap()));
     }
 
-    /// About 16 KiB that no other has.
+    /// A grant of about 16 KiB, different for each `n`.
     fn large(n: usize) -> Arc<Grant> {
         let permissions: Vec<String> = (0..200).map(|m| format!("p{m}:room-{n}-{m}")).collect();
         Arc::new(Grant::parse(permissions.iter().map(String::as_str)).0)
@@ -103,11 +105,8 @@ mod tests {
         let bytes: usize = held.iter().map(|grant| grant.bytes()).sum();
         assert!(bytes <= GRANTS_BYTES_MAX, "{bytes}");
         assert!(bytes + large(held.len()).bytes() > GRANTS_BYTES_MAX, "there was room: {bytes}");
-        assert!(
-            Arc::ptr_eq(&held[7], &grants.share(&large(7)).unwrap()),
-            "what is there is shared all the same"
-        );
-        // Whoever had them goes; the room is found again before as many have been turned away as there were.
+        assert!(Arc::ptr_eq(&held[7], &grants.share(&large(7)).unwrap()), "a stored grant is shared even so");
+        // Without owners they are swept before as many new grants are refused as there were.
         let count = held.len();
         held.clear();
         assert!((0..=count).any(|n| grants.share(&large(count + n)).is_some()));

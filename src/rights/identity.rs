@@ -1,4 +1,4 @@
-//! Who somebody is, once that is proved, and for how long.
+//! A verified identity: its user, what it may do, and for how long.
 
 use std::sync::Arc;
 
@@ -7,16 +7,17 @@ use crate::types::moment::Moment;
 use crate::types::name::UserName;
 use crate::types::rate::Rate;
 
-/// Which key, of all there ever were, vouches for an identity. Of no use to anyone else.
+/// The number of the key that vouches for an identity. Every key that the process reads has its own. Only for
+/// comparison.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct KeyId(pub u64);
 
 impl KeyId {
-    /// The application itself, which was asked. No key has this number.
+    /// The application, which admitted the stream itself. No key has this number.
     pub const APPLICATION: Self = Self(u64::MAX);
 }
 
-/// Who somebody is. Shared by all that came with the same token.
+/// A verified identity. Connections with the same token share it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Identity {
     /// The user: a token's `sub` (RFC 7519 §4.1.2).
@@ -25,42 +26,42 @@ pub struct Identity {
     pub token: Option<Box<str>>,
     /// When it was issued: `iat` (§4.1.6), in seconds since 1970.
     pub issued: Option<u64>,
-    /// From when on it is worth nothing: `exp` (§4.1.4) and the leeway, in seconds since 1970.
+    /// When it expires: `exp` (§4.1.4) and the leeway, in seconds since 1970.
     pub expires: Option<u64>,
     /// What it allows.
     pub grant: Arc<Grant>,
     /// The key that vouches for it.
     pub key: KeyId,
-    /// The API key it is, if it is one. Most are tokens, which should not take the room for it.
+    /// The API key, if it is one. Boxed, because most identities are tokens.
     pub api_key: Option<Box<ApiKeyName>>,
 }
 
-/// By what right a connection is open.
+/// The identity that a connection belongs to, and for how long.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Whose it is, and what it may.
+    /// Its user, and what it may do.
     pub identity: Arc<Identity>,
-    /// When that is over.
+    /// When it expires.
     pub expires: Option<Moment>,
 }
 
-/// By what right a connection is open, and for what.
+/// What decides whether a connection may stay.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'a> {
-    /// Whose it is, where that had to be proved.
+    /// Its identity, where authentication is required.
     pub identity: Option<&'a Identity>,
-    /// As whom it listens, if it has a name.
+    /// The user it listens as, if any.
     pub user: Option<&'a str>,
-    /// One of its rooms; `None` for a stream that has none, but an inbox.
+    /// One of its rooms; `None` for a stream of an inbox alone.
     pub room: Option<&'a str>,
 }
 
 /// An application's backend, by the name of its key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ApiKeyName {
-    /// The name in the settings. No secret.
+    /// The name in the settings. It is not secret.
     pub name: Arc<str>,
-    /// How much it may publish, if that is bounded.
+    /// Its publish rate, if bounded.
     pub publish_rate: Option<Rate>,
 }
 
@@ -71,7 +72,7 @@ impl Identity {
         self.user.as_ref().map(UserName::as_str)
     }
 
-    /// Whether it may do that.
+    /// Whether it allows `action`.
     #[must_use]
     pub fn allows(&self, action: Action<'_>) -> bool {
         self.grant.allows(self.user(), action)
@@ -83,7 +84,7 @@ impl Identity {
         self.grant.holds(name, about, self.user())
     }
 
-    /// Whether it is over at `now`, in seconds since 1970.
+    /// Whether it has expired at `now`, in seconds since 1970.
     #[must_use]
     pub fn is_expired(&self, now: u64) -> bool {
         self.expires.is_some_and(|expires| now >= expires)

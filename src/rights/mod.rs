@@ -1,4 +1,4 @@
-//! What may be done, and by whom: patterns, permissions, grants and identities. Decides nothing by itself.
+//! Rights as data: patterns, permissions, grants and identities. The modules above decide what to refuse.
 
 pub mod grant;
 pub mod grants;

@@ -6,8 +6,8 @@
 //! | `chat-*` | every name that starts with `chat-`; `*` alone, every name |
 //! | `inbox-{user}` | the same with the name of the token's user in the place of `{user}`; nothing if it has none |
 //!
-//! Everything else stands for itself and may be percent-encoded, as `*`, `{`, `}` and `%` have to be to stand for
-//! themselves. The user's name is put in when a name is looked at, never before: a user called `*` is no wildcard.
+//! Every other character matches itself. It may be percent-encoded; `*`, `{`, `}` and `%` must be, to match themselves.
+//! The user's name is inserted when a name is checked, never before: a user called `*` is no wildcard.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 /// Bytes a pattern may have: a name of 128 bytes, each percent-encoded, and a star.
 pub const PATTERN_BYTES_MAX: usize = 3 * 128 + 1;
 
-/// What stands for the token's user.
+/// The placeholder for the token's user.
 const USER: &str = "{user}";
 
 /// A set of names. See the module for its form.
@@ -34,17 +34,17 @@ enum Part {
     User,
 }
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum PatternError {
     /// It has no bytes, or more than [`PATTERN_BYTES_MAX`].
     Length,
-    /// A star stands somewhere else than at the end.
+    /// It has a star that is not at its end.
     Star,
-    /// A brace that is no part of `{user}`.
+    /// It has a brace that is not part of `{user}`.
     Brace,
-    /// A percent sign without two hexadecimal digits, or what they stand for is not UTF-8.
+    /// It has a percent sign without two hexadecimal digits, or its decoded bytes are not UTF-8.
     Encoding,
 }
 
@@ -52,10 +52,8 @@ impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Length => "is empty or longer than 385 bytes",
-            Self::Star => "has a * that is not at its end; one that stands for itself is written %2A",
-            Self::Brace => {
-                "has a brace that is not part of {user}; one that stands for itself is written %7B or %7D"
-            }
+            Self::Star => "has a * that is not at its end; write %2A to match a *",
+            Self::Brace => "has a brace that is not part of {user}; write %7B or %7D to match a brace",
             Self::Encoding => "has a % that does not begin a percent-encoded character",
         })
     }
@@ -68,7 +66,7 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// The rule that `text` breaks.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         if text.is_empty() || text.len() > PATTERN_BYTES_MAX {
             return Err(PatternError::Length);
@@ -92,7 +90,7 @@ impl Pattern {
         Self { parts: Box::new([Part::Text(name.into())]), open: false }
     }
 
-    /// Memory it takes beyond its own size, about.
+    /// Bytes of memory it takes beyond its own size, approximately.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let text = |part: &Part| match part {
@@ -102,7 +100,7 @@ impl Pattern {
         size_of_val::<[Part]>(&self.parts) + self.parts.iter().map(text).sum::<usize>()
     }
 
-    /// Whether what it covers depends on who the token's user is.
+    /// Whether it covers different names for different users.
     #[must_use]
     pub fn has_user(&self) -> bool {
         self.parts.contains(&Part::User)
@@ -130,7 +128,8 @@ impl Pattern {
 }
 
 impl fmt::Display for Pattern {
-    /// As it can be read again: what would mean something else, and what is no plain text, is percent-encoded.
+    /// Writes the form that [`Pattern::parse`] reads: characters with a meaning and control characters are
+    /// percent-encoded.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in &self.parts {
             match part {

@@ -1,11 +1,12 @@
-//! What is revoked: one token, or all that a user had. Data alone, so that it can be an entry of the order.
+//! What is revoked: one token, or everything that a user was issued. Plain data, so that it can be an entry of the
+//! order.
 
 use std::sync::Arc;
 
 use crate::rights::identity::{Identity, KeyId};
 use crate::types::name::UserName;
 
-/// Bytes a token's name may have.
+/// Bytes a token's `jti` may have.
 pub const TOKEN_NAME_BYTES_MAX: usize = 256;
 
 /// What is revoked.
@@ -13,21 +14,21 @@ pub const TOKEN_NAME_BYTES_MAX: usize = 256;
 pub enum Revoked {
     /// The token with this `jti`.
     Token(Box<str>),
-    /// Everything this user was given until now.
+    /// Everything this user was issued until now.
     User(UserName),
 }
 
-/// When something was revoked. What a user gets afterwards counts.
+/// When something was revoked. A token that is issued to a user later stays valid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct When {
-    /// In seconds since 1970, by our clock.
+    /// In seconds since 1970, by this server's clock.
     pub at: u64,
-    /// Seconds by which the clocks of those who issue tokens may be ahead of it.
+    /// Seconds by which the clocks of token issuers may be ahead of it.
     pub leeway_s: u64,
 }
 
 impl Revoked {
-    /// Whether `identity` is meant, if that was revoked `when` it says.
+    /// Whether a revocation at `when` covers `identity`.
     #[must_use]
     pub fn means(&self, identity: &Identity, when: When) -> bool {
         match self {
@@ -38,27 +39,27 @@ impl Revoked {
 }
 
 impl When {
-    /// Whether `identity` may have existed by then. One that does not say when it was issued may have.
+    /// Whether `identity` may have been issued by then. An identity without a time of issue may have been.
     #[must_use]
     pub fn is_after(self, identity: &Identity) -> bool {
         let Self { at, leeway_s } = self;
-        // The application's answers are dated here, by the same clock.
+        // This server dates the application's answers, by the same clock.
         let ahead = if identity.key == KeyId::APPLICATION { 0 } else { leeway_s };
         identity.issued.is_none_or(|issued| issued <= at.saturating_add(ahead))
     }
 }
 
-/// Whose streams are to end.
+/// Selects the streams that are to end.
 #[derive(Clone, Debug)]
 pub enum Whose {
-    /// Those of the revoked.
+    /// The streams of what was revoked.
     Revoked(Revoked, When),
-    /// Those that this very identity opened.
+    /// The streams that exactly this identity opened.
     Identity(Arc<Identity>),
 }
 
 impl Whose {
-    /// Whether the streams of `identity` are meant.
+    /// Whether it selects the streams of `identity`.
     #[must_use]
     pub fn means(&self, identity: &Arc<Identity>) -> bool {
         match self {

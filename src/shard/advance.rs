@@ -1,4 +1,4 @@
-//! Advancing one connection by itself: everything its sources have above its cursor, merged by offset.
+//! Advances one connection by itself: writes everything its sources have above its cursor, merged by offset.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) fn is_for<S>(entry: &Entry, source: &Source, conn: &Conn<S>) -> bool 
     !is_excluded && entry.require.as_ref().is_none_or(may)
 }
 
-/// What a connection lacks.
+/// The events that a connection lacks.
 struct Missing {
     /// The events, by offset.
     items: Vec<Item>,
@@ -32,13 +32,13 @@ struct Missing {
     upto: Offset,
     /// Whether there is more above `upto`.
     more: bool,
-    /// The offset up to which something is gone for good.
+    /// The offset up to which events are gone for good.
     lost_to: Option<Offset>,
 }
 
 impl Missing {
-    /// Leaves what is above so many bytes for the next time, but for the first event. Each of many sources may have brought
-    /// that much, and a socket takes hardly more.
+    /// Keeps the first event and those within `bytes_max` bytes; the rest waits for the next time. Each of many sources
+    /// may have added that much, and a socket takes hardly more.
     fn cut_to(&mut self, bytes_max: usize) {
         let mut bytes = 0;
         let mut fits = |item: &Item| {
@@ -55,19 +55,19 @@ impl Missing {
 }
 
 impl<N: Net> Shard<N> {
-    /// Writes what the connection lacks, as far as its socket and its user's limiter take it.
+    /// Writes what the connection lacks, as far as its socket and its user's rate limiter allow.
     pub(super) fn advance(&mut self, slot: u32) {
         self.advance_after(slot, Vec::new());
     }
 
-    /// The same, after `pieces` that are for this connection only.
+    /// Like [`advance`](Self::advance), after `pieces` that are for this connection only.
     pub(super) fn advance_after(&mut self, slot: u32, mut pieces: Vec<Piece>) {
         let head = self.hub.head();
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };
         if conn.has(flag::BLOCKED | flag::CLOSING | flag::DEFERRED) {
-            // It goes on by itself when it can.
+            // It continues by itself when it can.
             debug_assert!(pieces.is_empty(), "only a new connection has pieces of its own");
             return;
         }
@@ -91,22 +91,23 @@ impl<N: Net> Shard<N> {
             }
         }
         if let Some(last) = pieces.last_mut() {
-            // Also over what is not for this connection, which would be a gap should it be evicted.
+            // The cursor also passes events that are not for this connection: below them, their eviction would be a
+            // gap.
             last.upto = missing.upto;
             self.write(slot, &pieces);
         } else if let Some(conn) = self.conns.get_mut(slot) {
             conn.cursor = missing.upto;
         }
         self.after_advance(slot, missing.more, deferred_to);
-        self.look_above(slot, head);
+        self.schedule_above(slot, head);
     }
 
-    /// Sees to sources that have an event above `head` already. Its publisher moves the head last, and may have come by
-    /// just before this connection sat down there, or while the announcement before it was being dealt with.
-    fn look_above(&mut self, slot: u32, head: Offset) {
+    /// Schedules sources that already have an event above `head`. Its publisher moves the head last, and may have
+    /// appended the event just before this connection joined, or while this shard handled an earlier announcement.
+    fn schedule_above(&mut self, slot: u32, head: Offset) {
         let ahead = |source: &&Arc<Source>| source.last() > head;
         let mut marked = false;
-        // Hardly ever more than one; no list is made of none.
+        // Hardly ever more than one. An empty list allocates nothing.
         let sources: Vec<Arc<Source>> = self.sources(slot).filter(ahead).cloned().collect();
         for source in sources {
             match (source.kind(), source.local(self.settings.index)) {
@@ -118,7 +119,7 @@ impl<N: Net> Shard<N> {
         }
         if marked && let Some(conn) = self.conns.get_mut(slot) {
             conn.flags |= flag::MARKED;
-            // The publisher is not waited for here: time passes between two looks.
+            // Does not wait for the publisher here: time passes between two attempts.
             self.schedule_one_at(slot, Moment(self.now.0 + 1));
         }
     }
@@ -136,7 +137,7 @@ impl<N: Net> Shard<N> {
                 self.start_lag(slot, &[]);
             }
             if let Some(at) = deferred_to {
-                // Not before the next microsecond, so that time passes between two looks.
+                // Not before the next microsecond, so that time passes between two attempts.
                 self.schedule_one_at(slot, at.max(Moment(self.now.0 + 1)));
             } else if more {
                 self.schedule_one_at(slot, Moment(0));
@@ -166,7 +167,7 @@ impl<N: Net> Shard<N> {
             let (before, mut bytes) = (missing.items.len(), 0);
             for entry in log.range(from, missing.upto) {
                 if bytes > BATCH_BYTES_MAX {
-                    // This source has more: nobody else's later events may overtake it.
+                    // This source has more: later events of other sources must not overtake them.
                     missing.upto = entry.offset - 1;
                     missing.more = true;
                     break;
@@ -188,11 +189,11 @@ impl<N: Net> Shard<N> {
         missing
     }
 
-    /// Everything the connection gets events from: its rooms, its inbox, the broadcast.
+    /// The sources of a connection: its rooms, its inbox, the broadcast.
     pub(super) fn sources(&self, slot: u32) -> impl Iterator<Item = &Arc<Source>> {
         let conn = self.conns.get(slot);
         let rooms = conn.into_iter().flat_map(Conn::memberships);
-        // Broadcasts would fill the probe's socket, which is read only when someone asks for readiness.
+        // Broadcasts would fill the probe's socket, which is read only on a request for readiness.
         let all = conn.filter(|conn| !conn.has(flag::PROBE)).map(|_| self.hub.all());
         rooms
             .map(|membership| &self.rooms[membership.room as usize].source)
@@ -200,7 +201,7 @@ impl<N: Net> Shard<N> {
             .chain(all)
     }
 
-    /// Leaves out or puts off what is above the user's rate. Says until when, if something is put off.
+    /// Drops or defers events above the user's rate. If it defers some, returns until when.
     fn apply_rate(&mut self, slot: u32, missing: &mut Missing) -> Option<Moment> {
         let conn = self.conns.get(slot).filter(|conn| conn.has(flag::RATED))?;
         let user = conn.user.clone()?;
@@ -213,7 +214,7 @@ impl<N: Net> Shard<N> {
             return None;
         }
         if allowed == 0 {
-            // Not a step beyond what has been written: the cursor marks what waits.
+            // The cursor stays at what has been written: it marks what waits.
             missing.upto = missing.lost_to.unwrap_or(conn.cursor);
             missing.items.clear();
             return Some(self.hub.allowed_at(&user, self.now));
@@ -242,7 +243,7 @@ impl<N: Net> Shard<N> {
         self.gap_piece_from(slot, from, from_id.as_str(), to, reason)
     }
 
-    /// The same for a listener that presented `from_id`, whatever that may be.
+    /// Like `gap_piece`, for a subscriber that presented `from_id`, which may be any text.
     pub(super) fn gap_piece_from(
         &mut self,
         slot: u32,
@@ -276,7 +277,7 @@ impl<N: Net> Shard<N> {
         self.own_piece(slot, &plain, to)
     }
 
-    /// `plain`, framed for `slot`. It carries no event and takes the cursor to `upto`.
+    /// `plain`, framed for `slot`. It carries no event and moves the cursor to `upto`.
     pub(super) fn own_piece(&self, slot: u32, plain: &[u8], upto: Offset) -> Piece {
         let mut bytes = Vec::new();
         let encoding = self.conns.get(slot).map(|conn| conn.encoding).unwrap_or_default();
@@ -304,9 +305,9 @@ impl<N: Net> Shard<N> {
         self.stats.dropped[DropReason::Slow as usize].add(lost);
     }
 
-    /// How many events of `source` the connection has had, which is at `cursor`. Those that were evicted above its cursor before any
-    /// flush are counted from the last flush on: where the bound on all history bites, too many rather than too few are
-    /// called lost.
+    /// How many events of `source` a connection at `cursor` has had. Events that were evicted above its cursor before
+    /// any flush are counted from the last flush on: where the bound on all history evicts them, the count of lost
+    /// events may be too high, not too low.
     fn count_at(&self, slot: u32, source: &Source, log: &Log, cursor: Offset) -> u64 {
         if log.evicted_to() <= cursor {
             return log.count_to(cursor);
@@ -348,7 +349,7 @@ impl<N: Net> Shard<N> {
         conn.written = self.now;
         conn.cursor = pieces[pieces.len() - 1].upto;
         if conn.has(flag::PROBE) {
-            // Its deliveries are nobody's.
+            // The probe's deliveries are not counted.
             return;
         }
         let opened = conn.opened;
@@ -363,8 +364,8 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Counts events to a connection that was `opened` then. How old its history is says nothing of how long a delivery
-    /// takes.
+    /// Counts events that were delivered to a connection. Those from before it was `opened` are left out of the
+    /// latency: their age is not the time of a delivery.
     fn count_piece(&mut self, published: Moment, events: u64, opened: Moment) {
         self.stats.delivered.add(events);
         if published >= opened {
@@ -372,7 +373,8 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// The socket took less than `pieces`: the rest of the piece it stopped in is kept, what follows stays in the logs.
+    /// Handles a socket that took less than `pieces`: keeps the rest of the piece in which it stopped. What follows
+    /// stays in the logs.
     pub(super) fn fell_short(&mut self, slot: u32, result: std::io::Result<usize>, pieces: &[Piece]) {
         let sent = match net::sent(result, false) {
             Ok(sent) => sent,
@@ -411,7 +413,7 @@ impl<N: Net> Shard<N> {
         self.start_lag(slot, &[rest]);
     }
 
-    /// Notes what a connection that cannot go on still has to be sent first, and where it stands.
+    /// Stores what a connection that cannot go on must be sent first, and how many events of each source it has had.
     fn start_lag(&mut self, slot: u32, rest: &[Piece]) {
         let Some(cursor) = self.conns.get(slot).map(|conn| conn.cursor) else {
             return;
@@ -427,14 +429,14 @@ impl<N: Net> Shard<N> {
             events: rest.map_or(0, |piece| piece.events),
             counts,
             closing: None,
-            said: false,
+            closing_in_rest: false,
         };
         if let Some(conn) = self.conns.get_mut(slot) {
             conn.lag = Some(Box::new(lag));
         }
     }
 
-    /// The socket of `key` has room again.
+    /// Continues with the connection of `key`, whose socket has room again.
     pub fn on_writable(&mut self, key: ConnKey, now: Moment) {
         self.now = now;
         let Some(slot) = self.conns.find(key) else {
@@ -474,7 +476,7 @@ impl<N: Net> Shard<N> {
         if self.net.want_write(&mut conn.socket, key, false).is_err() {
             return self.remove(slot, CloseReason::Error);
         }
-        let closing = conn.lag.as_ref().and_then(|lag| Some((lag.closing?, lag.said)));
+        let closing = conn.lag.as_ref().and_then(|lag| Some((lag.closing?, lag.closing_in_rest)));
         match closing {
             Some((reason, true)) => self.remove(slot, reason),
             Some((reason, false)) => {
@@ -486,7 +488,7 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Tells the user's inbox how far this shard's connections have come. Slow ones do not hold it back.
+    /// Notes in the user's inbox how far this shard's connections have come. Slow connections do not hold it back.
     pub(super) fn note_inbox_flushed(&self, slot: u32) {
         let Some(user) = self.conns.get(slot).and_then(|conn| conn.user.as_ref()) else {
             return;

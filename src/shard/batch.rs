@@ -1,4 +1,4 @@
-//! What a flush writes: a source's new events, made contiguous once per encoding for everyone.
+//! What a flush writes: a source's new events, made contiguous once per encoding for all connections.
 
 use std::sync::Arc;
 
@@ -35,17 +35,18 @@ impl From<&Entry> for Item {
     }
 }
 
-/// Whether `identity` may have an event of `source` that needs `permission`.
+/// Whether `identity` may have an event of `source` that requires `permission`.
 #[must_use]
 pub fn is_met(permission: &PermissionName, source: &Source, identity: Option<&Identity>) -> bool {
     let room = (source.kind() == SourceKind::Room).then(|| source.name());
     identity.is_some_and(|identity| identity.holds(permission.as_str(), room))
 }
 
-/// Bytes that are written whole or have a rest: one event, or a compressed segment of several.
+/// Bytes that are sent as a unit: one event, or a compressed segment of several. If a socket takes only a part, the
+/// rest is kept.
 #[derive(Clone, Debug)]
 pub struct Piece {
-    /// What goes out.
+    /// The bytes.
     pub bytes: Bytes,
     /// The cursor of a connection that has been sent this.
     pub upto: Offset,
@@ -62,28 +63,28 @@ pub struct Batch {
     pub after: Offset,
     /// ... and nothing of the batch itself if its cursor is below this.
     pub first: Offset,
-    /// The cursor of those who have been sent the batch.
+    /// The cursor of a connection that has been sent the batch.
     pub upto: Offset,
-    /// The events, oldest first. Empty if the batch fits nobody.
+    /// The events, oldest first. Empty if the batch fits no connection.
     pub items: Vec<Item>,
     /// Users whose connections must not get one of them.
     pub excluded: Vec<Arc<Source>>,
-    /// Permissions that its listeners must have, each once.
+    /// Permissions that its events require, each once.
     pub required: Vec<PermissionName>,
     /// The batch in each encoding that was asked for.
     bytes: [Option<Bytes>; Encoding::COUNT],
 }
 
 impl Batch {
-    /// A batch of `items`, which connections with a cursor from `after` on lack. It takes their cursors to `upto`.
+    /// A batch of `items`, which connections with a cursor from `after` on lack. It moves their cursors to `upto`.
     #[must_use]
     pub fn new(after: Offset, upto: Offset, items: Vec<Item>) -> Option<Self> {
         let first = items.first()?.offset;
         Some(Self { after, first, items, ..Self::lost(upto) })
     }
 
-    /// In the place of events that were all evicted before they could be flushed: fits nobody, so that everyone is
-    /// looked at by itself and told its gap.
+    /// In place of events that were all evicted before they could be flushed. It fits no connection, so that each is
+    /// advanced by itself and gets its gap.
     #[must_use]
     pub fn lost(upto: Offset) -> Self {
         Self {
@@ -97,7 +98,7 @@ impl Batch {
         }
     }
 
-    /// The same, some of whose events are not for everyone.
+    /// The same batch, with the users it excludes and the permissions it requires.
     #[must_use]
     pub fn not_for(self, excluded: Vec<Arc<Source>>, required: Vec<PermissionName>) -> Self {
         Self { excluded, required, ..self }
@@ -124,8 +125,8 @@ impl Batch {
     }
 }
 
-/// Adds a gap, as part of the piece before it if there is one. Logs hold no gaps: should the socket take only what comes
-/// before, a gap on its own would never be told.
+/// Adds a gap, as part of the piece before it if there is one. Logs hold no gaps: if the socket took only the piece
+/// before, a separate gap would be lost.
 pub fn push_gap(pieces: &mut Vec<Piece>, gap: Piece) {
     let Some(before) = pieces.last_mut() else {
         return pieces.push(gap);
@@ -146,7 +147,7 @@ pub fn pieces(items: &[Item], encoding: Encoding, upto: Offset) -> Vec<Piece> {
     items.iter().enumerate().map(piece).collect()
 }
 
-/// `items` as the compressed `bytes`: cannot be divided, and takes the cursor to `upto`.
+/// `items` as the compressed `bytes`: cannot be divided, and moves the cursor to `upto`.
 pub fn segment(items: &[Item], bytes: Bytes, upto: Offset) -> Piece {
     let events = u32::try_from(items.len()).expect("a batch is bounded");
     Piece { bytes, upto, published: items[0].published, events }

@@ -1,10 +1,10 @@
-//! A connection's end: at an event boundary with a word of farewell where that is possible.
+//! Ends connections: at an event boundary, with a closing event where that is possible.
 
 use std::io;
 use std::sync::Arc;
 
 use crate::hub::mailbox::Command;
-use crate::hub::source::{NOBODY, Source};
+use crate::hub::source::{ABSENT, Source};
 use crate::shard::conn::{Lag, flag};
 use crate::shard::net::{self, Net};
 use crate::shard::notice::Notice;
@@ -15,7 +15,7 @@ use crate::types::moment::Moment;
 use crate::wire::control;
 
 impl<N: Net> Shard<N> {
-    /// The peer of `key` is gone.
+    /// Removes the connection of `key`, whose peer is gone.
     pub fn on_closed(&mut self, key: ConnKey, reason: CloseReason, now: Moment) {
         self.now = now;
         if let Some(slot) = self.conns.find(key) {
@@ -23,14 +23,15 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// The socket of `key` has failed, for a reason of this `kind`.
+    /// Removes the connection of `key`, whose socket has failed with an error of this `kind`.
     pub fn on_failed(&mut self, key: ConnKey, kind: io::ErrorKind, now: Moment) {
         let conn = self.conns.find(key).and_then(|slot| self.conns.get(slot));
         let is_full = conn.is_some_and(|conn| conn.has(flag::BLOCKED));
         self.on_closed(key, net::failed(kind, is_full), now);
     }
 
-    /// Writes what is due, then `event: closing`, then ends the stream; as soon as the socket takes it.
+    /// Writes what is due, then `event: closing`, then ends the stream. If the socket is full, does so once it has
+    /// room.
     pub(super) fn close(&mut self, slot: u32, reason: CloseReason) {
         if self.is_closing(slot) {
             return;
@@ -47,9 +48,9 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// To a connection that can be written to.
+    /// Writes `event: closing` and ends the stream. The socket must not be full.
     pub(super) fn send_closing(&mut self, slot: u32, reason: CloseReason) {
-        let retry = self.retry() * self.patience(slot, reason);
+        let retry = self.retry() * self.retry_factor(slot, reason);
         let key = self.conns.key(slot);
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
@@ -74,16 +75,16 @@ impl<N: Net> Shard<N> {
             events: 0,
             counts: Box::default(),
             closing: Some(reason),
-            said: true,
+            closing_in_rest: true,
         }));
         if self.net.want_write(&mut conn.socket, key, true).is_err() {
             self.remove(slot, CloseReason::Error);
         }
     }
 
-    /// How many times the usual `retry:` a listener is asked to wait: a user whose tabs evict each other in turns is
-    /// slowed down, twice as much each time.
-    fn patience(&self, slot: u32, reason: CloseReason) -> u32 {
+    /// By how much `retry:` is multiplied. It doubles with each replacement, to slow down a user whose tabs replace
+    /// each other in turns.
+    fn retry_factor(&self, slot: u32, reason: CloseReason) -> u32 {
         let user = self.conns.get(slot).and_then(|conn| conn.user.as_ref());
         match (reason, user) {
             (CloseReason::Replaced, Some(user)) => 1 << self.hub.replacements(user),
@@ -91,7 +92,7 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Whether its user was told to stay away from one of its rooms.
+    /// Whether the connection's user was told to stay away from one of its rooms.
     pub(super) fn is_away(&self, slot: u32) -> bool {
         let Some((conn, user)) = self.conns.get(slot).and_then(|conn| Some((conn, conn.user.as_ref()?)))
         else {
@@ -103,8 +104,8 @@ impl<N: Net> Shard<N> {
         })
     }
 
-    /// Closes the oldest connection of `user` that is not on its way out, or has the next shard do so, after `passed` others:
-    /// several who come at once may ask for more than one has.
+    /// Closes the oldest connection of `user` that is not closing yet. If there is none, passes the command to the next
+    /// shard, after `passed` others: several new connections at once may ask a shard for more than it has.
     pub(super) fn replace_oldest(&mut self, user: Arc<Source>, passed: usize) {
         let opened = |slot: &u32| self.conns.get(*slot).map(|conn| conn.opened);
         let slots = self.slots_of_user(&user).into_iter().filter(|slot| !self.is_closing(*slot));
@@ -113,12 +114,12 @@ impl<N: Net> Shard<N> {
             self.close(slot, CloseReason::Replaced);
         } else if passed + 1 < shards {
             let next = (self.settings.index + 1) % shards;
-            // If its mailbox is full, the user has one too many until the next one comes.
+            // If its mailbox is full, the user has one connection too many until the next one joins.
             let _ = self.hub.mailbox(next).send(Command::Replace { user, passed: passed + 1 });
         }
     }
 
-    /// Tells the hub since when `user` has been here, where the oldest has to make room for the newest.
+    /// Notes when `user`'s oldest connection here was opened, if new connections replace the oldest.
     pub(super) fn note_oldest(&self, user: &Source) {
         if self.hub.settings().caps.replace {
             let slots = self.slots_of_user(user);
@@ -133,9 +134,9 @@ impl<N: Net> Shard<N> {
             return;
         };
         let memberships: Vec<_> = conn.memberships().collect();
-        self.tell(slot, reason);
+        self.put_notice(slot, reason);
         self.unlink_user(slot);
-        // Room by room while the connection is still there: leaving one may move this very connection in another.
+        // Room by room, while the connection is still in the table: leaving a room may change its place in another.
         for membership in memberships {
             let now_at =
                 self.conns.get_mut(slot).and_then(|conn| conn.membership_mut(membership.room).copied());
@@ -154,13 +155,13 @@ impl<N: Net> Shard<N> {
             self.hub.all().leave();
             self.hub.leave(conn.user.as_deref(), conn.address.as_deref().copied());
         }
-        // Whoever did not take its bytes for so long would only keep them in the kernel.
+        // A peer that has not taken its bytes would only keep them in the kernel.
         let abort = conn.has(flag::BLOCKED);
         self.net.close(conn.socket, abort);
     }
 
-    /// Notes that a stream ends, while its rooms are still known.
-    fn tell(&self, slot: u32, reason: CloseReason) {
+    /// Reports that a stream ends, while its rooms are still known.
+    fn put_notice(&self, slot: u32, reason: CloseReason) {
         let Some(notices) = &self.notices else {
             return;
         };
@@ -189,14 +190,14 @@ impl<N: Net> Shard<N> {
         let before = self.slots_of_user(&user).into_iter().take_while(|at| *at != slot).last();
         match before.and_then(|before| self.conns.get_mut(before)) {
             Some(before) => before.next_of_user = next,
-            None if next == NOBODY => user.detach(shard),
+            None if next == ABSENT => user.detach(shard),
             None => user.attach(shard, next, 0),
         }
         if let Some(conn) = self.conns.get_mut(slot) {
-            conn.next_of_user = NOBODY;
+            conn.next_of_user = ABSENT;
         }
         self.note_oldest(&user);
-        // Whoever left may have been the one the inbox waited for.
+        // The inbox may have waited for the connection that left.
         if let Some(first) = user.local(shard) {
             self.note_inbox_flushed(first);
         }

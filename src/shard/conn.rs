@@ -1,4 +1,4 @@
-//! One listener's state: about a hundred bytes, however busy its rooms are.
+//! The state of one connection: about a hundred bytes, however busy its rooms are.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use slab::Slab;
 
-use crate::hub::source::{NOBODY, Source};
+use crate::hub::source::{ABSENT, Source};
 use crate::rights::identity::Identity;
 use crate::shard::session::Expiry;
 use crate::shard::shrink::is_sparse;
@@ -24,7 +24,7 @@ use crate::wire::encoding::Encoding;
 pub struct ConnKey {
     /// Place in the slab.
     pub slot: u32,
-    /// Which tenant of that place.
+    /// Which of the connections that have had this place.
     pub generation: u32,
 }
 
@@ -35,13 +35,13 @@ impl ConnKey {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
-    /// What listeners and the application are told it is called, on the shard of that number.
+    /// The name that subscribers and the application are given: `<shard>.<slot>.<generation>`.
     #[must_use]
     pub fn name(self, shard: usize) -> String {
         format!("{shard}.{}.{}", self.slot, self.generation)
     }
 
-    /// Back from [`ConnKey::to_u64`].
+    /// The key of which [`ConnKey::to_u64`] made `key`.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
     pub fn from_u64(key: u64) -> Self {
@@ -58,7 +58,7 @@ pub struct Membership {
     pub place: u32,
 }
 
-/// A connection's rooms, nearly always one. None is a list, too, for a stream of an inbox alone.
+/// A connection's rooms, nearly always one. A stream of an inbox alone has an empty list.
 #[derive(Debug)]
 pub enum Rooms {
     /// One room.
@@ -93,23 +93,23 @@ impl FromIterator<Membership> for Rooms {
     }
 }
 
-/// What makes a connection more than "write the shared batch to it". No flag set is the common case.
+/// Why a connection needs more than the shared batch. Most connections have no flag set.
 pub mod flag {
-    /// Its inbox has news, or an event of this batch is not for it: look at each event.
+    /// Its inbox has news, or an event of this batch is not for it: each event is checked.
     pub const MARKED: u8 = 1;
     /// It is in several rooms.
     pub const SEVERAL: u8 = 2;
     /// Its socket is full.
     pub const BLOCKED: u8 = 4;
-    /// It waits for its user's delivery allowance.
+    /// It waits for its user's rate limiter.
     pub const DEFERRED: u8 = 8;
     /// Its user's deliveries are limited.
     pub const RATED: u8 = 16;
-    /// It is in the queue of connections to look at.
+    /// It is queued to be advanced.
     pub const QUEUED: u8 = 32;
-    /// It is told farewell once its socket takes it.
+    /// It closes as soon as its socket has room.
     pub const CLOSING: u8 = 64;
-    /// It is the server's own probe and counts nowhere.
+    /// It is the server's own probe and is not counted.
     pub const PROBE: u8 = 128;
 }
 
@@ -119,29 +119,29 @@ pub struct Conn<S> {
     pub cursor: Offset,
     /// See [`flag`].
     pub flags: u8,
-    /// How it wants its bytes.
+    /// Framing and compression of its bytes.
     pub encoding: Encoding,
-    /// What its heartbeats say. Not among the flags, because those take a connection off the shared path.
+    /// What its heartbeats contain. Not a flag, because flags take a connection off the shared path.
     pub heartbeat: Heartbeat,
     /// The socket.
     pub socket: S,
     /// When something was last written.
     pub written: Moment,
-    /// The user's inbox, if it has a name.
+    /// The inbox of its user, if it has one.
     pub user: Option<Arc<Source>>,
-    /// What is left of an event a full socket took half of.
+    /// What it needs to continue, if it could not be sent everything.
     pub lag: Option<Box<Lag>>,
     /// Its rooms.
     pub rooms: Rooms,
-    /// The next connection of the same user in this shard, or [`NOBODY`].
+    /// The next connection of the same user in this shard, or [`ABSENT`].
     pub next_of_user: u32,
     /// When it joined.
     pub opened: Moment,
     /// Its address, where connections are bounded by address.
     pub address: Option<Box<IpAddr>>,
-    /// Who listens, where that has to be proved.
+    /// Its identity, where authentication is required.
     pub identity: Option<Arc<Identity>>,
-    /// When that is worth nothing any more.
+    /// When its session expires.
     pub expiry: Expiry,
 }
 
@@ -153,12 +153,12 @@ pub struct Lag {
     pub published: Moment,
     /// Events that are delivered once `rest` is written.
     pub events: u32,
-    /// Each source's number of events up to the cursor, to count what is lost should the log move past it.
+    /// Each source's number of events up to the cursor, to count what is lost if the log evicts events above it.
     pub counts: Box<[u64]>,
-    /// The farewell that is in `rest` already, or to be said after it.
+    /// Why it closes, if it does. The closing event is in `rest` already, or follows it.
     pub closing: Option<CloseReason>,
-    /// Whether `rest` ends with the farewell.
-    pub said: bool,
+    /// Whether `rest` ends with the closing event.
+    pub closing_in_rest: bool,
 }
 
 impl<S> Conn<S> {
@@ -167,7 +167,7 @@ impl<S> Conn<S> {
         self.rooms.as_slice().iter().copied()
     }
 
-    /// Its place in `room`, to be changed.
+    /// Its place in `room`.
     pub fn membership_mut(&mut self, room: u32) -> Option<&mut Membership> {
         self.rooms.as_mut_slice().iter_mut().find(|membership| membership.room == room)
     }
@@ -201,7 +201,7 @@ impl<S> Conns<S> {
         ConnKey { slot: to_u32(slot), generation }
     }
 
-    /// Takes a connection in.
+    /// Adds a connection.
     pub fn insert(&mut self, conn: Conn<S>) -> ConnKey {
         let key = self.next_key();
         let slot = self.slots.insert(conn);
@@ -211,7 +211,7 @@ impl<S> Conns<S> {
         key
     }
 
-    /// Lets the connection at `slot` go; its key is worth nothing from now on.
+    /// Removes the connection at `slot`. Its key finds nothing from now on.
     pub fn remove(&mut self, slot: u32) -> Option<Conn<S>> {
         let conn = self.slots.try_remove(slot as usize)?;
         let generation = &mut self.generations[slot as usize];
@@ -219,15 +219,15 @@ impl<S> Conns<S> {
         Some(conn)
     }
 
-    /// Cuts the unused end off, if there is much of it. Generations stay: four bytes for each connection there ever was
-    /// at once are what keeps an old key from reaching a new tenant.
+    /// Gives back the unused end of the table, if it is large. Generations stay, at four bytes for each slot ever used:
+    /// they keep an old key from reaching a new connection.
     pub fn shrink(&mut self) {
         if is_sparse(self.slots.len(), self.slots.capacity()) {
             self.slots.shrink_to_fit();
         }
     }
 
-    /// Places there are.
+    /// Number of allocated slots.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.slots.capacity()
@@ -263,27 +263,27 @@ impl<S> Conns<S> {
         self.slots.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no connections.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// One past the highest slot there may be somebody at.
+    /// One past the highest slot that may be in use.
     #[must_use]
     pub fn slots(&self) -> u32 {
         to_u32(self.generations.len().min(self.slots.capacity()))
     }
 
-    /// Slots in use.
+    /// The slots in use, with their connections.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Conn<S>)> {
         self.slots.iter().map(|(slot, conn)| (to_u32(slot), conn))
     }
 }
 
-/// Slots are bounded by descriptors, far below 2^32 (and [`NOBODY`]).
+/// Slots are bounded by descriptors, far below 2^32 (and [`ABSENT`]).
 fn to_u32(slot: usize) -> u32 {
-    debug_assert!(slot < NOBODY as usize);
+    debug_assert!(slot < ABSENT as usize);
     u32::try_from(slot).expect("fewer connections than 2^32")
 }
 
@@ -302,7 +302,7 @@ mod tests {
             user: None,
             lag: None,
             rooms: Rooms::One(Membership { room: 0, place: 0 }),
-            next_of_user: NOBODY,
+            next_of_user: ABSENT,
             opened: Moment(0),
             address: None,
             identity: None,

@@ -1,4 +1,4 @@
-//! Flushing one source: the batch is built once and written to everyone it is for.
+//! Flushes one source: the batch is built once and written to every connection it is for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::shard::{Shard, stats};
 use crate::types::moment::Moment;
 use crate::types::position::Offset;
 
-/// A source is flushed for at most one part in so many of the time. A room of ten thousand takes tens of milliseconds to
-/// write to; flushing it again at once would send every event by itself, at full price, and leave listeners no time to
-/// read. A small room never notices.
+/// Flushes of a source take at most one part in this many of the time. A room of ten thousand takes tens of
+/// milliseconds to write to; flushing it again at once would send every event by itself, at full cost, and leave
+/// subscribers no time to read. A small room is not affected.
 const FLUSH_SHARE: f64 = 2.5;
 
-/// Longest pause after a flush, so that a thread that was held up does not hold listeners up once more.
+/// Longest pause after a flush, so that a thread that was delayed does not delay subscribers a second time.
 pub const FLUSH_PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// Who a flush is for.
+/// The connections that a flush is for.
 #[derive(Clone, Copy, Debug)]
 enum Scope {
     /// A portion of a room's members, by the shard's index of the room.
@@ -30,25 +30,25 @@ enum Scope {
     All,
 }
 
-/// A flush under way. It may stop after any connection and go on in the next step.
+/// A flush in progress. It may stop after any connection and continue in the next step.
 #[derive(Debug)]
 pub struct Job {
     source: Arc<Source>,
     scope: Scope,
     batch: Batch,
-    /// Whether the batch did not fit all there was.
+    /// Whether the source has more than the batch.
     more: bool,
-    /// False if everyone must be looked at by itself, because a broadcast is waiting its turn.
+    /// False if each connection must be advanced by itself, because a broadcast is due as well.
     shared: bool,
-    /// How many are still to be written to. Counts down: members leave by swapping the last one into their place,
-    /// which then moves someone who has been served, never someone who has not.
+    /// How many connections are left to write to. Counts down: when a member leaves, the last one takes its place,
+    /// which has been written to already.
     left: usize,
     started: Moment,
 }
 
 impl<N: Net> Shard<N> {
     pub(super) fn start_room(&mut self, index: u32, portion: u32) {
-        // The room may have gone, or be another one by now: then this finds nothing new.
+        // The room may be gone, or its index reused: then there is nothing new.
         let Some(room) = self.rooms.get_mut(index as usize) else {
             return;
         };
@@ -71,8 +71,8 @@ impl<N: Net> Shard<N> {
     fn begin(&mut self, source: Arc<Source>, scope: Scope, read: Read, left: usize) {
         let Some(batch) = read.batch else {
             self.note_flushed(&source, scope);
-            // Published after the head we know: its announcement may have been ours to take. Its publisher may still be
-            // at work, which is not waited for here: time passes between two looks.
+            // The source has an event above the head that this shard knows, and its announcement may be taken already.
+            // Its publisher may still be at work; it is not waited for here: time passes between two attempts.
             if source.last() > read.upto {
                 let soon = Moment(self.now.0 + 1);
                 if let Some(pace) = self.pace_mut(scope) {
@@ -82,7 +82,7 @@ impl<N: Net> Shard<N> {
             }
             return;
         };
-        // Rather than comparing every connection with every sender: mark the senders' connections, which are few.
+        // Marks the senders' connections, which are few, instead of comparing every connection with every sender.
         for user in &batch.excluded {
             for slot in self.slots_of_user(user) {
                 if let Scope::Room(index, portion) = scope
@@ -103,7 +103,7 @@ impl<N: Net> Shard<N> {
         self.job = Some(Job { source, scope, batch, more: read.more, shared, left, started: self.now });
     }
 
-    /// Goes on with a flush for at most `budget` connections. Gives it back if it is not finished.
+    /// Continues a flush for at most `budget` connections. Returns it if it is not finished.
     pub(super) fn run(&mut self, mut job: Job, budget: &mut usize) -> Option<Job> {
         if let Scope::Room(index, _) = job.scope {
             let same =
@@ -122,7 +122,7 @@ impl<N: Net> Shard<N> {
             let Some(conn) = self.conns.get_mut(slot) else {
                 continue;
             };
-            if job.shared && agrees(conn, &job, &self.rooms) {
+            if job.shared && lacks_exactly(conn, &job, &self.rooms) {
                 *budget -= 1;
                 let bytes = job.batch.bytes(conn.encoding, &mut self.deflater, &self.stats);
                 match self.net.send(&mut conn.socket, bytes) {
@@ -150,7 +150,7 @@ impl<N: Net> Shard<N> {
         self.note_flushed(&job.source, job.scope);
         let took = self.now.since(job.started);
         self.stats.flush.record(stats::micros(took), 1);
-        // The room's other portions have their turns meanwhile.
+        // The room's other portions are flushed meanwhile.
         let whole = took * self.portions(job.scope);
         let rested_at = self.now + whole.mul_f64(FLUSH_SHARE).saturating_sub(took).min(FLUSH_PAUSE_MAX);
         if let Some(pace) = self.pace_mut(job.scope).filter(|_| !job.more) {
@@ -162,8 +162,8 @@ impl<N: Net> Shard<N> {
         None
     }
 
-    /// Marks the connections that must not get every event for want of a permission: they are looked at by themselves. Goes
-    /// through them once, however many events and permissions there are.
+    /// Marks the connections that lack a required permission, so that each is advanced by itself. Visits every
+    /// connection once, however many events and permissions there are.
     fn mark_those_without(&mut self, required: &[PermissionName], source: &Source, scope: Scope) {
         let lacks = |slot: &u32| {
             self.conns.get(*slot).is_some_and(|conn| {
@@ -235,14 +235,14 @@ impl<N: Net> Shard<N> {
 }
 
 /// Whether `conn` lacks exactly the batch, and nothing else up to its end.
-fn agrees<S>(conn: &Conn<S>, job: &Job, rooms: &slab::Slab<LocalRoom>) -> bool {
+fn lacks_exactly<S>(conn: &Conn<S>, job: &Job, rooms: &slab::Slab<LocalRoom>) -> bool {
     if !job.batch.fits(conn.cursor) {
         return false;
     }
     if conn.flags == 0 && matches!(job.scope, Scope::Room(..)) {
         return true;
     }
-    // Inbox news set `MARKED`. Other rooms' news show in their newest offset.
+    // Inbox news set `MARKED`. News of other rooms shows in their newest offset.
     conn.flags & !flag::SEVERAL == 0
         && conn.memberships().all(|membership| {
             let source = &rooms[membership.room as usize].source;
@@ -250,7 +250,7 @@ fn agrees<S>(conn: &Conn<S>, job: &Job, rooms: &slab::Slab<LocalRoom>) -> bool {
         })
 }
 
-/// What a flush found.
+/// What a flush read from its source.
 struct Read {
     batch: Option<Batch>,
     upto: Offset,

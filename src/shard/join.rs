@@ -10,7 +10,7 @@ use crate::shard::advance::is_for;
 
 use crate::hub::Hub;
 use crate::hub::log::{Entry, Log};
-use crate::hub::source::{NOBODY, Source};
+use crate::hub::source::{ABSENT, Source};
 use crate::rights::identity::Session;
 use crate::shard::batch::{self, Piece};
 use crate::shard::conn::{Conn, ConnKey, Membership, flag};
@@ -33,14 +33,14 @@ pub const ROOMS_MAX: usize = 64;
 pub enum Start {
     /// With the next event.
     Now,
-    /// With the newest so many events of those it may have.
+    /// With this many of the newest events that it may have.
     History(usize),
-    /// After the event with this id, as the listener presents it.
+    /// After the event with this id, as the subscriber presents it.
     After(String),
 }
 
 impl Start {
-    /// Whether a stream of `sources` that starts so begins with events they hold.
+    /// Whether a stream of `sources` with this start begins with events that they hold.
     pub fn is_replay<'a>(&self, hub: &Hub, sources: impl IntoIterator<Item = &'a Arc<Source>>) -> bool {
         let after = match self {
             Self::Now | Self::History(0) => return false,
@@ -48,7 +48,7 @@ impl Start {
             Self::After(id) => match hub.epoch().read(id) {
                 Presented::Here(offset) => offset,
                 Presented::Elsewhere => 0,
-                // One that is not known begins with a gap up to now.
+                // A stream with an unknown id begins with a gap up to now.
                 Presented::Foreign => hub.find(id).unwrap_or(Offset::MAX),
             },
         };
@@ -58,31 +58,31 @@ impl Start {
     }
 }
 
-/// A connection to be.
+/// A connection that is to join.
 pub struct Join<S> {
     /// The socket. Nothing of the response has been written to it.
     pub socket: S,
     /// The response's head, as it goes out.
     pub head: Bytes,
-    /// How it wants its bytes.
+    /// Framing and compression of its bytes.
     pub encoding: Encoding,
-    /// What its heartbeats say.
+    /// What its heartbeats contain.
     pub heartbeat: Heartbeat,
-    /// Up to [`ROOMS_MAX`] different rooms. None only if there is a user.
+    /// Up to [`ROOMS_MAX`] different rooms. Empty only if there is a user.
     pub rooms: Vec<Arc<Source>>,
-    /// The user's inbox, entered.
+    /// The inbox of its user, which counts it already.
     pub user: Option<Arc<Source>>,
-    /// Its address, counted, where connections are bounded by address.
+    /// Its address, where connections are bounded by address. It is counted already.
     pub address: Option<IpAddr>,
-    /// By what right it listens, where it needs one.
+    /// Its session, where authentication is required.
     pub session: Option<Session>,
     /// Where its stream starts.
     pub start: Start,
-    /// Whether it is the server's own.
+    /// Whether it is the server's own probe.
     pub probe: bool,
 }
 
-/// Where to begin, and what to say about it.
+/// Where a stream begins, and what it is told about that.
 struct Beginning {
     cursor: Offset,
     /// The id of `connected`: never ahead of what was written.
@@ -91,11 +91,12 @@ struct Beginning {
 }
 
 impl<N: Net> Shard<N> {
-    /// Takes a connection in and writes its first bytes: head, `connected`, a gap if there is one, and what it resumes.
+    /// Adds a connection and writes its first bytes: head, `connected`, a gap if there is one, and the events it
+    /// resumes with.
     ///
     /// # Errors
     ///
-    /// If the operating system will not watch the socket. Its places are given back.
+    /// If the operating system refuses to watch the socket. Then its places are given back.
     pub fn join(&mut self, join: Join<N::Socket>, now: Moment) -> std::io::Result<ConnKey> {
         debug_assert!(join.rooms.len() <= ROOMS_MAX, "the request was checked");
         debug_assert!(!join.rooms.is_empty() || join.user.is_some(), "the request was checked");
@@ -133,7 +134,7 @@ impl<N: Net> Shard<N> {
             user: join.user,
             lag: None,
             rooms,
-            next_of_user: NOBODY,
+            next_of_user: ABSENT,
             opened: now,
             address: join.address.map(Box::new),
             identity: None,
@@ -142,21 +143,21 @@ impl<N: Net> Shard<N> {
         debug_assert_eq!(inserted, key);
         self.set_session(key.slot, join.session.as_ref());
         self.link_user(key.slot);
-        // Only now: an event published from here on is announced to us, one before is at or below this head.
+        // Read only now: a later event is announced to this shard, an earlier one is at or below this head.
         let head = self.hub.head();
         let beginning = self.beginning(key.slot, &join.start, head);
         self.begin_stream(key, &join.head, &beginning, &join.start);
         if self.is_draining() {
-            // Its place was taken before the drain began. The others' closes are spread without it.
+            // It was admitted before the drain began, and is not among the connections whose closes are spread.
             self.close(key.slot, CloseReason::Drain);
         } else if self.is_away(key.slot) {
-            // It was told so after it was let in, when nobody was here yet to be disconnected.
+            // Its user was told to stay away after its admission, before there was a connection to close.
             self.close(key.slot, CloseReason::Disconnected);
         }
         Ok(key)
     }
 
-    /// Adds `slot` to `room`, which this shard may not know yet.
+    /// Adds `slot` to the room `source`. Attaches the shard to it, if it is not attached yet.
     fn enter(&mut self, source: &Arc<Source>, slot: u32) -> Membership {
         source.enter(u32::MAX);
         let shard = self.settings.index;
@@ -181,7 +182,7 @@ impl<N: Net> Shard<N> {
         let Some(user) = self.conns.get(slot).and_then(|conn| conn.user.clone()) else {
             return;
         };
-        let next = user.local(shard).unwrap_or(NOBODY);
+        let next = user.local(shard).unwrap_or(ABSENT);
         user.attach(shard, slot, head);
         if let Some(conn) = self.conns.get_mut(slot) {
             conn.next_of_user = next;
@@ -211,7 +212,7 @@ impl<N: Net> Shard<N> {
                 let (cursor, gap) = match known {
                     Ok(offset) if offset >= expired_to => (offset, None),
                     Ok(offset) => (offset, Some((expired_to, GapReason::Evicted))),
-                    // Everything this life still has follows the gap.
+                    // Everything that this epoch still has follows the gap.
                     Err(GapReason::Restart) => (0, Some((expired_to, GapReason::Restart))),
                     Err(reason) => (head, Some((head, reason))),
                 };
@@ -220,7 +221,7 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// The cursor from which on the newest `count` events of all that the connection may have follow.
+    /// The cursor below the newest `count` events that the connection may have.
     fn before_newest(&self, slot: u32, count: usize, head: Offset) -> Offset {
         let Some(conn) = self.conns.get(slot) else {
             return head;
@@ -240,8 +241,8 @@ impl<N: Net> Shard<N> {
         newest.last().map_or(head, |oldest| oldest - 1).max(expired_to)
     }
 
-    /// The offset, up to `head`, of the event with the id a publisher chose, if it is one of the connection's: who may not have
-    /// an event is not to learn by its id that there is one.
+    /// The offset, up to `head`, of the event with the own id `id`, if the connection may have that event. Otherwise a
+    /// subscriber could find out by its id that the event exists.
     fn offset_of(&self, slot: u32, id: &str, head: Offset) -> Option<Offset> {
         let offset = self.hub.find(id).filter(|offset| *offset <= head)?;
         let conn = self.conns.get(slot)?;
@@ -307,7 +308,7 @@ impl<N: Net> Shard<N> {
     }
 }
 
-/// Whether an id a listener presented may be repeated to it.
+/// Whether the server may repeat an id that a subscriber presented.
 fn is_repeatable(id: &str) -> bool {
     !id.is_empty() && id.len() <= EVENT_ID_BYTES_MAX && id.bytes().all(is_id_byte)
 }

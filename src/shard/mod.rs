@@ -1,12 +1,13 @@
 //! One thread's connections: delivers what the hub's logs hold above each connection's cursor.
 //!
-//! Generic over the sockets and told the time, so that all of it runs against fake sockets in tests. One thread at a
-//! time: its own, or a publisher's that delivers on the spot. Everyone else reaches it through its mailbox.
+//! Generic over the sockets, and time is an argument, so that tests run all of it with fake sockets. One thread at a
+//! time uses a shard: its own, or that of a publisher that delivers directly. Other threads reach it through its
+//! mailbox.
 //!
 //! The shared path: a source's new events are made contiguous once and written to every connection whose cursor
-//! [agrees](batch::Batch::fits). Any connection that differs in any way (several sources with news, an event it must
-//! not get, a slow socket, a limited user) is advanced by itself, from the logs, by its cursor (`advance`). The two
-//! never disagree because a shared write moves the cursor to a head up to which the shard has read all its mail.
+//! [fits](batch::Batch::fits). Any connection that differs in any way (several sources with news, an event it must not
+//! get, a slow socket, a limited user) is advanced by itself, from the logs, by its cursor (`advance`). The two never
+//! disagree because a shared write moves the cursor to a head up to which the shard has read all its mail.
 
 pub mod advance;
 pub mod batch;
@@ -34,7 +35,7 @@ use slab::Slab;
 
 use crate::hub::Hub;
 use crate::hub::mailbox::{Command, Dirty, Reply};
-use crate::hub::source::{NOBODY, Source, SourceKind};
+use crate::hub::source::{ABSENT, Source, SourceKind};
 use crate::shard::conn::{ConnKey, Conns, Membership, flag};
 use crate::shard::flush::Job;
 use crate::shard::net::Net;
@@ -48,7 +49,7 @@ use crate::types::position::Offset;
 use crate::types::rate::Rate;
 use crate::wire::gzip::Deflater;
 
-/// How a shard behaves.
+/// Settings of a shard.
 #[derive(Clone, Copy, Debug)]
 pub struct ShardSettings {
     /// Its number.
@@ -67,11 +68,11 @@ pub struct ShardSettings {
     pub lease: Option<Duration>,
     /// Time that a drain takes at most.
     pub drain: Duration,
-    /// Streams that a drain closes in so much time, in all shards together, where `drain` leaves it so much.
+    /// Rate at which a drain closes the streams of all shards together; faster, if `drain` is too short for it.
     pub drain_rate: Rate,
 }
 
-/// Connections written to before others on the thread get their turn: a millisecond or two.
+/// Connections written to before other tasks of the thread run: a millisecond or two.
 pub const WRITES_PER_STEP: usize = 256;
 
 /// What to do next.
@@ -79,13 +80,13 @@ pub const WRITES_PER_STEP: usize = 256;
 pub enum Step {
     /// There is more to do now.
     Again,
-    /// Nothing before this time, unless mail or a socket says so.
+    /// There is nothing to do before this time, unless mail arrives or a socket is ready.
     Sleep(Moment),
-    /// The drain is over and nobody is left.
+    /// The drain has closed all connections.
     Drained,
 }
 
-/// Something to be flushed or looked at.
+/// Something to flush or to advance.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Work {
     /// A portion of a room, by the shard's index.
@@ -100,15 +101,15 @@ pub struct Shard<N: Net> {
     settings: ShardSettings,
     net: N,
     stats: Arc<Stats>,
-    /// Where streams that ended are told, if somebody wants to know.
+    /// Where ended streams are reported, if the application wants to know.
     notices: Option<Arc<Notices>>,
     conns: Conns<N::Socket>,
     rooms: Slab<LocalRoom>,
     all: Pace,
     now: Moment,
-    /// What the last step that its own thread made said.
+    /// Until when its own thread sleeps, as it last noted.
     sleeps_until: Moment,
-    /// The hub's head before the mail was last read: everything up to it has been announced to us.
+    /// The hub's head before the mail was last read: everything up to it has been announced to this shard.
     head: Offset,
     job: Option<Job>,
     /// Work that is due, in order.
@@ -132,7 +133,7 @@ impl<N: Net> Shard<N> {
     /// A shard without connections. `seed` decides jitter only.
     #[must_use]
     pub fn new(hub: Arc<Hub>, settings: ShardSettings, net: N, stats: Arc<Stats>, seed: u64) -> Self {
-        // The broadcast always has a attachment: whoever joins next is there.
+        // The broadcast always has an attachment: it is a source of every connection.
         hub.all().attach(settings.index, 0, hub.head());
         Self {
             all: Pace::starting_at(hub.all(), hub.head()),
@@ -160,7 +161,7 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Tells `notices` of every stream that ends from now on.
+    /// Reports every stream that ends from now on to `notices`.
     #[must_use]
     pub fn telling(mut self, notices: Option<Arc<Notices>>) -> Self {
         self.notices = notices;
@@ -190,13 +191,13 @@ impl<N: Net> Shard<N> {
         self.conns.get_mut(slot).map(|conn| &mut conn.socket)
     }
 
-    /// Rooms it has members of.
+    /// Number of rooms that have members here.
     #[must_use]
     pub fn rooms(&self) -> usize {
         self.rooms.len()
     }
 
-    /// Does up to [`WRITES_PER_STEP`] writes of what is due. Call [`Shard::settle`] after it.
+    /// Makes up to [`WRITES_PER_STEP`] writes that are due. Call [`Shard::settle`] after it.
     pub fn step(&mut self, now: Moment) -> Step {
         self.now = now;
         self.tend();
@@ -212,7 +213,7 @@ impl<N: Net> Shard<N> {
                 Some(Work::All) => self.start_all(),
                 Some(Work::One(key)) => {
                     budget -= 1;
-                    self.look_at(key);
+                    self.advance_queued(key);
                 }
                 None if self.is_drained() => return Step::Drained,
                 None => return Step::Sleep(self.next_wake()),
@@ -221,13 +222,13 @@ impl<N: Net> Shard<N> {
         Step::Again
     }
 
-    /// Whether it is in the middle of something.
+    /// Whether work is due now.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.job.is_some() || !self.ready.is_empty()
     }
 
-    /// Until when its thread sleeps, by what it was last told.
+    /// Until when its own thread sleeps, as it last noted.
     #[must_use]
     pub fn sleeps_until(&self) -> Moment {
         self.sleeps_until
@@ -238,7 +239,7 @@ impl<N: Net> Shard<N> {
         self.sleeps_until = until;
     }
 
-    /// Notes how long the last step took, and its events from publish to written.
+    /// Records how long the last step took, and the latency of its events from publish to write.
     pub fn settle(&mut self, now: Moment) {
         self.stats.busy.add(stats::micros(now.since(self.now)));
         for (published, count) in self.unsettled.drain(..) {
@@ -309,7 +310,7 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Looks at one connection when it has been quiet for a flush interval.
+    /// Schedules one connection for when it has been quiet for a flush interval.
     fn schedule_one(&mut self, slot: u32) {
         let at = self.conns.get(slot).map(|conn| conn.written + self.settings.flush_interval);
         self.schedule_one_at(slot, at.unwrap_or_default());
@@ -350,7 +351,7 @@ impl<N: Net> Shard<N> {
         self.due.peek().map_or(tend_at, |Reverse((at, _))| tend_at.min(*at))
     }
 
-    fn look_at(&mut self, key: ConnKey) {
+    fn advance_queued(&mut self, key: ConnKey) {
         let Some(slot) = self.conns.find(key) else {
             return;
         };
@@ -390,9 +391,9 @@ impl<N: Net> Shard<N> {
     }
 
     fn slots_of_user(&self, user: &Source) -> Vec<u32> {
-        let first = user.local(self.settings.index).unwrap_or(NOBODY);
+        let first = user.local(self.settings.index).unwrap_or(ABSENT);
         let next = |slot: &u32| self.conns.get(*slot).map(|conn| conn.next_of_user);
-        std::iter::successors(Some(first), next).filter(|slot| *slot != NOBODY).collect()
+        std::iter::successors(Some(first), next).filter(|slot| *slot != ABSENT).collect()
     }
 
     fn is_in(&self, slot: u32, room: &Arc<Source>) -> bool {
@@ -410,7 +411,7 @@ impl<N: Net> Shard<N> {
     }
 }
 
-/// Answers whoever asked, if they still wait.
+/// Sends the answer, if its receiver still waits.
 fn answer<T>(reply: Reply<T>, value: T) {
     let _ = reply.send(value);
 }

@@ -14,21 +14,21 @@ pub trait Net {
     ///
     /// # Errors
     ///
-    /// If the operating system will not.
+    /// If the operating system refuses.
     fn open(&mut self, socket: &mut Self::Socket, key: ConnKey) -> io::Result<()>;
 
     /// Writes as much of `bytes` as is accepted at once.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if nothing is; anything else ends the connection.
+    /// `WouldBlock` if the socket accepts nothing; any other error ends the connection.
     fn send(&mut self, socket: &mut Self::Socket, bytes: &[u8]) -> io::Result<usize>;
 
     /// Starts or stops to watch for room to write.
     ///
     /// # Errors
     ///
-    /// If the operating system will not.
+    /// If the operating system refuses.
     fn want_write(&mut self, socket: &mut Self::Socket, key: ConnKey, want: bool) -> io::Result<()>;
 
     /// Ends the connection. With `abort`, bytes the peer has not taken are thrown away at once, so that the kernel does
@@ -37,7 +37,7 @@ pub trait Net {
 }
 
 /// What the result of a [`Net::send`] means: how many bytes went out, none if there was no room, or why the connection
-/// is over. `is_full` if the socket had not taken all that it was given before.
+/// ends. `is_full` if the socket had not taken everything before.
 pub(super) fn sent(result: io::Result<usize>, is_full: bool) -> Result<usize, CloseReason> {
     use io::ErrorKind as Kind;
     result.or_else(|err| match err.kind() {
@@ -47,9 +47,9 @@ pub(super) fn sent(result: io::Result<usize>, is_full: bool) -> Result<usize, Cl
     })
 }
 
-/// Why a connection is over whose socket has failed. The kernel times out on a peer that keeps its window shut, too
-/// (tcp(7), `TCP_USER_TIMEOUT`), though it acknowledges all it is asked: one that reads a byte at a time. Where the socket
-/// was full, that is the slow reader that the shard would have closed itself a moment later.
+/// Why a connection ends whose socket has failed. The kernel also times out (tcp(7), `TCP_USER_TIMEOUT`) on a peer that
+/// acknowledges every probe but keeps its window shut, such as one that reads a byte at a time. If the socket was full,
+/// the peer is such a slow reader, which the shard would have closed itself a moment later.
 pub(super) fn failed(kind: io::ErrorKind, is_full: bool) -> CloseReason {
     if kind == io::ErrorKind::TimedOut && is_full { CloseReason::Stalled } else { CloseReason::Error }
 }

@@ -1,4 +1,4 @@
-//! Streams that ended, for whoever wants to be told. Shards only put them here: a short lock, no wait, no I/O.
+//! Notices of ended streams, for the application. Shards only add them here: a short lock, no wait, no I/O.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub const NOTICES_MAX: usize = 16_384;
 /// A stream that ended.
 #[derive(Clone, Debug)]
 pub struct Notice {
-    /// The user, by inbox.
+    /// The user's inbox.
     pub user: Option<Arc<Source>>,
     /// The rooms it was in.
     pub rooms: Vec<Arc<Source>>,
@@ -48,7 +48,7 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// Puts a notice in, or drops and counts it.
+    /// Adds a notice, or drops and counts it if the queue is full.
     pub fn put(&self, notice: Notice) {
         let waker = {
             let mut inner = self.inner.lock();
@@ -64,7 +64,7 @@ impl Notices {
         }
     }
 
-    /// Takes up to `max` out, oldest first. Pending, if there are none: then `waker` is woken by the next.
+    /// Takes up to `max` notices, oldest first. Pending if there are none: then the next notice wakes `waker`.
     pub fn poll_take(&self, max: usize, waker: &Waker) -> Poll<Vec<Notice>> {
         let mut inner = self.inner.lock();
         if inner.waiting.is_empty() {
@@ -80,18 +80,18 @@ impl Notices {
         Poll::Ready(taken)
     }
 
-    /// Notices that wait.
+    /// Number of notices that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.inner.lock().waiting.len()
     }
 
-    /// Counts notices that nobody will be told of.
+    /// Counts notices that are lost.
     pub fn drop_count(&self, count: u64) {
         self.dropped.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Notices that nobody was told of.
+    /// Number of notices that were lost.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)

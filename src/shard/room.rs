@@ -1,8 +1,9 @@
-//! A room as one shard knows it: its members in portions, each of which is flushed at its own pace.
+//! A room in one shard: its members in portions, each of which is flushed at its own pace.
 //!
-//! A room of ten thousand takes tens of milliseconds to write to. In one go, the last would get what was new when the first
-//! was written to, and then everyone would wait for the pause after it. In portions everyone is written to as often, with
-//! what is new by then. Members never change portions: what one portion has been sent says nothing of another.
+//! A room of ten thousand takes tens of milliseconds to write to. In one flush, the last member would get only what was
+//! new when the first was written to, and then all would wait for the pause after it. In portions, each member is
+//! written to as often, with everything that is new by then. Members never change portions, because each portion has
+//! been flushed up to its own offset.
 
 use std::sync::Arc;
 
@@ -11,11 +12,11 @@ use crate::shard::shrink::is_sparse;
 use crate::types::moment::Moment;
 use crate::types::position::Offset;
 
-/// Members in one portion: a few milliseconds' worth of writes, so that what a batch costs by itself, compressing it above
-/// all, is little beside them.
+/// Members in one portion: a few milliseconds of writes, so that the cost of building a batch, mostly of compressing
+/// it, is small in comparison.
 pub const PORTION_MEMBERS: u32 = 1024;
 
-/// When connections were flushed from a source and when they may be again.
+/// How far a source was flushed to some connections, and when it may be flushed again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     /// Everything up to here has been taken by a flush.
@@ -31,7 +32,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Of a source whose first connections here start at `head`.
+    /// The pace of a source whose first connections here start at `head`.
     pub(super) fn starting_at(source: &Source, head: Offset) -> Self {
         let count = source.log().get().map_or(0, |log| log.count_to(head));
         Self { flushed_to: head, flushed_count: count, count_before: count, ..Self::default() }
@@ -62,12 +63,12 @@ impl Portion {
 pub(super) struct LocalRoom {
     pub(super) source: Arc<Source>,
     first: Portion,
-    /// Hardly any room has a second.
+    /// The other portions. Hardly any room has a second.
     more: Vec<Portion>,
 }
 
 impl LocalRoom {
-    /// Nobody is in it yet.
+    /// A room without members.
     pub(super) fn new(source: Arc<Source>, head: Offset) -> Self {
         Self { first: Portion::starting_at(&source, head), more: Vec::new(), source }
     }
@@ -104,7 +105,7 @@ impl LocalRoom {
         self.all().any(|portion| portion.pace.pending)
     }
 
-    /// Takes `slot` in, whose stream starts at `head` or later, and says where it sits.
+    /// Adds `slot`, whose stream starts at `head` or later. Returns its place.
     pub(super) fn enter(&mut self, slot: u32, size: u32, head: Offset) -> u32 {
         let has_room = |portion: &Portion| portion.members.len() < size as usize;
         let free = self.all().position(has_room);
@@ -118,7 +119,7 @@ impl LocalRoom {
         nth * size + index
     }
 
-    /// Lets the member at `place` go. Says who sits there now, if it had to be filled.
+    /// Removes the member at `place`. Returns the slot of the member that was moved there, if one was.
     pub(super) fn leave(&mut self, place: u32, size: u32) -> Option<u32> {
         let (nth, index) = (place / size, (place % size) as usize);
         let members = &mut self.portion_mut(nth).expect("a member has a portion").members;
@@ -147,7 +148,7 @@ mod tests {
         let places: Vec<u32> = (10..15).map(|slot| room.enter(slot, 2, 0)).collect();
         assert_eq!((places, room.portions()), (vec![0, 1, 2, 3, 4], 3));
         assert_eq!(room.leave(0, 2), Some(11), "the portion's last takes the place");
-        assert_eq!(room.leave(3, 2), None, "nobody is behind the last");
+        assert_eq!(room.leave(3, 2), None, "no member follows the last");
         assert_eq!(room.enter(15, 2, 0), 1, "the first with room");
         assert_eq!(room.members().collect::<Vec<_>>(), [11, 15, 12, 14]);
         room.leave(2, 2);

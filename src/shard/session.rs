@@ -1,9 +1,9 @@
-//! For how long a connection may stay: the end of the token it came with, its renewal, and its revocation.
+//! How long a connection may stay: the expiry of its token, the renewal, and the revocation.
 //!
-//! Thirty seconds before the end the listener is told (`event: expiring`); with a new token it may stay
-//! ([`Command::Refresh`](crate::hub::mailbox::Command)), without one it is closed. Whom the application let in for a time is
-//! not told: there is nothing it could do but come back, which it does by itself. All is done in rounds over the slots, so
-//! a connection needs no timer: four bytes beside the identity.
+//! Thirty seconds before the token expires the subscriber is warned (`event: expiring`). With a new token the
+//! connection may stay ([`Command::Refresh`](crate::hub::mailbox::Command)); without one it is closed. A connection
+//! that the application admitted for a time gets no warning: all it could do is reconnect, which it does by itself. All
+//! checks run in rounds over the slots, so a connection needs no timer, only four bytes besides the identity.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,42 +19,43 @@ use crate::shard::stats::CloseReason;
 use crate::types::moment::Moment;
 use crate::wire::control;
 
-/// How long before its end a listener is told of it.
+/// How long before the expiry a subscriber is warned.
 pub const EXPIRING_TIME: Duration = Duration::from_secs(30);
 
-/// In this time every connection is looked at once.
+/// Time in which every connection is checked once.
 pub(super) const SESSION_ROUND: Duration = Duration::from_millis(500);
 
-/// When a connection's session is over, in tenths of a second, and whether the listener has been told, or need not be.
+/// When a connection's session expires, in tenths of a second, and whether the subscriber has been warned or needs no
+/// warning.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Expiry(u32);
 
-/// What is to be done about a session.
+/// What to do about a session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Due {
     /// Nothing.
     Nothing,
-    /// The listener is to be told that it has so long yet.
+    /// Warn the subscriber that so much time is left.
     Warn(Duration),
-    /// It is over.
+    /// End it: it has expired.
     Over,
 }
 
 impl Expiry {
-    /// No end.
+    /// Never expires.
     pub const NEVER: Self = Self(u32::MAX);
 
     const TOLD: u32 = 1;
     const TICK_MICROS: u64 = 100_000;
 
-    /// An end at `moment`, never before it. In more than six years is never.
+    /// Expires at `moment`, never before it. A time more than six years away counts as never.
     #[must_use]
     pub fn at(moment: Option<Moment>) -> Self {
         let ticks = moment.map_or(u64::MAX, |moment| moment.0.div_ceil(Self::TICK_MICROS));
         u32::try_from(ticks).ok().and_then(|ticks| ticks.checked_mul(2)).map_or(Self::NEVER, Self)
     }
 
-    /// What is to be done at `now`.
+    /// What to do at `now`.
     #[must_use]
     pub fn due(self, now: Moment) -> Due {
         if self == Self::NEVER {
@@ -71,7 +72,7 @@ impl Expiry {
         }
     }
 
-    /// The same end, of which the listener knows.
+    /// The same expiry, without a further warning.
     #[must_use]
     pub fn told(self) -> Self {
         Self(self.0 | Self::TOLD)
@@ -79,18 +80,18 @@ impl Expiry {
 }
 
 impl<N: Net> Shard<N> {
-    /// Looks at the next part of the slots.
-    pub(super) fn look_at_sessions(&mut self, passed: Duration) {
+    /// Checks the next part of the slots.
+    pub(super) fn check_sessions(&mut self, passed: Duration) {
         if self.expiring == 0 {
             return;
         }
         let slots = self.conns.slots();
         for slot in self.tending.sessions.next_slots(slots, passed, SESSION_ROUND) {
-            self.look_at_session(slot);
+            self.check_session(slot);
         }
     }
 
-    fn look_at_session(&mut self, slot: u32) {
+    fn check_session(&mut self, slot: u32) {
         let Some(conn) = self.conns.get(slot).filter(|conn| !conn.has(flag::CLOSING)) else {
             return;
         };
@@ -101,7 +102,7 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Tells a listener, if its socket has room. A slow one is tried again in the next round.
+    /// Warns a subscriber, if the socket has room. A slow connection is tried again in the next round.
     fn warn(&mut self, slot: u32, left: Duration) {
         self.advance(slot);
         let Some(conn) = self.conns.get_mut(slot).filter(|conn| !conn.has(flag::BLOCKED)) else {
@@ -115,19 +116,19 @@ impl<N: Net> Shard<N> {
         self.write(slot, &[piece]);
     }
 
-    /// Ends a connection that has no right to be open any more: with a word of farewell, if its socket takes that now.
+    /// Ends a connection that may not be open any more: with a closing event, if its socket takes that now.
     fn end(&mut self, slot: u32, reason: CloseReason) {
         if self.conns.get(slot).is_some_and(|conn| conn.has(flag::BLOCKED)) {
             return self.remove(slot, reason);
         }
         self.close(slot, reason);
-        // What the farewell got stuck behind is not waited for.
+        // Does not wait for a socket that is full.
         if self.is_closing(slot) {
             self.remove(slot, reason);
         }
     }
 
-    /// Ends the connection with this `key` if it may not stay, in one of its rooms.
+    /// Ends the connection with this `key` if it may not stay in one of its rooms.
     pub fn review_one(&mut self, key: ConnKey, may_stay: &dyn Fn(&Standing<'_>) -> bool, now: Moment) {
         self.now = now;
         if let Some(slot) = self.conns.find(key).filter(|slot| !self.may_stay(*slot, may_stay)) {
@@ -135,7 +136,7 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Ends all connections that may not stay, each in all its rooms, and says how many there were.
+    /// Ends all connections that may not stay in one of their rooms. Returns how many there were.
     pub(super) fn review(&mut self, may_stay: &dyn Fn(&Standing<'_>) -> bool) -> u32 {
         let slots = self.conns.iter().map(|(slot, _)| slot).filter(|slot| !self.may_stay(*slot, may_stay));
         let slots: Vec<u32> = slots.collect();
@@ -143,7 +144,7 @@ impl<N: Net> Shard<N> {
     }
 
     fn may_stay(&self, slot: u32, may_stay: &dyn Fn(&Standing<'_>) -> bool) -> bool {
-        // The server's own probe has no right, and needs none.
+        // The server's own probe has no identity, and needs none.
         let Some(conn) = self.conns.get(slot).filter(|conn| !conn.has(flag::PROBE)) else {
             return true;
         };
@@ -154,7 +155,7 @@ impl<N: Net> Shard<N> {
         if rooms.peek().is_none() { may_stay(None) } else { rooms.all(|room| may_stay(Some(room))) }
     }
 
-    /// Ends all connections of those who are meant, and says how many there were.
+    /// Ends all connections that `whose` selects. Returns how many there were.
     pub(super) fn revoke(&mut self, whose: &Whose) -> u32 {
         let is_meant = |identity: &Arc<Identity>| whose.means(identity);
         let slots = self.conns.iter().filter(|(_, conn)| conn.identity.as_ref().is_some_and(is_meant));
@@ -171,8 +172,8 @@ impl<N: Net> Shard<N> {
         ended
     }
 
-    /// Gives connections of a user a new session, as far as it allows all their rooms. What somebody else opened in the
-    /// user's name, who may do that, stays theirs.
+    /// Gives a new session to those connections of a user whose rooms it all allows. A connection that another identity
+    /// opened in the user's name keeps its own.
     pub(super) fn refresh(&mut self, refresh: &Refresh) -> Refreshed {
         let mut refreshed = Refreshed::default();
         for slot in self.slots_of_user(&refresh.user) {
@@ -195,10 +196,11 @@ impl<N: Net> Shard<N> {
         refreshed
     }
 
-    /// Sets by what right the connection at `slot` is open from now on.
+    /// Sets the session of the connection at `slot`.
     pub(super) fn set_session(&mut self, slot: u32, session: Option<&Session>) {
         let expiry = Expiry::at(session.and_then(|session| session.expires));
-        // Whom the application let in has no token to renew, and is asked about again when it comes back.
+        // A connection that the application admitted has no token to renew; the application is asked again when it
+        // reconnects.
         let is_asked_about = session.is_some_and(|session| session.identity.key == KeyId::APPLICATION);
         let expiry = if is_asked_about { expiry.told() } else { expiry };
         let Some(conn) = self.conns.get_mut(slot) else {
@@ -209,7 +211,7 @@ impl<N: Net> Shard<N> {
         self.count_expiring(before, expiry);
     }
 
-    /// Counts how many connections have an end to look for.
+    /// Updates the number of connections whose session can expire.
     pub(super) fn count_expiring(&mut self, before: Expiry, after: Expiry) {
         self.expiring += u32::from(after != Expiry::NEVER);
         self.expiring -= u32::from(before != Expiry::NEVER);

@@ -1,7 +1,7 @@
-//! Gives memory back after a crowd has left: no table stays as large as it ever was.
+//! Gives memory back after a crowd has left: no table keeps the largest size it ever had.
 //!
-//! What cannot move is cut at its end: a connection's slot is in the kernel's hands until it closes, so one that came last
-//! and stays keeps the slots before it, at some hundred bytes each. Rooms can move.
+//! Connections cannot move, because the kernel holds their slots until they close: their table is only cut at its end.
+//! So a connection that joined last and stays keeps the slots before it, at about a hundred bytes each. Rooms can move.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::shard::conn::Conns;
 use crate::shard::net::Net;
 use crate::shard::{LocalRoom, Shard};
 
-/// Time between two looks. A crowd that comes and goes in waves should find its tables as it left them.
+/// Time between two attempts, so that tables keep their size for a crowd that comes and goes in waves.
 pub(super) const SHRINK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Places nobody misses.
+/// Places that are not worth giving back.
 const SMALL: usize = 64;
 
 /// Whether a table has so many more places than entries that it should give some back.
@@ -24,7 +24,7 @@ pub(super) fn is_sparse(len: usize, capacity: usize) -> bool {
 
 impl<N: Net> Shard<N> {
     pub(super) fn shrink(&mut self) {
-        // A flush under way knows its room by its index.
+        // A flush in progress refers to its room by its index.
         if self.job.is_none() && is_sparse(self.rooms.len(), self.rooms.capacity()) {
             move_together(&mut self.rooms, &mut self.conns, self.settings.index);
         }
@@ -41,7 +41,7 @@ impl<N: Net> Shard<N> {
         self.commands.shrink_to(SMALL);
     }
 
-    /// Places in its tables of rooms and connections, and in its queues.
+    /// Capacities of its tables of rooms and connections, and of its queues.
     #[cfg(test)]
     pub(super) fn places(&self) -> [usize; 4] {
         [
@@ -53,11 +53,11 @@ impl<N: Net> Shard<N> {
     }
 }
 
-/// Moves rooms from the end of the table into its holes, as far as none of them waits for a flush, and cuts the end off.
+/// Moves rooms from the end of the table into its holes, up to the first that waits for a flush, and cuts off the end.
 /// O(places), at most once in [`SHRINK_INTERVAL`], and only after three quarters of a crowd have left.
 fn move_together<S>(rooms: &mut Slab<LocalRoom>, conns: &mut Conns<S>, shard: usize) {
     rooms.compact(|room, from, to| {
-        // Its place in the queue names the index.
+        // The queue refers to it by its index.
         if room.is_pending() {
             return false;
         }
@@ -66,7 +66,7 @@ fn move_together<S>(rooms: &mut Slab<LocalRoom>, conns: &mut Conns<S>, shard: us
             let membership = conns.get_mut(slot).and_then(|conn| conn.membership_mut(index(from)));
             membership.expect("members are connections that are in the room").room = index(to);
         }
-        // Seated already, so what it has flushed stays as it is.
+        // The shard is attached already, so its flushed offset stays as it is.
         room.source.attach(shard, index(to), 0);
         true
     });

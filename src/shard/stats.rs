@@ -1,4 +1,4 @@
-//! A shard's counters: written by whoever has the shard, read by the scrape.
+//! A shard's counters: written by the thread that has the shard, read by the scrape.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,17 +10,17 @@ use crate::types::words::words;
 pub struct Tally(AtomicU64);
 
 impl Tally {
-    /// Adds `n`. Only by whoever has the shard.
+    /// Adds `n`. Only for the thread that has the shard.
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
-    /// Subtracts `n`. Only by whoever has the shard.
+    /// Subtracts `n`. Only for the thread that has the shard.
     pub fn sub(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
     }
 
-    /// Sets the value. Only by whoever has the shard.
+    /// Sets the value. Only for the thread that has the shard.
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
     }
@@ -49,9 +49,9 @@ words! {
         Disconnected = "disconnected",
         /// The connection lease ended.
         Lease = "lease",
-        /// The token it came with is over.
+        /// Its token has expired.
         Expired = "expired",
-        /// The token it came with, its user or the key behind it is not trusted any more.
+        /// Its token, its user or the key behind it is not accepted any more.
         Revoked = "revoked",
         /// The peer kept sending bytes on a stream that goes one way.
         Flood = "flood",
@@ -65,17 +65,17 @@ words! {
     GapReason {
         /// The history no longer has them.
         Evicted = "evicted",
-        /// They belong to the server's previous life.
+        /// They belong to another epoch.
         Restart = "restart",
         /// The connection was too slow, or not allowed, to get them in time.
         Slow = "slow",
-        /// The presented id means nothing here.
+        /// The presented id is unknown.
         Unknown = "unknown",
     }
 }
 
 words! {
-    /// Why a connected listener lost events.
+    /// Why a connected subscriber lost events.
     DropReason {
         /// They were evicted before its socket took them.
         Slow = "slow",
@@ -84,10 +84,10 @@ words! {
     }
 }
 
-/// Upper bounds of time buckets, in microseconds: 64 µs to 67 s, doubling.
+/// Number of time buckets. Their upper bounds go from 64 µs to 67 s, doubling.
 pub const TIME_BUCKETS: usize = 21;
 
-/// Upper bounds of size buckets: 1 to 4,096, doubling.
+/// Number of size buckets. Their upper bounds go from 1 to 4,096, doubling.
 pub const SIZE_BUCKETS: usize = 13;
 
 /// A histogram with doubling buckets. The last, implicit bucket has everything above.
@@ -146,9 +146,9 @@ pub struct Stats {
     pub opened: Tally,
     /// Connections closed, by [`CloseReason`].
     pub closed: [Tally; CloseReason::ALL.len()],
-    /// Gaps told, by [`GapReason`].
+    /// Gaps announced, by [`GapReason`].
     pub gaps: [Tally; GapReason::ALL.len()],
-    /// Events that connected listeners lost, by [`DropReason`].
+    /// Events that connected subscribers lost, by [`DropReason`].
     pub dropped: [Tally; DropReason::ALL.len()],
     /// Heartbeats written.
     pub heartbeats: Tally,

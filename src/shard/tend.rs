@@ -1,4 +1,4 @@
-//! What happens by the clock: heartbeats, reaping, leases, and the drain.
+//! Work that is due by the clock: heartbeats, reaping, leases, and the drain.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,25 +14,25 @@ use crate::types::moment::Moment;
 use crate::types::rate::Rate;
 use crate::wire::control::{self, Heartbeat};
 
-/// Time between two looks at the clock's work.
+/// Time between two rounds of this work.
 pub const TEND_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Every connection is looked at this many times in one heartbeat. A heartbeat is written once four fifths of it have
-/// passed in silence, so that no silence is longer than the setting, and a room that falls silent at once has its
-/// heartbeats spread over a fifth of it.
+/// How often every connection is checked in one heartbeat interval. A heartbeat is written after a silence of four
+/// fifths of the interval. So no silence is longer than the setting, and the heartbeats of a room that falls silent at
+/// once are spread over a fifth of it.
 const LOOKS_PER_HEARTBEAT: u32 = 5;
 
 /// Time between two searches for connections to reap, while there are slow ones.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Of those who are behind when memory is short, one in so many goes at each search, those furthest behind first: enough to
-/// have gone through most of them within seconds, and not all of them for what the first already give back.
+/// When memory is short, each search reaps one in this many of the connections that are behind, those furthest behind
+/// first: enough to reach most of them within seconds, but few enough to stop when the first have freed enough.
 const SHORT_OF_MEMORY_SHARE: usize = 4;
 
-/// Part of the longest time a drain may take after which everyone has been told to go; the rest is for slow sockets.
+/// Part of the longest time of a drain within which all connections are told to close; the rest is for slow sockets.
 const DRAIN_SHARE: f64 = 0.9;
 
-/// What the clock's work remembers.
+/// State of the work that is due by the clock.
 #[derive(Default)]
 pub struct Tending {
     at: Moment,
@@ -51,7 +51,7 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// The next of `slots` slots: so many that all have been in turn within `period`, with `passed` since the last time.
+    /// The next of `slots` slots, `passed` after the last: so many that every slot comes once within `period`.
     pub(super) fn next_slots(
         &mut self,
         slots: u32,
@@ -73,7 +73,7 @@ struct Drain {
     /// Time over which the closes are spread.
     window: Duration,
     count: usize,
-    /// Who is still to be told to go.
+    /// Connections that are still to be closed.
     rest: VecDeque<ConnKey>,
 }
 
@@ -94,8 +94,8 @@ pub fn drain_window(streams: u32, rate: Rate, drain: Duration) -> Duration {
 
 /// How long connection `index` of `count` stays after a drain begins.
 ///
-/// Closing everyone at once makes every client reconnect at once, to whichever nodes are left. Spacing the closes evenly
-/// over `window` keeps the reconnect rate near `count / window`.
+/// Closing all connections at once makes every client reconnect at once, to whichever nodes are left. Spacing the
+/// closes evenly over `window` keeps the reconnect rate near `count / window`.
 #[must_use]
 pub fn close_after(index: usize, count: usize, window: Duration) -> Duration {
     debug_assert!(index < count);
@@ -104,11 +104,11 @@ pub fn close_after(index: usize, count: usize, window: Duration) -> Duration {
     window.mul_f64(share)
 }
 
-/// How old a full connection's oldest unsent event is at `now`, and its slot; nothing of others.
+/// The age at `now` of the oldest unsent event of a connection whose socket is full, and its slot. `None` for others.
 fn unsent_age<S>(now: Moment) -> impl Fn((u32, &Conn<S>)) -> Option<(Duration, u32)> {
     move |(slot, conn)| {
         let lag = conn.lag.as_ref().filter(|_| conn.has(flag::BLOCKED))?;
-        // What it missed before it came is as old as it is. There, it has to keep taking some of it.
+        // Events from before it joined are old from the start. With those, it only has to keep taking bytes.
         let since = if lag.published < conn.opened { conn.written } else { lag.published };
         Some((now.since(since), slot))
     }
@@ -123,7 +123,7 @@ impl<N: Net> Shard<N> {
         self.tending.last = self.now;
         self.tending.at = self.now + TEND_INTERVAL;
         self.make_round(passed);
-        self.look_at_sessions(passed);
+        self.check_sessions(passed);
         if self.now >= self.tending.reap_at {
             self.tending.reap_at = self.now + REAP_INTERVAL;
             self.reap();
@@ -132,25 +132,25 @@ impl<N: Net> Shard<N> {
             self.tending.shrink_at = self.now + SHRINK_INTERVAL;
             self.shrink();
         }
-        // Its mailbox was full when it was told.
+        // The command to drain is lost if the mailbox is full.
         if self.hub.is_draining() {
             self.start_drain();
         }
         self.continue_drain();
     }
 
-    /// Looks at the next part of the slots, so large that all are looked at often enough.
+    /// Checks the next part of the slots, so large that all are checked often enough.
     fn make_round(&mut self, passed: Duration) {
         let slots = self.conns.slots();
         let period = self.settings.heartbeat / LOOKS_PER_HEARTBEAT;
         for slot in self.tending.heartbeats.next_slots(slots, passed, period) {
-            self.look_at_clock(slot);
+            self.check_timers(slot);
         }
     }
 
-    fn look_at_clock(&mut self, slot: u32) {
+    fn check_timers(&mut self, slot: u32) {
         let silence = self.settings.heartbeat * (LOOKS_PER_HEARTBEAT - 1) / LOOKS_PER_HEARTBEAT;
-        // The probe needs no heartbeat, which nobody might read, and no lease, which nobody would renew.
+        // The probe needs no heartbeat, which might stay unread, and no lease, because nothing renews it.
         let left_alone = flag::BLOCKED | flag::CLOSING | flag::PROBE;
         let Some(conn) = self.conns.get(slot).filter(|conn| !conn.has(left_alone)) else {
             return;
@@ -171,7 +171,7 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// What `conn`, which is at `slot`, is told after a silence.
+    /// The heartbeat of `conn`, which is at `slot`.
     fn heartbeat(&self, slot: u32, conn: &Conn<N::Socket>) -> Piece {
         let cursor = conn.cursor;
         match conn.heartbeat {
@@ -219,13 +219,13 @@ impl<N: Net> Shard<N> {
         if self.is_draining() {
             return;
         }
-        // The probe would keep an empty server waiting; readiness has ended with the drain's beginning.
+        // The probe would keep an empty server waiting; readiness ended when the drain began.
         let probe = self.conns.iter().find(|(_, conn)| conn.has(flag::PROBE)).map(|(slot, _)| slot);
         if let Some(slot) = probe {
             self.remove(slot, CloseReason::Drain);
         }
         let rest: VecDeque<ConnKey> = self.conns.iter().map(|(slot, _)| self.conns.key(slot)).collect();
-        // Those of other shards come back to the same servers.
+        // Connections of other shards reconnect to the same servers, so they count too.
         let all = self.hub.connections().max(u32::try_from(rest.len()).unwrap_or(u32::MAX));
         let window = drain_window(all, self.settings.drain_rate, self.settings.drain);
         self.tending.drain = Some(Drain { started: self.now, window, count: rest.len(), rest });
@@ -248,7 +248,7 @@ impl<N: Net> Shard<N> {
             }
         }
         if drain.rest.is_empty() && passed >= self.settings.drain {
-            // Out of time. The slow have had their chance.
+            // Time is up: slow connections are cut off.
             let left: Vec<u32> = self.conns.iter().map(|(slot, _)| slot).collect();
             for slot in left {
                 self.remove(slot, CloseReason::Drain);
@@ -261,7 +261,7 @@ impl<N: Net> Shard<N> {
         self.tending.drain.is_some()
     }
 
-    /// Whether a drain has closed everyone.
+    /// Whether a drain has closed all connections.
     pub(super) fn is_drained(&self) -> bool {
         self.is_draining() && self.conns.is_empty()
     }
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(at, [0, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000]);
     }
 
-    /// One took as long as ten thousand.
+    /// A drain of one stream took as long as one of ten thousand.
     #[test]
     fn a_drain_takes_as_long_as_its_streams_need_and_no_longer_than_it_may() {
         let (rate, drain) = (Rate { events: 1000, per: Duration::from_secs(1) }, Duration::from_secs(5));

@@ -1,5 +1,5 @@
-//! What the simulation (`tests/simulation`) once found, each as the smallest case that shows it; and what it has no crowd
-//! for: those furthest behind when memory is short, and tables after a flood of names.
+//! What the simulation (`tests/simulation`) once found, each as the smallest case that shows it; and cases for which it
+//! has too few streams: reaping when memory is short, and tables after a flood of names.
 
 use std::cell::RefCell;
 use std::io;
@@ -163,7 +163,7 @@ impl World {
         MemoryOrder::new(self.hub.clone()).publish([draft], self.now).expect("no id is used twice");
     }
 
-    /// Publishes with an id of the publisher's own, for those with a permission.
+    /// Publishes with a publisher's own id, for subscribers with a permission.
     fn publish_as(&self, id: &str, target: Target, require: Option<&str>) -> Result<Published, Repeated> {
         let require = require.map(|name| PermissionName::new(name).unwrap());
         let id = Some(EventId::new(id).unwrap());
@@ -199,7 +199,7 @@ fn text(socket: &Socket) -> String {
     socket.borrow().text.clone()
 }
 
-/// The first word of each event's data. What the server says of itself is JSON.
+/// The first word of each event's data. Data of the server's own events is JSON.
 fn words(socket: &Socket) -> Vec<String> {
     let text = text(socket);
     let data =
@@ -211,8 +211,8 @@ fn numbers(range: Range<usize>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
 }
 
-/// A stream's first write stopped inside `connected`. What came after was left to the logs, which know no gaps: a
-/// listener from another life then went on from the new one's events as if nothing had been lost.
+/// A stream's first write stopped inside `connected`. The rest was left to the logs, which hold no gaps: a subscriber
+/// from another epoch then continued with this epoch's events as if nothing had been lost.
 #[test]
 fn a_gap_is_told_even_if_the_socket_first_takes_a_single_byte() {
     let mut world = World::new(10, usize::MAX);
@@ -224,8 +224,8 @@ fn a_gap_is_told_even_if_the_socket_first_takes_a_single_byte() {
     assert_eq!(world.stats.gaps[GapReason::Restart as usize].get(), 1);
 }
 
-/// A broadcast was evicted, for the sake of the bound on all history, before any flush. The flush found nothing, and the
-/// next event of a room then took everyone's cursor past the hole.
+/// A broadcast was evicted, because of the bound on all history, before any flush. The flush found nothing, and the
+/// next event of a room then took all cursors past the loss.
 #[test]
 fn what_is_evicted_before_its_flush_is_a_gap_and_not_a_hole() {
     let mut world = World::new(10, 300 + LOG_OVERHEAD);
@@ -242,7 +242,7 @@ fn what_is_evicted_before_its_flush_is_a_gap_and_not_a_hole() {
     assert_eq!(world.stats.dropped[DropReason::Slow as usize].get(), 1);
 }
 
-/// With nothing to count from, all events a room ever had were counted as lost by its newest listener.
+/// With nothing to count from, all events a room ever had were counted as lost by its newest subscriber.
 #[test]
 fn events_from_before_the_join_are_not_counted_as_lost() {
     let mut world = World::new(10, 300 + LOG_OVERHEAD);
@@ -257,8 +257,8 @@ fn events_from_before_the_join_are_not_counted_as_lost() {
     assert_eq!(world.stats.dropped[DropReason::Slow as usize].get(), 1);
 }
 
-/// The resume found one event, not for this user, and left the cursor before it. Once the history let go of that event,
-/// the listener was told of a loss that was none.
+/// The resume found one event, not for this user, and left the cursor before it. When that event was evicted, the
+/// subscriber was told of a loss that was none.
 #[test]
 fn an_event_for_others_is_no_loss_after_a_resume() {
     let mut world = World::new(1, usize::MAX);
@@ -272,8 +272,8 @@ fn an_event_for_others_is_no_loss_after_a_resume() {
     assert!(text(&socket).contains("data: a\n"));
 }
 
-/// Every error of a socket that had been full was counted as the client's departure, and then as an error: the kernel gives
-/// up a reader of single bytes, whose window stays shut, like one that is gone.
+/// Every error of a socket that had been full was counted as the client's departure, and then as an error. But the
+/// kernel also gives up a peer that reads single bytes, because its window stays shut.
 #[test]
 fn a_socket_that_times_out_was_stalled_if_it_was_full() {
     use io::ErrorKind::{ConnectionReset, TimedOut};
@@ -294,8 +294,9 @@ fn a_socket_that_times_out_was_stalled_if_it_was_full() {
     assert_eq!(world.stats.closed[CloseReason::Stalled as usize].get(), 1);
 }
 
-/// Whoever was on its way from hyper to the shard when the drain began was cut off at its end without a word. Later it
-/// had its word, but only at the end: latecomers kept two shards in turns from ever being empty together.
+/// A stream that was handed over from hyper to the shard when the drain began was cut off at the drain's end without a
+/// closing event. Later it got one, but only at the end: with such streams, two shards were never empty at the same
+/// time.
 #[test]
 fn who_joins_during_a_drain_gets_a_farewell_at_once() {
     let mut world = World::new(10, usize::MAX);
@@ -304,7 +305,7 @@ fn who_joins_during_a_drain_gets_a_farewell_at_once() {
     let permit = world.hub.admit(None, None, world.now).unwrap();
     world.hub.drain();
     world.step();
-    assert!(text(&first).contains("event: closing"), "there is nothing for it to wait for");
+    assert!(text(&first).contains("event: closing"), "it has no reason to wait");
     let socket = Rc::new(RefCell::new(Line { text: String::new(), room: usize::MAX, fails: false }));
     let (user, address) = permit.keep();
     let join = Join {
@@ -329,7 +330,8 @@ fn who_joins_during_a_drain_gets_a_farewell_at_once() {
     assert!(text(&second).contains("event: closing"));
 }
 
-/// A drain that a full mailbox did not take never began, and its streams were cut off at the end without a word.
+/// A drain that a full mailbox did not take never began, and its streams were cut off at the end without a closing
+/// event.
 #[test]
 fn a_full_mailbox_does_not_keep_a_drain_from_beginning() {
     let mut world = World::new(10, usize::MAX);
@@ -346,8 +348,8 @@ fn a_full_mailbox_does_not_keep_a_drain_from_beginning() {
     assert!(text(&socket).contains("event: closing"), "{}", text(&socket));
 }
 
-/// A listener that came back to events older than `max_unsent_age`, and whose socket did not take all of them at once,
-/// was closed as stalled within a second.
+/// A subscriber that resumed with events older than `max_unsent_age`, and whose socket did not take all of them at
+/// once, was closed as stalled within a second.
 #[test]
 fn who_comes_back_to_old_events_has_time_to_take_them() {
     let mut world = World::new(10, usize::MAX);
@@ -366,7 +368,7 @@ fn who_comes_back_to_old_events_has_time_to_take_them() {
     socket.borrow_mut().room = usize::MAX;
     world.shard.on_writable(key, world.now);
     assert!(text(&socket).contains("data: bbb"), "{}", text(&socket));
-    // Who takes nothing at all is closed all the same.
+    // A subscriber that takes nothing at all is closed even so.
     let (_, stuck) = world.join(None, start(), 1);
     world.now = world.now + Duration::from_secs(31);
     world.step();
@@ -393,11 +395,11 @@ fn the_age_of_history_is_no_latency() {
     }
     assert_eq!(world.stats.delivered.get(), 4);
     let (buckets, above, sum) = world.stats.delivery.read();
-    assert_eq!(buckets.map(|(_, count)| count).sum::<u64>() + above, 2, "those that were awaited");
+    assert_eq!(buckets.map(|(_, count)| count).sum::<u64>() + above, 2, "those published after the join");
     assert!(sum < 1_000_000, "{sum}");
 }
 
-/// Somebody with these permissions, and without a user.
+/// An identity with these permissions, and without a user.
 fn holder(permissions: &[&str]) -> Arc<Identity> {
     let (grant, _) = Grant::parse(permissions.iter().copied());
     let grant = Arc::new(grant);
@@ -486,7 +488,7 @@ fn a_refreshed_listener_stays_and_is_told_again() {
     while world.now < Moment(171_000_000) {
         world.step();
     }
-    assert!(text(&other).contains("expired"), "nobody spoke for the other one");
+    assert!(text(&other).contains("expired"), "the other one was not refreshed");
     assert!(!text(&socket).contains("closing"));
     assert_eq!(text(&socket).matches("event: expiring").count(), 2);
 }
@@ -528,7 +530,7 @@ fn an_event_that_requires_a_permission_reaches_those_who_have_it_now_and_later()
         MemoryOrder::new(world.hub.clone()).publish([draft], world.now).expect("no id is used twice");
         world.step();
     }
-    world.publish(room(), "to everybody", None);
+    world.publish(room(), "to every member", None);
     world.step();
     for ((session, of_room, of_all), live) in listeners.iter().zip(&sockets) {
         let (_, resumed) = world.join_by(session.clone(), None, Start::After(start.clone()), usize::MAX);
@@ -536,7 +538,7 @@ fn an_event_that_requires_a_permission_reaches_those_who_have_it_now_and_later()
         for socket in [live, &resumed] {
             assert_eq!(text(socket).contains("to the room"), *of_room, "{session:?}");
             assert_eq!(text(socket).contains("to all"), *of_all, "{session:?}");
-            assert!(text(socket).contains("to everybody"));
+            assert!(text(socket).contains("to every member"));
         }
     }
 }
@@ -575,7 +577,7 @@ fn who_is_furthest_behind_goes_first_when_memory_is_short() {
     assert_eq!(world.stats.lagging.get(), 8);
     world.hub.set_memory_level(MemoryLevel::NoReplays);
     world.pass(Duration::from_secs(3));
-    assert_eq!(world.stats.lagging.get(), 8, "not on the first rung");
+    assert_eq!(world.stats.lagging.get(), 8, "not on the first level");
 
     world.hub.set_memory_level(MemoryLevel::ReapLagging);
     // A quarter of them a second, rounded up: of 8, 6, 4, 3.
@@ -590,12 +592,12 @@ fn who_is_furthest_behind_goes_first_when_memory_is_short() {
     }
     world.hub.set_memory_level(MemoryLevel::NoReplays);
     world.pass(Duration::from_secs(3));
-    assert_eq!(world.stats.lagging.get(), 2, "nobody more once memory is back");
+    assert_eq!(world.stats.lagging.get(), 2, "no more once memory is back");
     assert_eq!(world.stats.closed[CloseReason::Memory as usize].get(), 6);
-    assert_eq!(world.are_open(&[ample]), [true], "who keeps up is not concerned");
+    assert_eq!(world.are_open(&[ample]), [true], "a stream that keeps up stays");
 }
 
-/// They were cut off in the middle of events, and miss nothing.
+/// Streams that were cut off in the middle of events miss nothing.
 #[test]
 fn who_was_reaped_for_memory_resumes_exactly() {
     let mut world = World::new(100, usize::MAX);
@@ -666,7 +668,7 @@ fn a_flood_of_names_gives_its_memory_back() {
         world.publish(Target::Room(RoomName::new(&rooms[0]).unwrap()), "x", Some(&format!("other {n}")));
         world.hub.send_away(&format!("away {n}"), "r", Duration::from_secs(1), world.now).expect("a place");
     }
-    // Everywhere at once, so that every queue has had them all.
+    // In all of them at once, so that every queue has had them all.
     for n in 0..CONNECTIONS {
         for m in 1..64 {
             let room = RoomName::new(&format!("room {n} {m}")).unwrap();
@@ -676,7 +678,7 @@ fn a_flood_of_names_gives_its_memory_back() {
     world.pass(Duration::from_secs(1));
     assert_eq!(world.shard.rooms(), 64 * CONNECTIONS + 1);
     assert!(world.hub.users().len() >= 2 * CONNECTIONS);
-    // One that came in the middle of it all stays.
+    // One that joined in the middle of all this stays.
     let stays = crowd.swap_remove(CONNECTIONS / 2);
     for key in crowd {
         world.shard.on_closed(key, CloseReason::Client, world.now);
@@ -694,14 +696,14 @@ fn a_flood_of_names_gives_its_memory_back() {
     assert!(hub.rooms().places() <= 512 && hub.users().places() <= 512, "{}", hub.rooms().places());
     assert!(hub.places().iter().all(|places| *places <= 64), "{:?}", hub.places());
     let [rooms, conns, queues, mail] = world.shard.places();
-    // A connection's slot is in the kernel's hands: those before the one that stays are kept.
+    // The kernel holds a connection's slot: the slots before the one that stays are kept.
     assert!(
         rooms <= 128 && conns <= CONNECTIONS && queues <= 128 && mail <= 1024,
         "{:?}",
         world.shard.places()
     );
 
-    // The one that stays is in its rooms still, wherever they are kept now.
+    // The one that stays is still in its rooms, wherever they are kept now.
     let sent = world.stats.delivered.get();
     for m in 0..64 {
         let room = RoomName::new(&format!("room {} {m}", CONNECTIONS / 2)).unwrap();
@@ -750,7 +752,7 @@ fn a_gap_names_the_rooms_that_lost_something_and_no_others() {
 fn what_is_above_a_users_rate_is_left_out_and_told() {
     let mut world = World::rated(Overflow::Drop);
     let (_, socket) = world.join(Some("u"), Start::Now, usize::MAX);
-    let (_, nobodys) = world.join(None, Start::Now, usize::MAX);
+    let (_, anonymous) = world.join(None, Start::Now, usize::MAX);
     for n in 0..10 {
         world.publish(room(), &n.to_string(), None);
     }
@@ -758,7 +760,7 @@ fn what_is_above_a_users_rate_is_left_out_and_told() {
     assert_eq!(words(&socket), numbers(7..10), "the newest");
     assert!(text(&socket).contains(r#""reason":"slow""#), "{}", text(&socket));
     assert_eq!(world.stats.dropped[DropReason::Rate as usize].get(), 7);
-    assert_eq!(words(&nobodys), numbers(0..10), "only users have a rate");
+    assert_eq!(words(&anonymous), numbers(0..10), "only users have a rate");
 }
 
 #[test]
@@ -805,13 +807,14 @@ fn what_waits_for_a_users_rate_until_it_is_gone_is_counted_once() {
     assert_eq!(world.stats.gaps[GapReason::Slow as usize].get(), 1);
 }
 
-/// What nobody has been sent yet is kept beyond the bounds for a while. Who does not read must not make that last.
+/// An event that has not been flushed yet is kept beyond the bounds for a while. A user that does not read must not
+/// make that last.
 #[test]
 fn an_inbox_remembers_no_more_for_a_listener_that_is_slow() {
     let mut world = World::new(2, usize::MAX);
     let (_, quick) = world.join(Some("u"), Start::Now, usize::MAX);
     let (_, slow) = world.join(Some("u"), Start::Now, 1);
-    let inbox = world.hub.users().get("u").expect("it has listeners");
+    let inbox = world.hub.users().get("u").expect("it has subscribers");
     for n in 0..10 {
         world.publish(Target::User(UserName::new("u").unwrap()), &n.to_string(), None);
         world.step();
@@ -821,8 +824,8 @@ fn an_inbox_remembers_no_more_for_a_listener_that_is_slow() {
     assert!(kept <= 3, "{kept}");
 }
 
-/// The command to disconnect found nobody, because the stream was still on its way from hyper to the shard; and nobody looked
-/// again.
+/// The command to disconnect found no stream, because hyper had not yet handed it over to the shard; and no later check
+/// followed.
 #[test]
 fn who_is_told_to_stay_away_on_its_way_in_gets_a_farewell_at_once() {
     let mut world = World::new(10, usize::MAX);
@@ -836,8 +839,8 @@ fn who_is_told_to_stay_away_on_its_way_in_gets_a_farewell_at_once() {
     assert!([other, nameless].iter().all(|socket| !text(socket).contains("event: closing")));
 }
 
-/// A listener that came back to an event larger than its socket took it bit by bit for longer than an unsent event may wait,
-/// and was cut off in the middle of it, again at each return: only whole events counted as reading on.
+/// A subscriber that resumed with an event larger than its socket took it in parts for longer than an unsent event may
+/// wait, and was cut off in the middle of it, again at each return: only whole events counted as reading.
 #[test]
 fn a_reader_that_keeps_taking_some_of_a_large_replay_is_not_stalled() {
     let mut world = World::new(10, usize::MAX);
@@ -857,7 +860,7 @@ fn a_reader_that_keeps_taking_some_of_a_large_replay_is_not_stalled() {
     assert_eq!(world.stats.closed[CloseReason::Stalled as usize].get(), 1);
 }
 
-/// Every room of a connection brought a batch's worth, which was put together and then hardly begun: fifty megabytes in 64
+/// Every room of a connection added a whole batch, of which hardly the beginning was written: fifty megabytes in 64
 /// rooms cost fifty times what they cost in one.
 #[test]
 fn one_write_is_bounded_however_many_rooms_it_is_from() {
@@ -900,7 +903,7 @@ fn who_is_asked_to_replace_more_than_it_has_passes_it_on() {
     drop(newer);
 }
 
-/// Whoever guessed the id that a publisher had given to an event for others could tell by the missing gap that it was there.
+/// A subscriber that guessed the id of an event for others could learn from the missing gap that the event existed.
 #[test]
 fn an_event_for_others_is_not_known_by_its_id() {
     let mut world = World::new(10, usize::MAX);
@@ -922,8 +925,8 @@ fn an_event_for_others_is_not_known_by_its_id() {
     }
 }
 
-/// A stream of an inbox alone is in no room: it gets what comes for its user and for everyone, live and on a resume, and a room
-/// goes on without it when it leaves.
+/// A stream of an inbox alone is in no room: it gets the events of its user and the broadcasts, live and on a resume,
+/// and a room continues without it when it leaves.
 #[test]
 fn an_inbox_needs_no_room() {
     let mut world = World::new(10, usize::MAX);
@@ -945,7 +948,7 @@ fn an_inbox_needs_no_room() {
     assert_eq!((world.shard.conns().len(), world.shard.rooms()), (1, 0));
 }
 
-/// Streams without a room were asked about for none of their rooms, and all might stay.
+/// Streams without a room were checked for none of their rooms, so all of them could stay.
 #[test]
 fn a_stream_of_an_inbox_is_reviewed_like_any_other() {
     let mut world = World::new(10, usize::MAX);
@@ -960,14 +963,14 @@ fn a_stream_of_an_inbox_is_reviewed_like_any_other() {
     assert!(text(&socket).contains(r#""reason":"revoked""#));
 }
 
-/// `history=3` counted events of rooms alone, and such as this listener may not have.
+/// `history=3` counted events of rooms alone, even those that this subscriber may not have.
 #[test]
 fn history_is_the_newest_of_all_that_a_listener_may_have() {
     let mut world = World::new(10, usize::MAX);
     let inbox = |user| Target::User(UserName::new(user).unwrap());
     world.publish(room(), "too old", None);
     world.publish(inbox("u"), "for the user", None);
-    world.publish(inbox("v"), "for somebody else", None);
+    world.publish(inbox("v"), "for another user", None);
     world.publish(Target::All, "for everyone", None);
     world.publish(room(), "for the room", None);
     world.publish(room(), "by the user", Some("u"));
@@ -978,7 +981,7 @@ fn history_is_the_newest_of_all_that_a_listener_may_have() {
     assert_eq!(data, ["for the user", "for everyone", "for the room"]);
 }
 
-/// Two events next to each other could have one id, and a batch that was refused could use ids up.
+/// Two events in one batch could have the same id, and a refused batch could use ids up.
 #[test]
 fn a_batch_with_a_repeat_leaves_nothing_behind() {
     let world = World::new(10, usize::MAX);

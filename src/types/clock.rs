@@ -1,10 +1,10 @@
-//! The only place that asks what time it is.
+//! The only place that reads the system's time.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::types::moment::Moment;
 
-/// Counts from the moment it is made.
+/// Measures time from its creation.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 
@@ -15,32 +15,32 @@ impl Clock {
         Self(Instant::now())
     }
 
-    /// The time.
+    /// The time since the clock started.
     #[must_use]
     pub fn now(self) -> Moment {
         Moment(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// The time by the calendar, in seconds since 1970: the one that tokens tell.
+    /// Calendar time in seconds since 1970, as tokens use it.
     #[must_use]
     pub fn unix_s(self) -> u64 {
         since_1970().as_secs()
     }
 
-    /// When the calendar will say `unix_s`, if nobody sets it meanwhile. What is over is now.
+    /// The moment at which the calendar clock reaches `unix_s`, if it is not set meanwhile; now, if `unix_s` is past.
     #[must_use]
     pub fn moment_at(self, unix_s: u64) -> Moment {
         self.now() + Duration::from_secs(unix_s).saturating_sub(since_1970())
     }
 
-    /// When that is, for the runtime's timers.
+    /// `moment` as an [`Instant`], for the runtime's timers.
     #[must_use]
     pub fn instant(self, moment: Moment) -> Instant {
         self.0 + Duration::from_micros(moment.0)
     }
 }
 
-/// The time by the calendar. Before 1970 it is 1970, when nothing has expired yet.
+/// Calendar time since 1970. A clock set before 1970 counts as zero, when nothing has expired yet.
 #[must_use]
 pub fn since_1970() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()

@@ -19,29 +19,29 @@ impl Count {
     }
 }
 
-/// How many of something there are, with several writers.
+/// A gauge with several writers.
 #[derive(Debug, Default)]
 pub struct Level(AtomicUsize);
 
 impl Level {
-    /// One more.
+    /// Adds one.
     pub fn rise(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One more, unless there are `max`. False if there are.
+    /// Adds one, unless the value is `max` already: then returns false.
     #[must_use]
     pub fn rise_to(&self, max: usize) -> bool {
         let fits = |count: usize| (count < max).then(|| count + 1);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 
-    /// One less.
+    /// Subtracts one.
     pub fn fall(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// How many.
+    /// The value.
     #[must_use]
     pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! What everything else is written in: names, positions, time and rates. Knows no other module.
+//! Basic types: names, positions, time and rates. Uses no other module.
 
 pub mod clock;
 pub mod count;

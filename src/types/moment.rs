@@ -23,7 +23,7 @@ impl Add<Duration> for Moment {
     }
 }
 
-/// Between three and five quarters of `time`, by `random` in `0.0..1.0`, so that what many wait for does not come at once.
+/// Between three and five quarters of `time`, by `random` in `0.0..1.0`, so that many clients do not act at once.
 #[must_use]
 pub fn jittered(time: Duration, random: f64) -> Duration {
     time.mul_f64(0.75 + 0.5 * random)

@@ -13,9 +13,9 @@ pub const NAME_BYTES_MAX: usize = 128;
 /// request-header").
 pub const EVENT_ID_BYTES_MAX: usize = 127;
 
-/// Event names a publisher may not use: the server's own, and what a browser itself dispatches on an `EventSource` (WHATWG
-/// HTML §9.2.3). An event called `error` or `open` would run the page's handlers for a connection that failed or opened.
-/// `message` is what an event without a name is called, so it is not among them.
+/// Event names a publisher may not use: the server's own, and those that a browser itself dispatches on an
+/// `EventSource` (WHATWG HTML §9.2.3). An event called `error` or `open` would run the page's handlers for a connection
+/// that failed or opened. `message` is not reserved: browsers use it for an event without a name.
 pub const RESERVED_EVENT_NAMES: [&str; 7] =
     ["connected", "gap", "overload", "closing", "expiring", "error", "open"];
 
@@ -55,11 +55,11 @@ macro_rules! name {
         pub struct $type(Box<str>);
 
         impl $type {
-            /// Checks `text` once and for all.
+            /// Checks `text` once.
             ///
             /// # Errors
             ///
-            /// Says which rule `text` breaks.
+            /// The rule that `text` breaks.
             pub fn new(text: &str) -> Result<Self, NameError> {
                 $check(text)?;
                 Ok(Self(text.into()))
@@ -81,23 +81,23 @@ macro_rules! name {
 }
 
 name!(
-    /// An addressable set of listeners: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8 without control characters.
+    /// An addressable set of subscribers: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8 without control characters.
     RoomName,
     plain
 );
 name!(
-    /// Who listens or publishes: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8 without control characters.
+    /// The name of a user: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8 without control characters.
     UserName,
     plain
 );
 name!(
-    /// The `event:` field a publisher chose: like a room name, and none of [`RESERVED_EVENT_NAMES`].
+    /// The `event:` field that a publisher chose: like a room name, but none of [`RESERVED_EVENT_NAMES`].
     EventName,
     event_name
 );
 name!(
-    /// The `id:` field a publisher chose: 1 to [`EVENT_ID_BYTES_MAX`] bytes of `[A-Za-z0-9._~-]`, not shaped like a position
-    /// of this or another epoch ([`is_position`]).
+    /// The `id:` field that a publisher chose: 1 to [`EVENT_ID_BYTES_MAX`] bytes of `[A-Za-z0-9._~-]`, not shaped like
+    /// a position of this or another epoch ([`is_position`]).
     EventId,
     event_id
 );
@@ -139,7 +139,7 @@ fn event_id(text: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// Whether `byte` may stand in an event id.
+/// Whether an event id may contain `byte`.
 #[must_use]
 pub fn is_id_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-')
@@ -193,13 +193,13 @@ mod tests {
         }
     }
 
-    /// The epoch whose text `id` begins with, or any.
+    /// The epoch whose text is at the start of `id`; any epoch if there is none.
     fn epoch_called(id: &str) -> Epoch {
         let digits: Vec<u32> = id.chars().take(6).map(|digit| digit.to_digit(36).unwrap_or(0)).collect();
         Epoch::new(digits.iter().rev().fold(0, |seed, digit| 36 * seed + u64::from(*digit)))
     }
 
-    /// Whatever a publisher may choose, no epoch takes it for a position. Drawn from texts that are nearly positions.
+    /// No epoch reads an accepted id as a position. The texts are random and nearly positions.
     #[test]
     fn no_epoch_reads_an_accepted_id_as_a_position() {
         let mut rng = fastrand::Rng::with_seed(1);
@@ -225,7 +225,7 @@ mod tests {
                 }
                 Err(err) => {
                     assert_eq!(err, NameError::Reserved, "{text}");
-                    assert_ne!(epoch.read(&text), Presented::Foreign, "{text} is refused for nothing");
+                    assert_ne!(epoch.read(&text), Presented::Foreign, "{text} is refused without a reason");
                     refused += 1;
                 }
             }

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-/// Decodes `raw` once: each `%XX` is a byte, everything else is itself. Borrows where nothing is encoded.
+/// Decodes `raw` once: each `%XX` becomes a byte, everything else stays. Borrows if nothing is encoded.
 ///
 /// `None` if a `%` is not followed by two hexadecimal digits, or the bytes are not UTF-8. Browsers and proxies disagree
-/// about what such text means, so it is never guessed at.
+/// about what such text means, so it is refused.
 #[must_use]
 pub fn decode(raw: &str) -> Option<Cow<'_, str>> {
     let mut escapes = raw.split('%').skip(1);

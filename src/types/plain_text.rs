@@ -1,8 +1,8 @@
-//! Text that somebody else wrote, made fit to be shown: instructions in it are written out.
+//! Makes text from outside safe to show: characters that would act as instructions are written as escapes.
 
 use std::fmt::Write as _;
 
-/// `line` with everything written out that is no text but an instruction, its end excepted.
+/// `line` with each character that is not plain text written as an escape. A line break at its end stays.
 #[must_use]
 pub fn plain(line: &str) -> String {
     let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
@@ -11,14 +11,14 @@ pub fn plain(line: &str) -> String {
         if is_plain(c) {
             out.push(c);
         } else {
-            // All of them are in the basic plane, where JSON takes one escape for each.
+            // All of these characters are in the basic plane, where JSON needs one escape each.
             write!(out, "\\u{:04x}", u32::from(c)).expect("a String takes any text");
         }
     }
     out + end
 }
 
-/// Neither a control character nor one that some readers take for the end of a line or for the turn of its direction.
+/// Whether `c` is neither a control character nor one that some programs read as a line break or a change of direction.
 pub(crate) fn is_plain(c: char) -> bool {
     let turns =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -5,8 +5,8 @@ use std::fmt;
 /// A position in the node's total order. 0 is before the first event.
 pub type Offset = u64;
 
-/// Names one life of the order. A restart begins a new one, so that an id from a previous life is never mistaken for
-/// a position in this one. Six characters of `[a-z0-9]`.
+/// Names one life of the order. A restart begins a new epoch, so that an id from an earlier one is never read as a
+/// position in this one. Six characters of `[a-z0-9]`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Epoch([u8; EPOCH_BYTES]);
 
@@ -47,7 +47,7 @@ impl Epoch {
         Position { text, len }
     }
 
-    /// What `id`, as a listener presents it, says in this epoch.
+    /// What `id`, presented by a subscriber, means in this epoch.
     #[must_use]
     pub fn read(self, id: &str) -> Presented {
         match parse(id) {
@@ -58,8 +58,8 @@ impl Epoch {
     }
 }
 
-/// Whether `id` is a position in some epoch, this one or any other. No publisher may choose such an id: a listener that comes
-/// back with it would be placed where the publisher says, and not where it is.
+/// Whether `id` is a position in any epoch. A publisher may not choose such an id: a subscriber that resumes with it
+/// would start at the publisher's position instead of its own.
 #[must_use]
 pub fn is_position(id: &str) -> bool {
     parse(id).is_some()
@@ -87,11 +87,11 @@ impl fmt::Display for Epoch {
 /// What an id means to this epoch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Presented {
-    /// A position in this epoch. It may still lie ahead of the newest event.
+    /// A position in this epoch. It may be above the newest event.
     Here(Offset),
     /// Shaped like a position, of another epoch.
     Elsewhere,
-    /// Anything else, such as an id a publisher chose.
+    /// Anything else, such as an id that a publisher chose.
     Foreign,
 }
 

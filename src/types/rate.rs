@@ -1,19 +1,20 @@
-//! Rates: so many events in such a time, `50/s`. Kept as the two numbers, since a limiter needs no fraction.
+//! Rates: a number of events in a time, such as `50/s`. Kept as two numbers, because a limiter needs no fraction.
 
 use std::fmt;
 use std::time::Duration;
 
-/// So many events in so much time; as many may come at once.
+/// A number of events in a time. All of them may come at once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rate {
     /// Events, at least 1.
     pub events: u32,
-    /// In this much time.
+    /// The time in which they may come.
     pub per: Duration,
 }
 
 impl Rate {
-    /// Nanoseconds one event is worth, at least 1. In microseconds 600,000 events a second would be a million.
+    /// Nanoseconds that one event costs, at least 1. In whole microseconds, 600,000 events a second would become a
+    /// million.
     pub(super) fn cost(self) -> u64 {
         let per = u64::try_from(self.per.as_nanos()).unwrap_or(u64::MAX);
         (per / u64::from(self.events.max(1))).max(1)
@@ -34,6 +35,6 @@ impl fmt::Display for Rate {
     }
 }
 
-/// What a rate may be over, by its unit.
+/// The periods of rates, by unit.
 pub(crate) const PERIODS: [(&str, Duration); 3] =
     [("s", Duration::from_secs(1)), ("min", Duration::from_mins(1)), ("h", Duration::from_hours(1))];

@@ -1,12 +1,12 @@
-//! How much one may still do: the generic cell rate algorithm (ITU-T I.371), one number of state.
+//! A rate limiter: the generic cell rate algorithm (ITU-T I.371), with one number of state.
 
 use crate::types::moment::Moment;
 use crate::types::rate::Rate;
 
-/// What a user has used up.
+/// The events that a user has used.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RateLimiter {
-    /// When everything used is paid for ("theoretical arrival time"), in nanoseconds of [`Moment`]'s count.
+    /// When all used events are paid for ("theoretical arrival time"), in nanoseconds of [`Moment`]'s count.
     paid_at: u64,
 }
 
@@ -18,7 +18,7 @@ impl RateLimiter {
         u32::try_from(rate.window().saturating_sub(owed) / rate.cost()).unwrap_or(u32::MAX)
     }
 
-    /// Uses `events`. Allowed or not is the caller's decision, by [`RateLimiter::left`].
+    /// Uses `events`. Does not check that they are allowed: the caller asks [`RateLimiter::left`] first.
     pub fn take(&mut self, rate: Rate, events: u32, now: Moment) {
         let cost = rate.cost().saturating_mul(u64::from(events));
         self.paid_at = self.paid_at.max(nanos(now)).saturating_add(cost);
@@ -31,7 +31,7 @@ impl RateLimiter {
         now.max(Moment(at.div_ceil(NANOS_PER_MICRO)))
     }
 
-    /// Whether nothing is owed, so that the state need not be kept.
+    /// Whether all used events are paid for, so that the state need not be kept.
     #[must_use]
     pub fn is_idle(&self, now: Moment) -> bool {
         self.paid_at <= nanos(now)
@@ -87,7 +87,7 @@ mod tests {
             let mut limiter = RateLimiter::default();
             limiter.take(rate, events, Moment(0));
             let mut allowed = 0;
-            // For a second more, each millisecond as many as there are.
+            // For one more second, takes all that are left in each millisecond.
             for ms in 1..=1000 {
                 let now = Moment(ms * 1000);
                 let left = limiter.left(rate, now);

@@ -7,7 +7,7 @@ pub trait Words: Copy + PartialEq + Sized + 'static {
     /// Every value, in the order of their indices.
     const ALL: &'static [Self];
 
-    /// The name of this one.
+    /// The name of this value.
     fn word(self) -> &'static str;
 }
 

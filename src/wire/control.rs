@@ -1,6 +1,6 @@
-//! Events the server itself speaks: `connected`, `gap`, `overload`, `closing`, and the heartbeat.
+//! Events that the server itself sends: `connected`, `gap`, `overload`, `closing`, and the heartbeat.
 //!
-//! An id never runs ahead of what was written before it, so each of these says which cursor it carries.
+//! An id never runs ahead of what was written before it, so each function says which id it writes.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use crate::wire::frame::put_field;
 
-/// What a heartbeat says, fixed when a stream joins.
+/// What a heartbeat contains, fixed when a stream joins.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Heartbeat {
     /// The comment [`COMMENT`] and nothing else.
     #[default]
     Comment,
-    /// A comment, and the id that the stream has everything up to.
+    /// A comment, and the id up to which the stream has everything.
     Id,
 }
 
@@ -26,9 +26,9 @@ pub const COMMENT: &[u8] = b":\n";
 /// Data of `event: connected`.
 #[derive(Debug, Serialize)]
 pub struct Connected<'a> {
-    /// Names the connection in logs.
+    /// The connection's name in logs.
     pub connection: &'a str,
-    /// Who listens; absent when the listener gave no name.
+    /// The user; absent when the stream has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,
     /// The rooms it is in.
@@ -40,13 +40,13 @@ pub struct Connected<'a> {
 pub struct Gap<'a> {
     /// Rooms that may have lost events.
     pub rooms: &'a [&'a str],
-    /// The id the listener had; empty when it could not be repeated safely.
+    /// The id the subscriber had; empty when it could not be repeated safely.
     pub from: &'a str,
-    /// The id from which on it has everything.
+    /// The id from which on the stream has everything.
     pub to: &'a str,
     /// Why: `evicted`, `restart`, `slow` or `unknown`.
     pub reason: &'a str,
-    /// Present when the listener's own inbox may have lost events.
+    /// Present when the subscriber's own inbox may have lost events.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub inbox: bool,
     /// Present when broadcasts to everyone may be missing.
@@ -71,28 +71,30 @@ pub fn put_gap(data: &Gap<'_>, out: &mut Vec<u8>) {
     put_json(data, out);
 }
 
-/// Appends a refusal that may pass. It has no id: the listener keeps the one it has.
+/// Appends a refusal that may pass. It has no id: the subscriber keeps the id it has.
 pub fn put_overload(retry: Duration, reason: &str, out: &mut Vec<u8>) {
     put_retry(retry, out);
     put_field(out, "event", "overload");
     put_json(&Reason { reason }, out);
 }
 
-/// Appends a farewell at an event boundary. It has no id: everything before it has been written.
+/// Appends a closing event, at an event boundary. It has no id: everything before it has been written.
 pub fn put_closing(retry: Duration, reason: &str, out: &mut Vec<u8>) {
     put_retry(retry, out);
     put_field(out, "event", "closing");
     put_json(&Reason { reason }, out);
 }
 
-/// Appends the news that the listener's token is over in `left`. It has no id: everything before it has been written.
+/// Appends the warning that the subscriber's token expires in `left`. It has no id: everything before it has been
+/// written.
 pub fn put_expiring(left: Duration, out: &mut Vec<u8>) {
     put_field(out, "event", "expiring");
     put_json(&Expiring { expires_in_s: left.as_secs() }, out);
 }
 
-/// Appends a heartbeat of the kind [`Heartbeat::Id`]: a comment, and an id without data. Browsers dispatch nothing and move
-/// `lastEventId` on (WHATWG HTML §9.2.6), so a quiet listener later resumes from a fresh position. Firefox does not move it.
+/// Appends a heartbeat of the kind [`Heartbeat::Id`]: a comment, and an id without data. Browsers dispatch nothing and
+/// move `lastEventId` on (WHATWG HTML §9.2.6), so a quiet stream later resumes from a recent position. Firefox does not
+/// move it.
 pub fn put_heartbeat(id: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(COMMENT);
     put_field(out, "id", id);

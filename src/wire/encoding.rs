@@ -1,4 +1,4 @@
-//! How one connection wants its bytes: four ways, fixed when it joins.
+//! Framing and compression of a connection's bytes: four ways, fixed when it joins.
 
 use bytes::Bytes;
 
@@ -45,7 +45,7 @@ impl Encoding {
         out.extend_from_slice(CHUNK_TAIL);
     }
 
-    /// [`COMMENT`](crate::wire::control::COMMENT), framed. The bytes are the program's own: nothing is built or copied.
+    /// [`COMMENT`](crate::wire::control::COMMENT), framed. The bytes are static: nothing is built or copied.
     #[must_use]
     pub fn comment(self) -> Bytes {
         Bytes::from_static(match (self.chunked, self.gzip) {

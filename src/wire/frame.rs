@@ -1,7 +1,7 @@
-//! One published event as it goes out: encoded once, then shared by everyone it is for.
+//! One published event as bytes: encoded once, then shared by every stream it is for.
 //!
-//! A frame is stored as a complete HTTP/1.1 chunk (RFC 9112 §7.1), because that is what nearly every connection is
-//! sent: delivering a single event to a room copies nothing, and a batch is frames end to end.
+//! A frame is stored as a complete HTTP/1.1 chunk (RFC 9112 §7.1), because nearly every connection is sent chunks:
+//! delivering a single event to a room copies nothing, and a batch is frames end to end.
 
 use bytes::Bytes;
 
@@ -26,7 +26,7 @@ impl Frame {
         &self.chunk
     }
 
-    /// The event without chunk framing, as HTTP/1.0 and compression want it. Shares the chunk's memory.
+    /// The event without chunk framing, as HTTP/1.0 and compression need it. Shares the chunk's memory.
     #[must_use]
     pub fn plain(&self) -> Bytes {
         self.chunk.slice(usize::from(self.head)..self.chunk.len() - CHUNK_TAIL.len())
@@ -45,7 +45,7 @@ impl Frame {
         self.text(self.id_at(), self.id_at() + usize::from(self.id))
     }
 
-    /// The event's data, as an `EventSource` has it: with `\n` for each line end.
+    /// The event's data, as an `EventSource` receives it: with `\n` for each line end.
     #[must_use]
     pub fn data(&self) -> String {
         let begin = self.id_at() + usize::from(self.id) + "\n".len();
@@ -69,17 +69,17 @@ impl Frame {
         self.chunk.len()
     }
 
-    /// Never: a frame has at least an id and one data line.
+    /// Always false: a frame has at least an id and one data line.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
     }
 }
 
-/// An event whose id is not known yet: everything costly is done, so that the rest fits under the sequencer's lock.
+/// An event without its id. All costly work is done, so that little is left to do under the order's lock.
 #[derive(Debug)]
 pub struct Unsealed {
-    /// `[room for what comes before][(data: <line>\n)+\n\r\n]`
+    /// `[room for the size, the name and the id][(data: <line>\n)+\n\r\n]`
     buf: Vec<u8>,
     /// Where the first `data:` starts.
     data_at: usize,
@@ -96,9 +96,9 @@ impl Unsealed {
         let name_bytes = name.as_ref().map_or(0, |name| field_bytes("event", name.as_str().len()));
         let data_at = CHUNK_HEAD_BYTES_MAX + name_bytes + field_bytes("id", id_bytes_max);
         let breaks = data.bytes().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
-        // What begins each further line takes the place of a line end.
+        // The beginning of each further `data:` line takes the place of a line end.
         let data_bytes = data.len() + field_bytes("data", 0) + breaks * (field_bytes("data", 0) - 1);
-        // Exact, so that `Bytes` takes the buffer over as it is. Only a CRLF is counted as two.
+        // Exact, so that `Bytes` takes the buffer over without a copy. Only a CRLF counts as two.
         let mut buf = Vec::with_capacity(data_at + data_bytes + 1 + CHUNK_TAIL.len());
         buf.resize(data_at, 0);
         for line in lines(data) {
@@ -113,7 +113,7 @@ impl Unsealed {
     ///
     /// # Panics
     ///
-    /// If `id` is longer than was announced to [`Unsealed::new`], or than 255 bytes.
+    /// If `id` is longer than the `id_bytes_max` given to [`Unsealed::new`], or than 255 bytes.
     #[must_use]
     pub fn seal(mut self, id: &[u8]) -> Frame {
         let mut at = self.data_at;
@@ -172,7 +172,7 @@ pub(super) fn lines(data: &str) -> impl Iterator<Item = &str> {
 /// Longest `<hex size>\r\n`: eight digits are 4 GiB, far above any event or batch.
 pub const CHUNK_HEAD_BYTES_MAX: usize = 10;
 
-/// What ends every chunk.
+/// The end of every chunk.
 pub const CHUNK_TAIL: &[u8] = b"\r\n";
 
 /// Formats `<hex size>\r\n` into the end of `buf` and returns that part.

@@ -1,9 +1,9 @@
-//! A gzip stream made of segments that know nothing of each other.
+//! A gzip stream made of segments that do not depend on each other.
 //!
 //! After the member header (RFC 1952 §2.3) each batch is one run of raw deflate blocks (RFC 1951) that refers to no
 //! earlier data and ends on a byte boundary with a sync flush. Any sequence of such segments is valid deflate, so a
-//! batch is compressed once for everyone and no connection owns a compressor (256 KiB each elsewhere). The price is a
-//! cold dictionary at each flush, and no CRC trailer when the stream ends: like every SSE stream, it simply stops.
+//! batch is compressed once for all streams and no connection owns a compressor (256 KiB each elsewhere). The price is
+//! a cold dictionary at each flush, and no CRC trailer when the stream ends: like every SSE stream, it simply stops.
 
 use flate2::{Compress, Compression, FlushCompress};
 
@@ -13,7 +13,7 @@ pub const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// Longest stored block (RFC 1951 §3.2.4).
 const STORED_BYTES_MAX: usize = 0xffff;
 
-/// Turns plain bytes into segments. One a shard.
+/// Compresses plain bytes into segments. One per shard.
 pub struct Deflater {
     compress: Compress,
 }

@@ -1,4 +1,4 @@
-//! What goes over the wire, as bytes. Knows no socket, no clock and no HTTP request.
+//! The bytes of event streams. Uses no socket, no clock and no HTTP request.
 
 pub mod control;
 pub mod encoding;
