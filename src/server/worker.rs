@@ -123,7 +123,7 @@ impl Worker {
     }
 }
 
-/// Marks the end of a thread, however it comes: no answer of its shard is waited for any more.
+/// Closes the shard's mailbox when its thread ends, so that other threads stop waiting for its answers.
 struct End {
     engine: Arc<Engine>,
     index: usize,

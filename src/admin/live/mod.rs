@@ -196,7 +196,7 @@ impl Dashboard {
         self.shard.lock().on_closed(key, crate::shard::stats::CloseReason::Client, self.clock.now());
     }
 
-    /// Tells every page that the server ends, and waits up to [`CLOSING_TIME`] until this is written.
+    /// Tells every page that the server ends, and waits up to `CLOSING_TIME` until this is written.
     pub async fn close(&self) {
         self.hub.drain();
         let all = u32::try_from(STREAMS_MAX).expect("a small number");

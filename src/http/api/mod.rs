@@ -1,5 +1,5 @@
 //! From a request to its answer. Each resource has one handler; a new surface is a folder beside these and an arm of
-//! [`respond`].
+//! `respond`.
 
 pub mod disconnect;
 pub mod info;

@@ -122,8 +122,8 @@ impl Places {
         })
     }
 
-    /// Lets the request of `exchange` wait long. If too many wait already, a stream of lines sheds another one, the
-    /// silent one that waits longest, so that the next request finds room.
+    /// Lets the request of `exchange` wait long. If too many wait already, a stream of lines sheds another, the one
+    /// that has been silent longest, so that the next request finds room.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ use crate::types::name::UserName;
 pub enum Caller {
     /// No authentication is set up, so everything is allowed.
     Anyone,
-    /// Authentication is set up, and the request has no credential.
+    /// Authentication is set up, and no credential of the request was verified.
     Nobody(Arc<Authority>),
     /// The request's credential was accepted.
     Known(Arc<Authority>, Arc<Identity>),

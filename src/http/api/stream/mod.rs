@@ -32,7 +32,8 @@ use crate::wire::encoding::Encoding;
 ///
 /// # Errors
 ///
-/// Any problem with `caller`, and as [`subscribe`].
+/// Any problem with `caller`; a refusal if `caller` may not have the stream; [`Code::RoomMissing`] if it would have no
+/// source.
 pub async fn stream(
     call: &Call<'_>,
     caller: Result<Caller, Problem>,
