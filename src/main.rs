@@ -1,4 +1,4 @@
-//! The `tidegate` program: settings, logs, signals, and an exit status that says what happened.
+//! The `tidegate` program: settings, logs, signals, and the exit status.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The soft limit is low for the sake of programs that use select(2). We do not.
+    // The soft limit is low for programs that use select(2). This one does not.
     let open_files_max = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     let config = match load(open_files_max) {
         Ok(Invocation::Run(config)) => *config,
@@ -43,11 +43,11 @@ fn main() -> ExitCode {
     for unknown in unknown_variables() {
         tracing::warn!("{unknown}");
     }
-    // While there is one thread.
+    // Called while there is only one thread.
     let started = Supervision::from_env().map_err(|err| Failure::of(&err));
     match started.and_then(|supervision| run(config, supervision, &set_level)) {
         Ok(()) => ExitCode::SUCCESS,
-        // Said once, and not only to the log if that is off.
+        // Printed once; to standard error if the log is off.
         Err(Failure { message, code }) if tracing::enabled!(tracing::Level::ERROR) => {
             tracing::error!("{message}");
             ExitCode::from(code)
@@ -56,14 +56,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why the server does not run, and the status that says so.
+/// Why the server does not run, with its exit status.
 struct Failure {
     message: String,
     code: u8,
 }
 
 impl Failure {
-    /// One that starting again may cure.
+    /// A failure that a restart may cure.
     fn of(err: &dyn std::error::Error) -> Self {
         Self { message: with_cause(err), code: 1 }
     }
@@ -87,9 +87,9 @@ fn check_files(config: Config, summary: &str) -> ExitCode {
     }
 }
 
-/// Prints all there is to say.
+/// Prints `text` to standard output.
 fn print(text: &str) -> ExitCode {
-    // Whoever closed our output does not want the rest.
+    // If standard output was closed, the rest is not wanted.
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
     ExitCode::SUCCESS
 }
@@ -99,14 +99,14 @@ fn unknown_variables() -> Vec<UnknownVariable> {
     config::unknown_variables(names)
 }
 
-/// Says which variables look like settings and are none, where there is no log yet.
+/// Prints which variables look like settings and are none, before there is a log.
 fn tell_unknown() {
     for unknown in unknown_variables() {
         eprintln!("{unknown}");
     }
 }
 
-/// Says what a subcommand has found out.
+/// Prints the result of a subcommand.
 fn say(output: &Output) -> ExitCode {
     if !output.out.is_empty() {
         let _ = writeln!(std::io::stdout(), "{}", output.out.trim_end());
@@ -117,7 +117,7 @@ fn say(output: &Output) -> ExitCode {
     ExitCode::from(output.code)
 }
 
-/// Reads all settings, as they are now.
+/// Reads all settings as they are now.
 fn load(open_files_max: u64) -> Result<Invocation, LoadError> {
     let env = |key: &str| std::env::var_os(key).map(|value| value.to_string_lossy().into_owned());
     cli::load(std::env::args_os(), env, open_files_max)
@@ -134,13 +134,13 @@ fn check_health(config: &Config) -> ExitCode {
 
 fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result<(), Failure> {
     let failed = |err: std::io::Error| Failure::of(&err);
-    // Before anything is opened: a signal from here on ends in a drain.
+    // Before anything is opened: a signal from here on starts a drain.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
     let is_activated = !supervision.sockets.is_empty();
     let server = Server::start_supervised(config, supervision).map_err(|err| Failure::of_start(&err))?;
     if is_activated {
-        tracing::info!("the service manager's sockets take the place of `listen`");
+        tracing::info!("using the service manager's sockets instead of `listen`");
     }
     for listen in server.listens() {
         tracing::info!(%listen, "listening");
@@ -152,7 +152,7 @@ fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result
     while let Signal::Reload = runtime.block_on(signals.next()) {
         reload(&server, set_level);
     }
-    tracing::info!("asked to end; a second signal ends it at once");
+    tracing::info!("shutting down; a second signal ends the process at once");
     supervision::say_stopping();
     let draining = std::thread::spawn(move || server.drain());
     runtime.block_on(async {
@@ -164,7 +164,7 @@ fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result
         tokio::select! {
             () = finished => {}
             () = signals.end() => {
-                tracing::warn!("a second signal: streams and requests that are left are cut off");
+                tracing::warn!("a second signal: streams and requests that remain are cut off");
                 std::process::exit(130)
             }
         }
@@ -173,7 +173,7 @@ fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result
     })
 }
 
-/// Takes the settings over as they are now; says why, if they are not right.
+/// Applies the current settings; logs the error if they are wrong.
 fn reload(server: &Server, set_level: &SetLevel) {
     let open_files_max = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     let config = match load(open_files_max) {
@@ -187,7 +187,7 @@ fn reload(server: &Server, set_level: &SetLevel) {
             if !restart_needed.is_empty() {
                 tracing::warn!(
                     settings = restart_needed.join(", "),
-                    "changed, but only a restart takes these over"
+                    "these settings have changed and need a restart"
                 );
             }
             tracing::info!("the settings were read again");
@@ -196,7 +196,7 @@ fn reload(server: &Server, set_level: &SetLevel) {
     }
 }
 
-/// What a signal asks for.
+/// The request of a signal.
 enum Signal {
     /// SIGHUP: read the settings again.
     Reload,
@@ -228,7 +228,7 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal that is not to be put off.
+    /// Waits for a signal to end.
     async fn end(&mut self) {
         while let Signal::Reload = self.next().await {}
     }

@@ -1,9 +1,9 @@
 //! Every metric: its name, its help, its labels, and where its value comes from.
 //!
 //! Counters and gauges go through the `metrics` facade; their handles are looked up once, and a scrape sets them from
-//! the shards' own counters. The four histograms are written out here: the exporter keeps every single sample until
-//! the next scrape, which at half a million deliveries a second it could not. So is what each shard has, because the
-//! facade's counters know no fractions of a second.
+//! the shards' own counters. The four histograms are written here: the exporter keeps every single sample until the
+//! next scrape, which is too much at half a million deliveries a second. The figures of each shard are written here
+//! too, because the facade's counters have no fractions of a second.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -78,7 +78,7 @@ struct Counters {
 }
 
 impl Telemetry {
-    /// Registers every metric, so that each is there from the first scrape on.
+    /// Registers every metric, so that the first scrape has all of them.
     #[must_use]
     pub fn new() -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
@@ -86,14 +86,14 @@ impl Telemetry {
         let process = metrics_process::Collector::default();
         let (gauges, counters) = metrics::with_local_recorder(&recorder, || {
             process.describe();
-            describe_gauge!("tidegate_build_info", "Always 1; the labels say what is running.");
+            describe_gauge!("tidegate_build_info", "Always 1; the labels name the version that runs.");
             gauge!("tidegate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             (Gauges::register(), Counters::register())
         });
         Self { recorder, handle, process, machine: Machine::read(), gauges, counters }
     }
 
-    /// The Prometheus text of this moment.
+    /// Renders the current values as Prometheus text.
     #[must_use]
     pub fn render(&self, engine: &Engine) -> String {
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
@@ -129,7 +129,7 @@ impl Telemetry {
         put_histogram(
             &mut text,
             "tidegate_auth_callback_seconds",
-            "Time the application took to say whether a listener may come in, time-outs included.",
+            "Time the application took to allow or refuse a subscriber, time-outs included.",
             MICROS,
             &[&*engine.upstream.stats],
             |stats| &stats.callback,
@@ -151,7 +151,7 @@ impl Telemetry {
         put_by_shard(
             &mut text,
             ("tidegate_shard_step_age_seconds", "gauge"),
-            "Time since a shard's thread last looked after its connections, which it does ten times a second.",
+            "Time since the last step of a shard's thread, which takes ten steps a second.",
             &shards,
             |stats| step_age(stats, now).as_secs_f64(),
         );
@@ -168,10 +168,10 @@ impl Default for Telemetry {
 /// Microseconds in a second.
 const MICROS: f64 = 1e6;
 
-/// Age of a shard's last step from which on the server does not count as ready. The probe of `/readyz` waits as long.
+/// Age of a shard's last step from which on the server is not ready. The probe of `/readyz` waits as long.
 const STEP_AGE_MAX: Duration = Duration::from_secs(1);
 
-#[allow(clippy::cast_precision_loss, reason = "Prometheus knows only floating-point numbers")]
+#[allow(clippy::cast_precision_loss, reason = "Prometheus has only floating-point numbers")]
 fn count(n: u64) -> f64 {
     n as f64
 }
@@ -180,12 +180,12 @@ fn seconds(micros: u64) -> f64 {
     count(micros) / MICROS
 }
 
-/// How long ago the thread of a shard took its last step.
+/// Time since the last step of a shard's thread.
 fn step_age(stats: &Stats, now: Moment) -> Duration {
     now.since(Moment(stats.stepped_at.get()))
 }
 
-/// Whether a newcomer would be served, as far as that shows without an event to try it with.
+/// Whether a new stream would be served, as far as this shows without publishing an event.
 fn is_ready(engine: &Engine, now: Moment) -> bool {
     let hub = &engine.hub;
     !hub.is_draining()
@@ -194,7 +194,7 @@ fn is_ready(engine: &Engine, now: Moment) -> bool {
         && engine.shard_stats().all(|stats| step_age(stats, now) < STEP_AGE_MAX)
 }
 
-/// A sum over shards.
+/// Sums a figure over the shards.
 fn sum(engine: &Engine, tally: impl Fn(&Stats) -> &Tally) -> u64 {
     engine.shard_stats().map(|stats| tally(stats).get()).sum()
 }
@@ -208,35 +208,35 @@ impl Gauges {
         Self {
             ready: register(
                 "tidegate_ready",
-                "1 if a newcomer is let in: the server is not draining, full or short of memory, and every shard is at work.",
+                "1 if new streams are accepted: the server is not draining, full or short of memory, and every shard is at work.",
             ),
-            draining: register("tidegate_draining", "1 while the server is on its way out."),
+            draining: register("tidegate_draining", "1 while the server is draining."),
             memory_max: register(
                 "tidegate_memory_max_bytes",
                 "Memory the process may use: its control group's limit or all of the machine's.",
             ),
             memory_limit: register(
                 "tidegate_memory_limit_bytes",
-                "Resident memory of which the ladder takes its shares; infinite if it is off.",
+                "Resident memory that the memory levels are shares of; infinite if they are off.",
             ),
             memory_level: register(
                 "tidegate_memory_level",
-                "MemoryLevel of the memory ladder: 1 no replays, 2 those furthest behind reaped, 3 no newcomers, 4 no publishes.",
+                "Memory level: 1 no replays, 2 the streams furthest behind are reaped, 3 no new streams, 4 no publishes.",
             ),
             cpus_max: register(
                 "tidegate_cpus_max",
-                "Cores the process can keep busy: those it may use, and no more than it has shards.",
+                "Cores the process can keep busy: the cores it may use, at most one for each shard.",
             ),
             connections: register("tidegate_connections", "Open streams."),
             connections_max: register(
                 "tidegate_connections_max",
                 "Streams that may be open at once, by the setting or the open files limit.",
             ),
-            rooms: register("tidegate_rooms", "Rooms with listeners or history."),
+            rooms: register("tidegate_rooms", "Rooms with subscribers or history."),
             users: register("tidegate_users", "Users with at least one open stream."),
             lagging: register(
                 "tidegate_lagging_connections",
-                "Streams whose socket takes nothing more for now.",
+                "Streams whose socket takes no more bytes for now.",
             ),
             oldest_unsent: register(
                 "tidegate_oldest_unsent_seconds",
@@ -253,9 +253,9 @@ impl Gauges {
             history_events: register("tidegate_history_events", "Events kept for all rooms and inboxes."),
             gzip_ratio: register(
                 "tidegate_gzip_ratio",
-                "Plain bytes a compressed byte stands for, since the start; 0 without gzip.",
+                "Plain bytes per compressed byte, since the start; 0 without gzip.",
             ),
-            revocations: register("tidegate_revocations", "Tokens and users whose revocation is remembered."),
+            revocations: register("tidegate_revocations", "Tokens and users whose revocation is stored."),
             requests: register(
                 "tidegate_requests",
                 "Connections that speak HTTP: requests, and streams that begin.",
@@ -263,12 +263,12 @@ impl Gauges {
             requests_max: register("tidegate_requests_max", "Connections that may speak HTTP at once."),
             waiting: register(
                 "tidegate_waiting_requests",
-                "Requests that may wait long: streams of lines, and listeners while the application is asked.",
+                "Requests that may wait long: streams of lines, and subscribers while the application is asked.",
             ),
             waiting_max: register("tidegate_waiting_requests_max", "Requests that may wait long at once."),
             http_bytes: register(
                 "tidegate_http_bytes",
-                "Bytes that bodies of requests and answers hold, the first 16 KiB of each apart.",
+                "Bytes that bodies of requests and answers hold, without the first 16 KiB of each.",
             ),
             http_bytes_max: register(
                 "tidegate_http_max_bytes",
@@ -286,7 +286,7 @@ impl Gauges {
         let size = |n: usize| count(n as u64);
         self.ready.set(flag(is_ready(engine, now)));
         self.draining.set(flag(engine.hub.is_draining()));
-        // Nobody knows a limit: then every share of it is nothing.
+        // The limit is unknown: then every share of it is zero.
         self.memory_max.set(machine.memory_max.map_or(f64::INFINITY, count));
         self.memory_limit.set(engine.memory.limit().map_or(f64::INFINITY, count));
         self.memory_level.set(f64::from(engine.hub.memory_level().number()));
@@ -321,15 +321,15 @@ impl Counters {
         describe_counter!("tidegate_events_published_total", "Events taken from publishers.");
         describe_counter!(
             "tidegate_events_delivered_total",
-            "Events written whole to a stream, for each stream."
+            "Events written completely, counted once for each stream."
         );
         describe_counter!("tidegate_heartbeats_total", "Heartbeats written to silent streams.");
         describe_counter!("tidegate_bytes_sent_total", "Bytes that sockets of streams took, by encoding.");
         describe_counter!(
             "tidegate_events_dropped_total",
-            "Events an open stream lost, for each stream, by reason."
+            "Events lost by open streams, counted once for each stream, by reason."
         );
-        describe_counter!("tidegate_gaps_total", "Gaps told to listeners, by reason.");
+        describe_counter!("tidegate_gaps_total", "Gaps announced to subscribers, by reason.");
         describe_counter!("tidegate_refused_total", "Requests refused, by reason.");
         describe_counter!("tidegate_accepted_total", "Connections accepted, streams and publishes alike.");
         describe_counter!(
@@ -338,25 +338,25 @@ impl Counters {
         );
         describe_counter!(
             "tidegate_upstream_requests_total",
-            "Requests to other servers, by what for and how they ended."
+            "Requests to other servers, by purpose and outcome."
         );
         describe_counter!(
             "tidegate_notices_dropped_total",
-            "Streams that ended without the application's being told."
+            "Streams whose end was not reported to the application."
         );
         describe_counter!(
             "tidegate_requests_shed_total",
-            "HTTP connections that were idle or had half a request, closed because others needed their place."
+            "HTTP connections that were idle or had an unfinished request, closed because others needed their place."
         );
         describe_counter!(
             "tidegate_token_verifications_total",
-            "Tokens whose signature was looked at, good and bad."
+            "Tokens whose signature was checked, good and bad."
         );
         describe_counter!(
             "tidegate_token_cache_hits_total",
-            "Tokens that were remembered as good, so that only their times were looked at."
+            "Tokens found in the cache of good ones, so that only their times were checked."
         );
-        describe_counter!("tidegate_tokens_refused_total", "Tokens that were not believed, by reason.");
+        describe_counter!("tidegate_tokens_refused_total", "Tokens that were refused, by reason.");
         let by = |name: &'static str, label: &'static str, values: &[&'static str]| -> Vec<Counter> {
             values.iter().map(|value| counter!(name, label => *value)).collect()
         };
@@ -433,7 +433,7 @@ impl Counters {
     }
 }
 
-/// A counter for each way in which a request to another server can end.
+/// A counter for each possible outcome of a request to another server.
 fn upstream_requests() -> Vec<(Kind, Outcome, Counter)> {
     let pairs =
         Kind::ALL.iter().flat_map(|kind| kind.outcomes().iter().map(move |outcome| (*kind, *outcome)));
@@ -448,8 +448,8 @@ fn names<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Vec<&'static s
     all.iter().map(|reason| name(*reason)).collect()
 }
 
-/// Appends a histogram, summed over threads, in the text exposition format. They record
-/// in parts of the metric's unit, `unit` to one.
+/// Appends a histogram, summed over threads, in the text exposition format. Threads record in parts of the metric's
+/// unit, `unit` parts to one.
 fn put_histogram<S, const N: usize>(
     out: &mut String,
     name: &str,
@@ -483,7 +483,7 @@ fn put_histogram<S, const N: usize>(
     write(out).expect("a String takes any text");
 }
 
-/// Appends one series a shard. There are as many as the settings say, whatever happens.
+/// Appends one series for each shard. Their number is fixed by the settings.
 fn put_by_shard(
     out: &mut String,
     (name, kind): (&str, &str),

@@ -1,5 +1,5 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz`, `/dashboard`. Its own thread, so that it answers while the shards
-//! are busy, and places of its own, so that whoever comes is answered whatever else holds connections.
+//! The admin listener: `/metrics`, `/livez`, `/readyz`, `/dashboard`. It has its own thread, so that it answers while
+//! the shards are busy, and its own places, so that other connections cannot take them.
 
 pub mod live;
 pub mod metrics;
@@ -40,17 +40,17 @@ use crate::hub::source::Source;
 use crate::net::accept::Listener;
 use crate::net::stream::Stream;
 
-/// Connections served at once, streams of the dashboard apart. A scraper needs one; for the next to come, those make room
-/// that wait for their peers.
+/// Connections served at once, streams of the dashboard apart. A scraper needs one; for a new one, connections that
+/// wait for their peers are shed.
 const CONNECTIONS_MAX: usize = 7;
 
-// All have descriptors set aside, the one that waits for a place included.
+// Descriptors are reserved for all of them, and for one that waits for a place.
 const _: () = assert!((CONNECTIONS_MAX + 1 + STREAMS_MAX) as u64 <= ADMIN_RESERVE);
 
 /// How long the readiness probe waits for its event.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the admin listener works with.
+/// The state of the admin listener.
 pub struct Admin {
     engine: Arc<Engine>,
     telemetry: Telemetry,
@@ -58,36 +58,36 @@ pub struct Admin {
     dashboard: Arc<Dashboard>,
 }
 
-/// What an answer has for a body.
+/// An answer, with its two kinds of body.
 type AdminResponse = Response<Either<Full<Bytes>, StreamBody>>;
 
-/// What a request may know of the connection it came on, and do to it.
+/// The connection of a request, as its handler needs it.
 struct Link {
-    /// Where it comes from; `None` on a Unix socket.
+    /// Its peer's address; `None` on a Unix socket.
     peer: Option<IpAddr>,
     /// Its place among [`CONNECTIONS_MAX`], until it carries a stream.
     place: RefCell<Option<Place>>,
-    /// Ends it at once.
+    /// Closes it at once.
     cut: Arc<Notify>,
 }
 
-/// The far ends of the server's own connections, one a shard.
+/// The far ends of the server's own connections, one for each shard.
 pub struct Probe {
-    /// The room they are in.
+    /// The room they listen in.
     pub room: Arc<Source>,
-    /// What arrives on them.
+    /// The sockets to read from.
     pub streams: Vec<std::os::unix::net::UnixStream>,
 }
 
 impl Admin {
-    /// Serves `engine`'s state.
+    /// Makes the admin listener's state for `engine`.
     #[must_use]
     pub fn new(engine: Arc<Engine>, probe: Probe) -> Arc<Self> {
         let dashboard = Dashboard::new(&engine);
         Arc::new(Self { engine, telemetry: Telemetry::new(), probe: Mutex::new(probe), dashboard })
     }
 
-    /// The live page's part.
+    /// The live page's data.
     #[must_use]
     pub fn dashboard(&self) -> &Arc<Dashboard> {
         &self.dashboard
@@ -97,7 +97,7 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// If the runtime does not take the listener.
+    /// If the runtime cannot register the listener.
     pub async fn serve(self: Arc<Self>, listener: Listener) -> std::io::Result<()> {
         let listener = listener.into_async()?;
         let places = Places::new(self.engine.clone(), CONNECTIONS_MAX, false);
@@ -127,13 +127,13 @@ impl Admin {
         let link = Link { peer, place: RefCell::new(Some(place)), cut: Arc::default() };
         let service = service_fn(|request: Request<Incoming>| {
             exchange.handling(&request);
-            // Its connections have one answer each.
+            // Each connection has one answer.
             exchange.closes();
             let (admin, link, exchange) = (&self, &link, &exchange);
             async move {
                 let mut answer = admin.answer(exchange, &request, link).await;
                 headers::add(answer.headers_mut());
-                // A stream is never answered to its end.
+                // A stream's answer has no end.
                 if matches!(answer.body(), Either::Left(_)) {
                     exchange.answered();
                 }
@@ -141,7 +141,7 @@ impl Admin {
             }
         });
         let mut http = http1::Builder::new();
-        // Who asks now and then can connect now and then. Who keeps a connection keeps a place.
+        // A client that asks now and then can reconnect. An open connection would hold a place.
         http.keep_alive(false);
         tokio::select! {
             _ = drive(&places, &exchange, (stream, Bytes::new()), http, service) => {}
@@ -157,7 +157,7 @@ impl Admin {
             self.engine.stats.count(Refused::BadRequest);
             return problem.into_response().map(Either::Left);
         }
-        // The page has names of rooms on it, which another page could have itself shown under a name of its own.
+        // The page has names of rooms. A foreign page could show it under its own host name (DNS rebinding).
         let named =
             self.engine.access.policy.load().checks.check_page(link.peer, request.uri(), request.headers());
         if let Err(problem) = named {
@@ -187,7 +187,7 @@ impl Admin {
         answer.map(Either::Left)
     }
 
-    /// The dashboard's stream. It has a place of its own and gives its connection's back.
+    /// The dashboard's stream. It takes a place of its own and gives the connection's place back.
     fn stream(&self, request: &Request<Incoming>, link: &Link) -> Result<AdminResponse, Problem> {
         let mut answer = Response::new(Either::Left(Full::default()));
         if *request.method() == Method::GET {
@@ -197,12 +197,12 @@ impl Admin {
         }
         let headers = answer.headers_mut();
         headers::add_of_stream(headers);
-        // Its place is gone, so no other request may come on it.
+        // The connection has no place any more, so it may have no other request.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         Ok(answer)
     }
 
-    /// Whether a newcomer would be served: there is room, and an event published now comes out of every shard.
+    /// Whether a new stream would be served: there is room, and an event published now is written by every shard.
     async fn readiness(&self) -> Result<(), &'static str> {
         let hub = &self.engine.hub;
         if hub.is_draining() {
@@ -219,12 +219,12 @@ impl Admin {
         delivered.map_err(|reason| if hub.is_draining() { "draining" } else { reason })
     }
 
-    /// Whether an event published now comes out of every shard. Taken for granted in a drain, which ends the probe's own
-    /// connections, too.
+    /// Whether an event published now is written by every shard. In a drain the answer is always yes, because a drain
+    /// ends the probe's own connections.
     ///
     /// # Errors
     ///
-    /// Why not.
+    /// The reason, if it is not.
     pub async fn is_delivering(&self) -> Result<(), &'static str> {
         if self.engine.hub.is_draining() {
             return Ok(());
@@ -238,7 +238,7 @@ impl Admin {
 /// How long accepting pauses when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What the page listens to.
+/// The path of the page's stream.
 const STREAM: &str = "/dashboard/stream";
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -265,7 +265,7 @@ impl Probe {
     }
 }
 
-/// The header outranks the query: a browser that reconnects repeats the URL it was first given.
+/// The header wins over the query: a browser that reconnects repeats the URL it was first given.
 fn last_event_id(request: &Request<Incoming>) -> Option<String> {
     let header = request.headers().get("last-event-id").map(|id| String::from_utf8_lossy(id.as_bytes()));
     let query = request.uri().query().unwrap_or_default().as_bytes();

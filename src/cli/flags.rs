@@ -1,5 +1,5 @@
-//! The flag layer, `--help` and `-h`, all made from the table. clap sees neither the environment nor the defaults: what it
-//! reports as given was given. `--help` has all settings; `-h` is one screen, with those in [`COMMON`].
+//! The flag layer, `--help` and `-h`, all made from the table. clap gets neither the environment nor the defaults: what
+//! it reports as given was given. `--help` has all settings; `-h` is one screen, with those in [`COMMON`].
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use crate::config::layers::Given;
 use crate::config::setting::Setting;
 use crate::config::table::SETTINGS;
 
-/// What the command line says.
+/// The content of the command line.
 pub(crate) enum Flags {
     /// `--help` or `--version`: the text to show.
     Help(String),
@@ -51,11 +51,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, L
     }
 }
 
-/// The settings that were given, before the word of a subcommand or behind it. What comes later counts.
+/// The settings that were given, before or after the name of a subcommand. Of two, the later one wins.
 fn layer(matches: &ArgMatches) -> Vec<Given> {
     let behind = matches.subcommand().map(|(_, matches)| matches);
     let given = |matches: &ArgMatches, setting: &'static Setting| {
-        // Not all subcommands take them.
+        // Some subcommands take no settings.
         let texts = matches.try_get_many::<String>(setting.key).ok().flatten()?;
         let texts: Vec<_> = texts.map(String::as_str).collect();
         Some(Given { setting, text: texts.join(","), source: Source::Flag })
@@ -74,7 +74,7 @@ fn command() -> Command {
     let check = Arg::new(CHECK_CONFIG)
         .long("check-config")
         .action(ArgAction::SetTrue)
-        .help("Say which settings would count and whether they are right; do not start");
+        .help("Show the settings and check them; do not start");
     let health = Arg::new(CHECK_HEALTH)
         .long("check-health")
         .action(ArgAction::SetTrue)
@@ -108,14 +108,14 @@ fn arg(setting: &Setting, flag: &'static str) -> Arg {
     match facts.shape {
         Shape::One => arg.action(ArgAction::Set),
         Shape::List => arg.action(ArgAction::Append),
-        // With `=` only, or the bare flag would swallow the next argument.
+        // A value needs `=`, or the bare flag would take the next argument.
         Shape::Bool => {
             arg.action(ArgAction::Set).num_args(0..=1).require_equals(true).default_missing_value("true")
         }
     }
 }
 
-/// `arg` with what `--help` says of `setting`, and with a line in `-h` if it is one of those used most.
+/// Adds the texts of `setting` to `arg` for `--help`, and for `-h` if it is in [`COMMON`].
 fn explained(arg: Arg, setting: &Setting) -> Arg {
     let mut help = wrapped(setting.help());
     help += &wrapped(&format!("Takes {}.", (setting.facts)().wanted));
@@ -130,23 +130,23 @@ fn explained(arg: Arg, setting: &Setting) -> Arg {
 
 /// The settings in `-h`, with a line for each.
 const COMMON: [(&str, &str); 11] = [
-    ("listen", "Where listeners and publishers connect"),
+    ("listen", "Addresses for subscribers and publishers"),
     ("admin_listen", "Metrics, probes and the dashboard"),
-    ("insecure", "Listen for other machines without authentication"),
-    ("trusted_proxies", "Proxies that say who the client is"),
+    ("insecure", "Serve other machines without authentication"),
+    ("trusted_proxies", "Proxies that name the client"),
     ("cors_origins", "Origins whose pages may use the server"),
-    ("public_rooms", "Rooms to listen in without a token"),
+    ("public_rooms", "Rooms that need no token to listen"),
     ("token_keys", "Keys that tokens are signed with"),
     ("api_keys_file", "Hashes of API keys, for backends"),
-    ("auth_callback", "Where the application is asked"),
+    ("auth_callback", "URL at which the application is asked"),
     ("max_connections", "Open streams, 0 for as many as fit"),
     ("log_level", "The least serious level that is logged"),
 ];
 
-const PRECEDENCE: &str = "A flag counts before the environment, the environment before the file.";
+const PRECEDENCE: &str = "A flag wins over the environment, the environment over the file.";
 
-/// Breaks `text` between words into lines of [`HELP_COLUMNS`], each ended. clap does so only with a feature that also
-/// measures the terminal.
+/// Breaks `text` between words into lines of up to [`HELP_COLUMNS`], each with a line end. clap does so only with a
+/// feature that also measures the terminal.
 fn wrapped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 4);
     let mut column = 0;
@@ -163,10 +163,10 @@ fn wrapped(text: &str) -> String {
     out
 }
 
-/// Leaves room for clap's indent of ten on a terminal of a hundred columns.
+/// Fits clap's indent of ten on a terminal of a hundred columns.
 const HELP_COLUMNS: usize = 88;
 
-// None of these is a setting: they have no key in the file.
+// These are no settings: they have no key in the file.
 const CONFIG: &str = "config";
 const CHECK_CONFIG: &str = "check_config";
 const CHECK_HEALTH: &str = "check_health";

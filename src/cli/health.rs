@@ -1,4 +1,4 @@
-//! `--check-health`: asks a running server's `/readyz`, for containers, which have no curl.
+//! `--check-health`: asks a running server's `/readyz`. Made for containers, which have no curl.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -8,29 +8,29 @@ use std::time::Duration;
 use crate::config::ListenAddr;
 use crate::net::holder::connect_unix;
 
-/// How long connecting may take, and the answer again. Readiness itself gives up after a second.
+/// Time for connecting, and again for the answer. The readiness probe itself ends after a second.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Bytes read of an answer. Ours have a few hundred.
+/// Bytes read of an answer. A server's answer has a few hundred.
 const ANSWER_BYTES_MAX: u64 = 4096;
 
-/// Why a server does not count as healthy.
+/// Why a server is not healthy.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Unhealthy {
-    /// `admin_listen` is off, or leaves the port to the kernel: there is nobody to ask.
+    /// `admin_listen` is off, or leaves the port to the kernel: there is no address to ask.
     NoAddress,
-    /// Nobody answers.
+    /// No server answers.
     Unreachable(io::Error),
-    /// The answer is not 200. What it says.
+    /// The answer, which is not 200.
     NotReady(String),
 }
 
 impl fmt::Display for Unhealthy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoAddress => f.write_str("admin_listen names no address that could be asked"),
-            Self::Unreachable(_) => f.write_str("nobody answers on admin_listen"),
+            Self::NoAddress => f.write_str("admin_listen names no address to ask"),
+            Self::Unreachable(_) => f.write_str("no answer at admin_listen"),
             Self::NotReady(answer) => f.write_str(answer),
         }
     }
@@ -49,7 +49,7 @@ impl std::error::Error for Unhealthy {
 ///
 /// # Errors
 ///
-/// Why it is not.
+/// Why the server is not ready.
 pub fn check(admin: Option<&ListenAddr>) -> Result<(), Unhealthy> {
     let answer = match admin {
         Some(ListenAddr::Tcp(addr)) if addr.port() != 0 => {
@@ -59,7 +59,7 @@ pub fn check(admin: Option<&ListenAddr>) -> Result<(), Unhealthy> {
                 ask(stream)
             })
         }
-        // Otherwise a full queue would keep the question waiting for as long as it is full.
+        // With a time-out: a full queue would block the connect for as long as it is full.
         Some(ListenAddr::Unix(unix)) => connect_unix(&unix.path, PATIENCE).and_then(|stream| {
             stream.set_read_timeout(Some(PATIENCE))?;
             ask(stream)

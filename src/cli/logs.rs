@@ -1,8 +1,8 @@
-//! Logs, in which whatever a peer sent stays what it is: text within one line.
+//! Logs. Text from a peer stays text within one line.
 //!
-//! The formatters quote most of it, but not everything: a value that is shown as it is may have a line break, which would
-//! forge a line, or an escape sequence, which would do things to the terminal of whoever reads it. So every line passes
-//! one place where what is no plain text is written out, in the form that JSON has for it.
+//! The formatters quote most of it, but not everything: a value that is shown as it is may have a line break, which
+//! would forge a line, or an escape sequence, which would control the reader's terminal. So every line passes one place
+//! where all other characters are escaped, as in JSON.
 
 use std::io::{self, Write};
 
@@ -12,10 +12,10 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogFormat, LogLevel};
 use crate::types::plain_text::plain;
 
-/// Changes the least serious level that is logged.
+/// Changes the lowest level that is logged.
 pub type SetLevel = Box<dyn Fn(LogLevel) + Send + Sync>;
 
-/// Logs of `level` and above, each line with one call to what `writer` makes.
+/// Makes logs of `level` and above. Each line is one write to the result of `writer`.
 #[must_use]
 pub fn dispatch<W>(
     level: LogLevel,
@@ -28,9 +28,9 @@ where
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter(level))
         .with_writer(move || Lines(writer()))
-        // Colours are escape sequences, too.
+        // Colours are escape sequences too.
         .with_ansi(false);
-    // Setting it fails only when the logs are gone.
+    // Fails only when the logs are gone.
     match format {
         LogFormat::Text => {
             let logs = logs.with_filter_reloading();
@@ -49,7 +49,7 @@ fn filter(level: LogLevel) -> EnvFilter {
     EnvFilter::new(level.as_str())
 }
 
-/// Takes a whole line with each write, and passes it on as plain text.
+/// Takes a whole line with each write, and writes it as plain text.
 struct Lines<W>(W);
 
 impl<W: Write> Write for Lines<W> {
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use crate::types::plain_text::is_plain;
 
-    /// Breaks lines, ends strings, paints terminals and turns text around.
+    /// Breaks lines, ends strings, sets colours and reverses text.
     const HOSTILE: &str = "a\n{\"level\":\"ERROR\"}\r\nb\"c\\d\u{1b}[31m\u{9b}2J\u{0}\u{7f}\u{85}\u{2028}\u{2029}\u{202e}\u{61c}\t\u{8}é😀";
 
     #[derive(Clone, Default)]
@@ -90,7 +90,7 @@ mod tests {
         }
     }
 
-    /// What is logged when hostile text comes in every way that a value can.
+    /// Returns what is logged for hostile text in every kind of value.
     fn logged(format: LogFormat) -> String {
         let kept = Kept::default();
         let writer = kept.clone();

@@ -1,4 +1,4 @@
-//! The command line: flags, subcommands, and what the program says to the person who starts it.
+//! The command line: flags, subcommands, and the program's texts for the operator.
 
 pub(crate) mod flags;
 pub mod health;
@@ -14,33 +14,32 @@ use crate::cli::flags::Flags;
 use crate::cli::tools::{Alone, Tool, WithSettings};
 use crate::config::{Config, ConfigErrors, EX_CONFIG, EX_USAGE, Settings, Source};
 
-/// What the command line asks for, with all settings read and valid.
+/// The command line's request, with all settings read and valid.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Invocation {
     /// Run with these settings.
     Run(Box<Config>),
-    /// `--check-health`: ask the server that runs with these settings.
+    /// `--check-health`: ask the server that has these settings.
     CheckHealth(Box<Config>),
-    /// `--check-config` found nothing wrong with these settings; the files that they name are still to be looked at. The
+    /// `--check-config` found nothing wrong with these settings; the files that they name are still to be checked. The
     /// text, one line a setting, is for standard output; exit 0.
     Checked(String, Box<Config>),
     /// `--help` or `--version`. The text is for standard output; exit 0.
     Help(String),
     /// A subcommand that needs no settings.
     Alone(Alone),
-    /// A subcommand, and the settings it goes by.
+    /// A subcommand, and the settings it uses.
     WithSettings(WithSettings, Box<Config>),
 }
 
-/// Reads the command line, and all settings if it asks for something that needs them.
+/// Reads the command line, and all settings if the command needs them.
 ///
 /// `args` are the process's arguments, its name first. `env` and `open_files_max` are as in `Settings::read`.
 ///
 /// # Errors
 ///
-/// [`LoadError::Usage`] for a command line that can't be understood, otherwise [`LoadError::Config`] with everything
-/// found wrong: where it is written, its value, and what would be right. The text is for standard error, the status
-/// in [`LoadError::exit_code`].
+/// [`LoadError::Usage`] for a command line that cannot be parsed, otherwise [`LoadError::Config`] with every error:
+/// where it is, the value, and what is wanted. The text is for standard error, the status is [`LoadError::exit_code`].
 pub fn load(
     args: impl IntoIterator<Item = OsString>,
     env: impl Fn(&str) -> Option<String>,
@@ -73,7 +72,7 @@ pub fn load(
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The command line, or that of a subcommand, can't be understood. The text says why and points to `--help`.
+    /// The command line, or that of a subcommand, cannot be parsed. The text says why and points to `--help`.
     Usage(String),
     /// The settings are wrong.
     Config(ConfigErrors),

@@ -1,18 +1,19 @@
-//! What the program says once it listens: where, who may do what, and what to try. What it says to try works with the
-//! settings as they are, or it says what is missing.
+//! The text that the program prints once it listens: where, which access is set up, and commands to try. The commands
+//! work with the current settings, or the text says what is missing.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::{Config, Listen, ListenAddr, TryPage};
 
-/// The text for a server with these settings that `listens`, and whose admin listener, if it has one, is at `admin`.
+/// Returns the text for a server with these settings that `listens`, and whose admin listener, if it has one, is at
+/// `admin`.
 ///
 /// # Panics
 ///
-/// If it listens nowhere.
+/// If `listens` is empty.
 #[must_use]
 pub fn text(config: &Config, listens: &[Listen], admin: Option<&ListenAddr>) -> String {
-    // The first that takes what people type.
+    // The first listener without PROXY protocol, because commands send no such header.
     let first = listens.iter().find(|listen| !listen.proxied).unwrap_or(&listens[0]);
     let address = &first.address;
     let (mut curl, url) = match address {
@@ -26,7 +27,7 @@ pub fn text(config: &Config, listens: &[Listen], admin: Option<&ListenAddr>) -> 
         curl += " --haproxy-protocol";
     }
     let metrics = admin.map_or("off".into(), |admin| format!("http://{admin}/metrics"));
-    // Browsers don't open Unix sockets.
+    // Browsers cannot open Unix sockets.
     let page = match admin {
         Some(ListenAddr::Tcp(admin)) => format!("Live page: http://{admin}/dashboard\n"),
         _ => String::new(),
@@ -45,7 +46,7 @@ pub fn text(config: &Config, listens: &[Listen], admin: Option<&ListenAddr>) -> 
         None => "Try it,".to_owned(),
     };
     let (console, origin) = match to_open {
-        // There is nothing to bring along.
+        // No credential is needed.
         Some(_) if !config.authenticates() => ("In the console of that page", ""),
         _ => (&*browser, "A page of another origin needs that origin in cors_origins.\n"),
     };
@@ -59,7 +60,7 @@ pub fn text(config: &Config, listens: &[Listen], admin: Option<&ListenAddr>) -> 
     )
 }
 
-/// The address of the page to try things on, if it is served to whoever opens it and a browser can reach it.
+/// The address of the page to try things on, if it is served without credentials and a browser can reach it.
 fn to_open(config: &Config, first: &Listen) -> Option<String> {
     let is_served = match config.try_page {
         TryPage::Auto => !config.authenticates(),
@@ -74,7 +75,7 @@ fn to_open(config: &Config, first: &Listen) -> Option<String> {
     }
 }
 
-/// Where a browser on this machine finds what listens on `address`: not every browser takes 0.0.0.0 for this machine.
+/// The address at which a browser on this machine reaches `address`: not every browser takes 0.0.0.0 for this machine.
 fn from_here(address: SocketAddr) -> SocketAddr {
     let here: IpAddr = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -84,16 +85,16 @@ fn from_here(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(here, address.port())
 }
 
-/// What the settings say of who may do what, in words and in arguments.
+/// The access that the settings allow, as text and as arguments.
 struct Access {
-    /// A line about it, where it may come as a surprise.
+    /// A line about access, where it may be a surprise.
     who: &'static str,
     with: &'static str,
     listen: &'static str,
-    /// `None` if nobody may.
+    /// `None` if publishing is off.
     publish: Option<&'static str>,
     browser: String,
-    /// What follows the path of a stream in a browser, the closing quote included.
+    /// What follows the path of a stream in a browser, with the closing quote.
     query: &'static str,
 }
 
@@ -110,7 +111,8 @@ impl Access {
             query: "\"",
         };
         if !config.authenticates() {
-            let who = "Nothing tells who asks: whoever reaches this address may listen and publish.\n";
+            let who = "No authentication is set up: every client that reaches this address may listen and \
+                       publish.\n";
             return Self { who, ..open };
         }
         let (asks, has_keys) = (config.auth_callback.is_some(), config.api_keys_file.is_some());
@@ -139,9 +141,9 @@ impl Access {
             return Self { with, listen: BEARER, publish: Some(BEARER), browser, ..open };
         }
         let who = if has_keys {
-            "The application is asked who may listen (auth_callback).\n"
+            "The application decides about streams (auth_callback).\n"
         } else {
-            "The application is asked who may listen (auth_callback). Nobody may publish: set api_keys_file, or \
+            "The application decides about streams (auth_callback). Publishing is off: set api_keys_file or \
              token_keys.\n"
         };
         Self { who, with, publish: has_keys.then_some(BEARER), ..open }
@@ -167,7 +169,7 @@ mod tests {
 
     #[test]
     fn where_nothing_tells_who_asks_it_says_so() {
-        let open = "whoever reaches this address may listen and publish";
+        let open = "every client that reaches this address may listen and publish";
         assert!(with("").contains(open));
         for settings in [TOKENS, CALLBACK, KEYS] {
             assert!(!with(settings).contains(open), "{settings}");
@@ -177,14 +179,14 @@ mod tests {
     #[test]
     fn what_nobody_can_show_is_not_asked_for() {
         let text = with(CALLBACK);
-        assert!(line(&text, "auth_callback").contains("Nobody may publish: set api_keys_file"), "{text}");
+        assert!(line(&text, "auth_callback").contains("Publishing is off: set api_keys_file"), "{text}");
         assert!(
             !text.contains("tidegate token") && !text.contains("Bearer") && !text.contains("/publish"),
             "{text}"
         );
         assert!(line(&text, "Try it").contains("in a terminal:") && text.contains(" -N http://"), "{text}");
         let text = with(&[CALLBACK, KEYS].concat());
-        assert!(!text.contains("Nobody may") && text.contains("tidegate key --help"), "{text}");
+        assert!(!text.contains("Publishing is off") && text.contains("tidegate key --help"), "{text}");
         assert!(
             !line(&text, " -N ").contains("Bearer") && line(&text, "/publish").contains("Bearer"),
             "{text}"
@@ -213,7 +215,7 @@ mod tests {
         }
     }
 
-    /// The line for browsers used to work in one console only, and nothing said in which.
+    /// The line for browsers used to work in one console only, and the text did not say which.
     #[test]
     fn the_first_try_in_a_browser_is_a_page_to_open() {
         for (settings, url) in [
@@ -231,7 +233,7 @@ mod tests {
         }
     }
 
-    /// The line for its console works as it stands, or says what is missing.
+    /// The line for the console works as printed, or the text says what is missing.
     #[test]
     fn the_console_of_the_page_takes_what_it_is_told() {
         assert!(with("").ends_with("/stream/lobby/me\").onmessage = e => console.log(e.data)\n"));

@@ -1,4 +1,4 @@
-//! One request on its way to its handler.
+//! One request before its handler takes it.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -13,17 +13,17 @@ use crate::http::conn::exchange::Exchange;
 use crate::http::context::Context;
 use crate::policy::Policy;
 
-/// A request that may be looked into, with what it came over and where from.
+/// A request that passed its checks, with its connection and its client's address.
 pub struct Call<'c> {
     /// What the thread's requests work with.
     pub context: &'c Context,
     /// The connection it came on.
     pub exchange: &'c Rc<Exchange>,
-    /// Whom to let in, as of its arrival.
+    /// The policy at the time of its arrival.
     pub policy: &'c Policy,
     /// The request.
     pub request: Request<Incoming>,
-    /// The client's address, as far as it is known.
+    /// The client's address, if known.
     pub address: Option<IpAddr>,
 }
 

@@ -1,4 +1,4 @@
-//! What one thread's requests work with.
+//! What the requests of one thread share.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::http::conn::places::Places;
 use crate::net::sockets::Sockets;
 use crate::shard::Shard;
 
-/// One thread's.
+/// The context of one thread.
 pub struct Context {
     /// What all threads share.
     pub engine: Arc<Engine>,
-    /// The number of the thread and its shard.
+    /// The index of the thread and its shard.
     pub index: usize,
-    /// Wakes the shard's loop after something was changed from a request.
+    /// Wakes the shard's loop after a request changed something.
     pub changed: Notify,
     /// Places for connections that are still HTTP.
     pub places: Rc<Places>,

@@ -1,4 +1,4 @@
-//! Bodies of requests: read whole, within their bounds and in time.
+//! Reads whole bodies of requests, within their bounds and in time.
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -12,13 +12,13 @@ use crate::http::conn::exchange::Awaits;
 use crate::http::conn::held::Held;
 use crate::http::gate::caller::Caller;
 
-/// All of the body of a request of `caller`'s, if it has no more than `bytes_max` and comes in time: before `caller` is over.
+/// Reads the whole body of `caller`'s request, if it has at most `bytes_max` bytes and arrives in time.
 ///
 /// # Errors
 ///
-/// [`Code::BodyTooLarge`], [`Code::RequestTimeout`], [`Code::RequestMalformed`] if it ends early, [`Code::BuffersFull`] or
-/// [`Code::MemoryExhausted`] if it cannot be held, or [`Code::Unauthorized`] if the caller was believed before, and would not
-/// be any more.
+/// [`Code::BodyTooLarge`], [`Code::RequestTimeout`], [`Code::RequestMalformed`] if it ends early, [`Code::BuffersFull`]
+/// or [`Code::MemoryExhausted`] if it cannot be held, or [`Code::Unauthorized`] if the caller is no longer accepted at
+/// its end.
 pub async fn collect(call: Call<'_>, caller: &Caller, bytes_max: usize) -> Result<Whole, Problem> {
     let Call { context, exchange, request, .. } = call;
     let engine = &context.engine;
@@ -28,12 +28,12 @@ pub async fn collect(call: Call<'_>, caller: &Caller, bytes_max: usize) -> Resul
     exchange.awaits(Awaits::Nothing);
     let whole = whole.map_err(|_| Code::RequestTimeout)??;
     exchange.has_read();
-    // A client that sends it slowly chooses when it is there.
+    // A client that sends slowly chooses when its body is complete.
     caller.is_still_known(&engine.access)?;
     Ok(whole)
 }
 
-/// A body, and what it holds of the budget for all.
+/// A body, and its share of the shared budget.
 pub struct Whole {
     /// Its bytes.
     pub bytes: Vec<u8>,
@@ -53,7 +53,7 @@ async fn read(mut body: Incoming, bytes_max: usize, mut held: Held) -> Result<Wh
             return Err(Code::BodyTooLarge.into());
         }
         if wanted > bytes.capacity() {
-            // What has come, not what is announced: a head alone takes nothing.
+            // By the bytes that have come, not by `Content-Length`: a head alone takes nothing.
             let capacity = wanted.max(2 * bytes.capacity()).min(bytes_max);
             held.hold(capacity)?;
             bytes.reserve_exact(capacity - bytes.len());
@@ -63,14 +63,14 @@ async fn read(mut body: Incoming, bytes_max: usize, mut held: Held) -> Result<Wh
     Ok(Whole { bytes, _held: held })
 }
 
-/// The next piece of a body; nothing at its end.
+/// The next piece of a body; `None` at its end.
 ///
 /// # Errors
 ///
 /// [`Code::RequestMalformed`] if it is cut short or framed wrongly.
 pub async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Problem> {
     while let Some(frame) = body.frame().await {
-        // A body cut short or framed wrongly; a peer that is gone will not read the answer.
+        // The body is cut short or framed wrongly; if the peer is gone, the answer is not read.
         let frame = frame.map_err(|_| Code::RequestMalformed)?;
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));

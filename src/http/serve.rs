@@ -1,5 +1,5 @@
-//! One connection of a public listener: introduced by its proxy if need be, answered request by request, and handed over to the
-//! shard if it becomes a stream.
+//! Serves one connection of a public listener: reads its PROXY protocol header if there is one, answers request by
+//! request, and hands it to the shard if it becomes a stream.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ use crate::net::stream::Stream;
 pub struct Accepted {
     /// Its socket.
     pub stream: Stream,
-    /// Where it comes from; `None` on a Unix socket.
+    /// Its peer's address; `None` on a Unix socket.
     pub peer: Option<IpAddr>,
     /// Whether it has to begin with a PROXY protocol header.
     pub proxied: bool,
@@ -45,18 +45,18 @@ pub async fn serve(context: Rc<Context>, accepted: Accepted) {
     let now = engine.clock.now();
     let mut shard = context.shard();
     let joined = shard.join(subscription.into_join(socket, head), now);
-    // Under the same lock: what was revoked since it was looked at would not be closed by anyone else.
+    // Under the same lock: a revocation since the check did not close this stream, because it had not joined.
     if let Ok(key) = joined {
         shard.review_one(key, &|standing| engine.access.lets_stay(standing), now);
     }
     drop(shard);
     if let Err(err) = joined {
-        tracing::warn!(%err, "a connection could not be watched");
+        tracing::warn!(%err, "a stream's socket could not be registered for events");
     }
     context.changed.notify_one();
 }
 
-/// Finds out who the connection is for, and lets hyper work.
+/// Finds out the client of the connection, then lets hyper serve it.
 async fn introduce_and_drive(
     context: &Rc<Context>,
     exchange: &Rc<Exchange>,
@@ -68,7 +68,8 @@ async fn introduce_and_drive(
     }
     match introduce(context.engine.clock, exchange, &stream).await {
         Ok(Introduced { client, ahead }) => {
-            // Anybody may write a header. Only a proxy of ours is believed, as of now: a reload may have changed which.
+            // Any peer may write a header. It counts only from a proxy that is trusted now: a reload may have changed
+            // the list.
             let trusted =
                 context.engine.access.policy.load().trusted_proxies.iter().any(|proxy| proxy.covers(peer));
             let address = client.filter(|_| trusted).or(peer);
@@ -85,8 +86,8 @@ async fn introduce_and_drive(
     }
 }
 
-/// Answers the requests of a connection, from whose `stream` the bytes in `ahead` were read already. Gives the bare socket
-/// back if it became a stream.
+/// Answers the requests of a connection, from whose `stream` the bytes in `ahead` were already read. Returns the bare
+/// socket if it became a stream.
 async fn answer(
     context: &Rc<Context>,
     exchange: &Rc<Exchange>,
@@ -107,8 +108,8 @@ async fn answer(
         }
     });
     let mut http = http1::Builder::new();
-    // Who has said all there is to say may still listen. Without this, it depends on how its bytes are cut whether a request
-    // that came with the end of its connection is answered, or dropped half-way.
+    // A client that closed its sending side may still read. Without this, whether a request that came with the end of
+    // its connection is answered depends on how its bytes are cut.
     http.half_close(true);
     let socket = drive(&context.places, exchange, opened, http, service).await;
     if exchange.is_refused() {

@@ -1,4 +1,4 @@
-//! Keys for tokens that are published somewhere: what the upstream thread fetches, it puts into the policy in force.
+//! Published keys for tokens: puts the sets that the upstream thread fetches into the current policy.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use crate::policy::Policy;
 use crate::upstream::jwks::{KeySetSource, KeySets};
 
-/// The sets of keys of whatever policy is in force.
+/// The sets of keys of the current policy.
 pub struct PublishedKeys {
     /// The policy.
     pub policy: Arc<ArcSwap<Policy>>,
@@ -26,7 +26,7 @@ impl KeySets for PublishedKeys {
         let source = |(index, url)| {
             let authority = authority.clone();
             let put = move |bytes: &[u8]| {
-                let tokens = authority.tokens().ok_or("there are no tokens any more")?;
+                let tokens = authority.tokens().ok_or("the policy accepts no tokens any more")?;
                 tokens.set_jwks(index, bytes).map(drop).map_err(|err| err.to_string())
             };
             KeySetSource { url, put: Box::new(put) }

@@ -1,4 +1,4 @@
-//! The process: settings in, threads out. Owns every thread it starts and joins it.
+//! The process: starts threads from settings. Owns every thread it starts and joins it.
 
 mod drain;
 pub mod keys;
@@ -55,24 +55,24 @@ use crate::upstream::{self, Upstream};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// The server cannot listen on an address.
     Listen {
         /// The setting that names it.
         setting: &'static str,
-        /// As it was given.
+        /// The address as it was given.
         address: ListenAddr,
-        /// Who holds it, if it is in use and anyone answers there.
+        /// The process that holds the address, if it is in use and a server answers there.
         holder: Option<Holder>,
         /// The system's reason.
         reason: io::Error,
     },
-    /// A socket that the service manager handed over is of no use.
+    /// A socket from the service manager is not usable.
     Inherited(io::Error),
-    /// A socket that the service manager handed over can be reached by other machines, and nothing authenticates them.
+    /// A socket from the service manager can be reached by other machines, and no authentication is set up.
     Exposed(ListenAddr),
-    /// Other servers cannot be asked.
+    /// The client for other servers cannot be made.
     Upstream(ClientError),
-    /// What the settings name is not as it should be.
+    /// A file or value that the settings name is wrong.
     Policy(PolicyError),
     /// The operating system refused something else.
     Os(io::Error),
@@ -112,7 +112,7 @@ impl std::error::Error for StartError {
 }
 
 impl StartError {
-    /// Whether the settings are wrong, or a file that they name: then starting again does not help.
+    /// Whether the settings, or a file that they name, are wrong: then a restart does not help.
     #[must_use]
     pub fn is_of_settings(&self) -> bool {
         matches!(self, Self::Exposed(_) | Self::Upstream(_) | Self::Policy(_))
@@ -136,20 +136,20 @@ pub struct Server {
     engine: Arc<Engine>,
     listens: Vec<Listen>,
     admin_address: Option<ListenAddr>,
-    /// Unix sockets' files that we made and remove.
+    /// The files of Unix sockets that this process made. It removes them.
     own_files: Vec<PathBuf>,
     workers: Vec<Running>,
     /// Ends the admin thread, and with it the housekeeping, when dropped.
     stop_admin: Option<tokio::sync::oneshot::Sender<()>>,
     admin: Option<JoinHandle<io::Result<()>>>,
-    /// Asks other servers, if there are any to ask.
+    /// The thread that asks other servers, if any are set.
     upstream: Option<upstream::Running>,
 }
 
 /// A worker's thread.
 struct Running {
     thread: JoinHandle<io::Result<()>>,
-    /// Ends it at once. Its own: a notification for all would reach whichever worker waits first.
+    /// Ends it at once. One for each worker: a shared notification would reach whichever worker waits first.
     stop: Arc<Notify>,
 }
 
@@ -173,17 +173,17 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What is wrong with them.
+    /// The first error in them.
     pub fn check(config: Config) -> Result<(), StartError> {
         share(config).map(drop)
     }
 
-    /// Reads every file that `config` names, opens every listener, then starts every thread. Nothing is accepted if any of
-    /// it fails.
+    /// Reads every file that `config` names, opens every listener, then starts every thread. If any of it fails, no
+    /// connection is accepted.
     ///
     /// # Errors
     ///
-    /// What is wrong with the files, or could not be opened.
+    /// Any error in the files, and any listener that could not be opened.
     pub fn start_supervised(config: Config, supervision: Supervision) -> Result<Self, StartError> {
         let (engine, polls, work) = share(config)?;
         let config = &engine.config;
@@ -203,7 +203,8 @@ impl Server {
         let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
         let mut by_shard: Vec<Vec<PublicListener>> = (0..count).map(|_| Vec::new()).collect();
         for listeners in opened {
-            // What nobody else accepts has to be told that we are on our way out; what somebody does is not ours to refuse.
+            // On its own sockets the server refuses connections until it ends; on inherited ones they are left to the
+            // next process.
             let until = if listeners.inherited { Stage::Draining } else { Stage::Ending };
             for (shard, socket) in listeners.sockets.into_iter().enumerate() {
                 let listener = Listener::new(&listeners.address, socket);
@@ -252,40 +253,41 @@ impl Server {
         })
     }
 
-    /// Where it listens, with the ports the kernel chose.
+    /// The listeners, with the ports that the kernel chose.
     #[must_use]
     pub fn listens(&self) -> &[Listen] {
         &self.listens
     }
 
-    /// The same without how.
+    /// The addresses of the listeners.
     #[must_use]
     pub fn addresses(&self) -> Vec<ListenAddr> {
         self.listens.iter().map(|listen| listen.address.clone()).collect()
     }
 
-    /// Where the admin listener is, if there is one.
+    /// The address of the admin listener, if there is one.
     #[must_use]
     pub fn admin_address(&self) -> Option<&ListenAddr> {
         self.admin_address.as_ref()
     }
 
-    /// What it works with.
+    /// The engine.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Takes over what may change under way ([`RELOADABLE`](crate::config::RELOADABLE)), for all threads at once, and
-    /// closes the streams for which nothing vouches any more. Names the settings that need a restart.
+    /// Applies the settings that may change at run time ([`RELOADABLE`](crate::config::RELOADABLE)), for all threads at
+    /// once, and closes the streams whose right the new policy does not accept. Returns the settings that need a
+    /// restart.
     ///
     /// # Errors
     ///
-    /// What is wrong with files that `config` names, or [`PolicyError::Unguarded`]. Then everything stays as it is.
+    /// Any error in files that `config` names, or [`PolicyError::Unguarded`]. Then nothing changes.
     pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, PolicyError> {
-        // Nobody is there to ask an application that was not to be asked at the start, and the other way round.
+        // The callback's client is made at the start only, so a reload cannot switch the callback on or off.
         let running = Config { auth_callback: self.engine.config.auth_callback.clone(), ..config.clone() };
-        // Where the sockets are, and whether a proxy lets the world in to them, was settled while somebody was asked.
+        // Without authentication the sockets would be open to every client: their addresses were chosen while it was on.
         if self.engine.access.policy.load().authority.is_some() && !running.authenticates() {
             return Err(PolicyError::Unguarded);
         }
@@ -301,7 +303,7 @@ impl Server {
         Ok(restart_needed)
     }
 
-    /// Closes the streams that `policy` does not let stay.
+    /// Closes the streams that `policy` does not accept.
     fn review(&self, policy: Arc<Policy>) {
         let may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync> =
             Arc::new(move |standing| policy.lets_stay(standing));
@@ -311,17 +313,20 @@ impl Server {
             if self.send_patiently(shard, Command::Review { may_stay: may_stay.clone(), reply }) {
                 answers.push(answer);
             } else {
-                tracing::warn!(shard, "too much mail: streams for which nothing vouches stay until they end");
+                tracing::warn!(
+                    shard,
+                    "the shard's mailbox is full: streams without a valid right stay until they end"
+                );
             }
         }
         let ended: u32 = answers.into_iter().map(wait_patiently).sum();
         if ended > 0 {
-            tracing::info!(ended, "streams for which nothing vouches any more were closed");
+            tracing::info!(ended, "streams without a valid right were closed");
         }
     }
 
-    /// Sends `command` to `shard`, whose mailbox may be full for a moment. False if it is full for [`MAIL_PATIENCE`]: then the
-    /// shard hangs.
+    /// Sends `command` to `shard`, whose mailbox may be full for a moment. Returns false if it stays full for
+    /// [`MAIL_PATIENCE`]: then the shard hangs.
     fn send_patiently(&self, shard: usize, mut command: Command) -> bool {
         let until = Instant::now() + MAIL_PATIENCE;
         loop {
@@ -334,14 +339,14 @@ impl Server {
         }
     }
 
-    /// Ends every thread. `patience` is for telling the application of the streams that ended.
+    /// Ends every thread. `patience` is the time to report the ended streams to the application.
     fn end(&mut self, patience: Duration) -> io::Result<()> {
         let mut result = Ok(());
         self.workers.iter().for_each(|worker| worker.stop.notify_one());
         for Running { thread, .. } in self.workers.drain(..) {
             result = result.and(thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked"))));
         }
-        // After the shards, whose last words it tells; before the admin listener, which shows how that goes.
+        // After the shards, whose last notices it sends; before the admin listener, which shows its progress.
         if let Some(upstream) = self.upstream.take() {
             result = result.and(upstream.end(patience));
         }
@@ -350,7 +355,7 @@ impl Server {
             result = result.and(admin.join().unwrap_or_else(|_| Err(io::Error::other("admin panicked"))));
         }
         for path in self.own_files.drain(..) {
-            // Whoever comes next need not wonder whether somebody still listens.
+            // A leftover file would make the next process check whether a server still listens there.
             let _ = std::fs::remove_file(path);
         }
         result
@@ -364,14 +369,14 @@ impl Drop for Server {
     }
 }
 
-/// Waits for the answer of a shard, which may be at work for a moment; nothing if it has none after [`MAIL_PATIENCE`].
+/// Waits for the answer of a shard, which may be busy; returns 0 after [`MAIL_PATIENCE`].
 fn wait_patiently(mut answer: oneshot::Receiver<u32>) -> u32 {
     let until = Instant::now() + MAIL_PATIENCE;
     loop {
         match answer.try_recv() {
             Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(1)),
             Ok(answer) => return answer.unwrap_or(0),
-            // It has ended, and its streams with it.
+            // The shard has ended, and its streams with it.
             Err(oneshot::Canceled) => return 0,
         }
     }
@@ -381,8 +386,8 @@ fn wait_patiently(mut answer: oneshot::Receiver<u32>) -> u32 {
 const LISTEN: &str = "listen";
 const ADMIN_LISTEN: &str = "admin_listen";
 
-/// Listens on `sockets`, if the service manager handed any over, or else on `listens`, which `setting` names. Those that
-/// other machines reach have to be guarded.
+/// Opens `sockets`, if the service manager handed any over, or else `listens`, which `setting` names. Those that other
+/// machines reach need authentication.
 fn open(
     config: &Config,
     setting: &'static str,
@@ -416,7 +421,7 @@ fn open(
     adopted.collect()
 }
 
-/// The admin listener, and the housekeeping, which would not wait for a busy shard either.
+/// Runs the admin listener and the housekeeping, which must not wait for a busy shard.
 fn run_admin(
     engine: &Engine,
     admin: &Arc<Admin>,
@@ -440,12 +445,12 @@ fn run_admin(
             let Some(listener) = listener else { return std::future::pending().await };
             tokio::select! {
                 result = admin.clone().serve(listener) => result,
-                // Also while nobody looks: a page that is opened later shows what has been.
+                // Also without an open page: a page that opens later shows the last minutes.
                 () = admin.dashboard().watch(engine) => Ok(()),
             }
         };
         let ended = async {
-            // Dropped or used, it is time.
+            // Either result means the end.
             let _ = stopped.await;
             admin.dashboard().close().await;
         };
@@ -456,7 +461,7 @@ fn run_admin(
                 interval.tick().await;
                 match admin.is_delivering().await {
                     Ok(()) => supervision::say_alive(),
-                    Err(reason) => tracing::warn!(reason, "no sign of life for the watchdog"),
+                    Err(reason) => tracing::warn!(reason, "the watchdog is not notified"),
                 }
             }
         };
@@ -470,10 +475,10 @@ fn run_admin(
     })
 }
 
-/// Signs of life within the watchdog's time: one may come late.
+/// Notifications within the watchdog's time: one may be late.
 const WATCHDOG_SIGNS: u32 = 3;
 
-/// Makes what all threads share, the epoll set of each shard's sockets, and what there is to do for the upstream thread.
+/// Makes the engine, the epoll set of each shard's sockets, and the upstream thread's work.
 fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Work>), StartError> {
     let token_stats = Arc::default();
     let policy = Policy::new(&config, &token_stats).map_err(StartError::Policy)?;
@@ -516,14 +521,14 @@ fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Wor
     Ok((engine, polls, work))
 }
 
-/// Whether keys come from a URL. If none did at the start, there is nobody to fetch them.
+/// Whether keys come from a URL. If none did at the start, there is no thread to fetch them.
 fn fetches_keys(config: &Config) -> bool {
     config.token_jwks.iter().any(|source| matches!(source, JwksSource::Url(_)))
 }
 
 fn hub_settings(config: &Config, auto: AutoBytes) -> HubSettings {
     let bounded = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    // Of two lives, one in 36^6 (2.2 billion) has the same name as the other.
+    // Two epochs have the same name once in 36^6 (2.2 billion).
     let seed = fastrand::u64(..) ^ u64::from(since_1970().subsec_nanos());
     let overflow = match config.delivery_overflow {
         DeliveryOverflow::Drop => Overflow::Drop,

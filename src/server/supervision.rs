@@ -1,9 +1,9 @@
-//! The service manager's side of the process: sockets that it opened for us, and what it is told.
+//! The service manager's side of the process: sockets that it opened, and notifications to it.
 //!
-//! Socket activation is `sd_listen_fds(3)`: `LISTEN_FDS` sockets from descriptor 3 on, if `LISTEN_PID` is us, with names
-//! in `LISTEN_FDNAMES`. The manager holds them open from one process to the next, so that nobody is refused in between:
-//! whoever connects meanwhile waits in their queue. Notifications are `sd_notify(3)`. Without a manager all of it does
-//! nothing.
+//! Socket activation is `sd_listen_fds(3)`: `LISTEN_FDS` sockets from descriptor 3 on, if `LISTEN_PID` is this process,
+//! with names in `LISTEN_FDNAMES`. The manager holds them open from one process to the next, so that no connection is
+//! refused in between: new ones wait in their queue. Notifications are `sd_notify(3)`. Without a manager nothing
+//! happens.
 
 use std::env;
 use std::fmt;
@@ -19,11 +19,11 @@ use crate::config::LISTEN_ADDRS_MAX;
 /// What the service manager handed over.
 #[derive(Debug, Default)]
 pub struct Supervision {
-    /// In place of `listen`, if there are any. At most [`LISTEN_ADDRS_MAX`].
+    /// Used instead of `listen`, if there are any. At most [`LISTEN_ADDRS_MAX`].
     pub sockets: Vec<Socket>,
-    /// In place of `admin_listen`: the socket called `admin` (`FileDescriptorName=`).
+    /// Used instead of `admin_listen`: the socket called `admin` (`FileDescriptorName=`).
     pub admin_socket: Option<Socket>,
-    /// How long the manager waits for a sign of life before it restarts the process.
+    /// How long the manager waits for a notification before it restarts the process.
     pub watchdog: Option<Duration>,
 }
 
@@ -31,11 +31,11 @@ pub struct Supervision {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SupervisionError {
-    /// Descriptor that is no listening TCP or Unix stream socket.
+    /// This descriptor is no listening TCP or Unix stream socket.
     NotListening(usize),
-    /// There are two called `admin`, or more than [`LISTEN_ADDRS_MAX`] others.
+    /// Two are called `admin`, or there are more than [`LISTEN_ADDRS_MAX`] others.
     TooMany,
-    /// `LISTEN_FDNAMES` names more or fewer than there are.
+    /// `LISTEN_FDNAMES` has another number of names than there are sockets.
     Names,
 }
 
@@ -57,13 +57,13 @@ impl fmt::Display for SupervisionError {
 impl std::error::Error for SupervisionError {}
 
 impl Supervision {
-    /// Takes over what the environment says, once.
+    /// Takes over the sockets and times in the environment, once.
     ///
-    /// Removes the variables about sockets from the environment, so it has to be called while there is one thread.
+    /// Removes the variables about sockets from the environment, so call it while there is only one thread.
     ///
     /// # Errors
     ///
-    /// If a socket is not what it should be. Whoever handed it over expects that it is served.
+    /// If a socket is not usable. The manager expects that every socket is served.
     pub fn from_env() -> Result<Self, SupervisionError> {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut handed = ListenFd::from_env();
@@ -91,7 +91,7 @@ impl Supervision {
     }
 }
 
-/// The name of the socket that is for the admin listener. Any other is for listeners and publishers.
+/// The name of the socket for the admin listener. All others are for subscribers and publishers.
 const ADMIN: &str = "admin";
 
 fn take(handed: &mut ListenFd, index: usize) -> Option<Socket> {
@@ -100,17 +100,17 @@ fn take(handed: &mut ListenFd, index: usize) -> Option<Socket> {
     socket.is_listener().ok()?.then_some(socket)
 }
 
-/// Everything is open: whoever waited for us may go on.
+/// Reports that everything is open: units that wait for this one may start.
 pub fn say_ready(streams_max: usize) {
     say(&[NotifyState::Ready, NotifyState::Status(&format!("Serving up to {streams_max} streams"))]);
 }
 
-/// The drain has begun.
+/// Reports that the drain has begun.
 pub fn say_stopping() {
     say(&[NotifyState::Stopping, NotifyState::Status("Draining")]);
 }
 
-/// A sign of life.
+/// Reports to the watchdog that the process works.
 pub fn say_alive() {
     say(&[NotifyState::Watchdog]);
 }
@@ -118,6 +118,6 @@ pub fn say_alive() {
 fn say(state: &[NotifyState<'_>]) {
     let said: io::Result<()> = sd_notify::notify(state);
     if let Err(err) = said {
-        tracing::warn!(%err, "the service manager could not be told");
+        tracing::warn!(%err, "the service manager could not be notified");
     }
 }

@@ -1,4 +1,4 @@
-//! One thread: accepts, serves HTTP, and runs its shard.
+//! One thread: accepts connections, serves HTTP, and runs its shard.
 
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
@@ -39,20 +39,20 @@ const EVENTS_MAX: usize = 256;
 /// How long accepting pauses when descriptors run out. The backlog stays readable, so retrying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Time between two looks at requests that are still to be answered at the end.
+/// Time between two checks for requests that are still to be answered at the end.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Time between two counts of requests that are left while the server is on its way out.
+/// Time between two counts of the remaining requests during a drain.
 const COUNT_AGAIN: Duration = Duration::from_millis(20);
 
-/// Bytes a listener may send on its stream between two looks. Browsers send none.
+/// Bytes a client may send on its stream between two checks. Browsers send none.
 const INPUT_BYTES_MAX: usize = 16 << 10;
 
-/// What a thread is started with.
+/// What a thread needs to start.
 pub struct Worker {
-    /// What it shares with the others.
+    /// What it shares with the other threads.
     pub engine: Arc<Engine>,
-    /// Its number, and that of its shard.
+    /// The index of the thread and its shard.
     pub index: usize,
     /// The epoll set of its shard's sockets.
     pub poll: mio::Poll,
@@ -66,7 +66,7 @@ pub struct Worker {
     pub stop: Arc<Notify>,
 }
 
-/// A listener, and how it is served.
+/// A listener, and how to serve it.
 pub struct PublicListener {
     /// The listener.
     pub listener: Listener,
@@ -77,11 +77,11 @@ pub struct PublicListener {
 }
 
 impl Worker {
-    /// Works until it is stopped.
+    /// Runs until it is stopped.
     ///
     /// # Errors
     ///
-    /// If the operating system has no epoll set left for it.
+    /// If the operating system has no epoll set left.
     pub fn run(self) -> io::Result<()> {
         if let Some(thread) = crate::engine::process::thread_id() {
             // Set once: a shard has one thread.
@@ -123,7 +123,7 @@ impl Worker {
     }
 }
 
-/// The end of a thread, whichever way it comes: nobody waits for the answers of its shard any more.
+/// Closes the shard's mailbox when its thread ends, so that other threads stop waiting for its answers.
 struct End {
     engine: Arc<Engine>,
     index: usize,
@@ -135,13 +135,13 @@ impl Drop for End {
     }
 }
 
-/// The readiness probe listens in its own room, over a socket like everyone's.
+/// Lets the readiness probe listen in its own room, over a socket like every stream's.
 fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::Result<()> {
     let join = Join {
         socket,
         head: bytes::Bytes::new(),
         encoding: Encoding::default(),
-        // It gets none.
+        // The probe gets no heartbeats.
         heartbeat: Heartbeat::default(),
         rooms: vec![room],
         user: None,
@@ -153,8 +153,8 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
     context.shard().join(join, context.engine.clock.now()).map(drop)
 }
 
-/// Accepts as long as there are places for requests, until the server is in stage `until`. One connection a listener is
-/// accepted without a place, so that others make room for it only when it is there.
+/// Accepts as long as there are places for requests, until the server is in stage `until`. One connection for each
+/// listener is accepted before it has a place, so that others are shed for it only when it is there.
 async fn accept(context: Rc<Context>, (listener, proxied): (AsyncListener, bool), until: Stage) {
     let stats = &context.engine.stats;
     let mut stage = context.engine.lifecycle.stage.subscribe();
@@ -163,7 +163,7 @@ async fn accept(context: Rc<Context>, (listener, proxied): (AsyncListener, bool)
         let accepted = tokio::select! {
             biased;
             _ = &mut ended => return,
-            // Nothing is lost if this one is dropped: what was not accepted stays in the queue.
+            // Dropping this loses nothing: connections that were not accepted stay in the queue.
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -188,17 +188,17 @@ async fn accept(context: Rc<Context>, (listener, proxied): (AsyncListener, bool)
     }
 }
 
-/// At the end: answers what was begun, gives up connections that only wait for another request, and says so when there
-/// are none left.
+/// At the end: waits until the requests that have begun are answered, closes connections that only wait for another
+/// request, and reports when none is left.
 async fn finish(context: Rc<Context>, mut accepting: JoinSet<()>) {
     let mut stage = context.engine.lifecycle.stage.subscribe();
     if stage.wait_for(|stage| *stage >= Stage::Ending).await.is_err() {
         return;
     }
-    // Whoever was accepted has its place then.
+    // Then every accepted connection has its place.
     while accepting.join_next().await.is_some() {}
     while !context.places.are_free() {
-        // First: what has come is read meanwhile.
+        // First, so that bytes that have come are read meanwhile.
         tokio::time::sleep(LOOK_AGAIN).await;
         context.places.shed_idle();
     }
@@ -206,7 +206,7 @@ async fn finish(context: Rc<Context>, mut accepting: JoinSet<()>) {
     context.engine.lifecycle.finished.fetch_add(1, Ordering::Release);
 }
 
-/// Counts the requests that are left, while the server is on its way out.
+/// Counts the remaining requests during a drain.
 async fn count_requests(context: Rc<Context>) {
     let mut stage = context.engine.lifecycle.stage.subscribe();
     if stage.wait_for(|stage| *stage >= Stage::Draining).await.is_err() {
@@ -219,7 +219,7 @@ async fn count_requests(context: Rc<Context>) {
     }
 }
 
-/// Steps the shard whenever something is due: by the clock, by mail, or by a socket.
+/// Steps the shard whenever something is due: by time, command or socket.
 async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) -> Infallible {
     let clock = context.engine.clock;
     let mut events = mio::Events::with_capacity(EVENTS_MAX);
@@ -240,7 +240,7 @@ async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) -> Infallib
             step
         };
         match step {
-            // Requests go on being answered until the server ends.
+            // Requests are still answered until the server ends.
             Step::Drained => {
                 if !std::mem::replace(&mut drained, true) {
                     context.engine.lifecycle.drained.fetch_add(1, Ordering::Release);
@@ -248,7 +248,7 @@ async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) -> Infallib
                 sleep.as_mut().reset(Instant::now() + EXPIRY_INTERVAL);
                 wait(context, &mut ready, &mut events, sleep.as_mut()).await;
             }
-            // A long flush lets accepts and publishes have their turn.
+            // Accepts and publishes get a turn during a long flush.
             Step::Again => {
                 tokio::task::yield_now().await;
                 take_events_now(context, &mut ready, &mut events).await;
@@ -261,7 +261,7 @@ async fn run_shard(context: &Context, mut ready: AsyncFd<mio::Poll>) -> Infallib
     }
 }
 
-/// Waits for mail, a socket, a change from a request, or the time.
+/// Waits for a command, a socket, a change from a request, or the time.
 async fn wait(
     context: &Context,
     ready: &mut AsyncFd<mio::Poll>,
@@ -273,14 +273,14 @@ async fn wait(
         let mail = context.engine.hub.mailbox(context.index).poll(cx.waker()).is_ready();
         let events = poll_events(context, ready, events, cx).is_ready();
         let changed = changed.as_mut().poll(cx).is_ready();
-        // A publisher's thread may have left us something to do, or to do earlier than we meant to wake up.
+        // A publisher's thread may have work for this shard, or work that is due before the planned time.
         let nudged = context.shard().sleeps_until() == Moment(0);
         if mail || events || changed || nudged { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
     })
     .await;
 }
 
-/// Takes what sockets have to say, without waiting for it.
+/// Handles the sockets' events that are there, without waiting.
 async fn take_events_now(context: &Context, ready: &mut AsyncFd<mio::Poll>, events: &mut mio::Events) {
     poll_fn(|cx| {
         let _ = poll_events(context, ready, events, cx);
@@ -289,7 +289,7 @@ async fn take_events_now(context: &Context, ready: &mut AsyncFd<mio::Poll>, even
     .await;
 }
 
-/// Ready once events of sockets were dealt with.
+/// Ready when events of sockets were handled.
 fn poll_events(
     context: &Context,
     ready: &mut AsyncFd<mio::Poll>,
@@ -299,7 +299,7 @@ fn poll_events(
     let Ok(mut guard) = ready!(ready.poll_read_ready_mut(cx)) else {
         return Poll::Pending;
     };
-    // `epoll_wait` on our own set fails only for reasons that end the process anyway (EBADF, EFAULT).
+    // `epoll_wait` on a valid set fails only for reasons that end the process anyway (EBADF, EFAULT).
     let _ = guard.get_inner_mut().poll(events, Some(Duration::ZERO));
     let count = events.iter().count();
     for event in events.iter() {
@@ -308,7 +308,7 @@ fn poll_events(
     if count < EVENTS_MAX {
         guard.clear_ready();
     } else {
-        // More wait: come back at once.
+        // More events wait: poll again at once.
         cx.waker().wake_by_ref();
     }
     Poll::Ready(())
@@ -335,7 +335,7 @@ fn take_event(context: &Context, event: &mio::event::Event) {
     }
 }
 
-/// Reads and throws away what a listener sends. Says why the connection should end, if it should.
+/// Reads and discards what a client sends on its stream. Returns the reason to close the connection, if there is one.
 fn discard_input(socket: &Socket) -> Option<CloseReason> {
     let mut input = [MaybeUninit::uninit(); 1024];
     let mut total = 0;

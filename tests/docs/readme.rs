@@ -367,10 +367,7 @@ fn a_secret_in_a_file_is_its_text() {
     let output = folder.bash(script);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(
-        said.contains("believed: signed with HS256") && said.contains("not believed (signature)"),
-        "{said}"
-    );
+    assert!(said.contains("accepted: signed with HS256") && said.contains("refused (signature)"), "{said}");
 }
 
 /// Whether `found` has the members that `shown` has, each of the same kind, and no others.

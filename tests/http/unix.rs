@@ -221,5 +221,5 @@ fn a_socket_whose_queue_is_full_is_told_in_a_line() {
     // So did the question of a container's health.
     let (status, said) = ends(&["--check-health", "--admin-listen", &place]);
     assert_eq!(status, Some(1), "{said}");
-    assert!(said.starts_with("nobody answers on admin_listen: "), "{said}");
+    assert!(said.starts_with("no answer at admin_listen: "), "{said}");
 }

@@ -204,9 +204,11 @@ fn one_listener_is_told_at_once_and_what_is_left_is_logged() {
     process.signal("-INT");
     listener.closing("drain");
     let printed = process.end_of_signalled();
-    for line in
-        ["asked to end; a second signal ends it at once", "draining streams=1 at_most=3600s", "drained"]
-    {
+    for line in [
+        "shutting down; a second signal ends the process at once",
+        "draining streams=1 at_most=3600s",
+        "drained",
+    ] {
         assert!(printed.contains(line), "{line}: {printed}");
     }
 }
@@ -253,7 +255,7 @@ fn no_peer_holds_up_the_end() {
     assert!(printed.contains("draining streams=2 at_most=5s"), "{printed}");
     // The stuck reader has the whole of `drain`, and the requests have two seconds after it. The lines were answered.
     assert!(printed.contains("still draining streams=1 requests="), "{printed}");
-    assert!(printed.contains("out of time: cutting off what is left streams=0 requests=3"), "{printed}");
+    assert!(printed.contains("out of time: cutting off what remains streams=0 requests=3"), "{printed}");
     drop((stuck, body, head, unread, silent));
 }
 
@@ -417,7 +419,7 @@ fn a_misspelt_variable_is_told() {
     let printed = Process::start(&[], &variables).end();
     assert!(printed.contains(told) && printed.contains("WARN"), "{printed}");
     assert!(!printed.contains("s3cret") && !printed.contains("TIDEGATE_SERVICE_HOST"), "{printed}");
-    assert!(printed.contains("whoever reaches this address may listen and publish"), "{printed}");
+    assert!(printed.contains("every client that reaches this address may listen and publish"), "{printed}");
 }
 
 /// There were "those from before" at the first fetch, and neither where nor why.

@@ -311,9 +311,9 @@ async fn health_is_asked_for_over_either_kind_of_socket() {
         let checked = checked.expect("it runs");
         (checked.status.code(), String::from_utf8(checked.stdout).expect("text"))
     };
-    assert_eq!(check("off"), (Some(1), "admin_listen names no address that could be asked\n".into()));
+    assert_eq!(check("off"), (Some(1), "admin_listen names no address to ask\n".into()));
     let (code, said) = check(&admin);
-    assert!(code == Some(1) && said.starts_with("nobody answers on admin_listen: "), "{said}");
+    assert!(code == Some(1) && said.starts_with("no answer at admin_listen: "), "{said}");
     let child = Command::new(TIDEGATE)
         .env_clear()
         .args(["--listen", &listen, "--admin-listen", &admin, "--drain", "10m", "--drain-rate", "1/h"])

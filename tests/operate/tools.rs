@@ -120,8 +120,8 @@ fn a_token_is_made_believed_and_served() {
         Tools::with(&[("TOKEN_KEYS", &source), ("TOKEN_ISSUER", "dev"), ("TOKEN_AUDIENCE", "push,other")]);
     let all = ["--allow", "sse:read:lobby", "--allow", "sse:publish:lobby", "--allow", "admin"];
     let token = tools.token(&[&["--user", "ann", "--id", "t1"], &all[..]].concat());
-    let (code, line) = tools.check(&token, &["--room", "lobby", "--user", "ann"], "believed");
-    assert_eq!((code, line.as_str()), (0, "believed: signed with HS256"));
+    let (code, line) = tools.check(&token, &["--room", "lobby", "--user", "ann"], "accepted");
+    assert_eq!((code, line.as_str()), (0, "accepted: signed with HS256"));
 
     let server = TestServer::with(|config| {
         config.token_keys = vec![tidegate::config::parse_token_key(&source).expect("a key")];
@@ -161,10 +161,10 @@ fn every_kind_of_private_key_makes_what_its_public_key_believes() {
         let source = |path: &TempPath| format!("{algorithm}:file:{}", path.0.display());
         let token = Tools::default().token(&["--key", &source(&private), "--kid", "k", "--user", "u"]);
         let believing = Tools::with(&[("TOKEN_KEYS", &source(&public))]);
-        let (code, line) = believing.check(&token, &[], "believed");
-        assert_eq!((code, line), (0, format!("believed: signed with {algorithm}, kid \"k\"")));
+        let (code, line) = believing.check(&token, &[], "accepted");
+        assert_eq!((code, line), (0, format!("accepted: signed with {algorithm}, kid \"k\"")));
         let other = Tools::with(&[("TOKEN_KEYS", &source(&others))]);
-        let (code, line) = other.check(&token, &[], "not believed (signature): ");
+        let (code, line) = other.check(&token, &[], "refused (signature): ");
         assert!(code == 1 && line.contains(&format!("none of the keys for {algorithm}")), "{line}");
         // A public key signs nothing.
         let said = Tools::default().run(&["token", "--key", &source(&public)], "");
@@ -243,16 +243,16 @@ fn each_reason_says_what_was_found_and_what_would_be_right() {
     let good = json!({"exp": now() + 3600, "iss": "idp", "aud": "push", "sub": "ann"});
     let hs256 = Header::new(Algorithm::HS256);
     for (token, reason, told) in &not_believed(&good) {
-        let (code, line) = tools.check(token, &[], "not believed");
-        let begins = format!("not believed ({reason}): ");
+        let (code, line) = tools.check(token, &[], "refused");
+        let begins = format!("refused ({reason}): ");
         assert!(
             code == 1 && line.starts_with(&begins) && line.contains(told),
             "wanted {reason}, {told}: {line}"
         );
     }
-    assert_eq!(tools.check(&signed(&hs256, &good), &[], "believed").0, 0);
+    assert_eq!(tools.check(&signed(&hs256, &good), &[], "accepted").0, 0);
     let nobody_meant = Tools::with_secret(&[]);
-    let (code, line) = nobody_meant.check(&signed(&hs256, &good), &[], "not believed (audience)");
+    let (code, line) = nobody_meant.check(&signed(&hs256, &good), &[], "refused (audience)");
     assert!(code == 1 && line.contains("token_audience is empty"), "{line}");
 }
 
@@ -273,7 +273,7 @@ fn what_a_token_allows_is_said_with_the_permission_that_decides() {
         (
             &["--room=inbox-bob"],
             1,
-            "not allowed: listen in \"inbox-bob\", which takes sse:read:inbox-bob, or a pattern such as sse:read:inbox-* (it \
+            "not allowed: listen in \"inbox-bob\", which needs sse:read:inbox-bob, or a pattern such as sse:read:inbox-* (it \
              has sse:read:inbox-{user})",
         ),
         (&["--room=inbox-ann", "--user=ann"], 0, "allowed: listen as \"ann\", which is its sub"),
@@ -281,36 +281,36 @@ fn what_a_token_allows_is_said_with_the_permission_that_decides() {
         (
             &["--room=inbox-ann", "--user=bob"],
             1,
-            "not allowed: listen as \"bob\", which takes sse:user:bob, or a pattern such as sse:user:bo* (it has \
+            "not allowed: listen as \"bob\", which needs sse:user:bob, or a pattern such as sse:user:bo* (it has \
              sse:user:bot*); its sub is \"ann\"",
         ),
         (&["--room=chat-1", "--action=publish"], 0, "allowed: publish to \"chat-1\", by sse:publish:chat-*"),
         (
             &["--action=publish-anywhere"],
             1,
-            "not allowed: publish to users and to everyone, which takes sse:publish without a pattern (it has sse:publish:chat-*)",
+            "not allowed: publish to users and to everyone, which needs sse:publish without a pattern (it has sse:publish:chat-*)",
         ),
         (
             &["--room=chat-1", "--action=members"],
             0,
-            "allowed: see who is in \"chat-1\", by sse:members:chat-1",
+            "allowed: see the members of \"chat-1\", by sse:members:chat-1",
         ),
         (
             &["--room=chat-2", "--action=members"],
             1,
-            "not allowed: see who is in \"chat-2\", which takes sse:members:chat-2 or admin:chat-2, or a pattern such as \
+            "not allowed: see the members of \"chat-2\", which needs sse:members:chat-2 or admin:chat-2, or a pattern such as \
              sse:members:chat-* (it has sse:members:chat-1)",
         ),
         (
             &["--room=chat-1", "--action=disconnect"],
             1,
-            "not allowed: disconnect users from \"chat-1\", which takes admin:chat-1, or a pattern such as admin:chat-* (it has \
+            "not allowed: disconnect users from \"chat-1\", which needs admin:chat-1, or a pattern such as admin:chat-* (it has \
              none)",
         ),
         (
             &["--action=administer"],
             1,
-            "not allowed: see the server's state and revoke tokens, which takes admin without a pattern (it has none)",
+            "not allowed: see the server's state and revoke tokens, which needs admin without a pattern (it has none)",
         ),
     ] {
         assert_eq!(tools.check(&token, args, told), (code, told.to_owned()), "{args:?}");
@@ -370,14 +370,14 @@ fn an_api_key_is_made_once_pasted_and_believed() {
     let keys = file(&said.out);
     let tools = Tools::with(&[("API_KEYS_FILE", keys.0.to_str().expect("UTF-8"))]);
     let said = tools.run(&["check", "--room", "orders-7", "--action", "publish"], &key);
-    let told = "believed: the API key orders\npublishes: 100 events in 1s\npermissions:\n  sse:publish:orders-*\n\
+    let told = "accepted: the API key orders\npublishes: 100 events in 1s\npermissions:\n  sse:publish:orders-*\n\
                 allowed: publish to \"orders-7\", by sse:publish:orders-*\n";
     assert_eq!((said.code, said.out.as_str()), (0, told));
-    let (code, line) = tools.check(&format!("{key}A"), &[], "not believed");
+    let (code, line) = tools.check(&format!("{key}A"), &[], "refused");
     assert!(code == 1 && line.contains("none of the API keys in /"), "{line}");
-    let (code, line) = tools.check("a.b.c", &[], "not believed");
+    let (code, line) = tools.check("a.b.c", &[], "refused");
     assert!(code == 1 && line.contains("token_keys and token_jwks name no keys"), "{line}");
-    let (code, line) = Tools::with_secret(&[]).check(&key, &[], "not believed");
+    let (code, line) = Tools::with_secret(&[]).check(&key, &[], "refused");
     assert!(code == 1 && line.contains("api_keys_file is off"), "{line}");
 
     let server = TestServer::with(|config| config.api_keys_file = Some(keys.0.clone()));
@@ -402,17 +402,17 @@ fn keys_at_a_url_are_fetched_or_stood_in_for() {
 
     let answering = Application::always(Reply::With(200, set.clone()));
     let tools = Tools::with(&[("TOKEN_JWKS", &answering.url("/jwks"))]);
-    assert_eq!(tools.check(&token, &[], "believed").0, 0);
+    assert_eq!(tools.check(&token, &[], "accepted").0, 0);
     assert_eq!(answering.count(), 1);
 
     let failing = Application::always(Reply::With(500, String::new()));
     let tools = Tools::with(&[("TOKEN_JWKS", &failing.url("/jwks"))]);
     let said = tools.run(&["check"], &token);
-    assert!(said.code == 1 && said.out.starts_with("not believed (no_keys): "), "{said:?}");
+    assert!(said.code == 1 && said.out.starts_with("refused (no_keys): "), "{said:?}");
     assert!(said.err.contains("can't be used: status 500") && said.err.contains("--jwks FILE"), "{said:?}");
     let (stand_in, asked) = (file(&set), failing.count());
     let stand_in = stand_in.0.to_str().expect("UTF-8");
-    assert_eq!(tools.check(&token, &["--jwks", stand_in], "believed").0, 0);
+    assert_eq!(tools.check(&token, &["--jwks", stand_in], "accepted").0, 0);
     assert_eq!(failing.count(), asked);
     let said = Tools::with_secret(&[]).run(&["check", "--jwks", stand_in], &token);
     assert!(said.code == 64 && said.err.contains("there are none"), "{said:?}");
@@ -444,7 +444,7 @@ fn what_cannot_be_answered_says_so_by_its_status() {
         (&secret, &["check"], 64, "there is no token"),
         (&secret, &["check", "eyJ", "eyK"], 64, "wanted one token"),
         (&secret, &["check", "--action", "publish"], 64, "wanted --room"),
-        (&secret, &["check", "--action", "administer", "--room", "a"], 64, "administer is about no room"),
+        (&secret, &["check", "--action", "administer", "--room", "a"], 64, "administer takes no --room"),
         (&secret, &["check", "--action", "publish", "--room", "a", "--user", "u"], 64, "--user is for read"),
         (&secret, &["check", "--jwks", "/nowhere"], 64, "cannot read /nowhere"),
         (&secret, &["token", "--expires", "soon"], 64, "wanted a span such as 1h"),
@@ -489,7 +489,7 @@ fn settings_may_stand_behind_the_word_as_well() {
     let said = none.run(&["--token-audience=push", "check", &keys, "--token-audience="], &token);
     assert_eq!(said.code, 0, "{said:?}");
     let said = none.run(&["check", &keys, "--token-audience=push"], &token);
-    assert!(said.code == 1 && said.out.contains("not believed (audience)"), "{said:?}");
+    assert!(said.code == 1 && said.out.contains("refused (audience)"), "{said:?}");
     for help in [&["help"][..], &["--help"], &["help", "check"], &["check", "--help"]] {
         let said = none.run(help, "");
         assert!(said.code == 0 && said.err.is_empty(), "{said:?}");
@@ -506,12 +506,12 @@ fn a_secret_that_was_read_another_way_is_recognised() {
     let by_file = Tools::with(&[("TOKEN_KEYS", &format!("HS256:file:{}", in_file.0.display()))]);
     let by_text = Tools::with(&[("TOKEN_KEYS", &format!("HS256:base64:{text}"))]);
     let (of_file, of_text) = (by_file.token(&[]), by_text.token(&[]));
-    let (code, line) = by_file.check(&of_text, &[], "not believed (signature)");
+    let (code, line) = by_file.check(&of_text, &[], "refused (signature)");
     assert!(code == 1 && line.contains("is in base64, and HS256:file: takes the text as it is"), "{line}");
-    let (code, line) = by_text.check(&of_file, &[], "not believed (signature)");
+    let (code, line) = by_text.check(&of_file, &[], "refused (signature)");
     assert!(code == 1 && line.contains("as it is, and that is decoded here"), "{line}");
     let other = Tools::with(&[("TOKEN_KEYS", &format!("HS256:base64:{}", STANDARD.encode([7; 32])))]);
-    let (code, line) = by_file.check(&other.token(&[]), &[], "not believed (signature)");
+    let (code, line) = by_file.check(&other.token(&[]), &[], "refused (signature)");
     assert!(code == 1 && line.contains("it was signed with another, or changed afterwards"), "{line}");
 }
 
@@ -545,13 +545,13 @@ fn who_gets_an_event_that_requires_something_is_said() {
         (
             &["--require=vip", "--room=room-s"],
             1,
-            "not allowed: get events in \"room-s\" that require vip, which takes vip:room-s, or a pattern such as vip:room-* \
+            "not allowed: get events in \"room-s\" that require vip, which needs vip:room-s, or a pattern such as vip:room-* \
              (it has vip:room-r)",
         ),
         (
             &["--require=vip"],
             1,
-            "not allowed: get events for users and for everyone that require vip, which takes vip without a pattern (it has \
+            "not allowed: get events for users and for everyone that require vip, which needs vip without a pattern (it has \
              vip:room-r)",
         ),
     ] {

@@ -1,4 +1,4 @@
-//! Streams as hyper's bodies: the shard's "socket" is a queue, and hyper writes out what is in it.
+//! Streams as hyper's bodies: the shard's "socket" is a queue, and hyper writes what is in it.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,36 +16,36 @@ use crate::admin::live::Dashboard;
 use crate::shard::conn::ConnKey;
 use crate::shard::net::Net;
 
-/// Writes of the shard's that may wait for one reader: the whole history, which takes a handful, and then one sample
-/// each. A reader that is further behind is what the shard calls slow.
+/// Writes of the shard that may wait for one reader: the whole history, which takes a few, and then one for each
+/// sample. A reader further behind counts as slow for the shard.
 const WRITES_WAITING_MAX: usize = 32;
 
 /// The shard's end of a stream.
 pub(super) struct BodySocket {
-    /// Set when the shard takes it.
+    /// Set when the shard registers the socket.
     key: Option<ConnKey>,
     writes: Sender<Bytes>,
-    /// Ends the connection that carries it.
+    /// Closes the connection that carries the stream.
     cut: Arc<Notify>,
 }
 
 impl BodySocket {
-    /// A socket, and what comes out of it.
+    /// Returns a socket and the receiver of its bytes.
     pub(super) fn pair(cut: Arc<Notify>) -> (Self, Receiver<Bytes>) {
         let (writes, chunks) = channel(WRITES_WAITING_MAX);
         (Self { key: None, writes, cut }, chunks)
     }
 }
 
-/// A network of bodies.
+/// The shard's network, with queues as sockets.
 #[derive(Default)]
 pub(super) struct Bodies {
-    /// Those that were full.
+    /// The streams whose queue was full.
     waiting: Vec<ConnKey>,
 }
 
 impl Bodies {
-    /// Those that had no room when they were last written to.
+    /// Takes the streams whose queue was full at the last write.
     pub(super) fn waiting(&self) -> Vec<ConnKey> {
         self.waiting.clone()
     }
@@ -105,7 +105,7 @@ impl Body for StreamBody {
     }
 }
 
-/// A stream's place in the shard, given up when dropped.
+/// A stream's attachment to the shard. Leaves when dropped.
 pub(super) struct Leave {
     pub(super) dashboard: Arc<Dashboard>,
     pub(super) key: ConnKey,

@@ -1,10 +1,10 @@
-//! The live page at `/dashboard`, and what feeds it: an engine of its own.
+//! The live page at `/dashboard`, and its data: an engine of its own.
 //!
-//! Once a second a sampler reads the server's counters and publishes what happened since as one event. It goes into a hub
-//! of its own with one room, served by a shard whose sockets are bodies of hyper's responses. So the page gets what every
-//! subscriber gets, by the same code: history on join, exact resume, gaps, a close reason, an end for slow readers. And
-//! nothing of it shows in the users' hub: it uses no offset of their order, changes no count and gets no broadcast. A
-//! server that is too busy for its subscribers still tells the page so.
+//! Once a second a sampler reads the server's counters, and publishes the changes as one event into a hub with one
+//! room, served by a shard whose sockets are bodies of hyper's responses. So the page gets the same features as every
+//! subscriber (history on join, exact resume, gaps, a closing event, slow readers reaped) from the same code. The
+//! server's own figures are not affected: no offset of the users' order is used, no count changes, no broadcast
+//! arrives, and a server too busy for its subscribers still updates the page.
 
 mod body;
 pub mod page;
@@ -37,51 +37,51 @@ use crate::wire::control::Heartbeat;
 use crate::wire::encoding::Encoding;
 
 /// Pages that may be open at once. They are counted apart from the admin listener's other connections, so that a
-/// scraper gets through to a server that many watch.
+/// scraper gets through when many pages are open.
 pub const STREAMS_MAX: usize = 8;
 
 /// Time between two samples.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Samples kept for a page that is opened later: five minutes.
+/// Samples kept for pages that open later: five minutes.
 pub const HISTORY_SAMPLES: usize = 300;
 
-/// Bytes those may take. A sample is one or two KiB; it has more only if the hottest rooms have long names.
+/// Bytes of these samples. A sample has one or two KiB; it has more only if the hottest rooms have long names.
 const HISTORY_BYTES_MAX: usize = 1 << 20;
 
-/// Base of the jittered `retry:`. There are few pages, and an operator who restarts a server wants to see it come up.
+/// Base of the jittered `retry:`. There are few pages, and an operator who restarts a server wants to see it start.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long the pages' last words may take to be written.
+/// How long writing the closing events of the pages may take.
 pub(crate) const CLOSING_TIME: Duration = Duration::from_millis(500);
 
-/// The only room there is here.
+/// The only room of this hub.
 const ROOM: &str = "dashboard";
 
-/// The type of the events in it.
+/// The name of its events.
 const EVENT: &str = "sample";
 
-/// Samples of one server, and the streams of the pages that show them.
+/// Samples of one server, and the pages that receive them.
 pub struct Dashboard {
     hub: Arc<Hub>,
-    /// Where samples get their positions.
+    /// Assigns the samples' offsets.
     order: MemoryOrder,
     shard: Mutex<Shard<Bodies>>,
     clock: Clock,
     sampler: Mutex<Sampler>,
-    /// One for each stream until its last byte is written.
+    /// One permit for each stream, until its last byte is written.
     places: Arc<Semaphore>,
 }
 
 impl Dashboard {
-    /// Begins to count from what `engine` has counted so far.
+    /// Starts counting from the current counters of `engine`.
     #[must_use]
     pub fn new(engine: &Engine) -> Arc<Self> {
         let log = LogBounds { events_max: HISTORY_SAMPLES, bytes_max: HISTORY_BYTES_MAX };
         let connections_max = u32::try_from(STREAMS_MAX).expect("a small number");
         let hub = Hub::new(HubSettings {
             shards: 1,
-            // A restart begins a new life here as well, which a page that comes back is told by a gap.
+            // A restart begins a new epoch here too, so a page that reconnects gets a gap.
             epoch: engine.hub.epoch(),
             history: HistoryBounds { log, bytes_max: HISTORY_BYTES_MAX, age_max: Duration::MAX },
             caps: Caps { connections_max, per_user_max: None, replace: false, per_address_max: None },
@@ -109,11 +109,11 @@ impl Dashboard {
         })
     }
 
-    /// Samples `engine` for as long as it is polled. Nothing is lost if it is dropped.
+    /// Samples `engine` for as long as it is polled. Cancel safe.
     pub async fn watch(&self, engine: &Engine) {
         let mut interval = tokio::time::interval(SAMPLE_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // The first is due at once, and there is nothing to tell yet.
+        // The first tick is due at once, and there is nothing to report yet.
         interval.tick().await;
         loop {
             interval.tick().await;
@@ -137,11 +137,11 @@ impl Dashboard {
         self.step();
     }
 
-    /// Does all that is due now. True if a drain is over.
+    /// Does everything that is due now. Returns true when a drain has ended.
     fn step(&self) -> bool {
         let now = self.clock.now();
         let mut shard = self.shard.lock();
-        // Bodies don't say when they have room again: they are asked each time there is something new.
+        // Bodies do not report when they have room again, so the waiting ones are retried at each step.
         for key in shard.net_mut().waiting() {
             shard.on_writable(key, now);
         }
@@ -154,12 +154,12 @@ impl Dashboard {
         }
     }
 
-    /// Opens a stream: after the sample with `last_event_id`, or with all that are kept. `cut` is told if its
-    /// connection has to end at once.
+    /// Opens a stream: after the sample with `last_event_id`, or with all kept samples. `cut` is notified if the
+    /// reader's connection has to be closed at once.
     ///
     /// # Errors
     ///
-    /// [`Code::DashboardFull`] if [`STREAMS_MAX`] are open, [`Code::Draining`] if the server ends in a moment.
+    /// [`Code::DashboardFull`] if [`STREAMS_MAX`] are open, [`Code::Draining`] if the server is draining.
     pub fn open(
         self: &Arc<Self>,
         last_event_id: Option<String>,
@@ -167,16 +167,16 @@ impl Dashboard {
     ) -> Result<StreamBody, Problem> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| Code::DashboardFull)?;
         let now = self.clock.now();
-        // As many as there are places; so the only reason left is a drain.
+        // The hub allows as many streams as there are places, so the only reason left is a drain.
         let permit = self.hub.admit(None, None, now).map_err(|_| Code::Draining)?;
         let (user, address) = permit.keep();
         let (socket, chunks) = BodySocket::pair(cut);
         let join = Join {
             socket,
             head: bytes::Bytes::new(),
-            // hyper frames it.
+            // hyper frames the bytes.
             encoding: Encoding::default(),
-            // Only the page listens, with a browser's `EventSource`.
+            // The only subscriber is the page, with a browser's `EventSource`.
             heartbeat: Heartbeat::Id,
             rooms: vec![self.hub.rooms().get_or_create(ROOM)],
             user,
@@ -186,7 +186,7 @@ impl Dashboard {
             probe: false,
         };
         let key = self.shard.lock().join(join, now).expect("these sockets need no system");
-        // What was too much for one write.
+        // Writes what did not fit in one write.
         self.step();
         Ok(StreamBody::new(chunks, Leave { dashboard: self.clone(), key, _place: place }))
     }
@@ -196,7 +196,7 @@ impl Dashboard {
         self.shard.lock().on_closed(key, crate::shard::stats::CloseReason::Client, self.clock.now());
     }
 
-    /// Tells every page that the server ends, and waits a moment for the last of it to be written.
+    /// Tells every page that the server ends, and waits up to `CLOSING_TIME` until this is written.
     pub async fn close(&self) {
         self.hub.drain();
         let all = u32::try_from(STREAMS_MAX).expect("a small number");
@@ -206,7 +206,7 @@ impl Dashboard {
             }
             self.places.acquire_many(all).await.map(drop)
         };
-        // A page that does not read is not waited for.
+        // A page that does not read delays the end no longer than that.
         let _ = tokio::time::timeout(CLOSING_TIME, written).await;
     }
 }
@@ -217,7 +217,7 @@ mod tests {
     use crate::config::{Config, ListenAddr};
     use crate::server::Server;
 
-    /// A page that is frozen, as browsers do with hidden tabs, is cut off like any slow reader: at once, with what the
+    /// A frozen page (browsers freeze hidden tabs) is reaped like any slow reader: at once, with whatever the
     /// connection still has to write.
     #[test]
     fn a_reader_that_is_stuck_is_cut_off() {

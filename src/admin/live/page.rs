@@ -5,7 +5,7 @@ use http_body_util::Full;
 use hyper::Response;
 use hyper::header::{self, HeaderName, HeaderValue};
 
-/// Path, type and text of each.
+/// Path, type and text of each file.
 const FILES: [(&str, &str, &str); 4] = [
     ("/dashboard", "text/html; charset=utf-8", include_str!("index.html")),
     ("/dashboard/style.css", "text/css; charset=utf-8", include_str!("style.css")),
@@ -13,8 +13,8 @@ const FILES: [(&str, &str, &str); 4] = [
     ("/dashboard/icon.svg", "image/svg+xml", include_str!("icon.svg")),
 ];
 
-/// What goes with each of them. Names of rooms are on the page, and are what users chose: no script but ours runs, whatever
-/// a name may do. Browsers keep a connection open after a page, so each ends at once: the admin listener has few places.
+/// Headers of each file. The page shows names of rooms, which users chose: only its own script runs, whatever a name
+/// contains. Browsers keep a connection open after a page, so each answer closes it: the admin listener has few places.
 const HEADERS: [(HeaderName, &str); 7] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -29,7 +29,7 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (header::CONNECTION, "close"),
 ];
 
-/// The file at `path`, if it is one of the page's.
+/// Returns the file at `path`, if there is one.
 #[must_use]
 pub fn file(path: &str) -> Option<Response<Full<Bytes>>> {
     let (_, kind, text) = FILES.iter().find(|(known, ..)| *known == path)?;
@@ -42,7 +42,7 @@ pub fn file(path: &str) -> Option<Response<Full<Bytes>>> {
     Some(response)
 }
 
-/// Whether something is served at `path`.
+/// Whether the page has a file at `path`.
 #[must_use]
 pub fn is_file(path: &str) -> bool {
     FILES.iter().any(|(known, ..)| *known == path)

@@ -1,8 +1,8 @@
-//! Which rooms are the hottest, at a bounded price: rooms count for themselves, and are looked at in turns.
+//! Finds the hottest rooms at a bounded cost: rooms count their own events, and are sampled in turns.
 //!
-//! A log knows how many events it has had, so nothing is added to the path of an event. Up to [`ROOMS_PER_SAMPLE`] rooms
-//! are all looked at for every sample; where there are more, a sample takes some shares of the table, and the figures of
-//! the others are as old as their last turn.
+//! A log has its number of events, so nothing is added to the path of an event. Up to [`ROOMS_PER_SAMPLE`] rooms are
+//! all read for every sample; where there are more, a sample reads some shares of the table, and the figures of the
+//! others are as old as their last turn.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use crate::hub::source::Source;
 use crate::hub::table::Table;
 use crate::types::moment::Moment;
 
-/// Rooms after which a sample is content. The share of the table it is in is finished, so it may be a 64th of all rooms
+/// Rooms after which a sample stops. It finishes the share of the table it is in, so it may read a 64th of all rooms
 /// more.
 pub(super) const ROOMS_PER_SAMPLE: usize = 10_000;
 
 /// Rooms listed by events, and again by connections.
 pub(super) const HOTTEST_MAX: usize = 10;
 
-/// A room as it was found at its last turn.
+/// A room at its last turn.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct HotRoom {
     room: String,
@@ -29,19 +29,19 @@ pub(super) struct HotRoom {
     per_s: f64,
 }
 
-/// The rooms at the top, as the page gets them.
+/// The hottest rooms, as the page gets them.
 #[derive(Debug, Serialize)]
 pub(super) struct Rooms {
     count: usize,
-    /// Time between two looks at a room, in seconds, at the longest.
+    /// The longest time between two turns of a room, in seconds.
     round_s: f64,
-    /// Those with most events, the most first. None without events.
+    /// Rooms with most events, the most first. None without events.
     busiest: Vec<HotRoom>,
-    /// Those with most connections, the most first. None without connections.
+    /// Rooms with most connections, the most first. None without connections.
     fullest: Vec<HotRoom>,
 }
 
-/// What the last turn of every share found.
+/// The results of the last turn of every share.
 pub(super) struct Hottest {
     shares: Vec<Turn>,
     next: usize,
@@ -57,12 +57,12 @@ struct Turn {
 }
 
 impl Hottest {
-    /// Nothing seen yet; the first turns count from `now` on.
+    /// Without results; the first turns count from `now` on.
     pub(super) fn new(now: Moment) -> Self {
         Self { shares: vec![Turn { at: now, ..Turn::default() }; Table::shares()], next: 0 }
     }
 
-    /// Looks at the next shares of `table`.
+    /// Reads the next shares of `table`.
     pub(super) fn look(&mut self, table: &Table, now: Moment) -> Rooms {
         let mut seen = 0;
         for _ in 0..self.shares.len() {
@@ -107,8 +107,8 @@ impl Turn {
     }
 }
 
-/// The rooms with the highest of something, at most [`HOTTEST_MAX`]. Names are copied: holding a room would keep it from
-/// being forgotten.
+/// The rooms with the highest value of one figure, at most [`HOTTEST_MAX`]. Names are copied: holding a room would keep
+/// it from being removed.
 #[derive(Default)]
 struct Top(BTreeMap<(u64, String), (u64, u32)>);
 
@@ -215,7 +215,7 @@ mod tests {
         const ROOMS: usize = 25_000;
         let hub = hub();
         let mut hottest = Hottest::new(Moment(0));
-        // Held, or they would be forgotten.
+        // Held, because unused rooms are removed.
         let _held: Vec<_> = (0..ROOMS).map(|n| hub.rooms().get_or_create(&n.to_string())).collect();
         publish(&hub, "4711", 9);
         let mut found = 0;

@@ -1,4 +1,4 @@
-//! One second of the server: what its counters say now, less what they said before.
+//! One second of the server: its counters now, minus its counters at the sample before.
 
 use serde::{Serialize, Serializer};
 
@@ -8,13 +8,13 @@ use crate::engine::process;
 use crate::shard::stats::{CloseReason, DropReason, GapReason, Stats, TIME_BUCKETS, Tally};
 use crate::types::moment::Moment;
 
-/// What the page gets once a second. Whatever happens is counted since the sample before; whatever is, is as of now.
+/// The page's data, once a second. Events are counted since the sample before; states are as of now.
 #[derive(Debug, Serialize)]
 pub(super) struct Sample {
     version: &'static str,
-    /// Since the server's start, in milliseconds: the page's time.
+    /// Milliseconds since the server's start: the page's time.
     up_ms: u64,
-    /// Time since the sample before.
+    /// Seconds since the sample before.
     seconds: f64,
     state: &'static str,
     connections: u64,
@@ -26,10 +26,10 @@ pub(super) struct Sample {
     published: u64,
     delivered: u64,
     bytes: u64,
-    /// Time from publish to written, for the deliveries counted here. Null if there were none.
+    /// Time from publish to written, for the deliveries of this sample. Null if there were none.
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
-    /// In cores. Null where the kernel does not tell.
+    /// In cores. Null if the kernel does not report it.
     cpu: Option<f64>,
     /// Resident, in bytes.
     memory: Option<u64>,
@@ -52,7 +52,7 @@ struct ShardSample {
     cpu: Option<f64>,
 }
 
-/// Numbers by reason, those above zero.
+/// Numbers by reason, without zeros.
 #[derive(Debug)]
 struct Counts(Vec<(&'static str, u64)>);
 
@@ -70,14 +70,14 @@ pub(super) struct Sampler {
     memory_fixed: Option<u64>,
 }
 
-/// Everything that only grows.
+/// The counters that only grow.
 struct Totals {
     at: Moment,
     opened: u64,
     accepted: u64,
     published: u64,
     bytes: u64,
-    /// Deliveries by how long they took at most, in microseconds.
+    /// Deliveries by the upper bound of their time, in microseconds.
     delivery: Vec<(u64, u64)>,
     closed: Vec<u64>,
     dropped: Vec<u64>,
@@ -89,13 +89,13 @@ struct Totals {
 }
 
 impl Sampler {
-    /// Counts from here on.
+    /// Starts counting from now.
     pub(super) fn new(engine: &Engine) -> Self {
         let memory_fixed = process::memory().map(|memory| memory.allocated);
         Self { before: Totals::read(engine), hottest: Hottest::new(engine.clock.now()), memory_fixed }
     }
 
-    /// What there is to say now.
+    /// Returns the sample for now.
     pub(super) fn sample(&mut self, engine: &Engine) -> Sample {
         let now = Totals::read(engine);
         let before = std::mem::replace(&mut self.before, now);
@@ -193,7 +193,7 @@ impl Totals {
         }
     }
 
-    /// Of the whole process. The time of a thread that has ended since is not in it.
+    /// Processor time of the whole process, without threads that have ended since.
     fn cpu_since(&self, before: &Self, seconds: f64) -> Option<f64> {
         let used =
             |thread: &u32| before.threads.iter().find(|(id, _)| id == thread).map_or(0, |(_, used)| *used);
@@ -234,8 +234,8 @@ fn millis(micros: u64) -> f64 {
     rounded(micros as f64 / 1000.0)
 }
 
-/// The time that share `q` of deliveries took at most, in milliseconds; `None` if there were none. Within a bucket they
-/// are taken to be spread evenly, as Prometheus does.
+/// The time within which share `q` of deliveries took place, in milliseconds; `None` if there were none. Within a
+/// bucket, deliveries are assumed to be spread evenly, as in Prometheus.
 fn quantile(buckets: &[(u64, u64)], q: f64) -> Option<f64> {
     let total: u64 = buckets.iter().map(|(_, count)| count).sum();
     #[allow(clippy::cast_precision_loss, reason = "a share of a count needs no last digit")]
@@ -245,7 +245,7 @@ fn quantile(buckets: &[(u64, u64)], q: f64) -> Option<f64> {
         #[allow(clippy::cast_precision_loss, reason = "as above")]
         let (count, width) = (*count as f64, upto.saturating_sub(from) as f64);
         if count > 0.0 && below + count >= rank {
-            // Nothing is known of what is above all buckets but that.
+            // Above all buckets only the lower bound is known.
             let within = if *upto == u64::MAX { 0.0 } else { width * (rank - below) / count };
             #[allow(clippy::cast_precision_loss, reason = "powers of two")]
             return Some(rounded((from as f64 + within) / 1000.0));

@@ -1,6 +1,6 @@
-//! `tidegate check`: whether the server would believe a token or an API key, what that allows, and why not.
+//! `tidegate check`: says whether the server would accept a token or an API key, what it allows, and why not.
 //!
-//! The decision is the server's own code; here it is put into words.
+//! The decision is the server's own code; this file explains it.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -28,7 +28,7 @@ use crate::upstream::jwks::fetch_once;
 
 pub(super) const NAME: &str = "check";
 
-/// What there is to find out.
+/// The question.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Check {
     credential: Credential,
@@ -44,31 +44,31 @@ pub(super) fn command() -> Command {
         Arg::new(id).long(id).value_name(name).help(help)
     };
     Command::new(NAME)
-        .about("Say whether a token or an API key is believed, what it allows, and why not")
+        .about("Say whether a token or an API key is accepted, what it allows, and why not")
         .after_help(
-            "Exits with 0 for a yes and with 1 for a no. All flags of the server are taken here as well.\n\
-             Whether a token was revoked, only the running server knows.",
+            "Exits with 0 for yes and with 1 for no. Also takes all flags of the server.\n\
+             Revocations are not checked: only the running server has them.",
         )
         .next_line_help(true)
         .args([
             Credential::arg(
-                "The token or the key. Without one, or for -, standard input, which others do not see",
+                "The token or the key. Without one, or for -, read from standard input, which other users cannot see",
             ),
-            arg("room", "ROOM", "The room in question").value_parser(|text: &str| RoomName::new(text)),
+            arg("room", "ROOM", "The room").value_parser(|text: &str| RoomName::new(text)),
             arg("user", "USER", "With read: the user to listen as")
                 .value_parser(|text: &str| UserName::new(text)),
             arg(
                 "require",
                 "PERMISSION",
-                "What an event requires: whether it is got, in the room if there is one",
+                "A permission that events require, in the room if one is given",
             )
             .value_parser(|text: &str| PermissionName::new(text)),
-            arg("action", "ACTION", "What to do: read, if there is a room")
+            arg("action", "ACTION", "The action to check; read, if a room is given")
                 .value_parser(PossibleValuesParser::new(ACTIONS)),
             arg(
                 "jwks",
                 "FILE",
-                "Keys to take in place of those at the URLs of token_jwks, which are fetched otherwise",
+                "Keys to use instead of fetching the URLs of token_jwks",
             )
             .value_parser(clap::value_parser!(PathBuf)),
         ])
@@ -90,7 +90,7 @@ impl Check {
     pub(super) fn run(&self, config: &Config, stdin: &mut dyn Read, now: u64) -> Output {
         if !config.authenticates() {
             return Output::by_settings(
-                "token_keys, token_jwks and api_keys_file are empty: nothing is asked of anyone, and no token is looked at",
+                "token_keys, token_jwks and api_keys_file are empty: no authentication is set up, and tokens are not read",
             );
         }
         let policy = match Policy::new(config, &Arc::default()) {
@@ -106,7 +106,7 @@ impl Check {
             Ok(credential) => credential,
             Err(output) => return output,
         };
-        let (mut lines, identity) = believe(&authority, config, &credential, now);
+        let (mut lines, identity) = verify(&authority, config, &credential, now);
         let mut yes = identity.is_some();
         if let (Some(identity), Some(asked)) = (&identity, &self.asked) {
             let (allowed, why) = asked.decide(&authority, identity);
@@ -138,14 +138,12 @@ impl Check {
             if let Err(reason) = read {
                 let what =
                     if given.is_some() { "the set given by --jwks".to_owned() } else { url.to_string() };
-                let _ = writeln!(
-                    notes,
-                    "token_jwks: {what} can't be used: {reason}. --jwks FILE can stand in for it"
-                );
+                let _ =
+                    writeln!(notes, "token_jwks: {what} can't be used: {reason}; pass --jwks FILE instead");
             }
         }
         if given.is_some() && asked == 0 {
-            return Err(Output::misused("--jwks stands in for the URLs of token_jwks, and there are none"));
+            return Err(Output::misused("--jwks replaces the URLs of token_jwks, and there are none"));
         }
         Ok(())
     }
@@ -155,7 +153,7 @@ fn read_jwks(path: &Path) -> Result<Vec<u8>, String> {
     read_file(path).map_err(|err| format!("--jwks: cannot read {}: {err}", path.display()))
 }
 
-/// What is asked for; by itself, a room is to be listened in.
+/// The action asked for. With only a room or a user, the action is to read.
 fn asked(matches: &ArgMatches) -> Result<Option<Asked>, Error> {
     let room = matches.get_one::<RoomName>("room").cloned();
     let user = matches.get_one::<UserName>("user").cloned();
@@ -169,9 +167,9 @@ fn asked(matches: &ArgMatches) -> Result<Option<Asked>, Error> {
         ("publish-anywhere", None) => Asked::PublishAnywhere,
         ("administer", None) => Asked::Administer,
         ("publish-anywhere" | "administer", Some(_)) => {
-            return Err(misuse(format!("{action} is about no room")));
+            return Err(misuse(format!("{action} takes no --room")));
         }
-        (_, None) => return Err(misuse(format!("{action} is about a room: wanted --room"))),
+        (_, None) => return Err(misuse(format!("{action} needs a room: wanted --room"))),
         ("read", Some(room)) => Asked::Read(room, user),
         ("publish", Some(room)) => Asked::Publish(room),
         ("members", Some(room)) => Asked::Members(room),
@@ -179,26 +177,24 @@ fn asked(matches: &ArgMatches) -> Result<Option<Asked>, Error> {
     }))
 }
 
-/// Whose it is, and what to say about that.
-fn believe(
+/// Returns the credential's identity, and what to print about it.
+fn verify(
     authority: &Authority,
     config: &Config,
     credential: &str,
     now: u64,
 ) -> (Vec<String>, Option<Arc<Identity>>) {
-    let not_believed = |why: &str| (vec![format!("not believed: {why}")], None);
+    let refused = |why: &str| (vec![format!("refused: {why}")], None);
     if is_api_key(credential) {
         return match (authority.identify(credential, now), &config.api_keys_file) {
             (Ok(identity), _) => (by_api_key(&identity), Some(identity)),
-            (Err(_), Some(path)) => {
-                not_believed(&format!("it is none of the API keys in {}", path.display()))
-            }
-            (Err(_), None) => not_believed("it is an API key, and api_keys_file is off"),
+            (Err(_), Some(path)) => refused(&format!("it is none of the API keys in {}", path.display())),
+            (Err(_), None) => refused("it is an API key, and api_keys_file is off"),
         };
     }
     let Some(tokens) = authority.tokens() else {
-        return not_believed(if config.auth_callback.is_some() {
-            "token_keys and token_jwks name no keys; what listeners show is for the application (auth_callback)"
+        return refused(if config.auth_callback.is_some() {
+            "token_keys and token_jwks name no keys; subscribers' credentials go to the application (auth_callback)"
         } else {
             "token_keys and token_jwks name no keys"
         });
@@ -207,7 +203,7 @@ fn believe(
         Ok(identity) => (by_token(config, credential, &identity, now), Some(Arc::new(identity))),
         Err(err) => {
             let case = Case { token: credential, tokens, config, now };
-            (vec![format!("not believed ({}): {}", err.as_str(), case.explain(err))], None)
+            (vec![format!("refused ({}): {}", err.as_str(), case.explain(err))], None)
         }
     }
 }
@@ -215,7 +211,7 @@ fn believe(
 fn by_api_key(identity: &Identity) -> Vec<String> {
     let name = identity.api_key.as_ref().map_or("", |key| &*key.name);
     let words: Vec<String> = identity.grant.permissions().map(Permission::to_string).collect();
-    let mut lines = vec![format!("believed: the API key {name}")];
+    let mut lines = vec![format!("accepted: the API key {name}")];
     if let Some(rate) = identity.api_key.as_ref().and_then(|key| key.publish_rate) {
         lines.push(format!("publishes: {} events in {}", rate.events, humantime::format_duration(rate.per)));
     }
@@ -224,11 +220,11 @@ fn by_api_key(identity: &Identity) -> Vec<String> {
 }
 
 fn by_token(config: &Config, token: &str, identity: &Identity, now: u64) -> Vec<String> {
-    // It has been read before, or there would be no identity.
+    // The token was parsed before, or there would be no identity.
     let Ok(parts) = Parts::of(token) else { return Vec::new() };
     let claims = parts.claims().unwrap_or_default();
     let kid = parts.header.kid.map_or_else(String::new, |kid| format!(", kid {}", quoted(&kid)));
-    let mut lines = vec![format!("believed: signed with {}{kid}", parts.header.alg)];
+    let mut lines = vec![format!("accepted: signed with {}{kid}", parts.header.alg)];
     lines
         .push(format!("user: {}", identity.user().map_or_else(|| "none (it has no sub)".to_owned(), quoted)));
     lines.extend(identity.token.as_ref().map(|name| format!("token: {}", quoted(name))));
@@ -250,7 +246,7 @@ fn by_token(config: &Config, token: &str, identity: &Identity, now: u64) -> Vec<
     lines
 }
 
-/// The permissions among `words`, and what is none.
+/// The permissions among `words`, and the words that are none.
 fn permissions<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let words: Vec<&str> = words.into_iter().collect();
     let (grant, misunderstood) = Grant::parse(words.iter().copied());

@@ -1,5 +1,5 @@
-//! A token or an API key that is shown to a subcommand, as an argument or on standard input. An argument can be seen by
-//! everyone on the machine (`ps`), so standard input is the better place.
+//! A token or an API key for a subcommand, as an argument or on standard input. All users of the machine can see an
+//! argument (`ps`), so standard input is the better place.
 
 use std::fmt;
 use std::io::Read;
@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Error};
 
 use crate::cli::tools::{Output, misuse};
 
-/// Where it is.
+/// Where the credential is.
 #[derive(Clone, Eq, PartialEq)]
 pub enum Credential {
     /// On the command line.
@@ -18,7 +18,7 @@ pub enum Credential {
 }
 
 impl fmt::Debug for Credential {
-    /// Without the text.
+    /// Without the credential's text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Argument(_) => "Argument",
@@ -27,14 +27,15 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Bytes of standard input that are read. Tokens have fewer by far, and are told by how many they have too many.
+/// Bytes of standard input that are read. Tokens have far fewer, and the error for a token that is too long says its
+/// length.
 const INPUT_BYTES_MAX: u64 = 64 << 10;
 
 const ID: &str = "credential";
 
 impl Credential {
-    /// The argument of clap's that it is. It takes several, so that it is here that too many are refused: clap would
-    /// repeat the second.
+    /// The credential as an argument for clap. It takes several values, so that too many are refused here: clap's error
+    /// would repeat the second.
     pub(super) fn arg(help: &'static str) -> Arg {
         Arg::new(ID).value_name("TOKEN").action(ArgAction::Append).num_args(0..).help(help)
     }
@@ -49,12 +50,12 @@ impl Credential {
         }
     }
 
-    /// Whether clap has read one from the command line.
+    /// Whether the command line has one.
     pub(super) fn is_given(matches: &ArgMatches) -> bool {
         matches.get_many::<String>(ID).is_some()
     }
 
-    /// The text, without the white space around it.
+    /// Returns the text, without the white space around it.
     pub(super) fn text(&self, stdin: &mut dyn Read) -> Result<String, Output> {
         let text = match self {
             Self::Argument(text) => text.clone(),
@@ -66,7 +67,7 @@ impl Credential {
             }
         };
         match text.trim() {
-            "" => Err(Output::misused("there is no token, neither as an argument nor on standard input")),
+            "" => Err(Output::misused("there is no token as an argument or on standard input")),
             text => Ok(text.to_owned()),
         }
     }

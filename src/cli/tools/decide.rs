@@ -1,5 +1,5 @@
-//! Whether somebody who is believed may do something, decided by the server's own code, and by which permission or why not,
-//! in words.
+//! Decides with the server's own code whether an accepted credential allows something, and explains it: by which
+//! permission, or what is missing.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) enum Asked {
 }
 
 impl Asked {
-    /// Whether `identity` may, and why.
+    /// Returns whether `identity` may do it, and why.
     pub(super) fn decide(&self, authority: &Arc<Authority>, identity: &Arc<Identity>) -> (bool, Vec<String>) {
         let caller = Caller::Known(authority.clone(), identity.clone());
         let action = self.action();
@@ -56,7 +56,7 @@ impl Asked {
             Self::Read(room, _) => format!("listen in {}", quoted(room.as_str())),
             Self::Publish(room) => format!("publish to {}", quoted(room.as_str())),
             Self::PublishAnywhere => "publish to users and to everyone".to_owned(),
-            Self::Members(room) => format!("see who is in {}", quoted(room.as_str())),
+            Self::Members(room) => format!("see the members of {}", quoted(room.as_str())),
             Self::Disconnect(room) => format!("disconnect users from {}", quoted(room.as_str())),
             Self::Administer => "see the server's state and revoke tokens".to_owned(),
         }
@@ -67,7 +67,7 @@ fn answer(may: bool) -> &'static str {
     if may { "allowed" } else { "not allowed" }
 }
 
-/// What lets `identity` listen as `user`, or what it lacks.
+/// The reason why `identity` may listen as `user`, or what it lacks.
 fn why_as(identity: &Identity, user: &UserName) -> String {
     let name = quoted(user.as_str());
     if identity.user.as_ref() == Some(user) {
@@ -83,7 +83,7 @@ fn why_as(identity: &Identity, user: &UserName) -> String {
     format!("{name}, {}; {sub}", wanted(identity, action.names(), action.about()))
 }
 
-/// A permission that events may require, of a room or those for users and for everyone.
+/// A permission that events may require, of a room, or for events to users and to everyone.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Required {
     pub(super) name: PermissionName,
@@ -91,7 +91,7 @@ pub(super) struct Required {
 }
 
 impl Required {
-    /// Whether `identity` gets such events, and why.
+    /// Returns whether `identity` gets such events, and why.
     pub(super) fn decide(&self, identity: &Identity) -> (bool, String) {
         let (name, room) = (self.name.as_str(), self.room.as_ref().map(RoomName::as_str));
         let holding = identity.grant.holding(name, room, identity.user());
@@ -103,32 +103,32 @@ impl Required {
     }
 }
 
-/// Which permissions with one of these `names` would do for the room or user `about`, and what there is of them.
+/// Which permissions with one of `names` would allow it for the room or user `about`, and which of them `identity` has.
 fn wanted(identity: &Identity, names: &[&str], about: Option<&str>) -> String {
     let have = identity.grant.permissions().filter(|permission| names.contains(&permission.name()));
     let have: Vec<String> = have.map(Permission::to_string).collect();
     let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
     let Some(about) = about else {
-        return format!("which takes {} without a pattern (it has {have})", names.join(" or "));
+        return format!("which needs {} without a pattern (it has {have})", names.join(" or "));
     };
     let exactly: Vec<String> =
         names.iter().map(|name| format!("{name}:{}", Pattern::exactly(about))).collect();
     let begins = Pattern::exactly(beginning(about));
     format!(
-        "which takes {}, or a pattern such as {}:{begins}* (it has {have})",
+        "which needs {}, or a pattern such as {}:{begins}* (it has {have})",
         exactly.join(" or "),
         names[0]
     )
 }
 
-/// What the names of rooms like this one may begin with, too: all up to a sign in it, or else the first half.
+/// A prefix for names like this one: up to a separator in the name, or else the first half.
 fn beginning(name: &str) -> &str {
     let inner = name.trim_end_matches(SIGNS);
     let half = name.char_indices().nth(name.chars().count().div_ceil(2)).map_or(name.len(), |(at, _)| at);
     &name[..inner.rfind(SIGNS).map_or(half, |at| at + 1)]
 }
 
-/// What people put between the parts of a name. One byte each.
+/// Separators that are common in names. One byte each.
 const SIGNS: [char; 5] = ['-', '_', '.', ':', '/'];
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Why a token is not believed: what was found in it, and what would be right. For operators only; whoever shows a token to
-//! the server is told nothing.
+//! Explains why a token is refused: what was found in it, and what is wanted. For operators only; the server does not
+//! tell a client the reason.
 
 use jsonwebtoken::{AlgorithmFamily, DecodingKey, crypto};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::config::{Config, KeySource, TokenKey};
 use crate::rights::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::types::name::UserName;
 
-/// What a token is explained by.
+/// What an explanation needs.
 pub(super) struct Case<'a> {
     pub(super) token: &'a str,
     pub(super) tokens: &'a Tokens,
@@ -23,7 +23,7 @@ pub(super) struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Why it is not believed, in one line.
+    /// Why the token is refused, in one line.
     pub(super) fn explain(&self, err: TokenError) -> String {
         match err {
             TokenError::Form => self.form(),
@@ -34,7 +34,7 @@ impl Case<'_> {
             TokenError::NoKeys => {
                 "none of the keys that could be read signed it, and some could not".to_owned()
             }
-            // Only a running server knows.
+            // Only a running server has revocations.
             TokenError::Revoked => err.to_string(),
             TokenError::Claims
             | TokenError::Expired
@@ -63,7 +63,7 @@ impl Case<'_> {
         } else if dissected.header.is_none_or(|header| !header.get("alg").is_some_and(Value::is_string)) {
             "its header is not a JSON object with the name of an algorithm (alg), in base64url without padding".to_owned()
         } else {
-            "its header or its claims are not a JSON object in which every name comes once, in base64url without padding".to_owned()
+            "its header or its claims are not a JSON object in which every name occurs once, in base64url without padding".to_owned()
         }
     }
 
@@ -76,12 +76,12 @@ impl Case<'_> {
             return format!("its typ is {}; wanted JWT, at+jwt or none", quoted(typ));
         }
         format!(
-            "its header has {}, never honoured: the settings alone say which keys count",
+            "its header has {}, which is never used: only the settings say which keys count",
             found.join(", ")
         )
     }
 
-    /// The algorithms there are keys for.
+    /// The algorithms of the keys.
     fn algorithms(&self) -> String {
         let mut names: Vec<String> =
             self.tokens.keys().iter().map(|(algorithm, _)| format!("{algorithm:?}")).collect();
@@ -102,7 +102,7 @@ impl Case<'_> {
         let named = keys.iter().find(|(_, name)| !kid.is_empty() && name.as_deref() == Some(&*kid));
         match named {
             Some((algorithm, _)) => format!(
-                "its alg is {}, and the key {} is for {algorithm:?}; in a set of keys, alg says for what a key is",
+                "its alg is {}, and the key {} is for {algorithm:?}; in a set of keys, alg says what a key is for",
                 quoted(&alg),
                 quoted(&kid)
             ),
@@ -118,7 +118,7 @@ impl Case<'_> {
         if named.is_empty() {
             return self.algorithm();
         }
-        format!("its kid is {}, which is none of the keys for {alg}: {}", quoted(&kid), named.join(", "))
+        format!("its kid is {}, which names none of the keys for {alg}: {}", quoted(&kid), named.join(", "))
     }
 
     fn signature(&self) -> String {
@@ -134,7 +134,7 @@ impl Case<'_> {
         format!("the signature is by none of the keys for {alg} that it may be by ({tried}): {changed}")
     }
 
-    /// A secret is a text, and whoever makes the tokens may read another one out of the same characters.
+    /// A secret is text, and the program that makes tokens may read the same characters as another secret.
     fn other_reading(&self) -> Option<String> {
         let parts = Parts::of(self.token).ok()?;
         let signed = |key: &&TokenKey| {
@@ -152,7 +152,7 @@ impl Case<'_> {
         Some(match &key.source {
             KeySource::File(path) => format!(
                 "it was signed with what {} is in base64, and {alg:?}:file: takes the text as it is; wanted the text as the \
-                 secret where tokens are made, or {alg:?}:base64: and the text here",
+                 secret where tokens are made, or {alg:?}:base64: and the same text here",
                 path.display()
             ),
             KeySource::Base64(_) => format!(
@@ -168,7 +168,7 @@ impl Case<'_> {
         match err {
             TokenError::Expired => {
                 let (_, exp) = time("exp").unwrap_or_default();
-                format!("it is over: its exp is {exp} (token_leeway is {leeway})")
+                format!("it has expired: its exp is {exp} (token_leeway is {leeway})")
             }
             TokenError::NotYet => {
                 let (name, (_, at)) = ["nbf", "iat"]
@@ -176,7 +176,7 @@ impl Case<'_> {
                     .map(|name| (name, time(name).unwrap_or_default()))
                     .max_by_key(|(_, (at, _))| *at)
                     .unwrap_or_default();
-                format!("its time has not come: its {name} is {at} (token_leeway is {leeway})")
+                format!("it is not valid yet: its {name} is {at} (token_leeway is {leeway})")
             }
             TokenError::Issuer => {
                 let wanted = self.config.token_issuer.as_deref().unwrap_or_default();
@@ -191,12 +191,14 @@ impl Case<'_> {
         let found = shown(claims.get("aud"));
         let wanted: Vec<String> = self.config.token_audience.iter().map(|name| quoted(name)).collect();
         if wanted.is_empty() {
-            return format!("its aud is {found}, and token_audience is empty: it is for somebody else");
+            return format!(
+                "its aud is {found}, and token_audience is empty: then tokens with an aud are refused"
+            );
         }
         format!("its aud is {found}; wanted one of token_audience: {}", wanted.join(", "))
     }
 
-    /// The claim that is missing or of the wrong type.
+    /// Describes the claim that is missing or has the wrong type.
     fn odd_claim(&self, claims: &Claims) -> String {
         let permissions = self.config.token_permissions_claim.as_str();
         let user = |name: &str| {
@@ -230,7 +232,7 @@ impl Case<'_> {
     }
 }
 
-/// A claim for people.
+/// Formats a claim for people.
 fn shown(claim: Option<&Value>) -> String {
     match claim {
         None => "missing".to_owned(),

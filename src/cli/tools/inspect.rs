@@ -1,4 +1,4 @@
-//! `tidegate token --inspect`: what a token says of itself. Nothing is verified, and that is said.
+//! `tidegate token --inspect`: shows a token's content. Nothing is verified, and the output says so.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -14,10 +14,10 @@ use crate::cli::tools::time::when;
 use crate::cli::tools::{NO, Output, misuse};
 use crate::types::plain_text::plain;
 
-/// The flag that asks for it.
+/// The flag.
 pub(super) const FLAG: &str = "inspect";
 
-/// A token to be looked into.
+/// A token to show.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Inspect {
     token: Credential,
@@ -27,10 +27,10 @@ pub(super) fn flag() -> Arg {
     Arg::new(FLAG)
         .long(FLAG)
         .action(ArgAction::SetTrue)
-        .help("Show what a token says, without verifying anything. Nothing is made")
+        .help("Show the content of a token, unverified, instead of making one")
 }
 
-/// The first two parts of a token, whatever else it has.
+/// The first two parts of a token, whatever the rest is.
 pub(super) struct Dissected {
     pub(super) header: Option<Map<String, Value>>,
     pub(super) claims: Option<Map<String, Value>>,
@@ -46,7 +46,7 @@ impl Dissected {
     }
 }
 
-/// In this order.
+/// Printed in this order.
 #[derive(Serialize)]
 struct Shown<'a> {
     header: &'a Map<String, Value>,
@@ -57,13 +57,13 @@ struct Shown<'a> {
 const TIMES: [&str; 3] = ["iat", "nbf", "exp"];
 
 impl Inspect {
-    /// `None` if it was not asked for.
+    /// Returns `None` if the flag is not given.
     pub(super) fn read(matches: &ArgMatches) -> Result<Option<Self>, Error> {
         if matches.get_flag(FLAG) {
             return Credential::read(matches).map(|token| Some(Self { token }));
         }
         if Credential::is_given(matches) {
-            return Err(misuse("a token is for --inspect; without it one is made"));
+            return Err(misuse("a token as an argument needs --inspect; without it a token is made"));
         }
         Ok(None)
     }
@@ -85,13 +85,13 @@ impl Inspect {
                 writeln!(err, "{name} is {}", when(at, now)).expect("a String takes any text");
             }
         }
-        err += "Nothing was verified: anyone can write such a token. `tidegate check` holds it against the keys.";
+        err += "Nothing was verified: anyone can write such a token. `tidegate check` verifies it.";
         let shown = serde_json::to_string_pretty(&Shown { header, claims });
         Output { out: plain_lines(&shown.expect("it was JSON")), err, code: 0 }
     }
 }
 
-/// JSON leaves some characters as they are (RFC 8259 §7) that terminals handle, or that turn text around.
+/// Escapes characters that JSON allows (RFC 8259 §7) and that control a terminal or reverse text.
 fn plain_lines(json: &str) -> String {
     json.split_inclusive('\n').map(plain).collect()
 }

@@ -1,4 +1,4 @@
-//! `tidegate key`: makes an API key, and what the settings have of it.
+//! `tidegate key`: makes an API key, and its entry for the settings.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::cli::tools::{Output, token};
 
 pub(super) const NAME: &str = "key";
 
-/// A key to be made.
+/// The key to make.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NewKey {
     name: String,
@@ -18,16 +18,15 @@ pub struct NewKey {
 }
 
 pub(super) fn command() -> Command {
-    let name =
-        Arg::new("name").value_name("NAME").required(true).help("What the key is called, such as orders");
+    let name = Arg::new("name").value_name("NAME").required(true).help("The key's name, such as orders");
     let rate = Arg::new("rate")
         .long("rate")
         .value_name("RATE")
-        .help("How much may be published with it, such as 100/s");
+        .help("The most events that may be published with it, such as 100/s");
     Command::new(NAME)
         .about("Make an API key for a backend")
         .after_help(
-            "The key goes to standard error, once; what `api_keys_file` has of it to standard output:\n\
+            "The key goes to standard error, once; its entry for `api_keys_file` goes to standard output:\n\
              tidegate key orders --allow sse:publish >> /etc/tidegate/keys.toml",
         )
         .next_line_help(true)
@@ -47,7 +46,7 @@ impl NewKey {
     pub(super) fn run(&self) -> Output {
         let key = generate();
         let lines = self.lines(&hash(&key));
-        // What the server would not take is not shown at all.
+        // An entry that the server would refuse is not printed.
         if let Err(reason) = ApiKeys::check(&lines) {
             return Output::misused(reason);
         }
@@ -56,7 +55,7 @@ impl NewKey {
     }
 
     fn lines(&self, hash: &str) -> String {
-        // A string of JSON is one of TOML's, in one line whatever is in it.
+        // A JSON string is also a TOML string, on one line whatever it contains.
         let text = |text: &str| serde_json::Value::from(text).to_string();
         let permissions: Vec<String> = self.allow.iter().map(|permission| text(permission)).collect();
         let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);

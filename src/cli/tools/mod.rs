@@ -1,7 +1,7 @@
-//! The subcommands: tokens and API keys, made, looked into and explained. Each takes what clap has read of its command line and
-//! gives back text and a status; only `main` prints.
+//! The subcommands: make, show and explain tokens and API keys. Each takes its arguments from clap and returns text and
+//! a status; only `main` prints.
 //!
-//! Nothing here repeats a token, a key or a secret that it was given. Those that it makes are shown once.
+//! Nothing here prints a token, a key or a secret that it was given. A new one is printed once.
 
 mod check;
 mod credential;
@@ -24,10 +24,10 @@ pub use crate::cli::tools::time::When;
 pub use crate::cli::tools::token::NewToken;
 use crate::config::{Config, EX_CONFIG, EX_USAGE};
 
-/// The status of a no.
+/// The status for "no".
 const NO: u8 = 1;
 
-/// What a subcommand has to say.
+/// The result of a subcommand.
 #[derive(Debug, Default)]
 pub struct Output {
     /// For standard output.
@@ -43,7 +43,7 @@ pub struct Output {
 pub enum Tool {
     /// One that needs no settings.
     Alone(Alone),
-    /// One that goes by the server's settings.
+    /// A subcommand that uses the server's settings.
     WithSettings(WithSettings),
 }
 
@@ -56,7 +56,7 @@ pub enum Alone {
     Key(NewKey),
 }
 
-/// A subcommand that goes by the server's settings.
+/// A subcommand that uses the server's settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum WithSettings {
     /// `token`.
@@ -65,18 +65,18 @@ pub enum WithSettings {
     Check(Check),
 }
 
-/// All subcommands. Those that go by the server's settings take its `settings`, too.
+/// All subcommands. Those that use the server's settings also take its `settings` flags.
 #[must_use]
 pub fn commands(settings: &[Arg]) -> [Command; 3] {
     [token::command().args(settings), check::command().args(settings), key::command()]
 }
 
 impl Tool {
-    /// What clap has read of the subcommand `name`.
+    /// Reads the arguments of the subcommand `name`.
     ///
     /// # Errors
     ///
-    /// What is wrong with it beyond what clap sees.
+    /// If an argument is wrong in a way that clap cannot check.
     ///
     /// # Panics
     ///
@@ -95,7 +95,7 @@ impl Tool {
 }
 
 impl Alone {
-    /// Does it, at `now`, in seconds since 1970.
+    /// Runs the subcommand at `now`, in seconds since 1970.
     #[must_use]
     pub fn run(&self, stdin: &mut dyn Read, now: u64) -> Output {
         match self {
@@ -106,7 +106,7 @@ impl Alone {
 }
 
 impl WithSettings {
-    /// Does it, at `now`, in seconds since 1970.
+    /// Runs the subcommand at `now`, in seconds since 1970.
     #[must_use]
     pub fn run(&self, config: &Config, stdin: &mut dyn Read, now: u64) -> Output {
         match self {
@@ -117,23 +117,23 @@ impl WithSettings {
 }
 
 impl Output {
-    /// For a command line that was understood and makes no sense.
+    /// An error in the arguments that clap did not find.
     fn misused(err: impl Into<String>) -> Self {
         Self { err: err.into(), code: EX_USAGE, ..Self::default() }
     }
 
-    /// For settings that do not go with what is asked.
+    /// An error in the settings.
     fn by_settings(err: impl Into<String>) -> Self {
         Self { err: err.into(), code: EX_CONFIG, ..Self::default() }
     }
 }
 
-/// An error of clap's kind, for what it does not see.
+/// An error of clap's type, for a check that clap does not do.
 fn misuse(text: impl std::fmt::Display) -> Error {
     Error::raw(clap::error::ErrorKind::ValueValidation, format!("{text}\n"))
 }
 
-/// An error with its cause.
+/// Formats an error with its cause.
 #[must_use]
 pub fn with_cause(err: &dyn std::error::Error) -> String {
     match err.source() {
@@ -142,7 +142,7 @@ pub fn with_cause(err: &dyn std::error::Error) -> String {
     }
 }
 
-/// Somebody else's text, as one line of it can be shown: escaped, and not too long.
+/// Quotes a foreign text for one line of output: escaped, and shortened.
 fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARS_MAX) {
         Some((end, _)) => format!("{:?}…", &text[..end]),

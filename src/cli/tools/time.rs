@@ -1,13 +1,13 @@
-//! Times as people write and read them: `1h`, `2026-11-21T10:00:00Z`, "3 minutes ago".
+//! Times for people: `1h`, `2026-11-21T10:00:00Z`, "3 minutes ago".
 
 use std::time::{Duration, UNIX_EPOCH};
 
 /// A time that was given on the command line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum When {
-    /// So long after now; before, if it is negative. In seconds.
+    /// This many seconds after now; before, if negative.
     In(i64),
-    /// Then, in seconds since 1970.
+    /// At this time, in seconds since 1970.
     At(u64),
 }
 
@@ -16,7 +16,7 @@ impl When {
     ///
     /// # Errors
     ///
-    /// What was wanted.
+    /// What is wanted instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (magnitude, sign) = text.strip_prefix('-').map_or((text, 1), |rest| (rest, -1));
         let span = humantime::parse_duration(magnitude).ok().filter(|span| *span <= SPAN_MAX);
@@ -30,7 +30,7 @@ impl When {
         })
     }
 
-    /// In seconds since 1970.
+    /// The time in seconds since 1970.
     #[must_use]
     pub fn seconds(self, now: u64) -> u64 {
         match self {
@@ -40,13 +40,13 @@ impl When {
     }
 }
 
-/// A century. Who wants more means something else.
+/// A century. A longer span is probably a mistake.
 const SPAN_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// Times from here on have no name of four digits.
+/// From this time on, years have five digits.
 const YEAR_10000: u64 = 253_402_300_800;
 
-/// The time `at`, in seconds since 1970, in words: `2026-11-21T10:00:00Z, 3 minutes ago`.
+/// Formats the time `at`, in seconds since 1970: `2026-11-21T10:00:00Z, 3 minutes ago`.
 #[must_use]
 pub(super) fn when(at: u64, now: u64) -> String {
     let ago = match at.cmp(&now) {
@@ -61,7 +61,7 @@ pub(super) fn when(at: u64, now: u64) -> String {
     format!("{time}, {ago}")
 }
 
-/// In one unit, rounded down.
+/// Formats a span in one unit, rounded down.
 fn span(seconds: u64) -> String {
     let (unit, count) = match seconds {
         0..120 => ("second", seconds),

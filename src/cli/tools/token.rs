@@ -1,4 +1,4 @@
-//! `tidegate token`: makes a token for development. In production, tokens come from whoever knows the users.
+//! `tidegate token`: makes a token for development. In production, the service that has the users makes tokens.
 
 use clap::{Arg, ArgAction, ArgMatches, Command, Error};
 use jsonwebtoken::{AlgorithmFamily, EncodingKey, Header};
@@ -16,7 +16,7 @@ use crate::types::name::UserName;
 
 pub(super) const NAME: &str = "token";
 
-/// A token to be made.
+/// The token to make.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NewToken {
     user: Option<UserName>,
@@ -37,25 +37,25 @@ pub(super) fn command() -> Command {
     let several = |id, name, help| one(id, name, help).action(ArgAction::Append);
     let user = |text: &str| UserName::new(text);
     Command::new(NAME)
-        .about("Make a token for development, or look into one")
+        .about("Make a token for development, or show the content of one")
         .after_help(
-            "It is signed with the first HS key of `token_keys`, or with --key. All flags of the server\n\
-             are taken here as well.",
+            "It is signed with the first HS key of `token_keys`, or with --key. Also takes all flags\n\
+             of the server.",
         )
         .next_line_help(true)
         .args([
-            one("user", "USER", "Whose token it is (sub)").value_parser(user),
+            one("user", "USER", "The user (sub)").value_parser(user),
             allow().conflicts_with(inspect::FLAG),
-            one("expires", "WHEN", "When it is over (exp): 10m, -5m, or 2026-11-21T10:00:00Z")
+            one("expires", "WHEN", "When it expires (exp): 10m, -5m, or 2026-11-21T10:00:00Z")
                 .default_value("1h")
                 .allow_hyphen_values(true)
                 .value_parser(When::parse),
-            one("not-before", "WHEN", "From when on it counts (nbf)")
+            one("not-before", "WHEN", "When it becomes valid (nbf)")
                 .allow_hyphen_values(true)
                 .value_parser(When::parse),
-            one("id", "JTI", "Its own name (jti), by which it can be revoked").value_parser(id),
-            one("issuer", "TEXT", "Who issued it (iss) [default: token_issuer]"),
-            several("audience", "TEXT", "Whom it is for (aud) [default: the first of token_audience]"),
+            one("id", "JTI", "The token's id (jti), by which it can be revoked").value_parser(id),
+            one("issuer", "TEXT", "The issuer (iss) [default: token_issuer]"),
+            several("audience", "TEXT", "The audience (aud) [default: the first of token_audience]"),
             one(
                 "key",
                 "ALG:SOURCE",
@@ -63,19 +63,19 @@ pub(super) fn command() -> Command {
             ),
             one("kid", "KID", "The name of that key"),
             inspect::flag(),
-            Credential::arg("With --inspect: the token. Without one, or for -, standard input")
+            Credential::arg("With --inspect: the token. Without one, or for -, read from standard input")
                 .requires(inspect::FLAG),
         ])
 }
 
-/// `--allow`, which another subcommand has as well.
+/// `--allow`, which another subcommand also has.
 pub(super) fn allow() -> Arg {
     Arg::new("allow")
         .long("allow")
         .value_name("PERMISSION")
         .action(ArgAction::Append)
         .value_parser(permission)
-        .help("What it allows, such as sse:read:lobby; may be repeated")
+        .help("A permission, such as sse:read:lobby; may be repeated")
 }
 
 fn permission(text: &str) -> Result<String, PermissionError> {
@@ -87,7 +87,7 @@ fn id(text: &str) -> Result<String, String> {
     fits.then(|| text.to_owned()).ok_or_else(|| format!("wanted 1 to {TOKEN_NAME_BYTES_MAX} bytes"))
 }
 
-/// All values that were given for `id`.
+/// All values given for `id`.
 pub(super) fn texts(matches: &ArgMatches, id: &str) -> Vec<String> {
     matches.get_many::<String>(id).into_iter().flatten().cloned().collect()
 }
@@ -95,7 +95,7 @@ pub(super) fn texts(matches: &ArgMatches, id: &str) -> Vec<String> {
 impl NewToken {
     pub(super) fn read(matches: &ArgMatches) -> Result<Self, Error> {
         let text = |id: &str| matches.get_one::<String>(id).cloned();
-        // Not by clap, which would repeat it.
+        // Not parsed by clap, whose error would repeat it.
         let key = text("key").map(|text| parse_token_key(&text)).transpose();
         let allow = texts(matches, "allow");
         if allow.len() > PERMISSIONS_MAX {
@@ -129,7 +129,7 @@ impl NewToken {
         match self.sign(key, setting, &Value::Object(self.claims(config, now))) {
             Err(err) => Output { err, code, ..Output::default() },
             Ok(token) if token.len() > TOKEN_BYTES_MAX => Output::misused(format!(
-                "the token would have {} bytes, and servers take {TOKEN_BYTES_MAX} at most",
+                "the token would have {} bytes, and the server accepts {TOKEN_BYTES_MAX} at most",
                 token.len()
             )),
             Ok(token) => Output { out: token, ..Output::default() },

@@ -1,4 +1,4 @@
-//! `POST {base}/disconnect/{room}/{user}`: ends a user's streams in a room, and keeps the user away for a time.
+//! `POST {base}/disconnect/{room}/{user}`: ends a user's streams in a room, and refuses new ones for a time.
 
 use hyper::Response;
 use serde::Serialize;
@@ -18,16 +18,17 @@ use crate::types::name::{RoomName, UserName};
 struct Disconnected {
     /// Connections that were told to close.
     disconnected: u32,
-    /// Seconds for which new ones are answered 204.
+    /// Seconds for which new connections are answered 204.
     stay_away_s: u64,
 }
 
-/// Tells `user` to stay away from `room`, then closes its connections there. If the table of users who stay away is full,
-/// nothing is closed: the user would be back at once.
+/// Refuses new streams of `user` in `room` for a time, then closes the open ones. If the table of refused users is
+/// full, nothing is closed: the user would reconnect at once.
 ///
 /// # Errors
 ///
-/// As [`Caller::may`]; [`Code::StayAwayFull`](crate::answer::problem::Code::StayAwayFull) with the time until there is a place.
+/// As [`Caller::may`]; [`Code::StayAwayFull`](crate::answer::problem::Code::StayAwayFull) with the time until there is
+/// a place.
 pub async fn disconnect(
     call: &Call<'_>,
     caller: &Caller,

@@ -12,7 +12,7 @@ use crate::http::gate::caller::Caller;
 use crate::rights::grant::Action;
 use crate::shard::stats::{Stats, Tally};
 
-/// Tells an administrator what the server knows.
+/// Describes the server to an administrator.
 ///
 /// # Errors
 ///
@@ -71,7 +71,7 @@ struct Limits {
     max_body_bytes: usize,
 }
 
-/// Reads all of it.
+/// Reads all fields.
 fn read(engine: &Engine) -> Info {
     let (hub, config) = (&engine.hub, &engine.config);
     let (events, bytes) = hub.history();

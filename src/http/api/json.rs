@@ -11,13 +11,14 @@ use crate::http::call::Call;
 use crate::http::conn::held::Held;
 use crate::http::conn::response_body::ResponseBody;
 
-/// `value` as an answer.
+/// Returns `value` as an answer.
 #[must_use]
 pub fn json(value: &impl Serialize) -> Response<ResponseBody> {
     response(bytes(value).into())
 }
 
-/// The same of one that may be large: it takes its bytes of the budget for all, and goes out in pieces.
+/// Returns `value`, which may be large, as an answer. It takes its bytes from the shared budget and is written in
+/// pieces.
 ///
 /// # Errors
 ///
@@ -29,7 +30,7 @@ pub fn large(call: &Call<'_>, value: &impl Serialize) -> Result<Response<Respons
     Ok(response(ResponseBody::held(json, held)))
 }
 
-/// `body`, which is JSON, as an answer.
+/// Returns `body`, which is JSON, as an answer.
 #[must_use]
 pub fn response(body: ResponseBody) -> Response<ResponseBody> {
     let mut response = Response::new(body);

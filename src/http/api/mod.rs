@@ -1,5 +1,5 @@
 //! From a request to its answer. Each resource has one handler; a new surface is a folder beside these and an arm of
-//! [`respond`].
+//! `respond`.
 
 pub mod disconnect;
 pub mod info;
@@ -41,7 +41,7 @@ pub async fn answer(
     peer: Peer,
 ) -> Response<ResponseBody> {
     let mut response = checked(context, exchange, request, peer).await;
-    // A client that keeps the connection would find it closed under its next request.
+    // Without this header, a client that reuses the connection would find it closed during its next request.
     let ends = context.engine.hub.is_draining() || exchange.leaves_body();
     if ends && response.body().is_whole() {
         set(&mut response, header::CONNECTION, "close");
@@ -49,7 +49,7 @@ pub async fn answer(
     response
 }
 
-/// Answers a request if it may be looked into, and says what browsers may know of the answer.
+/// Answers a request if its checks pass, and adds the headers that say which pages may read the answer.
 async fn checked(
     context: &Context,
     exchange: &Rc<Exchange>,
@@ -73,7 +73,7 @@ async fn checked(
         refusal::log(&problem, &method, &uri, &sender, address);
         problem.into_response()
     });
-    // A preflight's answer says by itself who may ask what.
+    // A preflight's answer has its own CORS headers.
     if method != Method::OPTIONS || !response.status().is_success() {
         access.apply(response.headers_mut());
     }
@@ -121,7 +121,7 @@ async fn respond(call: Call<'_>, sender: &mut Sender) -> Result<Response<Respons
     })
 }
 
-/// Who asks, which `sender` learns for the log.
+/// Returns the caller, and records it in `sender` for the log.
 fn caller(call: &Call<'_>, sender: &mut Sender) -> Result<Caller, Problem> {
     let caller = identify::caller(call.engine(), call.policy, call.headers(), call.query());
     sender.identity = caller.as_ref().ok().and_then(Caller::identity).cloned();

@@ -1,8 +1,9 @@
-//! What the query string says, per resource. Pure: text in, checked values or a [`Problem`] out.
+//! Parses the query string of each resource. Pure: text in, checked values or a [`Problem`] out.
 //!
 //! Decoding is `application/x-www-form-urlencoded` (WHATWG URL §5.1) with one difference: bad percent-encoding and
-//! invalid UTF-8 are refused instead of replaced, because a replaced character would name another room. Parameters
-//! with unknown names are ignored, value unread: proxies and cache busters add them. Known ones may not be repeated.
+//! invalid UTF-8 are refused instead of replaced, because a replaced character would name another room. Parameters with
+//! unknown names are ignored and their values not read: proxies and cache busters add them. Known ones may not be
+//! repeated.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -22,27 +23,28 @@ pub const LIMIT_MAX: usize = 1_000;
 /// Events a page of history has when the request does not say.
 pub const LIMIT_DEFAULT: usize = 100;
 
-/// The longest time a disconnected user can be told to stay away. Also keeps `now + stay_away` far from overflow.
+/// The longest time a disconnected user can be refused. Also keeps `now + stay_away` far from overflow.
 pub const STAY_AWAY_MAX: Duration = Duration::from_hours(24);
 
-/// What a listener asks for.
+/// What a subscriber asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StreamQuery {
-    /// Invariant: at most [`ROOMS_MAX`] rooms, none twice, in the order given. Without one, the stream is of the user's inbox.
+    /// Invariant: at most [`ROOMS_MAX`] rooms, none twice, in the order given. If empty, the stream is of the user's
+    /// inbox only.
     pub rooms: Vec<RoomName>,
-    /// Who listens, if named.
+    /// The user whose stream it is, if named.
     pub user: Option<UserName>,
     /// Where to resume. Never empty; otherwise any text, since an id that means nothing is a gap and not an error.
     pub last_event_id: Option<String>,
     /// How many of the newest events to send first. Any number; the caller caps it at what a log can hold.
     pub history: Option<usize>,
-    /// What heartbeats are to say. Without it, the request's headers tell (`subscribe`).
+    /// What heartbeats contain. If absent, the request's headers decide (`negotiate`).
     pub heartbeat: Option<Heartbeat>,
 }
 
 impl StreamQuery {
-    /// The id the listener presents to resume from. The header outranks the query: a browser that reconnects repeats the
-    /// URL it was first given. An id that is no text is none of ours: that is a gap, not an error.
+    /// The id the client presents to resume from. The header wins over the query: a browser that reconnects repeats the
+    /// URL it was first given. An id that is no text is not one of this server's: that is a gap, not an error.
     #[must_use]
     pub fn presented(&self, headers: &HeaderMap) -> Option<String> {
         let header = headers.get("last-event-id").filter(|id| !id.is_empty());
@@ -56,7 +58,8 @@ impl StreamQuery {
     /// # Errors
     ///
     /// [`Code::RoomInvalid`], [`Code::RoomsTooMany`], [`Code::UserInvalid`], [`Code::HistoryInvalid`],
-    /// [`Code::HeartbeatInvalid`] or [`Code::QueryInvalid`]. Whether there is anything to listen to depends on the caller, too.
+    /// [`Code::HeartbeatInvalid`] or [`Code::QueryInvalid`]. That there is a room or a user is checked later, with the
+    /// caller.
     pub fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut rooms = Vec::new();
         let mut user = Once::default();
@@ -80,13 +83,11 @@ impl StreamQuery {
     /// # Errors
     ///
     /// [`Code::HistoryInvalid`], [`Code::HeartbeatInvalid`] or [`Code::QueryInvalid`], the latter also if the query names
-    /// rooms or a user: they stand in the path, and to ignore more of them would look like joining them.
+    /// rooms or a user: they are in the path, and to ignore more of them would look like joining them.
     pub fn parse_with_path(query: Option<&str>, room: RoomName, user: UserName) -> Result<Self, Problem> {
         let mut resume = Resume::default();
         each(query, |name, value| match name {
-            "room" | "group" | "user" | "id" => {
-                Err(invalid("the room and the user stand in the path already"))
-            }
+            "room" | "group" | "user" | "id" => Err(invalid("the room and the user are already in the path")),
             name => resume.take(name, value),
         })?;
         Ok(Self {
@@ -99,12 +100,12 @@ impl StreamQuery {
     }
 }
 
-/// Which page of a room's history to show.
+/// Which page of a room's history to return.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HistoryQuery {
     /// Events on the page: 1 to [`LIMIT_MAX`].
     pub limit: usize,
-    /// Only events before this one; the newest page if absent. Of the shape of an event id, not known to be one.
+    /// Only events before this one; the newest page if absent. Has the shape of an event id, but may not be one.
     pub before: Option<String>,
 }
 
@@ -152,9 +153,9 @@ impl DisconnectQuery {
                 return Ok(());
             }
             let duration = duration(&decode(value)?).filter(|duration| *duration <= STAY_AWAY_MAX);
-            stay_away.set(
-                duration.ok_or_else(|| invalid("a time is seconds, or as in 90s or 1h30m, at most a day"))?,
-            )
+            stay_away.set(duration.ok_or_else(|| {
+                invalid("a time is written as seconds, or as in 90s or 1h30m, at most a day")
+            })?)
         })?;
         Ok(Self { stay_away: stay_away.0 })
     }
@@ -190,7 +191,7 @@ impl Resume {
     }
 }
 
-/// A parameter that may come once. Which of two different values was meant is not ours to guess, and proxies differ.
+/// A parameter that may occur once. Two different values are ambiguous, and proxies differ in which one they take.
 struct Once<T>(Option<T>);
 
 // Not derived: that would ask for `T: Default`.
@@ -204,7 +205,7 @@ impl<T> Once<T> {
     fn set(&mut self, value: T) -> Result<(), Problem> {
         match self.0.replace(value) {
             None => Ok(()),
-            Some(_) => Err(invalid("this parameter may come once; id is the same as user")),
+            Some(_) => Err(invalid("this parameter may occur once; id is the same as user")),
         }
     }
 }
@@ -213,9 +214,10 @@ fn invalid(detail: &'static str) -> Problem {
     Problem::new(Code::QueryInvalid).with_detail(detail)
 }
 
-/// Gives `take` each parameter in turn: its name, and its value as it came. What is wrong with one is told with its name.
+/// Calls `take` with the name and the value of each parameter. A problem with a value is returned with the parameter's
+/// name.
 ///
-/// Unknown names are ignored, so a name that is told is one of ours.
+/// Unknown names are ignored, so the name in a problem is always a known one.
 fn each(query: Option<&str>, mut take: impl FnMut(&str, &str) -> Result<(), Problem>) -> Result<(), Problem> {
     for (name, value) in pairs(query) {
         let name = decode(name)?;
@@ -240,10 +242,12 @@ fn decode(raw: &str) -> Result<Cow<'_, str>, Problem> {
     } else {
         percent::decode(raw)
     };
-    decoded.ok_or_else(|| invalid("what is percent-encoded is two hexadecimal digits a byte, and UTF-8"))
+    decoded.ok_or_else(|| {
+        invalid("percent-encoding is % and two hexadecimal digits for each byte, and has to be UTF-8")
+    })
 }
 
-/// Adds `room` unless it is there. O(rooms), which are at most [`ROOMS_MAX`].
+/// Adds `room` unless it is present. O(rooms), at most [`ROOMS_MAX`].
 fn join(rooms: &mut Vec<RoomName>, room: RoomName) -> Result<(), Problem> {
     if rooms.contains(&room) {
         return Ok(());
@@ -255,8 +259,8 @@ fn join(rooms: &mut Vec<RoomName>, room: RoomName) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Decimal digits and nothing else (`str::parse` would take a `+`). Numbers past `usize` count as `usize::MAX`, which
-/// every caller caps or refuses.
+/// Parses decimal digits only (`str::parse` would take a `+`). Numbers past `usize` count as `usize::MAX`, which every
+/// caller caps or refuses.
 fn number(text: &str) -> Option<usize> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -264,7 +268,7 @@ fn number(text: &str) -> Option<usize> {
     Some(text.parse().unwrap_or(usize::MAX))
 }
 
-/// The two kinds by name.
+/// Parses the name of a kind of heartbeat.
 fn heartbeat(text: &str) -> Result<Heartbeat, Problem> {
     match text {
         "id" => Ok(Heartbeat::Id),
@@ -273,7 +277,7 @@ fn heartbeat(text: &str) -> Result<Heartbeat, Problem> {
     }
 }
 
-/// Whole seconds, or numbers with units.
+/// Parses whole seconds, or numbers with units.
 fn duration(text: &str) -> Option<Duration> {
     match number(text) {
         Some(seconds) => Some(Duration::from_secs(u64::try_from(seconds).ok()?)),
@@ -406,7 +410,7 @@ mod tests {
         ] {
             assert_eq!(field(query).as_deref(), Some(name), "{query}");
         }
-        // What cannot be read has no name.
+        // A parameter that cannot be decoded has no name.
         assert_eq!(field("room=a&%FF=x"), None);
     }
 
@@ -416,10 +420,10 @@ mod tests {
             let parsed = stream(query).unwrap();
             assert_eq!((parsed.rooms, parsed.user), (vec![], UserName::new("u").ok()));
         }
-        assert_eq!(StreamQuery::parse(None), stream(""), "whose it is may stand in a token");
+        assert_eq!(StreamQuery::parse(None), stream(""), "a token may name the user");
     }
 
-    /// The polyfill of Yaffle, `eventsource` and others put the id into the URL, under names of their own.
+    /// The polyfill of Yaffle, `eventsource` and others put the id into the URL, under their own names.
     #[test]
     fn the_names_that_polyfills_have_for_the_resume_are_known() {
         for name in ["last_event_id", "lastEventId", "lastEventID"] {

@@ -1,10 +1,10 @@
-//! Which resource a request means, from its method and path. Pure: bytes in, [`Route`] or [`Problem`] out.
+//! Finds the resource a request means, from its method and path. Pure: bytes in, [`Route`] or [`Problem`] out.
 //!
-//! Every path segment is percent-decoded exactly once and strictly, after the path was split: `%2F` stands for a
-//! slash inside a room name and never starts a new segment (RFC 3986 §2.2). Empty and dot segments are refused rather
-//! than resolved, because a proxy in front may have resolved them differently and checked another path than the one
-//! served. That goes for dots between slashes inside a name, too: nginx decodes the whole path before it resolves dots and
-//! looks for a location. A room called `.`, `..` or `a/../b` is therefore reachable through the query form only.
+//! Every path segment is percent-decoded exactly once and strictly, after the path was split: `%2F` is a slash inside a
+//! room name and never starts a new segment (RFC 3986 §2.2). Empty and dot segments are refused rather than resolved,
+//! because a proxy in front may have resolved them differently and checked another path than the one served. Dots
+//! between slashes inside a name are refused too: nginx decodes the whole path before it resolves dots and selects a
+//! location. A room called `.`, `..` or `a/../b` is therefore reachable through the query form only.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ use crate::types::percent;
 
 /// The methods of a resource that is only read. hyper leaves the body out for `HEAD`.
 const READ: &str = "GET, HEAD, OPTIONS";
-/// The methods of the stream. No `HEAD`: it would have to open a subscription to answer truthfully.
+/// The methods of the stream. No `HEAD`: a truthful answer would need a subscription.
 const STREAM: &str = "GET, OPTIONS";
 /// The methods of a resource that changes something.
 const CHANGE: &str = "POST, OPTIONS";
@@ -26,18 +26,18 @@ const CHANGE: &str = "POST, OPTIONS";
 /// Segments below the base path that the longest known path has.
 const SEGMENTS_MAX: usize = 3;
 
-/// What a request asks for. Names in it are checked.
+/// What a request asks for. The names in it are checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Route {
     /// `GET /`, whatever the base path.
     Welcome,
-    /// `GET` of what the page at `/` consists of, whatever the base path.
+    /// `GET` of a file of the page at `/`, whatever the base path.
     TryPage(File),
     /// `GET {base}/stream/{room}/{user}`.
     StreamPath {
         /// The only room of the stream.
         room: RoomName,
-        /// Who listens.
+        /// The user whose stream it is.
         user: UserName,
     },
     /// `GET {base}/stream?room=…&user=…`.
@@ -48,7 +48,7 @@ pub enum Route {
     Disconnect {
         /// The room to close connections in.
         room: RoomName,
-        /// Whose connections to close.
+        /// The user whose connections to close.
         user: UserName,
     },
     /// `POST {base}/refresh`.
@@ -59,7 +59,7 @@ pub enum Route {
     Info,
     /// `GET {base}/rooms/{room}`.
     Room {
-        /// The room to tell about.
+        /// The room to describe.
         room: RoomName,
     },
     /// `GET {base}/rooms/{room}/history`.
@@ -69,7 +69,7 @@ pub enum Route {
     },
     /// `OPTIONS` on any of the above.
     Preflight {
-        /// The methods the path takes, as `Allow` and `Access-Control-Allow-Methods` list them.
+        /// The methods the path takes, as in `Allow` and `Access-Control-Allow-Methods`.
         allow: &'static str,
     },
 }
@@ -78,7 +78,7 @@ impl Route {
     /// The route of `method` on `path`, the raw path of the request without its query.
     ///
     /// `base` is the configured base path, such as `/api/v1/sse`, compared byte for byte; a slash at its end makes no
-    /// difference. `groups` is accepted for `rooms`, as older clients call them.
+    /// difference. `groups` is an alias of `rooms` for older clients.
     ///
     /// # Errors
     ///
@@ -145,7 +145,9 @@ pub(crate) fn user_name(text: &str) -> Result<UserName, Problem> {
 /// One decoded path segment.
 fn segment(raw: &str) -> Result<Cow<'_, str>, Problem> {
     let segment = percent::decode(raw).ok_or_else(|| {
-        invalid("what is percent-encoded in the path is two hexadecimal digits a byte, and UTF-8")
+        invalid(
+            "percent-encoding in the path is % and two hexadecimal digits for each byte, and has to be UTF-8",
+        )
     })?;
     match &*segment {
         "" => {
@@ -166,12 +168,12 @@ fn invalid(detail: &'static str) -> Problem {
     Problem::new(Code::PathInvalid).with_detail(detail)
 }
 
-/// Whether part of `name` between slashes is `.` or `..`. Some programs take a backslash for a slash.
+/// Whether part of `name` between slashes is `.` or `..`. Some programs treat a backslash as a slash.
 fn has_dots(name: &str) -> bool {
     name.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
 }
 
-/// `route` if the path takes `method`; the names in the path are looked at only then.
+/// Returns `route` if the path takes `method`; only then are the names in the path checked.
 fn answer(
     method: &Method,
     allow: &'static str,

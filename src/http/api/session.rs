@@ -1,4 +1,4 @@
-//! `POST {base}/refresh` and `POST {base}/revoke`: how long streams that are open may stay.
+//! `POST {base}/refresh` and `POST {base}/revoke`: extend or end the right of open streams.
 
 use std::sync::Arc;
 
@@ -26,34 +26,34 @@ const BODY_BYTES_MAX: usize = 4 << 10;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RefreshBody {
-    /// As `connected` named it. All of the user's, if it is left out.
+    /// The stream's key from its `connected` event. If absent, all of the user's streams.
     connection: Option<String>,
 }
 
 /// The answer to a refresh.
 #[derive(Debug, Serialize)]
 struct RefreshAnswer {
-    /// Streams that may stay as long as the new token lasts.
+    /// Streams that may stay as long as the new token is valid.
     refreshed: u32,
-    /// Streams that are in rooms the new token does not allow, and end with the old one.
+    /// Streams in rooms that the new token does not allow. They end with the old token.
     refused: u32,
-    /// For how long that is; absent if it has no end.
+    /// Seconds until the new token expires; absent if it never does.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in_s: Option<u64>,
 }
 
-/// Lets the caller's streams stay, by the right of the token this request came with.
+/// Extends the caller's streams by the token of this request.
 ///
 /// # Errors
 ///
 /// [`Code::Unauthorized`] without a token; [`Code::Forbidden`] if it has no user, or allows none of the streams;
-/// [`Code::ConnectionUnknown`] if there are none.
+/// [`Code::ConnectionUnknown`] if there are no streams.
 pub async fn refresh(call: Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
     let engine = call.engine();
     let identity = match caller {
         Caller::Known(_, identity) => identity.clone(),
         Caller::Nobody(_) => return Err(Code::Unauthorized.into()),
-        // Where nobody has a token, no stream ends with one.
+        // Without authentication there are no tokens, so no stream ends with one.
         Caller::Anyone => return Err(Code::ConnectionUnknown.into()),
     };
     let user = identity.user().ok_or(Code::Forbidden)?;
@@ -66,7 +66,7 @@ pub async fn refresh(call: Call<'_>, caller: &Caller) -> Result<Response<Respons
         Arc::new(move |room| asker.may(Action::Read(room)).is_ok());
     let mut shard = 0;
     let command = |reply| {
-        // A shard that is not meant is asked about a connection that cannot be.
+        // The other shards are asked about a key that no connection has.
         let key = connection.map(|(at, key)| if at == shard { key } else { u64::MAX });
         shard += 1;
         Command::Refresh(Box::new(Refresh {
@@ -79,7 +79,7 @@ pub async fn refresh(call: Call<'_>, caller: &Caller) -> Result<Response<Respons
     };
     let answers = engine.ask_shards(command).await?;
     if !engine.access.trusts(&identity) {
-        // Revoked meanwhile, when no stream was by its right yet. Nobody else would close them.
+        // The token was revoked before any stream had it, so the revocation did not close these streams.
         engine.end_streams(Whose::Identity(identity)).await?;
         return Err(Code::Unauthorized.into());
     }
@@ -99,7 +99,7 @@ pub async fn refresh(call: Call<'_>, caller: &Caller) -> Result<Response<Respons
     }
 }
 
-/// `shard.slot.generation`, as `connected` has it: the shard and the key.
+/// Parses `shard.slot.generation`, as `connected` has it, into the shard and the key.
 fn connection(text: &str) -> Result<(usize, u64), Problem> {
     let mut numbers = text.splitn(3, '.').map(|number| number.parse::<u32>().ok());
     let mut next = || numbers.next().flatten().ok_or(Code::BodyMalformed);
@@ -108,7 +108,7 @@ fn connection(text: &str) -> Result<(usize, u64), Problem> {
     key().map_err(|code| Problem::new(code).with_detail(NOT_A_REFRESH).about("connection"))
 }
 
-/// What to revoke: one of both.
+/// What to revoke: exactly one of the two.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RevokeBody {
@@ -119,7 +119,7 @@ struct RevokeBody {
 /// The answer to a revocation.
 #[derive(Debug, Serialize)]
 struct RevokeAnswer {
-    /// Streams that were told to close.
+    /// Streams that are being closed.
     closed: u32,
 }
 
@@ -127,8 +127,8 @@ struct RevokeAnswer {
 ///
 /// # Errors
 ///
-/// [`Code::RevocationInvalid`] unless the body names one of both and nothing else; [`Code::RevocationsFull`]. Then nothing
-/// is revoked.
+/// [`Code::RevocationInvalid`] unless the body names exactly one of the two; [`Code::RevocationsFull`]. Then nothing is
+/// revoked.
 pub async fn revoke(call: Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
     let engine = call.engine();
     caller.may(Action::Administer)?;
@@ -147,9 +147,9 @@ pub async fn revoke(call: Call<'_>, caller: &Caller) -> Result<Response<Response
 }
 
 const NOT_A_REFRESH: &str =
-    "the body is empty, or names one stream as its connected did: {\"connection\":\"1.2.0\"}";
+    "the body is empty, or names one stream by the key in its connected event: {\"connection\":\"1.2.0\"}";
 
-/// The body as JSON; nothing at all counts as `{}`. JSON of another form is `wrong`.
+/// Reads the body as JSON; an empty body counts as `{}`. JSON of another form is `wrong`.
 async fn read<T: for<'de> Deserialize<'de>>(
     call: Call<'_>,
     caller: &Caller,

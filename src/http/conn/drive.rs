@@ -1,4 +1,4 @@
-//! Drives one connection while it is HTTP: hyper works on it until it ends, is given up, or becomes a stream.
+//! Drives one connection while it is HTTP: hyper serves it until it ends, expires or becomes a stream.
 
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
@@ -22,15 +22,15 @@ use crate::net::stream::Stream;
 
 /// How hyper's part ended.
 enum Ended {
-    /// The peer or we closed it.
+    /// The peer or the server closed it.
     Closed,
-    /// Its time was over.
+    /// It expired: it stayed in one phase for too long, or was shed.
     Expired,
-    /// Its response's head is complete and the shard may have it.
+    /// The head of its answer is complete, and the shard may have it.
     Stream,
 }
 
-/// Lets hyper work, by the rules of `http` and the bounds of all. Gives the bare socket back if the exchange says that it
+/// Lets hyper serve the connection, with the options of `http` and the common bounds. Returns the bare socket if it
 /// became a stream.
 pub async fn drive<S, B>(
     places: &Places,
@@ -44,7 +44,7 @@ where
     B: Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    // hyper's buffers take 16 KiB. Whoever only connects is not given them.
+    // hyper's buffers take 16 KiB. A client that only connects does not get them.
     let came = poll_fn(|cx| {
         if !ahead.is_empty() {
             return Poll::Ready(true);
@@ -64,7 +64,7 @@ where
     let engine = places.engine();
     let head_bytes_max = engine.config.max_head_bytes;
     let io = Io::new(stream, ahead, exchange.clone(), head_bytes_max);
-    // The first counts only while a head is incomplete.
+    // `max_buf_size` applies only while a head is incomplete.
     http.max_buf_size(head_bytes_max).max_header_size(head_bytes_max).writev(false);
     let mut connection = http.serve_connection(io, service);
     let ended = poll_fn(|cx| {
@@ -80,7 +80,7 @@ where
             if exchange.is_answered() {
                 return Poll::Ready(Ended::Expired);
             }
-            // The next request had come already.
+            // The next request has already begun to arrive.
             exchange.spare();
         }
         places.look_at(exchange);
@@ -105,7 +105,7 @@ where
         }
         Ended::Stream => {
             let socket = connection.into_parts().io.into_stream().into_socket();
-            socket.inspect_err(|err| tracing::warn!(%err, "a socket could not be taken over")).ok()
+            socket.inspect_err(|err| tracing::warn!(%err, "a stream's socket could not be taken over")).ok()
         }
     };
     if exchange.is_refused() {
@@ -114,14 +114,14 @@ where
     socket
 }
 
-/// Time a peer that was interrupted gets to read why.
+/// Time a peer that was interrupted gets to read the answer.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
-/// Bytes of what it still sends that are read meanwhile.
+/// Bytes that are read meanwhile of what the peer still sends.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
-/// Closes a connection whose peer may still be sending. Closing with input unread resets a connection, and with that
-/// the answer may be lost before the peer has read it (RFC 9112 §9.6).
+/// Closes a connection whose peer may still be sending. Closing with input unread resets a connection, and the answer
+/// may then be lost before the peer has read it (RFC 9112 §9.6).
 async fn linger(exchange: &Exchange, stream: Stream) {
     if stream.shutdown_write().is_err() {
         return;
@@ -139,7 +139,7 @@ async fn linger(exchange: &Exchange, stream: Stream) {
             }
         }
     };
-    // Whether it ended, ran out of time or is in the way of others, nothing more is owed.
+    // Whether it ended, expired or was shed, the connection is closed now.
     tokio::select! {
         () = read_all => {}
         () = poll_fn(|cx| if exchange.poll_expired(cx) { Poll::Ready(()) } else { Poll::Pending }) => {}

@@ -1,7 +1,7 @@
-//! What hyper, our service and the thread know together about one HTTP connection.
+//! The state of one HTTP connection, shared by hyper's IO, the service and the thread.
 //!
-//! Hand-over: when a request is a subscription, the service marks the exchange, and from then on what hyper writes is
-//! the response's head. It is kept instead of sent. When hyper flushes, the head is complete: hyper is dropped, and the
+//! Hand-over: when a request is a subscription, the service marks the exchange, and from then on hyper writes the
+//! response's head. It is kept instead of sent. When hyper flushes, the head is complete: hyper is dropped, and the
 //! shard sends the head and the stream's first events with one call.
 
 use std::cell::{Cell, RefCell};
@@ -22,41 +22,42 @@ use crate::http::conn::guard::Guard;
 use crate::http::conn::subscription::Subscription;
 use crate::types::moment::Moment;
 
-/// How long after it was accepted a connection is not asked to make room for others. An honest request comes with the last
-/// packet of the handshake, or right behind it; by the time a crowd has been waited for, it has been there for long. Each of
-/// a crowd that says nothing holds a place for so long.
+/// How long after it was accepted a connection is not shed. An honest request comes with the last packet of the
+/// handshake, or right behind it; when a connection has waited behind a crowd, its request is already there. Each
+/// silent connection of a crowd holds a place for this long.
 pub const FIRST_BYTE_TIME: Duration = Duration::from_millis(20);
 
-/// How long a request may be unfinished, or its answer unread, before its connection is asked to make room for others. An
-/// honest head comes with one packet or a few, and its body behind it; whoever says a word a second holds a place for ten.
+/// How long a request may be unfinished, or its answer unread, before its connection may be shed. An honest head comes
+/// with one packet or a few, and its body right behind it; a client that sends a word a second would hold a place for
+/// ten seconds.
 pub const UNFINISHED_TIME: Duration = Duration::from_millis(250);
 
-/// How long a stream of lines may be silent before it is asked to make room for another.
+/// How long a stream of lines may be silent before it may be shed.
 pub const SILENT_TIME: Duration = Duration::from_secs(1);
 
-/// Where a connection stands.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
-    /// Nothing of a (further) request has come.
+    /// No byte of a (further) request has come.
     Waiting,
-    /// Some of a head has come.
+    /// Part of a head has come.
     Reading,
     /// The service has the request.
     Handling,
     /// The service has answered; hyper may still be writing.
     Answered,
-    /// The answer is written, and nothing of another request has come.
+    /// The answer is written, and no byte of another request has come.
     Idle,
-    /// The answer is a stream: its head is being kept.
+    /// The answer is a stream: its head is kept.
     Subscribing,
-    /// It was refused in the middle of something, and may read why.
+    /// The peer was refused before it had sent everything, and gets time to read the answer.
     Parting,
 }
 
-/// What the service waits for while it has a request.
+/// What the service waits for while it handles a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Awaits {
-    /// Nothing that is the peer's to give.
+    /// Nothing from the peer.
     Nothing,
     /// The rest of the body.
     Body,
@@ -64,59 +65,60 @@ pub enum Awaits {
     Lines,
 }
 
-/// The body of a request, for as long as nobody has read it to its end.
+/// The unread body of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Unread {
-    /// There is none.
+    /// No body, or it was read to its end.
     Nothing,
-    /// It says how long it is.
+    /// The head says how long it is.
     Counted,
     /// It comes in chunks.
     Chunked,
 }
 
-/// What holds a connection's place, in the order in which places are taken back when there are too few.
+/// Why a connection holds its place, in the order in which places are taken back when there are too few.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Hold {
-    /// Nothing: no request has ever begun.
+    /// No request has ever begun.
     Nothing,
-    /// The peer, which has not finished its request or does not take the answer.
+    /// The peer has not finished its request, or does not read the answer.
     Unfinished,
-    /// Nothing, after a request that was answered. Such a connection is a publisher's, more often than not.
+    /// The last request was answered. Most such connections belong to publishers.
     Idle,
-    /// A stream of lines that has been of use and is silent. It makes room for what waits as long as it does, not for others.
+    /// A stream of lines that has published some and is silent. It is shed only for another request that waits long.
     Lines,
 }
 
-/// Shared by the IO, the service and the driver of one connection. All on one thread.
+/// Shared by the IO, the service and the driver of one connection, all on one thread.
 pub struct Exchange {
     phase: Cell<Phase>,
     pub(super) awaits: Cell<Awaits>,
     unread: Cell<Unread>,
     /// Whether more of a body is to come.
     in_body: Cell<bool>,
-    /// Requests that the service has been given. Wraps around.
+    /// Requests given to the service. Wraps around.
     handled: Cell<u32>,
-    /// The number of the request whose body is wrong, from 1 on, once that has come.
+    /// The number of the request whose body is wrong, from 1 on, once that part of it has come.
     broken_body: Cell<Option<u32>>,
     /// Whether the answer to the last request ends the connection.
     pub(super) closes: Cell<bool>,
-    /// When the connection is given up, if it stays as it is.
+    /// When the connection expires, unless its phase changes.
     deadline: Cell<Moment>,
-    /// Since when it has been as it is; for a stream of lines, since its last line.
+    /// When the phase began; for a stream of lines, when its last line came.
     since: Cell<Moment>,
-    /// Whether it was given up.
+    /// Whether the connection is to be closed: overdue, or shed.
     expired: Cell<bool>,
-    /// Bytes it holds of the budget for all.
+    /// Bytes it holds of the shared budget.
     held: Cell<usize>,
-    /// Whether hyper has not been given all of the answer yet: what it has may be written before it asks for more.
+    /// Whether hyper has not been given the whole answer yet: it may have written all it has and not yet asked for
+    /// more.
     has_more: Cell<bool>,
     /// Whether it has the right to wait long.
     waits: Cell<bool>,
-    /// Whether a stream of lines was asked to come to its end.
+    /// Whether it was asked to end, as a stream of lines.
     asked: Cell<bool>,
     ask: Notify,
-    /// Whether it was refused before the service was asked.
+    /// Whether it was refused before the service had the request.
     pub(super) refused: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The response's head.
@@ -131,14 +133,14 @@ pub struct Exchange {
 pub struct Times {
     /// The clock.
     pub clock: crate::types::clock::Clock,
-    /// Arrival of a head.
+    /// For a head to arrive.
     pub request: Duration,
     /// Between requests.
     pub keepalive: Duration,
 }
 
 impl Times {
-    /// Those that the settings say.
+    /// The times that the settings say.
     #[must_use]
     pub fn of(engine: &Engine) -> Self {
         let Config { request_timeout, keepalive_timeout, .. } = engine.config;
@@ -147,7 +149,7 @@ impl Times {
 }
 
 impl Exchange {
-    /// A connection that was just accepted. Its first head has to come as fast as any.
+    /// A connection that was just accepted. Its first head has the same time as later ones.
     #[must_use]
     pub fn new(times: Times) -> Rc<Self> {
         let now = times.clock.now();
@@ -176,7 +178,7 @@ impl Exchange {
         })
     }
 
-    /// Where it stands.
+    /// Its phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase.get()
@@ -189,10 +191,10 @@ impl Exchange {
         self.deadline.set(time.map_or(Moment(u64::MAX), |time| now + time));
     }
 
-    /// The service has `request`; how long that takes is its business.
+    /// The service has `request`, and may take any time.
     pub fn handling(&self, request: &Request<Incoming>) {
         self.enter(Phase::Handling, None);
-        // What an earlier request was asked is over with it.
+        // A request to end applies to one request only.
         self.asked.set(false);
         self.handled.set(self.handled.get().wrapping_add(1));
         self.closes.set(asks_to_close(request));
@@ -208,8 +210,8 @@ impl Exchange {
         self.unread.set(Unread::Nothing);
     }
 
-    /// Whether the connection ends with the answer because of a body that nobody read. hyper passes over what has come whole
-    /// and said how long it is; of anything else it reads no more.
+    /// Whether the connection ends with the answer because its body was not read. hyper discards a body that has come
+    /// whole and has a declared length; it reads no more of any other.
     #[must_use]
     pub fn leaves_body(&self) -> bool {
         match self.unread.get() {
@@ -219,8 +221,8 @@ impl Exchange {
         }
     }
 
-    /// Looks at what has come of the body of the request in hand. A body that is broken is refused whatever the request asks
-    /// for, and whether or not anyone would have read it.
+    /// Checks what has come of the current request's body. A broken body is refused whatever the request asks for, even
+    /// if the body would not be read.
     ///
     /// # Errors
     ///
@@ -233,7 +235,7 @@ impl Exchange {
         self.broken_body.get() == Some(self.handled.get())
     }
 
-    /// The answer to the request in hand is the last one. Nothing may follow it, whatever still comes.
+    /// The answer to the current request is the last one, whatever else the peer sends.
     pub fn closes(&self) {
         self.closes.set(true);
     }
@@ -243,36 +245,36 @@ impl Exchange {
         self.awaits.set(what);
     }
 
-    /// It holds `bytes` of the budget for all.
+    /// It holds `bytes` of the shared budget.
     pub fn set_held(&self, bytes: usize) {
         self.held.set(bytes);
     }
 
-    /// Whether hyper is still to be given some of the answer.
+    /// Sets whether hyper still has to be given part of the answer.
     pub fn set_has_more(&self, has_more: bool) {
         self.has_more.set(has_more);
     }
 
-    /// Bytes it holds of the budget for all.
+    /// Bytes it holds of the shared budget.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.get()
     }
 
-    /// A stream of lines has been of use again.
+    /// A stream of lines has published more.
     pub fn took_lines(&self) {
         self.since.set(self.times.clock.now());
     }
 
-    /// Ready when a stream of lines is to come to its end, because its place is needed. Loses nothing if dropped.
+    /// Completes when the stream of lines has to end because its place is needed. Cancel safe.
     pub async fn asked_to_end(&self) {
-        // A permit may be left of a request that ended in the moment it was asked to.
+        // A permit may be left from a request that ended just as it was asked to.
         while !self.asked.get() {
             self.ask.notified().await;
         }
     }
 
-    /// It has the right to wait long, or not any more.
+    /// Sets whether it has the right to wait long.
     pub fn set_waits(&self, waits: bool) {
         self.waits.set(waits);
     }
@@ -283,7 +285,7 @@ impl Exchange {
         self.waits.get()
     }
 
-    /// The peer was refused and may still be talking. It gets `time` to read why.
+    /// The peer was refused and may still be sending. It gets `time` to read the answer.
     pub fn part(&self, time: Duration) {
         self.spare();
         self.enter(Phase::Parting, Some(time));
@@ -296,8 +298,8 @@ impl Exchange {
         }
     }
 
-    /// More bytes have come, and `guard` has seen them. What comes while a request is with the service or its answer is
-    /// being written is that request's body, or waits for the answer.
+    /// More bytes have come, and `guard` has checked them. Bytes that come while a request is with the service or its
+    /// answer is being written belong to that request's body, or wait for the answer.
     pub(super) fn came(&self, guard: &Guard) {
         self.in_body.set(guard.is_in_body());
         self.broken_body.set(guard.broken_body());
@@ -309,14 +311,14 @@ impl Exchange {
         }
     }
 
-    /// The peer has taken some of the answer, and is given time for the next of it.
+    /// The peer has taken part of the answer, and gets time for the next part.
     pub(super) fn taken(&self) {
         if self.phase.get() == Phase::Answered {
             self.deadline.set(self.times.clock.now() + self.times.keepalive);
         }
     }
 
-    /// All that hyper had to write is written. `guard` may have seen some of the next request.
+    /// hyper has written all it had. `guard` may have seen part of the next request.
     pub(super) fn flushed(&self, guard: &Guard) {
         if self.phase.get() != Phase::Answered {
             return;
@@ -330,7 +332,7 @@ impl Exchange {
             self.enter(Phase::Idle, Some(self.times.keepalive));
         }
         if guard.is_broken() {
-            // hyper is to ask for what comes next, and to be told.
+            // hyper has to read next, and gets the error.
             self.wake();
         }
     }
@@ -347,27 +349,27 @@ impl Exchange {
         self.head_complete.get()
     }
 
-    /// What to hand over, once the head is complete.
+    /// The subscription and the head, once the head is complete.
     #[must_use]
     pub fn take_subscription(&self) -> Option<(Subscription, Bytes)> {
         let subscription = self.head_complete.get().then(|| self.subscription.borrow_mut().take())??;
         Some((subscription, Bytes::from(self.head.take())))
     }
 
-    /// Gives the connection up if its time is over. Called from the thread's round.
+    /// Marks the connection as expired if it is overdue. Called regularly by its thread.
     pub fn expire(&self, now: Moment) {
         if self.is_overdue(now) && !self.expired.replace(true) {
             self.wake();
         }
     }
 
-    /// What holds its place, since when, and until when it is not asked to make room: a crowd that comes at once must not
-    /// drive each other out. `None` if it cannot be asked.
+    /// Why it holds its place, since when, and until when it is not shed: connections that arrive together must not
+    /// shed each other. `None` if it cannot be shed.
     #[must_use]
     pub fn holds(&self) -> Option<(Hold, Moment, Moment)> {
         let (hold, time) = match (self.phase.get(), self.awaits.get()) {
             (Phase::Waiting, _) => (Hold::Nothing, FIRST_BYTE_TIME),
-            // It was told, and has had its time.
+            // It was asked to end, and has had its time.
             (Phase::Idle | Phase::Parting, _) if self.asked.get() => (Hold::Nothing, Duration::ZERO),
             (Phase::Idle, _) => (Hold::Idle, Duration::ZERO),
             (Phase::Reading | Phase::Answered | Phase::Parting, _) | (Phase::Handling, Awaits::Body) => {
@@ -380,20 +382,20 @@ impl Exchange {
         (!self.expired.get()).then_some((hold, since, since + time))
     }
 
-    /// Whether its place is about to be free.
+    /// Whether its place will soon be free.
     #[must_use]
     pub fn is_leaving(&self, now: Moment) -> bool {
         let is_told = match self.phase.get() {
             Phase::Handling => true,
-            // Unless it does not take the answer.
+            // Unless the peer does not read the answer.
             Phase::Answered => now < self.since.get() + UNFINISHED_TIME,
             _ => false,
         };
         self.expired.get() || (self.asked.get() && is_told)
     }
 
-    /// Gives the connection up because its descriptor is needed. A stream of lines is asked to end, and answered how far
-    /// it got.
+    /// Closes the connection because its place or descriptor is needed. A stream of lines is asked to end instead, and
+    /// its answer says how far it got.
     pub fn shed(&self) {
         if self.phase.get() == Phase::Handling && self.awaits.get() == Awaits::Lines {
             self.asked.set(true);
@@ -404,30 +406,30 @@ impl Exchange {
         }
     }
 
-    /// Whether its time is over, which is one reason to give it up.
+    /// Whether its phase has lasted too long.
     #[must_use]
     pub fn is_overdue(&self, now: Moment) -> bool {
         now >= self.deadline.get()
     }
 
-    /// Takes that back: something has come after all.
+    /// Undoes the expiry: bytes have come after all.
     pub fn spare(&self) {
         self.expired.set(false);
     }
 
-    /// Whether its last request is answered, and nothing of another has come.
+    /// Whether its last request is answered, and no byte of another has come.
     #[must_use]
     pub fn is_answered(&self) -> bool {
         self.phase.get() == Phase::Idle
     }
 
-    /// Whether a request has begun, and its answer is not written yet.
+    /// Whether a request has begun and its answer is not written yet.
     #[must_use]
     pub fn is_unanswered(&self) -> bool {
         !matches!(self.phase.get(), Phase::Waiting | Phase::Idle | Phase::Parting)
     }
 
-    /// Whether the peer was refused before there was a request that the service could have counted.
+    /// Whether the peer was refused before the service had a request to count.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.refused.get()
@@ -439,7 +441,7 @@ impl Exchange {
         }
     }
 
-    /// Whether the connection was given up; if not, `cx` is woken when it is.
+    /// Whether the connection has expired; if not, `cx` is woken when it does.
     pub fn poll_expired(&self, cx: &Context<'_>) -> bool {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -449,7 +451,7 @@ impl Exchange {
     }
 }
 
-/// Whether a client wants no other answer on its connection (RFC 9112 §9.3).
+/// Whether the client asks to close the connection after the answer (RFC 9112 §9.3).
 fn asks_to_close(request: &Request<Incoming>) -> bool {
     let lines = request.headers().get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
     let mut words = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);

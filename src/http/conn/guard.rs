@@ -1,10 +1,10 @@
-//! Watches the bytes of requests before hyper has them, for what hyper lets pass and a proxy in front might read in
-//! another way. Two readers that disagree about where a request ends are how requests are smuggled (RFC 9112 §11.2).
+//! Checks the bytes of requests before hyper reads them, for what hyper lets pass and a proxy in front might read
+//! differently. Requests are smuggled where two readers disagree about where a request ends (RFC 9112 §11.2).
 //!
-//! Guarantees: of what it lets through, every line of a head, a chunk's size and a trailer ends in CRLF and has no other
-//! control character but a tab; a head has one way to say where its body ends; heads, trailers and a chunk's extension have
-//! bounds. Nothing passes after something wrong. It keeps no body and no head, only the line it is in the middle of. What a
-//! line *means* stays hyper's business.
+//! Guarantees: in the bytes it passes, every line of a head, a chunk's size and a trailer ends in CRLF and has no other
+//! control character but a tab; a head has one way to say where its body ends; heads, trailers and a chunk's extension
+//! have bounds. After the first error nothing passes. It stores no body and no head, only the current line. hyper
+//! interprets what a line *means*.
 
 use memchr::memchr2;
 
@@ -13,46 +13,46 @@ use crate::answer::problem::Code;
 /// Bytes a chunk's size and its extensions may have. RFC 9112 §7.1.1 asks for a limit.
 const CHUNK_LINE_BYTES_MAX: usize = 256;
 
-/// The longest body that can be announced. hyper has other uses for the two numbers above it.
+/// The longest body that a head may declare. hyper reserves the two numbers above it.
 const LENGTH_MAX: u64 = u64::MAX - 2;
 
-/// Empty lines before a request line that are passed over (RFC 9112 §2.2 asks for at least one).
+/// Empty lines before a request line that are skipped (RFC 9112 §2.2 asks for at least one).
 const EMPTY_LINES_MAX: u8 = 2;
 
-/// How a request line begins that asks for a head only.
+/// The beginning of a request line that asks for a head only.
 const HEAD: &[u8] = b"HEAD ";
 
-/// Where in a connection's requests the next byte is.
+/// The position of the next byte in the connection's requests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
-    /// In the request line, after so many empty ones.
+    /// In the request line, after this many empty lines.
     RequestLine { empty: u8 },
     /// In a field of the head.
     Field(Framing),
-    /// In a body, with so many bytes to come.
+    /// In a body, with this many bytes to come.
     Body(u64),
     /// In the line with a chunk's size.
     ChunkSize,
-    /// In a chunk's data, with so many bytes to come.
+    /// In a chunk's data, with this many bytes to come.
     Chunk(u64),
-    /// In the line end behind a chunk's data.
+    /// In the line end after a chunk's data.
     ChunkEnd,
-    /// In the fields behind the last chunk.
+    /// In the fields after the last chunk.
     Trailer,
-    /// Behind something wrong, for which there is this word.
+    /// After an error, with its code.
     Broken { code: Code, in_body: bool },
 }
 
-/// Some of a line.
+/// Part of a line.
 struct Part<'a> {
-    /// Bytes of it, its end included.
+    /// Its bytes, with the line end.
     passed: usize,
-    /// The same without its end.
+    /// Its text, without the line end.
     text: &'a [u8],
     ended: bool,
 }
 
-/// What a head has said so far about where its body ends.
+/// What a head has declared so far about the end of its body.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Framing {
     length: Option<u64>,
@@ -61,29 +61,29 @@ struct Framing {
     old: bool,
 }
 
-/// What has been seen of one connection.
+/// The state of one connection.
 #[derive(Debug)]
 pub struct Guard {
     state: State,
     /// The beginning of a line that has not ended yet.
     line: Vec<u8>,
-    /// Bytes of the head, or of the trailer, that came before that line.
+    /// Bytes of the head, or of the trailer, before that line.
     before: usize,
-    /// Whether the last request line asked for a head only, as far as that has come.
+    /// Whether the last request line asks for a head only, as far as it has come.
     head_only: bool,
-    /// Heads that have come whole. Wraps around: who compares it is never so far behind.
+    /// Complete heads so far. Wraps around: numbers are compared long before that.
     heads: u32,
     head_bytes_max: usize,
 }
 
 impl Guard {
-    /// A guard for a new connection. A head may have `head_bytes_max` bytes, and a trailer as many.
+    /// A guard for a new connection. A head may have `head_bytes_max` bytes, and a trailer the same.
     #[must_use]
     pub fn new(head_bytes_max: usize) -> Self {
         Self { state: Self::START, line: Vec::new(), before: 0, head_only: false, heads: 0, head_bytes_max }
     }
 
-    /// Looks at what came next. Gives the number of bytes before the first that is wrong.
+    /// Checks the next bytes. Returns the number of bytes before the first wrong one.
     pub fn pass(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
@@ -102,13 +102,13 @@ impl Guard {
         at
     }
 
-    /// Whether something wrong has come.
+    /// Whether an error was found.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         matches!(self.state, State::Broken { .. })
     }
 
-    /// What is wrong, if something is.
+    /// The error, if one was found.
     #[must_use]
     pub fn refusal(&self) -> Option<Code> {
         match self.state {
@@ -117,19 +117,19 @@ impl Guard {
         }
     }
 
-    /// Whether what is wrong is in the body of a request whose head was right.
+    /// Whether the error is in the body of a request whose head was right.
     #[must_use]
     pub fn is_broken_in_body(&self) -> bool {
         matches!(self.state, State::Broken { in_body: true, .. })
     }
 
-    /// The number of the request whose body is wrong, from 1 on, if one is.
+    /// The number of the request whose body is wrong, from 1 on, if there is one.
     #[must_use]
     pub fn broken_body(&self) -> Option<u32> {
         self.is_broken_in_body().then_some(self.heads)
     }
 
-    /// Whether some of a head has come, and more of it is to come.
+    /// Whether a head has begun and is not complete.
     #[must_use]
     pub fn is_in_head(&self) -> bool {
         match self.state {
@@ -139,7 +139,7 @@ impl Guard {
         }
     }
 
-    /// Whether a head has come, and its body has not come whole.
+    /// Whether a head is complete and its body is not.
     #[must_use]
     pub fn is_in_body(&self) -> bool {
         match self.state {
@@ -149,13 +149,13 @@ impl Guard {
         }
     }
 
-    /// Whether the request that came last, as far as it has come, is a `HEAD`, whose answer has no body.
+    /// Whether the last request, as far as it has come, is a `HEAD`, whose answer has no body.
     #[must_use]
     pub fn asks_for_head(&self) -> bool {
         self.head_only
     }
 
-    /// Whether the peer has begun something it has not ended.
+    /// Whether the peer has begun a request and not finished it.
     #[must_use]
     pub fn is_inside(&self) -> bool {
         !matches!(self.state, State::RequestLine { .. }) || !self.line.is_empty()
@@ -163,7 +163,7 @@ impl Guard {
 
     const START: State = State::RequestLine { empty: 0 };
 
-    /// Passes data over, of which `left` bytes are to come.
+    /// Passes data, of which `left` bytes are to come.
     fn data(&mut self, left: u64, rest: &[u8], inside: fn(u64) -> State, then: State) -> usize {
         let passed = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
         let left = left - passed as u64;
@@ -171,9 +171,9 @@ impl Guard {
         passed
     }
 
-    /// Passes over a line, or as much of it as there is, up to the first byte that is wrong.
+    /// Passes a line, or the part of it that has come, up to the first wrong byte.
     fn line(&mut self, rest: &[u8]) -> usize {
-        // One byte more than fits tells that it does not fit.
+        // One byte more than fits shows that the line is too long.
         let room = self.bytes_max().saturating_sub(self.before + self.line.len());
         let near = &rest[..rest.len().min(room + 1)];
         if matches!(self.state, State::RequestLine { .. }) && self.line.len() < HEAD.len() {
@@ -204,7 +204,7 @@ impl Guard {
         };
         match next {
             Ok(next) => {
-                // A line without text ends a head.
+                // An empty line ends a head.
                 if matches!(self.state, State::Field(_)) && !matches!(next, State::Field(_)) {
                     self.heads = self.heads.wrapping_add(1);
                 }
@@ -212,7 +212,7 @@ impl Guard {
                 self.state = next;
                 part.passed
             }
-            // All but the LF: without it nobody takes the line for ended.
+            // All but the LF: without it hyper does not take the line as ended.
             Err(code) => self.refuse(code, part.passed - 1),
         }
     }
@@ -247,14 +247,14 @@ impl Guard {
         passed
     }
 
-    /// Where the line `line`, without its end, leads, or why it may not stand here.
+    /// The state after `line`, which has no line end, or the error in it.
     fn next(&self, line: &[u8]) -> Result<State, Code> {
         let next = match self.state {
             State::RequestLine { empty } if line.is_empty() => {
                 (empty < EMPTY_LINES_MAX).then_some(State::RequestLine { empty: empty + 1 })
             }
-            // A tab between the parts is one more thing to read differently. So is a fragment, which no target has
-            // (RFC 9112 §3.2), and which hyper cuts off.
+            // A tab between the parts is read differently by some. hyper cuts off a fragment, which no target has (RFC
+            // 9112 §3.2).
             State::RequestLine { .. } if memchr2(b'\t', b'#', line).is_some() => None,
             State::RequestLine { .. } if line.ends_with(b" HTTP/2.0") => None,
             State::RequestLine { .. } => {
@@ -280,7 +280,7 @@ impl Guard {
 }
 
 impl State {
-    /// Whether a line at `next` is part of the same head, or trailer, as the one before it, which stood here.
+    /// Whether a line that leads to `next` belongs to the same head, or trailer, as the line before it, which led here.
     fn goes_on(self, next: Self) -> bool {
         match next {
             Self::RequestLine { empty } => empty > 0,
@@ -292,10 +292,10 @@ impl State {
 }
 
 impl Framing {
-    /// What is known after the field `line`, or why it may not be.
+    /// The framing after the field `line`, or the error in it.
     fn with(self, line: &[u8]) -> Result<Self, Code> {
         let (name, value) = field(line).ok_or(Code::RequestMalformed)?;
-        // Twice the same is twice all the same: the next reader may take the other one.
+        // The same header twice is refused, even with equal values: the next reader may take the other one.
         let free = self.length.is_none() && !self.chunked;
         if name.eq_ignore_ascii_case(b"content-length") {
             let length = decimal(value).filter(|_| free).ok_or(Code::RequestMalformed)?;
@@ -314,8 +314,8 @@ impl Framing {
     }
 }
 
-/// `name: value`, without the white space around the value. A line that begins with white space would go on with the
-/// field before it (`obs-fold`), and white space before the colon is read in two ways (RFC 9112 §5.1, §5.2).
+/// Splits `name: value`, without the white space around the value. A line that begins with white space would continue
+/// the field before it (`obs-fold`), and white space before the colon is read in two ways (RFC 9112 §5.1, §5.2).
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
@@ -323,32 +323,32 @@ fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     is_name.then_some((name, value.trim_ascii()))
 }
 
-/// Whether a field called `name` says where a message ends or goes. Behind a body it comes too late, and a proxy that merges
-/// trailers into the head would have another head (RFC 9110 §6.5.1).
+/// Whether a field called `name` says where a message ends or goes. After a body it comes too late, and a proxy that
+/// merges trailers into the head would have another head (RFC 9110 §6.5.1).
 fn is_for_heads(name: &[u8]) -> bool {
     [&b"content-length"[..], b"transfer-encoding", b"host"]
         .iter()
         .any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// A byte of a token (RFC 9110 §5.6.2).
+/// Whether `byte` may be in a token (RFC 9110 §5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A byte that no line may have.
+/// Whether `byte` may be in no line.
 fn is_control(byte: u8) -> bool {
     byte.is_ascii_control() && byte != b'\t'
 }
 
-/// Digits only, which `str::parse` is not strict about. What is too large is the largest.
+/// Parses digits only, which `str::parse` is not strict about. A number that is too large becomes the largest.
 fn decimal(text: &[u8]) -> Option<u64> {
     let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let digits = std::str::from_utf8(text).ok().filter(|_| digits)?;
     Some(digits.parse().unwrap_or(u64::MAX))
 }
 
-/// The size at the beginning of a chunk's line. What follows is an extension, which nobody here needs.
+/// Parses the size at the beginning of a chunk's line. What follows is an extension, which is ignored.
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (size, rest) = line.split_at(digits);
@@ -362,7 +362,7 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// The bytes of `text` that are let through, fed in pieces of `step` bytes, and the guard after them.
+    /// The number of bytes of `text` that pass, fed in pieces of `step` bytes, and the guard after them.
     fn passed(text: &str, step: usize) -> (usize, Guard) {
         let mut guard = Guard::new(1_000);
         let mut passed = 0;
@@ -475,7 +475,7 @@ mod tests {
         ];
         for (head, step) in heads.iter().flat_map(|head| [1, 2, 7, 10_000].map(|step| (head, step))) {
             let bound = head.len() - if head.starts_with("POST") { 3 } else { 0 };
-            // Wherever it stands among others, of which none takes anything from the next.
+            // At any place among other heads, whose bytes do not count.
             for text in [head.clone(), format!("{small}{head}{small}"), head.repeat(3)] {
                 assert_eq!(feed(&text, bound, step), (true, None), "{text:?}, {step}");
                 assert_eq!(

@@ -1,4 +1,4 @@
-//! What one body or answer holds of the budget for all ([`Buffers`](crate::engine::buffers::Buffers)).
+//! The bytes that one body or answer holds of the shared budget ([`Buffers`](crate::engine::buffers::Buffers)).
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::engine::buffers::{FREE_BYTES, Holds};
 use crate::http::conn::exchange::Exchange;
 use crate::hub::memory_level::MemoryLevel;
 
-/// What one body or answer has taken of the budget. Given back when dropped.
+/// The bytes that one body or answer has taken of the shared budget. Given back when dropped.
 pub struct Held {
     engine: Arc<Engine>,
     exchange: Rc<Exchange>,
@@ -19,19 +19,19 @@ pub struct Held {
 }
 
 impl Held {
-    /// Nothing yet, for a request or answer of `exchange`.
+    /// Holds nothing yet, for a request or answer of `exchange`.
     #[must_use]
     pub fn new(engine: &Arc<Engine>, exchange: &Rc<Exchange>, what: Holds) -> Self {
         Self { engine: engine.clone(), exchange: exchange.clone(), what, taken: 0 }
     }
 
-    /// The exchange it is for.
+    /// The exchange that holds the bytes.
     #[must_use]
     pub fn exchange(&self) -> &Exchange {
         &self.exchange
     }
 
-    /// Takes or gives back what it takes to hold `bytes` in all. Called before they are buffered.
+    /// Takes or gives back bytes until `bytes` are held in all. Called before they are buffered.
     ///
     /// # Errors
     ///

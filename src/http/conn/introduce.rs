@@ -12,27 +12,28 @@ use crate::http::conn::proxy_header::{self, NotAHeader, Parsed};
 use crate::net::stream::Stream;
 use crate::types::clock::Clock;
 
-/// What a PROXY protocol header said.
+/// The content of a PROXY protocol header.
 pub struct Introduced {
-    /// Who the connection is for, if not the proxy itself.
+    /// The client the connection is for, if not the proxy itself.
     pub client: Option<IpAddr>,
-    /// What was read behind the header.
+    /// What was read after the header.
     pub ahead: Bytes,
 }
 
-/// Why there is no such header.
+/// Why there is no header.
 pub enum NotIntroduced {
-    /// What came is none, or it took too long.
+    /// The bytes are not a header, or it took too long.
     Refused,
-    /// Nothing came. A load balancer that looks whether somebody is there does that, and nobody is refused.
+    /// The peer closed without a byte. Load balancers do that as a health check, so it is not counted as refused.
     Left,
 }
 
-/// Reads the header that the connection begins with, and maybe more. Bytes are lost if it is dropped: its connection goes with it.
+/// Reads the header at the beginning of the connection, and maybe more. If it is dropped, bytes are lost; the
+/// connection is dropped with it.
 ///
 /// # Errors
 ///
-/// If there is no such header.
+/// If there is no header.
 pub async fn introduce(
     clock: Clock,
     exchange: &Exchange,
@@ -60,7 +61,7 @@ pub async fn introduce(
                     }
                     ready!(stream.poll_readable(cx));
                 }
-                // The end.
+                // The peer closed, or the socket failed.
                 _ => return Poll::Ready(Err(unfinished(!read.is_empty()))),
             }
         }
@@ -72,5 +73,5 @@ fn unfinished(refused: bool) -> NotIntroduced {
     if refused { NotIntroduced::Refused } else { NotIntroduced::Left }
 }
 
-/// Bytes read at once for a header, which is mostly one of a hundred.
+/// Bytes read at once. Most headers have about a hundred.
 const INTRODUCTION_BYTES: usize = 512;

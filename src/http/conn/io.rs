@@ -1,5 +1,5 @@
-//! The IO that hyper sees: every byte passes the guard, the head of a stream's answer is kept for the hand-over, and what hyper
-//! would refuse without a word is answered with one.
+//! The IO that hyper uses: every byte passes the guard, the head of a stream's answer is kept for the hand-over, and
+//! errors that hyper would answer without a body are answered with a problem.
 
 use std::io;
 use std::pin::Pin;
@@ -16,35 +16,35 @@ use crate::http::conn::exchange::{Awaits, Exchange, Phase};
 use crate::http::conn::guard::Guard;
 use crate::net::stream::Stream;
 
-/// The IO that hyper sees.
+/// The IO that hyper uses.
 pub struct Io {
     stream: Stream,
-    /// What was read of the stream before hyper had it.
+    /// What was read of the stream before hyper started.
     ahead: Bytes,
     exchange: Rc<Exchange>,
     guard: Guard,
 }
 
 impl Io {
-    /// Wraps `stream`, of which `ahead` was read already, and whose requests have heads of up to `head_bytes_max` bytes.
+    /// Wraps `stream`, of which `ahead` was already read. Heads may have up to `head_bytes_max` bytes.
     #[must_use]
     pub fn new(stream: Stream, ahead: Bytes, exchange: Rc<Exchange>, head_bytes_max: usize) -> Self {
         Self { stream, ahead, exchange, guard: Guard::new(head_bytes_max) }
     }
 
-    /// Whether the peer was answered before it had said everything, so that it may still be talking.
+    /// Whether the peer was answered before it had sent everything, so that it may still be sending.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.exchange.refused.get() || self.guard.is_broken() || self.guard.is_inside()
     }
 
-    /// The stream, once hyper is done with it.
+    /// The stream, when hyper is done with it.
     #[must_use]
     pub fn into_stream(self) -> Stream {
         self.stream
     }
 
-    /// Tells a peer whose head or body did not come in time, if it takes that at once.
+    /// Tells a peer whose head or body did not come in time, if its socket takes the answer at once.
     pub fn say_timeout(&self) {
         let unfinished = match self.exchange.phase() {
             Phase::Reading => !self.exchange.closes.get(),
@@ -59,7 +59,7 @@ impl Io {
 }
 
 impl Io {
-    /// Reads what was read ahead, and then from the stream.
+    /// Reads `ahead` first, then the stream.
     fn poll_stream(&mut self, cx: &mut Context<'_>, read: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
             let fits = self.ahead.len().min(read.remaining());
@@ -72,12 +72,12 @@ impl Io {
         }
     }
 
-    /// The answer to a request that the service does not get to see, or to the end of.
+    /// The answer to a request that the service does not get, or not to its end.
     fn raw_response(&self, code: Code) -> Vec<u8> {
         raw_response(code.into(), self.guard.asks_for_head())
     }
 
-    /// Answers what the service does not get to see. Nothing follows an answer that ends the connection.
+    /// Answers a request that the service does not get. Writes nothing after an answer that ends the connection.
     fn refuse(&self, code: Code) {
         if !self.exchange.closes.get() {
             self.exchange.refused.set(true);
@@ -85,17 +85,17 @@ impl Io {
         }
     }
 
-    /// What hyper reads behind the last byte that was right.
+    /// The result of hyper's read after the last right byte.
     fn poll_broken(&self) -> Poll<io::Result<()>> {
         match self.exchange.phase() {
-            // The requests before it are answered first.
+            // The requests before the wrong one are answered first.
             Phase::Handling | Phase::Answered | Phase::Subscribing if !self.exchange.has_broken_body() => {
                 return Poll::Pending;
             }
             Phase::Waiting | Phase::Reading | Phase::Idle => {
                 self.refuse(self.guard.refusal().unwrap_or(Code::RequestMalformed));
             }
-            // Whoever reads the body answers.
+            // The handler, which reads the body, answers.
             _ => {}
         }
         Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
@@ -111,7 +111,7 @@ impl rt::Read for Io {
         if self.guard.is_broken() {
             return self.poll_broken();
         }
-        // hyper's cursor can only be filled without `unsafe` by copying. A head is a few hundred bytes.
+        // Without `unsafe`, hyper's cursor can only be filled by copying. A head has a few hundred bytes.
         let mut bytes = [std::mem::MaybeUninit::uninit(); READ_BYTES_MAX];
         let want = buf.remaining().min(READ_BYTES_MAX);
         let mut read = ReadBuf::uninit(&mut bytes[..want]);
@@ -138,7 +138,7 @@ impl rt::Write for Io {
                 self.exchange.head.borrow_mut().extend_from_slice(buf);
                 return Poll::Ready(Ok(buf.len()));
             }
-            // Nobody was asked, so this is hyper refusing the head by itself, without a word of explanation.
+            // The service has no request, so hyper refuses the head by itself, with an empty body.
             Phase::Waiting | Phase::Reading | Phase::Idle => {
                 self.refuse(own_refusal(buf));
                 return Poll::Ready(Ok(buf.len()));
@@ -149,7 +149,7 @@ impl rt::Write for Io {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
         };
-        // What is written whole is flushed next.
+        // A complete write is followed by a flush.
         if matches!(written, Poll::Ready(Ok(count)) if count < buf.len()) {
             self.exchange.taken();
         }
@@ -161,7 +161,7 @@ impl rt::Write for Io {
             self.exchange.head_complete.set(true);
         }
         self.exchange.flushed(&self.guard);
-        // Sockets have no buffer of their own to flush.
+        // Sockets have no buffer to flush.
         Poll::Ready(Ok(()))
     }
 
@@ -173,7 +173,7 @@ impl rt::Write for Io {
     }
 }
 
-/// What hyper means by the response it made by itself: `HTTP/1.1 <status> ...`.
+/// The code for the response that hyper made by itself: `HTTP/1.1 <status> ...`.
 fn own_refusal(head: &[u8]) -> Code {
     let status = head.get(9..12).and_then(|status| StatusCode::from_bytes(status).ok());
     match status {
@@ -182,7 +182,7 @@ fn own_refusal(head: &[u8]) -> Code {
     }
 }
 
-/// A problem as a whole HTTP/1.1 response that ends the connection, but for the body if it answers a `HEAD`.
+/// Renders a problem as a whole HTTP/1.1 response that ends the connection, without the body if it answers a `HEAD`.
 fn raw_response(problem: Problem, to_head: bool) -> Vec<u8> {
     let body = problem.to_json();
     let response: Response<Bytes> = problem.into_response();

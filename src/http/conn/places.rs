@@ -1,8 +1,9 @@
-//! Places for connections that speak HTTP, on one thread: who holds them, and who gives one back when there are too few.
+//! Places for the HTTP connections of one thread: which connections hold them, and which are closed when there are too
+//! few.
 //!
-//! Guarantees: however many hold places by saying little, newcomers wait a fraction of a second, not for the others' time to
-//! be over. A request that is being answered keeps its place. What may wait long (streams of lines, questions to the
-//! application) has at most half of the places; one more is refused at once.
+//! Guarantees: however many connections hold places and send little, a new one waits a fraction of a second, not until
+//! the others expire. A request that is being answered keeps its place. Requests that may wait long (streams of lines,
+//! questions to the application) have at most half of the places; one more is refused at once.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -22,23 +23,23 @@ use crate::engine::Engine;
 use crate::http::conn::exchange::{Exchange, FIRST_BYTE_TIME, Hold, Phase, UNFINISHED_TIME};
 use crate::types::moment::Moment;
 
-/// Time between two looks at connections whose time may be over.
+/// Time between two checks for connections that are overdue.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// One thread's places.
 pub struct Places {
     engine: Arc<Engine>,
     count: usize,
-    /// Whether they are those of the public listeners, which are counted.
+    /// Whether they are those of the public listeners, which are counted in the statistics.
     is_public: bool,
-    /// Requests that wait long. No more than half of the places.
+    /// Requests that wait long. At most half of the places.
     waiting: Cell<usize>,
     free: Semaphore,
-    /// Connections that are still HTTP, to be given up when their time is over.
+    /// The connections that are still HTTP. They expire when they are overdue.
     exchanges: RefCell<Slab<Rc<Exchange>>>,
-    /// For the one request that may compose a large answer.
+    /// Held by the one request that may compose a large answer.
     composing: Semaphore,
-    /// Tells those who wait for a place that a connection has nothing to do.
+    /// Notified when a connection becomes idle, for those that wait for a place.
     idle: Notify,
 }
 
@@ -54,16 +55,17 @@ impl Drop for Place {
     }
 }
 
-/// What a request waits long for.
+/// What a request waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wait {
-    /// The next of its lines. Its publisher was let in.
+    /// Its next lines. The publisher is authorized.
     Lines,
-    /// The application's answer. Anyone can have it asked, so these have half of what may wait at most, and end nobody else's.
+    /// The application's answer. Any client can cause a question, so questions get at most half of the waiting
+    /// requests, and shed no other.
     Question,
 }
 
-/// A request's right to wait long, given back when dropped.
+/// A request's right to wait long. Given back when dropped.
 pub struct Waiting {
     places: Rc<Places>,
     exchange: Rc<Exchange>,
@@ -82,7 +84,7 @@ impl Drop for Waiting {
     }
 }
 
-/// An exchange that is looked after, until this is dropped.
+/// Keeps an exchange registered until dropped.
 pub struct Watched<'a> {
     places: &'a Places,
     key: usize,
@@ -94,17 +96,18 @@ impl Drop for Watched<'_> {
     }
 }
 
-/// Whether a newcomer can wait for half a request's time to be over, rather than have an honest connection closed.
+/// Whether a new connection can wait until unfinished requests expire, rather than have an honest connection closed.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Patience {
-    /// For a moment.
+    /// For a short time.
     Some,
     /// No longer.
     None,
 }
 
 impl Places {
-    /// `count` places, of a public listener or of the admin listener, whose are not counted with the others.
+    /// Makes `count` places, of the public listeners or of the admin listener, whose places are not counted with the
+    /// others.
     #[must_use]
     pub fn new(engine: Arc<Engine>, count: usize, is_public: bool) -> Rc<Self> {
         Rc::new(Self {
@@ -119,8 +122,8 @@ impl Places {
         })
     }
 
-    /// Lets the request of `exchange` wait long. If as many do as may, a stream of lines asks the one that has been of no use
-    /// longest to end, for the next to find room.
+    /// Lets the request of `exchange` wait long. If too many wait already, a stream of lines sheds another, the one
+    /// that has been silent longest, so that the next request finds room.
     ///
     /// # Errors
     ///
@@ -137,7 +140,7 @@ impl Places {
         Ok(Waiting { places: self.clone(), exchange: exchange.clone(), what })
     }
 
-    /// Counts one more for all threads, if it may be.
+    /// Counts one more for all threads, unless the limit is reached.
     fn count_waiting(&self, what: Wait) -> bool {
         let (stats, max) = (&self.engine.stats, self.engine.config.max_waiting_requests);
         let is_question = what == Wait::Question;
@@ -157,10 +160,10 @@ impl Places {
         &self.engine
     }
 
-    /// A place, for which connections that wait for their peers make room if need be, as soon as there are any.
+    /// Takes a place. If none is free, connections that wait for their peers are shed.
     pub async fn take(self: &Rc<Self>) -> Place {
         if self.free.available_permits() == 0 {
-            // Those that have just been given theirs are to be seen.
+            // The connections that have just been given places are to be counted.
             tokio::task::yield_now().await;
             self.shed_one(Patience::Some);
         }
@@ -176,66 +179,67 @@ impl Places {
                     }
                     return Place(self.clone());
                 }
-                // Nothing is lost if these are dropped: whoever comes next sheds before it waits.
+                // Dropping these loses nothing: each new connection sheds before it waits.
                 () = self.idle.notified() => {}
-                // Newcomers become idle, and requests late, by doing nothing, of which nobody tells.
+                // Connections become idle and requests late without a notification.
                 () = tokio::time::sleep(FIRST_BYTE_TIME) => {}
             }
             self.shed_one(if Instant::now() < patient_until { Patience::Some } else { Patience::None });
         }
     }
 
-    /// Waits for a turn to compose a large answer. Each takes a millisecond or so, and between two of them the thread delivers.
+    /// Waits for the turn to compose a large answer. Each takes about a millisecond, and between two of them the thread
+    /// delivers events.
     pub async fn turn(&self) -> SemaphorePermit<'_> {
         self.composing.acquire().await.expect("never closed")
     }
 
-    /// Whether nobody holds any.
+    /// Whether all places are free.
     #[must_use]
     pub fn are_free(&self) -> bool {
         self.free.available_permits() == self.count
     }
 
-    /// Requests that were begun and are not answered.
+    /// Requests that have begun and are not answered.
     #[must_use]
     pub fn unanswered(&self) -> usize {
         self.exchanges.borrow().iter().filter(|(_, exchange)| exchange.is_unanswered()).count()
     }
 
-    /// Looks after the exchange of a connection that has a place.
+    /// Registers the exchange of a connection that has a place.
     pub fn watch(&self, exchange: Rc<Exchange>) -> Watched<'_> {
         Watched { places: self, key: self.exchanges.borrow_mut().insert(exchange) }
     }
 
-    /// Something has happened on a connection, which may have nothing to do now.
+    /// Called after activity on a connection, which may now be idle.
     pub fn look_at(&self, exchange: &Exchange) {
         if matches!(exchange.holds(), Some((Hold::Nothing | Hold::Idle, ..))) {
             self.idle.notify_waiters();
         }
     }
 
-    /// Gives up the connections that only wait for another request.
+    /// Closes the connections that only wait for another request.
     pub fn shed_idle(&self) {
         let exchanges = self.exchanges.borrow();
         exchanges.iter().filter(|(_, exchange)| exchange.is_answered()).for_each(|(_, idle)| idle.shed());
     }
 
-    /// Closes an HTTP connection that only waits for its peer: someone needs its descriptor. Those first that have not said
-    /// a word, then those with half a request, then the idle, each time the one that has waited longest.
+    /// Closes one HTTP connection that only waits for its peer, because its place or descriptor is needed. First those
+    /// that have sent nothing, then unfinished requests, then the idle, each time the one that has waited longest.
     pub fn shed_one(&self, patience: Patience) {
         let exchanges = self.exchanges.borrow();
         let now = self.engine.clock.now();
-        // One for each newcomer, not one for each look.
+        // At most one for each new connection, however often this is called.
         if exchanges.iter().any(|(_, exchange)| exchange.is_leaving(now)) {
             return;
         }
-        // O(requests) for a newcomer that finds no place.
+        // O(requests) for a new connection that finds no place.
         let held: Vec<_> = exchanges
             .iter()
             .filter_map(|(_, exchange)| Some((exchange.holds()?, exchange)))
             .filter(|((hold, ..), _)| *hold != Hold::Lines)
             .collect();
-        // Not just any: a newcomer's request may be on its way.
+        // Only those past their due time: a new connection's request may still be arriving.
         let due = held.iter().filter(|((.., due), _)| *due <= now).min_by_key(|(holds, _)| *holds);
         let Some(((hold, ..), oldest)) = due else { return };
         let soon = held.iter().any(|((hold, ..), _)| *hold < Hold::Idle);
@@ -246,7 +250,7 @@ impl Places {
         oldest.shed();
     }
 
-    /// Asks the stream of lines that has been of no use longest to end, unless one is about to: first those that have
+    /// Asks the stream of lines that has been silent longest to end, unless another is about to: first those that have
     /// published nothing.
     fn shed_lines(&self) {
         let now = self.engine.clock.now();
@@ -262,8 +266,8 @@ impl Places {
         }
     }
 
-    /// Gives up those that hold bytes of the budget for all and wait for nothing but their peer, the longest first, until a
-    /// quarter of the budget is free, and of what answers may hold of it.
+    /// Closes connections that hold bytes of the shared budget and only wait for their peer, the longest first, until a
+    /// quarter of the budget is free, and a quarter of the part for answers.
     fn shed_holders(&self) {
         let now = self.engine.clock.now();
         let exchanges = self.exchanges.borrow();
@@ -286,7 +290,7 @@ impl Places {
         }
     }
 
-    /// Gives up connections whose time is over, and those that hold bytes which others were refused, for as long as the thread
+    /// Closes overdue connections, and those that hold bytes which others were refused, for as long as the thread
     /// lives.
     pub async fn expire(&self) -> Infallible {
         let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
@@ -304,12 +308,12 @@ impl Places {
     }
 }
 
-/// What holds the place of `exchange`, if it has been unfinished or silent for long enough to be asked to make room.
+/// Why `exchange` holds its place, if it has been unfinished or silent for long enough to be shed.
 fn useless(exchange: &Exchange, now: Moment) -> Option<(Hold, Moment, Moment)> {
     exchange.holds().filter(|(hold, _, due)| matches!(hold, Hold::Unfinished | Hold::Lines) && *due <= now)
 }
 
-/// What `future` comes to if it does not have to wait. Else it goes on where it is polled next.
+/// Returns the output of `future` if it is ready at once. Otherwise the future continues when it is polled again.
 pub async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),

@@ -1,21 +1,21 @@
-//! What a proxy says in front of a connection's own bytes: for whom it is (PROXY protocol, versions 1 and 2, as `HAProxy`
-//! specifies them). Pure: the bytes that have come so far go in.
+//! Parses the PROXY protocol header, with which a proxy names a connection's client (versions 1 and 2, as `HAProxy`
+//! specifies them). Pure: takes the bytes that have come so far.
 //!
-//! Guarantees: a header is found complete exactly with its last byte, however it is cut; nothing behind it is looked at;
-//! another protocol is told by its first bytes, and anything at all by [`HEADER_BYTES_MAX`] of them.
+//! Guarantees: a header is complete exactly with its last byte, however it is cut; bytes after it are not read; another
+//! protocol is detected by its first bytes, and anything else within [`HEADER_BYTES_MAX`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Bytes a header may have. One of version 2 may carry more than addresses, such as what TLS knows of the client.
+/// Bytes a header may have. Version 2 may carry more than addresses, such as TLS data about the client.
 pub const HEADER_BYTES_MAX: usize = 4 << 10;
 
-/// The longest line of version 1, its end included.
+/// The longest line of version 1, with its end.
 const LINE_BYTES_MAX: usize = 107;
 
-/// How version 1 begins.
+/// The beginning of version 1.
 const LINE_START: &[u8] = b"PROXY ";
 
-/// How version 2 begins: nothing that any other protocol begins with.
+/// The beginning of version 2. No other protocol begins like this.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The signature, version and command, family and transport, and the length of the rest.
@@ -26,12 +26,12 @@ const FIXED_BYTES: usize = 16;
 pub enum Parsed {
     /// The beginning of a header.
     Partial,
-    /// A header, and maybe more behind it.
+    /// A header, and maybe more bytes after it.
     Complete {
-        /// Bytes of it.
+        /// Its bytes.
         length: usize,
-        /// Who the connection is for, an IPv4 address mapped into IPv6 as what it is. `None` if the proxy speaks for
-        /// itself, or for somebody without an IP address.
+        /// The client; an IPv4 address mapped into IPv6 is given as IPv4. `None` if the proxy connects for itself, or
+        /// for a client without an IP address.
         client: Option<IpAddr>,
     },
 }
@@ -40,7 +40,7 @@ pub enum Parsed {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NotAHeader;
 
-/// Looks at all bytes that have come so far.
+/// Parses all bytes that have come so far.
 ///
 /// # Errors
 ///
@@ -55,7 +55,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, NotAHeader> {
     }
 }
 
-/// Whether `bytes` begin with `start`, or may come to.
+/// Whether `bytes` begin with `start`, or may do so when more come.
 fn begins(bytes: &[u8], start: &[u8]) -> bool {
     bytes.iter().zip(start).all(|(byte, wanted)| byte == wanted)
 }
@@ -77,14 +77,14 @@ fn line(bytes: &[u8]) -> Result<Parsed, NotAHeader> {
     let client = match words.next() {
         Some("TCP4") => Some(source::<Ipv4Addr>(words)?.into()),
         Some("TCP6") => Some(source::<Ipv6Addr>(words)?.into()),
-        // Whatever follows is not for us.
+        // The rest of the line is ignored.
         Some("UNKNOWN") => None,
         _ => return Err(NotAHeader),
     };
     Ok(Parsed::Complete { length, client: client.map(|client: IpAddr| client.to_canonical()) })
 }
 
-/// The first of two addresses, if they and their ports are all that is left.
+/// The first of two addresses, if they and their ports are all that remains.
 fn source<'a, A: std::str::FromStr>(words: impl Iterator<Item = &'a str>) -> Result<A, NotAHeader> {
     let words: Vec<&str> = words.take(5).collect();
     let [source, destination, source_port, destination_port] = words[..] else {
@@ -94,12 +94,12 @@ fn source<'a, A: std::str::FromStr>(words: impl Iterator<Item = &'a str>) -> Res
     source.parse().ok().filter(|_| is_right).ok_or(NotAHeader)
 }
 
-/// Digits as programs write them. `str::parse` takes a plus and zeros in front as well.
+/// Whether `text` is digits as programs write them. `str::parse` also takes a plus and leading zeros.
 fn is_port(text: &str) -> bool {
     text.parse::<u16>().is_ok_and(|port| port.to_string() == text)
 }
 
-/// Version 2: what [`FIXED_BYTES`] has, then source and destination address, their ports, and more that is passed over.
+/// Version 2: the [`FIXED_BYTES`], then source and destination address, their ports, and more that is skipped.
 fn binary(bytes: &[u8]) -> Result<Parsed, NotAHeader> {
     let command = bytes.get(SIGNATURE.len()).copied();
     if command.is_some_and(|command| command != LOCAL && command != PROXY) {
@@ -112,7 +112,7 @@ fn binary(bytes: &[u8]) -> Result<Parsed, NotAHeader> {
     let rest_bytes = usize::from(u16::from_be_bytes([high, low]));
     let length = FIXED_BYTES + rest_bytes;
     let is_local = command == Some(LOCAL);
-    // A proxy that speaks for itself may write anything there.
+    // For a connection of its own, a proxy may write anything here.
     if length > HEADER_BYTES_MAX || (!is_local && address_bytes(kind).is_none_or(|least| rest_bytes < least))
     {
         return Err(NotAHeader);
@@ -136,12 +136,12 @@ const TCP6: u8 = 0x21;
 const UDP4: u8 = 0x12;
 const UDP6: u8 = 0x22;
 
-/// Bytes that addresses and ports of a kind take; `None` for what is no kind.
+/// Bytes of the addresses and ports of a kind; `None` for an unknown kind.
 fn address_bytes(kind: u8) -> Option<usize> {
     match kind {
         // Unspecified.
         0x00 => Some(0),
-        // Datagrams are nobody's connection, but other receivers let them pass.
+        // No connection has datagrams, but other receivers accept them.
         TCP4 | UDP4 => Some(12),
         TCP6 | UDP6 => Some(36),
         // Unix sockets.
@@ -154,8 +154,8 @@ fn address_bytes(kind: u8) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// What comes of `bytes`, having found out that no shorter part of them is a header or wrong already, and that what
-    /// follows makes no difference.
+    /// The client in `bytes`, after checking that no shorter part of them is a header or an error, and that following
+    /// bytes make no difference.
     fn complete(bytes: &[u8]) -> Option<String> {
         for end in 0..bytes.len() {
             assert_eq!(parse(&bytes[..end]), Ok(Parsed::Partial), "{end} of {}", bytes.escape_ascii());
@@ -227,7 +227,7 @@ mod tests {
         }
         let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LINE_BYTES_MAX - 15));
         assert_eq!(parse(long.as_bytes()), Err(NotAHeader));
-        // Whoever never ends a line is not waited for.
+        // A line that never ends is refused at the bound.
         assert_eq!(parse(&long.as_bytes()[..LINE_BYTES_MAX]), Err(NotAHeader));
         assert_eq!(parse(&long.as_bytes()[..LINE_BYTES_MAX - 1]), Ok(Parsed::Partial));
     }
@@ -278,7 +278,7 @@ mod tests {
         ] {
             let bytes = version_2(command, kind, rest);
             assert_eq!(parse(&bytes), Err(NotAHeader), "{command:x} {kind:x} {}", rest.len());
-            // And before the rest of it is read.
+            // Before the rest of it is read.
             assert_eq!(parse(&bytes[..FIXED_BYTES]), Err(NotAHeader), "{command:x} {kind:x}");
         }
         assert_eq!(parse(b"\r\n\r\nGET"), Err(NotAHeader));

@@ -1,4 +1,4 @@
-//! Bodies of responses: some bytes, or a stream that hyper never gets to see.
+//! Bodies of responses: bytes, or a stream that the shard writes instead of hyper.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,18 +9,18 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::http::conn::held::Held;
 
-/// Bytes of a body that hyper is given at once. It copies them, and takes the next once they are written, so an answer that
-/// is not read costs one piece beyond itself.
+/// Bytes of a body that hyper is given at once. It copies them, and takes the next piece when they are written, so an
+/// answer that is not read costs one extra piece.
 const PIECE_BYTES_MAX: usize = 16 << 10;
 
 /// A response's body.
 pub enum ResponseBody {
     /// These bytes.
     Full(Bytes),
-    /// The same in pieces, of an answer that may be large, and what it holds of the budget for all.
+    /// Bytes in pieces, of an answer that may be large, and what it holds of the shared budget.
     Held(Bytes, Held),
-    /// Of unknown length, so that hyper frames it as chunks or up to the close. It never yields anything: by the time
-    /// it would, the connection has been handed over.
+    /// Of unknown length, so that hyper frames it as chunks or up to the close. It never yields anything: the
+    /// connection is handed over first.
     Stream,
 }
 
@@ -35,7 +35,7 @@ impl ResponseBody {
         Self::Held(bytes, held)
     }
 
-    /// Whether all of it is known, and the connection stays HTTP.
+    /// Whether the whole body is present, and the connection stays HTTP.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         !matches!(self, Self::Stream)

@@ -11,13 +11,13 @@ use crate::shard::join::{Join, Start};
 use crate::wire::control::Heartbeat;
 use crate::wire::encoding::Encoding;
 
-/// A stream that was granted, on its way to the shard.
+/// A stream that was granted and has not joined its shard yet.
 pub struct Subscription {
     /// The rooms it listens in.
     pub rooms: Vec<Arc<Source>>,
     /// Its place among the connections.
     pub permit: Permit,
-    /// By what right it is open, where that had to be proved.
+    /// The credential's session, if authentication is set up.
     pub session: Option<Session>,
     /// Where it starts.
     pub start: Start,

@@ -1,6 +1,6 @@
-//! Who sends a request, and what it may do. Every route asks here, and nowhere else.
+//! The sender of a request, and what it may do. Every route asks here, and nowhere else.
 //!
-//! A credential that is not good is never overlooked: whoever shows one is not let in as nobody, not even to a public room.
+//! A bad credential is never ignored: a client that shows one is refused, even at a public room.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ use crate::rights::grant::Action;
 use crate::rights::identity::Identity;
 use crate::types::name::UserName;
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// Somebody of whom nothing is asked, because nothing is set up to answer it.
+    /// No authentication is set up, so everything is allowed.
     Anyone,
-    /// Somebody who shows nothing where something could be shown.
+    /// Authentication is set up, and no credential of the request was verified.
     Nobody(Arc<Authority>),
-    /// Somebody who is known.
+    /// The request's credential was accepted.
     Known(Arc<Authority>, Arc<Identity>),
 }
 
 impl Caller {
-    /// Whether it may do that.
+    /// Checks that the caller may do `action`.
     ///
     /// # Errors
     ///
-    /// [`Code::Unauthorized`] if it might with a token, [`Code::Forbidden`] if its token does not allow it.
+    /// [`Code::Unauthorized`] if a token could allow it, [`Code::Forbidden`] if the caller's token does not.
     pub fn may(&self, action: Action<'_>) -> Result<(), Problem> {
         let is_open =
             |authority: &Authority| matches!(action, Action::Read(room) if authority.is_public(room));
@@ -41,7 +41,7 @@ impl Caller {
         }
     }
 
-    /// Whether it may publish anything at all: whose body is worth reading.
+    /// Checks that the caller may publish anything at all, before its body is read.
     ///
     /// # Errors
     ///
@@ -55,11 +55,12 @@ impl Caller {
         }
     }
 
-    /// Whether it may publish `draft`.
+    /// Checks that the caller may publish `draft`.
     ///
     /// # Errors
     ///
-    /// As [`Self::may`]; [`Code::RequireUnsupported`] if the draft requires what nobody here can have.
+    /// As [`Self::may`]; [`Code::RequireUnsupported`] if the draft requires a permission and no authentication is set
+    /// up.
     pub fn may_publish(&self, draft: &Draft) -> Result<(), Problem> {
         if draft.require.is_some() && matches!(self, Self::Anyone) {
             return Err(Code::RequireUnsupported.into());
@@ -70,11 +71,12 @@ impl Caller {
         })
     }
 
-    /// The name under which it listens, if it asks for `asked`: its own, unless it may choose.
+    /// Returns the user of the caller's stream if it asks for `asked`: the credential's user, unless the caller may
+    /// choose.
     ///
     /// # Errors
     ///
-    /// As [`Self::may`]. Somebody unknown may have no name: with a name come the events for that user.
+    /// As [`Self::may`]. A caller without credential may not name a user: with a name come the events for that user.
     pub fn listens_as(&self, asked: Option<UserName>) -> Result<Option<UserName>, Problem> {
         match (self, asked) {
             (Self::Anyone, asked) => Ok(asked),
@@ -90,11 +92,12 @@ impl Caller {
         }
     }
 
-    /// Whether it, known by a request that is under way for long, is still who it was.
+    /// Checks that the caller of a long request is still accepted.
     ///
     /// # Errors
     ///
-    /// [`Code::Unauthorized`] if its token is over or revoked, its key is gone, or authentication was set up since.
+    /// [`Code::Unauthorized`] if its token has expired or was revoked, its key was removed, or authentication was set
+    /// up since.
     pub fn is_still_known(&self, access: &Access) -> Result<(), Problem> {
         let policy = access.policy.load();
         let is_known = match self {
@@ -105,7 +108,7 @@ impl Caller {
         if is_known { Ok(()) } else { Err(Code::Unauthorized.into()) }
     }
 
-    /// Who it is, if that is known.
+    /// The verified identity, if there is one.
     #[must_use]
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         match self {

@@ -1,9 +1,9 @@
-//! Whose request it is. Behind a proxy every connection comes from the proxy, which says in `X-Forwarded-For` for whom
-//! it asks.
+//! Finds the client of a request. Behind a proxy every connection comes from the proxy, which names the client in
+//! `X-Forwarded-For`.
 //!
-//! Each proxy appends the address of its own peer to that list, so it is true from its right end on, as far as the
-//! hops are our own: the client is the rightmost hop that is no trusted proxy. What stands left of it the client may
-//! have written itself, and it is never looked at.
+//! Each proxy appends the address of its own peer to that list, so the right end of it is true as far as the hops are
+//! trusted proxies: the client is the rightmost hop that is no trusted proxy. Anything left of it may be written by the
+//! client and is never read.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,13 +11,13 @@ use hyper::header::HeaderMap;
 
 use crate::config::AddressRange;
 
-/// Who a connection is from.
+/// The peer of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     /// Its address; `None` for a Unix socket.
     pub address: Option<IpAddr>,
-    /// Whether its requests may say for whom they are. Not where a proxy introduced the connection and named nobody: what
-    /// comes behind that is a client's own words.
+    /// Whether its requests may name their client in a header. False if a proxy's header introduced the connection
+    /// without a client: the headers are then written by the client.
     pub may_forward: bool,
 }
 
@@ -35,13 +35,14 @@ impl Peer {
 
 /// The address of the client whose request came from `peer` (`None` on a Unix socket) with `headers`.
 ///
-/// That is the peer's own unless it is `trusted`. A hop that is no address ends the search: its neighbour on the right,
-/// which wrote it, answers for it. The result has no IPv4 mapped into IPv6, so that a client has one address only.
+/// That is the peer's own unless it is `trusted`. A hop that is no address ends the search: the client is then its
+/// neighbour on the right, which wrote it. The result has no IPv4 mapped into IPv6, so that a client has one address
+/// only.
 #[must_use]
 pub fn address(trusted: &[AddressRange], peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
     let is_trusted = |address: Option<IpAddr>| trusted.iter().any(|proxy| proxy.covers(address));
     let mut client = peer.map(|peer| peer.to_canonical());
-    // Later lines go on where earlier ones end (RFC 9110 §5.3).
+    // Later lines continue earlier ones (RFC 9110 §5.3).
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
     let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     while is_trusted(client) {
@@ -146,7 +147,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a client writes in front, its address stays the one that our own proxies saw.
+        /// Whatever a client writes in front, its address stays the one that the trusted proxies saw.
         #[test]
         fn nothing_a_client_sends_changes_its_address(
             forged in proptest::collection::vec("[ -~]{0,40}", 0..4),
@@ -162,12 +163,12 @@ mod tests {
             let mut lines = forged.clone();
             lines.push(line.join(", "));
             prop_assert_eq!(address(&trusted(), Some(*peer), &headers(&lines)), Some(client));
-            // As well if the proxy goes on in the client's own line.
+            // The same if the proxy appends to the client's own line.
             let joined = lines.join(", ");
             prop_assert_eq!(address(&trusted(), Some(*peer), &headers(&[joined])), Some(client));
         }
 
-        /// No bytes panic, and the answer is a peer, or an address that was sent, with nothing but trusted ones after.
+        /// No bytes panic, and the answer is the peer, or an address that was sent and has only trusted ones after it.
         #[test]
         fn the_client_is_the_peer_or_was_named(
             lines in proptest::collection::vec(proptest::collection::vec(32_u8..127, 0..60), 0..4),

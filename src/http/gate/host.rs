@@ -1,5 +1,5 @@
-//! Which server a request means to reach. A request without one clear answer is refused: a proxy in front may have taken
-//! it for another (RFC 9112 §3.2).
+//! Checks which server a request means. A request with no single clear answer is refused: a proxy in front may have
+//! read it differently (RFC 9112 §3.2).
 
 use hyper::header::{HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Uri, Version};
@@ -9,7 +9,8 @@ use crate::answer::problem::{Code, Problem};
 /// Checks the request's `Host`, and that its method fits the form of its target.
 ///
 /// HTTP/1.1 has exactly one `Host`, HTTP/1.0 at most one; both may leave it empty only where the target has no host
-/// either. Where the target has one, both are the same (RFC 9112 §3.2.2). `*` goes with `OPTIONS` alone, and there is nothing here to `CONNECT` to.
+/// either. Where the target has one, both are the same (RFC 9112 §3.2.2). `*` is allowed with `OPTIONS` only, and
+/// `CONNECT` is never allowed.
 ///
 /// # Errors
 ///
@@ -31,12 +32,12 @@ pub fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) 
         }
     }
     if uri.path() == "*" && method != Method::OPTIONS {
-        return Err(Problem::new(Code::PathInvalid).with_detail("* goes with OPTIONS only"));
+        return Err(Problem::new(Code::PathInvalid).with_detail("* is allowed with OPTIONS only"));
     }
     Ok(())
 }
 
-/// Methods that are known somewhere here.
+/// The methods that any resource takes.
 pub const ALLOW: &str = "GET, HEAD, POST, OPTIONS";
 
 /// Whether `text` is `uri-host [":" port]` (RFC 9110 §7.2, RFC 3986 §3.2.2), without anything percent-encoded, which no

@@ -20,13 +20,13 @@ use crate::rights::identity::Identity;
 use crate::upstream::Denied;
 use crate::upstream::question::Question;
 
-/// Who sends a request with `headers` and `query`.
+/// Returns the sender of a request with `headers` and `query`.
 ///
 /// # Errors
 ///
-/// [`Code::TokenAmbiguous`], also for good cookies of different users; [`Code::OriginForbidden`] for a cookie that came with
-/// a foreign page's request; [`Code::Unauthorized`] for a credential that is no good, whatever the request is for;
-/// [`Code::AuthUnavailable`] if that cannot be known now.
+/// [`Code::TokenAmbiguous`], also for good cookies of different users; [`Code::OriginForbidden`] for a cookie that came
+/// with a foreign page's request; [`Code::Unauthorized`] for a bad credential, whatever the request is for;
+/// [`Code::AuthUnavailable`] if the credential cannot be verified now.
 pub fn caller(
     engine: &Engine,
     policy: &Policy,
@@ -39,14 +39,14 @@ pub fn caller(
     let Some(credential) = credential::find(&policy.places, headers, query)? else {
         return Ok(Caller::Nobody(authority.clone()));
     };
-    // The browser attached it by itself: perhaps for a page that may not use it.
+    // The browser attached the cookie by itself, perhaps for a page that may not use it.
     if credential.is_cookie && !policy.cors.cookie_is_safe(headers) {
         return Err(Code::OriginForbidden.into());
     }
     let texts = credential.text.as_deref().into_iter().chain(credential.others);
     let mut judged = texts.filter(|text| authority.judges(text)).peekable();
     if judged.peek().is_none() {
-        // Perhaps the application knows.
+        // The application may accept it.
         return if policy.asks {
             Ok(Caller::Nobody(authority.clone()))
         } else {
@@ -60,7 +60,7 @@ pub fn caller(
     Ok(Caller::Known(authority.clone(), identified?))
 }
 
-/// Whose `text` is.
+/// Returns the identity of the credential `text`.
 ///
 /// # Errors
 ///
@@ -78,13 +78,13 @@ fn identify(engine: &Engine, authority: &Authority, text: &str) -> Result<Arc<Id
     Ok(identity)
 }
 
-/// The one that is meant where a cookie has several values: the good one, and of several good ones of the same user the
-/// one that lasts longest.
+/// Chooses among several values of a cookie: the good one, and of several good ones of the same user the one that
+/// expires last.
 ///
 /// # Errors
 ///
-/// [`Code::TokenAmbiguous`] for good ones of different users, or of nobody in particular: another page of the same site may
-/// have set one of them. [`Code::AuthUnavailable`] if one of them may be good, and that cannot be known now.
+/// [`Code::TokenAmbiguous`] for good ones of different users, or without a user: another page of the same site may have
+/// set one of them. [`Code::AuthUnavailable`] if one of them may be good and cannot be verified now.
 fn one_of(all: impl Iterator<Item = Result<Arc<Identity>, Code>>) -> Result<Arc<Identity>, Code> {
     let are_of_one = |one: &Arc<Identity>, other: &Arc<Identity>| {
         let of = |identity: &Identity| (identity.user.clone(), identity.api_key.clone());
@@ -104,30 +104,31 @@ fn one_of(all: impl Iterator<Item = Result<Arc<Identity>, Code>>) -> Result<Arc<
     best
 }
 
-/// Who wants the stream of `query`, if nothing else speaks for `caller`: the application is asked, if it is to be.
+/// Returns the caller for the stream of `query`. If `caller` has no identity and the callback is set up, the
+/// application is asked.
 ///
 /// # Errors
 ///
-/// What it said: [`Code::Unauthorized`] or [`Code::Forbidden`]; [`Code::AuthUnavailable`] if it could not be asked, or
-/// answered as it was before the user was revoked;
+/// The application's answer: [`Code::Unauthorized`] or [`Code::Forbidden`]; [`Code::AuthUnavailable`] if it could not
+/// be asked, or answered before the user was revoked;
 /// [`Code::OriginForbidden`] for cookies that came with a foreign page's request, which it is not asked about;
-/// [`Code::WaitingFull`] if as many wait for an answer as may.
+/// [`Code::WaitingFull`] if too many requests already wait for an answer.
 pub async fn listener(call: &Call<'_>, caller: Caller, query: &StreamQuery) -> Result<Caller, Problem> {
     let (engine, policy, headers) = (call.engine(), call.policy, call.headers());
     let (Caller::Nobody(authority), Some(callback)) = (&caller, &engine.upstream.callback) else {
         return Ok(caller);
     };
-    // Which of them the application knows somebody by is not known here, and without them the question would be another.
+    // Which cookie the application uses is unknown here, so none can be left out of the question.
     if headers.contains_key(COOKIE) && !policy.cors.cookie_is_safe(headers) {
         return Err(Code::OriginForbidden.into());
     }
     let in_url = call.query();
     let in_query = credential::in_query(&policy.places, in_url)?;
-    // One that no header can have is no good to anyone.
+    // A credential that no header can carry is useless to the application.
     let credentials = Question::credentials(headers, in_query.as_deref()).ok_or(Code::Unauthorized)?;
     let is_open = query.user.is_none() && query.rooms.iter().all(|room| authority.is_public(room.as_str()));
     if is_open && credentials.is_empty() {
-        // Whoever shows nothing and wants nothing but what anyone may have.
+        // The request has no credential and asks only for what is public.
         return Ok(caller);
     }
     let question = Question {
@@ -147,7 +148,7 @@ pub async fn listener(call: &Call<'_>, caller: Caller, query: &StreamQuery) -> R
     };
     if is_open && asked == Err(Denied::Unauthorized) && !credential::is_shown(&policy.places, headers, in_url)
     {
-        // The application knows nothing of what a proxy in front has looked at.
+        // The headers may be for a proxy in front, and mean nothing to the application.
         return Ok(caller);
     }
     let identity = asked.map_err(|denied| match denied {
@@ -156,7 +157,7 @@ pub async fn listener(call: &Call<'_>, caller: Caller, query: &StreamQuery) -> R
         Denied::Down | Denied::Busy => Code::AuthUnavailable,
     })?;
     if is_revoked(&identity) {
-        // What the application says after the revocation is what counts, and this may be from before.
+        // Only an answer given after the revocation counts, and this one may be older.
         return Err(Code::AuthUnavailable.into());
     }
     Ok(Caller::Known(authority.clone(), identity))

@@ -1,5 +1,4 @@
-//! Everything that decides about a request before anyone asks who sent it, in its order. What is refused here is counted
-//! by its reason.
+//! Checks a request before its sender is identified, in a fixed order. Refusals are counted by reason.
 
 pub mod caller;
 pub mod client;
@@ -18,22 +17,23 @@ use crate::http::gate::client::Peer;
 use crate::policy::Policy;
 use crate::policy::cors::Access;
 
-/// What is known of a request by then.
+/// The result of these checks.
 pub struct Arrival {
-    /// The client's address, as far as it is known.
+    /// The client's address, if known.
     pub address: Option<IpAddr>,
-    /// What its answer tells browsers: a page that is allowed to may read why it was refused.
+    /// The CORS headers of its answer: an allowed page may read why it was refused.
     pub access: Access,
-    /// Whether it may go on; the first thing that is wrong with it, if not.
+    /// Whether the request may continue; if not, the first problem with it.
     pub verdict: Result<(), Problem>,
 }
 
-/// Looks at `request`, which came over a connection from `peer`, and of whose body so much has come as `exchange` has seen.
+/// Checks `request`, which came over a connection from `peer`. `exchange` has seen the part of the body that has
+/// arrived.
 #[must_use]
 pub fn receive<B>(policy: &Policy, exchange: &Exchange, request: &Request<B>, peer: Peer) -> Arrival {
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
     let address = peer.client(&policy.trusted_proxies, headers);
-    // Without the query, which may have secrets in it.
+    // Without the query, which may contain secrets.
     tracing::trace!(%method, path = uri.path(), client = ?address, agent = ?headers.get(USER_AGENT), "request");
     let verdict = exchange
         .check_body()

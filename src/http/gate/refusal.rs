@@ -1,6 +1,6 @@
-//! What the log says of a request that is refused, at `debug`: why, what it asked for, and from whom it came.
+//! Logs a refused request at `debug`: why, what it asked for, and its client.
 //!
-//! Never the query, the headers or the body, which may have secrets in them.
+//! Never the query, the headers or the body, which may contain secrets.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use crate::answer::problem::Problem;
 use crate::rights::identity::Identity;
 use crate::types::name::UserName;
 
-/// Bytes of a path that are logged. One with a room and a user whose names are as long as names may be has more, if each
-/// byte of them is encoded; all that is needed to recognise it is in these.
+/// Bytes of a path that are logged. A path with a room and a user of the longest names, fully percent-encoded, is
+/// longer; this many suffice to recognise it.
 pub const PATH_BYTES_MAX: usize = 256;
 
-/// What has been found out about who sent a request.
+/// What is known about the sender of a request.
 #[derive(Debug, Default)]
 pub struct Sender {
-    /// Who it is, if that is proved.
+    /// Its verified identity.
     pub identity: Option<Arc<Identity>>,
-    /// As whom it wants to listen.
+    /// The user name it asks for.
     pub user: Option<UserName>,
 }
 
@@ -41,7 +41,7 @@ pub fn log(problem: &Problem, method: &Method, uri: &Uri, sender: &Sender, clien
     );
 }
 
-/// The beginning of `path`.
+/// Returns the beginning of `path`.
 pub(crate) fn short(path: &str) -> &str {
     &path[..path.floor_char_boundary(PATH_BYTES_MAX)]
 }

@@ -1,8 +1,9 @@
-//! What a publisher sends, from the body's bytes to checked [`Draft`]s. Pure, and fast enough for streamed bodies.
+//! Parses what a publisher sends, from the body's bytes to checked [`Draft`]s. Pure, and fast enough for streamed
+//! bodies.
 //!
 //! Guarantees: an event has exactly one target and no field that would be silently ignored; data that is not a string
-//! goes out with the publisher's own number text and key order; nothing recurses and nothing is built but the draft,
-//! so neither depth nor size of a body costs more than a small multiple of its bytes.
+//! keeps the publisher's own number text and key order; nothing recurses and nothing is built but the draft, so neither
+//! depth nor size of a body costs more than a small multiple of its bytes.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -21,11 +22,12 @@ use crate::rights::grant::PermissionName;
 use crate::types::name::{EventId, EventName, NameError, RoomName, UserName};
 
 /// Levels of arrays and objects that `data` may have. `serde_json` and many other readers stop there by default, so
-/// deeper data would break listeners one by one instead of its publisher once (RFC 8259 §9 allows a limit).
+/// deeper data would fail at each subscriber instead of once at its publisher (RFC 8259 §9 allows a limit).
 pub const DEPTH_MAX: usize = 127;
 
-/// Events one array may have. They are taken as a whole and stay together in the order, so nobody else's event gets its
-/// place meanwhile: so many take less than a millisecond. Whoever has more can send lines, which take turns with others.
+/// Events one array may have. An array is taken as a whole and stays together in the order, so no other event gets a
+/// place in between; this many take less than a millisecond. A publisher with more can send lines, which take turns
+/// with others.
 pub const BATCH_EVENTS_MAX: usize = 4096;
 
 /// What a JSON body asks to publish.
@@ -59,7 +61,7 @@ pub fn parse_body(body: &[u8], event_bytes_max: usize) -> Result<EventBody, Prob
 
 /// Reads one event: `{room | group | user | all:true, event?, data, id?, exclude?, require?}`.
 ///
-/// `event_bytes_max` bounds the data as it goes out. Only `data` may be `null`.
+/// `event_bytes_max` bounds the data as it is sent. Only `data` may be `null`.
 ///
 /// # Errors
 ///
@@ -100,7 +102,7 @@ pub fn compact(value: &RawValue) -> Result<String, Code> {
     Ok(out)
 }
 
-/// How a publish body is to be read.
+/// How to read a publish body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Media {
     /// One JSON value: [`parse_body`].
@@ -144,7 +146,7 @@ impl Media {
     }
 }
 
-/// Types that mean one JSON value. The empty one is a request without `Content-Type`.
+/// Types that mean one JSON value. The empty one stands for a request without `Content-Type`.
 const JSON_TYPES: [&str; 4] = ["application/json", "", "application/x-www-form-urlencoded", "text/plain"];
 
 /// Types that mean JSON values in lines. None is registered; these are in use.
@@ -157,7 +159,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
     values.next().is_none().then_some(first)
 }
 
-/// Whether a media type's parameter leaves the text UTF-8. Other parameters mean nothing to us.
+/// Whether a media type's parameter leaves the text UTF-8. Other parameters are ignored.
 fn is_utf8_or_no_charset(parameter: &[u8]) -> bool {
     let Some(at) = parameter.iter().position(|byte| *byte == b'=') else {
         return true;
@@ -166,13 +168,13 @@ fn is_utf8_or_no_charset(parameter: &[u8]) -> bool {
     !matches_any(name, &["charset"]) || matches_any(value, &["utf-8", "\"utf-8\"", "utf8", "us-ascii"])
 }
 
-/// Whether `text`, spaces around it aside, is one of `known` in any case.
+/// Whether `text`, without spaces around it, is one of `known` in any case.
 fn matches_any(text: &[u8], known: &[&str]) -> bool {
     let text = text.trim_ascii();
     known.iter().any(|known| text.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// The position after the string that starts at `start`. Escapes are skipped in pairs, so `\"` ends nothing.
+/// The position after the string that starts at `start`. Escapes are skipped in pairs, so `\"` does not end the string.
 fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(&byte) = bytes.get(at) {
@@ -190,8 +192,7 @@ fn is_json_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// What one parse knows besides the text. serde's errors are text for people, so what exactly was wrong comes back
-/// through here.
+/// The state of one parse. serde's errors are text for people, so the exact fault is returned through here.
 struct Reader {
     event_bytes_max: usize,
     /// Why an event was refused; `None` if the text itself is not JSON of the right form.
@@ -202,27 +203,27 @@ struct Reader {
 
 /// Why an event was refused.
 enum Fault {
-    /// For this reason.
+    /// It breaks a rule, named by this code.
     Code(Code),
-    /// It has a field that means nothing here.
+    /// It has a field with an unknown name.
     Unknown(FieldName),
-    /// The body is malformed: what `detail` says is true of `field`.
+    /// The body is malformed; `detail` says what is wrong with `field`.
     Malformed {
         detail: &'static str,
         field: Field,
-        /// The address of the byte at fault. What is read is parts of the body, so their addresses say where in it they
-        /// stand.
+        /// The address of the byte at fault. All that is read is slices of the body, so an address gives the position
+        /// in it.
         address: usize,
     },
 }
 
 impl Fault {
-    /// `field` has what `detail` says at byte `offset` of `part`, which is a part of the body.
+    /// The fault `detail` of `field`, at byte `offset` of `part`, which is a slice of the body.
     fn malformed(detail: &'static str, field: Field, part: &str, offset: usize) -> Self {
         Self::Malformed { detail, field, address: part.as_ptr().addr() + offset }
     }
 
-    /// What is told of it, if the body is `text`.
+    /// The problem to answer with, if the body is `text`.
     fn problem(self, text: &str) -> Problem {
         match self {
             Self::Code(code) => code.into(),
@@ -246,9 +247,9 @@ impl Reader {
         Self { event_bytes_max, refusal: Cell::new(None), index: Cell::new(None) }
     }
 
-    /// Reads the whole of `body` as what `seed` describes.
+    /// Reads the whole `body` with `seed`.
     fn read<'de, S: DeserializeSeed<'de>>(&self, body: &'de [u8], seed: S) -> Result<S::Value, Problem> {
-        // Once for the whole body is faster than once for each string in it.
+        // Checking the whole body once is faster than checking each string in it.
         let text = malformed::text(body)?;
         let mut json = serde_json::Deserializer::from_str(text);
         seed.deserialize(&mut json).and_then(|value| json.end().map(|()| value)).map_err(|err| {
@@ -297,7 +298,7 @@ impl<'de> Visitor<'de> for BatchSeed<'_> {
     }
 }
 
-/// Reads one element of a batch, and holds its index out for errors while it does.
+/// Reads one element of a batch. Stores its index meanwhile, for errors.
 struct ElementSeed<'r>(&'r Reader, usize);
 
 impl<'de> DeserializeSeed<'de> for ElementSeed<'_> {
@@ -335,7 +336,7 @@ impl<'de> Visitor<'de> for EventSeed<'_> {
         let mut fields = Fields::default();
         while let Some(field) = map.next_key_seed(FieldSeed(reader))? {
             let value: &RawValue = map.next_value()?;
-            // Which of two values was meant is not ours to guess.
+            // Two values are ambiguous, so both are refused.
             if fields.slot(field).replace(value).is_some() {
                 return Err(reader.refuse(Fault::malformed(malformed::REPEATED, field, value.get(), 0)));
             }
@@ -405,8 +406,8 @@ impl Visitor<'_> for FieldSeed<'_> {
     }
 }
 
-/// The values of an event's fields, as they stand in the body. They are typed only afterwards, so that a wrong type
-/// gets the field's own code.
+/// The values of an event's fields, as they are in the body. Types are checked later, so that a wrong type gets the
+/// field's own code.
 #[derive(Default)]
 struct Fields<'a> {
     room: Option<&'a RawValue>,
@@ -435,7 +436,7 @@ impl<'a> Fields<'a> {
 
     fn check(&self, event_bytes_max: usize) -> Result<Draft, Fault> {
         Ok(Draft {
-            // First: an event with restricted readers must not look merely mistyped.
+            // First: an event with restricted readers must not be reported as merely mistyped.
             require: name(Field::Require, self.require, PermissionName::new, Code::RequireInvalid)?,
             target: self.target()?,
             name: self.event.map(event_name).transpose()?,
@@ -461,7 +462,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The text of a name if the field is there; `code` if it is no string or breaks the rules of its type.
+/// The text of a name if the field is present; `code` if it is no string or breaks the rules of its type.
 fn name<T, E>(
     field: Field,
     value: Option<&RawValue>,
@@ -491,7 +492,7 @@ fn event_name(value: &RawValue) -> Result<EventName, Fault> {
     })
 }
 
-/// The data as it goes out.
+/// The data as it is sent.
 fn data(value: &RawValue, event_bytes_max: usize) -> Result<String, Fault> {
     let data = match text(Field::Data, value)? {
         Some(text) => text,
@@ -508,8 +509,8 @@ fn data(value: &RawValue, event_bytes_max: usize) -> Result<String, Fault> {
 
 /// The text of a JSON string, borrowed if it has no escapes; `None` if `value` is something else.
 ///
-/// An escape that names no character (half a surrogate pair) makes the body malformed: there is no UTF-8 for it. Nothing
-/// else can be wrong with a string that was read as a [`RawValue`].
+/// An escape that names no character (half a surrogate pair) makes the body malformed: there is no UTF-8 for it. A
+/// string that was read as a [`RawValue`] has no other errors.
 fn text(field: Field, value: &RawValue) -> Result<Option<Cow<'_, str>>, Fault> {
     let json = value.get();
     let quoted = json.strip_prefix('"');
@@ -743,7 +744,7 @@ mod tests {
     }
 
     /// `serde_json` reads a `RawValue` without recursion and without its usual limit of 128, so depth costs no stack;
-    /// the limit on what goes out is ours.
+    /// [`DEPTH_MAX`] limits the data that is sent.
     #[test]
     fn depth_is_bounded_and_costs_no_stack() {
         let nested = |open: &str, close: &str, depth: usize| {

@@ -1,4 +1,4 @@
-//! A stream of lines (NDJSON): each is published as it arrives, and the answer says how far that went.
+//! A stream of lines (NDJSON): each line is published as it arrives, and the answer says how far that went.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -26,14 +26,14 @@ use crate::hub::draft::Draft;
 use crate::hub::memory_level::MemoryLevel;
 use crate::hub::own_ids::{Repeated, Repeats};
 
-/// What an NDJSON line may have beyond its event's data: names, keys and escapes. Data that is mostly control
-/// characters may need six times its size in JSON and does not fit; it does in an ordinary body.
+/// Bytes an NDJSON line may have beyond its event's data: names, keys and escapes. Data that is mostly control
+/// characters may need six times its size in JSON and does not fit; it fits in an ordinary body.
 const LINE_EXTRA_BYTES: usize = 64 << 10;
 
 /// Lines published under one hold of the order's lock.
 const LINES_PER_PUBLISH: usize = 256;
 
-/// What has gone out of a stream of lines.
+/// What has been published of a stream of lines.
 #[derive(Default)]
 struct Progress {
     published: u64,
@@ -46,7 +46,7 @@ impl Progress {
     ///
     /// # Errors
     ///
-    /// [`Code::EventIdRepeated`] with that line. Those before it are published.
+    /// [`Code::EventIdRepeated`] with that line. The lines before it are published.
     fn publish(&mut self, engine: &Engine, lines: Vec<Numbered>) -> Result<(), Problem> {
         let (numbers, drafts): (Vec<u64>, Vec<Draft>) = lines.into_iter().unzip();
         match engine.publish(drafts, Repeats::EndThere) {
@@ -99,18 +99,18 @@ struct LineStream<'c> {
     body: Incoming,
     lines: Lines,
     held: Held,
-    /// Its right to wait for its peer, from the first time on that it had to.
+    /// The right to wait for the peer, from the first wait on.
     waiting: Option<Waiting>,
 }
 
 impl LineStream<'_> {
-    /// Reads more of the body. False at its end.
+    /// Reads more of the body. Returns false at its end.
     async fn read_more(&mut self) -> Result<bool, Problem> {
         let Some(data) = self.next_data().await? else {
             self.exchange.has_read();
             return Ok(false);
         };
-        // The line that goes on in it is copied, behind what has come of it.
+        // A line that continues in `data` is copied behind the part of it that has arrived.
         self.held.hold(self.lines.buffered() + 2 * data.len())?;
         self.lines.push(data);
         Ok(true)
@@ -127,9 +127,9 @@ impl LineStream<'_> {
         let engine = &self.context.engine;
         let mut stage = engine.lifecycle.stage.subscribe();
         tokio::select! {
-            // Nothing is lost: what was read is in `lines`.
+            // Dropping `coming` loses nothing: what was read is in `lines`.
             data = timeout(engine.config.publish_idle, coming) => data.map_err(|_| Code::RequestTimeout)?,
-            // A publisher that may go on for hours is told how far it got.
+            // A publisher that may continue for hours is told how far it got.
             _ = stage.wait_for(|stage| *stage >= Stage::Ending) => Err(Code::Draining.into()),
             () = self.exchange.asked_to_end() => Err(Code::RequestTimeout.into()),
         }
@@ -148,7 +148,7 @@ async fn read_lines(
         exchange.awaits(Awaits::Nothing);
         loop {
             engine.spare_memory(MemoryLevel::NoPublishes)?;
-            // A request may go on for longer than its token.
+            // A request may last longer than its token.
             publisher.caller.is_still_known(&engine.access)?;
             let (drafts, problem) = next_drafts(engine, publisher, &mut stream.lines, ended);
             if !drafts.is_empty() {
@@ -160,7 +160,7 @@ async fn read_lines(
                 Some(Err(problem)) => return Err(problem),
                 None => break,
             }
-            // Thousands of lines may have come at once: let the flushes they cause begin.
+            // Thousands of lines may have arrived at once: let the flushes they cause begin.
             tokio::task::yield_now().await;
         }
         if ended {
@@ -173,7 +173,8 @@ async fn read_lines(
 /// A line's number, and its event.
 type Numbered = (u64, Draft);
 
-/// The next few lines as drafts, each with its number; then whether there may be more of them, none, or why not.
+/// The next few lines as drafts, each with its number; then whether more may follow, or the problem that ends the
+/// stream.
 fn next_drafts(
     engine: &Engine,
     publisher: &Publisher<'_>,

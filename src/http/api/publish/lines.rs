@@ -1,9 +1,9 @@
 //! Splits a streamed NDJSON body into lines while it arrives. Pure: chunks in, lines out.
 //!
-//! A line ends in LF or CRLF; the last one may end with the body. Blank lines are skipped, but counted, also if they begin
-//! with the byte order mark of a file. A line that
-//! lies wholly inside one chunk is a slice of it, not a copy; only a line that spans chunks is put together in a
-//! buffer, which holds never more than the bound on a line and one byte (a CR that may be half of a line end).
+//! A line ends in LF or CRLF; the last one may end with the body. Blank lines are skipped but counted, also if they
+//! begin with the byte order mark of a file. A line that lies wholly inside one chunk is a slice of it, not a copy;
+//! only a line that spans chunks is put together in a buffer, which never holds more than the bound on a line and one
+//! byte (a CR that may be half of a line end).
 
 use bytes::{Bytes, BytesMut};
 
@@ -21,11 +21,11 @@ pub struct Line {
 
 /// The splitter.
 ///
-/// After each [`push`](Self::push) take lines with [`next_line`](Self::next_line) until there are none; when the body
-/// has ended, take the last one with [`finish`](Self::finish). After an error there are no more lines.
+/// After each [`push`](Self::push) take lines with [`next_line`](Self::next_line) until it returns `None`; when the
+/// body has ended, take the last one with [`finish`](Self::finish). After an error there are no more lines.
 #[derive(Debug)]
 pub struct Lines {
-    /// What arrived and was not split yet.
+    /// What has arrived and is not split yet.
     chunk: Bytes,
     /// The beginning of a line whose end has not arrived. Invariant: no LF in it, and `len() <= line_bytes_max + 1`.
     begun: BytesMut,
@@ -42,8 +42,8 @@ impl Lines {
         Self { chunk: Bytes::new(), begun: BytesMut::new(), ended: 0, line_bytes_max, failed: false }
     }
 
-    /// Takes the next part of the body. A part pushed before the lines of the one before it were taken is joined to
-    /// its rest, at the price of a copy.
+    /// Takes the next part of the body. If lines of the part before it were not taken yet, the new part is joined to
+    /// the rest, at the price of a copy.
     pub fn push(&mut self, chunk: Bytes) {
         if self.failed {
             return;
@@ -55,7 +55,7 @@ impl Lines {
         }
     }
 
-    /// Bytes it keeps: a line that has begun, and what was not split yet.
+    /// Bytes it holds: a line that has begun, and what is not split yet.
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.chunk.len() + self.begun.capacity()
@@ -65,7 +65,7 @@ impl Lines {
     ///
     /// # Errors
     ///
-    /// [`Code::EventTooLarge`] with the line's number, as soon as the line is known to be too long.
+    /// [`Code::EventTooLarge`] with the line's number, as soon as the line is too long.
     pub fn next_line(&mut self) -> Option<Result<Line, Problem>> {
         while let Some(end) = self.chunk.iter().position(|byte| *byte == b'\n') {
             let mut tail = self.chunk.split_to(end + 1);
@@ -83,7 +83,7 @@ impl Lines {
         }
         let wanted = self.begun.len() + rest.len();
         if wanted > self.begun.capacity() {
-            // Not more than twice what has come, nor more than a line may have.
+            // At most twice the bytes that have come, and at most a line's bound.
             let capacity = wanted.max((2 * self.begun.len()).min(self.line_bytes_max));
             self.begun.reserve(capacity - self.begun.len());
         }
@@ -100,7 +100,7 @@ impl Lines {
         self.next_line().or_else(|| self.end_line(Bytes::new()).map(Ok))
     }
 
-    /// Fails for good if the line begun, with `tail` after it, is over the bound.
+    /// Fails for good if the line that has begun, with `tail` after it, exceeds the bound.
     fn check_bound(&mut self, tail: &[u8]) -> Result<(), Problem> {
         let last = tail.last().or(self.begun.last());
         let bytes = self.begun.len() + tail.len() - usize::from(last == Some(&b'\r'));
@@ -119,7 +119,7 @@ impl Lines {
             tail
         } else {
             self.begun.extend_from_slice(&tail);
-            // Taken whole: a buffer kept for the next line would share, and so keep alive, this line's memory.
+            // The whole buffer: one kept for the next line would share this line's memory and so keep it alive.
             std::mem::take(&mut self.begun).freeze()
         };
         self.ended += 1;

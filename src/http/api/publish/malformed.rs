@@ -1,12 +1,11 @@
-//! What is wrong with a body that is not the JSON it has to be, and where. One fixed text for each cause.
+//! Says what is wrong with a body that is not the expected JSON, and where. One fixed text for each cause.
 //!
-//! Lines and columns are counted from 1, columns in bytes. A byte order mark at the beginning is not counted: readers leave it
-//! out.
+//! Lines and columns are counted from 1, columns in bytes. A byte order mark at the beginning is not counted.
 
 use crate::answer::problem::{Code, Problem};
 
-/// `body` without the UTF-8 byte order mark that some editors and programs begin a file with. A reader may leave it out
-/// (RFC 8259 §8.1).
+/// Returns `body` without the UTF-8 byte order mark with which some editors and programs begin a file. A reader may
+/// ignore it (RFC 8259 §8.1).
 #[must_use]
 pub fn without_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(&BOM).unwrap_or(body)
@@ -25,7 +24,7 @@ pub fn text(body: &[u8]) -> Result<&str, Problem> {
     std::str::from_utf8(body).map_err(|err| at(NOT_UTF8, body, err.valid_up_to()))
 }
 
-/// The problem that `err` found in `text`.
+/// Returns the problem that `err` found in `text`.
 ///
 /// `not_the_form` is the detail if `text` is JSON, but of another form.
 pub fn from_json(text: &str, err: &serde_json::Error, not_the_form: &'static str) -> Problem {
@@ -39,8 +38,8 @@ pub fn from_json(text: &str, err: &serde_json::Error, not_the_form: &'static str
     at(detail, text.as_bytes(), offset)
 }
 
-/// Where the lone half of a surrogate pair begins, if `serde_json` found it by reading `text` up to `end`. It may have read
-/// one more escape, which is not the other half.
+/// Where the lone half of a surrogate pair begins, if `serde_json` found it while it read `text` up to `end`. It may
+/// have read one more escape, which is not the other half.
 #[must_use]
 pub fn lone_surrogate(text: &str, end: usize) -> usize {
     let bytes = text.as_bytes();
@@ -57,13 +56,13 @@ pub fn lone_surrogate(text: &str, end: usize) -> usize {
 pub fn at(detail: &'static str, body: &[u8], offset: usize) -> Problem {
     let before = &body[..offset.min(body.len())];
     let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    // One pass over a body that is bounded, and only over one that is refused.
+    // One pass over a body that is bounded, and only if it is refused.
     let lines = 1 + memchr::memchr_iter(b'\n', before).count();
     let column = before.len() - line_start + 1;
     Problem::new(Code::BodyMalformed).with_detail(detail).at_line(lines as u64).at_column(column)
 }
 
-/// Where `serde_json` stopped. Its columns count the bytes that it had read of the line.
+/// Where `serde_json` stopped. Its columns count the bytes of the line that it has read.
 fn offset(text: &str, err: &serde_json::Error) -> usize {
     let lines_before = err.line().saturating_sub(1);
     let starts = std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1));
@@ -71,7 +70,7 @@ fn offset(text: &str, err: &serde_json::Error) -> usize {
     let offset = (line_start + err.column()).saturating_sub(1);
     let is_control = err.to_string().starts_with(CONTROL_CHARACTER);
     let ahead = || text.bytes().skip(offset).position(|byte| byte < b' ');
-    // It stops at such a character or before it.
+    // `serde_json` stops at such a character or before it.
     if is_control { offset + ahead().unwrap_or(0) } else { offset }
 }
 
@@ -89,7 +88,7 @@ fn cause(text: &str, offset: usize, err: &serde_json::Error) -> &'static str {
     known.map_or(NOT_JSON, |(_, detail)| detail)
 }
 
-/// How the messages of `serde_json` begin, and what they are told as. It has no other way to say what it found.
+/// How the messages of `serde_json` begin, and the detail for each. It exposes the cause in no other way.
 const CAUSES: [(&str, &str); 10] = [
     (
         CONTROL_CHARACTER,
@@ -98,7 +97,7 @@ const CAUSES: [(&str, &str); 10] = [
     ("lone leading surrogate", LONE_SURROGATE),
     ("unexpected end of hex escape", LONE_SURROGATE),
     ("invalid unicode code point", LONE_SURROGATE),
-    ("invalid escape", "a string has an escape that JSON does not know; a backslash is written \\\\"),
+    ("invalid escape", "a string has an escape that JSON does not have; a backslash is written \\\\"),
     ("trailing comma", "a comma stands before a closing bracket"),
     ("trailing characters", "something follows the end of the JSON value"),
     ("key must be a string", "the name of a field has to be a string in double quotes"),
@@ -108,7 +107,7 @@ const CAUSES: [(&str, &str); 10] = [
 
 const CONTROL_CHARACTER: &str = "control character";
 
-/// Details that others tell, too.
+/// Details that other files use too.
 pub const LONE_SURROGATE: &str = "a string has half of a surrogate pair (\\ud800 to \\udfff without the other half), which is no character";
 /// An event is nested too deeply.
 pub const TOO_DEEP: &str = "data is nested more than 127 levels deep";
@@ -128,7 +127,7 @@ mod tests {
     use super::*;
     use crate::http::api::publish::event_body;
 
-    /// What is told about `text` as an event: the detail, the line and the column.
+    /// The problem with `text` as an event: the detail, the line and the column.
     fn told(text: &[u8]) -> (&'static str, u64, u32) {
         let problem = event_body::parse_body(text, 1024).expect_err("it is malformed");
         assert_eq!(problem.code, Code::BodyMalformed);
@@ -174,7 +173,7 @@ mod tests {
         }
     }
 
-    /// The texts go out as they are, so none may need more than the answer has room for.
+    /// The texts are sent as they are, so each must fit in the answer.
     #[test]
     fn every_text_is_one_short_sentence() {
         let others =

@@ -1,4 +1,4 @@
-//! `POST {base}/publish`: one event, a batch, or a stream of lines that go out as they arrive.
+//! `POST {base}/publish`: one event, a batch, or a stream of lines that are published as they arrive.
 
 pub mod event_body;
 mod line_stream;
@@ -29,20 +29,21 @@ struct PublishAnswer {
     id: String,
     /// Connections the events were addressed to, summed over events.
     subscribers: u64,
-    /// What a publish survives: `memory` is gone with the process.
+    /// What the events survive: `memory` is lost with the process.
     durability: &'static str,
     /// Events published; absent for a single one.
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<u64>,
 }
 
-/// Publishes what `call` carries.
+/// Publishes the events in the body of `call`.
 ///
 /// # Errors
 ///
-/// What is wrong with it. In a stream of lines, what came before the problem stays published, and is told.
+/// Any problem with the request. In a stream of lines, what came before the problem stays published, and the answer
+/// says how much.
 pub async fn publish(call: Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
-    // Both before the body, which takes memory.
+    // Both are checked before the body, which takes memory.
     caller.may_publish_something()?;
     call.engine().spare_memory(MemoryLevel::NoPublishes)?;
     let publisher = Publisher::new(&call, caller)?;

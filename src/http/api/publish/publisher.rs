@@ -1,4 +1,4 @@
-//! Who publishes, and the rates that count for it.
+//! The publisher of a request, and the rates that limit it.
 
 use hyper::header::HeaderMap;
 
@@ -9,24 +9,24 @@ use crate::http::gate::caller::Caller;
 use crate::types::name::UserName;
 use crate::types::rate::Rate;
 
-/// Who publishes, and whose rates that counts for.
+/// The publisher of a request, and the rates that limit it.
 pub(super) struct Publisher<'c> {
     pub(super) caller: &'c Caller,
-    /// By the names under which [`PublishLimit`](crate::engine::publish_limit::PublishLimit) knows them.
+    /// The names that [`PublishLimit`](crate::engine::publish_limit::PublishLimit) uses, with their rates.
     rates: Vec<(String, Rate)>,
 }
 
 impl<'c> Publisher<'c> {
-    /// Who publishes with `call`.
+    /// Returns the publisher of `call`.
     ///
     /// # Errors
     ///
-    /// [`Code::UserInvalid`] if it says that it publishes for somebody whom nobody can be.
+    /// [`Code::UserInvalid`] if the request names a user whose name is invalid.
     pub(super) fn new(call: &Call<'_>, caller: &'c Caller) -> Result<Self, Problem> {
         let address = call.address;
         let identity = caller.identity();
         let key = identity.and_then(|identity| identity.api_key.as_ref());
-        // Only a backend speaks for its users.
+        // Only a backend publishes for its users.
         let spoken_for =
             if identity.is_none() || key.is_some() { on_behalf_of(call.headers())? } else { None };
         let user = spoken_for.as_ref().or_else(|| identity?.user.as_ref());
@@ -48,15 +48,15 @@ impl<'c> Publisher<'c> {
     }
 }
 
-/// The header by which a backend, or a proxy that is asked nothing, names the user for whom it publishes.
+/// The header in which a backend, or a proxy of a server without authentication, names the user for whom it publishes.
 const ON_BEHALF_OF: &str = "tidegate-user";
 
-/// The user whom `headers` name.
+/// The user that `headers` name.
 fn on_behalf_of(headers: &HeaderMap) -> Result<Option<UserName>, Problem> {
     let Some(name) = headers.get(ON_BEHALF_OF) else {
         return Ok(None);
     };
-    // A name is remembered for as long as its rate counts. Checked, it is a small one.
+    // The name is stored for as long as its rate counts. A checked name is short.
     let user = std::str::from_utf8(name.as_bytes()).ok().and_then(|name| UserName::new(name).ok());
     user.map(Some).ok_or_else(|| Code::UserInvalid.into())
 }

@@ -26,11 +26,11 @@ use crate::types::name::RoomName;
 use crate::types::position::{Offset, Presented};
 use crate::wire::frame::Frame;
 
-/// Answers with a page. One answer of the thread is composed at a time.
+/// Answers with a page. The thread composes one answer at a time.
 ///
 /// # Errors
 ///
-/// As [`Caller::may`]; what is wrong with the query; as [`Held::hold`].
+/// As [`Caller::may`]; any problem with the query; as [`Held::hold`].
 pub async fn history(
     call: &Call<'_>,
     caller: &Caller,
@@ -45,19 +45,19 @@ pub async fn history(
     Ok(json::response(ResponseBody::held(page, held)))
 }
 
-/// Bytes of JSON with which a page is full, whatever was asked for: control characters take six bytes each. It has one event
-/// at least. A page is held until it is read, and whoever asks for many need not read any.
+/// Bytes of JSON with which a page is full, whatever limit was asked for: control characters take six bytes each. A
+/// page has at least one event. It is held until it is read, and a client that asks for many pages may read none.
 const PAGE_BYTES_MAX: usize = 256 << 10;
 
 /// A page of a room's history.
 #[derive(Serialize)]
 struct Page<'a> {
     room: &'a str,
-    /// Oldest first, so that a page can be put before the one shown already.
+    /// Oldest first, so that a page can be put before the one already shown.
     events: Vec<PageEvent>,
-    /// Whether there are older ones.
+    /// Whether there are older events.
     has_more: bool,
-    /// What to ask for them with.
+    /// The `before` that returns them.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<String>,
 }
@@ -72,11 +72,11 @@ struct PageEvent {
     age_ms: u64,
 }
 
-/// Reads a page of what `reader` may have, the newest one first, as JSON, which `held` takes from the budget before it is made.
+/// Reads the newest page of what `reader` may read, as JSON. `held` takes its bytes from the budget before it is made.
 ///
 /// # Errors
 ///
-/// [`Code::BeforeInvalid`] if `before` is not a position in this life of the server; as [`Held::hold`].
+/// [`Code::BeforeInvalid`] if `before` is not a position in the current epoch; as [`Held::hold`].
 fn read(
     engine: &Engine,
     name: &str,
@@ -94,7 +94,7 @@ fn read(
     let mut page = Page { room: name, events: Vec::new(), has_more: false, before: None };
     let mut bytes = PAGE_OVERHEAD + json_len(name);
     if let Some(room) = engine.hub.rooms().get(name) {
-        // Cloned under the lock, taken apart outside: a page of large events would hold publishers up.
+        // Cloned under the lock, parsed outside: a page of large events would delay publishers.
         let (entries, has_more) = newest_before(&room, before, query.limit, reader);
         bytes += page.take(&entries, engine.clock.now());
         let taken = page.events.len();
@@ -109,7 +109,7 @@ fn read(
 }
 
 impl Page<'_> {
-    /// Takes of `entries`, which are newest first, as many as fit, and says how many bytes of JSON that is.
+    /// Takes the first of `entries`, which are newest first, up to a full page. Returns their bytes as JSON.
     fn take(&mut self, entries: &[Entry], now: Moment) -> usize {
         let mut bytes = 0;
         for entry in entries {
@@ -130,7 +130,7 @@ impl Page<'_> {
 /// Bytes of a page's JSON without its events and the room's name, at most.
 const PAGE_OVERHEAD: usize = 128;
 
-/// The same of an event without its texts.
+/// The same for an event without its texts.
 const EVENT_OVERHEAD: usize = 64;
 
 impl PageEvent {
@@ -155,8 +155,8 @@ fn json_len(text: &str) -> usize {
     text.bytes().map(len).sum()
 }
 
-/// The newest events below `before` that `reader` may have, newest first and at most about a page of them; and whether there
-/// are more.
+/// The newest events below `before` that `reader` may read, newest first and at most about a page of them; and whether
+/// there are more.
 fn newest_before(
     room: &Source,
     before: Offset,

@@ -1,4 +1,4 @@
-//! `GET {base}/rooms/{room}`: one room, who is in it, and how far its history reaches.
+//! `GET {base}/rooms/{room}`: one room, its members, and how far its history reaches.
 
 pub mod history;
 
@@ -16,11 +16,11 @@ use crate::rights::grant::Action;
 use crate::types::name::RoomName;
 use crate::types::position::Offset;
 
-/// Tells of `room`. One answer of the thread is composed at a time.
+/// Describes `room`. The thread composes one answer at a time.
 ///
 /// # Errors
 ///
-/// As [`Caller::may`]; [`Code::Full`](crate::answer::problem::Code::Full) if a shard has too many questions to answer already; as
+/// As [`Caller::may`]; [`Code::Full`](crate::answer::problem::Code::Full) if a shard's mailbox is full; as
 /// [`json::large`].
 pub async fn room(
     call: &Call<'_>,
@@ -35,14 +35,14 @@ pub async fn room(
 /// Users a room lists by name.
 pub const MEMBERS_MAX: usize = 1000;
 
-/// One room. A room nobody is in and nothing was published to looks like one that never was.
+/// One room. A room without members and events looks like one that never existed.
 #[derive(Debug, Serialize)]
 struct RoomInfo {
     room: String,
     connections: u32,
     /// Users with a connection here, in alphabetical order, at most [`MEMBERS_MAX`] of them.
     members: Vec<String>,
-    /// How many there are.
+    /// How many members there are.
     members_total: usize,
     history: RoomHistory,
 }
@@ -51,7 +51,7 @@ struct RoomInfo {
 struct RoomHistory {
     events: usize,
     bytes: usize,
-    /// Id from which on a resume is exact; absent if nothing was ever lost.
+    /// The id from which on a resume is exact; absent if nothing was ever lost.
     complete_after: Option<String>,
     /// Id of the newest event.
     newest: Option<String>,
@@ -64,7 +64,7 @@ struct RoomHistory {
 ///
 /// # Errors
 ///
-/// [`Code::Full`] if a shard has too many questions to answer already.
+/// [`Code::Full`] if a shard's mailbox is full.
 async fn read(engine: &Engine, name: &str) -> Result<RoomInfo, Problem> {
     let (hub, config) = (&engine.hub, &engine.config);
     let mut history = RoomHistory {

@@ -27,12 +27,13 @@ use crate::shard::join::Start;
 use crate::types::name::UserName;
 use crate::wire::encoding::Encoding;
 
-/// Answers a request for a stream. Where it cannot be found out now who asks, the client is asked to come back. `sender` learns
-/// as whom an unknown one wants to listen.
+/// Answers a request for a stream. If the credential cannot be verified now, the client is told to come back. Stores in
+/// `sender` the user name that an unknown client asks for.
 ///
 /// # Errors
 ///
-/// What is wrong with `caller`, and as [`subscribe`].
+/// Any problem with `caller`; a refusal if `caller` may not have the stream; [`Code::RoomMissing`] if it would have no
+/// source.
 pub async fn stream(
     call: &Call<'_>,
     caller: Result<Caller, Problem>,
@@ -66,11 +67,11 @@ fn refuse_unidentified(
     Ok(refuse(call.engine(), refusal, call.headers()))
 }
 
-/// Grants a stream to `caller`. The exchange is told.
+/// Grants a stream to `caller`, and hands it to the exchange.
 ///
 /// # Errors
 ///
-/// That `caller` may not have it, or [`Code::RoomMissing`] if there would be nothing to listen to.
+/// If `caller` may not have the stream; [`Code::RoomMissing`] if it would have no source.
 fn subscribe(
     call: &Call<'_>,
     caller: &Caller,
@@ -97,7 +98,7 @@ fn subscribe(
         return Ok(stay_away());
     }
     let start = start(query, headers, engine.config.history_events);
-    let admitted = if is_given_up(&engine.hub, &start, query, user) {
+    let admitted = if is_short_of_memory(&engine.hub, &start, query, user) {
         Err(Refusal::Memory)
     } else {
         engine.hub.admit(user, address, now)
@@ -126,8 +127,8 @@ fn subscribe(
     Ok(response)
 }
 
-/// Whether the stream would begin with a replay while memory is short of that. Who comes back later misses nothing.
-fn is_given_up(hub: &Hub, start: &Start, query: &StreamQuery, user: Option<&str>) -> bool {
+/// Whether the stream would begin with a replay while memory is short. A client that comes back later misses nothing.
+fn is_short_of_memory(hub: &Hub, start: &Start, query: &StreamQuery, user: Option<&str>) -> bool {
     if hub.memory_level() < MemoryLevel::NoReplays {
         return false;
     }

@@ -1,4 +1,4 @@
-//! What a client of a stream can read, by its headers: compression, and which heartbeats. Pure.
+//! Finds out from its headers what a client of a stream can read: compression, and which heartbeats. Pure.
 
 use hyper::header::{self, HeaderMap};
 
@@ -8,17 +8,19 @@ pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     accepts(headers, header::ACCEPT_ENCODING, "gzip")
 }
 
-/// Whether Varnish, or a service built on it, asks. It asks for gzip whatever its client takes, and unpacks it for those
-/// who take none; what it unpacks it holds back until a buffer is full, so they would get nothing.
+/// Whether the request comes through Varnish, or a service built on it. Varnish asks for gzip whatever its client
+/// takes, and unpacks it for clients that take none; it holds unpacked bytes back until a buffer is full, so those
+/// clients would get nothing.
 pub(super) fn is_through_varnish(headers: &HeaderMap) -> bool {
     headers.contains_key("x-varnish")
         || list(headers, header::VIA).any(|hop| hop.to_ascii_lowercase().contains("varnish"))
 }
 
-/// Which heartbeats a listener understands, if its URL does not say. A browser's `EventSource` takes an id without an event
-/// for what it is, and needs it to resume a quiet stream. It sends `Cache-Control: no-cache`, as the Fetch standard has it do
-/// for its cache mode "no-store" (WHATWG HTML §9.2.2, Fetch §4.5), and `Pragma: no-cache`, which libraries that ask for no cache
-/// by themselves leave out. Of other clients this is not known, and several take such an id for an empty message.
+/// Which heartbeats a client understands, if its URL does not say. A browser's `EventSource` handles an id without an
+/// event correctly, and needs it to resume a quiet stream. It sends `Cache-Control: no-cache`, as the Fetch standard
+/// has it do for its cache mode "no-store" (WHATWG HTML §9.2.2, Fetch §4.5), and `Pragma: no-cache`, which libraries
+/// that ask for no cache by themselves leave out. For other clients this is unknown, and several take such an id for an
+/// empty message.
 pub(super) fn heartbeat(headers: &HeaderMap) -> Heartbeat {
     let says = |name| list(headers, name).any(|item| item.eq_ignore_ascii_case("no-cache"));
     let is_event_source = says(header::CACHE_CONTROL) && says(header::PRAGMA);
@@ -73,7 +75,7 @@ mod tests {
         for (cache_control, pragma, wanted) in [
             ("no-cache", "no-cache", Heartbeat::Id),
             ("max-age=0, No-Cache", "No-Cache", Heartbeat::Id),
-            // What libraries send that ask for no cache by themselves.
+            // Sent by libraries that ask for no cache by themselves.
             ("no-cache", "", Heartbeat::Comment),
             ("no-store", "no-cache", Heartbeat::Comment),
             ("max-age=0", "", Heartbeat::Comment),

@@ -1,4 +1,4 @@
-//! How a stream is refused: softly, if that may pass.
+//! Refuses a stream: softly, if the reason may pass.
 
 use std::net::IpAddr;
 
@@ -25,9 +25,9 @@ pub(super) fn stay_away() -> Response<ResponseBody> {
     response
 }
 
-/// A refusal that may pass. An `EventSource` stops for good on any status but 200, so it gets a stream that tells it
-/// when to come back, and ends. With `refusal = "status"`, or if the client does not ask for an event stream, it is a
-/// status after all.
+/// Answers a refusal that may pass. An `EventSource` stops for good on any status but 200, so it gets a stream that
+/// says when to come back, and ends. With `refusal = "status"`, or if the client does not ask for an event stream, the
+/// answer is a status.
 pub(super) fn refuse(engine: &Engine, refusal: Refusal, headers: &HeaderMap) -> Response<ResponseBody> {
     let config = &engine.config;
     let wait = jittered(config.retry * REFUSAL_PATIENCE, fastrand::f64());
@@ -52,7 +52,7 @@ pub(super) fn refuse(engine: &Engine, refusal: Refusal, headers: &HeaderMap) -> 
     response
 }
 
-/// How many times the usual `retry:` a refused listener is asked to wait.
+/// How many times the usual `retry:` a refused client waits.
 const REFUSAL_PATIENCE: u32 = 2;
 
 /// The head of every answer that is an event stream.
@@ -62,7 +62,7 @@ pub(super) fn stream_response(body: ResponseBody) -> Response<ResponseBody> {
     response
 }
 
-/// A stream that is refused softly gets no error, so what is logged of errors does not tell of it.
+/// Logs a soft refusal. It is no error, so the log of errors does not contain it.
 pub(super) fn log_refusal(reason: &str, query: &StreamQuery, user: Option<&str>, client: Option<IpAddr>) {
     let room = query.rooms.first().map(RoomName::as_str);
     let (rooms, client) = (query.rooms.len(), client.map(tracing::field::display));

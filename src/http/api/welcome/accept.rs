@@ -1,19 +1,19 @@
-//! What a client would rather read (`Accept`, RFC 9110 §12.5.1). Pure: headers in, an answer out.
+//! Which format a client prefers (`Accept`, RFC 9110 §12.5.1). Pure: headers in, an answer out.
 
 use hyper::header::{ACCEPT, HeaderMap, HeaderValue};
 
 /// Whether a client prefers HTML to plain text.
 ///
 /// Browsers that open an address ask for `text/html` first and for `*/*` with less weight. `curl`, most libraries and
-/// health checks ask for `*/*` or for nothing, which prefers neither, and text browsers ask for both alike. All of those
-/// get plain text.
+/// health checks ask for `*/*` or for nothing, which prefers neither, and text browsers ask for both alike. All of
+/// these get plain text.
 #[must_use]
 pub fn prefers_html(headers: &HeaderMap) -> bool {
     quality(headers, "html") > quality(headers, "plain")
 }
 
 /// The weight of `text/{subtype}` in thousandths. Of the ranges that cover it, the most specific one counts; 0 if none
-/// does. A range that cannot be read covers nothing.
+/// does. A malformed range covers nothing.
 fn quality(headers: &HeaderMap, subtype: &str) -> u16 {
     let lines = headers.get_all(ACCEPT).iter().filter_map(|line| HeaderValue::to_str(line).ok());
     let ranges = lines.flat_map(|line| line.split(','));
@@ -21,7 +21,7 @@ fn quality(headers: &HeaderMap, subtype: &str) -> u16 {
         let (name, parameters) = range.split_once(';').unwrap_or((range, ""));
         Some((specificity(name.trim(), subtype)?, weight(parameters)?))
     });
-    // Of two equally specific ones the last counts, as good as any: RFC 9110 does not say.
+    // Of two equally specific ones the last counts: RFC 9110 does not define which.
     found.max_by_key(|(specificity, _)| *specificity).map_or(0, |(_, weight)| weight)
 }
 

@@ -1,5 +1,4 @@
-//! What there is to see without asking for anything: the answer to `GET /`, the page to try things on, and signposts where
-//! nothing is served.
+//! Answers that need no credential: `GET /`, the page to try things on, and signposts for paths that are not served.
 
 pub mod accept;
 pub mod signpost;
@@ -14,7 +13,8 @@ use crate::http::call::Call;
 use crate::http::conn::response_body::ResponseBody;
 use crate::policy::Policy;
 
-/// The answer to `GET /`: for a browser the page to try things on, for everyone else a text. Caches must tell the two apart.
+/// The answer to `GET /`: for a browser the page to try things on, for other clients a text. `Vary` keeps the two apart
+/// in caches.
 #[must_use]
 pub fn welcome(call: &Call<'_>) -> Response<ResponseBody> {
     let (base, policy) = (&call.engine().config.base_path, call.policy);
@@ -26,7 +26,7 @@ pub fn welcome(call: &Call<'_>) -> Response<ResponseBody> {
     response
 }
 
-/// What there is here, in words. Whoever may not ask for `/info` does not get its version here.
+/// The welcome as text. It has the version only if `/info` is open to the client.
 fn welcome_text(base: &str, policy: &Policy) -> Response<ResponseBody> {
     let version = if policy.authority.is_none() { concat!(" ", env!("CARGO_PKG_VERSION")) } else { "" };
     let text = format!(

@@ -1,18 +1,20 @@
-//! What a request for a path that is not served is told: where the thing is that it probably looks for. Fixed texts.
+//! Hints for paths that are not served: where the resource is that the request probably means. Fixed texts.
 
 use crate::answer::problem::{Code, Problem};
 
-/// For a path that does not begin with the base path.
+/// The hint for a path that does not begin with the base path.
 pub fn outside(path: &str) -> Problem {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     not_found(match first {
         first if ADMIN.contains(&first) => AT_ADMIN,
-        first if resource(first).is_some() => "the base path is missing in front of this; GET / shows it",
+        first if resource(first).is_some() => {
+            "the base path is missing in front of this path; GET / shows it"
+        }
         _ => "every path but / begins with the base path, which GET / shows",
     })
 }
 
-/// For a path below the base path, whose first segments are `segments`.
+/// The hint for a path below the base path, whose first segments are `segments`.
 pub fn below(segments: &[&str]) -> Problem {
     let first = segments.first().copied().unwrap_or_default();
     not_found(match resource(first) {
@@ -24,10 +26,10 @@ pub fn below(segments: &[&str]) -> Problem {
     })
 }
 
-/// For a path that the admin listener does not have.
+/// The hint for a path that the admin listener does not have.
 pub fn at_admin() -> Problem {
     not_found(
-        "the admin listener has /metrics, /livez, /readyz and /dashboard; all else is at the public listener",
+        "the admin listener has /metrics, /livez, /readyz and /dashboard; everything else is at the public listener",
     )
 }
 
@@ -37,13 +39,13 @@ fn resource(first: &str) -> Option<&'static str> {
         "stream" => {
             "a stream is at /stream/ROOM/USER or at /stream?room=ROOM; a slash in a name is written %2F"
         }
-        "publish" => "publish with POST to /publish; the room stands in the body",
+        "publish" => "publish with POST to /publish; the room is named in the body",
         "rooms" | "groups" => {
             "a room is at /rooms/ROOM and its history at /rooms/ROOM/history; there is no list of rooms"
         }
         "history" => "the history of a room is at /rooms/ROOM/history",
         "disconnect" => "a user is disconnected with POST to /disconnect/ROOM/USER",
-        "refresh" | "revoke" => "this takes POST, and nothing is below it",
+        "refresh" | "revoke" => "this path takes POST, and nothing is below it",
         "info" => "nothing is below /info",
         _ => return None,
     })
@@ -55,7 +57,7 @@ fn not_found(detail: &'static str) -> Problem {
 
 /// What the admin listener serves.
 const ADMIN: [&str; 4] = ["metrics", "livez", "readyz", "dashboard"];
-const AT_ADMIN: &str = "this is at the admin listener (admin_listen), without the base path";
+const AT_ADMIN: &str = "this path is at the admin listener (admin_listen), without the base path";
 
 #[cfg(test)]
 mod tests {

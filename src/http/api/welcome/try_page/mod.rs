@@ -1,9 +1,9 @@
-//! The page to try things on: `GET /` in a browser. It listens, publishes and shows what arrives, by the same requests as
-//! any other page.
+//! The page to try things on: `GET /` in a browser. It listens, publishes and shows what arrives, with the same
+//! requests as any other page.
 //!
-//! It is part of the program, loads nothing from elsewhere, and no other page may frame it. It says nothing that a
-//! stranger may not know: with authentication on, not even the version. What others publish is shown as text; the
-//! policy below would stop it from running as anything else.
+//! It is part of the program, loads nothing from elsewhere, and no other page may frame it. It contains nothing secret:
+//! with authentication on, not even the version. Events are shown as text; the policy below would stop them from
+//! running as anything else.
 
 use bytes::Bytes;
 use hyper::Response;
@@ -14,18 +14,18 @@ use crate::http::api::welcome::accept::prefers_html;
 use crate::http::conn::response_body::ResponseBody;
 use crate::policy::Policy;
 
-/// What the page consists of besides itself.
+/// The page's other files.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum File {
-    /// How it looks.
+    /// The style sheet.
     Style,
-    /// What it does.
+    /// The script.
     Script,
-    /// The sign in the browser's tab.
+    /// The icon of the browser's tab.
     Icon,
 }
 
-/// Path, type and text of each. The look is that of the live page, and what this page has of its own.
+/// Path, type and text of each file. The style is that of the live page, with additions of this page.
 const FILES: [(File, &str, &str, &str); 3] = [
     (
         File::Style,
@@ -39,7 +39,7 @@ const FILES: [(File, &str, &str, &str); 3] = [
 
 const PAGE: &str = include_str!("index.html");
 
-/// What goes with each of them, besides what every answer has.
+/// Headers of each of them, besides those of every answer.
 const HEADERS: [(HeaderName, &str); 4] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -53,13 +53,13 @@ const HEADERS: [(HeaderName, &str); 4] = [
 ];
 
 impl File {
-    /// The one at `path`.
+    /// The file at `path`.
     #[must_use]
     pub fn at(path: &str) -> Option<Self> {
         FILES.iter().find(|(_, known, ..)| *known == path).map(|(file, ..)| *file)
     }
 
-    /// The answer to a request for it.
+    /// The answer to a request for the file.
     #[must_use]
     pub fn response(self) -> Response<ResponseBody> {
         let (_, _, kind, text) = FILES.iter().find(|(file, ..)| *file == self).expect("each has a row");
@@ -67,7 +67,7 @@ impl File {
     }
 }
 
-/// Whether there is a page, as `setting` says and as things are now.
+/// Whether the page is served, by `setting` and the current state.
 #[must_use]
 pub fn is_served(setting: TryPage, policy: &Policy) -> bool {
     match setting {
@@ -77,14 +77,14 @@ pub fn is_served(setting: TryPage, policy: &Policy) -> bool {
     }
 }
 
-/// The page, if the client is a browser. `base` is the base path.
+/// Returns the page, if the client is a browser. `base` is the base path.
 #[must_use]
 pub fn page(base: &str, policy: &Policy, headers: &HeaderMap) -> Option<Response<ResponseBody>> {
     prefers_html(headers).then(|| response("text/html; charset=utf-8", Bytes::from(text(base, policy))))
 }
 
-/// A base path has only letters, digits and `._~-/`, so nothing of it needs to be escaped. It stands in the page
-/// without its first slash: what stands before it, if a proxy takes that away, is in the page's own address.
+/// Fills in the page. A base path has only letters, digits and `._~-/`, so it needs no escape. It is put into the page
+/// without its first slash: a prefix that a proxy removes is in the page's own address.
 fn text(base: &str, policy: &Policy) -> String {
     let version = if policy.authority.is_none() { env!("CARGO_PKG_VERSION") } else { "" };
     let token = match &policy.authority {
@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    /// `innerHTML` and its like would make HTML of what others publish.
+    /// `innerHTML` and similar properties would turn others' events into HTML.
     #[test]
     fn the_script_makes_no_html_of_text() {
         let script = include_str!("try.js");

@@ -1,4 +1,4 @@
-// The page to try things on. What arrives is what others published: it goes into the page as text, never as markup.
+// The page to try things on. Others publish the events: they go into the page as text, never as markup.
 "use strict";
 
 const ROWS_MAX = 200;
@@ -17,7 +17,7 @@ function make(tag, className, text) {
   return element;
 }
 
-// What the page shows of itself.
+// The page's states.
 
 const STATES = {
   idle: "Not listening", connecting: "Connecting", open: "Listening", overload: "Refused for now", closed: "Closed",
@@ -34,10 +34,10 @@ function tell(text) {
 }
 
 const HEADER_ONLY = "An EventSource sends no headers, so it cannot bring this token. To listen with it, set token_query = \"on\", "
-  + "or set token_cookie and let your application set that cookie. To publish it works as it is.";
+  + "or set token_cookie and let your application set that cookie. Publishing works without these.";
 
 const TOKEN_HINT = {
-  query: "Goes into the URL to listen, and into Authorization to publish. Use one that lives for minutes.",
+  query: "Goes into the URL to listen, and into Authorization to publish. Use a token that expires within minutes.",
   header: HEADER_ONLY,
   none: HEADER_ONLY,
 };
@@ -49,21 +49,21 @@ function askForToken() {
 
 // Listening.
 
-// What the server's own events mean for a page. Data of all of them is JSON.
+// Texts for the server's own events. Their data is JSON.
 const OWN = Object.assign(Object.create(null), {
   connected: () => "The stream is open.",
   gap: ({ reason }) => `Events may be missing (${reason}). Your own page now fetches the current state from your application.`,
   overload: ({ reason }) => `The server does not take this stream for now (${reason}). The browser comes back by itself.`,
   closing: ({ reason }) => reason === "disconnected"
-    ? "The application ended this stream. The page stays away."
+    ? "The application ended this stream. The browser does not come back."
     : `The server ends this stream (${reason}). The browser comes back by itself.`,
-  expiring: ({ expires_in_s: seconds }) => `The token is over in ${seconds} s. Your own page now refreshes it.`,
+  expiring: ({ expires_in_s: seconds }) => `The token expires in ${seconds} s. Your own page now refreshes it.`,
 });
 
 let source = null;
-// The last id this page has seen. A new EventSource does not know it.
+// The last id this page has seen. A new EventSource does not remember it.
 let last = "";
-// What the open stream listens for by name.
+// The event names that the open stream listens for.
 let heard = new Set();
 
 // Up to NAMES_MAX names. A browser uses "open" and "error" itself.
@@ -122,7 +122,7 @@ function take(event) {
   show({ name: event.type, id: event.lastEventId, data: event.data, own, time: new Date() });
 }
 
-// An EventSource that was refused does not say why. The same request by fetch does.
+// A refused EventSource has no reason. The same request by fetch gets one.
 async function refused(mine, url) {
   setState("closed");
   const aborter = new AbortController();
@@ -142,7 +142,7 @@ async function refused(mine, url) {
 async function reason(answer) {
   const { status } = answer;
   if (status === 200) return { again: true, text: "" };
-  if (status === 204) return { text: "204: the application disconnected this user, who is to stay away for now." };
+  if (status === 204) return { text: "204: the application disconnected this user. New streams are refused for now." };
   const text = await problem(answer);
   if (status !== 401 && status !== 403) return { again: status >= 500, text };
   askForToken();
@@ -163,12 +163,12 @@ function stop(state) {
 
 function showListening() {
   $("toggle").textContent = source ? "Stop" : "Listen";
-  // Not disabled: a field that was left by Enter would lose the focus.
+  // Not disabled: a field in which Enter was pressed would lose the focus.
   for (const id of ["room", "user"]) $(id).readOnly = !!source;
   document.body.toggleAttribute("data-listening", !!source);
 }
 
-// A browser that gave up says so by readyState, and not always by an event.
+// When a browser gives up, readyState says so; an event does not always follow.
 setInterval(() => {
   if (source?.readyState === EventSource.CLOSED) open();
 }, AGAIN_MS);
@@ -192,7 +192,7 @@ function draft() {
   return draft;
 }
 
-// What this page publishes by name, it also wants to see.
+// The page also listens for the names that it publishes.
 function hearWhatIsPublished() {
   const name = $("name").value;
   if (!name || name === "message" || OWN[name] || names().includes(name)) return;
@@ -236,7 +236,7 @@ $("target").addEventListener("change", () => {
   $("to").value = { room: $("room").value, user: $("user").value, all: "" }[target];
 });
 
-// What arrived. A burst is drawn once a frame; of all of it the newest ROWS_MAX are kept.
+// Received events. A burst is drawn once a frame; the newest ROWS_MAX events are kept.
 
 let waiting = [];
 let count = 0;
@@ -278,7 +278,7 @@ $("clear").addEventListener("click", () => {
   tell("");
 });
 
-// The same by other means.
+// The same in JavaScript and in a terminal.
 
 const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
@@ -297,7 +297,7 @@ $("bring").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!source) $("listen").requestSubmit();
 });
-// On a small screen what arrives is nearer without them.
+// On a small screen, received events are nearer to the top without them.
 if (matchMedia("(max-width: 760px)").matches) for (const code of document.querySelectorAll("details")) code.open = false;
 $("about").textContent = version && `version ${version}`;
 if (tokenGoes !== "none") askForToken();
