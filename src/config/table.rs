@@ -79,8 +79,8 @@ settings! {
         /// address or `localhost`, because any page could make its own name resolve to this server.
         allowed_hosts: Vec<HostPattern> = "", list(host_pattern(), 0..=ALLOWED_HOSTS_MAX);
 
-        /// What pages of origins that are not in `cors_origins` may do: with `read`, send requests that change nothing, but
-        /// not see the answers; with `refuse`, nothing.
+        /// What pages of origins that are not in `cors_origins` may do: with `read`, send requests that change nothing,
+        /// but not see the answers; with `refuse`, nothing.
         foreign_origins: ForeignOrigins = "read", choice::<ForeignOrigins>();
 
         /// Clients that are let in: addresses, networks, and `unix` for connections to a Unix socket that no proxy
