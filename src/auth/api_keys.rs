@@ -1,5 +1,5 @@
-//! Keys of the application's own backends: to publish, to administrate, or to listen for others. The settings have only
-//! their hashes. A key is 256 random bits, so a plain hash is enough: there is nothing to guess.
+//! Keys of the application's own backends: to publish, to administrate, or to listen for others. The settings hold only
+//! their hashes. A key has 256 random bits, so a plain hash cannot be reversed by guessing.
 //!
 //! ```toml
 //! [orders]
@@ -25,22 +25,22 @@ use crate::config::{MASK, parse_rate, read_text};
 use crate::rights::grant::{Grant, PermissionError};
 use crate::rights::identity::{ApiKeyName, Identity};
 
-/// Keys one server may have, old ones that are still good included.
+/// Keys one server may have, including old ones that are still valid.
 pub const API_KEYS_MAX: usize = 1024;
 
 /// Bytes the name of a key may have.
 pub const KEY_NAME_BYTES_MAX: usize = 64;
 
-/// What every key begins with, so that it is known for one wherever it turns up.
+/// The prefix of every key, so that a leaked key can be recognised.
 const PREFIX: &str = "tgk_";
 
-/// Whether `credential` is to be held against API keys. Everything else is a token.
+/// Whether `credential` is an API key. Everything else is a token.
 #[must_use]
 pub fn is_api_key(credential: &str) -> bool {
     credential.starts_with(PREFIX)
 }
 
-/// A new key. To be shown once.
+/// Generates a new key. Show it once.
 #[must_use]
 pub fn generate() -> String {
     let mut bytes = [0; 32];
@@ -48,12 +48,12 @@ pub fn generate() -> String {
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// What the settings have of `key`.
+/// The hash of `key`, as the settings hold it.
 #[must_use]
 pub fn hash(key: &str) -> String {
     let mut text = String::from(HASH_PREFIX);
     for byte in digest(&SHA256, key.as_bytes()).as_ref() {
-        write!(text, "{byte:02x}").expect("a String takes any text");
+        write!(text, "{byte:02x}").expect("a String accepts any text");
     }
     text
 }
@@ -127,7 +127,7 @@ struct Entry {
     publish_rate: Option<String>,
 }
 
-/// Several while a key is being replaced by another.
+/// Several hashes while a key is being replaced.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Hashes {
@@ -140,27 +140,27 @@ impl ApiKeys {
     ///
     /// # Errors
     ///
-    /// Where it is wrong, and what would be right.
+    /// The place that is wrong, and what would be right.
     pub fn load(path: &Path) -> Result<Self, ApiKeysError> {
         let unreadable =
             |err| ApiKeysError { path: path.display().to_string(), reason: Reason::Unreadable(err) };
         Self::from_toml(path, &read_text(path).map_err(unreadable)?)
     }
 
-    /// Reads `text`, which stands at `path`.
+    /// Parses `text`, the content of the file at `path`.
     ///
     /// # Errors
     ///
-    /// Where it is wrong, and what would be right.
+    /// The place that is wrong, and what would be right.
     pub fn from_toml(path: &Path, text: &str) -> Result<Self, ApiKeysError> {
         Self::parse(text).map_err(|reason| ApiKeysError { path: path.display().to_string(), reason })
     }
 
-    /// Whether such a file could have this `text` in it.
+    /// Checks whether `text` is valid content of such a file.
     ///
     /// # Errors
     ///
-    /// Why not.
+    /// The reason why not.
     pub fn check(text: &str) -> Result<(), String> {
         Self::parse(text).map(drop).map_err(|reason| reason.to_string())
     }
@@ -182,7 +182,8 @@ impl ApiKeys {
         Ok(Self { keys })
     }
 
-    /// Whose key was presented. How long that takes depends on how many keys there are, not on which it is.
+    /// Finds the identity of a presented key. The time this takes depends on the number of keys, not on which one
+    /// matches.
     #[must_use]
     pub fn find(&self, presented: &str) -> Option<Arc<Identity>> {
         let presented = digest(&SHA256, presented.as_bytes());
@@ -195,7 +196,7 @@ impl ApiKeys {
         found.cloned()
     }
 
-    /// Whether a key still counts, and allows what it did when it was `identity`.
+    /// Whether a key is still valid and has the same permissions as when `identity` was found.
     #[must_use]
     pub fn vouch_for(&self, identity: &Identity) -> bool {
         self.keys.iter().any(|(_, known)| known.key == identity.key && known.grant == identity.grant)
@@ -206,7 +207,7 @@ impl Entry {
     fn read(self, name: &str) -> Result<Vec<([u8; 32], Identity)>, Reason> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let fits = (1..=KEY_NAME_BYTES_MAX).contains(&name.len());
-        // Names are written everywhere: one that has a key in it would be too.
+        // Names appear in logs and metrics: a key in a name would appear there too.
         if !fits || !name.bytes().all(is_plain) || name.contains(PREFIX) {
             return Err(Reason::Name(masked(&name.escape_default().to_string())));
         }
@@ -236,7 +237,7 @@ impl Entry {
     }
 }
 
-/// Where the text stops being what is wanted, and why, without the line itself.
+/// The line where the text is wrong, and the reason, without the line itself.
 fn form(text: &str, err: &toml::de::Error) -> Reason {
     let at = err.span().map_or(0, |span| span.start);
     let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
@@ -248,10 +249,10 @@ fn form(text: &str, err: &toml::de::Error) -> Reason {
     Reason::Form(format!("line {line}: {}", masked(err.message())))
 }
 
-/// What the parser says of a name that it has met before.
+/// The parser's message for a repeated name.
 const DUPLICATE_KEY: &str = "duplicate key";
 
-/// `text` without the keys in it: somebody who puts one where its hash belongs must not find it in a log.
+/// `text` without the keys in it: a key that was written in place of its hash must not appear in a log.
 fn masked(text: &str) -> String {
     let mut parts = text.split(PREFIX);
     let mut shown = parts.next().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Whom to believe: tokens, API keys, and which rooms need neither.
+//! Verifies credentials: tokens and API keys. Also has the rooms that need neither.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::auth::tokens::Tokens;
 use crate::rights::identity::Identity;
 use crate::rights::pattern::Pattern;
 
-/// What credentials are held against.
+/// The keys that credentials are verified against.
 pub struct Authority {
     tokens: Option<Tokens>,
     api_keys: Option<ApiKeys>,
@@ -23,27 +23,27 @@ impl fmt::Debug for Authority {
     }
 }
 
-/// Why a credential was not believed.
+/// Why a credential was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AuthError {
-    /// It is no good.
+    /// It is invalid.
     Invalid,
-    /// It may be: the keys it has to be held against could not be read yet.
+    /// It may be valid: the keys to verify it could not be read yet.
     Unavailable,
 }
 
 impl Authority {
-    /// Believes in `tokens` and `api_keys`, and lets anyone listen in `public` rooms.
+    /// Accepts credentials of `tokens` and `api_keys`. Rooms that match `public` need no credential.
     #[must_use]
     pub fn new(tokens: Option<Tokens>, api_keys: Option<ApiKeys>, public: Box<[Pattern]>) -> Self {
         Self { tokens, api_keys, public }
     }
 
-    /// Whose `credential` this is, at `now`, in seconds since 1970.
+    /// Returns the identity that `credential` proves at `now`, in seconds since 1970.
     ///
     /// # Errors
     ///
-    /// What to tell its bearer. The exact reason is counted, and logged by `tokens`.
+    /// What the client is told. The exact reason is counted and logged by `tokens`.
     pub fn identify(&self, credential: &str, now: u64) -> Result<Arc<Identity>, AuthError> {
         if api_keys::is_api_key(credential) {
             let found = self.api_keys.as_ref().and_then(|keys| keys.find(credential));
@@ -56,19 +56,19 @@ impl Authority {
         })
     }
 
-    /// Whether `credential` is one that [`Self::identify`] can judge, and not one of the application's own.
+    /// Whether [`Self::identify`] can verify `credential`, or it is one of the application's own.
     #[must_use]
     pub fn judges(&self, credential: &str) -> bool {
         api_keys::is_api_key(credential) || self.tokens.is_some()
     }
 
-    /// Whether anyone may listen in `room`.
+    /// Whether `room` needs no credential to listen.
     #[must_use]
     pub fn is_public(&self, room: &str) -> bool {
         self.public.iter().any(|pattern| pattern.covers(room, None))
     }
 
-    /// Whether the key behind `identity` still counts, and, if it is an API key, allows what it did.
+    /// Whether the key behind `identity` is still valid. An API key must also have the same permissions.
     #[must_use]
     pub fn vouches_for(&self, identity: &Identity) -> bool {
         match &identity.api_key {
@@ -77,7 +77,7 @@ impl Authority {
         }
     }
 
-    /// What tokens are held against, if they are believed.
+    /// The keys of tokens, if any are set up.
     #[must_use]
     pub fn tokens(&self) -> Option<&Tokens> {
         self.tokens.as_ref()

@@ -1,5 +1,5 @@
-//! What a token says: its header (RFC 7515 §4.1) and its claims (RFC 7519 §4.1), read strictly. Nothing here is believed
-//! before the signature has been looked at.
+//! The content of a token: its header (RFC 7515 §4.1) and its claims (RFC 7519 §4.1), parsed strictly. Nothing here can
+//! be trusted before the signature is verified.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,16 +17,16 @@ pub const TOKEN_BYTES_MAX: usize = 8 << 10;
 
 /// A token in its parts.
 pub struct Parts<'t> {
-    /// What is signed.
+    /// The signed part.
     pub message: &'t str,
     /// The signature, in base64url.
     pub signature: &'t str,
-    /// What it says about itself.
+    /// The header.
     pub header: Header,
     claims: &'t str,
 }
 
-/// The members of a header that mean something here.
+/// The members of a header that are used here.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Header {
     /// The algorithm it claims to be signed with.
@@ -35,7 +35,7 @@ pub struct Header {
     pub kid: Option<String>,
 }
 
-/// Members that bring a key along, set a condition, or are those of something else than a signed token.
+/// Members that bring a key along, set a condition, or belong to something other than a signed token.
 pub const REFUSED_MEMBERS: [&str; 7] = ["jku", "jwk", "x5u", "x5c", "crit", "enc", "zip"];
 
 /// The claims, by name.
@@ -43,12 +43,12 @@ pub const REFUSED_MEMBERS: [&str; 7] = ["jku", "jwk", "x5u", "x5c", "crit", "enc
 pub struct Claims(BTreeMap<String, Value>);
 
 impl<'t> Parts<'t> {
-    /// Takes a token apart.
+    /// Splits a token into its parts.
     ///
     /// # Errors
     ///
-    /// [`TokenError::Form`] if it is no JWT that is signed and nothing else; [`TokenError::Header`] if its header tries to
-    /// say which key is to be believed, has a condition that is not known, or is that of something else than a JWT.
+    /// [`TokenError::Form`] if it is not exactly a signed JWT; [`TokenError::Header`] if its header tries to choose the
+    /// key, has an unknown condition, or belongs to something other than a JWT.
     pub fn of(token: &'t str) -> Result<Self, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Form);
@@ -58,7 +58,7 @@ impl<'t> Parts<'t> {
         if claims.contains('.') || decode(signature)?.is_empty() {
             return Err(TokenError::Form);
         }
-        // Members come once, as claims do.
+        // Repeated members are refused, as in claims.
         let members: Claims = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Form)?;
         let text = |name| members.text(name).map_err(|_| TokenError::Form);
         let is_refused = REFUSED_MEMBERS.iter().any(|name| members.get(name).is_some());
@@ -70,11 +70,11 @@ impl<'t> Parts<'t> {
         Ok(Self { message, signature, header, claims })
     }
 
-    /// The claims, to be read once the signature is known to be right.
+    /// Parses the claims. Call this after the signature is verified.
     ///
     /// # Errors
     ///
-    /// [`TokenError::Form`] if they are not one JSON object without a name that comes twice.
+    /// [`TokenError::Form`] if they are not one JSON object, or a name is repeated.
     pub fn claims(&self) -> Result<Claims, TokenError> {
         serde_json::from_slice(&decode(self.claims)?).map_err(|_| TokenError::Form)
     }
@@ -91,13 +91,13 @@ fn decode(text: &str) -> Result<Vec<u8>, TokenError> {
 }
 
 impl Claims {
-    /// A claim, whatever it is.
+    /// A claim of any type.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
 
-    /// What the claims are called, in the order of the alphabet.
+    /// The names of the claims, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
@@ -111,11 +111,11 @@ impl Claims {
         self.get(name).map(|value| value.as_str().ok_or(TokenError::Claims)).transpose()
     }
 
-    /// A claim that has to be a time: a number of seconds since 1970, of which fractions are left out.
+    /// A claim that has to be a time: a number of seconds since 1970. Fractions are cut off.
     ///
     /// # Errors
     ///
-    /// [`TokenError::Claims`] if it is anything else, or before 1970, or later than anyone can mean.
+    /// [`TokenError::Claims`] if it is anything else, before 1970, or after the year 9999.
     pub fn time(&self, name: &str) -> Result<Option<u64>, TokenError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let whole = value.as_u64().filter(|seconds| *seconds <= TIME_MAX_S);
@@ -162,7 +162,7 @@ impl Claims {
     }
 }
 
-/// The year 9999 has begun. Every whole number up to here is exact in a double.
+/// The start of the year 10000. Every whole number up to here is exact in a double.
 const TIME_MAX_S: u64 = 253_402_300_800;
 
 impl<'de> Deserialize<'de> for Claims {
@@ -171,7 +171,7 @@ impl<'de> Deserialize<'de> for Claims {
     }
 }
 
-/// Refuses a name that comes twice: readers differ in which one they take (RFC 8725 §2.4 tells of mix-ups like it).
+/// Refuses repeated names: parsers differ in which value they use (RFC 8725 §2.4 describes similar confusion).
 struct ClaimsVisitor;
 
 impl<'de> Visitor<'de> for ClaimsVisitor {

@@ -14,7 +14,7 @@ pub const JWKS_BYTES_MAX: usize = 256 << 10;
 /// Keys of a set that are used.
 pub const JWKS_KEYS_MAX: usize = 32;
 
-/// Why a text is no set of keys.
+/// Why a text is not a usable set of keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum JwksError {
@@ -22,7 +22,7 @@ pub enum JwksError {
     TooLarge,
     /// It is not a JWKS.
     Form,
-    /// No key in it is one for signatures that is used here.
+    /// No key in it is a usable key for signatures.
     Empty(LeftOut),
     /// Two keys for the same algorithm have the same name.
     Twins,
@@ -39,7 +39,7 @@ impl fmt::Display for JwksError {
     }
 }
 
-/// Keys of a set that are not used, by why.
+/// Counts the keys of a set that are not used, by reason.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LeftOut {
     private: usize,
@@ -52,7 +52,7 @@ impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reasons = [
             (self.private, "private (wanted the public one)"),
-            (self.secret, "secret (published, it is none)"),
+            (self.secret, "secret (published)"),
             (self.other_use, "for another use or of a kind that is not used here"),
             (self.unusable, "weak or damaged"),
         ];
@@ -64,17 +64,17 @@ impl fmt::Display for LeftOut {
 
 impl std::error::Error for JwksError {}
 
-/// A set, its keys as they are.
+/// A set with its keys unparsed.
 #[derive(Deserialize)]
 struct Set {
     keys: Vec<Value>,
 }
 
-/// The keys of a set that can be used. Secrets only `with_secrets`.
+/// Parses the usable keys of a set. Secrets are used only `with_secrets`.
 ///
 /// # Errors
 ///
-/// If there are none, or it is not clear which are meant.
+/// If no key can be used, or two keys cannot be told apart.
 pub fn parse(bytes: &[u8], with_secrets: bool) -> Result<Vec<Key>, JwksError> {
     if bytes.len() > JWKS_BYTES_MAX {
         return Err(JwksError::TooLarge);
@@ -85,8 +85,7 @@ pub fn parse(bytes: &[u8], with_secrets: bool) -> Result<Vec<Key>, JwksError> {
     let set: Set = serde_json::from_slice(bytes).map_err(|_| JwksError::Form)?;
     let (mut keys, mut left_out) = (Vec::<Key>::new(), LeftOut::default());
     for member in set.keys {
-        // A key that is weak or damaged is left out, as those for other purposes and of kinds to come are: the others may
-        // be good.
+        // Weak or damaged keys, and those for other purposes or of unknown kinds, are left out: the others may be good.
         let Some(key) = read(member, with_secrets, &mut left_out) else { continue };
         if keys.iter().any(|other| other.kid == key.kid && other.id == key.id) {
             continue;
@@ -104,7 +103,7 @@ pub fn parse(bytes: &[u8], with_secrets: bool) -> Result<Vec<Key>, JwksError> {
     if keys.is_empty() { Err(JwksError::Empty(left_out)) } else { Ok(keys) }
 }
 
-/// A member of a set, if it can be used. A private key can't: anybody who has read it signs as well as its owner.
+/// Parses one key of a set, if it can be used. A private key cannot: every reader of the set could sign with it.
 fn read(member: Value, with_secrets: bool, left_out: &mut LeftOut) -> Option<Key> {
     let (is_private, is_secret) = (member.get("d").is_some(), member.get("kty") == Some(&Value::from("oct")));
     let jwk = serde_json::from_value::<Jwk>(member);
@@ -147,8 +146,8 @@ mod tests {
         ]);
         assert_eq!(
             told(&members),
-            "has no key for signatures that can be used: left out 1 private (wanted the public one), 1 secret (published, \
-             it is none), 2 for another use or of a kind that is not used here, 1 weak or damaged"
+            "has no key for signatures that can be used: left out 1 private (wanted the public one), 1 secret (published), 2 \
+             for another use or of a kind that is not used here, 1 weak or damaged"
         );
     }
 }

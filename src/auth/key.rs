@@ -1,5 +1,5 @@
-//! A key that tokens are held against, and the one algorithm it is for (RFC 8725 §3.1). A key never serves another
-//! algorithm, whatever a token says of itself.
+//! A key that verifies tokens, and the one algorithm it is for (RFC 8725 §3.1). A key never serves another algorithm,
+//! whatever a token's header says.
 
 use std::fmt;
 
@@ -15,10 +15,10 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, cry
 
 use crate::rights::identity::KeyId;
 
-/// Bits an RSA key has at least (RFC 7518 §3.3).
+/// Least bits of an RSA key (RFC 7518 §3.3).
 pub const RSA_BITS_MIN: usize = 2048;
 
-/// Bits an RSA key has at most: with more, strangers could make us compute for long.
+/// Most bits of an RSA key: with larger ones, strangers could cause long computations.
 pub const RSA_BITS_MAX: usize = 8192;
 
 /// A key with its algorithm.
@@ -41,17 +41,17 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Why something is no key.
+/// Why a key is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// Somebody's public key was given as a secret: whoever has it, and that is everyone, could sign with it.
+    /// A public key was given as a secret: everyone has it and could sign with it.
     PublicAsSecret,
-    /// A secret shorter than what its algorithm's hash gives (RFC 7518 §3.2).
+    /// A secret shorter than the output of its algorithm's hash (RFC 7518 §3.2).
     SecretShort,
-    /// A private key was given where a public one belongs.
+    /// A private key was given in place of a public one.
     Private,
-    /// It is not a public key of the kind that the algorithm takes.
+    /// It is not a public key of the kind that the algorithm needs.
     Form,
     /// An RSA key of less than [`RSA_BITS_MIN`] or more than [`RSA_BITS_MAX`] bits.
     RsaBits,
@@ -61,11 +61,11 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::PublicAsSecret => {
-                "is a public key and no secret: with HS256, HS384 and HS512 whoever has it can make tokens"
+                "is a public key, not a secret: with HS256, HS384 and HS512 its readers could make tokens"
             }
             Self::SecretShort => "is too short: HS256 takes 32 bytes at least, HS384 48 and HS512 64",
             Self::Private => {
-                "is a private key, which belongs with whoever makes the tokens; wanted the public one"
+                "is a private key, which only the issuer of the tokens needs; wanted the public one"
             }
             Self::Form => "is not one public key for this algorithm, in PEM (BEGIN PUBLIC KEY)",
             Self::RsaBits => "is an RSA key of less than 2048 or more than 8192 bits",
@@ -80,7 +80,7 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// If it is too short, or anything but a secret.
+    /// If it is too short, or is not a secret.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
         if looks_public(secret) {
             return Err(KeyError::PublicAsSecret);
@@ -97,12 +97,12 @@ impl Key {
         Ok(Self::new(algorithm, None, DecodingKey::from_secret(secret)))
     }
 
-    /// A public key in PEM (RFC 7468 §13) for any of the other algorithms. Nothing else may be in it: a second key would
-    /// be overlooked, and a certificate says until when it is good, which nobody would look at.
+    /// A public key in PEM (RFC 7468 §13) for any of the other algorithms. The text must contain nothing else: a second
+    /// key would be ignored, and so would the expiry date of a certificate.
     ///
     /// # Errors
     ///
-    /// If it is none, or not for that algorithm.
+    /// If it is not a public key, or not for that algorithm.
     pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
         if has(pem, b"PRIVATE KEY-----") {
             return Err(KeyError::Private);
@@ -119,12 +119,12 @@ impl Key {
         Self::checked(algorithm, None, key.map_err(|_| KeyError::Form)?)
     }
 
-    /// A key of a JWKS (RFC 7517). `None` for one that is not for signatures, or of a kind that is not used here. Secrets
-    /// are taken only `with_secrets`: what is published somewhere is none.
+    /// A key of a JWKS (RFC 7517). `None` for a key that is not for signatures, or of a kind that is not used here.
+    /// Secrets are accepted only `with_secrets`: a published secret is not secret.
     ///
     /// # Errors
     ///
-    /// If it should be usable and is not.
+    /// If it should be usable but is not.
     pub fn from_jwk(jwk: &Jwk, with_secrets: bool) -> Result<Option<Self>, KeyError> {
         let Some(algorithm) = algorithm_of(jwk).filter(|_| is_for_signatures(jwk)) else {
             return Ok(None);
@@ -141,7 +141,7 @@ impl Key {
             return Self::from_secret(algorithm, &secret).map(|key| Some(Self { kid, ..key }));
         }
         if let AlgorithmParameters::RSA(key) = &jwk.algorithm {
-            // Some write a zero in front, as DER does; in a JWK there should be none (RFC 7518 §2).
+            // Some issuers write a zero in front, as DER does; a JWK should have none (RFC 7518 §2).
             let number = |text: &str| {
                 let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::Form)?;
                 let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -186,22 +186,22 @@ impl Key {
         Self { algorithm, kid, id: fingerprint(&bytes), material: key }
     }
 
-    /// Whether `signature`, in base64url, is this key's over `message`.
+    /// Whether `signature`, in base64url, is this key's signature of `message`.
     #[must_use]
     pub fn signed(&self, message: &[u8], signature: &str) -> bool {
         crypto::verify(signature, message, &self.material, self.algorithm).unwrap_or(false)
     }
 }
 
-/// Names a key by what it is made of.
+/// Computes a name for a key from its material.
 pub(super) fn fingerprint(material: &[u8]) -> KeyId {
     let hash = digest(&SHA256, material);
     let first: [u8; 8] = hash.as_ref()[..8].try_into().expect("a hash of 32 bytes");
     KeyId(u64::from_be_bytes(first))
 }
 
-/// The algorithm a JWK is for: what it says itself, or else the only one its curve is for. An RSA key could be for any of six;
-/// without a word about it, it is for RS256 and nothing else.
+/// The algorithm a JWK is for: the one it names, or else the only one of its curve. An RSA key could be for any of six;
+/// if it names none, it is for RS256 only.
 fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
     let fits = |algorithm: Algorithm| {
         let family = match &jwk.algorithm {
@@ -227,8 +227,8 @@ fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
     }
 }
 
-/// Whether the curve that a JWK names is the one of `algorithm` (RFC 7518 §3.4, RFC 8037 §3.1). The point alone does not tell:
-/// whoever reads `crv` would have a key of another curve.
+/// Whether the curve that a JWK names is the one of `algorithm` (RFC 7518 §3.4, RFC 8037 §3.1). The point alone does
+/// not show it: a program that reads `crv` would use another curve.
 fn is_of_its_curve(algorithm: Algorithm, jwk: &Jwk) -> bool {
     let curve = match &jwk.algorithm {
         AlgorithmParameters::EllipticCurve(key) => &key.curve,
@@ -243,14 +243,15 @@ fn is_of_its_curve(algorithm: Algorithm, jwk: &Jwk) -> bool {
     }
 }
 
-/// Whether the set means it for holding signatures against (RFC 7517 §4.2, §4.3).
+/// Whether the set allows this key to verify signatures (RFC 7517 §4.2, §4.3).
 fn is_for_signatures(jwk: &Jwk) -> bool {
     let operations = jwk.common.key_operations.as_ref();
     !matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption | PublicKeyUse::Other(_)))
         && operations.is_none_or(|operations| operations.contains(&KeyOperations::Verify))
 }
 
-/// Whether it is a point of the curve that goes with `algorithm`, in full: 4, x, y (SEC 1 §2.3.3), or as Ed25519 has it.
+/// Whether the key is an uncompressed point on the curve of `algorithm`: 4, x, y (SEC 1 §2.3.3), or the form of
+/// Ed25519.
 fn is_point(algorithm: Algorithm, key: &DecodingKey) -> bool {
     let DecodingKeyKind::SecretOrDer(bytes) = key.kind() else { return false };
     let parsed = match algorithm {
@@ -266,7 +267,7 @@ fn is_point(algorithm: Algorithm, key: &DecodingKey) -> bool {
     parsed.is_ok()
 }
 
-/// Whether numbers like these can be an RSA key: with an exponent of 1 whatever is written is its own signature.
+/// Whether the numbers can be an RSA key: with an exponent of 1, every text would be its own signature.
 fn is_rsa_key(key: &DecodingKey) -> bool {
     match key.kind() {
         DecodingKeyKind::SecretOrDer(der) => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).is_ok(),
@@ -286,7 +287,7 @@ fn rsa_bits(algorithm: Algorithm, key: &DecodingKey) -> Option<usize> {
     Some(modulus.len() * 8 - modulus[0].leading_zeros() as usize)
 }
 
-/// Whether this is what public keys look like, as they are or in base64.
+/// Whether `secret` has the form of a public key, plain or in base64.
 fn looks_public(secret: &[u8]) -> bool {
     let text: Vec<u8> = secret.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let unpadded = text.iter().rposition(|byte| *byte != b'=').map_or(&text[..0], |last| &text[..=last]);
@@ -307,7 +308,8 @@ fn is_public_form(bytes: &[u8]) -> bool {
         || (text.starts_with(b"{") && has(bytes, b"\"kty\""))
 }
 
-/// Whether it is one sequence of something that begins with a number or another sequence, as all keys and certificates are.
+/// Whether the bytes are one DER sequence that begins with a number or another sequence, as all keys and certificates
+/// do.
 fn is_der(bytes: &[u8]) -> bool {
     let (length, inside) = match bytes {
         [0x30, 0x82, high, low, inside @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), inside),

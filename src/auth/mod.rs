@@ -1,4 +1,5 @@
-//! Who may do what. Knows no socket, no HTTP and no connection; what it decides is enforced in `http` and `shard`.
+//! Authentication: which identity a credential proves, and what it may do. Uses no sockets, HTTP or connections; `http`
+//! and `shard` enforce the decisions.
 //!
 //! A *credential* (a token, or the key of an application's backend) proves an [`identity`], which has a [`grant`]: a list
 //! of permissions with room [`pattern`]s.

@@ -1,6 +1,6 @@
-//! Tokens that are worth nothing any more although they are not over: by their own name, or all that a user had.
+//! Tokens that were revoked before they expire: by their own name, or all tokens of a user.
 //!
-//! Kept in memory only, for a time that is set; a restart forgets them. Short-lived tokens need no revocation.
+//! Kept in memory only, for `revocation_time`; a restart loses them. Short-lived tokens need no revocation.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::rights::identity::Identity;
 use crate::rights::revocation::{Revoked, When};
 use crate::types::name::UserName;
 
-/// Tokens, and users, that may be revoked at once.
+/// Tokens, and users, that may be revoked at the same time.
 pub const REVOCATIONS_MAX: usize = 65_536;
 
-/// As many revocations are in force as can be remembered.
+/// The table of revocations is full.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Full;
 
-/// What is revoked, and until when that is remembered. Times are in seconds since 1970.
+/// Revoked tokens and users, and until when each is kept. Times are in seconds since 1970.
 #[derive(Debug)]
 pub struct Revocations {
     time: Duration,
@@ -27,24 +27,24 @@ pub struct Revocations {
 
 #[derive(Debug, Default)]
 struct Tables {
-    /// By `jti`: until when.
+    /// By `jti`: kept until.
     tokens: HashMap<Box<str>, u64>,
-    /// By user: when, and until when.
+    /// By user: revoked when, and kept until.
     users: HashMap<UserName, (When, u64)>,
 }
 
 impl Revocations {
-    /// None yet. Each is remembered for `time`, which should be no less than tokens live.
+    /// An empty table. Each revocation is kept for `time`, which should be at least the longest life of a token.
     #[must_use]
     pub fn new(time: Duration) -> Self {
         Self { time, tables: RwLock::default() }
     }
 
-    /// Revokes at `when`, which is now.
+    /// Revokes `revoked` at `when`, which is now.
     ///
     /// # Errors
     ///
-    /// If [`REVOCATIONS_MAX`] of the same kind are in force: forgetting one would let somebody back in.
+    /// If [`REVOCATIONS_MAX`] of the same kind are in force: dropping one would make its tokens valid again.
     pub fn add(&self, revoked: &Revoked, when: When) -> Result<(), Full> {
         let now = when.at;
         let until = now.saturating_add(self.time.as_secs());
@@ -81,13 +81,13 @@ impl Revocations {
         tables.tokens.len() + tables.users.len()
     }
 
-    /// Whether there is none.
+    /// Whether no revocation is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Forgets those that are over. Called from the housekeeping.
+    /// Drops revocations whose time has passed. Called from the housekeeping.
     pub fn sweep(&self, now: u64) {
         if self.is_empty() {
             return;
@@ -123,7 +123,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_hours(1);
 
-    /// With clocks that agree.
+    /// A time without clock differences.
     fn at(at: u64) -> When {
         When { at, leeway_s: 0 }
     }
@@ -171,7 +171,7 @@ mod tests {
             assert_eq!(revocations.cover(&by_token, 150), covered, "{issued}");
             assert_eq!(revoked.means(&by_token, when), covered, "{issued}");
         }
-        // That one was dated by the clock that dates revocations.
+        // The application's answer was dated by the same clock as revocations.
         let by_answer = Identity { key: KeyId::APPLICATION, ..identity("ann", "t", Some(101)) };
         assert!(!revocations.cover(&by_answer, 150) && !revoked.means(&by_answer, when));
     }
@@ -198,6 +198,6 @@ mod tests {
         assert_eq!(revocations.add(&token(REVOCATIONS_MAX), at(0)), Err(Full));
         assert_eq!(revocations.add(&token(0), at(0)), Ok(()), "it is there already");
         assert_eq!(revocations.add(&Revoked::User(UserName::new("u").unwrap()), at(0)), Ok(()));
-        assert_eq!(revocations.add(&token(REVOCATIONS_MAX), at(3600)), Ok(()), "the others are over");
+        assert_eq!(revocations.add(&token(REVOCATIONS_MAX), at(3600)), Ok(()), "the others have expired");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::types::words::words;
 
-/// Declares [`TokenError`], what each is called in metrics, and what it says.
+/// Declares [`TokenError`] with each reason's name in metrics and its text.
 macro_rules! token_errors {
     ($($(#[$doc:meta])* $variant:ident $name:literal $text:literal;)+) => {
         words! {
@@ -23,35 +23,35 @@ macro_rules! token_errors {
 }
 
 token_errors! {
-    /// It is no signed JWT.
+    /// It is not a signed JWT.
     Form "form" "it is not a signed JWT of at most 8 KiB";
-    /// Its header is that of something else, or brings a key along.
+    /// Its header belongs to something else, or brings a key along.
     Header "header" "its header has crit, jku, jwk, x5u, x5c, enc or zip, or a typ other than JWT";
-    /// It is signed with an algorithm that none of the keys is for, or not the one that it names.
-    Algorithm "algorithm" "no key that it may mean is for its algorithm";
-    /// It names a key that is not known.
+    /// None of the keys that it may name is for its algorithm.
+    Algorithm "algorithm" "none of the keys that it may name is for its algorithm";
+    /// It names an unknown key.
     UnknownKey "unknown_key" "its kid names none of the keys";
-    /// Its key may be in a set that has not been read yet, or is about to be read again.
-    NoKeys "no_keys" "the set of keys that it needs could not be read yet";
-    /// The signature is not by one of the keys.
+    /// Its key may be in a set that was not fetched yet, or is about to be fetched again.
+    NoKeys "no_keys" "the set of keys that it needs could not be fetched yet";
+    /// None of the keys made the signature.
     Signature "signature" "its signature is not by any of the keys";
-    /// A claim is missing, or not what it has to be.
+    /// A claim is missing or has the wrong type.
     Claims "claims" "a claim is missing or of the wrong type: exp has to be there, sub has to be a user's name";
-    /// It is over.
-    Expired "expired" "it is over (exp)";
-    /// Its time has not come.
-    NotYet "not_yet" "its time has not come (nbf)";
-    /// It was issued by somebody else.
+    /// It has expired.
+    Expired "expired" "it has expired (exp)";
+    /// It is not valid yet.
+    NotYet "not_yet" "it is not valid yet (nbf)";
+    /// It was issued by another issuer.
     Issuer "issuer" "its iss is not token_issuer";
-    /// It was issued for somebody else.
+    /// It was issued for another audience.
     Audience "audience" "its aud has none of token_audience";
-    /// It was good, and was revoked, by its own name or with all that its user had.
+    /// It was valid, and was revoked by its own name or with all tokens of its user.
     Revoked "revoked" "it was revoked";
 }
 
 impl std::error::Error for TokenError {}
 
-/// What verifying counts. Outlives reloads.
+/// Counters of verified tokens. They outlive reloads.
 #[derive(Debug, Default)]
 pub struct TokenStats {
     pub(super) verified: AtomicU64,
@@ -60,13 +60,13 @@ pub struct TokenStats {
 }
 
 impl TokenStats {
-    /// Tokens that were looked at in full, good and bad.
+    /// Tokens that were verified in full, good and bad.
     #[must_use]
     pub fn verified(&self) -> u64 {
         self.verified.load(Ordering::Relaxed)
     }
 
-    /// Tokens that were remembered as good.
+    /// Tokens that were found in the cache.
     #[must_use]
     pub fn cached(&self) -> u64 {
         self.cached.load(Ordering::Relaxed)

@@ -1,7 +1,7 @@
-//! Tokens: JWTs (RFC 7519) held against the keys of the settings, as RFC 8725 advises.
+//! Tokens: JWTs (RFC 7519) verified against the keys of the settings, as RFC 8725 advises.
 //!
-//! A token that was found good is remembered by its hash, so that a crowd that comes back costs nothing: its times are
-//! looked at again each time, its signature is not. Bad ones are not remembered, or strangers could fill the memory.
+//! The cache holds good tokens by their hash, so that a crowd of reconnecting clients costs nothing: their times are
+//! checked again each time, their signatures are not. Bad tokens are not cached, or strangers could fill the memory.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -27,13 +27,14 @@ use crate::rights::identity::{Identity, KeyId};
 use crate::rights::revocation::TOKEN_NAME_BYTES_MAX;
 use crate::types::name::UserName;
 
-/// Good tokens that are remembered. Their grants have a bound of their own: `grants::GRANTS_BYTES_MAX`.
+/// Good tokens in the cache. Their grants have a bound of their own: `grants::GRANTS_BYTES_MAX`.
 pub const TOKENS_CACHED_MAX: usize = 65_536;
 
-/// Names of keys that are looked for at once. Anybody can make one up; those that come again stay.
+/// Names of unknown keys in the table. Clients can send any name; names that are sent again stay.
 pub const NAMES_MISSING_MAX: usize = 1024;
 
-/// Keys one token is held against at most: anybody can send one, and each costs as much as a good one does.
+/// The most keys one token is compared with: clients can send bad tokens, and each comparison costs as much as a good
+/// token's.
 pub const KEYS_TRIED_MAX: usize = 16;
 
 /// Why the keys of the settings can't be used.
@@ -42,9 +43,9 @@ pub const KEYS_TRIED_MAX: usize = 16;
 pub enum LoadError {
     /// A file of keys cannot be read.
     Unreadable(&'static str, String, io::Error),
-    /// What is there is no key.
+    /// The file or text is not a key.
     Key(&'static str, String, KeyError),
-    /// What is there is no set of keys.
+    /// The file is not a set of keys.
     Jwks(String, JwksError),
 }
 
@@ -67,13 +68,13 @@ impl std::error::Error for LoadError {
     }
 }
 
-/// What a token is held against.
+/// The keys that tokens are verified against.
 pub struct Tokens {
     keys: Vec<Key>,
     key_sets: Vec<KeySet>,
-    /// Looks at the published sets that were begun. None, where nobody looks again.
-    looks: AtomicU64,
-    /// Names that no set had, by their SHA-256, and how many looks were begun when a token first came with one.
+    /// Fetches of the published sets that were begun. 0 if the sets are never fetched.
+    fetches: AtomicU64,
+    /// Names that no set had, by their SHA-256, with the number of fetches begun when a token first named the key.
     missing: Cache<[u8; 32], u64>,
     wants_keys: AtomicBool,
     issuer: Option<String>,
@@ -86,20 +87,20 @@ pub struct Tokens {
     stats: Arc<TokenStats>,
 }
 
-/// A set of keys that is published somewhere.
+/// A set of keys that is fetched from a URL.
 struct KeySet {
     url: UpstreamUrl,
     keys: ArcSwapOption<Vec<Key>>,
-    /// Which look found them.
-    look: AtomicU64,
+    /// The number of the fetch that found them.
+    fetch: AtomicU64,
 }
 
-/// A token that was taken apart, for those who want to know why it is not believed.
+/// A parsed token with the reason why it is refused, if it is.
 #[derive(Debug)]
 pub struct Checked {
-    /// Who it says it is, if its signature is right.
+    /// The identity it proves, if its claims are valid. The signature is right.
     pub identity: Result<Identity, TokenError>,
-    /// Permissions in it that can't be understood, by their place.
+    /// Permissions in it that can't be parsed, by their index.
     pub misunderstood: Vec<(usize, PermissionError)>,
 }
 
@@ -108,15 +109,15 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// Which of them can't be used.
+    /// The keys that can't be used.
     pub fn load(config: &Config, stats: Arc<TokenStats>) -> Result<Option<Self>, LoadError> {
         let mut keys = config.token_keys.iter().map(read_key).collect::<Result<Vec<_>, _>>()?;
         let mut published = Vec::new();
         for source in &config.token_jwks {
             match source {
                 JwksSource::Url(url) => {
-                    let (keys, look) = (ArcSwapOption::empty(), AtomicU64::new(0));
-                    published.push(KeySet { url: url.clone(), keys, look });
+                    let (keys, fetch) = (ArcSwapOption::empty(), AtomicU64::new(0));
+                    published.push(KeySet { url: url.clone(), keys, fetch });
                 }
                 JwksSource::File(path) => {
                     let what = path.display().to_string();
@@ -133,7 +134,7 @@ impl Tokens {
         Ok(Some(Self {
             keys,
             key_sets: published,
-            looks: AtomicU64::new(0),
+            fetches: AtomicU64::new(0),
             missing: cache(NAMES_MISSING_MAX),
             wants_keys: AtomicBool::new(false),
             issuer: config.token_issuer.clone(),
@@ -152,7 +153,7 @@ impl Tokens {
         self.key_sets.iter().map(|published| &published.url)
     }
 
-    /// The algorithm and the name of each key there is by now.
+    /// The algorithm and the name of each key that is in force.
     #[must_use]
     pub fn keys(&self) -> Vec<(Algorithm, Option<String>)> {
         let published = self.key_sets.iter().filter_map(|published| published.keys.load_full());
@@ -161,47 +162,47 @@ impl Tokens {
         all.map(|key| (key.algorithm, key.kid.clone())).collect()
     }
 
-    /// Begins another look at the URLs. What is found from here on answers for names that tokens came with before.
+    /// Begins another fetch of the URLs. It decides about the key names of all tokens that came before.
     pub fn begin_look(&self) {
-        self.looks.fetch_add(1, Ordering::AcqRel);
+        self.fetches.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Takes over what this look found at the URL with this number.
+    /// Puts the set that this fetch found at the URL with number `url` in force.
     ///
     /// # Errors
     ///
-    /// If it is no set of keys. Then those from before stay in force.
+    /// If it is not a set of keys. The keys from before then stay in force.
     pub fn set_jwks(&self, url: usize, bytes: &[u8]) -> Result<usize, JwksError> {
         let keys = jwks::parse(bytes, false)?;
         let count = keys.len();
-        let KeySet { keys: slot, look, .. } = &self.key_sets[url];
+        let KeySet { keys: slot, fetch, .. } = &self.key_sets[url];
         let before = slot.swap(Some(Arc::new(keys)));
-        look.store(self.looks.load(Ordering::Acquire), Ordering::Release);
-        // Those whose key was withdrawn would not be believed any more, but stay.
+        fetch.store(self.fetches.load(Ordering::Acquire), Ordering::Release);
+        // Cached tokens whose key was withdrawn would be refused, but would stay in the cache.
         if before.is_some_and(|before| before.iter().any(|key| !self.has_key(key.id))) {
             self.cache.retain(|_, identity| self.has_key(identity.key));
         }
         Ok(count)
     }
 
-    /// Takes over the published keys that `other`, in force until now, has read from the same URLs.
+    /// Takes over the published keys that `other`, in force until now, has fetched from the same URLs.
     pub fn adopt(&self, other: &Self) {
-        self.looks.store(other.looks.load(Ordering::Acquire), Ordering::Release);
+        self.fetches.store(other.fetches.load(Ordering::Acquire), Ordering::Release);
         for published in &self.key_sets {
             if let Some(same) = other.key_sets.iter().find(|theirs| theirs.url == published.url) {
                 published.keys.store(same.keys.load_full());
-                published.look.store(same.look.load(Ordering::Acquire), Ordering::Release);
+                published.fetch.store(same.fetch.load(Ordering::Acquire), Ordering::Release);
             }
         }
     }
 
-    /// Whether a token came, since this was last asked, that a newer version of the published sets might have the key for.
-    /// Anybody can send one: whoever asks keeps a distance between two looks at the sets.
+    /// Whether, since the last call, a token came whose key may be in a newer version of the published sets. Clients
+    /// can send such tokens at any rate: the caller must limit how often it fetches.
     pub fn take_wants_keys(&self) -> bool {
         self.wants_keys.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether tokens by this key are believed.
+    /// Whether tokens signed with this key are accepted.
     #[must_use]
     pub fn has_key(&self, id: KeyId) -> bool {
         let published = self.key_sets.iter().filter_map(|published| published.keys.load_full());
@@ -209,33 +210,33 @@ impl Tokens {
             || published.into_iter().any(|keys| keys.iter().any(|key| key.id == id))
     }
 
-    /// Whose token this is, at `now`, in seconds since 1970.
+    /// Returns the identity that `token` proves at `now`, in seconds since 1970.
     ///
     /// # Errors
     ///
-    /// Why it is not believed. That is counted.
+    /// The reason why it is refused, which is counted.
     pub fn verify(&self, token: &str, now: u64) -> Result<Arc<Identity>, TokenError> {
-        let result = self.look_up(token, now);
+        let result = self.find_or_verify(token, now);
         result.inspect_err(|err| self.stats.refuse(*err))
     }
 
-    fn look_up(&self, token: &str, now: u64) -> Result<Arc<Identity>, TokenError> {
+    fn find_or_verify(&self, token: &str, now: u64) -> Result<Arc<Identity>, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Form);
         }
         let hash = sha256(token);
-        let found = match self.remembered(&hash) {
+        let found = match self.cached(&hash) {
             Some(known) => known,
-            None => self.look_once(hash, token, now)?,
+            None => self.verify_once(hash, token, now)?,
         };
         if found.is_expired(now) { Err(TokenError::Expired) } else { Ok(found) }
     }
 
-    /// Whose the token is, if it is known to be good.
-    fn remembered(&self, hash: &[u8; 32]) -> Option<Arc<Identity>> {
+    /// The identity of a token in the cache.
+    fn cached(&self, hash: &[u8; 32]) -> Option<Arc<Identity>> {
         let known = self.cache.get(hash)?;
         if !self.has_key(known.key) {
-            // Withdrawn while the token was being looked at, which was remembered only then.
+            // The key was withdrawn while the token was being verified, and the token was cached after that.
             self.cache.remove(hash);
             return None;
         }
@@ -243,38 +244,38 @@ impl Tokens {
         Some(known)
     }
 
-    /// Looks at a token that is not remembered, unless another thread is at it.
-    fn look_once(&self, hash: [u8; 32], token: &str, now: u64) -> Verified {
-        let look = || match self.remembered(&hash) {
-            // By somebody who was at it a moment ago.
+    /// Verifies a token that is not cached, unless another thread is verifying it.
+    fn verify_once(&self, hash: [u8; 32], token: &str, now: u64) -> Verified {
+        let verify = || match self.cached(&hash) {
+            // Another thread has just verified it.
             Some(known) => Ok(known),
-            None => self.look_and_remember(hash, token, now),
+            None => self.verify_and_cache(hash, token, now),
         };
-        let (looked, is_own) = self.under_way.once(hash, look);
-        if !is_own && looked.is_ok() {
+        let (verified, is_own) = self.under_way.once(hash, verify);
+        if !is_own && verified.is_ok() {
             self.stats.cached.fetch_add(1, Ordering::Relaxed);
         }
-        looked
+        verified
     }
 
-    fn look_and_remember(&self, hash: [u8; 32], token: &str, now: u64) -> Verified {
+    fn verify_and_cache(&self, hash: [u8; 32], token: &str, now: u64) -> Verified {
         self.stats.verified.fetch_add(1, Ordering::Relaxed);
         let identity = self.look_at(token, now)?.identity?;
         let Some(grant) = self.grants.share(&identity.grant) else {
-            // Too much to remember: it is looked at each time.
+            // Its grant is too large to cache: it is verified each time.
             return Ok(Arc::new(identity));
         };
         let identity = Arc::new(Identity { grant, ..identity });
-        // If it is pushed out at once, it is looked at again.
+        // If the cache evicts it at once, it is verified again.
         self.cache.insert(hash, identity.clone());
         Ok(identity)
     }
 
-    /// Looks at a token in full.
+    /// Verifies a token without the cache.
     ///
     /// # Errors
     ///
-    /// Why its claims are not worth reading.
+    /// The reason why its claims cannot be read or trusted.
     pub fn look_at(&self, token: &str, now: u64) -> Result<Checked, TokenError> {
         let parts = Parts::of(token)?;
         let key = self.signer(&parts)?;
@@ -285,12 +286,12 @@ impl Tokens {
         Ok(Checked { identity, misunderstood })
     }
 
-    /// The key that signed a token: one that it names, or one that has no name, or any if it names none.
+    /// Finds the key that signed a token: the one that it names, or one without a name, or any if it names none.
     fn signer(&self, parts: &Parts<'_>) -> Result<KeyId, TokenError> {
         let algorithm: Algorithm = parts.header.alg.parse().map_err(|_| TokenError::Algorithm)?;
         let wanted = parts.header.kid.as_ref();
-        // First: what a look finds from here on is for the next token.
-        let looked = self.key_sets.iter().map(|published| published.look.load(Ordering::Acquire)).min();
+        // Read first: sets that a later fetch finds are for the next token.
+        let fetched = self.key_sets.iter().map(|published| published.fetch.load(Ordering::Acquire)).min();
         let sets: Vec<_> = self.key_sets.iter().map(|published| published.keys.load_full()).collect();
         let published = || sets.iter().flatten().flat_map(|keys| keys.iter());
         let fits = |key: &&Key| {
@@ -298,7 +299,7 @@ impl Tokens {
                 && (wanted.is_none() || key.kid.is_none() || key.kid.as_ref() == wanted)
         };
         let mut candidates: Vec<&Key> = self.keys.iter().chain(published()).filter(fits).collect();
-        // The one that is named is the likeliest.
+        // The named key is the likeliest.
         candidates.sort_by_key(|key| key.kid.as_ref() != wanted);
         candidates.truncate(KEYS_TRIED_MAX);
         let signed = |key: &&&Key| key.signed(parts.message.as_bytes(), parts.signature);
@@ -311,10 +312,10 @@ impl Tokens {
         if is_missing {
             self.wants_keys.store(true, Ordering::Relaxed);
         }
-        // Whose key is there, by the name it gives, was held against it, whatever cannot be read.
+        // The token was compared with the key that it names, so sets that cannot be read do not matter.
         let is_there = wanted.is_some() && candidates.first().is_some_and(|key| key.kid.as_ref() == wanted);
         let is_unread = || sets.iter().any(Option::is_none);
-        let is_awaited = || is_missing && wanted.is_some_and(|name| self.awaits(name, looked.unwrap_or(0)));
+        let is_awaited = || is_missing && wanted.is_some_and(|name| self.awaits(name, fetched.unwrap_or(0)));
         if may_be_published && !is_there && (is_unread() || is_awaited()) {
             return Err(TokenError::NoKeys);
         }
@@ -324,18 +325,18 @@ impl Tokens {
         Err(without_candidate(&self.keys.iter().chain(published()), algorithm, wanted))
     }
 
-    /// Whether a key called `name` may be found yet: no look that began after a token first came with that name is over, as
-    /// of the one called `looked`. A name that was looked for in vain is not awaited again.
-    fn awaits(&self, name: &str, looked: u64) -> bool {
-        let looks = self.looks.load(Ordering::Acquire);
-        if looks == 0 {
+    /// Whether a key called `name` may still be found: no fetch that began after a token first named the key has ended,
+    /// as of the fetch `fetched`. A name that was not found is not awaited again.
+    fn awaits(&self, name: &str, fetched: u64) -> bool {
+        let fetches = self.fetches.load(Ordering::Acquire);
+        if fetches == 0 {
             return false;
         }
-        let Ok(since) = self.missing.get_or_insert_with(&sha256(name), || Ok::<_, Infallible>(looks));
-        looked <= since
+        let Ok(since) = self.missing.get_or_insert_with(&sha256(name), || Ok::<_, Infallible>(fetches));
+        fetched <= since
     }
 
-    /// Looks at when, by whom and for whom it was issued.
+    /// Checks the times, the issuer and the audience.
     fn check(&self, claims: &Claims, now: u64) -> Result<(), TokenError> {
         let not_before = claims.time("nbf")?.unwrap_or(0).max(claims.time("iat")?.unwrap_or(0));
         if not_before > now.saturating_add(self.leeway_s) {
@@ -349,12 +350,12 @@ impl Tokens {
             return Err(TokenError::Issuer);
         }
         let audience = claims.texts("aud")?;
-        let is_for_us = match &audience {
+        let is_for_this_server = match &audience {
             Some(audience) => audience.iter().any(|name| self.audience.iter().any(|ours| ours == name)),
-            // Where nobody in particular is meant, everyone is, unless we want to be named.
+            // Without an `aud`, a token is for every server, unless `token_audience` requires one.
             None => self.audience.is_empty(),
         };
-        if is_for_us { Ok(()) } else { Err(TokenError::Audience) }
+        if is_for_this_server { Ok(()) } else { Err(TokenError::Audience) }
     }
 
     fn end(&self, claims: &Claims) -> Result<u64, TokenError> {
@@ -379,8 +380,8 @@ impl Tokens {
     }
 }
 
-/// Why none of `keys` may have signed a token with that `algorithm` which names the key `wanted`. A key that it names is there
-/// for another algorithm, such as one of a set that does not say for which (`alg`), is not unknown.
+/// The reason why none of `keys` may have signed a token with `algorithm` that names the key `wanted`. A named key is
+/// not unknown if it is there for another algorithm, such as one of a set that does not say for which (`alg`).
 fn without_candidate<'k>(
     keys: &(impl Iterator<Item = &'k Key> + Clone),
     algorithm: Algorithm,
@@ -398,13 +399,13 @@ fn sha256(text: &str) -> [u8; 32] {
     digest(&SHA256, text.as_bytes()).as_ref().try_into().expect("32 bytes")
 }
 
-/// Grows as it is needed: most servers see few tokens.
+/// A cache that grows as needed: most servers see few tokens.
 fn cache<V: Clone>(items_max: usize) -> Cache<[u8; 32], V> {
     let options = OptionsBuilder::new()
         .estimated_items_capacity(CACHE_START)
         .weight_capacity(items_max as u64)
         .build()
-        .expect("all that is needed is set");
+        .expect("all required options are set");
     Cache::with_options(options, UnitWeighter, DefaultHashBuilder::default(), DefaultLifecycle::default())
 }
 
@@ -421,7 +422,7 @@ fn read_key(entry: &TokenKey) -> Result<Key, LoadError> {
     key.map_err(|err| LoadError::Key(setting, what, err))
 }
 
-/// What a key that `setting` names is made of, and what to call it where people look.
+/// Reads the material of a key that `setting` names, and returns it after a text that describes its place.
 ///
 /// # Errors
 ///
@@ -442,7 +443,7 @@ pub(crate) fn read_material(setting: &'static str, entry: &TokenKey) -> Result<(
     Ok((what, bytes))
 }
 
-/// Editors and `echo` end a text with one; nobody means it. Random bytes may end so, and mean it.
+/// Removes the line end that editors and `echo` add to a text. Random bytes may end in the same way, and keep theirs.
 fn without_line_end(secret: &mut Vec<u8>) {
     let text = secret.strip_suffix(b"\n").map(|text| text.strip_suffix(b"\r").unwrap_or(text));
     if let Some(text) = text.filter(|text| text.iter().all(|byte| matches!(byte, b' '..=b'~'))) {

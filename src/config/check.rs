@@ -1,4 +1,4 @@
-//! Checks that take more than one setting, or the machine: what is right by itself may not go together.
+//! Checks that need more than one setting, or the machine: values that are right alone may conflict.
 
 use crate::config::SHARDS_MAX;
 use crate::config::descriptors::{DescriptorBudget, asking, open_files_min, requests, requests_min};
@@ -15,7 +15,7 @@ use crate::config::table::{Config, SETTINGS};
 ///
 /// # Errors
 ///
-/// Everything that does not go together.
+/// All conflicts found.
 pub(super) fn resolve(
     mut config: Config,
     layers: &Layers,
@@ -26,7 +26,7 @@ pub(super) fn resolve(
         config.shards = cores.clamp(1, SHARDS_MAX);
     }
     if !config.authenticates() && layers.given("publish_rate_per_user").is_none() {
-        // All that comes from one address, such as a backend's, would be one user.
+        // Without users, all events from one address, such as a backend's, would count as one user's.
         config.publish_rate_per_user = None;
     }
     let mut check = Check { layers, errors: Vec::new() };
@@ -36,7 +36,7 @@ pub(super) fn resolve(
     check.groups_known(&config);
     check.proxies_known(&config);
     check.credentials_named(&config);
-    check.somebody_is_asked(&config);
+    check.credentials_checked(&config);
     check.in_order(
         ("max_event_bytes", config.max_event_bytes),
         ("max_body_bytes", config.max_body_bytes),
@@ -50,7 +50,7 @@ pub(super) fn resolve(
             check.in_order(low, (key, bytes), print_size);
         }
     }
-    // Otherwise a busy room's listeners would be closed for waiting as they were told to.
+    // Otherwise the subscribers of a busy room would be closed for waiting as long as `flush_interval` says.
     check.in_order(
         ("flush_interval", config.flush_interval),
         ("max_unsent_age", config.max_unsent_age),
@@ -66,7 +66,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Where nothing tells people apart, other machines must be kept out unless the operator knows.
+    /// Without authentication, other machines must be kept out unless the operator sets `insecure`.
     fn exposure(&mut self, config: &Config) {
         if config.insecure {
             return;
@@ -83,7 +83,7 @@ impl Check<'_> {
                 ),
             );
         }
-        // It never asks who somebody is.
+        // The admin listener never authenticates.
         for addr in config.admin_listen.iter().filter(|addr| !addr.is_local()) {
             self.blame(
                 "admin_listen",
@@ -95,7 +95,7 @@ impl Check<'_> {
         }
     }
 
-    /// With `SO_REUSEPORT` both could bind, and the kernel would deal connections out between them.
+    /// With `SO_REUSEPORT` both could bind, and the kernel would spread connections over the two.
     fn admin_apart(&mut self, config: &Config) {
         if let Some(admin) = &config.admin_listen
             && config.listen.iter().any(|listen| listen.address.is_at(admin))
@@ -104,7 +104,8 @@ impl Check<'_> {
         }
     }
 
-    /// The list has no twins, but an address could still be there with the PROXY protocol and without, or for two groups.
+    /// The list has no equal entries, but one address could still appear with and without the PROXY protocol, or for
+    /// two groups.
     fn listens_apart(&mut self, config: &Config) {
         for (at, listen) in config.listen.iter().enumerate() {
             let address = &listen.address;
@@ -115,7 +116,7 @@ impl Check<'_> {
         }
     }
 
-    /// What a name of a group stands for is for the machine to say.
+    /// Only this machine can say whether a group name exists.
     fn groups_known(&mut self, config: &Config) {
         let listens = config.listen.iter().map(|listen| ("listen", &listen.address));
         for (key, address) in listens.chain(config.admin_listen.iter().map(|admin| ("admin_listen", admin))) {
@@ -130,22 +131,25 @@ impl Check<'_> {
         }
     }
 
-    /// A header that nobody is believed would only be in the way, and all clients would be one.
+    /// If no proxy is trusted, the PROXY protocol header is ignored, and all clients look like one.
     fn proxies_known(&mut self, config: &Config) {
         let is_known = |listen: &Listen| match listen.address {
             ListenAddr::Tcp(_) => config.trusted_proxies.iter().any(|proxy| *proxy != AddressRange::Unix),
             ListenAddr::Unix(_) => config.trusted_proxies.contains(&AddressRange::Unix),
         };
         for listen in config.listen.iter().filter(|listen| listen.proxied && !is_known(listen)) {
-            let who = match listen.address {
+            let needed = match listen.address {
                 ListenAddr::Tcp(_) => "the proxy's address",
                 ListenAddr::Unix(_) => "unix",
             };
-            self.blame("trusted_proxies", format!("{who} among them, for {listen} to believe it"));
+            self.blame(
+                "trusted_proxies",
+                format!("{needed} among them, so that {listen} can trust its header"),
+            );
         }
     }
 
-    /// Browsers refuse the two together, and with reason: every page on the web could act as its visitor.
+    /// Browsers refuse the two together: every page on the web could act as its visitor.
     fn credentials_named(&mut self, config: &Config) {
         if !config.cors_credentials {
             return;
@@ -161,9 +165,9 @@ impl Check<'_> {
         }
     }
 
-    /// Whoever says which tokens count, or which rooms need none, expects that the others are asked for one. With nothing
-    /// to hold a token against nobody is, and the server would be open to all.
-    fn somebody_is_asked(&mut self, config: &Config) {
+    /// These settings make sense only if credentials are checked: they say which tokens count, or which rooms need
+    /// none. Without keys or a callback nothing is checked, and the server would be open to all.
+    fn credentials_checked(&mut self, config: &Config) {
         if config.authenticates() {
             return;
         }
@@ -175,12 +179,12 @@ impl Check<'_> {
             ("token_query", config.token_query),
         ];
         for (key, _) in meant.into_iter().filter(|(_, is_set)| *is_set) {
-            let wanted = "token_keys, token_jwks, api_keys_file or auth_callback as well, or nobody is asked for a token";
+            let wanted = "token_keys, token_jwks, api_keys_file or auth_callback as well, since no token is needed without them";
             self.blame(key, wanted.to_owned());
         }
     }
 
-    /// `low` must not be above `high`. Blames the one that was given: the other may be a default.
+    /// Checks that `low` is not above `high`. Blames the one that was given: the other may be a default.
     fn in_order<T: Copy + PartialOrd>(
         &mut self,
         (low_key, low): (&'static str, T),
@@ -207,7 +211,7 @@ impl Check<'_> {
             return;
         };
         let budget = if config.max_requests == 0 {
-            // By the limit alone, so that it does not follow other settings.
+            // From the limit alone, so that it does not depend on other settings.
             budget.with_requests(requests(open_files_max, shards), shards).unwrap_or(budget)
         } else if let Some(budget) = budget.with_requests(config.max_requests, shards) {
             budget
@@ -232,7 +236,7 @@ impl Check<'_> {
         }
     }
 
-    /// What may wait long leaves half of the places to what does not.
+    /// Requests that wait long leave half of the places to the others.
     fn waiting(&mut self, config: &mut Config) {
         let most = config.max_requests / 2;
         if config.max_waiting_requests > most {

@@ -1,11 +1,11 @@
-//! How the open files limit is shared out, so that `accept(2)` never meets `EMFILE`.
+//! How the open files limit is divided, so that `accept(2)` never fails with `EMFILE`.
 //!
 //! | for | descriptors |
 //! |---|---|
-//! | the process: logs, signals, what the admin listener and other servers are asked with, `/proc` reads of a scrape | [`PROCESS_RESERVE`] |
-//! | each shard: its two `epoll`s and what wakes it, one listener an address | [`SHARD_RESERVE`] |
+//! | the process: logs, signals, the admin listener, requests to other servers, `/proc` reads of a scrape | [`PROCESS_RESERVE`] |
+//! | each shard: its two `epoll`s and what wakes it, one listener per address | [`SHARD_RESERVE`] |
 //! | the admin listener's connections | [`ADMIN_RESERVE`] |
-//! | connections in the HTTP phase: publishes, and streams whose head is not out yet | `max_requests`; by default an eighth, 16 to 512, two a shard at least |
+//! | connections in the HTTP phase: publishes, and streams whose head is not sent yet | `max_requests`; by default an eighth, 16 to 512, at least two per shard |
 //! | streams | the rest |
 
 use crate::config::kinds::listen::LISTEN_ADDRS_MAX;
@@ -14,26 +14,26 @@ use crate::config::table::{CONNECTIONS_CEILING, Config};
 /// Descriptors kept back for the process as a whole.
 pub const PROCESS_RESERVE: u64 = 64;
 
-/// Descriptors kept back for each shard: its runtime's `epoll` twice, the sockets' `epoll` twice, an `eventfd`, a pipe for
-/// signals and both ends of the readiness probe; and for each address it listens on the listener and a connection that is
+/// Descriptors kept back for each shard: its runtime's `epoll` twice, the sockets' `epoll` twice, an `eventfd`, a pipe
+/// for signals and both ends of the readiness probe; and for each address, the listener and one connection that is
 /// accepted before it has a place.
 pub const SHARD_RESERVE: u64 = 8 + 2 * LISTEN_ADDRS_MAX as u64;
 
 /// Connections the admin listener may have. They are counted apart, so that a full server can still be watched.
 pub const ADMIN_RESERVE: u64 = 16;
 
-/// What a process may have open.
+/// The descriptors a process may have open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DescriptorBudget {
     /// Streams, 1 to [`CONNECTIONS_CEILING`].
     pub connections_max: usize,
-    /// Connections in the HTTP phase, at least two a shard. They have their own share, so that publishers get through to a
-    /// server that is full of listeners.
+    /// Connections in the HTTP phase, at least two per shard. They have their own share, so that publishers reach a
+    /// server that is full of streams.
     pub requests_max: usize,
 }
 
 impl DescriptorBudget {
-    /// Shares `open_files_max` out. `None` if nothing is left for streams.
+    /// Divides `open_files_max`. `None` if nothing is left for streams.
     #[must_use]
     pub fn new(open_files_max: u64, shards: usize) -> Option<Self> {
         let requests_max = requests(open_files_max, shards);
@@ -43,8 +43,8 @@ impl DescriptorBudget {
             .then_some(Self { connections_max: connections.min(CONNECTIONS_CEILING), requests_max })
     }
 
-    /// The same with `requests_max` connections in the HTTP phase. `None` if that is too few for so many shards, or leaves
-    /// nothing for streams.
+    /// The same budget with `requests_max` connections in the HTTP phase. `None` if those are too few for the shards,
+    /// or leave nothing for streams.
     pub(super) fn with_requests(self, requests_max: usize, shards: usize) -> Option<Self> {
         let fits = requests_max >= requests_min(shards) && requests_max < self.files();
         fits.then(|| Self { connections_max: self.files() - requests_max, requests_max })
@@ -56,13 +56,13 @@ impl DescriptorBudget {
     }
 }
 
-/// Connections in the HTTP phase that a limit on open files is good for.
+/// The default number of connections in the HTTP phase under a limit on open files.
 pub(super) fn requests(open_files_max: u64, shards: usize) -> usize {
     let share = usize::try_from(open_files_max / 8).unwrap_or(usize::MAX);
     share.clamp(16, 512).max(requests_min(shards))
 }
 
-/// Places that the shards need for requests: each has one for a request that waits long, and one for another.
+/// The least number of places for requests: each shard has one for a request that waits long, and one for another.
 pub(super) fn requests_min(shards: usize) -> usize {
     2 * shards
 }
@@ -74,13 +74,13 @@ pub(super) fn open_files_min(shards: usize) -> u64 {
     (reserve(shards)..=2 * reserve(shards)).find(fits).expect("twice the reserve is enough")
 }
 
-/// Descriptors that the settings make use of, streams included.
+/// Descriptors that the settings use, streams included.
 pub(super) fn open_files(config: &Config) -> u64 {
     let connections = (config.max_connections + config.max_requests) as u64;
     reserve(config.shards) + asking(config) + connections
 }
 
-/// Descriptors with which the application is asked. All else that goes to other servers fits into the process's reserve.
+/// Descriptors for questions to the application. All other requests to servers fit into the process's reserve.
 pub(super) fn asking(config: &Config) -> u64 {
     config.auth_callback.as_ref().map_or(0, |_| config.auth_callback_concurrency as u64)
 }

@@ -1,18 +1,18 @@
-//! Variables that look like settings and are none. They are told and not refused: Kubernetes sets some of its own for a
-//! service called `tidegate`.
+//! Variables that look like settings but are not. They are reported and not refused: Kubernetes sets some of its own
+//! for a service called `tidegate`.
 
 use std::fmt;
 
 use crate::config::nearest::nearest;
 use crate::config::table::SETTINGS;
 
-/// What every variable of ours begins with.
+/// The prefix of all variables of Tidegate.
 const PREFIX: &str = "TIDEGATE_";
 
-/// Variables of ours that are not about a setting.
+/// Variables of Tidegate that are not settings.
 const OTHERS: [&str; 1] = ["TIDEGATE_CONFIG"];
 
-/// A variable that means nothing here. Its value is left out: it may be a secret all the same.
+/// A variable that names no setting. Its value is left out: it may be a secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UnknownVariable {
     name: String,
@@ -30,7 +30,7 @@ impl fmt::Display for UnknownVariable {
     }
 }
 
-/// Those of `names` that begin as ours do and mean nothing, in their order.
+/// Those of `names` that have the prefix but name nothing, in their order.
 pub fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<UnknownVariable> {
     let is_known = |name: &str| {
         OTHERS.contains(&name)
@@ -45,7 +45,8 @@ pub fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<Unknown
     unknown.collect()
 }
 
-/// Such as `TIDEGATE_SERVICE_HOST` and `TIDEGATE_ADMIN_PORT_9180_TCP_ADDR`, for the services `tidegate` and `tidegate-admin`.
+/// Whether Kubernetes sets it, such as `TIDEGATE_SERVICE_HOST` and `TIDEGATE_ADMIN_PORT_9180_TCP_ADDR` for the services
+/// `tidegate` and `tidegate-admin`.
 fn is_of_kubernetes(name: &str) -> bool {
     name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT")
 }

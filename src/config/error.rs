@@ -1,4 +1,4 @@
-//! What can be wrong with the settings, in the operator's words: where, what was found, and what would be right.
+//! Errors of settings, for the operator: the place, the value found, and what would be right.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::{fmt, io};
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Source {
-    /// The table of settings.
+    /// The default in the table of settings.
     Default,
     /// The TOML file.
     File(Place),
@@ -29,13 +29,13 @@ pub struct Place {
     pub column: usize,
 }
 
-/// One thing that is wrong. Shown on one line, without a full stop.
+/// One error. Shown on one line, without a full stop.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file can't be read.
     Unreadable {
-        /// What names it.
+        /// What names the file.
         source: Source,
         /// As it was given.
         path: PathBuf,
@@ -44,21 +44,21 @@ pub enum ConfigError {
     },
     /// The file is not TOML.
     Syntax {
-        /// Where it stops being TOML.
+        /// The first place that is not TOML.
         place: Place,
         /// The parser's reason.
         reason: String,
     },
     /// The file has a key that no setting has.
     UnknownKey {
-        /// Where it stands.
+        /// Where the key is.
         place: Place,
         /// As written.
         key: String,
         /// The setting that was probably meant.
         nearest: Option<&'static str>,
     },
-    /// A value is not what its setting takes, or does not go with another setting.
+    /// A setting does not accept the value, or the value conflicts with another setting.
     Value {
         /// Where it was given.
         source: Source,
@@ -73,14 +73,14 @@ pub enum ConfigError {
     OpenFiles {
         /// The soft `RLIMIT_NOFILE`.
         open_files_max: u64,
-        /// What it would have to be.
+        /// The least value that would do.
         open_files_min: u64,
-        /// What takes most of it, apart from connections.
+        /// The shards, which take most of it apart from connections.
         shards: usize,
     },
 }
 
-/// Everything found wrong, at least one thing. Shown one line each.
+/// All errors found, at least one. Shown one per line.
 #[derive(Debug)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
@@ -90,7 +90,7 @@ impl ConfigErrors {
         Self(errors)
     }
 
-    /// Each of them: the file's own errors, then values in the order of the table.
+    /// The errors: those of the file first, then values in the order of the table.
     pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
         self.0.iter()
     }
@@ -171,8 +171,8 @@ impl Error for ConfigError {
 
 impl Error for ConfigErrors {}
 
-/// The status of a command line that was not understood.
+/// Exit status: the command line was not understood.
 pub const EX_USAGE: u8 = 64;
 
-/// The status of settings that are wrong, or name a file that is.
+/// Exit status: a setting, or a file that it names, is wrong.
 pub const EX_CONFIG: u8 = 78;

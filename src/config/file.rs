@@ -1,7 +1,7 @@
-//! The file layer: TOML without tables, one key a setting.
+//! The file layer: TOML without tables, one key per setting.
 //!
-//! Values become the text that the environment would hold (`10` and `"10"` alike), so that the kinds alone decide what
-//! is right.
+//! Values become the same text as in the environment (`10` and `"10"` alike), so that the kinds alone decide what is
+//! right.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,8 +15,8 @@ use crate::config::nearest::nearest;
 use crate::config::read::read_text;
 use crate::config::table::SETTINGS;
 
-/// Reads the file at `path`, named by `source`, into `layers`, and what is wrong with it into `errors`. A file that is
-/// not TOML gives nothing but errors: values that were recovered from it may not be what was meant.
+/// Reads the file at `path`, named by `source`, into `layers`, and its errors into `errors`. A file that is not TOML
+/// gives only errors: values recovered from it may not be what was meant.
 pub(super) fn read(path: &Path, source: Source, layers: &mut Layers, errors: &mut Vec<ConfigError>) {
     match read_text(path) {
         Ok(text) => parse(path, &text, layers, errors),
@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path, source: Source, layers: &mut Layers, errors: &mu
     }
 }
 
-/// Reads `text`, which stands at `path`, likewise.
+/// Reads `text`, the content of the file at `path`, in the same way.
 pub(super) fn parse(path: &Path, text: &str, layers: &mut Layers, errors: &mut Vec<ConfigError>) {
     let place = |span: Range<usize>| place(path, text, span.start);
     let (table, faults) = DeTable::parse_recoverable(text);
@@ -53,7 +53,7 @@ pub(super) fn parse(path: &Path, text: &str, layers: &mut Layers, errors: &mut V
     }
 }
 
-/// `value` as the environment would hold it. Values that no kind takes stay `raw`, for the message to show.
+/// `value` as the environment would hold it. Values that no kind accepts stay `raw`, for the error message.
 fn plain(value: &DeValue<'_>, raw: &str, list: bool) -> String {
     match value {
         DeValue::String(text) => text.clone().into_owned(),
@@ -66,7 +66,7 @@ fn plain(value: &DeValue<'_>, raw: &str, list: bool) -> String {
     }
 }
 
-/// TOML also writes `1_000` and `0x400`.
+/// Integers in decimal: TOML also writes `1_000` and `0x400`.
 fn decimal(integer: &DeInteger<'_>) -> Option<String> {
     let value = i128::from_str_radix(integer.as_str(), integer.radix()).ok()?;
     Some(value.to_string())

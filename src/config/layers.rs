@@ -1,4 +1,4 @@
-//! The layers: text by key, each with the place it was written in. The last one given for a key counts.
+//! The layers: text by key, each with the place where it was written. The last text of a key counts.
 
 use crate::config::error::{ConfigError, Source};
 use crate::config::kinds::Kind;

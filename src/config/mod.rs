@@ -1,8 +1,8 @@
-//! Settings. Text goes in from a TOML file, the environment and flags, a [`Config`] comes out, and nothing
-//! downstream re-checks.
+//! Settings: text from a TOML file, the environment and flags becomes a [`Config`], and nothing downstream re-checks
+//! it.
 //!
-//! A setting is written once, in `table.rs`: name, type, default, parser and help. The three layers,
-//! `--help`, the hint for a misspelt key, [`reference()`] and the summary of `--check-config` are read off that table.
+//! A setting is written once, in `table.rs`: name, type, default, parser and help. The three layers, `--help`, the hint
+//! for a misspelt key, [`reference()`] and the summary of `--check-config` are generated from that table.
 //!
 //! | layer (later wins) | form | lists |
 //! |---|---|---|
@@ -10,9 +10,9 @@
 //! | environment | `TIDEGATE_FLUSH_INTERVAL=10ms` | commas |
 //! | flags | `--flush-interval 10ms` | commas, or the flag repeated |
 //!
-//! Every value that is given is checked, one that a later layer overrides as well: a setting that is wrong today must
-//! not lie in wait for the day the override goes. A flag given twice counts once, the last time. A list is replaced by a
-//! later layer, never added to. `TIDEGATE_` variables that name no setting are told ([`unknown_variables`]).
+//! Every given value is checked, even if a later layer overrides it: otherwise a wrong value would show up only when
+//! the override is removed. A repeated flag counts once, with its last value. A list in a later layer replaces the
+//! earlier one. `TIDEGATE_` variables that name no setting are reported ([`unknown_variables`]).
 
 mod check;
 mod descriptors;
@@ -62,7 +62,7 @@ use layers::{Given, Layers};
 /// Shards a process may have. Past this, more processes serve better than more threads.
 pub const SHARDS_MAX: usize = 64;
 
-/// Settings that are read and valid, and where each of them comes from.
+/// Settings that are read and valid, and the source of each.
 pub struct Settings {
     /// The settings.
     pub config: Config,
@@ -70,16 +70,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads all layers. `file` is the path of the TOML file and what names it. `env` looks one variable up; values that are
-    /// not UTF-8 should be passed on lossily, so that they are refused here and not overlooked. `flags` are those that were
-    /// given. `open_files_max` is the soft `RLIMIT_NOFILE`: checking the connections against it here turns a refusal at the
-    /// busiest minute of the year into a refusal to start.
+    /// Reads all layers. `file` is the path of the TOML file and what names it. `env` reads one variable; pass values
+    /// that are not UTF-8 on lossily, so that they are refused here and not overlooked. `flags` are those that were
+    /// given. `open_files_max` is the soft `RLIMIT_NOFILE`: checking the connections against it here turns a refusal at
+    /// the busiest minute of the year into a refusal to start.
     ///
     /// Blocks to read the file. Opens nothing else.
     ///
     /// # Errors
     ///
-    /// Everything found wrong: where it is written, its value, and what would be right.
+    /// All errors found: where each value is written, the value, and what would be right.
     pub(crate) fn read(
         file: Option<(PathBuf, Source)>,
         env: impl Fn(&str) -> Option<String>,
@@ -98,25 +98,25 @@ impl Settings {
         Ok(Self { config, layers })
     }
 
-    /// One line a setting, as `--check-config` prints it: its value, and where that comes from.
+    /// One line per setting, as `--check-config` prints it: its value and its source.
     #[must_use]
     pub fn summary(&self) -> String {
         report::summary(&self.config, &self.layers)
     }
 }
 
-/// A rate as the settings have it, such as `100/s`.
+/// Parses a rate as settings write it, such as `100/s`.
 #[must_use]
 pub fn parse_rate(text: &str) -> Option<Rate> {
     use kinds::Kind as _;
     kinds::rate::rate().parse(text)
 }
 
-/// A key for tokens as the settings have it, such as `RS256:file:/etc/tidegate/issuer.pem`.
+/// Parses a token key as settings write it, such as `RS256:file:/etc/tidegate/issuer.pem`.
 ///
 /// # Errors
 ///
-/// What was wanted.
+/// Says what was wanted.
 pub fn parse_token_key(text: &str) -> Result<TokenKey, String> {
     use kinds::Kind as _;
     let kind = kinds::token_key::token_key();
@@ -133,7 +133,7 @@ impl Config {
     ///
     /// # Panics
     ///
-    /// If `open_files_max` has no room for a single connection; 1,024 has on any machine.
+    /// If `open_files_max` leaves no room for a single connection. 1,024 is enough on any machine.
     #[must_use]
     pub fn default_for(open_files_max: u64) -> Self {
         let layers = Layers::default();
@@ -142,12 +142,12 @@ impl Config {
         resolved(config, &layers, open_files_max, errors).unwrap_or_else(|errors| panic!("{errors}"))
     }
 
-    /// The settings that a file with this `text` has when neither environment nor flags say anything. Opens no file:
-    /// `path` is where errors place the text.
+    /// The settings of a file with this `text`, without environment and flags. Opens no file: errors give `path` as the
+    /// place of the text.
     ///
     /// # Errors
     ///
-    /// Everything found wrong, as [`Settings`] tells it.
+    /// All errors found, as for [`Settings`].
     pub fn from_toml(path: &Path, text: &str, open_files_max: u64) -> Result<Self, ConfigErrors> {
         let mut layers = Layers::default();
         let mut errors = Vec::new();
@@ -156,27 +156,27 @@ impl Config {
         resolved(config, &layers, open_files_max, errors)
     }
 
-    /// The text of a file that means these settings, whatever the defaults are. It has what is secret in it.
+    /// The text of a file that gives these settings, whatever the defaults are. Includes secrets.
     #[must_use]
     pub fn to_toml(&self) -> String {
         report::toml(&self.written(), &Layers::default())
     }
 
-    /// Whether anything is set up that tells who asks. Until then, whoever reaches the server may do everything.
+    /// Whether authentication is set up. Until then, every client that reaches the server may do everything.
     #[must_use]
     pub fn authenticates(&self) -> bool {
         self.has_token_keys() || self.api_keys_file.is_some() || self.auth_callback.is_some()
     }
 
-    /// Whether there is anything to hold tokens against.
+    /// Whether any key that verifies tokens is set up.
     #[must_use]
     pub fn has_token_keys(&self) -> bool {
         !self.token_keys.is_empty() || !self.token_jwks.is_empty()
     }
 }
 
-/// Checks the settings against each other once each is right by itself: before, it would only blame good ones for the
-/// defaults that stand in for bad ones.
+/// Checks the settings against each other, but only if each is right by itself: otherwise good values would be reported
+/// as conflicting with the defaults that replace bad ones.
 fn resolved(
     config: Config,
     layers: &Layers,

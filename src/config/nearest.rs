@@ -1,11 +1,11 @@
-//! What a misspelt key was probably meant to be.
+//! Suggestions for misspelt keys.
 
-/// The one of `known` that is nearest to `word`, unless even that one is another word.
+/// The one of `known` that is nearest to `word`. `None` if even the nearest is too different.
 ///
-/// Dashes count as underscores and capitals as small letters, so a flag's or a variable's spelling in the file is found
+/// Dashes count as underscores and upper case as lower case, so a flag's or a variable's spelling in the file is found
 /// as well.
 pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Longer than any key: not worth O(length) per key, and the file may hold anything.
+    // Longer than any key: the distance would cost O(length) per key, and the file may hold anything.
     if word.len() > 64 {
         return None;
     }
@@ -16,7 +16,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
     (steps <= (key.len() / 5).max(2)).then_some(key)
 }
 
-/// Levenshtein's: letters to insert, delete or replace to get from `a` to `b`.
+/// The Levenshtein distance: letters to insert, delete or replace to get from `a` to `b`.
 pub(super) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, from) in a.chars().enumerate() {

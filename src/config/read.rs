@@ -1,5 +1,5 @@
-//! Reads the files that settings name. A path that leads to a device or to the wrong file is an error, not the end of
-//! the memory.
+//! Reads the files that settings name. The size is bounded, so a path to a device or to the wrong file is an error and
+//! does not exhaust memory.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -8,11 +8,11 @@ use std::path::Path;
 /// Bytes a file of settings, keys or certificates may have.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// What the file at `path` holds.
+/// Reads the file at `path`.
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::FileTooLarge`] if that is more than [`FILE_BYTES_MAX`]; as [`std::fs::read`].
+/// [`io::ErrorKind::FileTooLarge`] above [`FILE_BYTES_MAX`]; otherwise as [`std::fs::read`].
 pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
@@ -22,7 +22,7 @@ pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same, as text.
+/// Reads the file at `path` as text.
 ///
 /// # Errors
 ///

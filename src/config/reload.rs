@@ -1,5 +1,5 @@
-//! Which settings a running server takes over (SIGHUP): those that say whom to let in. The others shape what is there
-//! already, sockets, tables and threads, and take effect with the next start.
+//! Which settings a running server takes over (SIGHUP): those that decide which clients are let in. The others shape
+//! sockets, tables and threads that exist already, and take effect with the next start.
 
 use crate::config::descriptors::open_files;
 use crate::config::table::Config;
@@ -33,7 +33,8 @@ pub const RELOADABLE: &[&str] = &[
 /// Keys of the settings that differ and that a reload does not take over, in the order of `--help`.
 #[must_use]
 pub fn restart_needed(running: &Config, wanted: &Config) -> Vec<&'static str> {
-    // Streams get what others leave: with as many descriptors in all, there are more or fewer because of other settings.
+    // Streams get the descriptors that others leave: if the total is the same, only other settings changed the number
+    // of streams.
     let is_left_over = open_files(running) == open_files(wanted);
     let is_set = |key: &&str| *key != "max_connections" || !is_left_over;
     let differing = running.differing(wanted).into_iter();
@@ -67,7 +68,7 @@ mod tests {
         Config::from_toml("a.toml".as_ref(), text, 4096).expect("settings")
     }
 
-    /// It used to be named as soon as `shards` was, although nobody had set it.
+    /// It used to be named whenever `shards` was, although it was not set.
     #[test]
     fn streams_that_follow_from_other_settings_are_not_named() {
         let running = from_toml("shards = 2");
@@ -84,7 +85,7 @@ mod tests {
         }
     }
 
-    /// What is masked where people look is compared in full.
+    /// Masked values are compared in full.
     #[test]
     fn another_query_is_another_url() {
         let with = |key: &str| from_toml(&format!("auth_callback = \"http://127.0.0.1:1/?key={key}\""));

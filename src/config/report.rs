@@ -1,5 +1,5 @@
-//! The summary of `--check-config`: every setting as it would count, and where it comes from. It is TOML, so it can be
-//! kept as a file that means the same, but for secrets, which are masked.
+//! The summary of `--check-config`: the value of every setting and its source. It is TOML, so it can be kept as a file
+//! with the same meaning, except for secrets, which are masked.
 
 use std::fmt::Write as _;
 
@@ -8,12 +8,12 @@ use crate::config::kinds::{Shape, entries};
 use crate::config::layers::Layers;
 use crate::config::table::{Config, SETTINGS};
 
-/// The settings, below a line that says what they are.
+/// The settings, below a comment that describes the list.
 pub(super) fn summary(config: &Config, layers: &Layers) -> String {
     format!("# The settings are right. Those not marked are defaults.\n{}", toml(&config.shown(), layers))
 }
 
-/// One line a setting, in the order of the table, as `texts` are.
+/// One line per setting, in the order of the table. `texts` has the same order.
 pub(super) fn toml(texts: &[String], layers: &Layers) -> String {
     let mut out = String::new();
     for (setting, text) in SETTINGS.iter().zip(texts) {
@@ -39,7 +39,7 @@ fn literal(text: &str, shape: Shape) -> String {
     }
 }
 
-/// Whether TOML has `text` as an integer that is written so. `00` it does not take, nor what is larger than 64 bits.
+/// Whether TOML writes this integer in the same way. TOML refuses `00` and integers of more than 64 bits.
 fn is_integer(text: &str) -> bool {
     text.parse::<i64>().is_ok_and(|number| number >= 0 && number.to_string() == text)
 }

@@ -1,11 +1,11 @@
-//! What is known about a setting, and the macro that makes a table of them.
+//! A setting's row in the table, and the macro that builds the table.
 //!
 //! [`settings!`] turns each row into a field of `Config`, an entry of `SETTINGS`, a line of the parser and a line of the
 //! printer. The row's doc comment is the field's documentation and the text of `--help` at once.
 
 use crate::config::kinds::{Kind, Shape};
 
-/// One row of the table, its parser left out: that one is typed and called by `Config::parse`.
+/// One row of the table without its parser, which has a type of its own and is called by `Config::parse`.
 pub(crate) struct Setting {
     /// As in the TOML file.
     pub(crate) key: &'static str,
@@ -16,7 +16,7 @@ pub(crate) struct Setting {
     /// Starts with the space that `///` leaves.
     pub(crate) help: &'static str,
     pub(crate) facts: fn() -> Facts,
-    /// Text that is not accepted, without what is to be kept out of messages.
+    /// Masks the secret parts of a text that is not accepted.
     pub(crate) masked: fn(&str) -> String,
 }
 
@@ -29,13 +29,13 @@ pub(crate) struct Facts {
     pub(crate) wanted: String,
 }
 
-/// One row of the settings table, for documentation and the tests that hold documentation to it.
+/// One row of the settings table, for documentation and for the tests that compare documentation with it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Reference {
     /// As in the TOML file; `TIDEGATE_` and upper case for the environment, `--` and dashes for flags.
     pub key: &'static str,
-    /// The heading it stands under in `--help`.
+    /// Its heading in `--help`.
     pub section: &'static str,
     /// As the environment and flags take it. Empty for an empty list.
     pub default: &'static str,
@@ -83,8 +83,8 @@ macro_rules! settings {
         /// Every setting, valid. Nothing downstream re-checks.
         ///
         /// Sizes are in bytes. What is off is `None`. `shards`, `max_connections`, `max_requests` and
-        /// `max_waiting_requests` are never 0: what 0 stands for is filled in. `base_path` can be put before `/stream` as it is: it starts with a slash and ends in none, and
-        /// is empty for the root.
+        /// `max_waiting_requests` are never 0: what 0 stands for is filled in. `base_path` is a prefix of `/stream` as
+        /// it is: it starts with a slash, does not end in one, and is empty for the root.
         #[derive(Clone, Debug, Eq, PartialEq)]
         pub struct Config {
             $($(
@@ -105,20 +105,20 @@ macro_rules! settings {
         },)+)+];
 
         impl Config {
-            /// Each setting by itself: `check::resolve` holds them against each other and the machine, and fills in what
-            /// zero stands for. What is wrong joins `errors`, and the result is then of no use.
+            /// Parses each setting by itself. `check::resolve` compares them with each other and the machine, and fills
+            /// in what zero stands for. Failures are added to `errors`; the result must not be used then.
             pub(crate) fn parse(layers: &Layers, errors: &mut Vec<ConfigError>) -> Self {
                 Self {
                     $($($key: layers.value(stringify!($key), &$kind, $default, errors),)+)+
                 }
             }
 
-            /// The settings as text that would parse to the same, in the order of `SETTINGS`.
+            /// The settings as text that parses to the same, in the order of `SETTINGS`.
             pub(crate) fn written(&self) -> Vec<String> {
                 vec![$($($kind.print(&self.$key),)+)+]
             }
 
-            /// The same, without what is secret.
+            /// The same with secrets masked.
             pub(crate) fn shown(&self) -> Vec<String> {
                 vec![$($($kind.shown(&self.$key),)+)+]
             }

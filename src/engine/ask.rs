@@ -1,4 +1,4 @@
-//! Questions and orders to every shard, and what comes back.
+//! Commands to every shard, and their answers.
 
 use futures_channel::oneshot;
 
@@ -8,11 +8,11 @@ use crate::hub::mailbox::{Command, Reply};
 use crate::rights::revocation::Whose;
 
 impl Engine {
-    /// Sends every shard the same and waits for all answers.
+    /// Sends the same command to every shard and waits for all answers.
     ///
     /// # Errors
     ///
-    /// [`Code::Full`] if a shard's mailbox is.
+    /// [`Code::Full`] if a shard's mailbox is full.
     pub async fn ask_shards<T>(
         &self,
         mut command: impl FnMut(Reply<T>) -> Command,
@@ -25,17 +25,17 @@ impl Engine {
         }
         let mut values = Vec::with_capacity(answers.len());
         for answer in answers {
-            // A shard that has ended drops the question. It has no connections to speak of.
+            // A shard that has ended drops the command, and has no connections left.
             values.extend(answer.await.ok());
         }
         Ok(values)
     }
 
-    /// Ends the streams of those who are meant, and says how many there were.
+    /// Ends the streams that match `whose`, and returns their number.
     ///
     /// # Errors
     ///
-    /// [`Code::Full`] if a shard has too much mail.
+    /// [`Code::Full`] if a shard's mailbox is full.
     pub async fn end_streams(&self, whose: Whose) -> Result<u32, Problem> {
         let ended = self.ask_shards(|reply| Command::Revoke { whose: whose.clone(), reply }).await?;
         Ok(ended.iter().sum())

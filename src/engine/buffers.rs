@@ -1,36 +1,38 @@
-//! Bytes that bodies of requests and answers hold, of all connections together: one budget, taken before anything is
-//! buffered.
+//! Bytes that bodies of requests and answers hold, of all connections together: one budget, from which bytes are taken
+//! before anything is buffered.
 //!
-//! Guarantees: beyond [`FREE_BYTES`] for each request and one answer, no more than the bound is held at once; a request over it is refused
-//! with [`Code::BuffersFull`]; what was taken is given back when its holder is dropped. Small requests never ask.
+//! Guarantees: beyond [`FREE_BYTES`] for each request and one answer, no more than the bound is held at once; a request
+//! over it is refused with [`Code::BuffersFull`]; bytes are given back when their holder is dropped. Small requests
+//! never use the budget.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Bytes that each request or answer may hold without asking: its place is charged with them. Nearly all requests are
-/// smaller, so they get through however much the large ones hold.
+/// Bytes that each request or answer may hold without taking them from the budget: its place includes them. Nearly all
+/// requests are smaller, so they get through however much the large ones hold.
 pub const FREE_BYTES: usize = 16 << 10;
 
 /// The budget.
 #[derive(Debug)]
 pub struct Buffers {
     held: AtomicUsize,
-    /// What answers hold of it, which is half of the bound at most: answers that are not read keep no body out.
+    /// Bytes of the budget that answers hold, at most half of the bound: answers that clients do not read must not keep
+    /// bodies out.
     answers: AtomicUsize,
     bytes_max: usize,
     refused: AtomicU64,
-    /// Bytes that a body, and an answer, was refused last.
+    /// Bytes that a body, and an answer, wanted when they were refused last.
     wanted: [AtomicUsize; 2],
 }
 
 impl Buffers {
-    /// Nothing is held of `bytes_max`.
+    /// A budget of `bytes_max`, with nothing held.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         let (held, answers, refused, wanted) = Default::default();
         Self { held, answers, bytes_max, refused, wanted }
     }
 
-    /// Bytes that are held beyond [`FREE_BYTES`] each.
+    /// Bytes held beyond [`FREE_BYTES`] each.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
@@ -42,7 +44,7 @@ impl Buffers {
         self.bytes_max
     }
 
-    /// How many were refused so far. While it rises, holders that do not get on make room ([`Places::expire`]).
+    /// The number of refusals so far. While it rises, holders that make no progress are closed ([`Places::expire`]).
     ///
     /// [`Places::expire`]: crate::http::conn::places::Places::expire
     #[must_use]
@@ -50,13 +52,13 @@ impl Buffers {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Notes what was refused, with what its holder had of it already.
+    /// Records a refusal, with the bytes that its holder had taken before.
     pub(crate) fn want(&self, what: Holds, bytes: usize) {
         self.wanted[what as usize].store(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that have to go for those to find room that were refused last, and a quarter of the bound at least; and the same
-    /// of the answers' share.
+    /// Bytes that must be freed to make room for what was refused last, and at least a quarter of the bound; and the
+    /// same for the share of answers.
     #[must_use]
     pub fn crowded(&self) -> (usize, usize) {
         let excess = |held: &AtomicUsize, max: usize, what: Holds| {
@@ -78,7 +80,7 @@ impl Buffers {
         taken
     }
 
-    /// An answer that is the only one is never too large: it could be asked for again and again in vain.
+    /// The only answer always fits: otherwise every retry of it would be refused.
     fn take_for_answer(&self, bytes: usize) -> bool {
         let is_only = self.answers.compare_exchange(0, bytes, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_only {
@@ -103,18 +105,18 @@ impl Buffers {
     }
 }
 
-/// Adds `bytes` to `sum`, unless that would be more than `max`.
+/// Adds `bytes` to `sum`, unless the result would exceed `max`.
 fn add(sum: &AtomicUsize, bytes: usize, max: usize) -> bool {
     let fits = |sum: usize| sum.checked_add(bytes).filter(|sum| *sum <= max);
     sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
 }
 
-/// What holds bytes.
+/// The use of the bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Holds {
-    /// What a peer sends.
+    /// A request's body.
     Body,
-    /// What it is sent.
+    /// An answer.
     Answer,
 }
 
@@ -133,7 +135,7 @@ mod tests {
         assert_eq!((buffers.held(), buffers.refused()), (99, 2));
     }
 
-    /// Only a quarter was once made free, which was too little for a large body, again and again.
+    /// Only a quarter used to be freed, which was too little for a large body in every attempt.
     #[test]
     fn room_is_made_for_what_was_refused() {
         let buffers = Buffers::new(100);
@@ -146,7 +148,7 @@ mod tests {
         assert_eq!(buffers.crowded(), (50, 10));
     }
 
-    /// Readers of a public room who did not read once kept every large publish out.
+    /// Clients of a public room that did not read used to keep every large publish out.
     #[test]
     fn answers_leave_half_of_it_to_bodies() {
         let buffers = Buffers::new(100);

@@ -1,4 +1,4 @@
-//! Changes of who may be here: proposed to the order, and applied where it has them.
+//! Changes of access: proposed to the order, and applied when the order has them.
 
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
@@ -8,8 +8,8 @@ use crate::rights::revocation::Whose;
 use crate::types::name::{RoomName, UserName};
 
 impl Engine {
-    /// Proposes `change`, and says how many streams it ended. The order in memory has nobody to agree with: what is proposed is
-    /// applied at once, behind every event so far.
+    /// Proposes `change`, and returns how many streams it ended. The order in memory has no other nodes: a proposal is
+    /// applied at once, after every event so far.
     ///
     /// # Errors
     ///
@@ -18,13 +18,13 @@ impl Engine {
         self.apply(&change).await
     }
 
-    /// Applies `change`: first to the table that refuses newcomers, then to the streams that are open. The other way round, a
-    /// browser could be back before it is refused.
+    /// Applies `change`: first to the table that refuses new streams, then to open streams. In the other order, a
+    /// browser could reconnect before it is refused.
     ///
     /// # Errors
     ///
-    /// [`Code::StayAwayFull`] or [`Code::RevocationsFull`] if the table is full, and then nothing is changed; [`Code::Full`] if
-    /// a shard has too much mail.
+    /// [`Code::StayAwayFull`] or [`Code::RevocationsFull`] if the table is full; nothing is changed then.
+    /// [`Code::Full`] if a shard's mailbox is full.
     async fn apply(&self, change: &Change) -> Result<u32, Problem> {
         match change {
             Change::Disconnect { user, room, stay_away } => {

@@ -1,28 +1,28 @@
-//! How far the server is on its way out, and which threads have got there.
+//! The stage of shutting down, and how many threads have finished it.
 
 use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::watch;
 
-/// How far the server is on its way out.
+/// The stage of shutting down.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Stage {
-    /// Not at all.
+    /// Not shutting down.
     Serving,
-    /// Streams are being closed. Requests are answered, and their connections not kept.
+    /// Streams are being closed. Requests are answered, and then their connections are closed.
     Draining,
-    /// Only requests that were begun are answered yet.
+    /// Only requests that began before are answered.
     Ending,
 }
 
-/// The stage of all threads, and how many of them are done with it.
+/// The stage of all threads, and how many threads have finished it.
 #[derive(Debug)]
 pub struct Lifecycle {
     /// The stage.
     pub stage: watch::Sender<Stage>,
-    /// Shards that have closed every stream in a drain.
+    /// Shards that have closed all their streams while draining.
     pub drained: AtomicUsize,
-    /// Threads that have no request left, at the end.
+    /// Threads that have no request left in the last stage.
     pub finished: AtomicUsize,
 }
 

@@ -1,4 +1,4 @@
-//! What the process may use of the machine it runs on, read once at the start.
+//! The resources that the process may use, read once at the start.
 //!
 //! A container sees the whole machine and is killed at its own limit, so control groups come first (`cgroups(7)`).
 
@@ -13,17 +13,17 @@ use procfs::{Current as _, Meminfo, ProcessCGroup};
 /// Where systemd and container runtimes mount the hierarchies.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// What there is to use.
+/// The resources of the process.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Machine {
-    /// Bytes of memory. `None` if nobody says.
+    /// Bytes of memory. `None` if unknown.
     pub memory_max: Option<u64>,
     /// Cores.
     pub cpus: usize,
 }
 
 impl Machine {
-    /// Asks the system.
+    /// Reads them from the system.
     #[must_use]
     pub fn read() -> Self {
         let groups = Process::myself().and_then(|process| process.cgroups()).map(|groups| groups.0);
@@ -36,8 +36,8 @@ impl Machine {
     }
 }
 
-/// The least memory limit of `groups` and of those they are in. Inside a container a group's path may be the host's,
-/// which is not there; the walk up then ends at the container's own group.
+/// The least memory limit of `groups` and their parents. Inside a container, a group's path may be the host's and not
+/// exist; the walk up then ends at the container's own group.
 fn group_memory_max(root: &Path, groups: &[ProcessCGroup]) -> Option<u64> {
     let limits = groups.iter().flat_map(|group| {
         // In version 2 there is one hierarchy for all controllers.
@@ -50,7 +50,7 @@ fn group_memory_max(root: &Path, groups: &[ProcessCGroup]) -> Option<u64> {
         };
         let path = folder.join(group.pathname.trim_start_matches('/'));
         let up = path.ancestors().take_while(|path| path.starts_with(&folder));
-        // "max", which is no number, means what the group above allows.
+        // "max" is not a number; then the limit of the parent counts.
         up.filter_map(|path| fs::read_to_string(path.join(file)).ok()?.trim().parse().ok()).collect()
     });
     limits.min()
@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// A made-up hierarchy that goes when the test does.
+    /// A made-up hierarchy, removed when the test ends.
     struct Hierarchy(PathBuf);
 
     impl Hierarchy {

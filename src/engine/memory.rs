@@ -1,7 +1,8 @@
-//! Measures resident memory and moves the engine along the ladder (`hub::pressure`).
+//! Measures resident memory and sets the engine's memory level (`hub::pressure`).
 //!
-//! The admin thread looks at regular times. Who takes in much looks in between ([`Engine::grew`]): a look costs tens of
-//! microseconds, once for some megabytes. Shards and requests read the level as one number.
+//! The admin thread measures at regular times. Threads that take in much memory measure in between ([`Engine::grew`]):
+//! one measurement costs tens of microseconds, once for some megabytes. Shards and requests read the level as one
+//! number.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,10 +16,10 @@ use crate::engine::machine::Machine;
 use crate::hub::Hub;
 use crate::hub::memory_level::MemoryLevel;
 
-/// Time between two looks, where nothing much comes in.
+/// The time between two measurements, when little memory is taken.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The limit that `setting` means on this machine. `None` for none, or if nobody knows one.
+/// The limit that `setting` means on this machine. `None` if it is off or unknown.
 #[must_use]
 pub fn limit(setting: MemoryLimit) -> Option<u64> {
     match setting {
@@ -30,35 +31,35 @@ pub fn limit(setting: MemoryLimit) -> Option<u64> {
 
 /// Makes the allocator give freed memory back to the system.
 ///
-/// mimalloc keeps what was freed for a second, and looks at what is due only when a thread takes a large piece from it or
-/// gives one back. A server that has fallen silent does neither, and would stay as large as its largest hour, refusing for
-/// want of memory that nobody uses. So one such piece is taken, left untouched, and given back. Its own calls for that are
+/// mimalloc keeps freed memory for a second, and returns it only when a thread allocates or frees a large piece. An
+/// idle server does neither, and would keep the size of its busiest hour and refuse requests for want of memory that is
+/// not in use. So one such piece is allocated, left untouched, and freed. mimalloc's own functions for this are
 /// `unsafe`, and its options are read before `main`.
 pub fn give_back() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE_PIECE)));
 }
 
-/// Larger than any piece that mimalloc keeps in a thread's reach.
+/// Larger than any piece that mimalloc keeps for a thread.
 const LARGE_PIECE: usize = 4 << 20;
 
-/// Makes the allocator find, sooner or later, what other threads have freed of this thread's pages.
+/// Makes the allocator find memory of this thread's pages that other threads have freed.
 ///
-/// A page belongs to the thread that took it. When another thread frees the last piece in it, mimalloc leaves it until its own
-/// thread looks, which it does once in 10,000 pieces of more than a kibibyte (`mi_option_generic_collect`). A thread that has
-/// fallen silent takes none. So some are taken and given back, at fifty nanoseconds each.
+/// A page belongs to the thread that allocated it. When another thread frees the last piece in it, mimalloc keeps the
+/// page until its own thread checks, once in 10,000 pieces of more than a kibibyte (`mi_option_generic_collect`). An
+/// idle thread allocates none. So some pieces are allocated and freed, at fifty nanoseconds each.
 pub fn give_back_own() {
     for _ in 0..PIECES {
         drop(std::hint::black_box(Vec::<u8>::with_capacity(PIECE)));
     }
 }
 
-/// Pieces a thread takes every [`LOOK_INTERVAL`]: it looks at its pages every five seconds.
+/// Pieces a thread allocates every [`LOOK_INTERVAL`]: it checks its pages every five seconds.
 const PIECES: usize = 500;
 
-/// Larger than what mimalloc serves without counting.
+/// Larger than the pieces that mimalloc serves without counting.
 const PIECE: usize = 2 << 10;
 
-/// Calls [`give_back_own`] at regular times, as long as it is polled.
+/// Calls [`give_back_own`] at regular times. Runs until its future is dropped.
 pub async fn keep_giving_back() -> std::convert::Infallible {
     let mut interval = tokio::time::interval(LOOK_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -72,15 +73,15 @@ pub async fn keep_giving_back() -> std::convert::Infallible {
 #[derive(Debug)]
 pub struct Memory {
     limit: Option<u64>,
-    /// Bytes taken since the last look.
+    /// Bytes taken since the last measurement.
     grown: AtomicUsize,
-    /// Bytes that are taken at most between two looks.
+    /// The most bytes that are taken between two measurements.
     stride: usize,
-    /// Held by the thread that looks.
+    /// Held by the thread that measures.
     looking: Mutex<()>,
 }
 
-/// What `auto` stands for where a setting bounds bytes.
+/// The values of `auto` for settings that bound bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AutoBytes {
     /// For history.
@@ -90,14 +91,14 @@ pub struct AutoBytes {
 }
 
 impl Memory {
-    /// With `limit`; `None` is none.
+    /// Memory with `limit`; `None` is no limit.
     #[must_use]
     pub fn new(limit: Option<u64>) -> Self {
         let stride = limit.map_or(usize::MAX, |limit| share(limit, 64).clamp(1 << 20, 64 << 20));
         Self { limit, grown: AtomicUsize::new(0), stride, looking: Mutex::new(()) }
     }
 
-    /// The limit. `None` if it is off, or nobody knows one.
+    /// The limit. `None` if it is off or unknown.
     #[must_use]
     pub fn limit(&self) -> Option<u64> {
         self.limit
@@ -110,20 +111,20 @@ impl Memory {
         AutoBytes { history: share(2).min(256 << 20), http: share(8).min(64 << 20) }
     }
 
-    /// Counts `bytes` as taken. True if it is time to look.
+    /// Counts `bytes` as taken. Returns whether it is time to measure.
     pub fn grew(&self, bytes: usize) -> bool {
         if self.limit.is_none() {
             return false;
         }
-        // Two threads may both find it is time. One of them looks.
+        // Two threads may both find it is time. Only one of them measures.
         self.grown.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) >= self.stride
     }
 
-    /// Puts `hub` on the level that resident memory puts it on.
+    /// Measures, and sets the memory level of `hub`.
     pub fn look(&self, hub: &Hub) {
         let (Some(limit), Some(_looking)) = (self.limit, self.looking.try_lock()) else { return };
         self.grown.store(0, Ordering::Relaxed);
-        // Without a figure, what was known last stands.
+        // If the measurement fails, the level stays.
         if let Some(resident) = resident() {
             take_level(hub, resident, limit);
         }
@@ -135,7 +136,7 @@ fn share(limit: u64, of: u64) -> usize {
     usize::try_from(limit / of).unwrap_or(usize::MAX)
 }
 
-/// Looks four times a second, as long as it is polled.
+/// Measures four times a second. Runs until its future is dropped.
 pub async fn watch(engine: &Engine) {
     let Some(limit) = engine.memory.limit() else { return std::future::pending().await };
     let history = engine.hub.settings().history.bytes_max as u64;
@@ -143,8 +144,8 @@ pub async fn watch(engine: &Engine) {
     if history > replays_until {
         tracing::warn!(
             limit,
-            "history_total_bytes is {history}, and from {replays_until} bytes of memory on there are no replays: what \
-             is kept could not be had"
+            "history_total_bytes is {history}, but from {replays_until} bytes of memory on replays stop: part of the \
+             history could never be replayed"
         );
     }
     let mut interval = tokio::time::interval(LOOK_INTERVAL);
@@ -162,15 +163,15 @@ fn take_level(hub: &Hub, resident: u64, limit: u64) {
         return;
     }
     hub.set_memory_level(level);
-    let (number, given_up) = (level.number(), level.as_str());
+    let (number, name) = (level.number(), level.as_str());
     if level > before {
-        tracing::warn!(level = number, resident, limit, "memory runs short: {given_up}");
+        tracing::warn!(level = number, resident, limit, "memory is short: {name}");
     } else {
-        tracing::info!(level = number, resident, limit, "memory comes back: {given_up}");
+        tracing::info!(level = number, resident, limit, "memory recovers: {name}");
     }
 }
 
-/// Bytes of the process that are in memory (`proc_pid_statm(5)`).
+/// Resident memory of this process in bytes (`proc_pid_statm(5)`).
 fn resident() -> Option<u64> {
     let pages = Process::myself().and_then(|process| process.statm()).ok()?.resident;
     Some(pages * procfs::page_size())

@@ -1,4 +1,4 @@
-//! The engine: what all requests share, and what they do with it together.
+//! The engine: the state that all requests share, and what they do with it.
 //!
 //! One value for all threads. Requests publish through it, ask its shards, and are bounded by its limits.
 
@@ -46,40 +46,40 @@ pub struct Engine {
     pub clock: Clock,
     /// Events, their history, and admission.
     pub hub: Arc<Hub>,
-    /// Where events get their positions.
+    /// Assigns positions to events.
     pub order: MemoryOrder,
     /// The shards, by their number.
     pub shards: Box<[ShardHandle]>,
-    /// Whom to let in.
+    /// Decides which clients and streams have access.
     pub access: Access,
     /// Resident memory, and the limit from which the memory levels' shares are taken.
     pub memory: Memory,
-    /// Bytes that bodies and answers hold.
+    /// The budget of bytes that bodies and answers hold.
     pub buffers: Buffers,
-    /// What publishers have used of their rates.
+    /// The use of publish rates.
     pub publish_limit: PublishLimit,
     /// Counters of requests.
     pub stats: HttpStats,
-    /// Other servers that are asked.
+    /// Requests to other servers.
     pub upstream: Upstream,
-    /// How far the server is on its way out.
+    /// The stage of shutting down.
     pub lifecycle: Lifecycle,
 }
 
-/// A shard, as other threads see it.
+/// A shard, as other threads use it.
 pub struct ShardHandle {
-    /// The shard. Locked by its own thread for a step at a time, and by a publisher that finds it free.
+    /// The shard. Locked by its own thread for one step at a time, and by a publisher that finds it free.
     pub core: Mutex<Shard<Sockets>>,
     /// Its counters.
     pub stats: Arc<Stats>,
-    /// The kernel's number of its thread, once that runs.
+    /// The kernel's number of its thread, once the thread runs.
     pub thread: OnceLock<u32>,
-    /// Requests that its thread has begun and not answered, by its last look. Verified at while the server is on its way out.
+    /// Requests that its thread has begun and not answered, as of its last check. Updated while the server shuts down.
     pub requests_left: AtomicUsize,
 }
 
 impl ShardHandle {
-    /// `shard`, which counts in `stats`. Its thread does not run yet.
+    /// A handle of `shard`, which counts in `stats`. Its thread does not run yet.
     #[must_use]
     pub fn new(shard: Shard<Sockets>, stats: Arc<Stats>) -> Self {
         let (thread, requests_left) = Default::default();
@@ -87,11 +87,11 @@ impl ShardHandle {
     }
 }
 
-/// Connections an event may be for and still be delivered by the thread that has its publisher. Waking another thread
-/// costs as much as several deliveries; this many take it a fifth of a millisecond.
+/// The most connections to which the publisher's own thread delivers an event. Waking another thread costs as much as
+/// several deliveries; this many take a fifth of a millisecond.
 pub const ON_THE_SPOT_MAX: u64 = 32;
 
-/// Bytes an event may take beyond its data: a room and a user that are new, their logs, and the event's place.
+/// Bytes an event may take beyond its data: a new room and a new user, their logs, and the event's place.
 const NAMES_BYTES: usize = 2 << 10;
 
 impl Engine {
@@ -104,11 +104,11 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If one of them has an id that was used before. `repeats` says what becomes of those before it.
+    /// If one of them has an id that was used before. `repeats` decides about the drafts before it.
     ///
     /// # Panics
     ///
-    /// If there are none.
+    /// If `drafts` is empty.
     pub fn publish(
         &self,
         drafts: impl IntoIterator<Item = Draft>,
@@ -130,19 +130,19 @@ impl Engine {
         published
     }
 
-    /// Notes that up to `bytes` of memory were taken. Every so many of them memory is measured at once: what comes in
-    /// between two of the regular looks could be more than there is.
+    /// Counts `bytes` of memory as taken. Measures memory once enough was taken: between two regular measurements, more
+    /// could be taken than there is.
     pub fn grew(&self, bytes: usize) {
         if self.memory.grew(bytes) {
             self.memory.look(&self.hub);
         }
     }
 
-    /// Refuses a request of a kind that is given up on `level`, if the engine is there.
+    /// Refuses a request of a kind that is not served from memory level `level` on.
     ///
     /// # Errors
     ///
-    /// That memory is short.
+    /// [`Code::MemoryExhausted`].
     pub fn spare_memory(&self, level: MemoryLevel) -> Result<(), Problem> {
         if self.hub.memory_level() < level {
             return Ok(());
@@ -150,8 +150,8 @@ impl Engine {
         Err(Code::MemoryExhausted.into())
     }
 
-    /// Steps a sleeping shard on behalf of its thread. False if that has to wake up nevertheless: it is at work, there
-    /// is more to do, or there is something to be done before it would have woken up.
+    /// Runs a step of a sleeping shard in place of its thread. Returns false if the thread has to wake up anyway: it is
+    /// running, there is more to do, or something is due before its next wake-up.
     fn deliver(&self, shard: usize) -> bool {
         let Some(mut core) = self.shards[shard].core.try_lock() else {
             return false;
@@ -163,7 +163,7 @@ impl Engine {
         core.settle(self.clock.now());
         let done = matches!(step, Step::Sleep(until) if until >= core.sleeps_until());
         if !done {
-            // Its thread will find no mail any more: this is what makes it look.
+            // Its mailbox is empty now, so only this makes its thread continue.
             core.set_sleeps_until(Moment(0));
         }
         done

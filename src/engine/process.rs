@@ -1,15 +1,15 @@
-//! What the kernel says of this process: processor time by thread, and resident memory (`proc(5)`).
+//! The kernel's figures of this process: processor time by thread, and resident memory (`proc(5)`).
 
 use std::fs;
 
-/// The kernel's number of the calling thread, if `/proc` is there.
+/// The kernel's number of the calling thread. `None` without `/proc`.
 #[must_use]
 pub fn thread_id() -> Option<u32> {
     let link = fs::read_link("/proc/thread-self").ok()?;
     link.file_name()?.to_str()?.parse().ok()
 }
 
-/// Processor time of every thread that runs now, in nanoseconds. Threads are few: one a shard and two more.
+/// Processor time of every running thread, in nanoseconds. Threads are few: one per shard and two more.
 #[must_use]
 pub fn threads() -> Vec<(u32, u64)> {
     let Ok(threads) = fs::read_dir("/proc/self/task") else {

@@ -1,4 +1,4 @@
-//! How fast one publisher may publish.
+//! Limits how fast each publisher may publish.
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -7,17 +7,18 @@ use crate::types::moment::Moment;
 use crate::types::rate::Rate;
 use crate::types::rate_limiter::RateLimiter;
 
-/// Publishers whose rate is known at once. When that many are active, newcomers wait their turn like those over it.
+/// The most publishers with a rate limiter. If all are active, new publishers have to wait as if they were over their
+/// rate.
 pub const PUBLISHERS_MAX: usize = 65_536;
 
-/// Rates of publishers, by name.
+/// Rate limiters of publishers, by name.
 #[derive(Default)]
 pub struct PublishLimit {
     publishers: Mutex<HashMap<String, RateLimiter>>,
 }
 
 impl PublishLimit {
-    /// Takes `events` from what each of `publishers` may publish at its rate: from all of them, or from none.
+    /// Takes `events` from the rates of all `publishers`, or from none.
     ///
     /// # Errors
     ///
@@ -41,13 +42,13 @@ impl PublishLimit {
             }
         }
         for (publisher, rate) in publishers {
-            // A batch larger than the rate passes once the limiter is whole, and is paid off afterwards.
+            // A batch larger than the rate passes once the rate limiter is full, and is paid off afterwards.
             known.entry_ref(publisher.as_str()).or_default().take(*rate, events, now);
         }
         Ok(())
     }
 
-    /// Forgets publishers that have not used up anything: they are as good as new.
+    /// Removes rate limiters that are full: a new one would be the same.
     pub fn sweep(&self, now: Moment) {
         let mut publishers = self.publishers.lock();
         publishers.retain(|_, limiter| !limiter.is_idle(now));
@@ -66,7 +67,7 @@ mod tests {
 
     use super::*;
 
-    /// One publisher takes from its own rate.
+    /// Takes from the rate of one publisher.
     fn take(limit: &PublishLimit, publisher: &str, rate: Rate, events: u32, now: Moment) -> Result<(), u32> {
         limit.take(&[(publisher.to_owned(), rate)], events, now)
     }

@@ -6,15 +6,15 @@ use crate::types::count::{Count, Level};
 use crate::types::words::words;
 
 words! {
-    /// Why a request was refused, as `refused_total` counts it.
+    /// Why a request was refused, the `reason` of `refused_total`.
     Refused {
         /// All places for streams are taken.
         Full = "full",
-        /// The server is on its way out.
+        /// The server is draining.
         Draining = "draining",
-        /// The user has as many streams as one may have.
+        /// The user has as many streams as allowed.
         UserConnections = "user_connections",
-        /// The address has as many streams as one may have.
+        /// The address has as many streams as allowed.
         AddressConnections = "address_connections",
         /// The user was told to stay away from the room.
         StayAway = "stay_away",
@@ -22,29 +22,29 @@ words! {
         Memory = "memory",
         /// Another request was refused because memory is short.
         MemoryRequests = "memory_requests",
-        /// Bodies and answers hold as many bytes as they may.
+        /// Bodies and answers hold as many bytes as allowed.
         Buffers = "buffers",
-        /// As many requests wait as may.
+        /// As many requests wait as allowed.
         Waiting = "waiting",
         /// The publisher is above its rate.
         RateLimited = "rate_limited",
-        /// A shard has too much mail.
+        /// A shard's mailbox is full.
         Busy = "busy",
-        /// No more revocations can be remembered.
+        /// The table of revocations is full.
         Revocations = "revocations",
-        /// No more users can be told to stay away.
+        /// The table of disconnected users is full.
         Disconnects = "disconnects",
         /// An id was used before.
         Repeated = "repeated",
         /// The request is wrong.
         BadRequest = "bad_request",
-        /// The page it comes from may not ask.
+        /// The origin of the page is not allowed.
         Origin = "origin",
-        /// Who asks cannot be found out now.
+        /// The credential cannot be verified now.
         AuthUnavailable = "auth_unavailable",
         /// A credential is missing or wrong.
         Unauthorized = "unauthorized",
-        /// The credential does not allow it.
+        /// The credential does not allow the request.
         Forbidden = "forbidden",
         /// The address is not allowed.
         Address = "address",
@@ -59,34 +59,34 @@ words! {
     }
 }
 
-/// What requests count.
+/// Counters of requests.
 #[derive(Debug, Default)]
 pub struct HttpStats {
     refused: [Count; Refused::ALL.len()],
-    /// Streams that were refused for want of a place, or told to stay away; by reason they are among the others.
+    /// Streams that were refused for lack of a place, or told to stay away. Also counted by reason.
     pub streams_refused: Count,
     /// Connections accepted.
     pub accepted: Count,
     /// Connections that speak HTTP now.
     pub requests: Level,
-    /// Those of them that may wait long.
+    /// Connections in `requests` that may wait long.
     pub waiting: Level,
-    /// Those of these that wait for the application.
+    /// Connections in `waiting` that wait for the application.
     pub questions: Level,
-    /// Connections closed because others needed their place.
+    /// Connections closed to make room for others.
     pub shed: Count,
     /// Times accepting paused because descriptors were short.
     pub accept_paused: Count,
 }
 
 impl HttpStats {
-    /// Counts a stream that there is no place for.
+    /// Counts a stream that has no place.
     pub fn refused(&self, refusal: Refusal) {
         self.streams_refused.add();
         self.count(refusal.into());
     }
 
-    /// Counts a listener that was told to stay away.
+    /// Counts a subscriber that was told to stay away.
     pub fn sent_away(&self) {
         self.streams_refused.add();
         self.count(Refused::StayAway);
@@ -103,8 +103,8 @@ impl HttpStats {
     }
 }
 
-/// As what a request is counted that was answered with `code`. Streams that are asked to come back are not
-/// answered with one, whatever their status ([`HttpStats::refused`]).
+/// The reason to count for a request that was answered with `code`. Streams that are told to come back have no code,
+/// whatever their status ([`HttpStats::refused`]).
 #[must_use]
 pub fn reason(code: Code) -> Refused {
     match code {
@@ -147,7 +147,7 @@ impl From<Refusal> for Refused {
 mod tests {
     use super::*;
 
-    /// What only streams and the admin listener are answered.
+    /// Codes that only streams and the admin listener use.
     const ELSEWHERE: [Code; 3] =
         [Code::UserConnectionsExceeded, Code::AddressConnectionsExceeded, Code::DashboardFull];
 

@@ -1,4 +1,4 @@
-//! Sockets that listen, and the connections they accept.
+//! Listening sockets, and the connections they accept.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ pub enum Listener {
     Unix(Socket),
 }
 
-/// The same, once the runtime knows it.
+/// A listener that is registered with the runtime.
 pub enum AsyncListener {
     /// Over IP.
     Tcp(TcpListener),
@@ -26,7 +26,7 @@ pub enum AsyncListener {
 }
 
 impl Listener {
-    /// `socket`, which listens at `address`.
+    /// A listener from `socket`, which listens at `address`.
     #[must_use]
     pub fn new(address: &ListenAddr, socket: socket2::Socket) -> Self {
         match address {
@@ -35,11 +35,11 @@ impl Listener {
         }
     }
 
-    /// Makes it known to the runtime.
+    /// Registers the listener with the runtime.
     ///
     /// # Errors
     ///
-    /// If the runtime does not take it.
+    /// If the runtime refuses it.
     pub fn into_async(self) -> io::Result<AsyncListener> {
         Ok(match self {
             Self::Tcp(socket) => AsyncListener::Tcp(TcpListener::from_std(socket.into())?),
@@ -49,7 +49,7 @@ impl Listener {
 }
 
 impl AsyncListener {
-    /// The next connection, and where it comes from; `None` on a Unix socket. Loses nothing if dropped.
+    /// Accepts the next connection. Returns the peer's address; `None` on a Unix socket. Cancel safe.
     ///
     /// # Errors
     ///
@@ -65,16 +65,16 @@ impl AsyncListener {
     }
 }
 
-/// What to do after `accept(2)` failed.
+/// The action after `accept(2)` failed.
 pub enum Accept {
-    /// Go on.
+    /// Accept again at once.
     Retry,
     /// Wait a little.
     Pause,
 }
 
-/// Sorts `accept(2)` errors. Linux also reports the new socket's own pending network errors here, which concern
-/// nobody else. What remains is mostly EMFILE.
+/// Sorts `accept(2)` errors. Linux also reports the new socket's own pending network errors here, which concern that
+/// connection alone. Most of the others are EMFILE.
 #[must_use]
 pub fn classify(err: &io::Error) -> Accept {
     use io::ErrorKind as Kind;

@@ -1,6 +1,6 @@
-//! Who holds an address that is in use: asked once, at the start, so that the operator is told what to do.
+//! Finds out which program uses an address, once at the start, so that the operator is told what to do.
 //!
-//! Each step of the question has a bound: `CONNECT_TIME`, `ANSWER_TIME` and `ANSWER_BYTES_MAX`.
+//! Each step has a bound: `CONNECT_TIME`, `ANSWER_TIME` and `ANSWER_BYTES_MAX`.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
@@ -15,38 +15,38 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::answer::problem::Code;
 use crate::config::ListenAddr;
 
-/// How long connecting may take. A Unix socket whose queue is full would take for ever.
+/// How long connecting may take. A Unix socket with a full queue would block without end.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 
 /// How long the answer may take in all.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
-/// Bytes read of an answer. Ours have a few hundred.
+/// Bytes read of an answer. Tidegate's own have a few hundred.
 const ANSWER_BYTES_MAX: usize = 4096;
 
-/// Who answers at an address.
+/// The program or file at an address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Holder {
     /// A server like this one.
     Tidegate,
-    /// Something that takes connections. Who it is was not to be found out.
+    /// Another program that accepts connections.
     Other,
-    /// Nothing listens: the path is that of a file of another kind.
+    /// Nothing listens: the path is a file that is not a socket.
     File,
 }
 
 impl fmt::Display for Holder {
-    /// As the second half of a sentence on an address.
+    /// The second half of a sentence about an address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tidegate => "another Tidegate runs there: stop it, or set another address",
             Self::Other => "another program listens there: stop it, or set another address",
-            Self::File => "a file that is no socket is there: remove it, or set another path",
+            Self::File => "a file that is not a socket is there: remove it, or set another path",
         })
     }
 }
 
-/// Asks at `address`. `None` if nothing takes a connection there.
+/// Connects to `address` and asks. `None` if nothing accepts a connection there.
 #[must_use]
 pub fn ask(address: &ListenAddr) -> Option<Holder> {
     if let ListenAddr::Unix(unix) = address
@@ -56,7 +56,7 @@ pub fn ask(address: &ListenAddr) -> Option<Holder> {
     }
     let socket = match connect(address) {
         Ok(socket) => socket,
-        // A queue that is full is a server's.
+        // A full queue belongs to a running server.
         Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Some(Holder::Other),
         Err(_) => return None,
     };
@@ -75,20 +75,20 @@ fn connect(address: &ListenAddr) -> io::Result<Socket> {
     }
 }
 
-/// Connects to the Unix socket at `path`, and waits for a place in its queue for `time` at most.
+/// Connects to the Unix socket at `path`, and waits for a place in its queue for at most `time`.
 ///
 /// # Errors
 ///
 /// `WouldBlock` if the queue is full, `ConnectionRefused` if nothing listens there any more.
 pub fn connect_unix(path: &Path, time: Duration) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // What bounds a send also bounds the wait for a place (`unix_stream_connect` in the kernel).
+    // The bound of a send also bounds the wait for a place (`unix_stream_connect` in the kernel).
     socket.set_write_timeout(Some(time))?;
     socket.connect(&SockAddr::unix(path)?)?;
     Ok(socket)
 }
 
-/// Where a program on this machine reaches what listens on `addr`.
+/// The address at which a program on this machine reaches a listener on `addr`.
 fn reachable(mut addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() {
         addr.set_ip(if addr.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
@@ -96,7 +96,7 @@ fn reachable(mut addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// Asks for `/`, and gives what comes in time.
+/// Requests `/`, and returns what arrives in time.
 fn round(mut socket: Socket) -> io::Result<String> {
     let until = Instant::now() + ANSWER_TIME;
     socket.set_nonblocking(false)?;
@@ -111,15 +111,15 @@ fn round(mut socket: Socket) -> io::Result<String> {
         socket.set_read_timeout(Some(left))?;
         match socket.read(&mut buf) {
             Ok(count @ 1..) => answer.extend_from_slice(&buf[..count]),
-            // The end, or out of time. What has come may do.
+            // The end, or out of time. The bytes read so far may be enough.
             _ => break,
         }
     }
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Whether that is an answer to `GET /` of a server like this one: its greeting, or a refusal with one of our codes. The
-/// admin listener has nothing at `/` and refuses; a public one may have been told to refuse whom it does not know.
+/// Whether `answer` to `GET /` is from a Tidegate server: its greeting, or a refusal with one of its codes. The admin
+/// listener has nothing at `/` and refuses; a public one may refuse this client.
 fn is_ours(answer: &str) -> bool {
     #[derive(Deserialize)]
     struct Refusal {
@@ -162,13 +162,13 @@ mod tests {
     fn a_silent_listener_is_another_program_and_a_closed_port_is_none() {
         let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
         let addr = ListenAddr::Tcp(listener.local_addr().expect("its port"));
-        // The question is in the queue, and is not answered.
+        // The connection is in the queue, and is not answered.
         assert_eq!(ask(&addr), Some(Holder::Other));
         drop(listener);
         assert_eq!(ask(&addr), None);
     }
 
-    /// It waited for a place in the queue, without end.
+    /// It used to wait for a place in the queue, without end.
     #[test]
     fn a_full_queue_is_another_program() {
         let path = std::env::temp_dir().join(format!("tidegate-holder-{}.sock", std::process::id()));

@@ -1,11 +1,11 @@
-//! Opening the doors: one listener a shard, with the socket options that accepted connections inherit.
+//! Opens listeners: one per shard, with the socket options that accepted connections inherit.
 //!
 //! On Linux an accepted socket is a copy of its listener (`tcp(7)`, `socket(7)`): buffer size, `TCP_NODELAY` and
 //! `TCP_USER_TIMEOUT` are set once here and cost no call per connection. Sockets that the service manager opened are
-//! [`adopt`]ed: they get the same options, and outlive us.
+//! [`adopt`]ed: they get the same options, and stay open after this process ends.
 //!
-//! The file of a Unix socket has its group and permissions before the socket listens. Until then no connection is possible,
-//! so at no time is the socket open to more users than it should be.
+//! The file of a Unix socket has its group and permissions before the socket listens. No connection is possible before,
+//! so the socket is never open to more users than it should be.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::config::{Listen, ListenAddr, UnixSocket};
 
-/// Connections the kernel holds for us between two accepts, as far as `net.core.somaxconn` allows.
+/// Connections that wait in the kernel between two accepts, as far as `net.core.somaxconn` allows.
 const BACKLOG: i32 = 4096;
 
 /// Options of accepted sockets.
@@ -34,22 +34,22 @@ pub struct SocketOptions {
 pub struct Listeners {
     /// The address, with the port the kernel chose if it was 0.
     pub address: ListenAddr,
-    /// One a shard.
+    /// One per shard.
     pub sockets: Vec<Socket>,
-    /// Whether their connections begin with a PROXY protocol header. Not those of inherited ones: nobody said so.
+    /// Whether their connections begin with a PROXY protocol header. False for inherited ones: no setting says so.
     pub proxied: bool,
-    /// Whether somebody else holds them, too, so that those who wait in their queue are not lost with us.
+    /// Whether the service manager holds them too, so that connections in their queue survive this process.
     pub inherited: bool,
 }
 
 impl Listeners {
-    /// As in the settings.
+    /// The listener as in the settings.
     #[must_use]
     pub fn listen(&self) -> Listen {
         Listen { address: self.address.clone(), proxied: self.proxied }
     }
 
-    /// The file that is to be removed at the end, if there is one.
+    /// The file to remove at the end, if there is one.
     #[must_use]
     pub fn own_file(&self) -> Option<PathBuf> {
         match &self.address {
@@ -61,12 +61,12 @@ impl Listeners {
 
 /// Listens on `address` with `count` sockets.
 ///
-/// TCP sockets are separate (`SO_REUSEPORT`), and the kernel spreads connections over them. Unix sockets have no such
-/// thing: there, all are the same socket and whoever is free accepts.
+/// TCP sockets are separate (`SO_REUSEPORT`), and the kernel spreads connections over them. For Unix sockets the kernel
+/// cannot: all are the same socket, and whichever thread is free accepts.
 ///
 /// # Errors
 ///
-/// If the address is in use, not ours, or not allowed, or its file may not be given to the group that was asked for.
+/// If the address is in use, not of this machine, or not allowed, or its file may not be given to the group.
 pub fn listen(address: &ListenAddr, count: usize, options: SocketOptions) -> io::Result<Listeners> {
     let sockets = match address {
         ListenAddr::Tcp(addr) => listen_tcp(*addr, count, options)?,
@@ -82,11 +82,12 @@ pub fn listen(address: &ListenAddr, count: usize, options: SocketOptions) -> io:
     Ok(Listeners { address: bound, sockets, proxied: false, inherited: false })
 }
 
-/// Makes `count` sockets of one that listens already. As with Unix sockets, all are the same and whoever is free accepts.
+/// Makes `count` sockets of one that listens already. As with Unix sockets, all are the same, and whichever thread is
+/// free accepts.
 ///
 /// # Errors
 ///
-/// If it is bound to something else than an IP address or a path, or does not take the options.
+/// If it is bound to something other than an IP address or a path, or refuses the options.
 pub fn adopt(socket: Socket, count: usize, options: SocketOptions) -> io::Result<Listeners> {
     let local = socket.local_addr()?;
     let address = match (local.as_socket(), local.as_pathname()) {
@@ -110,7 +111,7 @@ fn clones(socket: Socket, count: usize) -> io::Result<Vec<Socket>> {
 
 fn listen_tcp(mut addr: SocketAddr, count: usize, options: SocketOptions) -> io::Result<Vec<Socket>> {
     if addr.port() != 0 {
-        // SO_REUSEPORT would let a second server in silently and share the connections with it.
+        // SO_REUSEPORT would let a second server bind silently and share the connections with it.
         tcp_socket(addr, options)?.bind(&addr.into())?;
     }
     let mut sockets = Vec::with_capacity(count);
@@ -121,7 +122,7 @@ fn listen_tcp(mut addr: SocketAddr, count: usize, options: SocketOptions) -> io:
         addr = socket.local_addr()?.as_socket().expect("a TCP socket has an IP address");
         sockets.push(socket);
     }
-    // Only now: a connection to the first must not be refused because the second failed.
+    // Last: if a later socket fails, connections to the first must not be refused.
     for socket in &sockets {
         socket.listen(BACKLOG)?;
     }
@@ -144,7 +145,7 @@ fn listen_unix(unix: &UnixSocket, count: usize, options: SocketOptions) -> io::R
     clones(socket, count)
 }
 
-/// A socket at the path, with its group and permissions. It takes no connections yet.
+/// Binds a socket to the path, with its group and permissions. It accepts no connections yet.
 fn bind_unix(unix: &UnixSocket, options: SocketOptions) -> io::Result<Socket> {
     let address = SockAddr::unix(&unix.path)?;
     if unix.path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket()) {
@@ -155,14 +156,14 @@ fn bind_unix(unix: &UnixSocket, options: SocketOptions) -> io::Result<Socket> {
     socket.set_send_buffer_size(options.send_buffer)?;
     socket.bind(&address)?;
     give_away(unix).inspect_err(|_| {
-        // It does not listen yet, and the next start need not find it.
+        // The socket does not listen yet; the file would only be in the way of the next start.
         let _ = std::fs::remove_file(&unix.path);
     })?;
     Ok(socket)
 }
 
-/// Removes a socket's file that a crash left behind. A living server's still takes connections, or would if its queue were
-/// not full: asked without a wait, the kernel says `EAGAIN` then, and `ECONNREFUSED` if no server is left.
+/// Removes a socket's file that a crash left behind. A running server's socket accepts connections, or would if its
+/// queue were not full. A non-blocking connect gets `EAGAIN` in that case, and `ECONNREFUSED` if no server is left.
 fn remove_left_behind(path: &Path, address: &SockAddr) -> io::Result<()> {
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     probe.set_nonblocking(true)?;
@@ -172,10 +173,12 @@ fn remove_left_behind(path: &Path, address: &SockAddr) -> io::Result<()> {
     }
 }
 
-/// The group first: giving a file away may take permissions from it (`chown(2)`).
+/// Sets the group first: changing it may clear permissions (`chown(2)`).
 fn give_away(unix: &UnixSocket) -> io::Result<()> {
     if let Some(group) = &unix.group {
-        let id = group.id().ok_or_else(|| io::Error::other(format!("there is no group {group} any more")))?;
+        let id = group
+            .id()
+            .ok_or_else(|| io::Error::other(format!("the group {group} does not exist any more")))?;
         lchown(&unix.path, None, Some(id))?;
     }
     if let Some(mode) = unix.mode {
@@ -214,7 +217,7 @@ mod tests {
         std::fs::remove_file(path).unwrap();
     }
 
-    /// The permissions are there before anyone can connect: a moment before they are, no connection is possible.
+    /// The permissions are set before any client can connect: until then no connection is possible.
     #[test]
     fn a_file_is_as_asked_for_before_the_socket_listens() {
         let path = std::env::temp_dir().join(format!("tidegate-mode-{}.sock", std::process::id()));
@@ -231,7 +234,7 @@ mod tests {
         std::fs::remove_file(path).unwrap();
     }
 
-    /// It waited for a place in the queue, without end and without a word.
+    /// It used to wait for a place in the queue, without end and without a message.
     #[test]
     fn a_queue_that_is_full_is_in_use() {
         let path = std::env::temp_dir().join(format!("tidegate-full-{}.sock", std::process::id()));
@@ -248,7 +251,7 @@ mod tests {
         assert!(!queue.is_empty(), "it is full after some");
         let refused = listen(&path.clone().into(), 1, OPTIONS).expect_err("it is in use");
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
-        assert!(path.exists(), "it is the first one's");
+        assert!(path.exists(), "it belongs to the first one");
         std::fs::remove_file(path).unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! Sockets: opening them, and what is left of a connection once hyper has done its part.
+//! Sockets: opening them, and the connections that remain after hyper has done its part.
 
 pub mod accept;
 pub mod holder;

@@ -1,7 +1,7 @@
-//! Bare sockets: what is left of a connection once hyper has done its part.
+//! Bare sockets: the connections that remain after hyper has done its part.
 //!
-//! Each shard has an epoll set of its own for them, and that set is one descriptor in the runtime's. A connection costs
-//! no task, no timer and no registration object: four bytes for the descriptor, and the kernel hands back its key.
+//! Each shard has its own epoll set for them, and that set is one descriptor in the runtime's. A connection needs no
+//! task, timer or registration object: only four bytes for the descriptor, and the kernel returns its key.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -14,7 +14,7 @@ use socket2::Socket;
 use crate::shard::conn::ConnKey;
 use crate::shard::net::Net;
 
-/// A shard's own epoll set, as it is written to.
+/// Access to a shard's own epoll set.
 pub struct Sockets {
     registry: Registry,
 }
@@ -27,7 +27,7 @@ impl Sockets {
     }
 }
 
-/// The key as the kernel holds it.
+/// The key as the kernel stores it.
 fn token(key: ConnKey) -> Token {
     Token(usize::try_from(key.to_u64()).expect("Tidegate runs on 64-bit machines"))
 }
@@ -36,7 +36,7 @@ impl Net for Sockets {
     type Socket = Socket;
 
     fn open(&mut self, socket: &mut Socket, key: ConnKey) -> io::Result<()> {
-        // Only for its end: a writable socket would wake us once for nothing.
+        // Only to see the end of the connection: a writable socket would wake the shard once for nothing.
         self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token(key), Interest::READABLE)
     }
 
@@ -52,7 +52,8 @@ impl Net for Sockets {
 
     fn close(&mut self, socket: Socket, abort: bool) {
         if abort {
-            // socket(7), SO_LINGER of zero: reset, and free what the peer did not take. Failing to is harmless.
+            // socket(7), SO_LINGER of zero: resets the connection, and frees what the peer did not read. A failure is
+            // harmless.
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
     }

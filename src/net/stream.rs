@@ -1,11 +1,11 @@
-//! A connection of either kind, for as long as the runtime knows it.
+//! A connection over TCP or a Unix socket, while it is registered with the runtime.
 
 use std::io;
 use std::task::{Context, Poll};
 
 use tokio::net::{TcpStream, UnixStream};
 
-/// A connection of either kind.
+/// A connection over TCP or a Unix socket.
 pub enum Stream {
     /// Over IP.
     Tcp(TcpStream),
@@ -14,11 +14,11 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// The bare socket, no longer known to the runtime.
+    /// The bare socket, no longer registered with the runtime.
     ///
     /// # Errors
     ///
-    /// If the runtime cannot let it go.
+    /// If the runtime cannot release it.
     pub fn into_socket(self) -> io::Result<socket2::Socket> {
         Ok(match self {
             Self::Tcp(stream) => stream.into_std()?.into(),
@@ -26,17 +26,17 @@ impl Stream {
         })
     }
 
-    /// Ready when something has come, or the connection has ended.
+    /// Ready when data has arrived, or the connection has ended.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let ready = match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Unix(stream) => stream.poll_read_ready(cx),
         };
-        // An error is for whoever reads.
+        // The next read reports an error.
         ready.map(drop)
     }
 
-    /// Says that nothing more will be said.
+    /// Closes the sending side.
     ///
     /// # Errors
     ///
@@ -49,11 +49,11 @@ impl Stream {
         socket.shutdown(std::net::Shutdown::Write)
     }
 
-    /// Reads what has come into `buf`; 0 is the end.
+    /// Reads what has arrived into `buf`; 0 is the end.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if nothing has come.
+    /// `WouldBlock` if nothing has arrived.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_read(buf),
@@ -61,7 +61,7 @@ impl Stream {
         }
     }
 
-    /// Whether something has come, whatever the runtime knows of it.
+    /// Whether data has arrived. Asks the kernel, not the runtime.
     #[must_use]
     pub fn has_input(&self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit(); 1];
@@ -72,11 +72,11 @@ impl Stream {
         matches!(peeked, Ok(1..))
     }
 
-    /// Writes what the socket takes of `bytes` at once.
+    /// Writes as much of `bytes` as the socket accepts at once.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if it takes nothing.
+    /// `WouldBlock` if it accepts nothing.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),

@@ -1,10 +1,10 @@
-//! What is looked at before anyone asks who it is: where a request comes from, what it brings along, and by which name it
-//! asks for the server. All of it is off unless set, but for one thing.
+//! Checks of requests before authentication: the client's address, required headers, the program, and the host name
+//! that the request uses. All are off by default, except one.
 //!
-//! That is DNS rebinding. A page's own name may be made to stand for this server, and then the browser takes the two for
-//! one origin: `Origin` and `Host` agree, and the page reads every answer. As long as nothing authenticates, a server on
-//! loopback would be open to every page its user visits. So a browser that comes over loopback has to ask for an address
-//! or for `localhost`, which no page can have made its own, or for a name in `allowed_hosts`.
+//! That one is against DNS rebinding. A page's own host name may resolve to this server. The browser then takes page
+//! and server for one origin: `Origin` and `Host` agree, and the page reads every answer. While no authentication is
+//! set up, a server on loopback would be open to every page its user visits. So a browser on loopback has to use an
+//! address, `localhost` or a name in `allowed_hosts`: a page cannot own the first two.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -22,14 +22,14 @@ pub struct Checks {
     required: Vec<RequiredHeader>,
     agents: Vec<DeniedUserAgent>,
     hosts: Vec<HostPattern>,
-    /// Peers of the public listener that are no browsers, whatever passes through them.
+    /// Trusted proxies. Their connections are not a browser's own, whatever passes through them.
     proxies: Vec<AddressRange>,
-    /// Whether nobody is asked who it is.
+    /// Whether no authentication is set up.
     open: bool,
 }
 
 impl Checks {
-    /// Those of `config`.
+    /// The checks that `config` sets up.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl Checks {
         }
     }
 
-    /// Decides about a request that came over a connection from `peer` on behalf of `client`; `None` is a Unix socket.
+    /// Checks a request that came over a connection from `peer` on behalf of `client`; `None` is a Unix socket.
     ///
     /// # Errors
     ///
@@ -69,12 +69,12 @@ impl Checks {
         if !self.hosts.is_empty() && !asks_for(uri, headers, |host| self.is_own(host)) {
             return Err(Code::HostForbidden.into());
         }
-        // What a proxy passes on is for it to look at.
+        // Requests of proxies are for the proxy to check.
         if self.open && !covers(&self.proxies, peer) { self.check_page(peer, uri, headers) } else { Ok(()) }
     }
 
-    /// Decides whether a request may be from a page whose name was made to stand for this server: for what is open to
-    /// whoever reaches it, over a connection that is the client's own.
+    /// Checks that a request is not from a page whose host name was made to resolve to this server. For what needs no
+    /// credential, on a connection that is the client's own.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl Checks {
     pub fn check_page(&self, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         let is_loopback = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
         let may_be = is_loopback && is_from_browser(headers);
-        if may_be && !asks_for(uri, headers, |host| is_nobody_elses(host) || self.is_own(host)) {
+        if may_be && !asks_for(uri, headers, |host| is_never_a_page(host) || self.is_own(host)) {
             return Err(Code::HostForbidden.into());
         }
         Ok(())
@@ -97,8 +97,8 @@ fn covers(ranges: &[AddressRange], address: Option<IpAddr>) -> bool {
     ranges.iter().any(|range| range.covers(address))
 }
 
-/// Whether a request has what it has to have. A header that comes twice has to be right both times: one of them may be
-/// the client's own, in front of or behind the proxy's.
+/// Whether a request has a required header. If the header is repeated, each value has to be right: one may be the
+/// client's own, before or after the proxy's.
 fn brings(headers: &HeaderMap, required: &RequiredHeader) -> bool {
     let mut values = headers.get_all(&required.name).iter().peekable();
     let is_there = values.peek().is_some();
@@ -117,22 +117,22 @@ fn is_agent(headers: &HeaderMap, denied: &DeniedUserAgent) -> bool {
     }
 }
 
-/// Whether a request shows that a browser sent it. `Origin` and `Sec-Fetch-Site` do not come with everything a page can
-/// send, over plain HTTP least of all; `Accept-Language` does, and no page can take it away.
+/// Whether a request has headers that only browsers send. `Origin` and `Sec-Fetch-Site` are missing in some requests of
+/// pages, mostly over plain HTTP; `Accept-Language` never is, and pages cannot remove it.
 fn is_from_browser(headers: &HeaderMap) -> bool {
     [ORIGIN, SEC_FETCH_SITE, ACCEPT_LANGUAGE, REFERER].iter().any(|name| headers.contains_key(name))
 }
 
-/// Where a browser says a request comes from (W3C Fetch Metadata §2.3).
+/// The browser's statement about the origin of a request (W3C Fetch Metadata §2.3).
 pub(crate) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Whether `host` is an address, or a name for this very machine (RFC 6761 §6.3): nobody can have it stand for theirs.
-fn is_nobody_elses(host: &str) -> bool {
+/// Whether `host` is an address, or a name for this machine (RFC 6761 §6.3): a page cannot own it.
+fn is_never_a_page(host: &str) -> bool {
     let is_address = host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok();
     is_address || host == "localhost" || host.ends_with(".localhost")
 }
 
-/// Whether the names that a request asks for, in its target and in `Host`, are there and are all `right`.
+/// Whether a request names at least one host, in its target or in `Host`, and all are `right`.
 fn asks_for(uri: &Uri, headers: &HeaderMap, right: impl Fn(&str) -> bool) -> bool {
     let by_target = uri.host().into_iter().map(bare);
     let by_header = headers.get_all(HOST).iter().map(|host| bare(host.to_str().ok()?));
@@ -182,7 +182,7 @@ mod tests {
         AddressRange::Net(text.parse().expect("a network"))
     }
 
-    /// The code of the refusal, if it is one.
+    /// The code of the refusal, if the request is refused.
     fn found(checks: &Checks, client: Option<IpAddr>, lines: Lines) -> Option<&'static str> {
         let checked = checks.check(address("192.0.2.1"), client, &Uri::from_static("/"), &headers(lines));
         checked.err().map(|problem| problem.code.as_str())
@@ -307,7 +307,7 @@ mod tests {
             let by_target = checks.check(None, None, &target, &headers(&[("host", "push.example")]));
             assert_eq!(by_target.is_ok(), passes, "{host}");
         }
-        // HTTP/1.0 may leave it out, and then it is none of them.
+        // HTTP/1.0 may leave out `Host`; then no name matches.
         assert_eq!(found(&checks, None, &[]), Some("host_forbidden"));
     }
 
@@ -330,7 +330,7 @@ mod tests {
             for peer in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
                 assert!(!passes(&plain, address(peer), &from), "{peer} {sign:?}");
             }
-            // Not over loopback, not a browser's own connection, or a name that was given.
+            // Not on loopback, not a browser's own connection, or a name that is allowed.
             assert!(passes(&plain, address("192.0.2.1"), &from) && passes(&plain, None, &from));
             assert!(passes(&behind_proxy, LOOPBACK, &from) && passes(&named, LOOPBACK, &from));
             for host in
@@ -343,20 +343,23 @@ mod tests {
             {
                 assert!(!passes(&plain, LOOPBACK, &[sign, ("host", host)]), "{host}");
             }
-            assert!(!passes(&plain, LOOPBACK, &[sign]), "browsers say what they ask for");
+            assert!(!passes(&plain, LOOPBACK, &[sign]), "browsers always send a host");
         }
-        // What is open in any case is guarded in any case.
+        // What never needs a credential is always checked.
         let uri = Uri::from_static("/");
         let evil = headers(&[("host", "evil.example"), ("accept-language", "en")]);
         assert!(
             plain.check_page(LOOPBACK, &uri, &evil).is_err()
                 && named.check_page(LOOPBACK, &uri, &evil).is_ok()
         );
-        // Nobody passes that on.
+        // A trusted proxy does not help.
         assert!(behind_proxy.check_page(LOOPBACK, &uri, &evil).is_err());
         let elsewhere = headers(&[("host", "localhost"), ("accept-language", "en")]);
-        assert!(named.check_page(LOOPBACK, &uri, &elsewhere).is_ok(), "a list adds to what is allowed there");
-        // Programs may call it what they like.
+        assert!(
+            named.check_page(LOOPBACK, &uri, &elsewhere).is_ok(),
+            "the list adds to the names allowed there"
+        );
+        // Programs may use any name.
         assert!(passes(&plain, LOOPBACK, &[("host", "push.example"), ("user-agent", "curl/8")]));
     }
 

@@ -1,12 +1,12 @@
-//! Which pages may talk to us: CORS (WHATWG Fetch §3.2), and the refusal of foreign pages that would change something.
+//! CORS (WHATWG Fetch §3.2): which pages may use the server, and the refusal of changes by foreign pages.
 //!
-//! CORS alone only hides answers from a page. A form post or a `text/plain` fetch is sent all the same, with no
-//! preflight, and a server on loopback is in reach of every page its user visits. So a request that changes something
-//! is refused if it carries an `Origin` that is neither allowed nor the server's own. Requests without `Origin` are
-//! not from such a page and pass. Reads of foreign origins are answered without CORS headers: the browser keeps the
-//! answer from the page. With `foreign_origins = "refuse"` they are not answered at all.
+//! CORS alone only hides answers from a page. A form post or a `text/plain` fetch is sent without a preflight, and
+//! every page its user visits can reach a server on loopback. So a request that changes something is refused if it
+//! carries an `Origin` that is neither allowed nor the server's own. Requests without `Origin` are not from such a page
+//! and pass. Reads of foreign origins are answered without CORS headers: the browser hides the answer from the page.
+//! With `foreign_origins = "refuse"` they are refused too.
 //!
-//! DNS rebinding, where the hostile name resolves to this server, so that `Origin` and `Host` agree, is for
+//! DNS rebinding, where a hostile name resolves to this server, so that `Origin` and `Host` agree, is handled in
 //! [`checks`](crate::policy::checks).
 
 use bytes::Bytes;
@@ -21,9 +21,9 @@ use crate::answer::problem::{Code, Problem};
 use crate::config::{Config, CorsOrigins, ForeignOrigins};
 use crate::policy::checks::SEC_FETCH_SITE;
 
-/// Headers a page of another origin may set, whatever `cors_headers` adds: what this server reads, and what libraries add
-/// to every request without being asked (W3C Trace Context and Baggage, Sentry, jQuery, clients that retry). The same for
-/// every request, so that a preflight's answer can be kept.
+/// Headers a page of another origin may send besides `cors_headers`: those this server reads, and those libraries add
+/// to every request by themselves (W3C Trace Context and Baggage, Sentry, jQuery, clients that retry). The same for
+/// every request, so that a preflight's answer can be cached.
 pub const HEADERS_ALLOWED: [&str; 11] = [
     "authorization",
     "baggage",
@@ -38,39 +38,40 @@ pub const HEADERS_ALLOWED: [&str; 11] = [
     "x-requested-with",
 ];
 
-/// Headers a foreign page may read besides those it always may.
+/// Headers a foreign page may read besides those it may always read.
 const HEADERS_EXPOSED: &str = "retry-after";
 
-/// Seconds a browser may keep a preflight's answer. Chromium caps it here.
+/// Seconds a browser may cache a preflight's answer. Chromium's limit.
 const MAX_AGE_S: &str = "7200";
 
-/// The allow list, and what goes with it.
+/// The allowed origins and their options.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cors {
     origins: CorsOrigins,
-    /// Whether pages on the list may send cookies along. Never so where the list is everyone, or has an origin that is
-    /// not one owner's.
+    /// Whether pages of allowed origins may send cookies. Always false if all origins are allowed, or one that several
+    /// owners share.
     credentials: bool,
     /// The value of `Access-Control-Allow-Headers`.
     headers: HeaderValue,
-    /// Whether pages that are not on it are refused even what they would not be shown.
+    /// Whether requests of other pages are refused even if they only read.
     refuses_foreign: bool,
 }
 
-/// Who sent a request, as far as CORS goes, and so which headers its answer gets.
+/// The sender of a request in the sense of CORS, which decides about the headers of its answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use]
 pub struct Access {
-    /// The value of `Access-Control-Allow-Origin`; `None` for our own pages, non-browsers and foreign pages.
+    /// The value of `Access-Control-Allow-Origin`; `None` for the server's own pages, for clients that are no browsers
+    /// and for foreign pages.
     allow_origin: Option<HeaderValue>,
-    /// Whether the page may send cookies along and see what comes of it.
+    /// Whether the page may send cookies and read the answer.
     credentials: bool,
-    /// Whether another origin would get another answer, which caches must know.
+    /// Whether another origin would get another answer, so that caches must keep them apart.
     varies: bool,
 }
 
 impl Cors {
-    /// That of `config`.
+    /// The CORS rules of `config`.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let origins = config.cors_origins.clone();
@@ -83,12 +84,12 @@ impl Cors {
         }
     }
 
-    /// Decides about a request.
+    /// Checks a request.
     ///
     /// # Errors
     ///
-    /// [`Code::OriginForbidden`] if it comes from a page of a foreign origin that is not on the list, and changes something
-    /// (any method but `GET`, `HEAD` and `OPTIONS`) or is refused whatever it does.
+    /// [`Code::OriginForbidden`] if it comes from a page of a foreign origin that is not allowed, and either changes
+    /// something (any method but `GET`, `HEAD` and `OPTIONS`) or `foreign_origins` refuses all its requests.
     pub fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         let passes = (reads && !self.refuses_foreign)
@@ -98,23 +99,23 @@ impl Cors {
         if passes { Ok(()) } else { Err(Code::OriginForbidden.into()) }
     }
 
-    /// Whether what a browser sends along by itself, which is a cookie, may count for a request. Any page can make its
-    /// visitor's browser send one: it counts for our own pages, and for those on the list where they may send
-    /// credentials. Browsers that do not say where a request comes from, and programs, are our own pages here.
+    /// Whether a cookie of the request counts. Browsers attach cookies by themselves, and any page can make its
+    /// visitor's browser send a request: a cookie counts only from the server's own pages, and from allowed pages that
+    /// may send credentials. Programs, and browsers that do not name the page, count as the server's own pages here.
     #[must_use]
     pub fn cookie_is_safe(&self, headers: &HeaderMap) -> bool {
         if self.credentials && self.allow_origin(headers).is_some() {
             return true;
         }
         let is_own = !headers.contains_key(ORIGIN) || is_same_origin(headers);
-        // `none` is the user's own doing, such as a bookmark.
+        // `none` is an action of the user, such as a bookmark.
         let site_is_own = !headers.contains_key(SEC_FETCH_SITE)
             || single(headers, &SEC_FETCH_SITE).is_some_and(|site| site == "same-origin" || site == "none");
         is_own && site_is_own
     }
 
-    /// The answer to `OPTIONS` on a path that takes the methods in `allow`: 204, and for an allowed origin what it may
-    /// send. A foreign one gets no CORS headers, and so no further.
+    /// Answers `OPTIONS` on a path with the methods in `allow`: 204, and for an allowed origin the headers it may send.
+    /// A foreign origin gets no CORS headers, so the browser stops there.
     #[must_use]
     pub fn preflight<B: From<Bytes>>(&self, allow: &'static str, headers: &HeaderMap) -> Response<B> {
         let access = self.access(headers);
@@ -131,7 +132,7 @@ impl Cors {
         response
     }
 
-    /// What the answer to a request tells its browser.
+    /// The CORS headers that the answer to a request needs.
     pub fn access(&self, headers: &HeaderMap) -> Access {
         let allow_origin = self.allow_origin(headers);
         let credentials = self.credentials && allow_origin.is_some();
@@ -139,7 +140,7 @@ impl Cors {
         Access { allow_origin, credentials, varies }
     }
 
-    /// The value of `Access-Control-Allow-Origin`, if the request's origin is on the list.
+    /// The value of `Access-Control-Allow-Origin`, if the request's origin is allowed.
     fn allow_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         match &self.origins {
             CorsOrigins::Any => Some(HeaderValue::from_static("*")),
@@ -152,7 +153,7 @@ impl Cors {
 }
 
 impl Access {
-    /// Adds the CORS headers to an answer, a problem's included: a page may read why it was refused.
+    /// Adds the CORS headers to an answer. Problems get them too: a page may read why it was refused.
     pub fn apply(&self, headers: &mut HeaderMap) {
         if let Some(origin) = &self.allow_origin {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -162,7 +163,7 @@ impl Access {
             headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
         if self.varies {
-            // Appended: an answer may vary on other things, such as its encoding.
+            // Appended: an answer may vary on other headers, such as its encoding.
             headers.append(VARY, HeaderValue::from_static("origin"));
         }
     }
@@ -175,7 +176,7 @@ fn headers_allowed(more: &[HeaderName]) -> HeaderValue {
     names.join(", ").try_into().expect("names of headers are visible ASCII")
 }
 
-/// Whether the page came from this very host and port. The scheme is left out: TLS ends in front of us.
+/// Whether the page came from this host and port. The scheme is not compared: TLS may end at a proxy in front.
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name| single(headers, name).and_then(|value| value.to_str().ok());
     let (Some(origin), Some(host)) = (text(&ORIGIN), text(&HOST)) else {
@@ -390,8 +391,8 @@ mod tests {
         assert_eq!(response.headers()["access-control-allow-headers"], wanted);
     }
 
-    /// `null` is sent by pages of anyone: a sandboxed frame is enough. It may listen where it is listed, and never as its
-    /// visitor.
+    /// Pages of many owners send `null`: a sandboxed frame is enough. Where it is allowed it may listen, but never with
+    /// its visitor's cookies.
     #[test]
     fn a_listed_null_is_let_in_without_credentials() {
         for origin in ["null", "file://", "tauri://localhost"] {
@@ -454,7 +455,7 @@ mod tests {
         }
     }
 
-    /// Each browser's word for where a request comes from, with what `Origin` goes with it.
+    /// The values of `Sec-Fetch-Site` in browsers, with the `Origin` that goes with each.
     #[test]
     fn cookies_count_for_pages_that_may_use_them() {
         const OWN: Option<&str> = Some("http://127.0.0.1:8080");
@@ -476,10 +477,10 @@ mod tests {
             (EVIL, None, [false, false, false]),
             (Some("null"), Some("cross-site"), [false, false, false]),
             (Some("null"), None, [false, false, false]),
-            // A link, an image, a script: a page elsewhere that does not want to see the answer.
+            // A link, an image or a script of another page, which does not read the answer.
             (None, Some("cross-site"), [false, false, false]),
             (None, Some("same-site"), [false, false, false]),
-            // The same name without TLS, which anyone on the way could be.
+            // The same name without TLS: an attacker on the network path could have sent the page.
             (OWN, Some("cross-site"), [false, false, false]),
             (None, Some("SAME-ORIGIN"), [false, false, false]),
             (None, Some(""), [false, false, false]),

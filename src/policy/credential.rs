@@ -1,5 +1,5 @@
-//! Where a request shows who sends it: `Authorization: Bearer …` (RFC 6750 §2.1), a cookie, or `?token=`, as far as the
-//! settings allow them. Pure: finds the credential, judges nothing.
+//! Finds the credential of a request: `Authorization: Bearer …` (RFC 6750 §2.1), a cookie, or `?token=`, as far as the
+//! settings allow them. Pure: it does not verify the credential.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,46 +9,47 @@ use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue};
 use crate::answer::problem::{Code, Problem};
 use crate::types::percent;
 
-/// Which places are looked at besides `Authorization`.
+/// The places that are searched besides `Authorization`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Places {
     /// The name of a cookie.
     pub cookie: Option<String>,
-    /// Whether `?token=` is.
+    /// Whether `?token=` is allowed.
     pub query: bool,
 }
 
-/// What a request shows.
+/// The credential of a request.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Credential<'r> {
-    /// The token or key; `None` for what is no text, which proves nothing.
+    /// The token or key; `None` if it is not text, which proves nothing.
     pub text: Option<Cow<'r, str>>,
-    /// Other values of the cookie, each another text. A browser sends one for each path and domain for which it was set, so
-    /// that a token that is over comes beside a new one. Always fewer than [`COOKIES_MAX`].
+    /// Other values of the cookie, all different. A browser sends one for each path and domain for which it was set, so
+    /// an expired token may come beside a new one. Always fewer than [`COOKIES_MAX`].
     pub others: Vec<&'r str>,
-    /// Whether the browser attached it by itself, whoever made it send the request.
+    /// Whether the browser attached it by itself, whichever page made it send the request.
     pub is_cookie: bool,
 }
 
-/// Different values that the cookie may have in one request: each costs as much as a token does.
+/// Different values that the cookie may have in one request: verifying each costs as much as a token.
 pub const COOKIES_MAX: usize = 4;
 
 impl fmt::Debug for Credential<'_> {
-    /// Without the text, so that no log can have it.
+    /// Without the text, so that it cannot appear in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential").field("is_cookie", &self.is_cookie).finish_non_exhaustive()
     }
 }
 
-/// The one credential of a request.
+/// Finds the one credential of a request.
 ///
-/// `Authorization` of another scheme than `Bearer` is not looked at: it is for a proxy in front, such as nginx with
+/// `Authorization` with another scheme than `Bearer` is ignored: it is for a proxy in front, such as nginx with
 /// `auth_basic`, which passes it on.
 ///
 /// # Errors
 ///
-/// [`Code::TokenAmbiguous`] if there are two, even the same twice: which of them a proxy looked at is not known. A cookie
-/// is one up to [`COOKIES_MAX`] values. [`Code::QueryInvalid`] if the one in the query is not percent-encoded UTF-8.
+/// [`Code::TokenAmbiguous`] if there are two, even if they are equal: a proxy may have checked either. A cookie counts
+/// as one with up to [`COOKIES_MAX`] values. [`Code::QueryInvalid`] if the one in the query is not percent-encoded
+/// UTF-8.
 pub fn find<'r>(
     places: &Places,
     headers: &'r HeaderMap,
@@ -72,7 +73,7 @@ pub fn find<'r>(
     Ok(first)
 }
 
-/// The first credential that stands in the query, where it may.
+/// Finds the first credential in the query, if it is allowed there.
 ///
 /// # Errors
 ///
@@ -89,13 +90,13 @@ fn in_queries<'r>(
     raw.map(|raw| percent::decode(raw).ok_or_else(|| Code::QueryInvalid.into()))
 }
 
-/// Whether `value`, of an `Authorization`, is meant for this server or its application.
+/// Whether `value`, of an `Authorization`, is for this server or its application.
 #[must_use]
 pub fn is_bearer(value: &HeaderValue) -> bool {
     bearer(value.as_bytes()).is_some()
 }
 
-/// Whether a request shows anything that is meant for this server or its application.
+/// Whether a request has any credential for this server or its application.
 #[must_use]
 pub fn is_shown(places: &Places, headers: &HeaderMap, query: Option<&str>) -> bool {
     headers.contains_key(COOKIE)
@@ -103,8 +104,8 @@ pub fn is_shown(places: &Places, headers: &HeaderMap, query: Option<&str>) -> bo
         || in_queries(places, query).next().is_some()
 }
 
-/// What follows `Bearer`, without the white space around it; `None` for another scheme. The case of its name makes no difference
-/// (RFC 9110 §11.1).
+/// The text after `Bearer`, without the white space around it; `None` for another scheme. The case of the scheme makes
+/// no difference (RFC 9110 §11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(BEARER.len())?;
     let ends = rest.first().is_none_or(u8::is_ascii_whitespace);
@@ -113,7 +114,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 const BEARER: &[u8] = b"bearer";
 
-/// What the cookie `name` shows, if it is there.
+/// Finds the credential in the cookie `name`.
 ///
 /// # Errors
 ///
@@ -134,14 +135,14 @@ fn in_cookies<'r>(headers: &'r HeaderMap, name: &str) -> Result<Option<Credentia
                 }
                 known.others.push(text);
             }
-            // It proves nothing, or is there already.
+            // Not text, or a repeated value.
             _ => {}
         }
     }
     Ok(found)
 }
 
-/// The values of the cookie `name` (RFC 6265 §4.2.1); `None` for one that is no text.
+/// The values of the cookie `name` (RFC 6265 §4.2.1); `None` for one that is not text.
 fn cookies<'r>(headers: &'r HeaderMap, name: &str) -> impl Iterator<Item = Option<&'r str>> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.filter_map(move |pair| {
@@ -220,8 +221,8 @@ mod tests {
         }
     }
 
-    /// nginx with `auth_basic` passes on what it has looked at. That was a second credential beside a cookie, and a bad one
-    /// in a public room.
+    /// nginx with `auth_basic` passes on the header it has checked. It used to count as a second credential beside a
+    /// cookie, and as a bad one in a public room.
     #[test]
     fn another_scheme_is_nobodys_token() {
         for value in ["Basic dTpw", "Digest x", "x", "Bearerx y", "\u{e9} x", ""] {
@@ -244,7 +245,7 @@ mod tests {
         assert_eq!(find(&everywhere(), &no_text, None).unwrap().map(|found| found.text), Some(None));
     }
 
-    /// A cookie that is over and one that is new, for two paths or domains, made a request that no retry could mend.
+    /// An expired and a new cookie, for two paths or domains, used to fail every retry of a request.
     #[test]
     fn a_cookie_may_have_several_values() {
         for (lines, wanted) in [

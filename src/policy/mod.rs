@@ -1,4 +1,4 @@
-//! Whom to let in: everything about requests that a reload changes at once, for all threads.
+//! The policy: all rules about requests that a reload changes at once, for all threads.
 
 pub mod checks;
 pub mod cors;
@@ -20,28 +20,28 @@ use crate::rights::grant::Action;
 use crate::rights::identity::{Identity, KeyId, Standing};
 use crate::types::rate::Rate;
 
-/// Whom to let in.
+/// The rules about requests.
 #[derive(Debug)]
 pub struct Policy {
-    /// Who may use the server from other origins.
+    /// Which other origins may use the server.
     pub cors: Cors,
-    /// What requests have to be like.
+    /// Conditions that requests must meet.
     pub checks: Checks,
-    /// Who speaks for clients.
+    /// Proxies that are trusted to name their clients.
     pub trusted_proxies: Vec<AddressRange>,
     /// Where credentials may be.
     pub places: Places,
-    /// Whom to believe; `None` if nothing is set up, and nobody is asked anything.
+    /// Verifies credentials; `None` if nothing is set up to verify them.
     pub authority: Option<Arc<Authority>>,
-    /// Whether the application is asked about listeners for whom nothing else speaks.
+    /// Whether the application is asked about subscribers without another credential.
     pub asks: bool,
-    /// By how much the clocks of those who issue tokens may differ from ours.
+    /// How much the clocks of issuers may differ from this server's.
     pub token_leeway: Duration,
-    /// How much a user may publish.
+    /// The publish rate of a user.
     pub publish_rate: Option<Rate>,
 }
 
-/// Settings that are right by themselves, and files that are not.
+/// An error in a file that valid settings name.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PolicyError {
@@ -49,7 +49,7 @@ pub enum PolicyError {
     Tokens(LoadError),
     /// The file with API keys can't be used.
     ApiKeys(ApiKeysError),
-    /// Nobody would be asked who they are any more, on listeners that were opened because somebody was.
+    /// Authentication would be switched off on listeners that were opened because it was on.
     Unguarded,
 }
 
@@ -75,7 +75,7 @@ impl std::error::Error for PolicyError {
     }
 }
 
-/// What credentials are held against; `None` if there is nothing.
+/// The authority that `config` sets up; `None` if there is none.
 fn authority(config: &Config, stats: &Arc<TokenStats>) -> Result<Option<Authority>, PolicyError> {
     let tokens = Tokens::load(config, stats.clone()).map_err(PolicyError::Tokens)?;
     let api_keys = config.api_keys_file.as_deref().map(ApiKeys::load).transpose();
@@ -85,11 +85,11 @@ fn authority(config: &Config, stats: &Arc<TokenStats>) -> Result<Option<Authorit
 }
 
 impl Policy {
-    /// Reads what `config` names.
+    /// Builds the policy of `config`, and reads the files it names.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// The file or setting that is wrong.
     pub fn new(config: &Config, stats: &Arc<TokenStats>) -> Result<Self, PolicyError> {
         Ok(Self {
             cors: Cors::new(config),
@@ -103,7 +103,7 @@ impl Policy {
         })
     }
 
-    /// Takes over what `other`, in force until now, knows of the world outside.
+    /// Takes over the published keys that `other`, in force until now, has fetched.
     pub fn adopt(&self, other: &Self) {
         let tokens = |policy: &Self| policy.authority.clone();
         if let (Some(ours), Some(theirs)) = (tokens(self), tokens(other))
@@ -113,14 +113,14 @@ impl Policy {
         }
     }
 
-    /// Whether what vouches for `identity` still counts.
+    /// Whether the key or setting that `identity` relies on is still in force.
     #[must_use]
     pub fn trusts(&self, identity: &Identity) -> bool {
         let vouches = |authority: &Arc<Authority>| authority.vouches_for(identity);
         (self.asks && identity.key == KeyId::APPLICATION) || self.authority.as_ref().is_some_and(vouches)
     }
 
-    /// Whether a stream that is open may stay, as far as one of its rooms goes, or its inbox if it has none.
+    /// Whether an open stream may stay, judged by one of its rooms, or by its inbox if it has none.
     #[must_use]
     pub fn lets_stay(&self, standing: &Standing<'_>) -> bool {
         let Standing { identity, user, room } = *standing;
@@ -128,7 +128,7 @@ impl Policy {
         let may_read = |identity: &Identity, room| identity.allows(Action::Read(room)) || is_public(room);
         match identity {
             Some(identity) => self.trusts(identity) && room.is_none_or(|room| may_read(identity, room)),
-            // Whoever came when nobody was asked anything may have taken any name.
+            // A stream that was opened without authentication may have chosen any user's name.
             None => self.authority.is_none() || (user.is_none() && room.is_some_and(is_public)),
         }
     }

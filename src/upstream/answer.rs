@@ -1,13 +1,13 @@
-//! What the application answers.
+//! The application's answer.
 //!
 //! | answer | means |
 //! |---|---|
 //! | 2xx, without a body or with `{}` | allowed as asked: to listen in these rooms under this name |
-//! | 2xx, `{"user":…,"permissions":[…],"expires_in":…}`, each optional | allowed, but so |
+//! | 2xx, `{"user":…,"permissions":[…],"expires_in":…}`, each optional | allowed with these values |
 //! | 401, 403 | refused |
-//! | anything else | no answer |
+//! | anything else | invalid |
 //!
-//! Unknown members are no answer either: a misspelt `permissions` must not allow more than was meant.
+//! An answer with unknown members is invalid too: a misspelt `permissions` must not allow more than was meant.
 
 use std::borrow::Cow;
 use std::num::NonZeroU64;
@@ -28,28 +28,28 @@ use crate::upstream::{Denied, Verdict};
 /// Bytes an answer may have.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// What a 2xx says beyond yes.
+/// The content of a 2xx answer.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Refinement {
-    /// Who the listener is.
+    /// The subscriber's user.
     pub user: Option<UserName>,
-    /// What it may do. Permissions that mean nothing are left out.
+    /// What it may do. Invalid permissions are left out.
     pub grant: Option<Grant>,
-    /// Those, by their place.
+    /// The invalid permissions, by their index.
     pub misunderstood: Vec<(usize, PermissionError)>,
-    /// For how many seconds.
+    /// For how many seconds the answer holds.
     pub expires_in: Option<NonZeroU64>,
 }
 
-/// An answer that means nothing, and why. Nothing that it says is repeated.
+/// An invalid answer, and the reason. Repeats nothing of the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Malformed(pub &'static str);
 
-/// What an answer decides.
+/// The decision of an answer.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Decided {
     pub(super) verdict: Verdict,
-    /// Permissions in it that mean nothing.
+    /// Invalid permissions in it.
     pub(super) misunderstood: Vec<(usize, PermissionError)>,
 }
 
@@ -74,11 +74,11 @@ pub fn parse(body: &[u8]) -> Result<Refinement, Malformed> {
     if text.is_empty() {
         return Ok(Refinement::default());
     }
-    // An array of three would be read as well.
+    // Serde would also accept an array of three.
     if text[0] != b'{' {
         return Err(Malformed(NO_OBJECT));
     }
-    // All of it: ASCII has white space that JSON has not.
+    // The whole body: ASCII white space includes bytes that JSON forbids.
     let read = serde_json::from_slice(body);
     let AnswerBody { user, permissions, expires_in } = read.map_err(|_| Malformed(wrong_with(body)))?;
     let user = user.map(|user| UserName::new(&user)).transpose().map_err(|_| Malformed(NO_USER))?;
@@ -89,9 +89,9 @@ pub fn parse(body: &[u8]) -> Result<Refinement, Malformed> {
 }
 
 const NO_OBJECT: &str = "it is not a JSON object";
-const NO_USER: &str = "its user is no user's name";
+const NO_USER: &str = "its user is not a valid name";
 
-/// What keeps `body` from being one of the expected form.
+/// The reason why `body` does not have the expected form.
 fn wrong_with(body: &[u8]) -> &'static str {
     let Ok(members) = serde_json::from_slice::<Map<String, Value>>(body) else { return NO_OBJECT };
     let is_known = |name: &String| ["user", "permissions", "expires_in"].contains(&name.as_str());
@@ -116,17 +116,17 @@ fn wrong_with(body: &[u8]) -> &'static str {
 /// When the application was asked and when it answered, in seconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// It may have decided right then: what it says is as old as the question.
+    /// The application may have decided at this moment: its answer is as old as the question.
     pub(super) asked: u64,
-    /// From here on counts the time for which it says so.
+    /// `expires_in` counts from here.
     pub(super) answered: u64,
 }
 
-/// What an answer to `question` decides.
+/// The decision of an answer to `question`.
 ///
 /// # Errors
 ///
-/// Why it is no answer.
+/// The reason why the answer is invalid.
 pub(super) fn decide(
     question: &Question,
     status: StatusCode,
@@ -209,7 +209,7 @@ mod tests {
         assert!(!identity.is_expired(1059) && identity.is_expired(1060));
     }
 
-    /// A misspelt one used to be a refusal of which nobody knew why.
+    /// A misspelt permission used to be a refusal without an explanation.
     #[test]
     fn permissions_that_mean_nothing_are_told_by_their_place() {
         let body = r#"{"permissions":["vip","sse:reed:a"]}"#;

@@ -1,8 +1,8 @@
 //! Authorisation by the application: any thread asks, the upstream thread sends.
 //!
-//! Equal questions that are under way at once are one request. Decisions, refusals too, hold for a short while;
-//! failures are never kept. At most `auth_callback_concurrency` requests are under way, [`QUESTIONS_MAX`] more wait for
-//! no longer than an answer may take, and the next are answered [`Denied::Busy`].
+//! Single-flight: equal questions at the same time are one request. Decisions, refusals too, are kept for a short
+//! while; failures are never kept. At most `auth_callback_concurrency` requests are under way, [`QUESTIONS_MAX`] more
+//! wait for no longer than an answer may take, and the next are answered [`Denied::Busy`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +31,7 @@ use crate::upstream::{Denied, Verdict};
 /// Questions that may wait for their turn.
 pub const QUESTIONS_MAX: usize = 1024;
 
-/// Bytes of decisions that are kept, about.
+/// Approximate bytes of decisions that are kept.
 pub const DECISIONS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// How the application is asked.
@@ -40,7 +40,7 @@ pub(super) struct Terms {
     pub(super) url: UpstreamUrl,
     pub(super) timeout: Duration,
     pub(super) concurrency: usize,
-    /// How long a decision holds, if at all.
+    /// How long a decision is kept, if at all.
     pub(super) keep: Option<Duration>,
 }
 
@@ -52,7 +52,7 @@ pub struct Callback {
 }
 
 impl Callback {
-    /// A callback, and what the upstream thread has to [run](Asker::run) for it.
+    /// Creates a callback, and the work that the upstream thread has to [run](Asker::run) for it.
     pub(super) fn new(terms: Terms, client: Client, stats: Arc<UpstreamStats>) -> (Self, Asker) {
         let (queue, jobs) = mpsc::channel(QUESTIONS_MAX);
         let decisions = terms.keep.map(|keep| Decisions::new(keep, DECISIONS_BYTES_MAX));
@@ -62,22 +62,22 @@ impl Callback {
         (Self { questions, queue }, asker)
     }
 
-    /// Asks `question`. Waits up to twice `auth_callback_timeout`: for its turn, and for the answer. A yes that is kept counts only
-    /// while it `holds`. Whoever drops this stops waiting; a question that nobody waits for any more is not sent.
+    /// Asks `question`. Waits up to twice `auth_callback_timeout`: for its turn, and for the answer. A yes that is kept
+    /// counts only while it `holds`. Dropping the future stops waiting; a question without waiters is not sent.
     ///
     /// # Errors
     ///
-    /// A refusal by the application, or why it could not be asked.
+    /// A refusal by the application, or the reason why it could not be asked.
     pub async fn ask(&self, question: Question, holds: impl Fn(&Identity) -> bool) -> Verdict {
-        let mut answer = match self.sit_down(question, holds) {
-            Seat::Decided(verdict) => return verdict,
-            Seat::Waiting(answer) => answer,
+        let mut answer = match self.join(question, holds) {
+            Attempt::Decided(verdict) => return verdict,
+            Attempt::Waiting(answer) => answer,
         };
         let told = answer.wait_for(Option::is_some).await;
         told.map_or(Err(Denied::Down), |verdict| verdict.clone().unwrap_or(Err(Denied::Down)))
     }
 
-    fn sit_down(&self, question: Question, holds: impl Fn(&Identity) -> bool) -> Seat {
+    fn join(&self, question: Question, holds: impl Fn(&Identity) -> bool) -> Attempt {
         let body = question.body();
         let key = question.key(&body);
         let now = Instant::now();
@@ -86,10 +86,10 @@ impl Callback {
         if let Some(verdict) =
             kept.filter(|verdict| verdict.as_ref().map_or(true, |identity| holds(identity)))
         {
-            return Seat::Decided(verdict);
+            return Attempt::Decided(verdict);
         }
         if let Some(flight) = inner.flights.get(&key) {
-            return Seat::Waiting(flight.subscribe());
+            return Attempt::Waiting(flight.subscribe());
         }
         let (sender, answer) = watch::channel(None);
         let flight = Arc::new(sender);
@@ -99,34 +99,34 @@ impl Callback {
             Job { questions: self.questions.clone(), key, question, body, flight, asked: now, ended: false };
         match self.queue.try_send(job) {
             Err(mpsc::error::TrySendError::Full(job)) => job.give_up(),
-            // Dropped, it says so itself.
+            // Dropping the job answers its waiters.
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
         }
-        Seat::Waiting(answer)
+        Attempt::Waiting(answer)
     }
 }
 
-enum Seat {
+enum Attempt {
     Decided(Verdict),
     Waiting(watch::Receiver<Option<Verdict>>),
 }
 
-/// Who hears the answer to a question that is under way.
+/// Sends the answer of a question under way to all that wait for it.
 type Flight = Arc<watch::Sender<Option<Verdict>>>;
 
-/// What all askers share.
+/// The state that all askers share.
 struct Questions {
     inner: Mutex<Inner>,
     stats: Arc<UpstreamStats>,
 }
 
 struct Inner {
-    /// Questions under way or in the queue; never more than both have room for.
+    /// Questions under way or in the queue; never more than both allow.
     flights: HashMap<Key, Flight>,
     decisions: Option<Decisions>,
 }
 
-/// A question on its way. When dropped, whoever waits is told that the application is down.
+/// A question in the queue or under way. Dropping it tells its waiters that the application is down.
 struct Job {
     questions: Arc<Questions>,
     key: Key,
@@ -138,21 +138,21 @@ struct Job {
 }
 
 impl Job {
-    /// Tells everyone who waits, and keeps a decision for those who come next.
+    /// Answers all waiters, and keeps a decision for later questions.
     fn end(mut self, verdict: Verdict) {
         self.tell(verdict);
     }
 
-    /// It will not be sent: there are too many.
+    /// Ends the job unsent: there are too many questions.
     fn give_up(self) {
         self.questions.stats.ended(Kind::Callback, Outcome::Busy);
         tracing::debug!("too many questions wait for the application");
         self.end(Err(Denied::Busy));
     }
 
-    /// Whether nobody waits any more; then nobody will.
+    /// Whether no waiter is left; then none can join any more.
     fn is_abandoned(&mut self) -> bool {
-        // Under the lock nobody can join.
+        // While the lock is held, no waiter can join.
         let mut inner = self.questions.inner.lock();
         let abandoned = self.flight.receiver_count() == 0;
         if abandoned {
@@ -170,7 +170,7 @@ impl Job {
         }
         inner.flights.remove(&self.key);
         drop(inner);
-        // Whoever joined did so before the removal, so all of them hear it.
+        // Waiters joined before the removal, so all of them get the verdict.
         self.flight.send_replace(Some(verdict));
     }
 }
@@ -192,10 +192,10 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    /// Sends questions in turns, for as long as it is polled.
+    /// Sends questions in turns. Runs until its future is dropped.
     pub(super) async fn run(mut self) {
         let turns = Arc::new(Semaphore::new(self.terms.concurrency));
-        // Owns every request under way: they end with it.
+        // Owns every request under way: dropping it ends them.
         let mut requests = JoinSet::new();
         loop {
             let turn = turns.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -229,9 +229,9 @@ async fn send(terms: &Terms, client: &Client, said: &Said, job: &Job) -> Verdict
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .body(job.body.clone())
             .build()
-            .map_err(|_| Failed::new(Outcome::Unreachable, "no request can be made of it"))?;
+            .map_err(|_| Failed::new(Outcome::Unreachable, "the request cannot be built"))?;
         let answer = client.ask(request, ANSWER_BYTES_MAX, terms.timeout).await?;
-        // What was revoked while the application thought about it may not be in its answer.
+        // The answer may not include revocations that happened since it was asked.
         decide(
             &job.question,
             answer.status,
@@ -254,7 +254,7 @@ async fn send(terms: &Terms, client: &Client, said: &Said, job: &Job) -> Verdict
     verdict
 }
 
-/// What the log was told of the application already.
+/// What was logged about the application already.
 #[derive(Default)]
 struct Said {
     health: Health,
@@ -269,30 +269,27 @@ impl Said {
             _ if !is_news => {}
             _ if outcome.is_answer() => tracing::info!("the application answers auth_callback again"),
             Outcome::Status | Outcome::Malformed => {
-                tracing::warn!(
-                    outcome = name,
-                    cause,
-                    "what the application says to auth_callback is no answer"
-                );
+                tracing::warn!(outcome = name, cause, "the application's answer to auth_callback is invalid");
             }
             _ => tracing::warn!(outcome = name, cause, "the application does not answer auth_callback"),
         }
     }
 
-    /// Once as a warning: a listener is refused for what was meant to let it in, and the next will be, too.
+    /// Warns once: a permission that was meant to let a subscriber in is ignored, and the next answers will have the
+    /// same mistake.
     fn say_misunderstood(&self, misunderstood: &[(usize, PermissionError)]) {
         for (index, err) in misunderstood {
             let entry = index + 1;
             if self.misunderstood.swap(true, Ordering::Relaxed) {
-                tracing::debug!(entry, %err, "a permission in the application's answer means nothing");
+                tracing::debug!(entry, %err, "a permission in the application's answer is invalid");
             } else {
-                tracing::warn!(entry, %err, "a permission in the application's answer means nothing");
+                tracing::warn!(entry, %err, "a permission in the application's answer is invalid");
             }
         }
     }
 }
 
-/// Decisions that still hold.
+/// Decisions that are kept.
 struct Decisions {
     keep: Duration,
     table: Cache<Key, Decision, DecisionWeight>,
@@ -328,7 +325,7 @@ impl Decisions {
         (now < decision.until).then(|| decision.verdict.clone())
     }
 
-    /// Keeps a decision; anything else is no decision. `unix_s` is now by the calendar, in seconds since 1970.
+    /// Keeps a decision, and ignores failures. `unix_s` is the current time in seconds since 1970.
     fn keep(&mut self, key: Key, verdict: &Verdict, now: Instant, unix_s: u64) {
         let time = match verdict {
             Ok(identity) => identity.expires.map_or(self.keep, |expires| {

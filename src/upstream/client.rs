@@ -1,7 +1,7 @@
-//! One HTTP client for everything that other servers are asked.
+//! The HTTP client for all requests to other servers.
 //!
-//! Guarantees: no redirect is followed (credentials would go where nobody sent them), no proxy is taken from the
-//! environment, answers are bounded in bytes and in time, and no error repeats a URL, a header or what was said.
+//! Guarantees: no redirect is followed (it could send credentials to another server), no proxy is taken from the
+//! environment, answers are bounded in bytes and in time, and no error repeats a URL, a header or a body.
 
 use std::fmt;
 use std::io;
@@ -15,20 +15,20 @@ use reqwest::{Certificate, Request, StatusCode};
 use crate::config::read_file;
 use crate::upstream::stats::Outcome;
 
-/// How long an unused connection is kept. Shorter than the five seconds after which Node's server closes its own, or
-/// questions would meet connections that just ended.
+/// How long an unused connection is kept. Shorter than the five seconds after which Node's server closes its own;
+/// otherwise questions would use connections that were just closed.
 const KEPT_IDLE: Duration = Duration::from_secs(4);
 
 /// Headers an answer may have.
 const ANSWER_HEADERS_MAX: usize = 64;
 
-/// Why there is no client.
+/// Why the client cannot be built.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ClientError {
     /// The file with certificates cannot be read.
     File(PathBuf, io::Error),
-    /// It has no certificate in PEM, or one that is none.
+    /// It has no certificate in PEM, or an invalid one.
     Certificates(PathBuf),
     /// TLS cannot be set up.
     Tls(reqwest::Error),
@@ -56,17 +56,17 @@ impl std::error::Error for ClientError {
     }
 }
 
-/// What came back.
+/// An answer.
 pub(super) struct Fetched {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
 }
 
-/// Why there is no answer.
+/// Why there is no valid answer.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Failed {
     pub(super) outcome: Outcome,
-    /// What there is to say about it to the operator, in at most [`CAUSE_CHARS_MAX`] characters.
+    /// The cause for the operator, in at most [`CAUSE_CHARS_MAX`] characters.
     pub(super) cause: String,
 }
 
@@ -75,13 +75,13 @@ impl Failed {
         Self { outcome, cause: cause.into() }
     }
 
-    /// Where the other server answered with a status that is no answer.
+    /// The other server answered with a status that counts as a failure.
     pub(super) fn by_status(status: StatusCode) -> Self {
         Self::new(Outcome::Status, format!("status {}", status.as_u16()))
     }
 }
 
-/// Characters of a cause that are kept. Certificates name whom they are for, and that may be many.
+/// Characters of a cause that are kept. An error about a certificate may list many names.
 const CAUSE_CHARS_MAX: usize = 200;
 
 /// A client and its connections.
@@ -89,8 +89,8 @@ const CAUSE_CHARS_MAX: usize = 200;
 pub(super) struct Client(reqwest::Client);
 
 impl Client {
-    /// A client that trusts the system's certificates, and those in `ca_file`. Keeps up to `idle_max` unused connections
-    /// to each server. Reads files; opens no connection.
+    /// Builds a client that trusts the system's certificates, and those in `ca_file`. Keeps up to `idle_max` unused
+    /// connections to each server. Reads files; opens no connection.
     pub(super) fn new(ca_file: Option<&Path>, idle_max: usize) -> Result<Self, ClientError> {
         let own = ca_file.map_or(Ok(Vec::new()), certificates)?;
         let build = |certificates: Certificates| {
@@ -116,15 +116,15 @@ impl Client {
         })
     }
 
-    /// To put requests together with.
+    /// For building requests.
     pub(super) fn http(&self) -> &reqwest::Client {
         &self.0
     }
 
     /// Sends `request` and reads the answer, of at most `bytes_max` bytes, within `time`.
     ///
-    /// If the connection broke before there was an answer, as one does that the server closes just now, the request is
-    /// sent once more: nothing that is asked here does harm when it is asked twice.
+    /// If the connection breaks before the answer, for example because the server closes it at that moment, the request
+    /// is sent once more: all requests here are safe to repeat.
     pub(super) async fn ask(
         &self,
         request: Request,
@@ -171,8 +171,8 @@ async fn read(result: reqwest::Result<reqwest::Response>, bytes_max: usize) -> R
     Ok(Fetched { status, body: body.into() })
 }
 
-/// Bytes that are no HTTP are a broken answer; anything else that fails is a way that is broken. The innermost error says
-/// why: those around it say only what was tried, and the outermost of where, with the whole URL.
+/// Sorts errors: invalid HTTP is a malformed answer; all others mean that the server is unreachable. The innermost
+/// error has the cause: outer ones say only what was tried, and the outermost has the whole URL.
 fn failed(err: reqwest::Error) -> Failed {
     let err = err.without_url();
     let mut innermost: &(dyn std::error::Error + 'static) = &err;

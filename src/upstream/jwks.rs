@@ -1,5 +1,5 @@
-//! Keys of tokens that come from a URL (RFC 7517): fetched at the start, every `jwks_refresh`, and soon after a token
-//! named a key that is not there. Keys that were fetched stay in force for as long as fetching fails.
+//! Keys of tokens from a URL (RFC 7517): fetched at the start, every `jwks_refresh`, and soon after a token named an
+//! unknown key. Keys that were fetched stay in force while fetching fails.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,29 +16,29 @@ use crate::config::UpstreamUrl;
 use crate::upstream::client::{Client, Failed};
 use crate::upstream::stats::{Health, Kind, Outcome, UpstreamStats};
 
-/// How long fetching one may take.
+/// How long one fetch may take.
 pub const JWKS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Least time between two fetches that unknown keys ask for: anybody can send such a token.
+/// The least time between two fetches because of unknown keys: clients can send such tokens at any rate.
 pub const JWKS_AGAIN_MIN: Duration = Duration::from_secs(10);
 
-/// Time after a fetch that failed, if `jwks_refresh` is not shorter.
+/// The time between a failed fetch and the next, unless `jwks_refresh` is shorter.
 pub const JWKS_RETRY: Duration = Duration::from_secs(20);
 
-/// Puts a set of keys in force, or says what is wrong with it (without repeating it).
+/// Puts a set of keys in force, or returns what is wrong with it (without repeating it).
 pub type Put = Box<dyn Fn(&[u8]) -> Result<(), String> + Send + Sync>;
 
 /// A set of keys that comes from a URL.
 pub struct KeySetSource {
-    /// Where from. Has to be [trustworthy](UpstreamUrl::is_trustworthy).
+    /// The URL. It has to be [trustworthy](UpstreamUrl::is_trustworthy).
     pub url: UpstreamUrl,
-    /// Where to.
+    /// Takes the fetched set.
     pub put: Put,
 }
 
-/// Whoever uses the keys.
+/// The user of the keys.
 pub trait KeySets: Send + Sync {
-    /// The sets that come from URLs, as of now. They are about to be fetched.
+    /// The sets that come from URLs, as of now. They are fetched next.
     fn sources(&self) -> Vec<KeySetSource>;
 
     /// Notified when a token named an unknown key, or when there are new sources.
@@ -51,26 +51,26 @@ pub(super) struct Fetcher {
     pub(super) refresh: Duration,
     pub(super) client: Client,
     pub(super) stats: Arc<UpstreamStats>,
-    /// By URL, for those there were at the last fetch.
+    /// State by URL, for the URLs of the last fetch.
     pub(super) known: HashMap<String, Known>,
 }
 
-/// What is known of a URL.
+/// State of one URL.
 #[derive(Default)]
 pub(super) struct Known {
     health: Health,
-    /// Whether a set of keys came from there.
+    /// Whether a set of keys was ever fetched from it.
     has_keys: bool,
 }
 
 impl Fetcher {
-    /// Fetches for as long as it is polled.
+    /// Fetches the sets again and again. Runs until its future is dropped.
     pub(super) async fn run(mut self) {
         loop {
             let complete = self.fetch_all().await;
             let fetched = Instant::now();
             let wait = if complete { self.refresh } else { self.refresh.min(JWKS_RETRY) };
-            // Servers that were started together need not ask together for ever.
+            // Random, so that servers that were started together do not fetch together for ever.
             let wait = wait.mul_f64(0.9 + 0.2 * fastrand::f64());
             tokio::select! {
                 () = sleep_until(fetched + wait) => {}
@@ -82,7 +82,7 @@ impl Fetcher {
         }
     }
 
-    /// Whether all went well.
+    /// Fetches all sets. Returns whether all fetches succeeded.
     async fn fetch_all(&mut self) -> bool {
         let sources = self.keys.sources();
         self.known.retain(|url, _| sources.iter().any(|source| source.url.as_url().as_str() == url));
@@ -103,7 +103,7 @@ impl Fetcher {
                     tracing::warn!(%url, outcome, cause, "keys can't be fetched; those from before stay in force");
                 }
                 (true, false, false) => {
-                    tracing::warn!(%url, outcome, cause, "keys can't be fetched; tokens that need them are not believed");
+                    tracing::warn!(%url, outcome, cause, "keys can't be fetched; tokens that need them are refused");
                 }
                 (false, true, _) => tracing::debug!(%url, "keys were fetched"),
                 (false, false, _) => tracing::debug!(%url, outcome, cause, "keys still can't be fetched"),
@@ -120,14 +120,14 @@ impl Fetcher {
     }
 }
 
-/// What `url` answers.
+/// Fetches `url`.
 async fn fetch(client: &Client, url: &UpstreamUrl) -> Result<Bytes, Failed> {
     if !url.is_trustworthy() {
         return Err(Failed::new(Outcome::Unreachable, "keys are fetched by https only"));
     }
     let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
     let request = client.http().get(url.as_url().clone()).header(ACCEPT, accept).build();
-    let request = request.map_err(|_| Failed::new(Outcome::Unreachable, "no request can be made of it"))?;
+    let request = request.map_err(|_| Failed::new(Outcome::Unreachable, "the request cannot be built"))?;
     let answer = client.ask(request, JWKS_BYTES_MAX, JWKS_TIMEOUT).await?;
     if answer.status != reqwest::StatusCode::OK {
         return Err(Failed::by_status(answer.status));
@@ -135,17 +135,17 @@ async fn fetch(client: &Client, url: &UpstreamUrl) -> Result<Bytes, Failed> {
     Ok(answer.body)
 }
 
-/// What `url` answers, asked once and outside of any server. Blocks for up to [`JWKS_TIMEOUT`].
+/// Fetches `url` once, outside of any server. Blocks for up to [`JWKS_TIMEOUT`].
 ///
 /// # Errors
 ///
-/// Why there is nothing, in words.
+/// The reason why it failed, as text.
 pub fn fetch_once(url: &UpstreamUrl, ca_file: Option<&Path>) -> Result<Bytes, String> {
     let client = Client::new(ca_file, 1).map_err(|err| err.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|err| err.to_string())?;
     let fetched = runtime.block_on(fetch(&client, url));
-    // The resolver may be at work still, and is not waited for.
+    // The resolver may still be working; do not wait for it.
     runtime.shutdown_background();
     fetched.map_err(|Failed { outcome, cause }| match outcome {
         Outcome::Timeout | Outcome::Unreachable => format!("{}: {cause}", outcome.as_str()),

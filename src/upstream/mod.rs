@@ -1,8 +1,9 @@
-//! Everything that asks other servers, on one thread of its own: whether a listener may come in ([`callback`]), telling
-//! of streams that ended ([`notices`]), and fetching keys of tokens ([`jwks`]).
+//! All requests to other servers, on one thread of their own: asking whether a subscriber may have a stream
+//! ([`callback`]), telling of streams that ended ([`notices`]), and fetching keys of tokens ([`jwks`]).
 //!
-//! Threads that serve listeners never wait for another server: they send a question through a bounded queue and are
-//! woken by its answer, or put a notice into another and go on. Without any of these set up there is no such thread.
+//! Threads that serve subscribers never wait for another server: they send a question through a bounded queue and are
+//! woken by its answer, or put a notice into another queue and go on. Without any of these settings the thread does not
+//! exist.
 
 pub mod answer;
 pub mod callback;
@@ -31,34 +32,34 @@ use crate::upstream::jwks::{Fetcher, KeySets};
 use crate::upstream::notices::Teller;
 use crate::upstream::stats::{Health, UpstreamStats};
 
-/// Why a listener was not let in.
+/// Why a subscriber was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Denied {
-    /// The application does not know who it is.
+    /// The application does not accept its credentials.
     Unauthorized,
-    /// The application does not let it.
+    /// The application does not allow the stream.
     Forbidden,
     /// The application gave no answer.
     Down,
-    /// Too many others are being asked about.
+    /// Too many questions are under way.
     Busy,
 }
 
-/// What became of a question.
+/// The result of a question.
 pub type Verdict = Result<Arc<Identity>, Denied>;
 
-/// What other threads use of it.
+/// Access to the upstream thread from other threads.
 #[derive(Clone, Default)]
 pub struct Upstream {
-    /// Asks the application, if it is to be asked.
+    /// Asks the application, if that is set up.
     pub callback: Option<Callback>,
-    /// Takes notices, if the application wants them.
+    /// Takes notices, if the application gets them.
     pub notices: Option<Arc<Notices>>,
-    /// What it counts.
+    /// Counters of its requests.
     pub stats: Arc<UpstreamStats>,
 }
 
-/// What the upstream thread is to do.
+/// The work of the upstream thread.
 pub struct Work {
     asker: Option<Asker>,
     teller: Option<Teller>,
@@ -66,19 +67,19 @@ pub struct Work {
     notices: Option<Arc<Notices>>,
 }
 
-/// Connections to one server that are kept although nothing is asked.
+/// Unused connections that are kept to one server.
 const IDLE_MAX: usize = 64;
 
-/// How long the end waits for look-ups of names, which the system's resolver does not let go of.
+/// How long shutting down waits for name look-ups, which the system's resolver cannot cancel.
 const RESOLVER_PATIENCE: Duration = Duration::from_millis(200);
 
 impl Upstream {
-    /// Prepares what `config` asks for, without opening a connection or starting a thread. `None` for the work if there
-    /// is none.
+    /// Prepares the work that `config` asks for, without opening a connection or starting a thread. The second value is
+    /// `None` if there is no work.
     ///
     /// # Errors
     ///
-    /// If the certificates to trust cannot be read.
+    /// If the trusted certificates cannot be read.
     pub fn prepare(
         config: &Config,
         keys: Option<Arc<dyn KeySets>>,
@@ -116,7 +117,7 @@ impl Upstream {
     }
 }
 
-/// The upstream thread. Ends when dropped.
+/// The running upstream thread. It ends when this is dropped.
 pub struct Running {
     stop: Option<oneshot::Sender<Duration>>,
     thread: Option<JoinHandle<()>>,
@@ -142,7 +143,7 @@ impl Work {
     async fn run(self, stopped: oneshot::Receiver<Duration>) {
         let Self { asker, teller, fetcher, notices } = self;
         let (end, ending) = watch::channel(false);
-        // Outside of the `select!`: what is on its way goes on at the end.
+        // Outside of the `select!`: a batch under way continues after the stop.
         let mut tell = std::pin::pin!(async {
             match teller {
                 Some(teller) => teller.run(ending).await,
@@ -167,7 +168,7 @@ impl Work {
     }
 }
 
-/// What there is to do, if there is.
+/// Runs `work`; without work, never ends.
 async fn or_never(work: Option<impl Future<Output = ()>>) {
     match work {
         Some(work) => work.await,
@@ -176,18 +177,18 @@ async fn or_never(work: Option<impl Future<Output = ()>>) {
 }
 
 impl Running {
-    /// Ends the thread: questions at once, notices that wait once they are sent, after `patience` at the latest.
+    /// Ends the thread: questions at once, notices after all that wait are sent, but no later than after `patience`.
     ///
     /// # Errors
     ///
-    /// If it had panicked.
+    /// If the thread panicked.
     pub fn end(mut self, patience: Duration) -> io::Result<()> {
         self.join(patience)
     }
 
     fn join(&mut self, patience: Duration) -> io::Result<()> {
         if let Some(stop) = self.stop.take() {
-            // Nobody there: it has ended already, and joining says how.
+            // A failed send means that the thread has ended already; joining shows how.
             let _ = stop.send(patience);
         }
         let joined = self.thread.take().map_or(Ok(()), JoinHandle::join);

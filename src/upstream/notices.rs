@@ -1,4 +1,5 @@
-//! Tells the application of streams that ended, in batches: what ends while one is on its way goes with the next.
+//! Tells the application of streams that ended, in batches: streams that end while a batch is under way go with the
+//! next.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub const BATCH_MAX: usize = 500;
 /// How often one batch is sent before it is dropped.
 pub const ATTEMPTS_MAX: u32 = 5;
 
-/// How long the application may take over one.
+/// How long the application may take for one batch.
 pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Wait before a batch is sent again, doubled each time.
@@ -45,7 +46,7 @@ pub(super) struct Teller {
 /// A batch as JSON.
 #[derive(Serialize)]
 struct NoticeBody<'a> {
-    /// This life of the server. Connections are named anew in each.
+    /// The epoch of this server. Names of connections are unique only within one.
     epoch: &'a str,
     events: Vec<Ended<'a>>,
 }
@@ -55,20 +56,20 @@ struct Ended<'a> {
     user: Option<&'a str>,
     rooms: Vec<&'a str>,
     reason: &'static str,
-    /// As in its `connected`.
+    /// The same name as in its `connected` event.
     connection: String,
-    /// As of when the batch is sent.
+    /// Counted from the time the batch is sent.
     opened_s_ago: f64,
     closed_s_ago: f64,
 }
 
 impl Teller {
-    /// Sends what there is until `ending` is true and there is nothing left.
+    /// Sends all notices until `ending` is true and none are left.
     pub(super) async fn run(self, mut ending: watch::Receiver<bool>) {
         loop {
             let next = poll_fn(|cx| self.notices.poll_take(BATCH_MAX, cx.waker()));
             let batch = tokio::select! {
-                // First: at the end, everything that is there is sent.
+                // Notices first: before the end, all that wait are sent.
                 biased;
                 batch = next => batch,
                 _ = ending.wait_for(|ending| *ending) => return,
@@ -79,7 +80,7 @@ impl Teller {
 
     /// Sends one batch, or drops it after the last attempt.
     async fn tell(&self, batch: &[Notice]) {
-        // Counted as lost until it has arrived: the end may come while it is on its way.
+        // Counted as lost until it has arrived: the server may end while it is under way.
         let mut loss = Loss { notices: &self.notices, count: batch.len() as u64 };
         for attempt in 0..ATTEMPTS_MAX {
             if attempt > 0 {
@@ -114,11 +115,11 @@ impl Teller {
         let request = self.client.http().post(self.url.as_url().clone()).header(CONTENT_TYPE, json);
         let request = request.body(body).build();
         let request =
-            request.map_err(|_| Failed::new(Outcome::Unreachable, "no request can be made of it"))?;
+            request.map_err(|_| Failed::new(Outcome::Unreachable, "the request cannot be built"))?;
         match self.client.ask(request, ANSWER_BYTES_MAX, NOTICE_TIMEOUT).await {
             Ok(answer) if answer.status.is_success() => Ok(()),
             Ok(answer) => Err(Failed::by_status(answer.status)),
-            // Whatever it said beyond the bound, it is not what was asked for.
+            // A notice needs no valid body in its answer, so this counts like a wrong status.
             Err(Failed { outcome: Outcome::Malformed, cause }) => Err(Failed::new(Outcome::Status, cause)),
             Err(failed) => Err(failed),
         }
@@ -132,7 +133,7 @@ impl Teller {
                 tracing::warn!(
                     outcome,
                     cause,
-                    "the application does not take what disconnect_callback tells it"
+                    "the application does not accept the notices of disconnect_callback"
                 );
             }
             (false, _) => {}

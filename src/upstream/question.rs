@@ -1,4 +1,4 @@
-//! What the application is asked: may this listener have this stream?
+//! The question to the application: may this subscriber have this stream?
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,24 +11,24 @@ use serde::Serialize;
 use crate::policy::credential::is_bearer;
 use crate::types::name::{RoomName, UserName};
 
-/// Stands for everything that is sent, credentials included. They cannot be worked out from it.
+/// A hash of everything that is sent, credentials included. They cannot be computed from it.
 pub(super) type Key = [u8; 32];
 
-/// Bytes of a presented event id that are passed on. Longer ones are left out: none of ours is.
+/// Bytes of a presented event id that are passed on. Longer ones are left out: Tidegate's own are shorter.
 pub const LAST_EVENT_ID_BYTES_MAX: usize = 256;
 
-/// A listener that wants a stream.
+/// A subscriber that requests a stream.
 pub struct Question {
-    /// Under which name it wants to listen.
+    /// The user it wants to be.
     pub user: Option<UserName>,
-    /// Where.
+    /// The rooms it wants to listen to.
     pub rooms: Vec<RoomName>,
-    /// Where it is; `None` on a Unix socket.
+    /// Its address; `None` on a Unix socket.
     pub address: Option<IpAddr>,
     /// The id it presents to resume from.
     pub last_event_id: Option<String>,
-    /// `Authorization` and `Cookie`, each as often as they came, `?token=` as a bearer's, and nothing else. Where there is a
-    /// bearer's, `Authorization` of other schemes is left out: many servers refuse two.
+    /// `Authorization` and `Cookie`, each as often as they came, `?token=` as a bearer token, and nothing else. If
+    /// there is a bearer token, `Authorization` of other schemes is left out: many servers refuse two.
     pub credentials: HeaderMap,
 }
 
@@ -52,7 +52,8 @@ struct QuestionBody<'a> {
 }
 
 impl Question {
-    /// The credentials in the headers of a request, and the one in its query. `None` if that is nothing a header can hold.
+    /// Collects the credentials in the headers of a request, and the one in its query. `None` if that one cannot be put
+    /// into a header.
     #[must_use]
     pub fn credentials(headers: &HeaderMap, in_query: Option<&str>) -> Option<HeaderMap> {
         let mut credentials = HeaderMap::new();
@@ -68,7 +69,7 @@ impl Question {
             schemes.map(|value| (AUTHORIZATION, value)).chain(cookies.map(|value| (COOKIE, value)))
         {
             let mut value = value.clone();
-            // Whatever prints headers shows a placeholder from here on.
+            // From here on, printing the headers shows a placeholder.
             value.set_sensitive(true);
             credentials.append(name, value);
         }
@@ -86,10 +87,10 @@ impl Question {
         serde_json::to_vec(&body).expect("text, addresses and lists always serialise").into()
     }
 
-    /// Of this question, whose [`body`](Self::body) that is.
+    /// The key of this question, whose [`body`](Self::body) is given.
     pub(super) fn key(&self, body: &[u8]) -> Key {
         let mut context = digest::Context::new(&digest::SHA256);
-        // The length in front: what ends one part can't begin the next.
+        // Each length comes first, so that bytes cannot move from one part to the next.
         let mut part = |bytes: &[u8]| {
             context.update(&(bytes.len() as u64).to_be_bytes());
             context.update(bytes);
@@ -160,8 +161,7 @@ mod tests {
         }
     }
 
-    /// What a proxy in front has looked at is the application's business only if there is nothing else: two of them are
-    /// refused by many servers.
+    /// The header for a proxy in front is passed on only if there is no other: many servers refuse two.
     #[test]
     fn another_scheme_is_passed_on_where_there_is_no_bearer() {
         let passed_on = |schemes: &[&'static str], in_query: Option<&str>| -> Vec<String> {

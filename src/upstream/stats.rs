@@ -1,4 +1,4 @@
-//! What asking other servers counts, and the log lines that go with it.
+//! Counters of requests to other servers, and their state for log lines.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,9 +7,9 @@ use crate::types::count::Count;
 use crate::types::words::words;
 
 words! {
-    /// Why somebody is asked.
+    /// The purpose of a request to another server.
     Kind {
-        /// The application is asked whether a listener may come in.
+        /// The application is asked whether a subscriber may have a stream.
         Callback = "callback",
         /// The application is told of streams that ended.
         Notice = "notice",
@@ -19,7 +19,7 @@ words! {
 }
 
 impl Kind {
-    /// How one of this kind can end.
+    /// The possible outcomes of this kind.
     #[must_use]
     pub fn outcomes(self) -> &'static [Outcome] {
         match self {
@@ -33,21 +33,21 @@ impl Kind {
 }
 
 words! {
-    /// How asking ended.
+    /// The outcome of a request.
     Outcome {
-        /// With what was asked for.
+        /// A valid answer.
         Ok = "ok",
-        /// With a no.
+        /// A refusal.
         Refused = "refused",
-        /// With nothing in time.
+        /// No answer in time.
         Timeout = "timeout",
-        /// Without a connection, or with one that broke.
+        /// No connection, or one that broke.
         Unreachable = "unreachable",
-        /// With a status that is no answer.
+        /// A status that counts as a failure.
         Status = "status",
-        /// With something that can't be understood, or is too long.
+        /// An answer that is invalid or too long.
         Malformed = "malformed",
-        /// Before it began: too many were before it.
+        /// Not sent: too many others were waiting.
         Busy = "busy",
     }
 }
@@ -64,7 +64,7 @@ impl Outcome {
 #[derive(Debug)]
 pub struct UpstreamStats {
     requests: [[Count; Outcome::ALL.len()]; Kind::ALL.len()],
-    /// From a question's being sent to the end of its answer, in microseconds. Written by the upstream thread alone.
+    /// The time from sending a question to the end of its answer, in microseconds. Only the upstream thread writes it.
     pub callback: Histogram<TIME_BUCKETS>,
 }
 
@@ -81,21 +81,21 @@ impl UpstreamStats {
         self.requests[kind as usize][outcome as usize].add();
     }
 
-    /// How many requests of `kind` ended so.
+    /// Requests of `kind` that ended with `outcome`.
     #[must_use]
     pub fn requests(&self, kind: Kind, outcome: Outcome) -> u64 {
         self.requests[kind as usize][outcome as usize].get()
     }
 }
 
-/// Whether a server does its part, so that the log tells of changes and not of every request.
+/// Whether a server works, so that the log has changes and not every request.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     failing: AtomicBool,
 }
 
 impl Health {
-    /// Notes how a request ended. True if that is news.
+    /// Records how a request ended. Returns whether that is a change.
     pub(super) fn note(&self, outcome: Outcome) -> bool {
         let failing = !outcome.is_answer();
         self.failing.swap(failing, Ordering::Relaxed) != failing

@@ -105,7 +105,10 @@ fn a_file_that_is_no_socket_is_left_alone() {
     std::fs::write(&path.0, "precious").unwrap();
     let (text, kind) = refusal(Config { listen: vec![path.listen().into()], ..config() });
     assert_eq!(kind, ErrorKind::AddrInUse);
-    assert!(text.ends_with("; a file that is no socket is there: remove it, or set another path"), "{text}");
+    assert!(
+        text.ends_with("; a file that is not a socket is there: remove it, or set another path"),
+        "{text}"
+    );
     assert_eq!(std::fs::read(&path.0).unwrap(), b"precious");
 }
 

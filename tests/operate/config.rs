@@ -512,7 +512,9 @@ fn settings_that_do_not_go_together_are_refused() {
 #[test]
 fn a_header_is_asked_for_only_where_somebody_is_believed() {
     let wanted = |who: &str, listen: &str| {
-        format!("default trusted_proxies=\"\": wanted {who} among them, for {listen} to believe it")
+        format!(
+            "default trusted_proxies=\"\": wanted {who} among them, so that {listen} can trust its header"
+        )
     };
     for (listen, proxies, error) in [
         ("proxy:127.0.0.1:1", "10.0.0.5", None),
@@ -523,7 +525,7 @@ fn a_header_is_asked_for_only_where_somebody_is_believed() {
         (
             "proxy:127.0.0.1:1",
             "unix",
-            Some("--trusted-proxies=\"unix\": wanted the proxy's address among them, for proxy:127.0.0.1:1 to believe it".into()),
+            Some("--trusted-proxies=\"unix\": wanted the proxy's address among them, so that proxy:127.0.0.1:1 can trust its header".into()),
         ),
     ] {
         let flags = [format!("--listen={listen}"), format!("--trusted-proxies={proxies}")];
@@ -542,7 +544,7 @@ fn a_header_is_asked_for_only_where_somebody_is_believed() {
 /// A misspelt `TIDEGATE_TOKEN_KEY` used to start a server that is open to all, whatever else was said about tokens.
 #[test]
 fn tokens_are_asked_for_by_whoever_says_which_count() {
-    let wanted = "wanted token_keys, token_jwks, api_keys_file or auth_callback as well, or nobody is asked for a token";
+    let wanted = "wanted token_keys, token_jwks, api_keys_file or auth_callback as well, since no token is needed without them";
     for flag in [
         "--public-rooms=lobby",
         "--token-issuer=idp",
@@ -568,7 +570,7 @@ fn a_public_room_is_nobodys_own() {
     assert_eq!(
         from_flags(&["--public-rooms=lobby,inbox-{user}"]).error(),
         "--public-rooms=\"lobby,inbox-{user}\": wanted in entry 2 a room such as lobby, or what its name begins with and a \
-         star, such as public-*: those who come without a token have no user"
+         star, such as public-*: clients without a token have no user"
     );
 }
 

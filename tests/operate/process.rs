@@ -427,7 +427,7 @@ fn a_misspelt_variable_is_told() {
 fn keys_that_cannot_be_fetched_are_told_with_the_reason() {
     let server = |url: &str| Process::start(&["--token-jwks", url], &[]);
     let process = server("http://127.0.0.1:1/jwks.json?key=hunter2");
-    let told = "tokens that need them are not believed";
+    let told = "tokens that need them are refused";
     eventually(told, || process.printed().contains(told));
     let printed = process.end();
     let line = printed.lines().find(|line| line.contains(told)).expect("just seen");
@@ -442,11 +442,11 @@ fn keys_that_cannot_be_fetched_are_told_with_the_reason() {
 fn what_is_wrong_with_an_applications_answer_is_told() {
     use common::application::{Application, Reply};
     for (status, body, told) in [
-        (500, "{}", ["what the application says to auth_callback is no answer", "status 500"]),
+        (500, "{}", ["the application's answer to auth_callback is invalid", "status 500"]),
         (
             200,
             r#"{"user":7}"#,
-            ["what the application says to auth_callback is no answer", "its user is no user's name"],
+            ["the application's answer to auth_callback is invalid", "its user is not a valid name"],
         ),
         (
             200,

@@ -1,4 +1,4 @@
-//! Kinds of the settings that say who may do what: room patterns, and the name of a cookie.
+//! Kinds of the settings about access: room patterns, texts, paths, and the name of a cookie.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,14 +7,14 @@ use std::str::FromStr;
 use crate::config::kinds::Kind;
 use crate::rights::pattern::{Pattern, PatternError};
 
-/// Patterns one setting may have.
+/// Room patterns one setting may have.
 pub const PUBLIC_ROOMS_MAX: usize = 64;
 
-/// A pattern as it was written.
+/// A room pattern, with its text as written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RoomPattern {
     text: String,
-    /// What it means.
+    /// The parsed text.
     pub pattern: Pattern,
 }
 
@@ -32,7 +32,7 @@ impl fmt::Display for RoomPattern {
     }
 }
 
-/// A [`Pattern`] for those of whom nobody knows who they are, so without `{user}`. A comma in it is written `%2C`.
+/// A [`Pattern`] for clients without a token, which have no user, so without `{user}`. A comma in it is written `%2C`.
 pub(crate) fn room_pattern() -> PatternKind {
     PatternKind
 }
@@ -53,7 +53,7 @@ impl Kind for PatternKind {
     fn wanted_for(&self, text: &str, example: &str) -> String {
         let wanted = self.wanted(example);
         if text.contains("{user}") {
-            format!("{wanted}: those who come without a token have no user")
+            format!("{wanted}: clients without a token have no user")
         } else {
             wanted
         }
@@ -127,7 +127,7 @@ impl Kind for PathKind {
     }
 }
 
-/// The name of a cookie: a token as RFC 6265 §4.1.1 has it.
+/// The name of a cookie: a token of RFC 6265 §4.1.1.
 pub(crate) fn cookie_name() -> CookieKind {
     CookieKind
 }
@@ -171,17 +171,17 @@ mod tests {
         assert!(room_pattern().parse("a*b").is_none() && room_pattern().parse("").is_none());
     }
 
-    /// It used to be taken, and covered nothing.
+    /// It used to be accepted, and covered no room.
     #[test]
     fn a_public_room_is_nobodys_own() {
         assert!(room_pattern().parse("inbox-{user}").is_none());
         assert!(
             room_pattern()
                 .wanted_for("inbox-{user}", "")
-                .ends_with("public-*: those who come without a token have no user")
+                .ends_with("public-*: clients without a token have no user")
         );
         assert_eq!(room_pattern().wanted_for("a*b", ""), room_pattern().wanted(""));
-        assert!(room_pattern().parse("%7Buser%7D").is_some(), "a room may well be called that");
+        assert!(room_pattern().parse("%7Buser%7D").is_some(), "a room may have that name");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Whom a list of addresses is about: the proxies that may say for whom they ask, and clients that are let in or kept out.
+//! Lists of addresses: proxies that are trusted to name their clients, and clients that are let in or kept out.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,23 +7,23 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::config::kinds::Kind;
 
-/// Proxies a list may name. Requests are compared with each in turn.
+/// Proxies a list may name. Each request is compared with each in turn.
 pub const TRUSTED_PROXIES_MAX: usize = 32;
 
-/// Entries of a list of clients. Requests are compared with each in turn, which is a microsecond for all of them.
+/// Entries of a list of clients. Each request is compared with each in turn, which takes a microsecond for all of them.
 pub const ADDRESSES_MAX: usize = 256;
 
-/// One entry of such a list.
+/// One entry of a list of addresses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AddressRange {
-    /// Whoever may open the Unix sockets, which have no address: `unix`.
+    /// All peers on Unix sockets, which have no address: `unix`.
     Unix,
-    /// An address, or all of a network. IPv4 is never written as IPv6 here.
+    /// An address, or all addresses of a network. IPv4 is never written as IPv6 here.
     Net(IpNet),
 }
 
 impl AddressRange {
-    /// Whether this is about `address`; `None` is a peer on a Unix socket.
+    /// Whether the range contains `address`; `None` is a peer on a Unix socket.
     #[must_use]
     pub fn covers(&self, address: Option<IpAddr>) -> bool {
         match (self, address) {
@@ -72,7 +72,7 @@ impl Kind for RangeKind {
             Ok(address) => address.into(),
             Err(_) => text.parse::<IpNet>().ok()?,
         };
-        // A network written by another of its addresses is a slip, and which one is not for us to guess.
+        // A network written by another of its addresses is a mistake, and the intended network cannot be guessed.
         (net == net.trunc()).then(|| AddressRange::Net(canonical(net)))
     }
 
@@ -81,7 +81,7 @@ impl Kind for RangeKind {
     }
 }
 
-/// IPv4 networks mapped into IPv6 as what they are: peers are looked at that way, too.
+/// Turns IPv4 networks mapped into IPv6 back into IPv4: addresses of peers are converted in the same way.
 fn canonical(net: IpNet) -> IpNet {
     let mapped = |net: ipnet::Ipv6Net| {
         let prefix = net.prefix_len().checked_sub(MAPPED_PREFIX_LEN)?;

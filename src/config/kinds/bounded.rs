@@ -74,7 +74,7 @@ impl Kind for Size {
     }
 }
 
-/// `bytes` the way a setting is written.
+/// Prints `bytes` as a setting is written.
 pub(crate) fn print_size(bytes: usize) -> String {
     units::print(bytes as u64, BYTES)
 }
@@ -116,7 +116,7 @@ impl Kind for Span {
     }
 }
 
-/// `span` the way a setting is written.
+/// Prints `span` as a setting is written.
 pub(crate) fn print_duration(span: Duration) -> String {
     let nanoseconds = u64::try_from(span.as_nanos()).expect("bounded far below 584 years");
     units::print(nanoseconds, NANOSECONDS)

@@ -1,4 +1,4 @@
-//! Settings that are one word out of a few.
+//! Settings whose value is one of a few words.
 
 use crate::config::kinds::{Kind, Shape};
 use crate::types::words::{Words, words};
@@ -30,7 +30,7 @@ impl<T: Words> Kind for Choice<T> {
     }
 }
 
-/// `off` or `on`: a `bool` in the words that read best for something that is switched on.
+/// `off` or `on`: a `bool` in the words that read best for a feature.
 pub(crate) fn switch() -> Switch {
     Switch
 }
@@ -86,7 +86,7 @@ impl Kind for Bare {
     }
 }
 
-/// Nobody has to remember which setting is called what.
+/// Accepts both pairs of words for all settings, so that they need not be remembered.
 fn truth(text: &str) -> Option<bool> {
     match text {
         "on" | "true" => Some(true),
@@ -95,7 +95,7 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// `a, b or c`.
+/// Joins `words` as `a, b or c`.
 fn one_of(words: impl Iterator<Item = &'static str>) -> String {
     let words: Vec<_> = words.collect();
     let (last, others) = words.split_last().expect("a choice has words");
@@ -103,19 +103,19 @@ fn one_of(words: impl Iterator<Item = &'static str>) -> String {
 }
 
 words! {
-    /// What happens to the connection that is one too many for its user.
+    /// What happens to a connection above its user's limit.
     UserOverflow {
         /// It is refused.
         Refuse = "refuse",
-        /// It is taken, and the user's oldest is closed.
+        /// It is accepted, and the user's oldest is closed.
         Replace = "replace",
     }
 }
 
 words! {
-    /// What happens to an event above its listener's delivery rate.
+    /// What happens to an event above its subscriber's delivery rate.
     DeliveryOverflow {
-        /// It is dropped, counted, and told by a gap.
+        /// It is dropped, counted, and replaced by a gap.
         Drop = "drop",
         /// It waits until the rate allows it.
         Defer = "defer",
@@ -125,7 +125,7 @@ words! {
 words! {
     /// What pages of origins that are not in `cors_origins` may do.
     ForeignOrigins {
-        /// Ask for what changes nothing, without being allowed to see the answer.
+        /// Send requests that change nothing, without reading the answer.
         Read = "read",
         /// Nothing.
         Refuse = "refuse",
@@ -133,7 +133,7 @@ words! {
 }
 
 words! {
-    /// How a refusal that may pass looks to an `EventSource`, which stops for good on any status but 200.
+    /// The form of a temporary refusal. An `EventSource` stops for good on any status but 200.
     RefusalStyle {
         /// `200`, `retry:` and `event: overload`, then close.
         Event = "event",
@@ -145,7 +145,7 @@ words! {
 words! {
     /// Whether `GET /` gives a browser a page to try things on.
     TryPage {
-        /// As long as nothing authenticates.
+        /// While no authentication is set up.
         Auto = "auto",
         /// Always.
         On = "on",
@@ -155,17 +155,17 @@ words! {
 }
 
 words! {
-    /// The least serious lines that are logged. The words are those of `tracing`'s `LevelFilter`.
+    /// The lowest level of lines that are logged. The words are those of `tracing`'s `LevelFilter`.
     LogLevel {
-        /// None at all.
+        /// No lines.
         Off = "off",
-        /// Something the operator must see to.
+        /// The operator must act.
         Error = "error",
         /// Something that may turn into an error.
         Warn = "warn",
         /// Start, stop and changes of state.
         Info = "info",
-        /// What single requests meet with.
+        /// Events of single requests.
         Debug = "debug",
         /// Everything.
         Trace = "trace",
@@ -173,7 +173,7 @@ words! {
 }
 
 words! {
-    /// How a line of the log looks.
+    /// The form of a log line.
     LogFormat {
         /// For people.
         Text = "text",

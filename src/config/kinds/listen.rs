@@ -1,6 +1,6 @@
-//! Where a listener listens: `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/tidegate.sock`. Names are not looked up: which
-//! address a name stands for is no reason to start differently. `proxy:` before it asks for the PROXY protocol there; behind
-//! a path stands who may connect (see [`unix_socket`](crate::config::kinds::unix_socket)).
+//! Addresses to listen on: `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/tidegate.sock`. Host names are refused: the
+//! start must not depend on a look-up. A `proxy:` in front requires the PROXY protocol; options after a path limit
+//! which users may connect (see [`unix_socket`](crate::config::kinds::unix_socket)).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,28 +12,28 @@ use crate::config::kinds::unix_socket::{OPTIONS, UnixSocket};
 /// Addresses one process listens on. Each costs every shard two descriptors (`SHARD_RESERVE`).
 pub const LISTEN_ADDRS_MAX: usize = 4;
 
-/// Where a listener listens.
+/// The address of a listener.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ListenAddr {
     /// An IP address and port; port 0 lets the kernel choose.
     Tcp(SocketAddr),
-    /// A path, and who may connect there.
+    /// A path, and which users may connect there.
     Unix(UnixSocket),
 }
 
 impl From<PathBuf> for ListenAddr {
-    /// A Unix socket whose file gets the permissions that the umask leaves.
+    /// A Unix socket whose file has the permissions that the umask leaves.
     fn from(path: PathBuf) -> Self {
         Self::Unix(path.into())
     }
 }
 
 impl ListenAddr {
-    /// Whether both are the same place, so that only one of them can be listened on. Modes and groups do not count.
+    /// Whether both are the same place, so that only one of them can be opened. Modes and groups do not count.
     #[must_use]
     pub fn is_at(&self, other: &Self) -> bool {
         match (self, other) {
-            // The kernel chooses different ones.
+            // For port 0, the kernel chooses different ones.
             (Self::Tcp(one), Self::Tcp(two)) => one == two && one.port() != 0,
             (Self::Unix(one), Self::Unix(two)) => one.path == two.path,
             _ => false,
@@ -61,10 +61,10 @@ impl fmt::Display for ListenAddr {
     }
 }
 
-/// A place where listeners and publishers connect.
+/// An address where subscribers and publishers connect.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Listen {
-    /// Where.
+    /// The address.
     pub address: ListenAddr,
     /// Whether every connection begins with a PROXY protocol header.
     pub proxied: bool,
@@ -156,7 +156,7 @@ impl Kind for ListenKind {
 }
 
 impl ListenKind {
-    /// What is wanted behind the path of `text`, if the path itself is right.
+    /// The options that are wanted after the path of `text`, if the path itself is right.
     fn wanted_options(&self, text: &str) -> Option<String> {
         let (path, _) = text.split_once(';')?;
         self.parse(path).filter(|address| matches!(address, ListenAddr::Unix(_)))?;
@@ -190,7 +190,7 @@ mod tests {
             let read = listen().parse(text).expect("a place to listen");
             assert!(read.proxied && read.address.is_local(), "{text}");
             assert_eq!(read.to_string(), text);
-            // What is not for the public is never behind a proxy of that kind.
+            // Listeners that are not public never require the PROXY protocol.
             assert_eq!(listen_addr().parse(text), None, "{text}");
         }
         for text in ["127.0.0.1:8081", "unix:/proxy:"] {

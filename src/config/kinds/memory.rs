@@ -1,4 +1,4 @@
-//! The limit on resident memory: the machine's own, a size, or none.
+//! The limit on resident memory: the limit of the machine, a size, or none.
 
 use crate::config::kinds::Kind;
 use crate::config::kinds::bounded::{GIB, MIB, Size, size};
@@ -8,9 +8,9 @@ use crate::config::kinds::bounded::{GIB, MIB, Size, size};
 pub enum MemoryLimit {
     /// The control group's limit, or else the machine's memory.
     Auto,
-    /// There is none.
+    /// No limit.
     Off,
-    /// So many bytes.
+    /// This many bytes.
     Bytes(usize),
 }
 

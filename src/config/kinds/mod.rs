@@ -1,6 +1,6 @@
-//! Kinds of values: how one is read, what it accepts in words, and how it is written back.
+//! Kinds of values: how a value is parsed, described and printed.
 //!
-//! Text is all a kind sees, so the file, the environment and flags can't differ in what they accept.
+//! A kind sees only text, so the file, the environment and flags can't differ in what they accept.
 
 pub mod access;
 pub mod addresses;
@@ -20,7 +20,7 @@ pub mod upstream;
 
 use std::ops::RangeInclusive;
 
-/// Reads and writes the values of one setting.
+/// Parses and prints the values of one setting.
 pub(crate) trait Kind {
     type Value;
 
@@ -29,19 +29,20 @@ pub(crate) trait Kind {
     /// Stands for the value in `--help`.
     fn placeholder(&self) -> &'static str;
 
-    /// What is accepted, bounds included; completes "wanted ...". `example` is a value that is accepted.
+    /// Says what is accepted, bounds included; completes "wanted ...". `example` is a value that is accepted.
     fn wanted(&self, example: &str) -> String;
 
-    /// The same in place of `text`, which is not accepted: more to the point where it shows what was meant. Repeats nothing
-    /// that may be secret.
+    /// The same for a `text` that is not accepted; more precise if `text` shows what was meant. Repeats nothing that
+    /// may be secret.
     fn wanted_for(&self, _text: &str, example: &str) -> String {
         self.wanted(example)
     }
 
-    /// `None` for anything but what [`Kind::wanted`] promises.
+    /// Parses `text`. `None` for anything but what [`Kind::wanted`] says.
     fn parse(&self, text: &str) -> Option<Self::Value>;
 
-    /// Whether `text` is a zero of this kind, with a unit or without: `0s`. What may be off takes each of them for it.
+    /// Whether `text` is a zero of this kind, with or without a unit, such as `0s`. For settings that can be off, each
+    /// of them means off.
     fn is_zero(&self, _text: &str) -> bool {
         false
     }
@@ -49,18 +50,18 @@ pub(crate) trait Kind {
     /// Text that parses to `value`.
     fn print(&self, value: &Self::Value) -> String;
 
-    /// The same for everybody's eyes: what is secret about it is left out.
+    /// Text of `value` with its secrets masked, for logs and summaries.
     fn shown(&self, value: &Self::Value) -> String {
         self.print(value)
     }
 
-    /// `text`, which is not accepted, likewise.
+    /// `text`, which is not accepted, with its secrets masked.
     fn masked(&self, text: &str) -> String {
         text.to_owned()
     }
 }
 
-/// How a value looks in the layers.
+/// The form of a value in the layers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Shape {
     One,
@@ -70,21 +71,21 @@ pub(crate) enum Shape {
     Bool,
 }
 
-/// `kind`, or nothing, which is written `off`. `example` is a value of `kind`.
+/// A value of `kind`, or `off` for none. `example` is a value of `kind`.
 pub(crate) fn off_or<K>(kind: K, example: &'static str) -> Off<K> {
     Off { kind, word: "off", example: Some(example) }
 }
 
-/// `kind`, or nothing, which is written `0`.
+/// A value of `kind`, or `0` for none.
 pub(crate) fn zero_or<K>(kind: K) -> Off<K> {
     Off { kind, word: "0", example: None }
 }
 
-/// Takes `off`, `0` and any other zero of its kind for nothing, whichever is the usual one.
+/// Parses `off`, `0` and any other zero of its kind as `None`. Prints `word` for it.
 pub(crate) struct Off<K> {
     kind: K,
     word: &'static str,
-    /// Where the default can't serve as one, being `off`.
+    /// An example for messages, where the default is `off` and cannot serve as one.
     example: Option<&'static str>,
 }
 
@@ -126,12 +127,12 @@ impl<K: Kind> Kind for Off<K> {
     }
 }
 
-/// A value of `kind`, or `auto` for what the server works out by itself. `example` is a value.
+/// A value of `kind`, or `auto` for one that the server computes. `example` is a value of `kind`.
 pub(crate) fn auto_or<K: Kind>(kind: K, example: &'static str) -> Auto<K> {
     Auto { kind, example }
 }
 
-/// Takes `auto` for nothing.
+/// Parses `auto` as `None`.
 pub(crate) struct Auto<K> {
     kind: K,
     example: &'static str,
@@ -159,7 +160,7 @@ impl<K: Kind> Kind for Auto<K> {
 
 const AUTO: &str = "auto";
 
-/// `counts` values of `kind`, all different. No value may hold a comma.
+/// A list of values of `kind`, all different, whose number is in `counts`. No value may contain a comma.
 pub(crate) fn list<K>(kind: K, counts: RangeInclusive<usize>) -> List<K> {
     List { kind, counts }
 }
@@ -221,7 +222,7 @@ impl<K: Kind<Value: PartialEq>> Kind for List<K> {
         value.iter().map(|value| self.kind.shown(value)).collect::<Vec<_>>().join(",")
     }
 
-    /// As a whole: a comma may stand in what is to be masked.
+    /// Masks the text as a whole: a secret may contain a comma.
     fn masked(&self, text: &str) -> String {
         self.kind.masked(text)
     }
@@ -233,7 +234,7 @@ impl<K> List<K> {
     }
 }
 
-/// What stands between the commas. Empty text has no entries; an empty entry is one, and for the kind to refuse.
+/// The texts between the commas. Empty text has no entries. An empty entry is an entry, which the kind refuses.
 pub(crate) fn entries(text: &str) -> impl Iterator<Item = &str> {
     let count = if text.trim().is_empty() { 0 } else { usize::MAX };
     text.split(',').map(str::trim).take(count)
@@ -254,7 +255,7 @@ mod tests {
         }
     }
 
-    /// `0s` was refused where `0` was taken.
+    /// `0s` used to be refused where `0` was accepted.
     #[test]
     fn a_zero_with_a_unit_is_nothing_as_well() {
         let span = || duration(MS..=SECOND);

@@ -15,24 +15,24 @@ pub const CORS_ORIGINS_MAX: usize = 64;
 /// Headers a list may have. Each preflight is answered with all of them.
 pub const CORS_HEADERS_MAX: usize = 32;
 
-/// Which other origins browsers are told to let in.
+/// Which other origins may use the server from a browser.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CorsOrigins {
     /// All of them: `*`.
     Any,
-    /// Exactly these, in the form browsers send in `Origin` (RFC 6454 §6.2): lower case, no default port, no path. The host
-    /// of an app keeps its case: `safari-web-extension` has capitals. Empty: none.
+    /// Exactly these, in the form browsers send in `Origin` (RFC 6454 §6.2): lower case, no default port, no path. The
+    /// host of an app keeps its case: `safari-web-extension` has upper case. Empty allows none.
     Only(Vec<String>),
 }
 
 impl CorsOrigins {
-    /// Reads `*`, or origins with commas between them; `None` if one of them is none.
+    /// Parses `*`, or origins with commas between them; `None` if one of them is not an origin.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         OriginsKind.parse(text)
     }
 
-    /// The first entry that does not tell one owner's pages from another's, if there is one: `null` or `file://`.
+    /// The first entry that pages of many owners share, if there is one: `null` or `file://`.
     #[must_use]
     pub fn shared(&self) -> Option<&str> {
         let Self::Only(origins) = self else { return None };
@@ -40,7 +40,7 @@ impl CorsOrigins {
     }
 }
 
-/// What pages of many owners send in `Origin`: sandboxed frames, pages from files, and pages behind some redirects send
+/// The `Origin` of pages of many owners: sandboxed frames, pages from files, and pages after some redirects send
 /// `null`; pages from files in the web view of an Android app send `file://`.
 const SHARED: [&str; 2] = ["null", "file://"];
 
@@ -90,7 +90,7 @@ impl Kind for OriginsKind {
     }
 }
 
-/// `text` in the form browsers send, so that comparing bytes is enough.
+/// Converts `text` to the form browsers send, so that comparing bytes is enough.
 fn origin(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     if SHARED.contains(&lower.as_str()) {
@@ -102,7 +102,7 @@ fn origin(text: &str) -> Option<String> {
         "https" => 443,
         _ => return app_origin(scheme, &text[scheme.len() + "://".len()..]),
     };
-    // The colons of an IPv6 address stand in brackets.
+    // The colons of an IPv6 address are in brackets.
     let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
     let (host, port) = authority.split_at(port_at.unwrap_or(authority.len()));
     let port = match port.strip_prefix(':') {
@@ -125,8 +125,8 @@ fn app_origin(scheme: &str, authority: &str) -> Option<String> {
     (is_app_scheme(scheme) && host_is_good && port_is_good).then(|| format!("{scheme}://{authority}"))
 }
 
-/// Whether `scheme`, in lower case, is one (RFC 3986 §3.1) that an app may have. Others name a protocol, have no host, or
-/// are a slip of the pen: it would let nobody in, and nothing would say why.
+/// Whether `scheme`, in lower case, is a scheme (RFC 3986 §3.1) that an app may have. Others name a protocol, have no
+/// host, or are typing errors: those would match no page, and no message would say why.
 fn is_app_scheme(scheme: &str) -> bool {
     let is_scheme_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     scheme.starts_with(|first: char| first.is_ascii_lowercase())
@@ -136,18 +136,18 @@ fn is_app_scheme(scheme: &str) -> bool {
         && ["http", "https"].iter().all(|web| distance(scheme, web) > 2)
 }
 
-/// Schemes that pages have or seem to have, and that no browser sends in `Origin`.
+/// Schemes that pages have or seem to have, but that no browser sends in `Origin`.
 const NO_APPS: [&str; 9] = ["about", "blob", "data", "file", "filesystem", "ftp", "javascript", "ws", "wss"];
 
 const SCHEME_BYTES_MAX: usize = 64;
 const HOST_BYTES_MAX: usize = 253;
 
-/// Digits only, which `str::parse` is not strict about.
+/// Parses digits only: `str::parse` also accepts a sign.
 fn port_number(digits: &str) -> Option<u16> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// A name in ASCII (browsers send punycode), an IPv4 address or an IPv6 address in brackets.
+/// Whether `host` is a name in ASCII (browsers send punycode), an IPv4 address or an IPv6 address in brackets.
 fn is_host(host: &str) -> bool {
     if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return inner.parse::<Ipv6Addr>().is_ok();
@@ -173,7 +173,7 @@ impl Kind for HeaderNameKind {
         format!("a header's name of 1 to {HEADER_NAME_BYTES_MAX} bytes, such as x-request-id")
     }
 
-    /// Without `*`: it does not mean `authorization`, and means itself where cookies may come along (Fetch,
+    /// Refuses `*`: it does not include `authorization`, and means a literal `*` where credentials are allowed (Fetch,
     /// "`Access-Control-Allow-Headers`").
     fn parse(&self, text: &str) -> Option<HeaderName> {
         let fits = text.len() <= HEADER_NAME_BYTES_MAX && text != "*";
@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    /// Apps and extensions could not be allowed: only http and https were origins.
+    /// Apps and extensions could not be allowed: only http and https were accepted.
     #[test]
     fn apps_and_extensions_have_origins() {
         for text in [
@@ -255,12 +255,12 @@ mod tests {
             "http://[app]",
             "nul",
             "*",
-            // Slips.
+            // Typing errors.
             "htps://app.example",
             "httpss://app.example",
             "ttp://app.example",
             "https ://app.example",
-            // No app's either.
+            // Not an app's either.
             "://localhost",
             "1app://localhost",
             "a_b://localhost",

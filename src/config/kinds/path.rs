@@ -1,8 +1,8 @@
-//! The base path: what stands before `/stream`, `/publish` and the others.
+//! The base path: the prefix of `/stream`, `/publish` and the others.
 
 use crate::config::kinds::Kind;
 
-/// Such as `/api/v1/sse`; `/` for none.
+/// A path such as `/api/v1/sse`; `/` for none.
 pub(crate) fn base_path() -> PathKind {
     PathKind
 }
@@ -22,7 +22,7 @@ impl Kind for PathKind {
         )
     }
 
-    /// Ready to be put before `/stream`, so none is the empty string.
+    /// Returns a prefix for `/stream`, so `/` becomes the empty string.
     fn parse(&self, text: &str) -> Option<String> {
         if text == "/" {
             return Some(String::new());
@@ -37,7 +37,8 @@ impl Kind for PathKind {
     }
 }
 
-/// Only bytes that no client encodes (RFC 3986 §2.3), and none of the segments that clients and proxies resolve away.
+/// Whether clients leave `segment` as it is: it has only bytes that are never encoded (RFC 3986 §2.3), and is not one
+/// that clients and proxies resolve away.
 fn is_segment(segment: &str) -> bool {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     !matches!(segment, "" | "." | "..") && segment.bytes().all(unreserved)

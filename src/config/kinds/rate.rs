@@ -1,14 +1,14 @@
-//! Rates: so many events in such a time, `50/s`. Kept as the two numbers, since a limiter needs no fraction.
+//! Rates: events per period, such as `50/s`. Kept as two numbers, since a rate limiter needs no fraction.
 
 use crate::config::kinds::Kind;
 use crate::types::rate::{PERIODS, Rate};
 
-/// Such as `50/s`.
+/// A rate of events, such as `50/s`.
 pub(crate) fn rate() -> RateKind {
     rate_of("events")
 }
 
-/// The same of something else.
+/// A rate of something else, named `what` in messages.
 pub(crate) fn rate_of(what: &'static str) -> RateKind {
     RateKind { what }
 }

@@ -1,5 +1,5 @@
-//! What requests have to bring along and what they must not be: required headers, names of the server, programs that are
-//! not wanted. Each is checked against requests by `http::checks`.
+//! Conditions on requests: required headers, names of the server, and programs that are refused.
+//! `policy::checks` checks requests against them.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -9,7 +9,7 @@ use hyper::header::HeaderName;
 use crate::config::kinds::Kind;
 use crate::config::kinds::secret::{MASK, Secret};
 
-/// Headers a request may have to bring along.
+/// Headers a setting may require.
 pub const REQUIRED_HEADERS_MAX: usize = 16;
 
 /// Rules about programs. A request's `User-Agent` is searched for each in turn.
@@ -23,7 +23,7 @@ pub const ALLOWED_HOSTS_MAX: usize = 64;
 pub struct RequiredHeader {
     /// Its name, in lower case.
     pub name: HeaderName,
-    /// What it has to say, if that matters. It may well be a secret that a proxy shares with us.
+    /// The value it must have; `None` accepts any. It may be a secret shared with a proxy.
     pub value: Option<Secret>,
 }
 
@@ -89,15 +89,15 @@ impl Kind for HeaderKind {
     }
 }
 
-/// Longer ones are no shared secrets any more.
+/// A bound on shared secrets.
 const HEADER_VALUE_BYTES_MAX: usize = 256;
 
-/// Programs that are not wanted.
+/// Programs that are refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DeniedUserAgent {
-    /// Those that do not say what they are: `none`.
+    /// Those without a `User-Agent`: `none`.
     Absent,
-    /// Those whose `User-Agent` has this in it, whatever its case. It is in lower case here.
+    /// Those whose `User-Agent` contains this text in any case. It is in lower case here.
     Containing(String),
 }
 
@@ -139,17 +139,17 @@ impl Kind for AgentKind {
 const NO_USER_AGENT: &str = "none";
 const AGENT_BYTES_MAX: usize = 128;
 
-/// A name, or several, under which the server may be asked for. In lower case, without a port or a dot at its end.
+/// A host name, or several, that requests may use. In lower case, without a port or a dot at its end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HostPattern {
     /// Exactly this name or address, IPv6 in brackets.
     Exact(String),
-    /// All names below one, which is kept with the dot in front: `.push.example` for `*.push.example`.
+    /// All names below one, kept with the dot in front: `.push.example` for `*.push.example`.
     Below(String),
 }
 
 impl HostPattern {
-    /// Whether this is about `host`, which is in lower case and has neither a port nor a dot at its end.
+    /// Whether the pattern matches `host`, which is in lower case and has neither a port nor a dot at its end.
     #[must_use]
     pub fn covers(&self, host: &str) -> bool {
         match self {
@@ -198,7 +198,8 @@ impl Kind for HostKind {
     }
 }
 
-/// Labels of letters, digits, hyphens and underscores (RFC 1123 §2.1 and what people do).
+/// Whether `text` consists of labels of letters, digits, hyphens (RFC 1123 §2.1) and underscores, which are used in
+/// practice.
 pub(crate) fn is_name(text: &str) -> bool {
     let is_label = |label: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');

@@ -1,31 +1,30 @@
-//! Text that only the operator and whoever it is meant for should know: it is compared without telling how much of it was
-//! right, and nothing prints it.
+//! Secret text: comparing takes the same time for all texts of one length, and nothing prints it.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq as _;
 
-/// Stands for a secret wherever people look.
+/// Replaces a secret in logs and summaries.
 pub const MASK: &str = "***";
 
-/// A secret of the settings.
+/// A secret from the settings.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text` to itself from now on.
+    /// Makes `text` a secret, which is no longer printed.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Whether `offered` is it. How long that takes depends on its length alone.
+    /// Whether `offered` equals it. The time this takes depends on its length alone.
     #[must_use]
     pub fn is(&self, offered: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(offered).into()
     }
 
-    /// The text itself, to write settings back.
+    /// Returns the text, to write settings back.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,5 @@
-//! Settings that name keys: `HS256:base64:…`, `RS256:file:/etc/tidegate/issuer.pem`, and where a set of them is published.
+//! Settings that name keys: `HS256:base64:…`, `RS256:file:/etc/tidegate/issuer.pem`, and where a set of keys is
+//! published.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,29 +13,29 @@ use crate::config::kinds::Kind;
 use crate::config::kinds::secret::{MASK, Secret};
 use crate::config::kinds::upstream::{UpstreamUrl, upstream_url};
 
-/// Keys, and sources of sets of keys, that one server may have.
+/// The most keys, and the most sources of key sets, of one server.
 pub const TOKEN_KEYS_MAX: usize = 16;
 
-/// A key for tokens, not read yet.
+/// A key for tokens, before it is read.
 #[derive(Clone, Eq, PartialEq)]
 pub struct TokenKey {
-    /// What it is for.
+    /// The algorithm it is for.
     pub algorithm: Algorithm,
-    /// Where it is.
+    /// The place of the key.
     pub source: KeySource,
 }
 
-/// Where a key is.
+/// The place of a key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum KeySource {
-    /// In a file: a secret as it is, or a public key in PEM.
+    /// In a file: a secret in plain text, or a public key in PEM.
     File(PathBuf),
     /// In the settings: a secret in base64.
     Base64(Secret),
 }
 
 impl TokenKey {
-    /// The bytes of a secret that is in the settings.
+    /// The bytes of a secret in the settings.
     #[must_use]
     pub fn inline(&self) -> Option<Vec<u8>> {
         match &self.source {
@@ -43,8 +44,8 @@ impl TokenKey {
         }
     }
 
-    /// The secret that others may take the same characters for: the text of a file, which is `material`, for base64, and
-    /// base64 for the secret itself.
+    /// The same characters read in the other way, as an issuer may do: a file's text (`material`) decoded from base64,
+    /// or the base64 of the settings taken as the secret itself.
     #[must_use]
     pub fn other_reading(&self, material: &[u8]) -> Option<Vec<u8>> {
         match &self.source {
@@ -122,7 +123,7 @@ impl Kind for TokenKeyKind {
         }
     }
 
-    /// Whatever it is: a secret in the wrong place is one still.
+    /// Masks everything: a secret in the wrong place is still a secret.
     fn masked(&self, _: &str) -> String {
         MASK.to_owned()
     }
@@ -131,14 +132,14 @@ impl Kind for TokenKeyKind {
 const ALGORITHMS: &str =
     "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA";
 
-/// Either alphabet (RFC 4648 §4, §5), padded or not.
+/// Decodes either alphabet (RFC 4648 §4, §5), padded or not.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let alphabet = if text.contains(['-', '_']) { alphabet::URL_SAFE } else { alphabet::STANDARD };
     GeneralPurpose::new(&alphabet, lenient).decode(text).ok().filter(|bytes| !bytes.is_empty())
 }
 
-/// Where a JWKS is.
+/// The place of a JWKS.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum JwksSource {
     /// In a file.

@@ -1,6 +1,6 @@
 //! Numbers with a unit, written without loss in the largest unit that fits: `90s`, not `1m 30s` or `1.5m`.
 
-/// Bytes. `KB` is left out on purpose: people disagree on whether it has 1,000 or 1,024.
+/// Bytes. `KB` is left out on purpose: it can mean 1,000 or 1,024.
 pub(crate) const BYTES: &[(&str, u64)] =
     &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
@@ -15,14 +15,14 @@ pub(crate) const NANOSECONDS: &[(&str, u64)] = &[
     ("ns", 1),
 ];
 
-/// `count` in the largest of `units`, sorted from the largest to 1, that leaves no rest. Zero needs no unit.
+/// Prints `count` in the largest of `units`, sorted from the largest to 1, that divides it. Zero needs no unit.
 pub(crate) fn print(count: u64, units: &[(&str, u64)]) -> String {
     let fits = units.iter().find(|(_, size)| count != 0 && count.is_multiple_of(*size));
     fits.map_or_else(|| count.to_string(), |(unit, size)| format!("{}{unit}", count / size))
 }
 
-/// A whole number and one of `units` in any case, with or without a space; the bare number counts ones. `None` for
-/// anything else and past 64 bits.
+/// Parses a whole number and one of `units` in any case, with or without a space; a number without unit counts ones.
+/// `None` for anything else and above 64 bits.
 pub(crate) fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let unit = unit.trim_start();

@@ -1,4 +1,4 @@
-//! A Unix socket to listen on: its path, and who may connect: `/run/tidegate.sock;mode=0660;group=www-data`.
+//! A Unix socket to listen on: its path, and which users may connect: `/run/tidegate.sock;mode=0660;group=www-data`.
 //!
 //! Users who may write to the file may connect (`unix(7)`). Without a service manager that makes the file, these two options
 //! say which users those are, whatever the umask is. Groups are those of `/etc/group`, because the static binary cannot ask other sources.
@@ -7,14 +7,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// A path, and who may connect.
+/// A path, and which users may connect.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct UnixSocket {
     /// An absolute path of at most 107 bytes (`unix(7)`), without `,` and `;`.
     pub path: PathBuf,
     /// Permissions of the file, at most 0o777. Without them the umask decides.
     pub mode: Option<u32>,
-    /// The group of the file. Without one it is the process's own.
+    /// The group of the file. Without one it is the process's group.
     pub group: Option<Group>,
 }
 
@@ -25,7 +25,7 @@ impl From<PathBuf> for UnixSocket {
 }
 
 impl UnixSocket {
-    /// `PATH[;mode=MODE][;group=GROUP]`, the options in any order, each at most once.
+    /// Parses `PATH[;mode=MODE][;group=GROUP]`, the options in any order, each at most once.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(';');
         let mut socket = Self::from(path(parts.next()?)?);
@@ -51,14 +51,14 @@ impl fmt::Display for UnixSocket {
     }
 }
 
-/// What [`UnixSocket::parse`] takes behind the path.
+/// The options that [`UnixSocket::parse`] accepts after the path.
 pub(crate) const OPTIONS: &str = "options such as ;mode=0660 (octal, at most 0777) and ;group=www-data (a name or a number), each \
                                   once";
 
 fn path(text: &str) -> Option<PathBuf> {
     let fits = text.len() <= UNIX_PATH_BYTES_MAX && text.starts_with('/') && !text.ends_with('/');
-    // A comma would come back as two entries, a NUL would end the path early, and the replacement character stands
-    // for bytes that were lost on the way here.
+    // A comma would split the value into two entries, a NUL would end the path early, and the replacement character
+    // stands for bytes that were lost before.
     let odd = |c: char| matches!(c, ',' | char::REPLACEMENT_CHARACTER) || c.is_control();
     (fits && !text.contains(odd)).then(|| text.into())
 }
@@ -66,7 +66,7 @@ fn path(text: &str) -> Option<PathBuf> {
 /// `sun_path` has 108 bytes, the closing NUL included (`unix(7)`).
 pub(crate) const UNIX_PATH_BYTES_MAX: usize = 107;
 
-/// Octal, as in `chmod(1)`. The bits above 0777 mean nothing on a socket.
+/// Parses an octal mode, as in `chmod(1)`. The bits above 0777 have no meaning for a socket.
 fn mode(text: &str) -> Option<u32> {
     let is_octal = (1..=4).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     let mode = is_octal.then(|| u32::from_str_radix(text, 8).ok())??;
@@ -84,7 +84,7 @@ impl Group {
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// Its number. `None` if `/etc/group` has no such name, or cannot be read.
+    /// The group's number. `None` if `/etc/group` has no such name, or cannot be read.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         let number = self.0.parse().ok().filter(|id| *id != NO_GROUP);
@@ -104,7 +104,7 @@ const GROUPS: &str = "/etc/group";
 /// Bytes of a group's name (`useradd(8)` takes 32).
 const GROUP_BYTES_MAX: usize = 64;
 
-/// To `chown(2)` it means that nothing is to change.
+/// In `chown(2)`, the number that leaves the group unchanged.
 const NO_GROUP: u32 = u32::MAX;
 
 fn id_in(groups: &str, name: &str) -> Option<u32> {

@@ -1,4 +1,4 @@
-//! Kinds of the settings about other servers that Tidegate asks: their URLs, and files.
+//! Kinds of the settings about other servers: their URLs.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,13 +8,13 @@ use reqwest::Url;
 use crate::config::kinds::Kind;
 use crate::config::kinds::secret::MASK;
 
-/// Where a server is asked: `http` or `https`, and nothing in it that would be sent along by surprise. Its query may be
-/// secret, so it is sent and never shown.
+/// The URL of another server: `http` or `https`, without user name, password or fragment. Its query may be secret, so
+/// it is sent and never shown.
 #[derive(Clone, Eq, PartialEq)]
 pub struct UpstreamUrl(Url);
 
 impl UpstreamUrl {
-    /// Reads a URL. `None` if it has another scheme, a user name, a password or a fragment, or is too long.
+    /// Parses a URL. `None` if it has another scheme, a user name, a password or a fragment, or is too long.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok().filter(|_| text.len() <= URL_BYTES_MAX)?;
@@ -23,13 +23,13 @@ impl UpstreamUrl {
         (is_http && is_plain).then_some(Self(url))
     }
 
-    /// For the client.
+    /// The URL for the HTTP client.
     #[must_use]
     pub fn as_url(&self) -> &Url {
         &self.0
     }
 
-    /// Whether nobody on the way can change what comes back: it is `https`, or stays on this machine.
+    /// Whether the answer cannot be changed on the way: the URL is `https`, or on this machine.
     #[must_use]
     pub fn is_trustworthy(&self) -> bool {
         let host = self.0.host_str().unwrap_or_default();
@@ -41,7 +41,7 @@ impl UpstreamUrl {
 }
 
 impl fmt::Display for UpstreamUrl {
-    /// For everybody's eyes.
+    /// With its query masked.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&masked(self.0.as_str()))
     }
@@ -53,7 +53,7 @@ impl fmt::Debug for UpstreamUrl {
     }
 }
 
-/// `text`, which may well be no URL, without what would be user name, password, query and fragment.
+/// Masks user name, password, query and fragment in `text`, which may not be a valid URL.
 fn masked(text: &str) -> String {
     let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + "://".len()));
     let (user, rest) = rest.split_at(rest.rfind('@').unwrap_or_default());
