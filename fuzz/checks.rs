@@ -24,9 +24,11 @@ use tidegate::auth::jwks::{self, JWKS_KEYS_MAX};
 use tidegate::auth::key::Key;
 use tidegate::auth::tokens::Tokens;
 use tidegate::config::{AddressRange, Config, ConfigError, ConfigErrors, CorsOrigins};
-use tidegate::http::api::publish::event_body::{self, EventBody, Media};
+use tidegate::http::api::publish::compact;
+use tidegate::http::api::publish::event_body::{self, EventBody};
 use tidegate::http::api::publish::lines::{Line, Lines};
 use tidegate::http::api::publish::malformed::without_bom;
+use tidegate::http::api::publish::media::Media;
 use tidegate::http::api::query::{DisconnectQuery, HistoryQuery, LIMIT_MAX, STAY_AWAY_MAX, StreamQuery};
 use tidegate::http::api::route::Route;
 use tidegate::http::api::welcome::accept::prefers_html;
@@ -240,13 +242,13 @@ pub(crate) fn compact(text: &str) {
     let Ok(raw) = serde_json::from_str::<&RawValue>(text) else {
         return;
     };
-    let Ok(compact) = event_body::compact(raw) else {
+    let Ok(compact) = compact::compact(raw) else {
         assert!(serde_json::from_str::<Value>(text).is_err(), "only too deep for both");
         return;
     };
     assert!(compact.len() <= raw.get().len());
     let again: &RawValue = serde_json::from_str(&compact).expect("compact JSON is JSON");
-    assert_eq!(event_body::compact(again).as_ref(), Ok(&compact));
+    assert_eq!(compact::compact(again).as_ref(), Ok(&compact));
     // `Value` does not read all that is JSON: `1e999`, half surrogate pairs.
     if let Ok(value) = serde_json::from_str::<Value>(text) {
         assert_eq!(serde_json::from_str::<Value>(&compact).ok(), Some(value));

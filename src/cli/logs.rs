@@ -7,7 +7,9 @@
 use std::io::{self, Write};
 
 use tracing::Dispatch;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{fmt, registry, reload};
 
 use crate::config::{LogFormat, LogLevel};
 use crate::types::plain_text::plain;
@@ -25,28 +27,28 @@ pub fn dispatch<W>(
 where
     W: Write + 'static,
 {
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter(level))
-        .with_writer(move || Lines(writer()))
-        // Colours are escape sequences too.
-        .with_ansi(false);
-    // Fails only when the logs are gone.
-    match format {
-        LogFormat::Text => {
-            let logs = logs.with_filter_reloading();
-            let handle = logs.reload_handle();
-            (logs.into(), Box::new(move |level| drop(handle.reload(filter(level)))))
-        }
-        LogFormat::Json => {
-            let logs = logs.json().flatten_event(true).with_filter_reloading();
-            let handle = logs.reload_handle();
-            (logs.into(), Box::new(move |level| drop(handle.reload(filter(level)))))
-        }
-    }
+    // Colours are escape sequences, too.
+    let lines = fmt::layer().with_writer(move || Lines(writer())).with_ansi(false);
+    let (filter, handle) = reload::Layer::new(filter(level));
+    // Setting it fails only when the logs are gone.
+    let set_level = Box::new(move |level| drop(handle.reload(self::filter(level))));
+    let logs = registry().with(filter);
+    let dispatch = match format {
+        LogFormat::Text => logs.with(lines).into(),
+        LogFormat::Json => logs.with(lines.json().flatten_event(true)).into(),
+    };
+    (dispatch, set_level)
 }
 
-fn filter(level: LogLevel) -> EnvFilter {
-    EnvFilter::new(level.as_str())
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
 }
 
 /// Takes a whole line with each write, and writes it as plain text.

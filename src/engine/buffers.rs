@@ -2,7 +2,7 @@
 //! before anything is buffered.
 //!
 //! Guarantees: beyond [`FREE_BYTES`] for each request and one answer, no more than the bound is held at once; a request
-//! over it is refused with [`Code::BuffersFull`]; bytes are given back when their holder is dropped. Small requests
+//! over it is refused with [`Code::BuffersFull`](crate::answer::problem::Code::BuffersFull); bytes are given back when their holder is dropped. Small requests
 //! never use the budget.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

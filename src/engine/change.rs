@@ -13,7 +13,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As [`Self::apply`].
+    /// [`Code::StayAwayFull`] or [`Code::RevocationsFull`] if the table is full, and then nothing is changed; [`Code::Full`] if
+    /// a shard has too much mail.
     pub async fn propose(&self, change: Change) -> Result<u32, Problem> {
         self.apply(&change).await
     }

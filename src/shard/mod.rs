@@ -13,13 +13,16 @@ pub mod advance;
 pub mod batch;
 pub mod close;
 pub mod conn;
+pub mod expiry;
 pub mod flush;
 pub mod join;
+pub mod key;
 pub mod net;
 pub mod notice;
 mod room;
 pub mod session;
 mod shrink;
+mod sparse;
 pub mod stats;
 pub mod tend;
 

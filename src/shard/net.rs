@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::shard::conn::ConnKey;
+use crate::shard::key::ConnKey;
 use crate::shard::stats::CloseReason;
 
 /// Sends bytes and watches sockets.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::hub::source::Source;
-use crate::shard::shrink::is_sparse;
+use crate::shard::sparse::is_sparse;
 use crate::types::moment::Moment;
 use crate::types::position::Offset;
 

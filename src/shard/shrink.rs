@@ -9,18 +9,11 @@ use slab::Slab;
 
 use crate::shard::conn::Conns;
 use crate::shard::net::Net;
+use crate::shard::sparse::{SMALL, is_sparse};
 use crate::shard::{LocalRoom, Shard};
 
 /// Time between two attempts, so that tables keep their size for a crowd that comes and goes in waves.
 pub(super) const SHRINK_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Places that are not worth giving back.
-const SMALL: usize = 64;
-
-/// Whether a table has so many more places than entries that it should give some back.
-pub(super) fn is_sparse(len: usize, capacity: usize) -> bool {
-    capacity > SMALL && len < capacity / 4
-}
 
 impl<N: Net> Shard<N> {
     pub(super) fn shrink(&mut self) {

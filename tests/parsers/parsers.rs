@@ -14,7 +14,7 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tidegate::http::api::publish::event_body;
+use tidegate::http::api::publish::{compact, event_body};
 use tidegate::http::api::query::StreamQuery;
 use tidegate::http::api::route::Route;
 use tidegate::http::conn::proxy_header::{self, Parsed};
@@ -504,7 +504,7 @@ proptest! {
     #[test]
     fn compact_json_is_what_serde_json_prints(value in json()) {
         let pretty: Box<RawValue> = serde_json::from_str(&format!("{value:#}")).expect("it was just printed");
-        prop_assert_eq!(event_body::compact(&pretty), Ok(value.to_string()));
+        prop_assert_eq!(compact::compact(&pretty), Ok(value.to_string()));
         checks::compact(pretty.get());
     }
 

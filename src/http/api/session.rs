@@ -52,9 +52,9 @@ pub async fn refresh(call: Call<'_>, caller: &Caller) -> Result<Response<Respons
     let engine = call.engine();
     let identity = match caller {
         Caller::Known(_, identity) => identity.clone(),
-        Caller::Nobody(_) => return Err(Code::Unauthorized.into()),
+        Caller::Anonymous(_) => return Err(Code::Unauthorized.into()),
         // Without authentication there are no tokens, so no stream ends with one.
-        Caller::Anyone => return Err(Code::ConnectionUnknown.into()),
+        Caller::Open => return Err(Code::ConnectionUnknown.into()),
     };
     let user = identity.user().ok_or(Code::Forbidden)?;
     let body: RefreshBody = read(call, caller, Code::BodyMalformed).await?;

@@ -16,9 +16,9 @@ use crate::types::name::UserName;
 #[derive(Clone, Debug)]
 pub enum Caller {
     /// No authentication is set up, so everything is allowed.
-    Anyone,
+    Open,
     /// Authentication is set up, and no credential of the request was verified.
-    Nobody(Arc<Authority>),
+    Anonymous(Arc<Authority>),
     /// The request's credential was accepted.
     Known(Arc<Authority>, Arc<Identity>),
 }
@@ -33,9 +33,9 @@ impl Caller {
         let is_open =
             |authority: &Authority| matches!(action, Action::Read(room) if authority.is_public(room));
         match self {
-            Self::Anyone => Ok(()),
-            Self::Nobody(authority) if is_open(authority) => Ok(()),
-            Self::Nobody(_) => Err(Code::Unauthorized.into()),
+            Self::Open => Ok(()),
+            Self::Anonymous(authority) if is_open(authority) => Ok(()),
+            Self::Anonymous(_) => Err(Code::Unauthorized.into()),
             Self::Known(authority, identity) if identity.allows(action) || is_open(authority) => Ok(()),
             Self::Known(..) => Err(Code::Forbidden.into()),
         }
@@ -48,8 +48,8 @@ impl Caller {
     /// As [`Self::may`].
     pub fn may_publish_something(&self) -> Result<(), Problem> {
         match self {
-            Self::Anyone => Ok(()),
-            Self::Nobody(_) => Err(Code::Unauthorized.into()),
+            Self::Open => Ok(()),
+            Self::Anonymous(_) => Err(Code::Unauthorized.into()),
             Self::Known(_, identity) if identity.grant.may_publish() => Ok(()),
             Self::Known(..) => Err(Code::Forbidden.into()),
         }
@@ -62,7 +62,7 @@ impl Caller {
     /// As [`Self::may`]; [`Code::RequireUnsupported`] if the draft requires a permission and no authentication is set
     /// up.
     pub fn may_publish(&self, draft: &Draft) -> Result<(), Problem> {
-        if draft.require.is_some() && matches!(self, Self::Anyone) {
+        if draft.require.is_some() && matches!(self, Self::Open) {
             return Err(Code::RequireUnsupported.into());
         }
         self.may(match &draft.target {
@@ -79,9 +79,9 @@ impl Caller {
     /// As [`Self::may`]. A caller without credential may not name a user: with a name come the events for that user.
     pub fn listens_as(&self, asked: Option<UserName>) -> Result<Option<UserName>, Problem> {
         match (self, asked) {
-            (Self::Anyone, asked) => Ok(asked),
-            (Self::Nobody(_), None) => Ok(None),
-            (Self::Nobody(_), Some(_)) => Err(Code::Unauthorized.into()),
+            (Self::Open, asked) => Ok(asked),
+            (Self::Anonymous(_), None) => Ok(None),
+            (Self::Anonymous(_), Some(_)) => Err(Code::Unauthorized.into()),
             (Self::Known(_, identity), None) => Ok(identity.user.clone()),
             (Self::Known(_, identity), Some(asked)) => {
                 if identity.user.as_ref() != Some(&asked) {
@@ -101,8 +101,8 @@ impl Caller {
     pub fn is_still_known(&self, access: &Access) -> Result<(), Problem> {
         let policy = access.policy.load();
         let is_known = match self {
-            Self::Anyone => policy.authority.is_none(),
-            Self::Nobody(_) => true,
+            Self::Open => policy.authority.is_none(),
+            Self::Anonymous(_) => true,
             Self::Known(_, identity) => policy.trusts(identity) && !access.is_over(identity),
         };
         if is_known { Ok(()) } else { Err(Code::Unauthorized.into()) }
@@ -113,7 +113,7 @@ impl Caller {
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         match self {
             Self::Known(_, identity) => Some(identity),
-            Self::Anyone | Self::Nobody(_) => None,
+            Self::Open | Self::Anonymous(_) => None,
         }
     }
 }

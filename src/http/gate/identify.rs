@@ -34,10 +34,10 @@ pub fn caller(
     query: Option<&str>,
 ) -> Result<Caller, Problem> {
     let Some(authority) = &policy.authority else {
-        return Ok(Caller::Anyone);
+        return Ok(Caller::Open);
     };
     let Some(credential) = credential::find(&policy.places, headers, query)? else {
-        return Ok(Caller::Nobody(authority.clone()));
+        return Ok(Caller::Anonymous(authority.clone()));
     };
     // The browser attached the cookie by itself, perhaps for a page that may not use it.
     if credential.is_cookie && !policy.cors.cookie_is_safe(headers) {
@@ -48,7 +48,7 @@ pub fn caller(
     if judged.peek().is_none() {
         // The application may accept it.
         return if policy.asks {
-            Ok(Caller::Nobody(authority.clone()))
+            Ok(Caller::Anonymous(authority.clone()))
         } else {
             Err(Code::Unauthorized.into())
         };
@@ -113,9 +113,9 @@ fn one_of(all: impl Iterator<Item = Result<Arc<Identity>, Code>>) -> Result<Arc<
 /// be asked, or answered before the user was revoked;
 /// [`Code::OriginForbidden`] for cookies that came with a foreign page's request, which it is not asked about;
 /// [`Code::WaitingFull`] if too many requests already wait for an answer.
-pub async fn listener(call: &Call<'_>, caller: Caller, query: &StreamQuery) -> Result<Caller, Problem> {
+pub async fn subscriber(call: &Call<'_>, caller: Caller, query: &StreamQuery) -> Result<Caller, Problem> {
     let (engine, policy, headers) = (call.engine(), call.policy, call.headers());
-    let (Caller::Nobody(authority), Some(callback)) = (&caller, &engine.upstream.callback) else {
+    let (Caller::Anonymous(authority), Some(callback)) = (&caller, &engine.upstream.callback) else {
         return Ok(caller);
     };
     // Which cookie the application uses is unknown here, so none can be left out of the question.

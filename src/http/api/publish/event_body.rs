@@ -9,21 +9,16 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
-use hyper::HeaderMap;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::answer::field_name::FieldName;
 use crate::answer::problem::{Code, Problem};
+use crate::http::api::publish::compact::{compact, is_json_space};
 use crate::http::api::publish::malformed;
 use crate::hub::draft::{Draft, Target};
 use crate::rights::grant::PermissionName;
 use crate::types::name::{EventId, EventName, NameError, RoomName, UserName};
-
-/// Levels of arrays and objects that `data` may have. `serde_json` and many other readers stop there by default, so
-/// deeper data would fail at each subscriber instead of once at its publisher (RFC 8259 §9 allows a limit).
-pub const DEPTH_MAX: usize = 127;
 
 /// Events one array may have. An array is taken as a whole and stays together in the order, so no other event gets a
 /// place in between; this many take less than a millisecond. A publisher with more can send lines, which take turns
@@ -69,127 +64,6 @@ pub fn parse_body(body: &[u8], event_bytes_max: usize) -> Result<EventBody, Prob
 pub fn parse_event(body: &[u8], event_bytes_max: usize) -> Result<Draft, Problem> {
     let reader = Reader::new(event_bytes_max);
     reader.read(body, EventSeed(&reader))
-}
-
-/// `value` without the white space between its tokens; number text, key order and strings stay as they are.
-///
-/// # Errors
-///
-/// [`Code::BodyMalformed`] if it is nested more than [`DEPTH_MAX`] levels deep. `serde_json`'s own limit does not
-/// cover [`RawValue`], which it skips over without recursion.
-pub fn compact(value: &RawValue) -> Result<String, Code> {
-    let json = value.get();
-    let bytes = json.as_bytes();
-    let mut out = String::with_capacity(json.len());
-    let (mut at, mut copied, mut depth) = (0, 0, 0_usize);
-    while let Some(&byte) = bytes.get(at) {
-        let end = if byte == b'"' { string_end(bytes, at) } else { at + 1 };
-        if is_json_space(byte) {
-            // White space is ASCII, so both ends of the slice are character boundaries.
-            out.push_str(&json[copied..at]);
-            copied = end;
-        } else if matches!(byte, b'[' | b'{') {
-            depth += 1;
-            if depth > DEPTH_MAX {
-                return Err(Code::BodyMalformed);
-            }
-        } else if matches!(byte, b']' | b'}') {
-            depth = depth.saturating_sub(1);
-        }
-        at = end;
-    }
-    out.push_str(&json[copied..]);
-    Ok(out)
-}
-
-/// How to read a publish body.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Media {
-    /// One JSON value: [`parse_body`].
-    Json,
-    /// JSON values in lines, published as they arrive: [`Lines`](crate::http::api::publish::lines::Lines) and [`parse_event`].
-    Ndjson,
-}
-
-impl Media {
-    /// Decides by `Content-Type` and `Content-Encoding`.
-    ///
-    /// No type, and those that `curl -d` and a bare `fetch` send (`application/x-www-form-urlencoded`, `text/plain`),
-    /// count as JSON. Browsers let any page send these without a preflight, which is why
-    /// [`Cors`](crate::policy::cors::Cors) refuses foreign origins by itself.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::ContentEncodingUnsupported`] for anything but `identity`; [`Code::MediaTypeUnsupported`] for other
-    /// types, several of them, or a charset other than UTF-8.
-    pub fn from_headers(headers: &HeaderMap) -> Result<Self, Problem> {
-        for value in headers.get_all(CONTENT_ENCODING) {
-            let mut codings = value.as_bytes().split(|byte| *byte == b',');
-            let plain = |coding: &[u8]| matches_any(coding, &["identity", ""]);
-            if !codings.all(plain) {
-                return Err(Code::ContentEncodingUnsupported.into());
-            }
-        }
-        let value = single(headers, &CONTENT_TYPE).ok_or(Code::MediaTypeUnsupported)?;
-        let mut parts = value.split(|byte| *byte == b';');
-        let essence = parts.next().unwrap_or_default();
-        if !parts.all(is_utf8_or_no_charset) {
-            return Err(Code::MediaTypeUnsupported.into());
-        }
-        if matches_any(essence, &JSON_TYPES) {
-            Ok(Self::Json)
-        } else if matches_any(essence, &NDJSON_TYPES) {
-            Ok(Self::Ndjson)
-        } else {
-            Err(Code::MediaTypeUnsupported.into())
-        }
-    }
-}
-
-/// Types that mean one JSON value. The empty one stands for a request without `Content-Type`.
-const JSON_TYPES: [&str; 4] = ["application/json", "", "application/x-www-form-urlencoded", "text/plain"];
-
-/// Types that mean JSON values in lines. None is registered; these are in use.
-const NDJSON_TYPES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
-
-/// The only value of a header: empty if it is absent, `None` if it comes more than once.
-fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next().map_or(&b""[..], |value| value.as_bytes());
-    values.next().is_none().then_some(first)
-}
-
-/// Whether a media type's parameter leaves the text UTF-8. Other parameters are ignored.
-fn is_utf8_or_no_charset(parameter: &[u8]) -> bool {
-    let Some(at) = parameter.iter().position(|byte| *byte == b'=') else {
-        return true;
-    };
-    let (name, value) = (&parameter[..at], &parameter[at + 1..]);
-    !matches_any(name, &["charset"]) || matches_any(value, &["utf-8", "\"utf-8\"", "utf8", "us-ascii"])
-}
-
-/// Whether `text`, without spaces around it, is one of `known` in any case.
-fn matches_any(text: &[u8], known: &[&str]) -> bool {
-    let text = text.trim_ascii();
-    known.iter().any(|known| text.eq_ignore_ascii_case(known.as_bytes()))
-}
-
-/// The position after the string that starts at `start`. Escapes are skipped in pairs, so `\"` does not end the string.
-fn string_end(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-    bytes.len()
-}
-
-/// White space between JSON tokens (RFC 8259 §2).
-fn is_json_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// The state of one parse. serde's errors are text for people, so the exact fault is returned through here.
@@ -530,6 +404,7 @@ fn text(field: Field, value: &RawValue) -> Result<Option<Cow<'_, str>>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::api::publish::compact::DEPTH_MAX;
 
     const MAX: usize = 1024;
 
@@ -539,14 +414,6 @@ mod tests {
 
     fn data_of(value: &str) -> String {
         event(&format!(r#"{{"all":true,"data":{value}}}"#)).unwrap().data
-    }
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        let pairs = pairs.iter().map(|&(name, value)| {
-            let name = HeaderName::from_static(name);
-            (name, value.parse().unwrap())
-        });
-        pairs.collect()
     }
 
     #[test]
@@ -767,51 +634,5 @@ mod tests {
         }
         let problem = nested("[", "]", 500_000).expect_err("it is too deep");
         assert_eq!((problem.code, problem.detail), (Code::BodyMalformed, Some(malformed::TOO_DEEP)));
-    }
-
-    #[test]
-    fn what_curl_and_fetch_send_is_json() {
-        let table = [
-            ("application/json", Media::Json),
-            ("Application/JSON", Media::Json),
-            ("application/json; charset=utf-8", Media::Json),
-            ("application/json;charset=\"UTF-8\"", Media::Json),
-            ("application/json; profile=x; charset=UTF8", Media::Json),
-            ("application/x-www-form-urlencoded", Media::Json),
-            ("text/plain;charset=UTF-8", Media::Json),
-            ("", Media::Json),
-            ("application/x-ndjson", Media::Ndjson),
-            ("application/ndjson ; charset=utf-8", Media::Ndjson),
-            ("application/jsonl", Media::Ndjson),
-        ];
-        for (value, media) in table {
-            let headers = headers(&[("content-type", value)]);
-            assert_eq!(Media::from_headers(&headers), Ok(media), "{value}");
-        }
-        assert_eq!(Media::from_headers(&HeaderMap::new()), Ok(Media::Json));
-    }
-
-    #[test]
-    fn other_types_and_encodings_are_refused() {
-        let table = [
-            ("content-type", "multipart/form-data; boundary=x", false),
-            ("content-type", "application/xml", false),
-            ("content-type", "application/json, application/json", false),
-            ("content-type", "application/json; charset=latin1", false),
-            ("content-type", "application/jsonx", false),
-            ("content-encoding", "gzip", true),
-            ("content-encoding", "identity, gzip", true),
-            ("content-encoding", "br", true),
-        ];
-        for (name, value, encoding) in table {
-            let code = if encoding { Code::ContentEncodingUnsupported } else { Code::MediaTypeUnsupported };
-            let found = Media::from_headers(&headers(&[(name, value)]));
-            assert_eq!(found, Err(code.into()), "{value}");
-        }
-        let identity = headers(&[("content-encoding", "Identity")]);
-        assert_eq!(Media::from_headers(&identity), Ok(Media::Json));
-        let mut twice = headers(&[("content-type", "application/json")]);
-        twice.append(CONTENT_TYPE, "application/x-ndjson".parse().unwrap());
-        assert_eq!(Media::from_headers(&twice), Err(Code::MediaTypeUnsupported.into()));
     }
 }

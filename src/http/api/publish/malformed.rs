@@ -181,6 +181,6 @@ mod tests {
         for detail in CAUSES.iter().map(|(_, detail)| *detail).chain(others) {
             assert!(detail.len() <= 120 && !detail.ends_with('.'), "{detail}");
         }
-        assert!(TOO_DEEP.contains(&event_body::DEPTH_MAX.to_string()));
+        assert!(TOO_DEEP.contains(&crate::http::api::publish::compact::DEPTH_MAX.to_string()));
     }
 }

@@ -1,9 +1,11 @@
 //! `POST {base}/publish`: one event, a batch, or a stream of lines that are published as they arrive.
 
+pub mod compact;
 pub mod event_body;
 mod line_stream;
 pub mod lines;
 pub mod malformed;
+pub mod media;
 mod publisher;
 
 use hyper::Response;
@@ -12,7 +14,8 @@ use serde::Serialize;
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
 use crate::http::api::json::json;
-use crate::http::api::publish::event_body::{EventBody, Media};
+use crate::http::api::publish::event_body::EventBody;
+use crate::http::api::publish::media::Media;
 use crate::http::api::publish::publisher::Publisher;
 use crate::http::call::Call;
 use crate::http::conn::response_body::ResponseBody;

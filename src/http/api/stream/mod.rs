@@ -41,7 +41,7 @@ pub async fn stream(
     sender: &mut Sender,
 ) -> Result<Response<ResponseBody>, Problem> {
     let caller = match caller {
-        Ok(caller) => identify::listener(call, caller, query).await,
+        Ok(caller) => identify::subscriber(call, caller, query).await,
         unknown => unknown,
     };
     let answered = match caller {
