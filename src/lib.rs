@@ -33,6 +33,6 @@ pub mod http;
 
 pub mod admin;
 
-pub mod server;
-
 pub mod cli;
+
+pub mod server;

@@ -19,7 +19,7 @@ use tidegate::upstream::answer::ANSWER_BYTES_MAX;
 use tidegate::upstream::callback::{Callback, QUESTIONS_MAX};
 use tidegate::upstream::client::ClientError;
 use tidegate::upstream::question::Question;
-use tidegate::upstream::stats::{Kind, Outcome};
+use tidegate::upstream::stats::{Outcome, Purpose};
 use tidegate::upstream::{Denied, Running, Upstream};
 
 use self::common::application::{Application, Reply};
@@ -51,7 +51,7 @@ impl Asking {
     }
 
     fn count(&self, outcome: Outcome) -> u64 {
-        self.upstream.stats.requests(Kind::Callback, outcome)
+        self.upstream.stats.requests(Purpose::Callback, outcome)
     }
 }
 

@@ -16,9 +16,11 @@ use crate::engine::Engine;
 use crate::engine::machine::Machine;
 use crate::engine::stats::Refused;
 use crate::hub::memory_level::MemoryLevel;
-use crate::shard::stats::{CloseReason, DropReason, GapReason, Histogram, Stats, Tally};
+use crate::shard::reason::{CloseReason, DropReason, GapReason};
+use crate::shard::stats::Stats;
+use crate::types::histogram::{Histogram, Tally};
 use crate::types::moment::Moment;
-use crate::upstream::stats::{Kind, Outcome};
+use crate::upstream::stats::{Outcome, Purpose};
 
 /// The metrics of one server.
 pub struct Telemetry {
@@ -73,7 +75,7 @@ struct Counters {
     tokens_verified: Counter,
     tokens_cached: Counter,
     tokens_refused: Vec<Counter>,
-    upstream: Vec<(Kind, Outcome, Counter)>,
+    upstream: Vec<(Purpose, Outcome, Counter)>,
     notices_dropped: Counter,
 }
 
@@ -434,10 +436,10 @@ impl Counters {
 }
 
 /// A counter for each possible outcome of a request to another server.
-fn upstream_requests() -> Vec<(Kind, Outcome, Counter)> {
+fn upstream_requests() -> Vec<(Purpose, Outcome, Counter)> {
     let pairs =
-        Kind::ALL.iter().flat_map(|kind| kind.outcomes().iter().map(move |outcome| (*kind, *outcome)));
-    let count = |(kind, outcome): (Kind, Outcome)| {
+        Purpose::ALL.iter().flat_map(|kind| kind.outcomes().iter().map(move |outcome| (*kind, *outcome)));
+    let count = |(kind, outcome): (Purpose, Outcome)| {
         let labels = [("kind", kind.as_str()), ("outcome", outcome.as_str())];
         (kind, outcome, counter!("tidegate_upstream_requests_total", &labels))
     };

@@ -8,19 +8,19 @@ use std::fmt;
 use crate::types::plain_text::plain;
 
 /// Bytes of a name that are shown. The names of known fields have at most 7.
-pub const FIELD_NAME_BYTES_MAX: usize = 48;
+pub const SHOWN_BYTES_MAX: usize = 48;
 
 /// A field's name as a JSON string, quotes included.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FieldName(Box<str>);
 
 impl FieldName {
-    /// The first [`FIELD_NAME_BYTES_MAX`] bytes of `name`, with `…` in place of the rest.
+    /// The first [`SHOWN_BYTES_MAX`] bytes of `name`, with `…` in place of the rest.
     ///
     /// Each byte takes at most 6, as an escape such as `\u003c`.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let shown = &name[..name.floor_char_boundary(FIELD_NAME_BYTES_MAX)];
+        let shown = &name[..name.floor_char_boundary(SHOWN_BYTES_MAX)];
         let rest = if shown.len() < name.len() { "…" } else { "" };
         let json = serde_json::to_string(&[shown, rest].concat()).expect("text always serialises");
         let mut escaped = plain(&json);
@@ -65,8 +65,8 @@ mod tests {
     #[test]
     fn a_long_name_is_cut_between_characters() {
         let shown = FieldName::new(&"é".repeat(1_000_000)).to_string();
-        assert_eq!(shown, format!("\"{}…\"", "é".repeat(FIELD_NAME_BYTES_MAX / 2)));
+        assert_eq!(shown, format!("\"{}…\"", "é".repeat(SHOWN_BYTES_MAX / 2)));
         let worst = FieldName::new(&"<".repeat(100)).to_string();
-        assert_eq!(worst.len(), 6 * FIELD_NAME_BYTES_MAX + "\"…\"".len());
+        assert_eq!(worst.len(), 6 * SHOWN_BYTES_MAX + "\"…\"".len());
     }
 }

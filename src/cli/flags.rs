@@ -1,5 +1,5 @@
-//! The flag layer, `--help` and `-h`, all made from the table. clap gets neither the environment nor the defaults: what
-//! it reports as given was given. `--help` has all settings; `-h` is one screen, with those in [`COMMON`].
+//! The flag layer, `--help` and `-h`, all made from the table. clap is not told of the environment or the defaults,
+//! so a flag that it reports was on the command line. `--help` has all settings; `-h` is one screen, with those in [`COMMON`].
 
 use std::ffi::OsString;
 use std::fmt::Write as _;

@@ -216,7 +216,7 @@ impl Check<'_> {
         } else if let Some(budget) = budget.with_requests(config.max_requests, shards) {
             budget
         } else {
-            let (least, most) = (requests_min(shards), budget.files() - 1);
+            let (least, most) = (requests_min(shards), budget.total() - 1);
             self.blame(
                 "max_requests",
                 format!("an integer in {least}..={most}, or 0 for an eighth of the open files limit"),

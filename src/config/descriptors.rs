@@ -46,12 +46,12 @@ impl DescriptorBudget {
     /// The same budget with `requests_max` connections in the HTTP phase. `None` if those are too few for the shards,
     /// or leave nothing for streams.
     pub(super) fn with_requests(self, requests_max: usize, shards: usize) -> Option<Self> {
-        let fits = requests_max >= requests_min(shards) && requests_max < self.files();
-        fits.then(|| Self { connections_max: self.files() - requests_max, requests_max })
+        let fits = requests_max >= requests_min(shards) && requests_max < self.total();
+        fits.then(|| Self { connections_max: self.total() - requests_max, requests_max })
     }
 
-    /// Descriptors for both.
-    pub(super) fn files(self) -> usize {
+    /// Descriptors for streams and requests together.
+    pub(super) fn total(self) -> usize {
         self.connections_max + self.requests_max
     }
 }

@@ -29,8 +29,9 @@ pub fn threads() -> Vec<(u32, u64)> {
 pub struct Memory {
     /// All of it.
     pub resident: u64,
-    /// The part of it that was allocated: without the program's own pages, which the kernel loads as they are used.
-    pub allocated: u64,
+    /// The part of it that was allocated: without the program's own pages, which the kernel loads as they are used. Older
+    /// kernels do not tell.
+    pub allocated: Option<u64>,
 }
 
 /// Memory as of now.
@@ -42,7 +43,7 @@ pub fn memory() -> Option<Memory> {
         let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
         Some(kib << 10)
     };
-    Some(Memory { resident: bytes("VmRSS:")?, allocated: bytes("RssAnon:")? })
+    Some(Memory { resident: bytes("VmRSS:")?, allocated: bytes("RssAnon:") })
 }
 
 #[cfg(test)]
@@ -60,6 +61,6 @@ mod tests {
         assert!(used > before);
         let memory = memory().expect("Linux");
         assert!(memory.resident > 1 << 20);
-        assert!(memory.allocated > 0 && memory.allocated < memory.resident);
+        assert!(memory.allocated.is_some_and(|allocated| allocated > 0 && allocated < memory.resident));
     }
 }

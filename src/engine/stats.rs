@@ -2,7 +2,7 @@
 
 use crate::answer::problem::Code;
 use crate::hub::admission::Refusal;
-use crate::types::count::{Count, Level};
+use crate::types::count::{Count, Gauge};
 use crate::types::words::words;
 
 words! {
@@ -68,11 +68,11 @@ pub struct HttpStats {
     /// Connections accepted.
     pub accepted: Count,
     /// Connections that speak HTTP now.
-    pub requests: Level,
+    pub requests: Gauge,
     /// Connections in `requests` that may wait long.
-    pub waiting: Level,
+    pub waiting: Gauge,
     /// Connections in `waiting` that wait for the application.
-    pub questions: Level,
+    pub questions: Gauge,
     /// Connections closed to make room for others.
     pub shed: Count,
     /// Times accepting paused because descriptors were short.

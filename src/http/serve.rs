@@ -60,24 +60,30 @@ pub async fn serve(context: Rc<Context>, accepted: Accepted) {
 async fn introduce_and_drive(
     context: &Rc<Context>,
     exchange: &Rc<Exchange>,
-    Accepted { stream, peer, proxied }: Accepted,
+    Accepted { stream, peer: peer_address, proxied }: Accepted,
 ) -> Option<socket2::Socket> {
     if !proxied {
-        let peer = Peer { address: peer, may_forward: true };
+        let peer = Peer { address: peer_address, may_forward: true };
         return answer(context, exchange, (stream, Bytes::new()), peer).await;
     }
     match introduce(context.engine.clock, exchange, &stream).await {
         Ok(Introduced { client, ahead }) => {
             // Any peer may write a header. It counts only from a proxy that is trusted now: a reload may have changed
             // the list.
-            let trusted =
-                context.engine.access.policy.load().trusted_proxies.iter().any(|proxy| proxy.covers(peer));
-            let address = client.filter(|_| trusted).or(peer);
+            let trusted = context
+                .engine
+                .access
+                .policy
+                .load()
+                .trusted_proxies
+                .iter()
+                .any(|proxy| proxy.covers(peer_address));
+            let address = client.filter(|_| trusted).or(peer_address);
             let peer = Peer { address, may_forward: client.is_some() };
             answer(context, exchange, (stream, ahead), peer).await
         }
         Err(NotIntroduced::Refused) => {
-            let client = peer.map(tracing::field::display);
+            let client = peer_address.map(tracing::field::display);
             tracing::debug!(client, "a connection does not begin with a PROXY protocol header");
             context.engine.stats.count(Refused::ProxyHeader);
             None

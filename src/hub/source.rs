@@ -39,7 +39,7 @@ pub struct Source {
 /// A log, or a note of what was lost before it exists.
 #[derive(Debug)]
 pub enum LogSlot {
-    /// Nothing was published here. Events up to this offset may have been, while the name was in use before.
+    /// There is no log yet. Under this name there may once have been events up to this offset; they are gone.
     Forgotten(Offset),
     /// The log.
     Log(Box<Log>),

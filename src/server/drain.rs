@@ -51,7 +51,7 @@ impl Server {
         self.end(end.saturating_duration_since(Instant::now()))
     }
 
-    /// Waits until `count` is the number of threads, but no longer than `time`. Logs at intervals what remains.
+    /// Waits until all threads have counted themselves in `count`, but no longer than `time`. Logs at intervals what remains.
     fn wait_for_all(&self, count: &AtomicUsize, time: Duration) {
         let started = Instant::now();
         let (mut report_at, mut report_after) = (REPORT_AFTER, REPORT_AFTER);

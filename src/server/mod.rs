@@ -307,21 +307,15 @@ impl Server {
     fn review(&self, policy: Arc<Policy>) {
         let may_stay: Arc<dyn Fn(&Standing<'_>) -> bool + Send + Sync> =
             Arc::new(move |standing| policy.lets_stay(standing));
-        let mut answers = Vec::new();
         for shard in 0..self.workers.len() {
-            let (reply, answer) = oneshot::channel();
-            if self.send_patiently(shard, Command::Review { may_stay: may_stay.clone(), reply }) {
-                answers.push(answer);
-            } else {
+            // The shard logs how many it closed. A reload does not wait for a shard that is busy.
+            let reply = oneshot::channel().0;
+            if !self.send_patiently(shard, Command::Review { may_stay: may_stay.clone(), reply }) {
                 tracing::warn!(
                     shard,
                     "the shard's mailbox is full: streams without a valid right stay until they end"
                 );
             }
-        }
-        let ended: u32 = answers.into_iter().map(wait_patiently).sum();
-        if ended > 0 {
-            tracing::info!(ended, "streams without a valid right were closed");
         }
     }
 
@@ -366,19 +360,6 @@ impl Drop for Server {
     /// Ends at once.
     fn drop(&mut self) {
         let _ = self.end(Duration::ZERO);
-    }
-}
-
-/// Waits for the answer of a shard, which may be busy; returns 0 after [`MAIL_PATIENCE`].
-fn wait_patiently(mut answer: oneshot::Receiver<u32>) -> u32 {
-    let until = Instant::now() + MAIL_PATIENCE;
-    loop {
-        match answer.try_recv() {
-            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(1)),
-            Ok(answer) => return answer.unwrap_or(0),
-            // The shard has ended, and its streams with it.
-            Err(oneshot::Canceled) => return 0,
-        }
     }
 }
 

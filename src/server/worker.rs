@@ -28,7 +28,7 @@ use crate::net::accept::{Accept, AsyncListener, Listener, classify};
 use crate::shard::Step;
 use crate::shard::conn::ConnKey;
 use crate::shard::join::{Join, Start};
-use crate::shard::stats::CloseReason;
+use crate::shard::reason::CloseReason;
 use crate::types::moment::Moment;
 use crate::wire::control::Heartbeat;
 use crate::wire::encoding::Encoding;

@@ -8,7 +8,7 @@ use crate::hub::source::{Source, SourceKind};
 use crate::shard::batch::{self, BATCH_BYTES_MAX, Item, Piece};
 use crate::shard::conn::{Conn, Lag, flag};
 use crate::shard::net::{self, Net};
-use crate::shard::stats::{CloseReason, DropReason, GapReason};
+use crate::shard::reason::{CloseReason, DropReason, GapReason};
 use crate::shard::{ConnKey, Shard};
 use crate::types::moment::Moment;
 use crate::types::position::Offset;
@@ -203,7 +203,7 @@ impl<N: Net> Shard<N> {
 
     /// Drops or defers events above the user's rate. If it defers some, returns until when.
     fn apply_rate(&mut self, slot: u32, missing: &mut Missing) -> Option<Moment> {
-        let conn = self.conns.get(slot).filter(|conn| conn.has(flag::RATED))?;
+        let conn = self.conns.get(slot).filter(|conn| conn.has(flag::RATE_LIMITED))?;
         let user = conn.user.clone()?;
         let allowed = self.hub.deliveries_left(&user, self.now)? as usize;
         let count = missing.items.len();

@@ -9,7 +9,7 @@ use crate::shard::conn::{Lag, flag};
 use crate::shard::expiry::Expiry;
 use crate::shard::net::{self, Net};
 use crate::shard::notice::Notice;
-use crate::shard::stats::CloseReason;
+use crate::shard::reason::CloseReason;
 use crate::shard::{ConnKey, Shard};
 use crate::types::moment::Moment;
 use crate::wire::control;

@@ -10,8 +10,8 @@ use crate::hub::source::{ABSENT, Source};
 use crate::rights::identity::Identity;
 use crate::shard::expiry::Expiry;
 pub use crate::shard::key::ConnKey;
+use crate::shard::reason::CloseReason;
 use crate::shard::sparse::is_sparse;
-use crate::shard::stats::CloseReason;
 use crate::types::moment::Moment;
 use crate::types::position::Offset;
 use crate::wire::control::Heartbeat;
@@ -72,7 +72,7 @@ pub mod flag {
     /// It waits for its user's rate limiter.
     pub const DEFERRED: u8 = 8;
     /// Its user's deliveries are limited.
-    pub const RATED: u8 = 16;
+    pub const RATE_LIMITED: u8 = 16;
     /// It is queued to be advanced.
     pub const QUEUED: u8 = 32;
     /// It closes as soon as its socket has room.

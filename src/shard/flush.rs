@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crate::hub::source::Source;
 use crate::rights::grant::PermissionName;
+use crate::shard::Shard;
 use crate::shard::batch::{BATCH_BYTES_MAX, Batch, Item, is_met};
 use crate::shard::conn::{Conn, flag};
 use crate::shard::net::Net;
 use crate::shard::room::{LocalRoom, Pace};
-use crate::shard::{Shard, stats};
+use crate::types::histogram::micros;
 use crate::types::moment::Moment;
 use crate::types::position::Offset;
 
@@ -149,7 +150,7 @@ impl<N: Net> Shard<N> {
         }
         self.note_flushed(&job.source, job.scope);
         let took = self.now.since(job.started);
-        self.stats.flush.record(stats::micros(took), 1);
+        self.stats.flush.record(micros(took), 1);
         // The room's other portions are flushed meanwhile.
         let whole = took * self.portions(job.scope);
         let rested_at = self.now + whole.mul_f64(FLUSH_SHARE).saturating_sub(took).min(FLUSH_PAUSE_MAX);

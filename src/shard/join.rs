@@ -16,8 +16,8 @@ use crate::shard::batch::{self, Piece};
 use crate::shard::conn::{Conn, ConnKey, Membership, flag};
 use crate::shard::expiry::Expiry;
 use crate::shard::net::Net;
+use crate::shard::reason::{CloseReason, GapReason};
 use crate::shard::room::LocalRoom;
-use crate::shard::stats::{CloseReason, GapReason};
 use crate::types::moment::Moment;
 use crate::types::name::{EVENT_ID_BYTES_MAX, is_id_byte};
 use crate::types::position::{Offset, Presented};
@@ -114,7 +114,7 @@ impl<N: Net> Shard<N> {
             flags |= flag::SEVERAL;
         }
         if self.hub.settings().delivery.is_some() && join.user.is_some() {
-            flags |= flag::RATED;
+            flags |= flag::RATE_LIMITED;
         }
         if join.probe {
             flags |= flag::PROBE;

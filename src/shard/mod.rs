@@ -19,6 +19,7 @@ pub mod join;
 pub mod key;
 pub mod net;
 pub mod notice;
+pub mod reason;
 mod room;
 pub mod session;
 mod shrink;
@@ -47,6 +48,7 @@ pub use crate::shard::room::PORTION_MEMBERS;
 use crate::shard::room::{LocalRoom, Pace};
 use crate::shard::stats::Stats;
 use crate::shard::tend::Tending;
+use crate::types::histogram::micros;
 use crate::types::moment::{Moment, jittered};
 use crate::types::position::Offset;
 use crate::types::rate::Rate;
@@ -244,9 +246,9 @@ impl<N: Net> Shard<N> {
 
     /// Records how long the last step took, and the latency of its events from publish to write.
     pub fn settle(&mut self, now: Moment) {
-        self.stats.busy.add(stats::micros(now.since(self.now)));
+        self.stats.busy.add(micros(now.since(self.now)));
         for (published, count) in self.unsettled.drain(..) {
-            self.stats.delivery.record(stats::micros(now.since(published)), count);
+            self.stats.delivery.record(micros(now.since(published)), count);
         }
     }
 
@@ -371,7 +373,7 @@ impl<N: Net> Shard<N> {
                 for slot in self.slots_of_user(&user) {
                     if self.is_in(slot, &room) {
                         closed += 1;
-                        self.close(slot, stats::CloseReason::Disconnected);
+                        self.close(slot, reason::CloseReason::Disconnected);
                     }
                 }
                 answer(reply, closed);
@@ -384,7 +386,13 @@ impl<N: Net> Shard<N> {
             }
             Command::Replace { user, passed } => self.replace_oldest(user, passed),
             Command::Revoke { whose, reply } => answer(reply, self.revoke(&whose)),
-            Command::Review { may_stay, reply } => answer(reply, self.review(&*may_stay)),
+            Command::Review { may_stay, reply } => {
+                let ended = self.review(&*may_stay);
+                if ended > 0 {
+                    tracing::info!(ended, "streams without a valid right were closed");
+                }
+                answer(reply, ended);
+            }
             Command::Refresh(refresh) => {
                 let refreshed = self.refresh(&refresh);
                 answer(refresh.reply, refreshed);

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::shard::key::ConnKey;
-use crate::shard::stats::CloseReason;
+use crate::shard::reason::CloseReason;
 
 /// Sends bytes and watches sockets.
 pub trait Net {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::hub::source::Source;
 use crate::shard::conn::ConnKey;
-use crate::shard::stats::CloseReason;
+use crate::shard::reason::CloseReason;
 use crate::types::moment::Moment;
 
 /// Notices that may wait. The next is dropped, and counted.

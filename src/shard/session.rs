@@ -16,7 +16,7 @@ use crate::shard::Shard;
 use crate::shard::conn::{ConnKey, Membership, flag};
 use crate::shard::expiry::{Due, Expiry};
 use crate::shard::net::Net;
-use crate::shard::stats::CloseReason;
+use crate::shard::reason::CloseReason;
 use crate::types::moment::Moment;
 use crate::wire::control;
 

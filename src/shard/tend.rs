@@ -8,8 +8,9 @@ use crate::shard::Shard;
 use crate::shard::batch::Piece;
 use crate::shard::conn::{Conn, ConnKey, flag};
 use crate::shard::net::Net;
+use crate::shard::reason::CloseReason;
 use crate::shard::shrink::SHRINK_INTERVAL;
-use crate::shard::stats::{self, CloseReason};
+use crate::types::histogram::micros;
 use crate::types::moment::Moment;
 use crate::types::rate::Rate;
 use crate::wire::control::{self, Heartbeat};
@@ -203,7 +204,7 @@ impl<N: Net> Shard<N> {
             }
             oldest = behind.iter().map(|(age, _)| *age).max().unwrap_or_default();
         }
-        self.stats.oldest_unsent.set(stats::micros(oldest));
+        self.stats.oldest_unsent.set(micros(oldest));
     }
 
     /// Closes a share of `behind`, furthest first, and leaves the others in it.

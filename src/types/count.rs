@@ -21,9 +21,9 @@ impl Count {
 
 /// A gauge with several writers.
 #[derive(Debug, Default)]
-pub struct Level(AtomicUsize);
+pub struct Gauge(AtomicUsize);
 
-impl Level {
+impl Gauge {
     /// Adds one.
     pub fn rise(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);

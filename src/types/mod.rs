@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod count;
+pub mod histogram;
 pub mod moment;
 pub mod name;
 pub mod percent;

@@ -20,12 +20,12 @@ use tokio::task::JoinSet;
 use crate::config::UpstreamUrl;
 use crate::rights::grant::PermissionError;
 use crate::rights::identity::Identity;
-use crate::shard::stats::micros;
 use crate::types::clock::since_1970;
+use crate::types::histogram::micros;
 use crate::upstream::answer::{ANSWER_BYTES_MAX, Decided, Times, decide};
 use crate::upstream::client::{Client, Failed};
 use crate::upstream::question::{Key, Question};
-use crate::upstream::stats::{Health, Kind, Outcome, UpstreamStats};
+use crate::upstream::stats::{Health, Outcome, Purpose, UpstreamStats};
 use crate::upstream::{Denied, Verdict};
 
 /// Questions that may wait for their turn.
@@ -145,7 +145,7 @@ impl Job {
 
     /// Ends the job unsent: there are too many questions.
     fn give_up(self) {
-        self.questions.stats.ended(Kind::Callback, Outcome::Busy);
+        self.questions.stats.ended(Purpose::Callback, Outcome::Busy);
         tracing::debug!("too many questions wait for the application");
         self.end(Err(Denied::Busy));
     }
@@ -247,7 +247,7 @@ async fn send(terms: &Terms, client: &Client, said: &Said, job: &Job) -> Verdict
         Ok(Decided { verdict: Err(_), .. }) => (Outcome::Refused, ""),
         Err(Failed { outcome, cause }) => (*outcome, cause.as_str()),
     };
-    stats.ended(Kind::Callback, outcome);
+    stats.ended(Purpose::Callback, outcome);
     said.say(outcome, cause);
     let Ok(Decided { verdict, misunderstood }) = decided else { return Err(Denied::Down) };
     said.say_misunderstood(&misunderstood);

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::auth::jwks::JWKS_BYTES_MAX;
 use crate::config::UpstreamUrl;
 use crate::upstream::client::{Client, Failed};
-use crate::upstream::stats::{Health, Kind, Outcome, UpstreamStats};
+use crate::upstream::stats::{Health, Outcome, Purpose, UpstreamStats};
 
 /// How long one fetch may take.
 pub const JWKS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,7 +93,7 @@ impl Fetcher {
                 Ok(()) => (Outcome::Ok, ""),
                 Err(Failed { outcome, cause }) => (*outcome, cause.as_str()),
             };
-            self.stats.ended(Kind::Jwks, outcome);
+            self.stats.ended(Purpose::Jwks, outcome);
             let url = &source.url;
             let known = self.known.entry(url.as_url().to_string()).or_default();
             let (is_news, outcome) = (known.health.note(outcome), outcome.as_str());

@@ -15,7 +15,7 @@ use crate::types::clock::Clock;
 use crate::types::moment::jittered;
 use crate::types::position::Epoch;
 use crate::upstream::client::{Client, Failed};
-use crate::upstream::stats::{Health, Kind, Outcome, UpstreamStats};
+use crate::upstream::stats::{Health, Outcome, Purpose, UpstreamStats};
 
 /// Notices in one request.
 pub const BATCH_MAX: usize = 500;
@@ -89,7 +89,7 @@ impl Teller {
             }
             let sent = self.send(batch).await;
             let outcome = sent.as_ref().map_or_else(|failed| failed.outcome, |()| Outcome::Ok);
-            self.stats.ended(Kind::Notice, outcome);
+            self.stats.ended(Purpose::Notice, outcome);
             self.say(outcome, sent.as_ref().map_or_else(|failed| failed.cause.as_str(), |()| ""));
             if outcome == Outcome::Ok {
                 loss.count = 0;

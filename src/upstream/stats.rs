@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::shard::stats::{Histogram, TIME_BUCKETS};
 use crate::types::count::Count;
+use crate::types::histogram::{Histogram, TIME_BUCKETS};
 use crate::types::words::words;
 
 words! {
     /// The purpose of a request to another server.
-    Kind {
+    Purpose {
         /// The application is asked whether a subscriber may have a stream.
         Callback = "callback",
         /// The application is told of streams that ended.
@@ -18,7 +18,7 @@ words! {
     }
 }
 
-impl Kind {
+impl Purpose {
     /// The possible outcomes of this kind.
     #[must_use]
     pub fn outcomes(self) -> &'static [Outcome] {
@@ -63,7 +63,7 @@ impl Outcome {
 /// Counters of requests to other servers.
 #[derive(Debug)]
 pub struct UpstreamStats {
-    requests: [[Count; Outcome::ALL.len()]; Kind::ALL.len()],
+    requests: [[Count; Outcome::ALL.len()]; Purpose::ALL.len()],
     /// The time from sending a question to the end of its answer, in microseconds. Only the upstream thread writes it.
     pub callback: Histogram<TIME_BUCKETS>,
 }
@@ -76,14 +76,14 @@ impl Default for UpstreamStats {
 
 impl UpstreamStats {
     /// Counts a request that ended.
-    pub fn ended(&self, kind: Kind, outcome: Outcome) {
+    pub fn ended(&self, kind: Purpose, outcome: Outcome) {
         debug_assert!(kind.outcomes().contains(&outcome), "{outcome:?} has a series");
         self.requests[kind as usize][outcome as usize].add();
     }
 
     /// Requests of `kind` that ended with `outcome`.
     #[must_use]
-    pub fn requests(&self, kind: Kind, outcome: Outcome) -> u64 {
+    pub fn requests(&self, kind: Purpose, outcome: Outcome) -> u64 {
         self.requests[kind as usize][outcome as usize].get()
     }
 }
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn indices_are_those_of_the_lists() {
-        assert!(Kind::ALL.iter().enumerate().all(|(index, kind)| *kind as usize == index));
+        assert!(Purpose::ALL.iter().enumerate().all(|(index, kind)| *kind as usize == index));
         assert!(Outcome::ALL.iter().enumerate().all(|(index, outcome)| *outcome as usize == index));
     }
 

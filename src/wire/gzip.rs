@@ -2,7 +2,7 @@
 //!
 //! After the member header (RFC 1952 §2.3) each batch is one run of raw deflate blocks (RFC 1951) that refers to no
 //! earlier data and ends on a byte boundary with a sync flush. Any sequence of such segments is valid deflate, so a
-//! batch is compressed once for all streams and no connection owns a compressor (256 KiB each elsewhere). The price is
+//! batch is compressed once for all streams and no connection owns a compressor (256 KiB each in servers that do). The price is
 //! a cold dictionary at each flush, and no CRC trailer when the stream ends: like every SSE stream, it simply stops.
 
 use flate2::{Compress, Compression, FlushCompress};

@@ -7,7 +7,7 @@ use std::process::Command;
 use tidegate::answer::problem::Code;
 use tidegate::auth::token_error::TokenError;
 use tidegate::engine::stats::Refused;
-use tidegate::shard::stats::{CloseReason, DropReason, GapReason};
+use tidegate::shard::reason::{CloseReason, DropReason, GapReason};
 
 const GUIDE: &str = include_str!("../../docs/operations.md");
 const SETTINGS: &str = include_str!("../../docs/settings.md");

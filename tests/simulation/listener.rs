@@ -1,7 +1,7 @@
 //! One connection as the model knows it, and the walk along everything it was sent.
 
 use serde_json::Value;
-use tidegate::shard::stats::CloseReason;
+use tidegate::shard::reason::CloseReason;
 use tidegate::types::position::{Epoch, Offset};
 use tidegate::wire::control::Heartbeat;
 use tidegate::wire::encoding::Encoding;

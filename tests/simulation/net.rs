@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fastrand::Rng;
 use tidegate::shard::conn::ConnKey;
 use tidegate::shard::net::Net;
-use tidegate::shard::stats::CloseReason;
+use tidegate::shard::reason::CloseReason;
 
 /// How a socket takes what it is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,6 +1,7 @@
 //! What a shard must have counted, added up from what its listeners got.
 
-use tidegate::shard::stats::{CloseReason, DropReason, GapReason, Stats};
+use tidegate::shard::reason::{CloseReason, DropReason, GapReason};
+use tidegate::shard::stats::Stats;
 
 use super::client::Client;
 use super::listener::{Listener, Walk};

@@ -5,7 +5,7 @@ use super::measured::Traffic;
 use super::run_report::Report;
 use crate::number::{grouped, number};
 
-/// What has to be known before the verdict is believed: a line for each run in which the machine was the limit.
+/// What to know before you trust the verdict: a line for each run in which the machine was the limit.
 #[must_use]
 pub fn warnings(runs: &[&Report]) -> Vec<String> {
     let starved =

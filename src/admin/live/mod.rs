@@ -193,7 +193,7 @@ impl Dashboard {
 
     /// The reader of the stream `key` is gone.
     fn leave(&self, key: crate::shard::conn::ConnKey) {
-        self.shard.lock().on_closed(key, crate::shard::stats::CloseReason::Client, self.clock.now());
+        self.shard.lock().on_closed(key, crate::shard::reason::CloseReason::Client, self.clock.now());
     }
 
     /// Tells every page that the server ends, and waits up to `CLOSING_TIME` until this is written.

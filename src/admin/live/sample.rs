@@ -5,7 +5,9 @@ use serde::{Serialize, Serializer};
 use crate::admin::live::rooms::{Hottest, Rooms, rounded};
 use crate::engine::Engine;
 use crate::engine::process;
-use crate::shard::stats::{CloseReason, DropReason, GapReason, Stats, TIME_BUCKETS, Tally};
+use crate::shard::reason::{CloseReason, DropReason, GapReason};
+use crate::shard::stats::Stats;
+use crate::types::histogram::{TIME_BUCKETS, Tally};
 use crate::types::moment::Moment;
 
 /// The page's data, once a second. Events are counted since the sample before; states are as of now.
@@ -91,7 +93,7 @@ struct Totals {
 impl Sampler {
     /// Starts counting from now.
     pub(super) fn new(engine: &Engine) -> Self {
-        let memory_fixed = process::memory().map(|memory| memory.allocated);
+        let memory_fixed = process::memory().and_then(|memory| memory.allocated);
         Self { before: Totals::read(engine), hottest: Hottest::new(engine.clock.now()), memory_fixed }
     }
 
@@ -114,6 +116,10 @@ impl Sampler {
         let (history_events, history_bytes) = hub.history();
         let connections = sum(engine, |stats| &stats.connections);
         let memory = process::memory();
+        if sum(engine, |stats| &stats.opened) == 0 && history_bytes == 0 {
+            // Until the first stream: threads and buffers grow after the start, and are not the connections'.
+            self.memory_fixed = memory.and_then(|memory| memory.allocated);
+        }
         let fixed = self.memory_fixed.map(|fixed| fixed + history_bytes as u64);
         let oldest = engine.shard_stats().map(|stats| stats.oldest_unsent.get()).max().unwrap_or(0);
         let refused =
@@ -137,8 +143,9 @@ impl Sampler {
             cpu: now.cpu_since(&before, seconds),
             memory: memory.map(|memory| memory.resident),
             memory_per_connection: memory
+                .and_then(|memory| memory.allocated)
                 .zip(fixed)
-                .and_then(|(memory, fixed)| per_connection(memory.allocated, fixed, connections)),
+                .and_then(|(allocated, fixed)| per_connection(allocated, fixed, connections)),
             history_events,
             history_bytes,
             shards: (0..engine.shards.len())

@@ -160,7 +160,7 @@ impl NewToken {
     fn sign(&self, key: &TokenKey, setting: &'static str, claims: &Value) -> Result<String, String> {
         let (what, bytes) = read_material(setting, key).map_err(|err| with_cause(&err))?;
         let algorithm = key.algorithm;
-        let is_no_key = || {
+        let wrong_key = || {
             format!(
                 "{setting}: {what} is not a private key for {algorithm:?} in PEM (BEGIN PRIVATE KEY, as openssl genpkey \
                  writes it)"
@@ -171,11 +171,11 @@ impl NewToken {
                 Key::from_secret(algorithm, &bytes).map_err(|err| format!("{setting}: {what} {err}"))?;
                 EncodingKey::from_secret(&bytes)
             }
-            AlgorithmFamily::Rsa => EncodingKey::from_rsa_pem(&bytes).map_err(|_| is_no_key())?,
-            AlgorithmFamily::Ec => EncodingKey::from_ec_pem(&bytes).map_err(|_| is_no_key())?,
-            AlgorithmFamily::Ed => EncodingKey::from_ed_pem(&bytes).map_err(|_| is_no_key())?,
+            AlgorithmFamily::Rsa => EncodingKey::from_rsa_pem(&bytes).map_err(|_| wrong_key())?,
+            AlgorithmFamily::Ec => EncodingKey::from_ec_pem(&bytes).map_err(|_| wrong_key())?,
+            AlgorithmFamily::Ed => EncodingKey::from_ed_pem(&bytes).map_err(|_| wrong_key())?,
         };
         let header = Header { kid: self.kid.clone(), ..Header::new(algorithm) };
-        jsonwebtoken::encode(&header, claims, &signer).map_err(|_| is_no_key())
+        jsonwebtoken::encode(&header, claims, &signer).map_err(|_| wrong_key())
     }
 }

@@ -73,7 +73,7 @@ impl Kind for OriginsKind {
         }
         let mut origins = Vec::new();
         for entry in entries(text) {
-            let origin = origin(entry)?;
+            let origin = parse_origin(entry)?;
             if origins.contains(&origin) || origins.len() == CORS_ORIGINS_MAX {
                 return None;
             }
@@ -90,8 +90,8 @@ impl Kind for OriginsKind {
     }
 }
 
-/// Converts `text` to the form browsers send, so that comparing bytes is enough.
-fn origin(text: &str) -> Option<String> {
+/// Converts an origin from the settings to the form browsers send, so that comparing bytes is enough.
+fn parse_origin(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     if SHARED.contains(&lower.as_str()) {
         return Some(lower);
@@ -202,7 +202,7 @@ mod tests {
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("http://[::1]", "http://[::1]"),
         ] {
-            assert_eq!(origin(text).as_deref(), Some(sent), "{text}");
+            assert_eq!(parse_origin(text).as_deref(), Some(sent), "{text}");
         }
     }
 
@@ -224,10 +224,10 @@ mod tests {
             "null",
             "file://",
         ] {
-            assert_eq!(origin(text).as_deref(), Some(text), "{text}");
+            assert_eq!(parse_origin(text).as_deref(), Some(text), "{text}");
         }
-        assert_eq!(origin("Tauri://localhost").as_deref(), Some("tauri://localhost"));
-        assert_eq!(origin("NULL").as_deref(), Some("null"));
+        assert_eq!(parse_origin("Tauri://localhost").as_deref(), Some("tauri://localhost"));
+        assert_eq!(parse_origin("NULL").as_deref(), Some("null"));
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
             "chrome-extension://*",
             "chrome-extension://é",
         ] {
-            assert_eq!(origin(text), None, "{text:?}");
+            assert_eq!(parse_origin(text), None, "{text:?}");
         }
     }
 

@@ -10,7 +10,8 @@ use crate::http::call::Call;
 use crate::http::conn::response_body::ResponseBody;
 use crate::http::gate::caller::Caller;
 use crate::rights::grant::Action;
-use crate::shard::stats::{Stats, Tally};
+use crate::shard::stats::Stats;
+use crate::types::histogram::Tally;
 
 /// Describes the server to an administrator.
 ///

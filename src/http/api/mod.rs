@@ -30,7 +30,7 @@ use crate::http::conn::response_body::ResponseBody;
 use crate::http::context::Context;
 use crate::http::gate::caller::Caller;
 use crate::http::gate::client::Peer;
-use crate::http::gate::refusal::{self, Sender};
+use crate::http::gate::refusal::{self, Requester};
 use crate::http::gate::{self, Arrival, host, identify};
 
 /// Answers one request that came from `peer`.
@@ -60,17 +60,17 @@ async fn checked(
     let policy = engine.access.policy.load_full();
     let Arrival { address, access, verdict } = gate::receive(&policy, exchange, &request, peer);
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let mut sender = Sender::default();
+    let mut requester = Requester::default();
     let answered = match verdict {
         Ok(()) => {
             let call = Call { context, exchange, policy: &policy, request, address };
-            respond(call, &mut sender).await
+            respond(call, &mut requester).await
         }
         Err(problem) => Err(problem),
     };
     let mut response = answered.unwrap_or_else(|problem| {
         engine.stats.count(stats::reason(problem.code));
-        refusal::log(&problem, &method, &uri, &sender, address);
+        refusal::log(&problem, &method, &uri, &requester, address);
         problem.into_response()
     });
     // A preflight's answer has its own CORS headers.
@@ -80,7 +80,7 @@ async fn checked(
     response
 }
 
-async fn respond(call: Call<'_>, sender: &mut Sender) -> Result<Response<ResponseBody>, Problem> {
+async fn respond(call: Call<'_>, requester: &mut Requester) -> Result<Response<ResponseBody>, Problem> {
     let config = &call.engine().config;
     if call.path() == "*" {
         return Ok(call.policy.cors.preflight(host::ALLOW, call.headers()));
@@ -91,39 +91,39 @@ async fn respond(call: Call<'_>, sender: &mut Sender) -> Result<Response<Respons
         Route::TryPage(file) if try_page::is_served(config.try_page, call.policy) => file.response(),
         Route::TryPage(_) => return Err(signpost::outside(call.path())),
         Route::StreamPath { room, user } => {
-            let caller = caller(&call, sender);
+            let caller = caller(&call, requester);
             let query = StreamQuery::parse_with_path(call.query(), room, user)?;
-            stream::stream(&call, caller, &query, sender).await?
+            stream::stream(&call, caller, &query, requester).await?
         }
         Route::Stream => {
-            let caller = caller(&call, sender);
+            let caller = caller(&call, requester);
             let query = StreamQuery::parse(call.query())?;
-            stream::stream(&call, caller, &query, sender).await?
+            stream::stream(&call, caller, &query, requester).await?
         }
         Route::Publish => {
-            let caller = caller(&call, sender)?;
+            let caller = caller(&call, requester)?;
             publish::publish(call, &caller).await?
         }
         Route::Refresh => {
-            let caller = caller(&call, sender)?;
+            let caller = caller(&call, requester)?;
             session::refresh(call, &caller).await?
         }
         Route::Revoke => {
-            let caller = caller(&call, sender)?;
+            let caller = caller(&call, requester)?;
             session::revoke(call, &caller).await?
         }
         Route::Disconnect { room, user } => {
-            disconnect::disconnect(&call, &caller(&call, sender)?, room, user).await?
+            disconnect::disconnect(&call, &caller(&call, requester)?, room, user).await?
         }
-        Route::Info => info::info(&call, &caller(&call, sender)?)?,
-        Route::Room { room } => rooms::room(&call, &caller(&call, sender)?, &room).await?,
-        Route::History { room } => rooms::history::history(&call, &caller(&call, sender)?, &room).await?,
+        Route::Info => info::info(&call, &caller(&call, requester)?)?,
+        Route::Room { room } => rooms::room(&call, &caller(&call, requester)?, &room).await?,
+        Route::History { room } => rooms::history::history(&call, &caller(&call, requester)?, &room).await?,
     })
 }
 
-/// Returns the caller, and records it in `sender` for the log.
-fn caller(call: &Call<'_>, sender: &mut Sender) -> Result<Caller, Problem> {
+/// Returns the caller, and records it in `requester` for the log.
+fn caller(call: &Call<'_>, requester: &mut Requester) -> Result<Caller, Problem> {
     let caller = identify::caller(call.engine(), call.policy, call.headers(), call.query());
-    sender.identity = caller.as_ref().ok().and_then(Caller::identity).cloned();
+    requester.identity = caller.as_ref().ok().and_then(Caller::identity).cloned();
     caller
 }

@@ -15,9 +15,9 @@ use crate::types::name::UserName;
 /// longer; this many suffice to recognise it.
 pub const PATH_BYTES_MAX: usize = 256;
 
-/// What is known about the sender of a request.
+/// What is known about the requester of a request.
 #[derive(Debug, Default)]
-pub struct Sender {
+pub struct Requester {
     /// Its verified identity.
     pub identity: Option<Arc<Identity>>,
     /// The user name it asks for.
@@ -25,10 +25,10 @@ pub struct Sender {
 }
 
 /// Logs that a request is refused for `problem`.
-pub fn log(problem: &Problem, method: &Method, uri: &Uri, sender: &Sender, client: Option<IpAddr>) {
-    let identity = sender.identity.as_deref();
+pub fn log(problem: &Problem, method: &Method, uri: &Uri, requester: &Requester, client: Option<IpAddr>) {
+    let identity = requester.identity.as_deref();
     let key = identity.and_then(|identity| identity.api_key.as_ref()).map(|key| &*key.name);
-    let user = identity.and_then(|identity| identity.user.as_ref()).or(sender.user.as_ref());
+    let user = identity.and_then(|identity| identity.user.as_ref()).or(requester.user.as_ref());
     tracing::debug!(
         code = problem.code.as_str(),
         detail = problem.detail,

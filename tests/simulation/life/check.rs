@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegate::hub::source::Source;
 use tidegate::shard::conn::{Conn, flag};
-use tidegate::shard::stats::CloseReason;
+use tidegate::shard::reason::CloseReason;
 
 use super::super::listener::Walk;
 use super::super::model::To;

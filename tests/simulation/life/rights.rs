@@ -8,7 +8,7 @@ use tidegate::hub::mailbox::{Command, Refresh, Refreshed};
 use tidegate::rights::identity::Standing;
 use tidegate::rights::revocation::Whose;
 use tidegate::rights::revocation::{Revoked, When};
-use tidegate::shard::stats::CloseReason;
+use tidegate::shard::reason::CloseReason;
 use tidegate::types::moment::Moment;
 use tidegate::types::name::UserName;
 

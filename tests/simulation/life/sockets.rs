@@ -4,7 +4,7 @@ use futures_channel::oneshot;
 use tidegate::hub::mailbox::Command;
 use tidegate::shard::Step;
 use tidegate::shard::conn::ConnKey;
-use tidegate::shard::stats::CloseReason;
+use tidegate::shard::reason::CloseReason;
 
 use super::super::listener::Listener;
 use super::super::net::Temper;

@@ -1,4 +1,5 @@
-//! JSON without its white space, as the publisher wrote it: number text, key order and strings stay.
+//! Removes the white space between JSON tokens and leaves everything else as the publisher wrote it: number text, key
+//! order, strings.
 
 use serde_json::value::RawValue;
 

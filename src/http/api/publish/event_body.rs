@@ -20,9 +20,8 @@ use crate::hub::draft::{Draft, Target};
 use crate::rights::grant::PermissionName;
 use crate::types::name::{EventId, EventName, NameError, RoomName, UserName};
 
-/// Events one array may have. An array is taken as a whole and stays together in the order, so no other event gets a
-/// place in between; this many take less than a millisecond. A publisher with more can send lines, which take turns
-/// with others.
+/// Events one array may have. All events of an array get consecutive positions in the order, and appending this many
+/// takes less than a millisecond. A publisher with more can send lines, between which other events may come.
 pub const BATCH_EVENTS_MAX: usize = 4096;
 
 /// What a JSON body asks to publish.

@@ -17,7 +17,7 @@ use crate::http::conn::response_body::ResponseBody;
 use crate::http::conn::subscription::Subscription;
 use crate::http::gate::caller::Caller;
 use crate::http::gate::identify;
-use crate::http::gate::refusal::Sender;
+use crate::http::gate::refusal::Requester;
 use crate::hub::Hub;
 use crate::hub::admission::Refusal;
 use crate::hub::memory_level::MemoryLevel;
@@ -28,7 +28,7 @@ use crate::types::name::UserName;
 use crate::wire::encoding::Encoding;
 
 /// Answers a request for a stream. If the credential cannot be verified now, the client is told to come back. Stores in
-/// `sender` the user name that an unknown client asks for.
+/// `requester` the user name that an unknown client asks for.
 ///
 /// # Errors
 ///
@@ -38,7 +38,7 @@ pub async fn stream(
     call: &Call<'_>,
     caller: Result<Caller, Problem>,
     query: &StreamQuery,
-    sender: &mut Sender,
+    requester: &mut Requester,
 ) -> Result<Response<ResponseBody>, Problem> {
     let caller = match caller {
         Ok(caller) => identify::subscriber(call, caller, query).await,
@@ -48,7 +48,7 @@ pub async fn stream(
         Ok(caller) => subscribe(call, &caller, query),
         Err(problem) => refuse_unidentified(call, problem, query),
     };
-    answered.inspect_err(|_| sender.user.clone_from(&query.user))
+    answered.inspect_err(|_| requester.user.clone_from(&query.user))
 }
 
 fn refuse_unidentified(
