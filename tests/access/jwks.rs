@@ -13,7 +13,7 @@ use tidegate::config::{Config, JwksSource, UpstreamUrl};
 use tidegate::types::clock::Clock;
 use tidegate::types::position::Epoch;
 use tidegate::upstream::jwks::{JWKS_AGAIN_MIN, KeySetSource, KeySets};
-use tidegate::upstream::stats::{Kind, Outcome};
+use tidegate::upstream::stats::{Outcome, Purpose};
 use tidegate::upstream::{Running, Upstream};
 use tokio::sync::Notify;
 
@@ -67,7 +67,7 @@ impl Fetching {
     }
 
     fn count(&self, outcome: Outcome) -> u64 {
-        self.upstream.stats.requests(Kind::Jwks, outcome)
+        self.upstream.stats.requests(Purpose::Jwks, outcome)
     }
 
     fn put(&self) -> Vec<String> {
