@@ -357,7 +357,7 @@ fn whom_the_application_lets_in_for_a_time_ends_and_comes_back() {
     assert_eq!((back.connected.json()["user"].as_str(), application.count()), (Some("ann"), 2));
 }
 
-/// Clients without a credential that asked for streams while the application hung once held every slot for HTTP: a
+/// Clients without a credential that asked for streams while the application hung once held every place for HTTP: a
 /// publish with an API key took thirteen seconds.
 #[test]
 fn an_application_that_hangs_keeps_nobody_out_but_those_it_is_asked_about() {
