@@ -60,7 +60,7 @@ fn what_the_application_was_asked_before_does_not_outlive_a_revocation() {
     revoke(&server, &json!({"user": "ann"}));
     another_second();
     application.release();
-    // The application names the user only once it is asked after the revocation.
+    // An answer to a question from before the revocation does not count.
     assert_problem(&conn.response(), 503, "auth_unavailable");
     listen(&server);
     assert_eq!(application.count(), 2);

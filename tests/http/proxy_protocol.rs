@@ -99,7 +99,7 @@ fn a_connection_is_whose_the_header_says() {
     metrics.assert("tidegate_refused_total{reason=\"proxy_header\"}", 0.0);
 }
 
-/// After a header without an address, a client could once name any address as its own.
+/// After a header without an address, an address that the client names does not count.
 #[test]
 fn whoever_is_not_named_by_the_header_names_nobody() {
     let server = server();

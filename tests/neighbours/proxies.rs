@@ -26,7 +26,7 @@ use self::neighbours::{Folder, Output, PATIENCE, Port, find, find_at, until};
 /// The server's address in the page.
 const DEFAULT: &str = "127.0.0.1:8080";
 
-/// A proxy in front of a server. It is told to end when this is dropped, so that its workers end, too.
+/// A proxy in front of a server. Dropping it asks it to end, so that its workers end, too.
 struct Proxy {
     at: At,
     child: Child,

@@ -1,6 +1,6 @@
 //! Promise: a user who opens the server's address in a browser can try it there, in Chromium and in Firefox; data that
 //! other users publish stays text; other clients get a text; and a server with authentication serves the page only if
-//! told to.
+//! the settings say so.
 //!
 //! The welcome once gave a line of JavaScript that worked in the console of one page only. From a file, another port,
 //! `about:blank` and the live page it failed, without a message.

@@ -285,7 +285,7 @@ fn staying_away_ends() {
     assert_eq!(answer.text(), r#"{"disconnected":1,"stay_away_s":1}"#);
     eventually("let in again", || ask_status(&server) == 200);
 
-    // The stream never begins.
+    // With `stay_away=0` the user may come back at once.
     let mut listener = server.listen("/stream/b/u");
     let answer = server.post("/disconnect/b/u?stay_away=0", &[], "");
     assert_eq!(answer.text(), r#"{"disconnected":1,"stay_away_s":0}"#);

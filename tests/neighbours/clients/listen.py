@@ -1,4 +1,4 @@
-"""Listens with a library of others and prints the data of every message that the library hands out, a line each.
+"""Subscribes with a client library and prints the data of every message that the library delivers, a line each.
 
     python listen.py LIBRARY URL
 """
