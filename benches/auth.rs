@@ -1,6 +1,7 @@
-//! What a token costs: looked at in full, by algorithm, and remembered; and finding an API key among as many as there may be.
+//! The cost of a token: verified in full, by algorithm, and from the cache; and of an API key among as many as there
+//! may be.
 //!
-//! `cargo bench --bench auth`. A token of a size that issuers make.
+//! `cargo bench --bench auth`. Uses a token of the usual size.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use tidegate::config::{Config, KeySource, TokenKey};
 /// The middle of 2025.
 const NOW: u64 = 1_750_000_000;
 
-/// A file that goes when it was read.
+/// A file that is removed when dropped.
 struct TempFile(PathBuf);
 
 impl TempFile {
@@ -49,7 +50,7 @@ fn pem(der: &[u8]) -> Vec<u8> {
     (out + "-----END PUBLIC KEY-----\n").into_bytes()
 }
 
-/// A new key for `algorithm`: what signs, and what a file has for those who verify.
+/// Returns a new key for `algorithm`: the signing key, and the file for verifiers.
 fn new_key(algorithm: Algorithm) -> (EncodingKey, Vec<u8>) {
     let public = |der: PublicKeyX509Der<'_>| pem(der.as_ref());
     match algorithm {

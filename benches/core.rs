@@ -29,14 +29,14 @@ use tidegate::wire::encoding::Encoding;
 use tidegate::wire::frame::{Frame, Unsealed};
 use tidegate::wire::gzip::Deflater;
 
-/// A chat message's worth of data.
+/// Data of the size of a chat message.
 const DATA: &str = r#"{"from":"alice","text":"The tide gate lets water through in one direction only.","at":"2026-01-01T00:00:00Z","n":123456}"#;
 
 const CHUNKED: Encoding = Encoding { chunked: true, gzip: false };
 const GZIP: Encoding = Encoding { chunked: true, gzip: true };
 const CONNECTIONS: usize = 10_000;
 
-/// Takes every byte and forgets it.
+/// Takes every byte and drops it.
 struct Sink;
 
 impl Net for Sink {

@@ -1,4 +1,4 @@
-//! What must hold for whatever a peer sends, and whatever an operator writes. Fuzz targets call one of these each,
+//! Invariants for any input from a peer or an operator. Each fuzz target calls one of these checks,
 //! `tests/parsers/parsers.rs` all of them.
 
 #![allow(dead_code, reason = "each program that includes this file calls only some")]
@@ -50,8 +50,8 @@ use tidegate::wire::frame::Unsealed;
 /// What a target does with one input.
 pub(crate) type Run = fn(&[u8]);
 
-/// Every target by its name, with how it takes an input apart. Inputs are plain bytes, so that a test can read the
-/// corpus again without the fuzzer.
+/// Every target by its name, with the function that splits its input. Inputs are plain bytes, so that a test can read
+/// the corpus again without the fuzzer.
 pub(crate) const TARGETS: &[(&str, Run)] = &[
     ("answer", answer),
     ("api_keys", |input| api_keys(text(input))),
@@ -64,7 +64,7 @@ pub(crate) const TARGETS: &[(&str, Run)] = &[
     }),
     ("cursor", |input| cursor(text(input))),
     ("encode", |input| {
-        // Name, id and data, the name before an RS left out altogether.
+        // Name, id and data; the name before an RS may be missing.
         let (event, name) = match text(input).split_once('\x1e') {
             Some((name, event)) => (event, Some(name)),
             None => (text(input), None),
@@ -73,7 +73,7 @@ pub(crate) const TARGETS: &[(&str, Run)] = &[
         encode_then_parse(name, id, data);
     }),
     ("forwarded", |input| {
-        // The peer, as IPv6 writes it; nothing for a Unix socket.
+        // The peer, in the bytes of an IPv6 address; empty for a Unix socket.
         let (peer, lines) = input.split_at(input.len().min(16));
         let peer = <[u8; 16]>::try_from(peer).map(|peer| Ipv6Addr::from(peer).into());
         forwarded(peer.ok(), &lines.split(|byte| *byte == b'\n').collect::<Vec<_>>());
@@ -90,7 +90,7 @@ pub(crate) const TARGETS: &[(&str, Run)] = &[
     }),
     ("path", |input| path(text(input))),
     ("permission", |input| {
-        // The permission, then the room it is asked about, and the user, who may be nobody.
+        // The permission, then the room it is asked about, and the user, who may be missing.
         let mut parts = text(input).splitn(3, '\x1f');
         let permission_text = parts.next().unwrap_or_default();
         permission(permission_text, parts.next().unwrap_or("lobby"), parts.next());
@@ -101,7 +101,7 @@ pub(crate) const TARGETS: &[(&str, Run)] = &[
     ("settings", |input| settings(text(input))),
     ("token", |input| {
         token(text(input));
-        // Where to cut the good one, how much of it to leave out, and what to put there.
+        // Where to cut the good token, how much of it to leave out, and what to insert.
         let (at, rest) = input.split_first().unwrap_or((&0, &[]));
         let (cut, put) = rest.split_first().unwrap_or((&0, &[]));
         changed_token((*at).into(), (*cut).into(), text(put));
@@ -114,7 +114,7 @@ pub(crate) fn run(name: &str, input: &[u8]) {
     run(input);
 }
 
-/// The text at the beginning of `input`.
+/// Returns the valid text at the beginning of `input`.
 fn text(input: &[u8]) -> &str {
     let valid = std::str::from_utf8(input).map_or_else(|err| err.valid_up_to(), str::len);
     std::str::from_utf8(&input[..valid]).expect("valid up to there")
@@ -123,7 +123,8 @@ fn text(input: &[u8]) -> &str {
 /// The bound on data in these checks.
 pub(crate) const EVENT_BYTES_MAX: usize = 64;
 
-/// A body is read without panic; every draft in it survives being printed and read again, and has no id that is a position.
+/// A body is read without panic; every draft in it is the same after it is printed and read again, and no draft has an
+/// id that is a position.
 pub(crate) fn publish_body(bytes: &[u8]) {
     let drafts = match event_body::parse_body(bytes, EVENT_BYTES_MAX) {
         Ok(EventBody::One(draft)) => vec![draft],
@@ -144,7 +145,8 @@ pub(crate) fn publish_body(bytes: &[u8]) {
     }
 }
 
-/// An application's answer is a yes only if it is nothing at all or an object with known members, and says what they say.
+/// An application's answer grants access only if it is empty or an object with known members, and the result is what
+/// they say.
 pub(crate) fn answer(bytes: &[u8]) {
     let Ok(refinement) = answer::parse(bytes) else {
         return;
@@ -161,7 +163,7 @@ pub(crate) fn answer(bytes: &[u8]) {
     assert_eq!(refinement.expires_in.map(Into::into), value["expires_in"].as_u64());
 }
 
-/// However the network cuts a request's bytes, the same is let through, up to where hyper can't take a message for
+/// However the network cuts a request's bytes, the same bytes pass, up to where hyper cannot take a message for
 /// complete; and a head that passes ends every line in CRLF.
 pub(crate) fn guard(bytes: &[u8], step: usize) {
     let mut whole = Guard::new(HEAD_BYTES_MAX);
@@ -187,8 +189,8 @@ pub(crate) fn guard(bytes: &[u8], step: usize) {
     }
 }
 
-/// A header in front of a connection is found with its last byte and no earlier, within its bound; what is none stays none
-/// whatever follows; and an address that is found stands in the header.
+/// A header in front of a connection is found with its last byte and no earlier, within its bound; bytes that are no
+/// header stay so, whatever follows; and an address that is found occurs in the header.
 pub(crate) fn proxy_header(bytes: &[u8]) {
     let Some(end) = (0..=bytes.len()).find(|end| proxy_header::parse(&bytes[..*end]) != Ok(Parsed::Partial))
     else {
@@ -217,7 +219,7 @@ pub(crate) fn proxy_header(bytes: &[u8]) {
 /// The bound on a head in these checks.
 const HEAD_BYTES_MAX: usize = 64;
 
-/// The body that asks for `draft`.
+/// Returns the body that asks for `draft`.
 pub(crate) fn to_json(draft: &Draft) -> Value {
     let mut json = serde_json::json!({ "data": draft.data });
     match &draft.target {
@@ -237,7 +239,7 @@ pub(crate) fn to_json(draft: &Draft) -> Value {
     json
 }
 
-/// Compact JSON means the same as the original, is no longer, and can't be made more compact.
+/// Compact JSON means the same as the original, is no longer, and cannot be made more compact.
 pub(crate) fn compact(text: &str) {
     let Ok(raw) = serde_json::from_str::<&RawValue>(text) else {
         return;
@@ -249,7 +251,7 @@ pub(crate) fn compact(text: &str) {
     assert!(compact.len() <= raw.get().len());
     let again: &RawValue = serde_json::from_str(&compact).expect("compact JSON is JSON");
     assert_eq!(compact::compact(again).as_ref(), Ok(&compact));
-    // `Value` does not read all that is JSON: `1e999`, half surrogate pairs.
+    // `Value` does not read all JSON: `1e999`, half surrogate pairs.
     if let Ok(value) = serde_json::from_str::<Value>(text) {
         assert_eq!(serde_json::from_str::<Value>(&compact).ok(), Some(value));
     }
@@ -272,7 +274,7 @@ pub(crate) fn lines(body: &[u8], sizes: &[u8], line_bytes_max: usize) {
     assert_eq!(found, split_whole(body, line_bytes_max));
 }
 
-/// The lines of `body` up to the first one that is too long.
+/// Returns the lines of `body` up to the first one that is too long.
 fn split_whole(body: &[u8], line_bytes_max: usize) -> Vec<Result<Line, Problem>> {
     let mut found = Vec::new();
     for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
@@ -288,8 +290,8 @@ fn split_whole(body: &[u8], line_bytes_max: usize) -> Vec<Result<Line, Problem>>
     found
 }
 
-/// Queries are read without panic, keep their bounds, and survive being printed and read again, with any name that the resume
-/// has.
+/// Queries are read without panic, keep their bounds, and are the same after they are printed and read again, with each
+/// name of the resume parameter.
 pub(crate) fn query(text: &str) {
     if let Ok(query) = StreamQuery::parse(Some(text)) {
         assert!(query.rooms.len() <= ROOMS_MAX);
@@ -308,7 +310,7 @@ pub(crate) fn query(text: &str) {
     }
 }
 
-/// The query string that asks for `query`.
+/// Returns the query string that asks for `query`.
 pub(crate) fn to_query(query: &StreamQuery) -> String {
     let mut out = form_urlencoded::Serializer::new(String::new());
     for room in &query.rooms {
@@ -329,7 +331,7 @@ pub(crate) fn to_query(query: &StreamQuery) -> String {
     out.finish()
 }
 
-/// Paths are read without panic, and names in them survive being encoded and read again.
+/// Paths are read without panic, and names in them are the same after they are encoded and read again.
 pub(crate) fn path(text: &str) {
     let encode = |name: &str| utf8_percent_encode(name, NON_ALPHANUMERIC).to_string();
     for base in ["", "/api/v1/sse"] {
@@ -350,7 +352,7 @@ pub(crate) fn path(text: &str) {
     }
 }
 
-/// Headers are read without panic, and no foreign origin changes anything.
+/// Headers are read without panic, and no foreign origin may change state.
 pub(crate) fn headers(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else {
         return;
@@ -380,8 +382,8 @@ pub(crate) fn headers(bytes: &[u8]) {
     }
 }
 
-/// The client is the peer, or was named; it is no trusted proxy unless everybody is or somebody wrote nonsense; and
-/// neither what it writes itself nor how the list is cut into lines changes who it is.
+/// The client is the peer, or was named by a trusted proxy; it is no trusted proxy itself unless all addresses are, or
+/// one is malformed. Neither headers from the client nor the way the list is cut into lines changes the client.
 pub(crate) fn forwarded(peer: Option<IpAddr>, lines: &[&[u8]]) {
     let find = |lines: &[&[u8]]| -> Option<Option<IpAddr>> {
         let value =
@@ -391,7 +393,7 @@ pub(crate) fn forwarded(peer: Option<IpAddr>, lines: &[&[u8]]) {
     let is_trusted = |address| TRUSTED.iter().any(|proxy| proxy.covers(address));
     let peer = peer.map(|peer| peer.to_canonical());
     let Some(found) = find(lines) else {
-        return; // No header's value.
+        return; // Not valid in a header.
     };
     assert_eq!(found, found.map(|found| found.to_canonical()));
     assert!(found == peer || is_trusted(peer), "a stranger spoke for somebody else");
@@ -410,8 +412,8 @@ static TRUSTED: LazyLock<Vec<AddressRange>> = LazyLock::new(|| {
     read_settings(text).expect("these settings are right").trusted_proxies
 });
 
-/// A file of settings is read without panic. What is wrong with it is told on a line each, and where that is; settings
-/// that are right are the same when they are printed and read again.
+/// A file of settings is read without panic. Each fault is reported on a line of its own, with its place; right
+/// settings are the same after they are printed and read again.
 pub(crate) fn settings(text: &str) {
     let errors = match read_settings(text) {
         Ok(config) => {
@@ -438,7 +440,7 @@ fn read_settings(text: &str) -> Result<Config, ConfigErrors> {
 /// The open files limit in these checks.
 const OPEN_FILES_MAX: u64 = 20_000;
 
-/// A presented id means a position of this life only if it is exactly what this life writes for it.
+/// A presented id means a position of this epoch only if it is exactly what this epoch writes for it.
 pub(crate) fn cursor(text: &str) {
     for epoch in [Epoch::new(0), Epoch::new(1_234_567_890)] {
         let as_written = |offset| epoch.position(offset).to_string() == text;
@@ -456,7 +458,8 @@ pub(crate) fn cursor(text: &str) {
     }
 }
 
-/// No epoch takes an id that a publisher may choose for a position: neither any two, nor the one whose text it begins with.
+/// No epoch takes an id that a publisher may choose for a position: neither any two epochs, nor the one whose text it
+/// begins with.
 fn is_nobodys_position(id: &EventId) {
     let digits = id.as_str().chars().take(EPOCH_BYTES).map(|digit| digit.to_digit(36).unwrap_or(0));
     let digits: Vec<u64> = digits.map(u64::from).collect();
@@ -466,8 +469,8 @@ fn is_nobodys_position(id: &EventId) {
     }
 }
 
-/// What the encoder makes of a valid event is one chunk with one event in it, which an `EventSource` reads as it was
-/// meant: the same name and id, and the same data but for its line ends. Names and ids that could break out are refused.
+/// The encoder makes of a valid event one chunk with one event in it, which an `EventSource` reads as intended: the
+/// same name and id, and the same data but for its line ends. Names and ids that could break out are refused.
 pub(crate) fn encode_then_parse(name: Option<&str>, id: &str, data: &str) {
     let (Ok(name), Ok(id)) = (name.map(EventName::new).transpose(), EventId::new(id)) else {
         return;
@@ -508,7 +511,7 @@ fn event_source(stream: &str) -> Vec<(String, String, String)> {
     events
 }
 
-/// A file of API keys is read without panic; nobody is found by what is not a key, and no message has one.
+/// A file of API keys is read without panic; a text that is no key finds no entry, and no message contains a key.
 pub(crate) fn api_keys(text: &str) {
     match ApiKeys::from_toml(Path::new("keys.toml"), text) {
         Ok(keys) => assert!(keys.find(text).is_none() && keys.find("").is_none()),
@@ -519,8 +522,8 @@ pub(crate) fn api_keys(text: &str) {
     }
 }
 
-/// A credential is one that a request shows in an allowed place, whole, and the only one, but for a cookie's few values.
-/// What is in `Authorization` counts if it is a bearer's.
+/// A credential is one that a request has in an allowed place, whole, and the only one, except for a cookie's few
+/// values. A value of `Authorization` counts if it is a bearer's.
 pub(crate) fn credential(authorization: Option<&[u8]>, cookie: Option<&[u8]>, query: Option<&str>) {
     let values = [(AUTHORIZATION, authorization), (COOKIE, cookie)];
     let values =
@@ -546,7 +549,7 @@ pub(crate) fn credential(authorization: Option<&[u8]>, cookie: Option<&[u8]>, qu
     assert_eq!(by_header_alone.is_some(), by_header);
 }
 
-/// A set of keys is read without panic, has no more than its bound, and no secrets unless they are asked for.
+/// A set of keys is read without panic, has no more keys than its bound, and no secrets unless they are allowed.
 pub(crate) fn jwks(bytes: &[u8]) {
     let published = jwks::parse(bytes, false);
     let own = jwks::parse(bytes, true);
@@ -563,8 +566,8 @@ pub(crate) fn jwks(bytes: &[u8]) {
     }
 }
 
-/// A permission is read without panic. Only `admin` as it is makes an administrator, and only `sse:publish` as it is
-/// reaches beyond rooms; a user's own name is what the token says, and without one there is none.
+/// A permission is read without panic. Only the plain `admin` makes an administrator, and only the plain `sse:publish`
+/// reaches beyond rooms; `{user}` is the token's user, and matches nothing without one.
 pub(crate) fn permission(text: &str, room: &str, user: Option<&str>) {
     let parsed = Permission::parse(text);
     let (grant, errors) = Grant::parse([text]);
@@ -585,7 +588,7 @@ pub(crate) fn permission(text: &str, room: &str, user: Option<&str>) {
     }
 }
 
-/// No text but the good token itself is believed, whether it is shown as it is, or put in the place of a part.
+/// No text but the good token itself is accepted, either alone or in place of a part of the token.
 pub(crate) fn token(text: &str) {
     let coded = URL_SAFE_NO_PAD.encode(text);
     let parts: Vec<&str> = GOOD_TOKEN.split('.').collect();
@@ -615,7 +618,7 @@ pub(crate) fn token(text: &str) {
     }
 }
 
-/// Nor is the good one with something in it changed.
+/// A changed good token is not accepted either.
 pub(crate) fn changed_token(at: usize, cut: usize, put: &str) {
     let at = at.min(GOOD_TOKEN.len());
     let after = (at + cut).min(GOOD_TOKEN.len());
@@ -623,7 +626,7 @@ pub(crate) fn changed_token(at: usize, cut: usize, put: &str) {
 }
 
 fn believed_if_good(token: &str) {
-    // A secret, and a set of keys that was not read yet: no token may be believed for want of it.
+    // A secret, and a set of keys that was not read yet: no token may be accepted because the set is missing.
     static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
         let text = format!(
             "token_keys = [\"HS256:base64:{}\"]\ntoken_jwks = [\"https://issuer.example/jwks\"]",
@@ -641,5 +644,5 @@ const TOKEN_SECRET: &str = "a secret that everybody may know: it is for checks";
 /// Signed with that secret, HS256.
 const GOOD_TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4iLCJleHAiOjIwMDAwMDAwMDAsInBlcm1pc3Npb25zIjpbInNzZTpyZWFkIl19.5qdNE8fwv8qqvMVyjh7LUdooAWAlfysXUaNoFYfG27w";
 
-/// The last second there may be.
+/// The last second that a time may have.
 const YEAR_9999_S: u64 = 253_402_300_800;

@@ -1,6 +1,7 @@
-//! Promise: what strangers send is bounded in bytes. The program runs in a control group, as in a container, with its default
-//! settings. Each attack once had it killed for want of memory, or took ten times what the settings say. Beside it, 300 good
-//! listeners get every event, and afterwards the memory comes back.
+//! Promise: the bytes that a stranger's requests occupy are bounded. The program runs in a control group, as in a
+//! container, with its default settings. Each attack once had it killed for want of memory, or took ten times what the
+//! settings say. Beside it, 300 well-behaved subscribers get every event, and afterwards the memory returns to its
+//! former size.
 
 mod common;
 
@@ -19,12 +20,12 @@ const GOOD_LISTENERS: usize = 300;
 /// The control groups of the tests: a small container and a usual one.
 const GROUPS: [u64; 2] = [384 << 20, 1 << 30];
 
-/// A server in a control group, and its good listeners.
+/// A server in a control group, and its well-behaved subscribers.
 struct Scene {
     group: ControlGroup,
     process: Process,
     good: Vec<Listener>,
-    /// Resident memory before anything bad came.
+    /// Resident memory before the attack.
     calm: f64,
 }
 
@@ -43,8 +44,8 @@ impl Scene {
         Some(Self { group, process, good, calm })
     }
 
-    /// Runs `attack` while good events are published one after the other, and each is read by every good listener. What it
-    /// gives back is open until it is over.
+    /// Runs `attack` while events are published one after the other and every well-behaved subscriber reads each of
+    /// them. The value it returns stays open until the checks are done.
     fn survive<T: Send>(&mut self, attack: impl FnOnce(SocketAddr) -> T + Send) {
         let addr = self.process.addr;
         let (mut rounds, mut worst) = (0, Duration::ZERO);
@@ -65,13 +66,13 @@ impl Scene {
         drop(open);
     }
 
-    /// The same, and the memory comes back.
+    /// Does the same, and checks that the memory returns to its former size.
     fn recover<T: Send>(&mut self, attack: impl FnOnce(SocketAddr) -> T + Send) {
         self.survive(attack);
         self.assert_memory_comes_back();
     }
 
-    /// To no more than 1.3 times what is held, and what the allocator keeps for each thread.
+    /// Checks that memory is at most 1.3 times what is held, plus what the allocator keeps for each thread.
     fn assert_memory_comes_back(&self) {
         let deadline = Instant::now() + Duration::from_mins(1);
         loop {
@@ -92,7 +93,7 @@ const MIB: f64 = 1_048_576.0;
 
 const ALLOCATOR_BYTES: f64 = 4.0 * MIB;
 
-/// Publishes good event `n`, and gives the time until each of `good` had it.
+/// Publishes event `n`, and returns the time until each of `good` has it.
 fn round(addr: SocketAddr, good: &mut [Listener], n: u64) -> Duration {
     let event = json!({"room": "good", "data": n}).to_string();
     eventually("a publish is taken", || publish(addr, &event) == 200);
@@ -107,8 +108,8 @@ fn publish(addr: SocketAddr, body: &str) -> u16 {
     Conn::tcp(addr).round(&request("POST", &format!("{BASE}/publish"), &[], body.as_bytes())).status()
 }
 
-/// Three events of a character that takes six bytes in JSON, and 512 who ask for them and do not read: 43 KB of requests held
-/// 994 MiB.
+/// Three events of a character that takes six bytes in JSON, and 512 clients that ask for them and do not read: 43 KB
+/// of requests held 994 MiB.
 #[test]
 fn pages_that_nobody_reads() {
     for bytes_max in GROUPS {
@@ -130,7 +131,7 @@ fn pages_that_nobody_reads() {
     }
 }
 
-/// 447 bodies of a mebibyte, but for their last byte.
+/// 447 bodies of a mebibyte, without their last byte.
 #[test]
 fn bodies_that_never_end() {
     for bytes_max in GROUPS {
@@ -140,7 +141,7 @@ fn bodies_that_never_end() {
         scene.recover(|addr| -> Vec<Conn> {
             let unfinished = |_| {
                 let mut conn = Conn::tcp(addr);
-                // Refused in the middle of it, most of them.
+                // The server refuses most of them in the middle.
                 let _ = conn.try_send(&whole[..whole.len() - 1]);
                 conn
             };
@@ -150,7 +151,7 @@ fn bodies_that_never_end() {
     }
 }
 
-/// Lines that never end, behind one that did.
+/// Lines that never end, behind one that does.
 #[test]
 fn lines_that_never_end() {
     let Some(mut scene) = Scene::new(GROUPS[0], &[]) else { return };
@@ -169,7 +170,7 @@ fn lines_that_never_end() {
     });
 }
 
-/// `count` events made by `event`, from two publishers, in batches.
+/// Publishes `count` events made by `event`, from two publishers, in batches.
 fn flood(addr: SocketAddr, count: usize, event: impl Fn(usize) -> Value + Sync) {
     std::thread::scope(|scope| {
         for publisher in 0..2 {
@@ -187,7 +188,8 @@ fn flood(addr: SocketAddr, count: usize, event: impl Fn(usize) -> Value + Sync) 
 
 const BATCH: usize = 4096;
 
-/// Each event to a new room, or to a new user: 384 MiB in about a second, 2.7 GiB where there was room, and 1.2 GiB stayed.
+/// Each event to a new room, or to a new user: 384 MiB in about a second, 2.7 GiB where there was room, and 1.2 GiB
+/// stayed.
 #[test]
 fn names_of_rooms_and_users_without_end() {
     for (bytes_max, count) in GROUPS.into_iter().zip([1_000_000, 2_000_000]) {
@@ -201,7 +203,7 @@ fn names_of_rooms_and_users_without_end() {
     }
 }
 
-/// Each event excludes a user of whom nobody has heard.
+/// Each event excludes a user that has no stream.
 #[test]
 fn names_of_excluded_users_without_end() {
     let Some(mut scene) = Scene::new(GROUPS[0], &["--history-events=1000000", "--history-bytes=128MiB"])
@@ -214,7 +216,7 @@ fn names_of_excluded_users_without_end() {
     });
 }
 
-/// Streams that begin in 64 new rooms each, for a new user, and end.
+/// Streams begin in 64 new rooms each, for a new user, and end.
 #[test]
 fn names_of_streams_that_come_and_go() {
     let Some(mut scene) = Scene::new(GROUPS[0], &[]) else { return };
@@ -228,9 +230,9 @@ fn names_of_streams_that_come_and_go() {
     });
 }
 
-/// Readers that stop in the middle of an event, each of another: what they are owed stays after its room has let it go. What
-/// they give back lies between events that are held, so the process stays larger; but the last rung lets history go, and
-/// publishes are taken again.
+/// Readers stop in the middle of an event, each in another: what each is owed stays in memory after its room has
+/// dropped it. What they free lies between events that are held, so the process stays larger; but the last memory level
+/// drops history, and publishes are accepted again.
 #[test]
 fn readers_that_are_stuck_in_an_event_each() {
     let Some(mut scene) = Scene::new(GROUPS[0], &["--max-unsent-age=1h"]) else { return };
@@ -238,7 +240,7 @@ fn readers_that_are_stuck_in_an_event_each() {
     scene.survive(|addr| -> Vec<Conn> {
         let stuck = |n| {
             let mut conn = Conn::tcp_with_small_buffer(addr);
-            // Refused, once memory runs short.
+            // Refused once memory runs short.
             conn.send(request("GET", &format!("{BASE}/stream?room=stuck{n}"), &[], b""));
             let _ = conn.take_until(b"\r\n\r\n");
             for _ in 0..2 {

@@ -1,5 +1,5 @@
-//! Promise: a server takes no more descriptors than the settings keep back for it, however many shards and listeners it has. A
-//! file of its own, because nothing else may open any beside it.
+//! Promise: a server takes no more descriptors than the settings reserve for it, however many shards and listeners it
+//! has. A file of its own, because no other test may open any beside it.
 
 mod common;
 
@@ -9,14 +9,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use common::{TestServer, eventually};
 use tidegate::config::{LISTEN_ADDRS_MAX, Listen, ListenAddr, SHARD_RESERVE};
 
-/// What the admin thread and this test take: nowhere near what is kept back for the process.
+/// The admin thread and this test take far fewer than the reserve for the process.
 const OTHERS_MAX: u64 = 16;
 
 fn open_files() -> u64 {
     fs::read_dir("/proc/self/fd").expect("Linux has it").count() as u64
 }
 
-/// A loopback address of its own, so that no port is another's.
+/// A loopback address of its own, so that its port is free.
 fn listen(at: usize) -> Listen {
     let last = u8::try_from(at + 1).expect("a few");
     ListenAddr::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0)).into()

@@ -1,5 +1,6 @@
-//! Promise: history is charged what it takes, whether it is many events of one room or one event of many. Measured by what the
-//! kernel says this process has, with the allocator that ships; a file of its own, because nothing else may run beside it.
+//! Promise: history is charged the memory it takes, whether it is many events of one room or one event of many.
+//! Measured by the kernel's figures for this process, with the allocator that ships; a file of its own, because no
+//! other test may run beside it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tidegate::types::position::Epoch;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Bytes of memory this process has.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> u64 {
     let pages = Process::myself().and_then(|process| process.statm()).expect("/proc/self/statm").resident;
     pages * procfs::page_size()
@@ -35,8 +36,8 @@ fn hub(shards: usize) -> Arc<Hub> {
     })
 }
 
-/// A hub of so many shards with `rooms` rooms with `events` events each, with ids of their own of so many bytes, if any; and what
-/// it grew this process by for each byte that it charges them, in hundredths.
+/// Returns a hub of so many shards with `rooms` rooms with `events` events each, with ids of so many bytes, if any; and
+/// by how much it grew this process for each byte that it charges them, in hundredths.
 fn filled(shards: usize, rooms: usize, events: usize, id_bytes: Option<usize>) -> (Arc<Hub>, u64) {
     let hub = hub(shards);
     let before = resident();
@@ -66,14 +67,14 @@ fn own_id(number: usize, bytes: usize) -> EventId {
 
 #[test]
 fn history_is_charged_what_it_takes() {
-    // What is needed once, for however many.
+    // Memory that is needed once, for any number.
     let _first = filled(2, 1000, 1, None);
-    // Each stays, or the next would get by with its memory.
+    // Each stays, or the next would reuse its memory.
     let hubs = [
         (2, 300_000, 1, None),
         (2, 30_000, 10, None),
         (2, 500, 1000, None),
-        // A room has a attachment for each shard.
+        // A room has an attachment for each shard.
         (64, 50_000, 1, None),
         (2, 300, 1000, Some(10)),
         // Just past a size at which the table of ids doubles.

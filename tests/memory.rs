@@ -1,7 +1,7 @@
-//! Promise: as memory runs short the engine gives up replays, then those furthest behind, then newcomers, then publishes,
-//! each in a way that loses nothing; and it returns to normal by itself.
+//! Promise: when memory runs short, the engine gives up replays, then the subscribers furthest behind, then new
+//! streams, then publishes, each in a way that loses nothing; and it returns to normal by itself.
 //!
-//! The real program, because what is measured is the memory of a process.
+//! The real program, because the memory of a process is measured.
 
 mod common;
 
@@ -16,16 +16,16 @@ use common::{BASE, assert_problem, eventually};
 use neighbours::Server;
 use serde_json::json;
 
-/// The limit, and bytes of an event: some thirty of them lead from the first rung to the last.
+/// The limit, and bytes of an event: some thirty events lead from the first memory level to the last.
 const LIMIT: u64 = 160 << 20;
 const LARGE: usize = 1 << 20;
 
-/// Where each rung begins, in per cent of the limit.
+/// Where each memory level begins, in per cent of the limit.
 const BEGINS_AT: [u64; 4] = [70, 80, 85, 92];
 
 const STREAM: (&str, &str) = ("accept", "text/event-stream");
 
-/// What a rung of the ladder has to show for itself.
+/// The program, its fast subscriber, and how many events were published.
 struct Engine {
     addr: SocketAddr,
     admin: SocketAddr,
@@ -54,11 +54,11 @@ impl Engine {
         Conn::tcp(self.addr).round(&request("POST", &format!("{BASE}/publish"), &[], body.as_bytes()))
     }
 
-    /// Publishes one large event. Either the quick listener gets it, or the last rung refuses it.
+    /// Publishes one large event. Either the fast subscriber gets it, or the last memory level refuses it.
     fn fill(&mut self) {
         let answer = self.post("a", &"x".repeat(LARGE - 1024));
         if answer.status() == 503 {
-            // The body itself may take the engine there: memory is looked at while bytes come in.
+            // The body itself may raise the level: memory is checked while bytes come in.
             assert_problem(&answer, 503, "memory_exhausted");
             return assert_eq!(self.level(), 4, "only the last rung refuses");
         }
@@ -67,7 +67,7 @@ impl Engine {
         self.published += 1;
     }
 
-    /// Fills until the engine is on `level`, and sees that it goes by its memory all the way.
+    /// Fills until the engine is on `level`, and checks that it follows its memory all the way.
     fn climb_to(&mut self, level: u64) {
         let begins_at = BEGINS_AT[usize::try_from(level - 1).expect("1 to 4")] * LIMIT / 100;
         eventually("the next rung", || {
@@ -75,7 +75,8 @@ impl Engine {
             assert!(now_on <= level, "one after the other");
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some millions")]
             let resident = self.metrics().get("process_resident_memory_bytes") as u64;
-            // Past it, the engine looks four times a second. What a request took for a moment may be gone by then.
+            // Past the threshold, the engine checks four times a second. Memory that a request took for a moment may be
+            // free by then.
             if now_on < level && resident < begins_at {
                 self.fill();
             }
@@ -83,7 +84,7 @@ impl Engine {
         });
     }
 
-    /// A refusal that a browser comes back from.
+    /// Checks a refusal after which a browser reconnects.
     #[track_caller]
     fn assert_soft(&self, path: &str, headers: &[(&str, &str)]) {
         let answer = self.get(path, &[&[STREAM], headers].concat());
@@ -167,20 +168,20 @@ async fn each_rung_gives_up_a_little_more_and_all_of_it_comes_back() {
     assert_eq!(refused.header("retry-after"), Some("5"));
     engine.metrics().assert("tidegate_connections_closed_total{reason=\"memory\"}", 4.0);
 
-    // Nobody does anything any more. The history expires, and its memory goes back to the system.
+    // No client does anything any more. The history expires, and its memory goes back to the system.
     eventually("back on the ground", || engine.level() == 0);
     engine.assert_readiness(200, "ready\n");
     assert_eq!(engine.post("quiet", "again").status(), 200);
     assert_eq!(newcomer.data(), "again");
     engine.fill();
     drop(engine.assert_welcome("/stream?room=a&history=1", &[]));
-    // Reaped means reset: what they had not read is gone with the socket. Nobody else lost a thing.
+    // Reaped means reset: bytes that were not read are gone with the socket. No other subscriber lost an event.
     drop(stuck);
     engine.metrics().assert("tidegate_events_dropped_total{reason=\"slow\"}", 0.0);
     assert!(engine.published > 80, "{} events", engine.published);
 }
 
-/// `off` is off, and `auto` is what the machine has.
+/// `off` means no limit, and `auto` means the machine's memory.
 #[tokio::test]
 async fn the_limit_is_shown() {
     for (setting, finite) in [("off", false), ("auto", true)] {

@@ -1,7 +1,7 @@
-//! Promise: who attacks with many slow sockets is rid of them in time, and nobody else notices.
+//! Promise: an attack with many slow sockets is ended in time, and other clients do not notice it.
 //!
-//! Debian's `slowhttptest` is the attacker, with more sockets than there are places for requests. `scripts/slow-attack` is
-//! the same at full size, with latencies.
+//! Debian's `slowhttptest` is the attacker, with more sockets than there are places for requests. `scripts/slow-attack`
+//! is the same at full size, with latencies.
 
 mod common;
 
@@ -19,13 +19,13 @@ use serde_json::json;
 /// Attacking sockets: more than the 512 places for requests that a server has at most.
 const SOCKETS: u16 = 600;
 
-/// Good listeners.
+/// Well-behaved subscribers.
 const LISTENERS: u16 = 50;
 
-/// Descriptors that scrapes, publishes and newcomers may be using at a look.
+/// Descriptors that scrapes, publishes and new streams may use at the time of a check.
 const PASSING: f64 = 8.0;
 
-/// The attack, ended with the value.
+/// The attack, which ends when dropped.
 struct Attack(Child);
 
 impl Drop for Attack {
@@ -35,7 +35,7 @@ impl Drop for Attack {
     }
 }
 
-/// A server with good listeners, about to be attacked.
+/// A server with well-behaved subscribers, about to be attacked.
 struct Scene {
     server: Server,
     listeners: Vec<Listener>,
@@ -71,7 +71,7 @@ impl Scene {
         assert_eq!(Conn::tcp(self.server.address).round(&publish).status(), 200);
     }
 
-    /// An event gets in and out to everyone, and a newcomer in.
+    /// Publishes an event that every subscriber gets, and opens a new stream.
     fn serve(&mut self) {
         let data = format!("event {}", self.events);
         self.publish("a", &data);
@@ -94,7 +94,7 @@ impl Scene {
             let metrics = self.metrics();
             is_over(&metrics) && metrics.get("process_open_fds") <= self.open_files + PASSING
         });
-        // It has not been let off, it was ended: the attacker stays for as long as it has a socket.
+        // The server ended the attack: the attacker stays as long as it has a socket.
         let ended = attack.0.try_wait().expect("our child");
         assert!(ended.is_none_or(|status| status.success()), "{ended:?}");
         let metrics = self.metrics();
@@ -106,7 +106,7 @@ impl Scene {
     }
 }
 
-/// Starts `slowhttptest` in `mode` for much longer than anything should last. `None` if it is not installed.
+/// Starts `slowhttptest` in `mode` for much longer than the test should take. `None` if it is not installed.
 fn attack(scene: &Scene, mode: &str, path: &str, more: &[&str]) -> Option<Attack> {
     let sockets = SOCKETS.to_string();
     let child = Command::new(find("slowhttptest")?)

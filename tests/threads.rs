@@ -1,8 +1,8 @@
-//! Publishers and shards on threads of their own: what the simulation, being one thread, cannot see.
+//! Publishers and shards on threads of their own: this covers what the simulation, with its one thread, cannot.
 //!
-//! Two shards step, take listeners in and let them go as fast as they can, while publishers append single events and
-//! batches. Sockets take everything and the history forgets nothing, so that every listener is owed exactly the events
-//! addressed to it after its start, in order. Bounded by the number of events; nobody sleeps.
+//! Two shards step, add and remove subscribers as fast as they can, while publishers append single events and batches.
+//! Sockets take everything and the history drops nothing, so that every subscriber is owed exactly the events addressed
+//! to it after its start, in order. Bounded by the number of events; no thread sleeps.
 
 use std::collections::HashMap;
 use std::io;
@@ -38,12 +38,12 @@ const PUBLISHES: usize = 1500;
 const BATCH_MAX: usize = 24;
 const ROOMS: usize = 3;
 const USERS: usize = 4;
-/// Listeners of one shard before the first event, at a time, and altogether.
+/// Subscribers of one shard before the first event, at a time, and altogether.
 const EARLY: usize = 4;
 const LISTENERS: usize = 12;
 const JOINS: usize = 600;
 
-/// Takes everything.
+/// Takes all bytes.
 #[derive(Default)]
 struct Sink {
     streams: Vec<Vec<u8>>,
@@ -68,7 +68,7 @@ impl Net for Sink {
     fn close(&mut self, _: usize, _: bool) {}
 }
 
-/// Who listened, and what came.
+/// A subscriber, and the events it received.
 struct Heard {
     rooms: Vec<usize>,
     user: Option<usize>,
@@ -77,7 +77,7 @@ struct Heard {
     text: String,
 }
 
-/// Every event by its data: its offset and whom it was for.
+/// Every event by its data: its offset and its target.
 type Truth = HashMap<String, (Offset, Target)>;
 
 fn room(number: usize) -> String {
@@ -120,7 +120,7 @@ fn publish(hub: &Arc<Hub>, publisher: usize, rng: &mut Rng, truth: &Mutex<Truth>
     }
 }
 
-/// Steps one shard until all publishers are done and nothing is left to write.
+/// Steps one shard until all publishers are done and no write is left.
 fn serve(
     hub: &Arc<Hub>,
     index: usize,
@@ -175,7 +175,7 @@ fn serve(
     heard
 }
 
-/// Has somebody join at `now`, whose stream is the next of the sink's.
+/// Adds a subscriber at `now`, whose stream is the next of the sink's.
 fn join_someone(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rng: &mut Rng, now: Moment) -> (ConnKey, Heard) {
     let mut rooms: Vec<usize> = (0..ROOMS).collect();
     rng.shuffle(&mut rooms);
@@ -206,7 +206,7 @@ fn join_someone(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rng: &mut Rng, now: Mom
     (key, Heard { rooms, user: listener, stayed: true, text: String::new() })
 }
 
-/// The values of a field, a block at a time.
+/// Returns the values of a field, a block at a time.
 fn field<'a>(block: &'a str, name: &str) -> Option<&'a str> {
     block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }

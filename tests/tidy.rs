@@ -1,9 +1,9 @@
-//! Promise: the tree keeps its shape. What a folder must not know, it does not name; every file says what it is for.
+//! Promise: the tree keeps its layout. A folder names no module that it must not use; every file says what it is for.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every Rust file at or below `place`, with its text.
+/// Returns every Rust file at or below `place`, with its text.
 fn files(place: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut paths = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(place)];
@@ -20,7 +20,7 @@ fn files(place: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// What is ours: no folder of somebody else's crates or of build output.
+/// Our own files, without third-party crates and build output.
 const PLACES: [&str; 6] = ["src", "tests", "benches", "loadtest", "fuzz/fuzz_targets", "fuzz/checks.rs"];
 
 #[test]
@@ -30,23 +30,23 @@ fn every_file_opens_with_what_it_is_for() {
     }
 }
 
-/// The floors, the lowest first. What stands on one uses those below it, never those above.
+/// The floors, the lowest first. A floor uses those below it, never those above.
 const FLOORS: [&str; 17] = [
     "types", "rights", "answer", "wire", "hub", "order", "shard", "config", "auth", "policy", "net",
     "upstream", "engine", "http", "admin", "cli", "server",
 ];
 
-/// Arrows that run upwards all the same, from a file to a floor, each with its reason in ARCHITECTURE.md. This list only
+/// Dependencies that point upwards, from a file to a floor, each with its reason in ARCHITECTURE.md. This list only
 /// becomes shorter.
 const UPWARDS: [(&str, &str); 0] = [];
 
-/// Code without its comments, and without what is behind `#[cfg(test)]`: a test may use what it likes.
+/// Returns code without its comments, and without what follows `#[cfg(test)]`: tests may use every floor.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//"))
 }
 
-/// The modules of this crate that a line names.
+/// Returns the modules of this crate that a line names.
 fn named(line: &str) -> impl Iterator<Item = &str> {
     line.split("crate::").skip(1).map(|rest| {
         let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
@@ -91,7 +91,7 @@ fn every_folder_is_on_a_floor() {
     assert_eq!(names, floors);
 }
 
-/// A room with too many doors is a corridor.
+/// A folder with too many files is hard to survey.
 #[test]
 fn few_files_of_http_are_flat() {
     let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http")).expect("the folder");
@@ -99,7 +99,7 @@ fn few_files_of_http_are_flat() {
     assert!(count <= 8, "{count} files are flat in src/http");
 }
 
-/// What decides about events is tested without a socket, a runtime or a clock, so it must not name one.
+/// The code that decides about events is tested without a socket, a runtime or a clock, so it must not name one.
 #[test]
 fn events_and_bytes_know_no_sockets_and_no_clock() {
     for folder in ["rights", "wire", "hub", "order", "shard", "auth"] {
@@ -147,7 +147,7 @@ fn no_part_of_this_is_unsafe() {
     }
 }
 
-/// A file that moved away from its glob would leave mutation testing without a word.
+/// A file that no longer matches its glob would drop out of mutation testing without a message.
 #[test]
 fn every_glob_of_mutation_testing_matches_a_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -173,8 +173,8 @@ fn every_glob_of_mutation_testing_matches_a_file() {
     }
 }
 
-/// Each file directly below `tests` is a program of its own, to be linked and run by itself. That is for tests which measure
-/// or change what a process has only once; all others belong in a folder.
+/// Each file directly below `tests` is a program of its own, to be linked and run by itself. That is for tests that
+/// measure or change state that a process has only once; all others belong in a folder.
 #[test]
 fn few_tests_are_programs_of_their_own() {
     let tests = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")).expect("the tests");
@@ -183,7 +183,7 @@ fn few_tests_are_programs_of_their_own() {
     assert!(count <= 24, "{count} files are flat in tests");
 }
 
-/// The page that says what is promised: each promise has a test, or a place in the code, that is there.
+/// The page of promises: each promise names a test, or a place in the code, that exists.
 #[test]
 fn every_promise_of_security_is_shown_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -192,7 +192,7 @@ fn every_promise_of_security_is_shown_somewhere() {
     let (promises, _) = promises.split_once("\n## ").expect("what is not promised");
     let mut count = 0;
     for promise in promises.split("\n- ").skip(1) {
-        // What follows an empty line is the heading of others.
+        // The text after an empty line is the next heading.
         let promise = promise.split("\n\n").next().unwrap_or_default();
         let brackets: Vec<&str> =
             promise.split('[').skip(1).filter_map(|rest| rest.split(']').next()).collect();

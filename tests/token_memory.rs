@@ -1,5 +1,5 @@
-//! Promise: a token that is remembered takes no more than 250 bytes. Measured by what the kernel says this process has,
-//! with the allocator that ships; a file of its own, because nothing else may run beside it.
+//! Promise: a cached token takes no more than 250 bytes. Measured by the kernel's figures for this process, with the
+//! allocator that ships; a file of its own, because no other test may run beside it.
 
 mod common;
 
@@ -14,7 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BYTES_EACH: u64 = 250;
 
-/// Bytes of memory this process has.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> u64 {
     let pages = Process::myself().and_then(|process| process.statm()).expect("/proc/self/statm").resident;
     pages * procfs::page_size()
@@ -29,13 +29,13 @@ fn a_remembered_token_takes_little() {
             assert!(tokens.verify(&ISSUER.token(HS256, &claims_with(&more)), NOW).is_ok());
         }
     };
-    // What is needed once, for however many.
+    // Memory that is needed once, for any number.
     remember(0..1000);
     let before = resident();
     let count = TOKENS_CACHED_MAX * 9 / 10;
     remember(1000..1000 + count);
     let each = (resident().saturating_sub(before)) / count as u64;
     assert!(each <= BYTES_EACH, "{each} bytes each");
-    // Less than what has to be there would mean that this measures something else: its hash, user and name alone take more.
+    // Less than the minimum would mean a wrong measurement: the hash, user and name alone take more.
     assert!(each >= 64, "{each} bytes each");
 }

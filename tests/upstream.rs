@@ -1,5 +1,5 @@
-//! Promise: the application decides who comes in, is asked no more than it was agreed, and nothing that it does, or
-//! does not do, lets anyone in that it did not let in.
+//! Promise: the application decides about access, gets no more questions at once than configured, and no action or
+//! failure of it gives access that it did not grant.
 
 mod common;
 
@@ -154,7 +154,7 @@ async fn nothing_but_a_yes_lets_anyone_in() {
 
 #[tokio::test]
 async fn an_application_that_is_not_there_is_down() {
-    // Whoever listens on this port is not a test.
+    // No test listens on this port.
     let asking = Asking::of("http://127.0.0.1:1/");
     assert_eq!(asking.callback().ask(question("me"), |_| true).await, Err(Denied::Down));
     assert_eq!(asking.count(Outcome::Unreachable), 1);
@@ -206,12 +206,12 @@ fn ask(asking: &Asking, question: Question) -> tokio::task::JoinHandle<tidegate:
     tokio::spawn(async move { callback.ask(question, |_| true).await })
 }
 
-/// Tasks take turns in their order: once this one has had its, all before it have.
+/// Waits for all earlier tasks: tasks run in their order.
 async fn all_wait() {
     tokio::spawn(async {}).await.expect("no panic");
 }
 
-/// Looks until `condition` holds, and lets other tasks go on meanwhile.
+/// Polls until `condition` holds, while other tasks go on.
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let looking = async {
         while !condition() {
@@ -231,7 +231,7 @@ async fn the_queue_is_bounded_and_the_next_is_told_so() {
     all_wait().await;
     assert_eq!(asking.callback().ask(question("last"), |_| true).await, Err(Denied::Busy));
     assert_eq!(asking.count(Outcome::Busy), 1);
-    // Nobody is kept out who asks the same as someone who waits.
+    // A question that equals a waiting one is not refused.
     let same = ask(&asking, question("7"));
     all_wait().await;
     application.release();
@@ -254,7 +254,7 @@ async fn equal_questions_at_once_are_asked_once() {
         assert!(asked.await.expect("no panic").is_ok());
     }
     assert_eq!(application.count(), 2);
-    // Without a cache the next is asked anew.
+    // Without a cache the next question goes to the application.
     asking.callback().ask(question_with("me", &[("cookie", "s=1")]), |_| true).await.expect("a yes");
     assert_eq!(application.count(), 3);
 }
@@ -268,7 +268,7 @@ async fn decisions_are_kept_and_failures_are_not() {
         let first = asking.callback().ask(question_with("me", &[("cookie", "s=1")]), |_| true).await;
         assert_eq!(asking.callback().ask(question_with("me", &[("cookie", "s=1")]), |_| true).await, first);
         assert_eq!(application.count(), asked, "{status}");
-        // Somebody else's answer is never taken.
+        // An answer to another question is never used.
         let _ = asking.callback().ask(question_with("me", &[("cookie", "s=2")]), |_| true).await;
         let _ = asking.callback().ask(question_with("you", &[("cookie", "s=1")]), |_| true).await;
         assert_eq!(application.count(), asked + 2, "{status}");
@@ -305,7 +305,7 @@ async fn whoever_waits_at_the_end_is_told() {
     assert_eq!(asking.callback().ask(question("late"), |_| true).await, Err(Denied::Down));
 }
 
-/// A certificate authority of one's own, and a server of it.
+/// A certificate authority of its own, and a server of it.
 fn authority() -> (String, rustls::ServerConfig) {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     let key = KeyPair::generate().expect("a key");
@@ -332,7 +332,7 @@ async fn tls_is_checked_against_the_certificates_that_are_trusted() {
     let (pem, tls) = authority();
     let application = Application::with_tls(tls, |_| yes());
     let url = format!("https://{}/auth", application.addr);
-    // Nobody vouches for it.
+    // The client does not trust its authority.
     let (others, _) = authority();
     for pem in [None, Some(others)] {
         let trusted = pem.as_deref().map(TempFile::new);
@@ -376,7 +376,7 @@ fn nothing_runs_where_nobody_is_asked() {
     assert!(work.is_none() && upstream.callback.is_none() && upstream.notices.is_none());
 }
 
-/// What the whole process logs, at every level.
+/// Everything that the process logs, at every level.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

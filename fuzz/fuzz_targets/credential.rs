@@ -1,4 +1,4 @@
-//! Any headers and query as what shows who asks.
+//! Any headers and query as credentials.
 #![no_main]
 
 #[path = "../checks.rs"]

@@ -1,4 +1,4 @@
-//! Any text as an id that a listener presents.
+//! Any text as an id that a client presents.
 #![no_main]
 
 #[path = "../checks.rs"]

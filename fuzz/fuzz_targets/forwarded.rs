@@ -1,4 +1,4 @@
-//! Any bytes as what proxies say about a client.
+//! Any bytes as the headers in which proxies name a client.
 #![no_main]
 
 #[path = "../checks.rs"]

@@ -1,5 +1,5 @@
-//! Promise: nobody gets in where they don't belong. Every route, for everyone who may ask it: what a token, a key, a cookie
-//! allow is had, anything else is refused, and whoever is refused learns nothing by it.
+//! Promise: every route checks the caller's rights. A request succeeds if its token, key or cookie allows it; any other
+//! request is refused, and the refusal tells nothing about what exists.
 
 use crate::common;
 
@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use tidegate::auth::api_keys;
 use tidegate::config::{Config, CorsOrigins, Rate};
 
-/// What nginx with `auth_basic` has looked at, and passes on.
+/// A credential that nginx with `auth_basic` has checked and passes on.
 const BASIC: &str = "Basic YW5uOnNlY3JldA==";
 
-/// Everything set up: tokens, keys, the cookie `t`, `?token=`, and `lobby` for anyone.
+/// Sets up everything: tokens, keys, the cookie `t`, `?token=`, and `lobby` for everyone.
 fn guarded(config: &mut Config) {
     config.token_keys = vec![key(SECRET)];
     config.public_rooms = vec![public("lobby")];
@@ -36,7 +36,7 @@ fn start() -> TestServer {
     TestServer::with(guarded)
 }
 
-/// With API keys: the key, what it may, and further lines.
+/// Starts a server with API keys: for each the key, its permissions, and further lines.
 fn start_with_keys(keys: &[(&str, &str, &[&str], &str)]) -> (TestServer, TempFile) {
     let entries =
         keys.iter().map(|(name, key, permissions, more)| api_key_entry(name, key, permissions, more));
@@ -48,7 +48,7 @@ fn start_with_keys(keys: &[(&str, &str, &[&str], &str)]) -> (TestServer, TempFil
     (server, file)
 }
 
-/// Asks with these headers. Of a stream the answer is its head and the first event.
+/// Sends a request with these headers. For a stream, returns the head and the first event.
 fn ask(server: &TestServer, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
     let mut conn = server.connect();
     let headers = [&[("accept", "text/event-stream")], headers].concat();
@@ -67,12 +67,12 @@ fn ask_as(server: &TestServer, method: &str, path: &str, token: &str, body: &str
     ask(server, method, path, &[("authorization", &bearer(token))], body)
 }
 
-/// All there is to see of an answer.
+/// Returns all that a caller sees of an answer.
 fn seen(Response { head, body }: &Response) -> (String, String) {
     (head.without_date(), String::from_utf8_lossy(body).into_owned())
 }
 
-/// A request, and the only permission it needs of `ann`.
+/// A request, and the only permission that `ann` needs for it.
 struct Case {
     method: &'static str,
     path: &'static str,
@@ -102,7 +102,7 @@ const CASES: [Case; 15] = [
     case("GET", "/groups/vip/history?limit=1", "", "sse:read:vip"),
 ];
 
-/// All permissions but the one.
+/// Returns all permissions but `needed`.
 fn all_but(needed: &str) -> Vec<&'static str> {
     let all = [
         "sse:read:other",
@@ -129,10 +129,10 @@ fn all_but(needed: &str) -> Vec<&'static str> {
     all.into_iter().chain(whole.into_iter().filter(|name| !helps(name))).chain(patterns).collect()
 }
 
-/// What is wrong, and the query and the headers that show it.
+/// What is wrong, and the query and the headers that contain it.
 type Cause = (String, String, Vec<(&'static str, String)>);
 
-/// Whose tokens are wanted.
+/// The issuer whose tokens the server accepts.
 const IDP: &str = "https://idp.example";
 
 #[test]
@@ -386,7 +386,7 @@ fn whoever_shows_something_bad_is_not_let_in_as_nobody() {
             }
         }
     }
-    // A good one that allows nothing takes nothing away from what anyone may have.
+    // A good token that allows nothing takes nothing away from what everyone may do.
     assert_eq!(ask_as(&server, "GET", "/stream/lobby/ann", &token("ann", &[]), "").status(), 200);
 }
 
@@ -415,7 +415,7 @@ fn what_an_event_requires_is_asked_of_all_who_could_read_it() {
         assert_eq!(listener.data(), "open");
     }
 
-    // Who comes back.
+    // A client that resumes.
     let resume = |token: Option<&String>| {
         let bearer = token.map(|token| bearer(token));
         let mut headers = vec![("last-event-id", &*start)];
@@ -425,7 +425,7 @@ fn what_an_event_requires_is_asked_of_all_who_could_read_it() {
     assert!(holders.iter().all(|token| resume(Some(token)) == "secret"));
     assert!(others.iter().map(Some).chain([None]).all(|token| resume(token) == "open"));
 
-    // Who pages through what was.
+    // A client that reads the history.
     let page = |token: Option<&String>| {
         let answer = match token {
             Some(token) => ask_as(&server, "GET", "/rooms/lobby/history", token, ""),
@@ -459,7 +459,7 @@ fn require_is_refused_only_where_nobody_could_meet_it() {
     }
 }
 
-/// The data of all that a room has.
+/// Returns the data of all events in a room's history.
 fn history(server: &TestServer, room: &str) -> Vec<String> {
     let answer = ask_as(server, "GET", &format!("/rooms/{room}/history"), &token("r", &["sse:read"]), "");
     let events = answer.json()["events"].as_array().expect("a page").clone();
@@ -485,8 +485,8 @@ fn every_event_of_a_batch_is_looked_at_before_any_goes_out() {
     assert_eq!(ask_as(&server, "POST", "/publish", &token, &allowed).json()["published"], 2);
 }
 
-/// The body was once read before it was looked at whether its sender may publish at all: a token without any permission was
-/// enough to have bodies held.
+/// The server once read the body before it checked whether the sender may publish at all: with a token without any
+/// permission, a client could make the server hold bodies.
 #[test]
 fn who_may_publish_nothing_is_refused_before_the_body() {
     let server = start();
@@ -501,7 +501,7 @@ fn who_may_publish_nothing_is_refused_before_the_body() {
         assert_problem(&begin(&token("ann", permissions), "/publish"), 403, "forbidden");
     }
     assert_problem(&begin(&token("ann", &["sse:publish"]), "/revoke"), 403, "forbidden");
-    // Who may publish somewhere is asked for the rest.
+    // A client that may publish somewhere is asked for the rest of the body.
     let mut conn = begin_body(&server, &token("ann", &["sse:publish:elsewhere"]));
     conn.send(r#"{"room":"a","data":1}"#);
     assert_problem(&conn.response(), 403, "forbidden");
@@ -534,7 +534,7 @@ fn every_line_is_looked_at_and_what_went_out_before_is_told() {
     assert_eq!(nobody.json()["published"], Value::Null);
 }
 
-/// A stream of lines under way, after its first.
+/// Begins a stream of lines and sends the first one.
 fn begin_lines(server: &TestServer, token: &str) -> Conn {
     let mut conn = server.connect();
     let head = format!(
@@ -548,7 +548,8 @@ fn begin_lines(server: &TestServer, token: &str) -> Conn {
     conn
 }
 
-/// A request may last longer than the right to make it: lines that came afterwards used to be published all the same.
+/// A request can outlast the right to make it: lines that came after the right had ended were once published all the
+/// same.
 #[test]
 fn lines_that_come_after_the_token_was_revoked_or_is_over_are_not_published() {
     let server = TestServer::with(|config| {
@@ -571,7 +572,7 @@ fn lines_that_come_after_the_token_was_revoked_or_is_over_are_not_published() {
     assert_eq!(history(&server, "a"), ["before", "before"]);
 }
 
-/// `count` events published with these headers: the statuses.
+/// Publishes `count` events with these headers, and returns the statuses.
 fn publish_often(server: &TestServer, headers: &[(&str, &str)], count: usize) -> Vec<u16> {
     let event = r#"{"room":"a","data":1}"#;
     (0..count).map(|_| ask(server, "POST", "/publish", headers, event).status()).collect()
@@ -602,7 +603,7 @@ fn rates_are_each_users_and_each_keys_own() {
     let wait: u32 = refused.header("retry-after").expect("when").parse().expect("seconds");
     assert!((1..=1201).contains(&wait), "{wait}");
 
-    // Nobody speaks for another but a backend.
+    // Only a backend may publish in another user's name.
     let bob = auth(&token("bob", &["sse:publish"]));
     let as_cid = [("authorization", &*bob), ("tidegate-user", "cid")];
     assert_eq!(publish_often(&server, &as_cid, 4), [200, 200, 200, 429]);
@@ -618,7 +619,7 @@ fn rates_are_each_users_and_each_keys_own() {
     assert_eq!(publish_often(&server, &[("authorization", &auth(&other))], 3), [200, 200, 429]);
 }
 
-/// What is said of listed pages, with `cors_credentials` and without.
+/// Checks the pages listed in the settings, with `cors_credentials` and without.
 #[test]
 fn a_cookie_counts_only_for_pages_that_may_use_it() {
     for credentials in [true, false] {
@@ -626,7 +627,7 @@ fn a_cookie_counts_only_for_pages_that_may_use_it() {
     }
 }
 
-/// `credentials`: whether listed pages are among those that may.
+/// `credentials`: whether listed pages may use cookies.
 fn assert_cookies_count_for_own_pages_and(credentials: bool) {
     let server = TestServer::with(|config| {
         guarded(config);
@@ -677,12 +678,12 @@ fn assert_cookies_count_for_own_pages_and(credentials: bool) {
         let wanted = if credentials { [200; 3] } else { [403; 3] };
         assert_eq!(status(by_cookie, listed), wanted, "{listed:?} {credentials}");
     }
-    // What no browser attaches by itself was meant, whoever's page it was.
+    // Only a script sets `Authorization`, so the page's origin does not matter.
     let by_hand = bearer(&token);
     assert_eq!(status(("authorization", &by_hand), &[("sec-fetch-site", "cross-site")]), [200; 3]);
 }
 
-/// A proxy with HTTP Basic in front: its credential was a bad token to the server, in a public room as well.
+/// A proxy in front uses HTTP Basic: its credential once counted as a bad token, in a public room as well.
 #[test]
 fn what_a_proxy_in_front_has_looked_at_is_no_token() {
     let server = start();
@@ -692,7 +693,7 @@ fn what_a_proxy_in_front_has_looked_at_is_no_token() {
     assert_problem(&answer, 401, "unauthorized");
     let answer = ask(&server, "GET", "/stream/lobby/ann", &[("authorization", BASIC)], "");
     assert_problem(&answer, 401, "unauthorized");
-    // A bearer's word that is nothing is still a bad token.
+    // A bearer credential without a valid token is still refused.
     for bad in ["Bearer", "Bearer x"] {
         let answer = ask(&server, "GET", "/stream?room=lobby", &[("authorization", bad)], "");
         assert_problem(&answer, 401, "unauthorized");
@@ -700,8 +701,8 @@ fn what_a_proxy_in_front_has_looked_at_is_no_token() {
     server.metrics().assert("tidegate_refused_total{reason=\"unauthorized\"}", 4.0);
 }
 
-/// A browser sends a cookie once for each path and domain for which it was set. With a stale one beside the fresh one, no
-/// retry helped: 400 until the stale one was gone.
+/// A browser sends one cookie for each path and domain for which it was set. With a stale one beside the fresh one, the
+/// answer was once 400, and no retry helped until the stale one was gone.
 #[test]
 fn of_several_cookies_the_good_one_counts() {
     let server = start();
@@ -729,11 +730,11 @@ fn of_several_cookies_the_good_one_counts() {
     for bad in [&[&*stale, &foreign][..], &["x", "y", "", &stale]] {
         assert_problem(&listen(bad), 401, "unauthorized");
     }
-    // Which of two users is meant cannot be known, and a page of the same site may have set one of them.
+    // The server cannot tell which of two users is meant, and a page of the same site may have set one of the cookies.
     for unclear in [&[&*fresh, &of_bob][..], &[&of_bob, &stale, &fresh], &["1", "2", "3", "4", &fresh]] {
         assert_problem(&listen(unclear), 400, "token_ambiguous");
     }
-    // Of two of one user, the one that lasts longest.
+    // Of two tokens of one user, the one that lasts longest counts.
     let both = format!("t={fresh}; t={longer}");
     assert_eq!(ask(&server, "GET", "/rooms/vip", &[("cookie", &both)], "").status(), 200);
     let other_way = format!("t={longer}; t={fresh}");
@@ -753,7 +754,7 @@ fn who_comes_back_is_looked_at_again() {
     drop(listener);
     let answer = ask_as(&server, "POST", "/revoke", &token("ops", &["admin"]), r#"{"token":"j"}"#);
     assert_eq!(answer.status(), 200);
-    // Its own id, one that nobody has got yet, of another life, and none at all.
+    // Its own id, one that is not assigned yet, one of another epoch, and one that is no id.
     for id in [&*id, &server.id(1_000_000), "zzzzzz-1", "made-up"] {
         let by_query = format!("/stream/vip/ann?last_event_id={id}");
         for (path, by_header) in [("/stream/vip/ann", Some(("last-event-id", id))), (&*by_query, None)] {

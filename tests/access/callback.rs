@@ -1,5 +1,5 @@
-//! Promise: where the application decides, a listener gets what it says and nothing else; while it cannot be asked, nobody
-//! is let in, and everybody is asked to come back.
+//! Promise: where the application decides, a client gets exactly what the application allows. While the application
+//! cannot be asked, every client is refused and asked to come back.
 
 use crate::common;
 
@@ -22,13 +22,13 @@ fn asking_with(application: &Application, change: impl FnOnce(&mut Config)) -> T
     let url = UpstreamUrl::parse(&application.url("/auth"));
     TestServer::with(|config| {
         config.auth_callback = url;
-        // Every question is to be seen.
+        // No cache, so that the application sees every question.
         config.auth_callback_cache = None;
         change(config);
     })
 }
 
-/// Knows who somebody is by a cookie, as applications do.
+/// Names the user by a cookie, as applications do.
 fn by_cookie(asked: &Asked) -> Reply {
     match asked.header("cookie") {
         Some("session=ann") => Reply::With(200, r#"{"user":"ann"}"#.to_owned()),
@@ -40,7 +40,7 @@ fn by_cookie(asked: &Asked) -> Reply {
 
 const STREAM: (&str, &str) = ("accept", "text/event-stream");
 
-/// The status and code of the answer to a stream that is not granted.
+/// Returns the status and code of the answer to a stream that is not granted.
 fn refused(server: &TestServer, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let headers = [&[STREAM], headers].concat();
     let answer = server.connect().round(&request("GET", &format!("{BASE}{path}"), &headers, b""));
@@ -63,9 +63,9 @@ fn the_application_says_who_listens_and_where() {
     assert_eq!(refused(&server, "/stream?room=a", &[]), unauthorized);
     assert_eq!(refused(&server, "/stream?room=a", &[("cookie", "session=eve")]), unauthorized);
     assert_eq!(refused(&server, "/stream?room=a", &[("cookie", "session=bob")]), forbidden);
-    // It may say who somebody is; then nobody else's name will do.
+    // The application may name the user; then a stream in another user's name is refused.
     assert_eq!(refused(&server, "/stream/a/bob", &[("cookie", "session=ann")]), forbidden);
-    // It may also say where.
+    // It may also name the rooms.
     assert_eq!(refused(&server, "/stream?room=b", &[("cookie", "session=vip")]), forbidden);
 }
 
@@ -82,7 +82,7 @@ fn an_inbox_alone_is_asked_about_without_rooms() {
         refused(&server, "/stream?user=bob", &[("cookie", "session=ann")]),
         (403, "forbidden".to_owned())
     );
-    // Nobody is asked about nothing, and one without a name has no inbox.
+    // A request without a room or user is refused without a question, and a client without a name has no inbox.
     let missing = (400, "room_missing".to_owned());
     let before = application.count();
     assert_eq!(refused(&server, "/stream", &[]), missing);
@@ -131,7 +131,7 @@ fn what_anyone_may_have_needs_no_question() {
     });
     let anyone = Listener::open(server.connect(), "/stream?room=public-1", &[]);
     assert_eq!((anyone.connected.json()["user"].as_str(), application.count()), (None, 0));
-    // Whoever shows something is known by it, there as well.
+    // A client that shows a credential is known by it, in a public room as well.
     let ann = Listener::open(server.connect(), "/stream?room=public-1", &[("cookie", "session=ann")]);
     assert_eq!(ann.connected.json()["user"], "ann");
     assert_eq!(refused(&server, "/stream?room=public-1", &[("cookie", "session=eve")]).0, 401);
@@ -156,20 +156,20 @@ fn a_token_in_the_url_is_passed_on_where_it_may_stand() {
     let unauthorized = (401, "unauthorized".to_owned());
     assert_eq!(refused(&server, "/stream?room=a&token=wrong", &[]), unauthorized);
     assert_eq!(application.count(), 2);
-    // What would end the header is not passed on.
+    // Characters that would end the header are not passed on.
     assert_eq!(refused(&server, "/stream?room=a&token=opaque%2B1%0D%0Ax:y", &[]), unauthorized);
     assert_eq!(application.count(), 2);
     let ambiguous = (400, "token_ambiguous".to_owned());
     let bearer = [("authorization", "Bearer opaque+1")];
     assert_eq!(refused(&server, "/stream?room=a&token=opaque%2B1", &bearer), ambiguous);
-    // Where it may not stand, it is nothing.
+    // Where the settings do not allow it, a token in the URL is ignored.
     let server = asking(&application);
     assert_eq!(refused(&server, "/stream?room=a&token=opaque%2B1", &[]), unauthorized);
     assert_eq!(application.asked()[2].header("authorization"), None);
 }
 
-/// A proxy with HTTP Basic in front. The application gets to see it where nothing else is shown, and where it knows nothing of
-/// it, a public room is open to its visitor as to anyone.
+/// A proxy in front uses HTTP Basic. The application sees the Basic credential if the request has no other. If the
+/// application does not accept it, a public room is open to the visitor as to everyone.
 #[test]
 fn another_scheme_is_the_applications_business() {
     let application = Application::start(|asked| match asked.header("authorization") {
@@ -191,10 +191,10 @@ fn another_scheme_is_the_applications_business() {
     assert_eq!(user("/stream?room=public-1", &known).as_deref(), Some("ann"));
     assert_eq!(user("/stream?room=public-1", &unknown), None);
     assert_eq!(refused(&server, "/stream?room=a", &unknown), (401, "unauthorized".to_owned()));
-    // What is shown besides is judged, there as well.
+    // Any other credential in the request is checked, in a public room as well.
     let with_cookie = [unknown[0], ("cookie", "session=eve")];
     assert_eq!(refused(&server, "/stream?room=public-1", &with_cookie).0, 401);
-    // Two of them would be refused by many servers: the token goes alone.
+    // Many servers refuse two `Authorization` credentials, so the token goes alone.
     assert_eq!(user("/stream?room=a&token=opaque", &unknown).as_deref(), Some("tok"));
     assert_eq!(
         user("/stream?room=a", &[unknown[0], ("authorization", "Bearer opaque")]).as_deref(),
@@ -235,7 +235,7 @@ impl Backend {
         answer
     }
 
-    /// A stream of lines to room `hall`, after its first.
+    /// Begins a stream of lines to room `hall` and sends the first one.
     fn begin_lines(&self, server: &TestServer) -> Conn {
         let mut conn = server.connect();
         conn.send(format!(
@@ -266,14 +266,14 @@ fn a_stream_lasts_as_long_as_the_application_said() {
     let server = asking_with(&application, |config| backend.known_to(config));
     let mut endless = listen(&server, "/stream/a/bob", "endless");
     let mut short = listen(&server, "/stream?room=a", "short");
-    // Not told before: it has no token to renew.
+    // No announcement before: the client has no token to renew.
     short.closing("expired");
     backend.publish_to_all(&server, "still here");
     assert_eq!(endless.data(), "still here");
     server.metrics().assert(r#"tidegate_connections_closed_total{reason="expired"}"#, 1.0);
 }
 
-/// An answer that is remembered counts for no more than the user it is about.
+/// A remembered answer counts for no more than the user it is about.
 #[test]
 fn whoever_is_revoked_is_out_although_the_application_said_yes_before() {
     let application = Application::always(Reply::With(200, String::new()));
@@ -289,7 +289,7 @@ fn whoever_is_revoked_is_out_although_the_application_said_yes_before() {
     server.wait_for(r#"tidegate_connections_closed_total{reason="client"}"#, 1.0);
     assert_eq!(backend.post(&server, "/revoke", &json!({"user": "ann"})).json()["closed"], 1);
     ann.closing("revoked");
-    // It is asked again. What it says in the very second of the revocation may be from before.
+    // The application is asked again. An answer from the very second of the revocation may be older than it.
     let again = request("GET", &format!("{BASE}/stream/a/ann"), &[("cookie", "session=1")], b"");
     assert_problem(&server.connect().round(&again), 503, "auth_unavailable");
     assert_eq!(application.count(), 3);
@@ -305,7 +305,8 @@ fn a_reload_looks_again_at_those_the_application_let_in() {
         backend.known_to(config);
         config.public_rooms = vec!["hall".parse().expect("a pattern")];
     });
-    // It was asked whether ann may listen there, and said yes. Of the other it said where, and this room is anybody's.
+    // The application was asked whether ann may listen there, and allowed it. For the other stream it named the rooms,
+    // and this room is public.
     let mut by_answer = listen(&server, "/stream?room=hall", "ann");
     let mut by_permission = listen(&server, "/stream?room=a1", "vip");
     let mut as_anybody = listen(&server, "/stream?room=hall", "vip");
@@ -324,8 +325,8 @@ fn a_reload_looks_again_at_those_the_application_let_in() {
     }
 }
 
-/// A reload used to believe the new settings about an application that only a restart begins or ceases to ask: everyone was
-/// shut out, or nobody was asked any more.
+/// A reload once applied new settings about an application that only a restart begins or ceases to ask: either every
+/// client was refused, or the application was no longer asked.
 #[test]
 fn a_reload_neither_begins_nor_ceases_to_ask() {
     let application = Application::start(by_cookie);
@@ -344,20 +345,20 @@ fn a_reload_neither_begins_nor_ceases_to_ask() {
     assert_eq!(listener.data(), "still here");
 }
 
-/// It used to be told `expiring`, which has pages refresh with a token that they do not have: 401.
+/// The server once sent `expiring` to such a stream. Pages then refresh with a token that they do not have: 401.
 #[test]
 fn whom_the_application_lets_in_for_a_time_ends_and_comes_back() {
     let application = Application::always(Reply::With(200, r#"{"user":"ann","expires_in":2}"#.into()));
     let server = asking(&application);
     let mut listener = server.listen_with("/stream?room=a", &[("cookie", "session=ann")]);
-    // The next thing it is told.
+    // The next event.
     listener.closing("expired");
     let back = server.listen_with("/stream?room=a", &[("cookie", "session=ann")]);
     assert_eq!((back.connected.json()["user"].as_str(), application.count()), (Some("ann"), 2));
 }
 
-/// Strangers who asked for streams while the application hung once held every place for HTTP: a publish with an API key took
-/// thirteen seconds.
+/// Clients without a credential that asked for streams while the application hung once held every place for HTTP: a
+/// publish with an API key took thirteen seconds.
 #[test]
 fn an_application_that_hangs_keeps_nobody_out_but_those_it_is_asked_about() {
     let application = Application::always(Reply::Held(200, "{}".into()));
@@ -371,7 +372,7 @@ fn an_application_that_hangs_keeps_nobody_out_but_those_it_is_asked_about() {
         config.public_rooms = vec!["hall".parse().expect("a pattern")];
     });
     let mut listener = server.listen("/stream?room=hall");
-    // Whose publisher was let in: strangers end none.
+    // Begun by an accepted publisher: anonymous requests do not end it.
     let mut lines = backend.begin_lines(&server);
     assert_eq!(listener.data(), "first");
     let ask = |n: usize| {
@@ -383,7 +384,7 @@ fn an_application_that_hangs_keeps_nobody_out_but_those_it_is_asked_about() {
     let mut waiting: Vec<Conn> = (0..2).map(ask).collect();
     server.wait_for("tidegate_waiting_requests", 3.0);
     for n in 2..20 {
-        // As a browser comes back from it.
+        // A browser retries after this answer.
         let answer = ask(n).response();
         assert_eq!(answer.status(), 200);
         assert!(

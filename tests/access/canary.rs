@@ -1,5 +1,6 @@
-//! Promise: what proves who somebody is, or is part of a secret setting, is told to nobody: not in a log of any level, a
-//! metric, the live page, an answer or an error. Shown by secrets that are looked for in everything the program puts out.
+//! Promise: a credential or a part of a secret setting appears in no output: not in a log of any level, a metric, the
+//! live page, an answer or an error. The test sends known secrets and searches everything the program puts out for
+//! them.
 
 use crate::common;
 
@@ -17,15 +18,15 @@ use common::{BASE, assert_problem, eventually};
 use serde_json::json;
 use tidegate::auth::api_keys;
 
-/// A header's value that every request has to have.
+/// The value of a header that every request must have.
 const HEADER_SECRET: &str = "canary-of-the-required-header";
 
-/// What a peer shows that is no token at all.
+/// A credential that is no token at all.
 const NONSENSE: &str = "canary-that-is-no-token";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Everything that is to be found nowhere.
+/// All the secrets that must not appear in any output.
 struct Canaries {
     good: String,
     expired: String,
@@ -49,19 +50,20 @@ impl Canaries {
         }
     }
 
-    /// What may be shown by peers, each as it would be sent.
+    /// Returns the secrets that a peer may send, each in the form it would be sent.
     fn shown(&self) -> [&str; 6] {
         [&self.good, &self.expired, &self.foreign, &self.key, &self.unknown_key, NONSENSE]
     }
 
-    /// What must not be found, parts included: a token's signature is as good as all of it to whoever saw the rest.
+    /// Returns the texts that must not appear, parts included: a token's signature is as good as the whole token to a
+    /// reader who saw the rest.
     fn secrets(&self) -> Vec<String> {
         let mut secrets = vec![HEADER_SECRET.to_owned(), SECRET.to_owned(), FOREIGN_SECRET.to_owned()];
         for text in [SECRET, FOREIGN_SECRET, HEADER_SECRET] {
             secrets.extend([STANDARD_NO_PAD.encode(text), URL_SAFE_NO_PAD.encode(text)]);
         }
         for token in [&self.good, &self.expired, &self.foreign] {
-            // The header is the same for all tokens in the world.
+            // The header is the same for all tokens.
             secrets.extend(token.split('.').skip(1).map(str::to_owned));
         }
         secrets.extend([&self.key, &self.unknown_key].map(|key| key["tgk_".len()..].to_owned()));
@@ -77,7 +79,7 @@ impl Canaries {
     }
 }
 
-/// What a connection carries until the server closes it, or after the first event of a stream.
+/// Returns all that a connection carries until the server closes it, or up to the first event of a stream.
 fn all_of(process: &Process, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
     let mut conn = Conn::tcp(process.addr);
     let headers = [&[("accept", "text/event-stream"), ("x-proxy", HEADER_SECRET)], headers].concat();
@@ -109,14 +111,14 @@ const ROUTES: [(&str, &str, &str); 14] = [
     ("GET", "/nowhere", ""),
 ];
 
-/// Every secret, in every place where one can be shown, on every route.
+/// Sends every secret, in every place where one can be sent, on every route.
 fn show_all(process: &Process, canaries: &Canaries) -> String {
     let mut answers = String::new();
     for secret in canaries.shown() {
         let cookie = format!("t={secret}");
         let places: [(&str, Vec<(&str, String)>); 8] = [
             ("", vec![("authorization", bearer(secret))]),
-            // These two are the application's to judge.
+            // The application judges these two.
             ("", vec![("authorization", format!("Basic {secret}"))]),
             ("", vec![("cookie", format!("other={secret}"))]),
             ("", vec![("cookie", cookie.clone())]),
@@ -135,7 +137,7 @@ fn show_all(process: &Process, canaries: &Canaries) -> String {
             }
         }
     }
-    // A request that is none, and one without the header.
+    // A request that is not HTTP, and one without the header.
     let mut broken = Conn::tcp(process.addr);
     broken.send(format!(
         "GET {BASE}/info?token={} HTTP/1.1\r\nhost: a b\r\ncookie: t={NONSENSE}\r\n\r\n",
@@ -150,7 +152,7 @@ fn show_all(process: &Process, canaries: &Canaries) -> String {
     answers + &refused.head.0 + &refused.text()
 }
 
-/// What the admin listener shows: metrics, the live page, and the first figures of its stream.
+/// Returns what the admin listener shows: metrics, the live page, and the first figures of its stream.
 fn admin(process: &Process) -> String {
     let mut all = String::new();
     for path in ["/metrics", "/dashboard", "/readyz", "/livez"] {
@@ -171,7 +173,7 @@ fn admin(process: &Process) -> String {
     all + &figures.head.0 + &figures.events(2).concat()
 }
 
-/// An application that repeats what it is shown where it should have answered, or says yes.
+/// An application that repeats the request where it should answer, or allows everything.
 fn careless() -> Application {
     Application::start(|asked| match asked.header("authorization") {
         Some(shown) => Reply::With(200, format!("{{\"user\": {shown}")),
@@ -179,12 +181,12 @@ fn careless() -> Application {
     })
 }
 
-/// Whether `asked` is a question to decide; if not, it is news.
+/// Returns whether `asked` is a question to decide; if not, it is a notice.
 fn is_question(asked: &Asked) -> bool {
     asked.line == "POST /auth"
 }
 
-/// What the application was told, but for what it has to be shown to decide.
+/// Returns what the application was told, without what it needs in order to decide.
 fn told(asked: &Asked) -> String {
     let is_shown = |name: &&String| is_question(asked) && matches!(&***name, "authorization" | "cookie");
     let headers = asked.headers.iter().filter(|(name, _)| !is_shown(name));
@@ -218,11 +220,11 @@ impl Settings {
     }
 }
 
-/// Has the settings read again: once when they are right, and then in forms that are wrong and have a secret in them.
+/// Makes the program read its settings again: once when they are right, and then in wrong forms that contain a secret.
 fn reload(process: &Process, settings: &Settings, level: &str) {
     settings.file.write(&format!("{}foreign_origins = \"refuse\"\n", settings.text));
     process.signal("-HUP");
-    // Not every level says so in the log.
+    // Not every level logs the reload.
     let headers = [("origin", "https://evil.example"), ("x-proxy", HEADER_SECRET)];
     let info = request("GET", &format!("{BASE}/info"), &headers, b"");
     eventually("the settings are taken over", || {
@@ -286,7 +288,7 @@ fn no_secret_is_found_in_anything_that_is_put_out() {
     }
 }
 
-/// What the program says with these arguments and variables, and ends.
+/// Runs the program with these arguments and variables to its end, and returns its output.
 fn said(args: &[&str], env: &[(&str, &str)]) -> String {
     let mut child = command(args)
         .envs(env.iter().copied())
@@ -323,7 +325,7 @@ fn settings_are_told_and_blamed_without_their_secrets() {
         ("TIDEGATE_REQUIRED_HEADERS", &*format!("x y={HEADER_SECRET}")),
         ("TIDEGATE_REQUIRED_HEADERS", &*format!("x={HEADER_SECRET},x={HEADER_SECRET}")),
     ] {
-        // The short key is found out when it is used.
+        // The short key is found when it is used.
         let wrong = said(&["--listen=127.0.0.1:0", "--admin-listen=off"], &[(key, value)]);
         assert!(!wrong.contains("is listening"), "{value}: {wrong}");
         canaries.assert_not_in("an error", &wrong);

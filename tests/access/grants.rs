@@ -1,21 +1,21 @@
-//! Promise: a grant allows what its texts say and nothing else. Held against an oracle that was written from the
-//! documentation, by naive matching over the texts, on a hundred thousand random questions; the seed is printed.
+//! Promise: a grant allows what its texts say and nothing else. An oracle, written from the documentation by naive
+//! matching over the texts, answers the same hundred thousand random questions; the seed is printed.
 
 use tidegate::rights::grant::{Action, Grant, PERMISSIONS_MAX, Permission, PermissionError};
 use tidegate::rights::pattern::{PATTERN_BYTES_MAX, Pattern, PatternError};
 
 const QUESTIONS: usize = 100_000;
 
-/// What a grant is asked.
+/// A question to a grant.
 #[derive(Clone, Copy, Debug)]
 enum Question<'a> {
-    /// Whether something may be done.
+    /// Whether an action is allowed.
     May(Action<'a>),
-    /// Whether an event that requires this may be seen: in a room, or, with `None`, by an inbox or everyone.
+    /// Whether an event that requires this may be seen: in a room, or, with `None`, in an inbox or a broadcast.
     Holds(&'a str, Option<&'a str>),
 }
 
-/// Who may do what.
+/// Returns whether `user` with these permissions may do it.
 fn answer(permissions: &[String], user: Option<&str>, question: Question<'_>) -> bool {
     let has = |name: &str, about: Option<&str>| {
         permissions.iter().any(|text| match text.strip_prefix(name) {
@@ -36,7 +36,7 @@ fn answer(permissions: &[String], user: Option<&str>, question: Question<'_>) ->
     }
 }
 
-/// Walks over pattern and name side by side.
+/// Compares pattern and name side by side.
 fn covers(pattern: &str, user: Option<&str>, name: &str) -> bool {
     if pattern == "*" {
         return true;
@@ -53,14 +53,14 @@ fn covers(pattern: &str, user: Option<&str>, name: &str) -> bool {
     name.as_bytes().first() == Some(&wanted) && covers(rest, user, &name[1..])
 }
 
-/// Pieces that names and users are made of. ASCII, so that the oracle can go byte by byte.
+/// Pieces of the names of rooms and users. ASCII, so that the oracle can compare byte by byte.
 const PIECES: [&str; 14] = ["a", "b", "ab", "A", "*", ":", "{user}", "{", "}", "%", "%2A", "-", "/", " "];
 
 fn name(rng: &mut fastrand::Rng) -> String {
     (0..rng.usize(1..5)).map(|_| *rng.choice(&PIECES).expect("pieces")).collect()
 }
 
-/// `text`, of which everything stands for itself.
+/// Escapes `text` so that every character stands for itself.
 fn literal(rng: &mut fastrand::Rng, text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
@@ -74,7 +74,7 @@ fn literal(rng: &mut fastrand::Rng, text: &str) -> String {
     encoded
 }
 
-/// A pattern that has a chance to cover `about`.
+/// Returns a pattern that has a chance to cover `about`.
 fn pattern(rng: &mut fastrand::Rng, about: &str, user: Option<&str>) -> String {
     let base = if rng.u8(..4) == 0 { name(rng) } else { about.to_owned() };
     let end = rng.usize(..=base.len());
@@ -131,11 +131,11 @@ fn a_grant_allows_what_its_texts_say() {
         assert_eq!(found, wanted, "SEED={seed}, question {number}: {texts:?} as {user:?}: {question:?}");
         allowed += usize::from(found);
     }
-    // Questions of which all have the same answer would show nothing.
+    // If all questions had the same answer, the test would show nothing.
     assert!((QUESTIONS / 10..QUESTIONS * 9 / 10).contains(&allowed), "SEED={seed}: {allowed} allowed");
 }
 
-/// The oracle itself, where one can see that it is right.
+/// Checks the oracle itself with cases that a reader can verify.
 #[test]
 fn the_oracle_is_right() {
     let rows: [(&str, Option<&str>, &str, bool); 14] = [
@@ -210,7 +210,7 @@ fn odd_texts_are_no_permissions() {
     for (text, wanted) in rows {
         assert_eq!(Permission::parse(text).err(), wanted, "{text:?}");
     }
-    // What is wrong allows nothing, and takes nothing away from what is right.
+    // A wrong text allows nothing, and takes nothing away from the right ones.
     let texts = rows.map(|(text, _)| text).into_iter().filter(|text| !text.starts_with("admin"));
     let (grant, errors) = Grant::parse(texts);
     assert_eq!(errors.len(), rows.iter().filter(|(_, wanted)| wanted.is_some()).count());

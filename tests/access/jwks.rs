@@ -24,7 +24,7 @@ use self::common::signer::{ISSUER, Issuer, STRANGER};
 use self::common::stream::Listener;
 use self::common::{BASE, TestServer, assert_problem, config, eventually};
 
-/// Takes any body but `bad`.
+/// A source of keys that takes any body but `bad`.
 struct Keys {
     url: UpstreamUrl,
     put: Arc<Mutex<Vec<String>>>,
@@ -107,7 +107,7 @@ fn what_is_no_set_of_keys_is_never_put_in_force() {
     for (reply, outcome) in cases {
         let application = Application::always(reply);
         let fetching = Fetching::from(&application.url("/"), SOON);
-        // Twice: it does not give up either.
+        // Twice: the fetcher does not give up either.
         eventually("it fails", || fetching.count(outcome) >= 2);
         assert_eq!(fetching.put(), [""; 0], "{outcome:?}");
     }
@@ -116,7 +116,8 @@ fn what_is_no_set_of_keys_is_never_put_in_force() {
 #[test]
 fn keys_never_come_in_the_clear_from_afar() {
     let application = Application::always(Reply::With(200, r#"{"keys":[]}"#.into()));
-    // An address that reaches this machine and says nothing about it, so that only the refusal keeps it from being asked.
+    // An address that reaches this machine without being marked as local, so that only the refusal prevents the
+    // request.
     let afar = SocketAddr::from(([0, 0, 0, 0], application.addr.port()));
     assert_eq!(Conn::tcp(afar).round(&request("GET", "/by-hand", &[], b"")).status(), 200);
     let fetching = Fetching::from(&format!("http://{afar}/jwks.json"), SOON);
@@ -125,7 +126,7 @@ fn keys_never_come_in_the_clear_from_afar() {
     assert_eq!((asked, fetching.put()), (vec!["GET /by-hand".to_owned()], Vec::new()));
 }
 
-/// Anyone can send tokens with keys that nobody knows.
+/// Anyone can send tokens with keys that the server does not have.
 #[test]
 fn an_unknown_key_has_the_keys_fetched_but_not_too_often() {
     let application = Application::always(Reply::With(200, "{}".into()));
@@ -161,10 +162,10 @@ fn a_server_fetches_the_keys_of_its_settings_and_of_those_that_a_reload_brings()
     eventually("the new URL is asked", || server.metrics().get(&ended("malformed")) >= 1.0);
 }
 
-/// Algorithms of keys that are published. One of each kind.
+/// Algorithms of published keys, one of each kind.
 const PUBLISHED: [Algorithm; 5] = [RS256, PS256, ES256, ES384, EdDSA];
 
-/// The keys of `issuer`, each named by what it is for.
+/// Returns the keys of `issuer`, each named by its algorithm.
 fn set(issuer: &Issuer, algorithms: &[Algorithm]) -> String {
     let member = |algorithm: &Algorithm| {
         let name = format!("{algorithm:?}");
@@ -173,13 +174,13 @@ fn set(issuer: &Issuer, algorithms: &[Algorithm]) -> String {
     json!({"keys": algorithms.iter().map(member).collect::<Vec<Value>>()}).to_string()
 }
 
-/// A token of `ann` for everything that is asked here, by the key of that name.
+/// A token of `ann` with every permission that the tests use, by the key of that name.
 fn token(issuer: &Issuer, algorithm: Algorithm) -> String {
     let claims = json!({"sub": "ann", "exp": now() + 900, "permissions": ["sse:read", "sse:publish"]});
     issuer.token_with(algorithm, &json!({"kid": format!("{algorithm:?}")}), &claims)
 }
 
-/// A server that believes in what it finds at `application`, and in nothing else.
+/// A server that accepts only the keys that it finds at `application`.
 fn believing(application: &Application, refresh: Duration) -> TestServer {
     let url = UpstreamUrl::parse(&application.url("/keys")).expect("a URL");
     TestServer::with(|config| {
@@ -192,7 +193,7 @@ fn ended(server: &TestServer, outcome: &str) -> f64 {
     server.metrics().get(&format!(r#"tidegate_upstream_requests_total{{kind="jwks",outcome="{outcome}"}}"#))
 }
 
-/// Asks for what takes a token.
+/// Asks for a route that needs a token.
 fn history(server: &TestServer, token: &str) -> Response {
     let path = format!("{BASE}/rooms/vip/history");
     server.connect().round(&request("GET", &path, &[("authorization", &bearer(token))], b""))
@@ -213,7 +214,7 @@ fn tokens_wait_for_their_keys_and_open_what_they_allow_once_those_are_there() {
             assert!(answer.header("retry-after").is_some(), "{}", answer.head.0);
         }
     }
-    // Secrets are not published: there is nothing to wait for.
+    // Secrets are not published: waiting for a key does not help.
     assert_problem(&history(&server, &token(&ISSUER, HS256)), 401, "unauthorized");
     let mut conn = server.connect();
     let headers = [("accept", "text/event-stream"), ("authorization", &*bearer(&token(&ISSUER, RS256)))];
@@ -269,7 +270,7 @@ fn keys_stay_while_their_server_fails_and_go_when_it_withdraws_them() {
         (Reply::Raw(Vec::new()), "unreachable"),
     ] {
         *reply.lock().expect("no panic") = failure;
-        // The first may have been asked for before.
+        // The first request may have come before the failure.
         eventually("it fails again and again", || ended(&server, outcome) >= 2.0);
         assert_eq!(history(&server, &old).status(), 200, "{outcome}");
         assert_problem(&history(&server, &new), 401, "unauthorized");
@@ -277,7 +278,7 @@ fn keys_stay_while_their_server_fails_and_go_when_it_withdraws_them() {
     *reply.lock().expect("no panic") = Reply::With(200, set(&STRANGER, &[ES256]));
     eventually("the other keys are there", || history(&server, &new).status() == 200);
     assert_problem(&history(&server, &old), 401, "unauthorized");
-    // What is open by the old ones stays open, until its token ends.
+    // Streams opened with the old keys stay open until their tokens end.
     let event = json!({"room": "vip", "data": "still here"}).to_string();
     assert_eq!(server.post("/publish", &[("authorization", &bearer(&new))], event).status(), 200);
     assert_eq!(listener.data(), "still here");

@@ -1,6 +1,6 @@
-//! Access: which tokens, keys and cookies are believed, what they allow, and when a right ends.
+//! Access: which tokens, keys and cookies are accepted, what they allow, and when a right ends.
 //!
-//! One file a promise. The tests of tokens call the library; the others ask a server, as a caller does.
+//! One file for each promise. The tests of tokens call the library; the others ask a server, as a caller does.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,5 @@
-//! Promise: what is revoked is over, whatever it was just about to do, and nothing else is: who gets a new right afterwards, or
-//! whom the application lets in again, comes back.
+//! Promise: a revoked right ends, also in the middle of a request, and no other right ends with it: a client that gets
+//! a new right afterwards, or that the application lets in again, comes back.
 
 use crate::common;
 
@@ -13,7 +13,7 @@ use common::{BASE, PATIENCE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::config::{Config, UpstreamUrl};
 
-/// Believes tokens, and asks `application` about everyone else's streams. It keeps answers for long.
+/// A server that accepts tokens, and asks `application` about all other streams. It keeps answers for a long time.
 fn asking(application: &Application, change: impl FnOnce(&mut Config)) -> TestServer {
     TestServer::with(|config| {
         config.token_keys = vec![key(SECRET)];
@@ -24,12 +24,12 @@ fn asking(application: &Application, change: impl FnOnce(&mut Config)) -> TestSe
     })
 }
 
-/// What [`asking`]'s server is asked by a browser.
+/// Returns a request for a stream of [`asking`]'s server, as a browser sends it.
 fn stream() -> Vec<u8> {
     request("GET", &format!("{BASE}/stream?room=a"), &[COOKIE], b"")
 }
 
-/// A stream as [`stream`] asks for it.
+/// Opens a stream with the request of [`stream`].
 fn listen(server: &TestServer) -> Listener {
     server.listen_with("/stream?room=a", &[COOKIE])
 }
@@ -42,13 +42,14 @@ fn revoke(server: &TestServer, what: &Value) {
     assert_eq!(answer.status(), 200, "{}", answer.text());
 }
 
-/// Waits for the calendar, which counts seconds: from here on everything is younger than what was revoked before.
+/// Waits for the next second of the calendar: from here on every token is younger than what was revoked before.
 fn another_second() {
     let before = now();
     eventually("another second", || now() > before);
 }
 
-/// The answer used to be dated by its arrival: it was younger than the revocation, and then kept for others.
+/// The answer was once dated by its arrival: it counted as younger than the revocation, and was then kept for other
+/// streams.
 #[test]
 fn what_the_application_was_asked_before_does_not_outlive_a_revocation() {
     let application = Application::always(Reply::Held(200, r#"{"user":"ann"}"#.into()));
@@ -59,13 +60,13 @@ fn what_the_application_was_asked_before_does_not_outlive_a_revocation() {
     revoke(&server, &json!({"user": "ann"}));
     another_second();
     application.release();
-    // Who it is says the application once it is asked after the revocation.
+    // An answer to a question from before the revocation does not count.
     assert_problem(&conn.response(), 503, "auth_unavailable");
     listen(&server);
     assert_eq!(application.count(), 2);
 }
 
-/// What was kept of a yes used to be 401 for the closed stream that came back, after which a browser never does again.
+/// A cached yes once led to 401 for the closed stream that came back, after which a browser never comes back again.
 #[test]
 fn whom_the_application_lets_in_again_comes_back_at_once() {
     let application = Application::always(Reply::With(200, r#"{"user":"ann"}"#.into()));
@@ -81,7 +82,8 @@ fn whom_the_application_lets_in_again_comes_back_at_once() {
     assert_eq!(application.count(), 2, "and so is the next");
 }
 
-/// An issuer whose clock is a little ahead is believed, and what it had issued used to survive its user's revocation.
+/// The tokens of an issuer whose clock is a little ahead are accepted; such a token once survived its user's
+/// revocation.
 #[test]
 fn a_token_of_an_issuer_whose_clock_is_ahead_is_revoked_like_others() {
     const AHEAD: u64 = 60;
@@ -101,7 +103,7 @@ fn a_token_of_an_issuer_whose_clock_is_ahead_is_revoked_like_others() {
     assert_problem(&server.connect().round(&again), 401, "unauthorized");
 }
 
-/// A request whose head was read, and of whose body the server waits for every byte.
+/// Sends a request's head and part of its body; the server waits for the rest.
 fn begin(server: &TestServer, path: &str, token: &str, body: &str) -> Conn {
     let mut conn = server.connect();
     conn.send(format!(
@@ -113,7 +115,7 @@ fn begin(server: &TestServer, path: &str, token: &str, body: &str) -> Conn {
     conn
 }
 
-/// Whoever held the body back used to act by a right that was gone by then.
+/// A client that held the body back could once act by a right that had ended by then.
 #[test]
 fn a_request_that_comes_slowly_needs_its_right_to_the_end() {
     const REQUESTS: [(&str, &str); 3] = [
@@ -155,7 +157,7 @@ fn a_request_that_comes_slowly_needs_its_right_to_the_end() {
     }
 }
 
-/// It used to be counted nowhere, and in the log it was any refused request.
+/// The refusal was once counted nowhere, and the log showed it as any refused request.
 #[test]
 fn that_a_token_was_revoked_is_told_to_whoever_runs_the_server() {
     const REVOKED: &str = "tidegate_tokens_refused_total{reason=\"revoked\"}";

@@ -1,5 +1,5 @@
-//! Promise: while keys are exchanged, or one of several sets cannot be read, nobody is turned away for good who may be believed
-//! in a moment, and whoever can't be is told so.
+//! Promise: while keys are exchanged, or one of several sets cannot be read, a client whose token may be accepted in a
+//! moment is asked to come back; a client whose token will never be accepted is refused for good.
 
 use crate::common;
 
@@ -15,13 +15,13 @@ use jsonwebtoken::Algorithm::ES256;
 use serde_json::{Value, json};
 use tidegate::config::{JwksSource, UpstreamUrl};
 
-/// A token whose header names `kid`, by an issuer's key.
+/// A token whose header names `kid`, signed with an issuer's key.
 fn token(issuer: &common::signer::Issuer, kid: &str) -> String {
     let claims = json!({"sub": "ann", "exp": now() + 900, "permissions": ["sse:read"]});
     issuer.token_with(ES256, &json!({ "kid": kid }), &claims)
 }
 
-/// The issuer's key under each of `names`, as it is published.
+/// Returns a set that has the issuer's key under each of `names`.
 fn set(names: &[&str]) -> Reply {
     let key = |name: &&str| ISSUER.pair(ES256).jwk(&json!({ "kid": name }));
     Reply::With(200, json!({ "keys": names.iter().map(key).collect::<Vec<Value>>() }).to_string())
@@ -41,7 +41,7 @@ fn fetched(outcome: &str) -> String {
     format!(r#"tidegate_upstream_requests_total{{kind="jwks",outcome="{outcome}"}}"#)
 }
 
-/// They used to be asked to come back for as long as another set could not be read, and so were counted.
+/// Such tokens were once answered with "come back" for as long as another set could not be read, and were counted so.
 #[test]
 fn a_key_that_is_there_says_no_by_itself() {
     let application = Application::start(|asked| match asked.line.as_str() {
@@ -66,8 +66,8 @@ fn a_key_that_is_there_says_no_by_itself() {
     );
 }
 
-/// The keys are looked at again soon after a token came with a name that is none of theirs, but who came with it in between
-/// used to be told 401, after which a browser never comes back.
+/// The keys are fetched again soon after a token came with an unknown key name. A client that came with such a token in
+/// between once got 401, after which a browser never comes back.
 #[test]
 fn whose_key_is_about_to_be_fetched_is_asked_to_come_back() {
     let names = Arc::new(Mutex::new(vec!["old"]));
@@ -92,7 +92,7 @@ fn whose_key_is_about_to_be_fetched_is_asked_to_come_back() {
     server.wait_for(&fetched("ok"), 2.0);
     let user = server.listen_with("/stream/a/ann", &[("authorization", &bearer(&new))]);
     assert_eq!(user.connected.json()["user"], "ann");
-    // That one was looked for, and is not waited for again, although it has the keys fetched again.
+    // The server has looked this key up already: the request does not wait again, although it causes another fetch.
     for _ in 0..3 {
         assert_problem(&listen(&server, &made_up), 401, "unauthorized");
     }

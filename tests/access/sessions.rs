@@ -1,5 +1,5 @@
-//! Promise: a stream is open for as long as there is a right to it, and no longer: it ends with its token unless it is
-//! renewed, and at once when the token is revoked. Shown among a thousand streams, so that those are seen who are not meant.
+//! Promise: a stream is open as long as its right lasts, and no longer: it ends with its token unless it is renewed,
+//! and at once when the token is revoked. The tests use a thousand streams, to show that the other streams stay open.
 
 use crate::common;
 
@@ -16,7 +16,7 @@ use tidegate::auth::revocation::REVOCATIONS_MAX;
 use tidegate::config::Config;
 use tidegate::rights::revocation::{Revoked, When};
 
-/// Users, and streams of each.
+/// Users, and streams of each user.
 const USERS: usize = 250;
 const STREAMS_EACH: usize = 4;
 
@@ -50,13 +50,14 @@ fn may_connect(server: &TestServer, path: &str, token: &str) -> bool {
     head.status() == 200
 }
 
-/// A token of `user` with a name of its own, for so many seconds.
+/// A token of `user` with an id of its own, valid for so many seconds.
 fn named(user: &str, id: &str, seconds: u64) -> String {
     let claims = json!({"sub": user, "jti": id, "iat": now(), "exp": now() + seconds, "permissions": ["sse:read:room"]});
     sign(SECRET, &claims)
 }
 
-/// A thousand streams, all in one room: the one at `4 * n + i` is the `i`th of user `u<n>`, by a token `t<n>-<i>`.
+/// Opens a thousand streams, all in one room: the stream at `4 * n + i` is the `i`th of user `u<n>`, with a token
+/// `t<n>-<i>`.
 fn thousand(server: &TestServer) -> Vec<(Listener, String)> {
     let open = |n: usize| {
         let (user, id) =
@@ -67,7 +68,7 @@ fn thousand(server: &TestServer) -> Vec<(Listener, String)> {
     (0..USERS * STREAMS_EACH).map(open).collect()
 }
 
-/// Whether everybody but those at `closed` gets what is published now.
+/// Checks that every stream but those at `closed` gets an event published now.
 fn assert_open_but(server: &TestServer, streams: &mut [(Listener, String)], closed: &HashSet<usize>) {
     let publisher = token("app", &["sse:publish:room"]);
     let answer = post(server, "/publish", &publisher, &json!({"room": "room", "data": "still here"}));
@@ -77,7 +78,7 @@ fn assert_open_but(server: &TestServer, streams: &mut [(Listener, String)], clos
     }
 }
 
-/// Reads the announcement of the end: how many seconds are left.
+/// Reads the announcement of the end, and returns how many seconds are left.
 fn expiring(listener: &mut Listener) -> u64 {
     let event = listener.event();
     let seconds =
@@ -115,7 +116,7 @@ fn a_new_token_counts_for_exactly_the_streams_it_is_for() {
     let connection =
         |streams: &[(Listener, String)], n: usize| streams[n].0.connected.json()["connection"].clone();
 
-    // One of user 3's, all of user 7's; what others ask for changes nothing.
+    // One stream of user 3, all of user 7; requests of other users change nothing.
     let one = json!({"connection": connection(&streams, 13)});
     assert_problem(&post(&server, "/refresh", &soon("u7"), &one), 404, "connection_unknown");
     assert_problem(&post(&server, "/refresh", &soon("nobody"), &json!({})), 404, "connection_unknown");
@@ -161,7 +162,7 @@ fn a_stream_that_is_refreshed_in_time_stays() {
     assert_eq!(kept.data(), "stays");
 }
 
-/// What a listener may see is what it may when an event is written to it, not what it might when it came.
+/// The rights count when an event is written to a stream, not when the stream was opened.
 #[test]
 fn what_an_event_requires_is_held_against_the_newest_token() {
     let server = start();
@@ -185,14 +186,14 @@ fn what_an_event_requires_is_held_against_the_newest_token() {
     assert_eq!(renewed.data(), "open 2");
     renew(&vip);
     publish("secret 3", "open 3");
-    // What was kept from it is not made up for.
+    // Events that were withheld from the stream do not follow later.
     assert_eq!([renewed.data(), renewed.data()], ["secret 3", "open 3"]);
     for wanted in ["secret 1", "open 1", "secret 2", "open 2", "secret 3", "open 3"] {
         assert_eq!(left.data(), wanted, "only the one that was meant is renewed");
     }
 }
 
-/// It used to be renewed, and so outlived the right by which it was open.
+/// Such a stream was once renewed, and so outlived the right by which it was open.
 #[test]
 fn what_somebody_opened_in_anothers_name_is_not_the_others_to_renew() {
     let server = start();
@@ -265,7 +266,7 @@ fn a_revocation_closes_exactly_the_streams_it_means() {
     server.metrics().assert("tidegate_connections_closed_total{reason=\"revoked\"}", 5.0);
 }
 
-/// Streams that are on their way in, renewed, or renewing, while their token is revoked: none is left.
+/// Streams are opened, renewed, or renewing while their token is revoked: none stays open.
 #[test]
 fn nobody_slips_past_a_revocation() {
     const CROWD: usize = 8;
@@ -316,7 +317,7 @@ fn nobody_slips_past_a_revocation() {
                 assert_eq!(listener.head.status(), 401, "{}", listener.head.0);
             }
         }
-        // Renewed before the revocation it is closed by it; not renewed, it goes on by the old token.
+        // If it is renewed before the revocation, the revocation closes it; if not, it goes on by the old token.
         let publisher = token("app", &["sse:publish:room"]);
         let answer = post(&server, "/publish", &publisher, &json!({"room": "room", "data": "left"}));
         match answer.json()["subscribers"].as_u64() {

@@ -1,5 +1,5 @@
-//! Promise: a good token is looked at once however often it comes, also when all come at once; its time is looked at
-//! every time; and neither bad tokens nor many good ones make what is remembered grow without end.
+//! Promise: a good token is verified once however often it comes, also when all requests come at once; its time is
+//! checked every time; and neither bad tokens nor many good ones make the cache grow without bound.
 
 use crate::common;
 
@@ -58,7 +58,7 @@ fn bad_tokens_are_not_remembered_and_push_no_good_one_out() {
     let good = ISSUER.token(HS256, &claims());
     let early = ISSUER.token(HS256, &claims_with(&json!({"nbf": NOW + 60})));
     assert!(tokens.verify(&good, NOW).is_ok());
-    // Its time comes; that it was refused before is no matter.
+    // The token becomes valid; that it was refused before does not matter.
     assert_eq!(tokens.verify(&early, NOW).err(), Some(TokenError::NotYet));
     assert!(tokens.verify(&early, NOW + 60).is_ok());
     let forged = STRANGER.token(HS256, &claims());
@@ -87,7 +87,7 @@ fn no_more_than_the_bound_are_remembered() {
     };
     let verify = |token: &str| assert!(tokens.verify(token, NOW).is_ok());
     assert_eq!(remembered(&mut (0..COUNT).map(token), &verify), 0);
-    // Backwards, so that those which are forgotten while we look are not those that are looked at next.
+    // Backwards, so that the entries that this check evicts are not those that it reads next.
     let found = remembered(&mut (0..COUNT).rev().map(token), &verify);
     assert!(found <= TOKENS_CACHED_MAX as u64, "{found} of {COUNT}");
     assert!(found >= TOKENS_CACHED_MAX as u64 / 2, "{found} of {COUNT}: then why remember any?");
@@ -97,7 +97,7 @@ fn with_grant(n: usize, permissions: &[String]) -> String {
     ISSUER.token(HS256, &claims_with(&json!({ "jti": n.to_string(), "permissions": permissions })))
 }
 
-/// What a token may do takes memory as well, and has a bound of its own.
+/// The permissions of a token take memory as well, and have a bound of their own.
 #[test]
 fn many_large_grants_are_not_all_remembered() {
     let (tokens, stats) = tokens_counting(&settings_hs256());
@@ -114,8 +114,9 @@ fn many_large_grants_are_not_all_remembered() {
     assert!((1..=GRANTS_BYTES_MAX as u64 / (14 << 10)).contains(&found), "{found} of {count}");
 }
 
-/// A crowd that may all do the same comes back: what each token costs does not depend on how much that is. It once did:
-/// each was counted as if its grant were its own, and of ten thousand with 256 permissions six thousand were forgotten.
+/// Many users with the same permissions come back: the cost of each token does not depend on the size of its grant. It
+/// once did: each token was counted as if its grant were its own, and of ten thousand with 256 permissions six thousand
+/// were dropped.
 #[test]
 fn a_large_grant_that_all_share_counts_once() {
     const COUNT: usize = 10_000;

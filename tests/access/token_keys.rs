@@ -1,5 +1,5 @@
-//! Promise: only keys that are good for what they are given for are taken; a set of keys follows its issuer's, also when
-//! that changes them; and no message shows a secret.
+//! Promise: a key is taken only if it fits its use; a set of keys follows its issuer's set, also when that changes; and
+//! no message shows a secret.
 
 use crate::common;
 
@@ -28,7 +28,7 @@ fn load(config: &Config) -> Result<Option<Tokens>, LoadError> {
     Tokens::load(config, TokenStats::default().into())
 }
 
-/// Why `key` can't be used, which the message says with the setting and the place.
+/// Returns why `key` cannot be used. The message names the setting and the place.
 fn key_error(key: TokenKey, place: &str) -> KeyError {
     let config = Config { token_keys: vec![inline(HS256, SECRET), key], ..settings() };
     let Err(err) = load(&config) else { panic!("it was taken: {config:?}") };
@@ -37,7 +37,7 @@ fn key_error(key: TokenKey, place: &str) -> KeyError {
     *reason
 }
 
-/// The same for a key in a file.
+/// Returns the same for a key in a file.
 fn file_error(algorithm: Algorithm, bytes: &[u8]) -> KeyError {
     let folder = Folder::new();
     let path = folder.file("key", bytes);
@@ -93,7 +93,7 @@ fn secrets_are_long_enough() {
         );
     }
     assert_eq!(file_error(HS256, b""), KeyError::SecretShort);
-    // The end of the line is none of it.
+    // The line end is no part of the secret.
     assert_eq!(file_error(HS256, &[&SECRET[..31], b"\n"].concat()), KeyError::SecretShort);
 }
 
@@ -106,7 +106,7 @@ fn a_secrets_line_end_is_left_out_and_its_bytes_are_not() {
         let tokens = tokens(&Config { token_keys: vec![from_file(HS256, path)], ..settings() });
         assert!(tokens.verify(&token, NOW).is_ok(), "{end:?}");
     }
-    // Random bytes may well end so.
+    // Random bytes may end in a line end.
     let random = [&[0xf1; 31][..], b"\n"].concat();
     let path = folder.file("random", &random);
     assert!(load(&Config { token_keys: vec![from_file(HS256, path)], ..settings() }).is_ok());
@@ -136,7 +136,7 @@ fn public_keys_are_public_ones_of_the_right_kind() {
         }
     }
     assert_eq!(file_error(RS256, WEAK_RSA.as_bytes()), KeyError::RsaBits);
-    // Right in every length, but no point of the curve; as one of another curve of that size is.
+    // Right in every length, but no point of the curve; a point of another curve of that size is none either.
     let mut off_the_curve = ISSUER.pair(ES256).public_der.clone();
     *off_the_curve.last_mut().expect("bytes") ^= 1;
     assert_eq!(file_error(ES256, pem("PUBLIC KEY", &off_the_curve).as_bytes()), KeyError::Form);
@@ -202,7 +202,7 @@ fn set(members: &[Value]) -> Vec<u8> {
     json!({ "keys": members }).to_string().into_bytes()
 }
 
-/// What believes in a set in a file.
+/// Returns the tokens that accept a set in a file.
 fn of_file(members: &[Value]) -> Result<Tokens, JwksError> {
     let folder = Folder::new();
     let path = folder.file("jwks.json", &set(members));
@@ -216,13 +216,13 @@ fn of_file(members: &[Value]) -> Result<Tokens, JwksError> {
     }
 }
 
-/// What believes in a set that was read from a URL.
+/// Returns the tokens that accept a set read from a URL.
 fn of_url(members: &[Value]) -> Result<Tokens, JwksError> {
     let tokens = tokens(&Config { token_jwks: vec![at_url("jwks")], ..settings() });
     tokens.set_jwks(0, &set(members)).map(|_| tokens)
 }
 
-/// Why the issuer's token is not believed.
+/// Returns why the issuer's token is refused.
 fn refusal(tokens: &Tokens, algorithm: Algorithm, kid: Option<&str>) -> Option<TokenError> {
     let header = kid.map_or(json!({}), |kid| json!({ "kid": kid }));
     tokens.verify(&ISSUER.token_with(algorithm, &header, &claims()), NOW).err()
@@ -242,7 +242,7 @@ fn sets_have_keys_of_every_kind() {
     let (file, url) = (of_file(&members).expect("a set"), of_url(&members).expect("a set"));
     for algorithm in ALGORITHMS {
         let name = format!("{algorithm:?}");
-        // What is published is no secret.
+        // Published keys are no secrets.
         let is_secret = matches!(algorithm, HS256 | HS384 | HS512);
         for kid in [Some(name.as_str()), None] {
             assert_eq!(refusal(&file, algorithm, kid), None, "{name}");
@@ -250,7 +250,7 @@ fn sets_have_keys_of_every_kind() {
             assert_eq!(refusal(&url, algorithm, kid), is_secret.then_some(unknown), "{name}");
         }
         assert_eq!(refusal(&file, algorithm, Some("other")), Some(TokenError::UnknownKey));
-        // The key of that name is known, and for another algorithm.
+        // The key of that name is known, but for another algorithm.
         let other = if algorithm == RS256 { "RS384" } else { "RS256" };
         assert_eq!(refusal(&file, algorithm, Some(other)), Some(TokenError::Algorithm));
     }
@@ -264,12 +264,12 @@ fn a_key_without_alg_is_for_the_usual_one() {
         let is_usual = [RS256, ES256, ES384, EdDSA].contains(&algorithm);
         let wanted = (!is_usual).then_some(TokenError::Algorithm);
         assert_eq!(refusal(&tokens, algorithm, None), wanted, "{algorithm:?}");
-        // Keys without a name may be whatever is named.
+        // Keys without a name match any key name.
         let is_secret = [HS256, HS384, HS512].contains(&algorithm);
         let wanted = if is_secret { Some(TokenError::UnknownKey) } else { wanted };
         assert_eq!(refusal(&tokens, algorithm, Some("any")), wanted, "{algorithm:?}");
     }
-    // It was said to be unknown, although the set has it by its name.
+    // The error once was "unknown key", although the set has the key by its name.
     let named = of_url(&[jwk(RS256, &json!({"kid": "k"})), jwk(ES256, &json!({"kid": "e"}))]).expect("a set");
     for algorithm in [RS384, RS512, PS256, PS384, PS512] {
         assert_eq!(refusal(&named, algorithm, Some("k")), Some(TokenError::Algorithm), "{algorithm:?}");
@@ -300,7 +300,7 @@ fn members_that_are_no_use_are_left_out() {
         jwk(ES256, &json!({"alg": "ES384"})),
         jwk(ES384, &json!({"alg": "ES256"})),
         jwk(EdDSA, &json!({"alg": "ES256"})),
-        // The point is right and the curve another's. It used to be believed where `alg` was right, too.
+        // The point is right, but the curve is another's. It was once accepted if `alg` was right.
         jwk(ES256, &json!({"alg": "ES256", "crv": "P-384"})),
         jwk(ES256, &json!({"alg": "ES256", "crv": "P-521"})),
         jwk(ES256, &json!({"alg": "ES256", "crv": "Ed25519"})),
@@ -350,7 +350,7 @@ fn members_that_are_no_use_are_left_out() {
             }
         }
     }
-    // Some write numbers as DER does.
+    // Some issuers write numbers as DER does.
     let n = URL_SAFE_NO_PAD.decode(n.as_str().expect("text")).expect("base64url");
     let padded = jwk(RS256, &json!({"n": URL_SAFE_NO_PAD.encode([&[0], &n[..]].concat()), "e": "AAEAAQ"}));
     assert_eq!(refusal(&of_url(&[padded]).expect("a set"), RS256, None), None);
@@ -406,7 +406,7 @@ fn a_set_is_bounded_and_clear() {
 
     let (ours, theirs) = (jwk(RS256, &json!({"kid": "k"})), STRANGER.pair(RS256).jwk(&json!({"kid": "k"})));
     assert_eq!(of_url(&[ours.clone(), theirs]).err(), Some(JwksError::Twins));
-    // Twice the same, or one for each of two algorithms, is clear.
+    // The same key twice, or one for each of two algorithms, is unambiguous.
     for other in
         [ours.clone(), jwk(RS256, &json!({"kid": "k", "alg": "RS512"})), jwk(ES256, &json!({"kid": "k"}))]
     {
@@ -437,12 +437,12 @@ fn a_key_that_is_withdrawn_takes_its_tokens_along() {
     assert_eq!(tokens.set_jwks(0, &set(std::slice::from_ref(&new_key))), Ok(1));
     assert_eq!((why(&old), why(&new)), (Some(TokenError::UnknownKey), None));
     assert!(!tokens.has_key(key));
-    // Nor is it believed under another's name, or once another key has its name.
+    // The key is not accepted under another name, or once another key has its name.
     assert_eq!(tokens.set_jwks(0, &set(&[STRANGER.pair(RS256).jwk(&json!({"kid": "old"}))])), Ok(1));
     assert_eq!(why(&old), Some(TokenError::Signature));
-    // The other is remembered: its key is still there, whatever it is called now.
+    // The other token stays in the cache: its key is still there, under another name.
     assert_eq!(why(&new), None);
-    // A set that can't be read changes nothing.
+    // A set that cannot be read changes nothing.
     assert!(tokens.set_jwks(0, b"<html>").is_err());
     assert_eq!(why(&old), Some(TokenError::Signature));
 }
@@ -463,7 +463,8 @@ fn two_sets_vouch_for_themselves_alone() {
     assert_eq!(tokens.verify(&token, NOW).err(), Some(TokenError::UnknownKey));
 }
 
-/// Whoever has no key learns nothing from the time before the first read, and good tokens are asked to come back.
+/// A client without a key learns nothing about the time before the first read, and clients with good tokens are asked
+/// to come back.
 #[test]
 fn before_the_first_read_nobody_is_believed_and_only_those_it_could_help_are_asked_back() {
     let config = Config { token_jwks: vec![at_url("a"), at_url("b")], ..settings_hs256() };
@@ -471,7 +472,7 @@ fn before_the_first_read_nobody_is_believed_and_only_those_it_could_help_are_ask
     let token = ISSUER.token(ES256, &claims());
     assert_eq!(tokens.verify(&token, NOW).err(), Some(TokenError::NoKeys));
     assert!(ISSUER.token(HS256, &claims()).len() < 8192 && refusal(&tokens, HS256, None).is_none());
-    // No set will ever have a secret, an unknown algorithm, or what is no token.
+    // A set never has a secret or an unknown algorithm, and no set makes a non-token valid.
     let forged = STRANGER.token(HS256, &claims());
     assert_eq!(tokens.verify(&forged, NOW).err(), Some(TokenError::Signature));
     assert_eq!(refusal(&tokens, HS512, None), Some(TokenError::Algorithm));
@@ -480,7 +481,7 @@ fn before_the_first_read_nobody_is_believed_and_only_those_it_could_help_are_ask
         Some(TokenError::Algorithm)
     );
     assert_eq!(tokens.verify("a.b.c", NOW).err(), Some(TokenError::Form));
-    // One that was not read yet may be the one it takes.
+    // The set that was not read yet may be the one the token needs.
     tokens.set_jwks(0, &set(&[STRANGER.pair(ES256).jwk(&json!({"kid": "s"}))])).expect("a set");
     assert_eq!(tokens.verify(&token, NOW).err(), Some(TokenError::NoKeys));
     tokens.set_jwks(1, &set(&[jwk(ES256, &json!({}))])).expect("a set");
@@ -538,7 +539,7 @@ fn a_reload_keeps_what_was_read() {
     let running = tokens(&Config { token_jwks: vec![at_url("a"), at_url("b")], ..settings() });
     running.set_jwks(0, &set(&[jwk(ES256, &json!({"kid": "a"}))])).expect("a set");
     running.set_jwks(1, &set(&[jwk(RS256, &json!({"kid": "b"}))])).expect("a set");
-    // In another order, with a new one, without the other.
+    // In another order, with a new URL, without the other.
     let next = tokens(&Config { token_jwks: vec![at_url("c"), at_url("a")], ..settings() });
     assert_eq!(refusal(&next, ES256, Some("a")), Some(TokenError::NoKeys));
     next.adopt(&running);

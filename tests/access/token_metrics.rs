@@ -1,5 +1,5 @@
-//! Promise: what tokens cost is counted: a crowd that comes back with tokens seen before costs one look at each of them, and
-//! each token that is not believed is counted by its reason, of which its bearer learns nothing.
+//! Promise: the cost of tokens is counted: many clients that come back with known tokens cost one lookup each, and each
+//! refused token is counted by its reason, which its bearer does not learn.
 
 use crate::common;
 
@@ -18,7 +18,7 @@ use tidegate::rights::revocation::{Revoked, When};
 
 const ISSUER_NAME: &str = "https://idp.example";
 
-/// With a set of keys that is never there to be read, besides one with a named key, and a key without a name.
+/// A server with a set of keys that can never be read, a set with a named key, and a key without a name.
 fn server() -> TestServer {
     let nowhere = UpstreamUrl::parse("http://127.0.0.1:1/jwks.json").expect("a URL");
     let other = json!({"kty": "oct", "alg": "HS384", "kid": "known", "k": URL_SAFE_NO_PAD.encode([7; 48])});
@@ -36,13 +36,13 @@ fn claims(more: &Value) -> Value {
     changed(usual, more)
 }
 
-/// Asks for a room's members, which takes a token.
+/// Asks for a room's members, which needs a token.
 fn ask(server: &TestServer, token: &str) -> Response {
     let headers = [("authorization", &*bearer(token))];
     server.connect().round(&request("GET", &format!("{BASE}/rooms/a"), &headers, b""))
 }
 
-/// The name of a token that was revoked.
+/// The id of a token that was revoked.
 const REVOKED: &str = "gone";
 
 const VERIFIED: &str = "tidegate_token_verifications_total";
@@ -53,7 +53,7 @@ fn a_crowd_costs_one_look_at_each_token() {
     let server = server();
     let token = |n: u32| sign(SECRET, &claims(&json!({"sub": format!("u{n}")})));
     let tokens: Vec<String> = (0..5).map(token).collect();
-    // All at once: whoever comes while a token is being looked at waits for what comes out.
+    // All at once: a request that comes while its token is being verified waits for the result.
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -68,7 +68,7 @@ fn a_crowd_costs_one_look_at_each_token() {
     metrics.assert(CACHED, 35.0);
 }
 
-/// A token of which only this is wrong.
+/// A token with this fault and no other.
 fn wrong_by(reason: TokenError) -> String {
     let with = |more: Value| sign(SECRET, &claims(&more));
     let by = |algorithm, header: Value| ISSUER.token_with(algorithm, &header, &claims(&json!({})));
@@ -107,7 +107,7 @@ fn each_refused_token_is_counted_by_its_reason_which_its_bearer_is_not_told() {
         let answer = ask(&server, &wrong_by(*reason));
         server.metrics().assert(&series, 1.0);
         if *reason == TokenError::NoKeys {
-            // Perhaps it is good. Whoever has it comes back.
+            // The token may be good. The client comes back.
             assert_problem(&answer, 503, "auth_unavailable");
             continue;
         }

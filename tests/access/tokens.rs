@@ -1,5 +1,5 @@
-//! Promise: a token is believed if its issuer made it, for us and for now, and nothing that anybody else can do to one,
-//! or write in one, makes it so. Every row of these tables says why not, exactly.
+//! Promise: a token is accepted only if its issuer made it, for this server and for the present time; a token that
+//! anyone else changes or writes is refused. Every row of these tables gives the exact reason.
 
 use crate::common;
 
@@ -20,7 +20,7 @@ use tidegate::auth::tokens::Tokens;
 use tidegate::config::Config;
 use tidegate::rights::grant::Action;
 
-/// Why `token` is not believed, if it is not.
+/// Returns why `token` is refused; `None` if it is accepted.
 fn refusal(tokens: &Tokens, token: &str) -> Option<TokenError> {
     tokens.verify(token, NOW).err()
 }
@@ -43,7 +43,7 @@ fn tokens_of_every_algorithm_are_believed() {
     }
 }
 
-/// The same RSA key stands behind six of them, the same secret behind three: that a key is for one is all that counts.
+/// Six algorithms share an RSA key and three a secret; still, each key counts for its own algorithm only.
 #[test]
 fn a_key_is_for_one_algorithm_only() {
     for ours in ALGORITHMS {
@@ -58,7 +58,7 @@ fn a_key_is_for_one_algorithm_only() {
     }
 }
 
-/// CVE-2015-9235 and its like.
+/// CVE-2015-9235 and similar ones.
 #[test]
 fn a_public_key_is_no_secret() {
     for ours in ALGORITHMS.into_iter().skip(3) {
@@ -124,7 +124,7 @@ fn a_signature_is_the_keys_own_and_whole() {
             with(&bytes[..1]),
             with(&[&bytes[..], &[0]].concat()),
             with(&[&[0], &bytes[..]].concat()),
-            // Zeros were a signature of everything for some (CVE-2022-21449).
+            // Some libraries took zeros for a valid signature of any text (CVE-2022-21449).
             with(&vec![0; bytes.len()]),
             with(&vec![0xff; bytes.len()]),
         ];
@@ -136,7 +136,7 @@ fn a_signature_is_the_keys_own_and_whole() {
         for token in bad {
             assert_eq!(refusal(&tokens, &token), Some(TokenError::Signature), "{algorithm:?} {token}");
         }
-        // What is signed is the text, so nothing else may be shown with the signature.
+        // The signature covers the text, so it is valid with no other text.
         for other in [claims_with(&json!({"sub": "bob"})), claims_with(&json!({"exp": NOW + 601}))] {
             let other = ISSUER.token(algorithm, &other);
             let (other, _) = other.rsplit_once('.').expect("a token");
@@ -148,7 +148,7 @@ fn a_signature_is_the_keys_own_and_whole() {
 #[test]
 fn a_token_is_three_parts_of_base64url_and_nothing_more() {
     let tokens = believer(HS256);
-    // Its header ends in a character with four bits that mean nothing, as the signature does with two.
+    // Its header ends in a character with four unused bits, as the signature does with two.
     let header = r#"{"alg":"HS256" }"#;
     let good = ISSUER.raw(HS256, header, claims().to_string());
     assert_eq!(refusal(&tokens, &good), None);
@@ -218,7 +218,7 @@ fn a_token_is_bounded() {
     assert_eq!((longer.len(), refusal(&tokens, &longer)), (TOKEN_BYTES_MAX + 1, Some(TokenError::Form)));
 }
 
-/// Each token is rightly signed by the issuer: what is wrong is the header alone.
+/// The issuer signed each token correctly: only the header is wrong.
 #[test]
 fn a_header_sets_no_terms() {
     let tokens = believer(RS256);
@@ -285,7 +285,7 @@ fn a_header_sets_no_terms() {
     assert_eq!(refusal(&tokens, &token), Some(TokenError::Form));
 }
 
-/// CVE-2018-0114: a stranger's token that brings the stranger's key along, and is right by it.
+/// CVE-2018-0114: a stranger's token that contains the stranger's key, and is valid by it.
 #[test]
 fn a_token_brings_no_key_along() {
     for algorithm in [RS256, PS256, ES256, ES384, EdDSA, HS256] {
@@ -301,7 +301,7 @@ fn a_token_brings_no_key_along() {
     }
 }
 
-/// A leeway of 5 s, as it is by default.
+/// A leeway of 5 s, the default.
 #[test]
 fn a_token_has_its_time() {
     let tokens = believer(HS256);
@@ -389,7 +389,7 @@ fn a_token_is_by_whom_and_for_whom_it_has_to_be() {
     let for_us = tokens(&Config { token_audience: audience(), ..settings_hs256() });
     let (iss, aud) = (Some(TokenError::Issuer), Some(TokenError::Audience));
     let odd = Some(TokenError::Claims);
-    // By a server that wants neither, an issuer, an audience.
+    // By a server that requires neither issuer nor audience, an issuer, an audience.
     let cases: [(Value, [Option<TokenError>; 3]); 18] = [
         (json!({}), [None, iss, aud]),
         (json!({"iss": "https://issuer.example"}), [None, None, aud]),
@@ -472,7 +472,7 @@ fn permissions_are_a_list_or_words() {
         (json!({"permissions": ["sse:read:a"]}), Ok((true, false))),
         (json!({"permissions": "sse:read:a"}), Ok((true, false))),
         (json!({"permissions": "  sse:publish  sse:read:* "}), Ok((true, true))),
-        // In a list each member is one: a space is no separator, and no permission has one.
+        // In a list each member is one permission: a space is no separator, and no permission contains one.
         (json!({"permissions": ["sse:read:a sse:publish"]}), Ok((false, false))),
         (json!({"permissions": "sse:read:a,sse:publish"}), Ok((false, false))),
         (json!({"permissions": "sse:read:a\tsse:publish"}), Ok((false, false))),
@@ -526,7 +526,7 @@ fn claims_are_one_object_without_repeated_names() {
         let token = ISSUER.raw(HS256, r#"{"alg":"HS256"}"#, &payload);
         assert_eq!(refusal(&tokens, &token), wanted, "{}", String::from_utf8_lossy(&payload));
     }
-    // A token within a token is the inner one's business.
+    // A token whose claims are another token is malformed.
     let inner = ISSUER.token(HS256, &claims());
     assert_eq!(
         refusal(&tokens, &ISSUER.raw(HS256, r#"{"alg":"HS256","cty":"JWT"}"#, inner)),
@@ -534,7 +534,7 @@ fn claims_are_one_object_without_repeated_names() {
     );
 }
 
-/// Nothing that somebody without the key writes is read any further than to find the key.
+/// Of a token without a valid signature, only what is needed to find the key is read.
 #[test]
 fn the_signature_comes_before_the_claims() {
     for claims in ["", "{", "null", r#"{"exp":1}"#, r#"{"exp":"x"}"#, r#"{"a":1,"a":1}"#] {

@@ -1,5 +1,5 @@
-//! An application that Tidegate asks: a real HTTP/1.1 server on threads of this process, which answers as it is told and
-//! remembers what it was asked.
+//! An application that Tidegate asks: a real HTTP/1.1 server on threads of this process, which gives the answers it is
+//! given and records the requests.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read, Write};
@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-/// What it was asked.
+/// A request that the application received.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// Such as `POST /auth`.
+    /// The request line without its version, such as `POST /auth`.
     pub line: String,
     /// By name in lower case, each with all its values.
     pub headers: HashMap<String, Vec<String>>,
@@ -32,7 +32,7 @@ impl Asked {
     }
 }
 
-/// What it does about it.
+/// What the application does with a request.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// Answers, and keeps the connection.
@@ -43,7 +43,7 @@ pub enum Reply {
     Held(u16, String),
 }
 
-/// A running one. Ends when dropped.
+/// A running application. Ends when dropped.
 pub struct Application {
     pub addr: SocketAddr,
     state: Arc<State>,
@@ -72,7 +72,7 @@ impl<T: Read + Write> Stream for T {}
 type Respond = dyn Fn(&Asked) -> Reply + Send + Sync;
 
 impl Application {
-    /// Answers everything with `reply`.
+    /// Starts an application that answers every request with `reply`.
     pub fn always(reply: Reply) -> Self {
         Self::start(move |_| reply.clone())
     }
@@ -81,7 +81,7 @@ impl Application {
         Self::open(None, respond)
     }
 
-    /// The same behind TLS.
+    /// Starts the same behind TLS.
     pub fn with_tls(
         tls: rustls::ServerConfig,
         respond: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
@@ -119,13 +119,13 @@ impl Application {
         format!("http://{}{path}", self.addr)
     }
 
-    /// Lets go of every [`Reply::Held`], now and from now on.
+    /// Releases every [`Reply::Held`], now and from now on.
     pub fn release(&self) {
         *self.state.released.0.lock().expect("no panic") = true;
         self.state.released.1.notify_all();
     }
 
-    /// Everything it was asked so far.
+    /// Returns all requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.state.seen.lock().expect("no panic").asked.clone()
     }
@@ -134,7 +134,7 @@ impl Application {
         self.state.seen.lock().expect("no panic").asked.len()
     }
 
-    /// Requests without an answer yet, and the most there ever were.
+    /// Returns how many requests are not answered yet, and the most there ever were at once.
     pub fn under_way(&self) -> (usize, usize) {
         let seen = self.state.seen.lock().expect("no panic");
         (seen.under_way, seen.most)
@@ -187,7 +187,7 @@ fn converse(stream: &mut dyn Stream, state: &State, respond: &Respond) {
                 (response(status, &body), true)
             }
         };
-        // Before the answer: whoever has it may ask the next at once.
+        // Before the answer: a client that has the answer may send the next request at once.
         state.seen.lock().expect("no panic").under_way -= 1;
         let sent = reader.get_mut().write_all(&bytes).and_then(|()| reader.get_mut().flush());
         if sent.is_err() || !keep {
@@ -202,7 +202,7 @@ fn response(status: u16, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} Said\r\n{location}content-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
-/// The next request, if the peer sends one.
+/// Reads the next request, if the peer sends one.
 fn read(reader: &mut BufReader<&mut dyn Stream>) -> Option<Asked> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {

@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 use tidegate::auth::api_keys;
 use tidegate::config::{KeySource, Secret, TokenKey};
 
-/// What the server's tokens are signed with.
+/// The secret that signs the server's tokens.
 pub const SECRET: &str = "a secret of the tests, 32 bytes or more";
 
-/// What others' are.
+/// The secret of another issuer.
 pub const FOREIGN_SECRET: &str = "a secret of somebody else, 32 bytes or more";
 
-/// `secret` as a setting has it.
+/// Returns `secret` as a setting has it.
 pub fn key(secret: &str) -> TokenKey {
     TokenKey { algorithm: Algorithm::HS256, source: KeySource::Base64(Secret::new(STANDARD.encode(secret))) }
 }
 
-/// The same as text.
+/// Returns the same as text.
 pub fn key_text(secret: &str) -> String {
     format!("HS256:base64:{}", STANDARD.encode(secret))
 }
@@ -33,38 +33,38 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
-/// `claims`, signed with `secret`.
+/// Returns `claims`, signed with `secret`.
 pub fn sign(secret: &str, claims: &Value) -> String {
     encode(&Header::default(), claims, &EncodingKey::from_secret(secret.as_bytes()))
         .expect("HS256 takes any key")
 }
 
-/// A token of `user` for an hour.
+/// Returns a token of `user` for an hour.
 pub fn token(user: &str, permissions: &[&str]) -> String {
     lasting(user, permissions, 3600)
 }
 
-/// A token of `user` for so many seconds.
+/// Returns a token of `user` for so many seconds.
 pub fn lasting(user: &str, permissions: &[&str], seconds: u64) -> String {
     sign(SECRET, &json!({"sub": user, "exp": now() + seconds, "iat": now(), "permissions": permissions}))
 }
 
-/// A token of nobody in particular.
+/// Returns a token without a user.
 pub fn nameless(permissions: &[&str]) -> String {
     sign(SECRET, &json!({"exp": now() + 3600, "permissions": permissions}))
 }
 
-/// One that was good until long ago.
+/// Returns a token that expired long ago.
 pub fn expired(user: &str, permissions: &[&str]) -> String {
     sign(SECRET, &json!({"sub": user, "exp": now() - 3600, "permissions": permissions}))
 }
 
-/// The value of `Authorization` for `token`.
+/// Returns the value of `Authorization` for `token`.
 pub fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-/// A file that goes with the value.
+/// A file that is removed when the value is dropped.
 pub struct TempFile(PathBuf);
 
 impl TempFile {
@@ -95,7 +95,7 @@ impl Drop for TempFile {
     }
 }
 
-/// What the file of API keys has of one: `more` are further lines.
+/// Returns the entry of one key in the file of API keys: `more` are further lines.
 pub fn api_key_entry(name: &str, key: &str, permissions: &[&str], more: &str) -> String {
     format!("[{name}]\nhash = \"{}\"\npermissions = {}\n{more}\n", api_keys::hash(key), json!(permissions))
 }

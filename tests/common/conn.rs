@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::{PATIENCE, is_gone};
 
-/// A request with a length if it has a body, and a `host`.
+/// Returns a request with a `host`, and a length if it has a body.
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut lines = vec![format!("{method} {path} HTTP/1.1"), "host: localhost".to_owned()];
     lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
@@ -21,7 +21,7 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
     [head.as_bytes(), body].concat()
 }
 
-/// One chunk of a body (RFC 9112 §7.1).
+/// Returns one chunk of a body (RFC 9112 §7.1).
 pub fn chunk(payload: &str) -> String {
     format!("{:x}\r\n{payload}\r\n", payload.len())
 }
@@ -31,7 +31,7 @@ enum Wire {
     Unix(UnixStream),
 }
 
-/// A connection, and what has been read from it and not been used yet.
+/// A connection, and the bytes that were read from it and not used yet.
 pub struct Conn {
     wire: Wire,
     unread: Vec<u8>,
@@ -42,7 +42,7 @@ impl Conn {
         Self::of(TcpStream::connect(addr).expect("the server listens"))
     }
 
-    /// Takes in little that is not read.
+    /// Connects with a small receive buffer, so that the server soon blocks when the client does not read.
     pub fn tcp_with_small_buffer(addr: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).expect("a socket");
         // Before connecting, so that the window is small from the start.
@@ -51,14 +51,14 @@ impl Conn {
         Self::new(Wire::Tcp(socket.into()))
     }
 
-    /// Over a connection that was made elsewhere.
+    /// Takes over a connection that was made elsewhere.
     pub fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a TCP socket");
         Self::new(Wire::Tcp(stream))
     }
 
-    /// From now on it takes nothing in and acknowledges nothing, like a machine that lost its network: the kernel drops
-    /// what comes for it (`SO_ATTACH_FILTER`, socket(7)), which needs no privileges.
+    /// Makes the connection accept and acknowledge no more bytes, like a machine that lost its network: the kernel
+    /// drops what arrives for it (`SO_ATTACH_FILTER`, socket(7)), which needs no privileges.
     pub fn vanish(&self) {
         // BPF_RET with a length of 0.
         let drop_all = [socket2::SockFilter::new(0x06, 0, 0, 0)];
@@ -90,7 +90,7 @@ impl Conn {
         self.try_send(bytes.as_ref()).expect("the server reads");
     }
 
-    /// Ends our direction only.
+    /// Ends the sending direction only.
     pub fn end_sending(&self) {
         let ended = match &self.wire {
             Wire::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -99,7 +99,7 @@ impl Conn {
         ended.expect("an open connection");
     }
 
-    /// Reads once. False if the server has closed the connection.
+    /// Reads once. Returns false if the server has closed the connection.
     pub fn fill(&mut self) -> bool {
         let mut buf = [0; 16 << 10];
         let read = match &mut self.wire {
@@ -112,13 +112,13 @@ impl Conn {
                 count > 0
             }
             Err(err) if is_gone(&err) => false,
-            // A child's end, for one, interrupts a read that has a time-out (signal(7)).
+            // A child's end, for example, interrupts a read that has a timeout (signal(7)).
             Err(err) if err.kind() == io::ErrorKind::Interrupted => self.fill(),
             Err(err) => panic!("nothing more came after {:?}: {err}", String::from_utf8_lossy(&self.unread)),
         }
     }
 
-    /// Reads a single byte and forgets it. False if there is none: the server has closed the connection.
+    /// Reads a single byte and drops it. Returns false if the server has closed the connection.
     pub fn sip(&mut self) -> bool {
         let mut byte = [0];
         let read = match &mut self.wire {
@@ -128,22 +128,22 @@ impl Conn {
         matches!(read, Ok(1))
     }
 
-    /// Whether the server closed the connection without another byte.
+    /// Returns whether the server closed the connection without another byte.
     pub fn is_closed(&mut self) -> bool {
         self.unread.is_empty() && !self.fill()
     }
 
-    /// What comes next, as much as there is; `None` if the connection ends.
+    /// Returns the bytes that come next, as many as there are; `None` if the connection ends.
     pub fn take_some(&mut self) -> Option<Vec<u8>> {
         (!self.unread.is_empty() || self.fill()).then(|| self.take_unread())
     }
 
-    /// Everything that has been read.
+    /// Takes all bytes that have been read.
     pub fn take_unread(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.unread)
     }
 
-    /// The next `count` bytes, or `None` if the connection ends before.
+    /// Returns the next `count` bytes, or `None` if the connection ends before.
     pub fn take(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.unread.len() < count {
             if !self.fill() {
@@ -153,7 +153,7 @@ impl Conn {
         Some(self.unread.drain(..count).collect())
     }
 
-    /// Everything up to and including `marker`, or `None` if the connection ends before.
+    /// Returns all bytes up to and including `marker`, or `None` if the connection ends before.
     pub fn take_until(&mut self, marker: &[u8]) -> Option<Vec<u8>> {
         loop {
             if let Some(at) = self.unread.windows(marker.len()).position(|window| window == marker) {
@@ -170,7 +170,7 @@ impl Conn {
         self.take_unread()
     }
 
-    /// The head of the next response.
+    /// Returns the head of the next response.
     pub fn head(&mut self) -> Head {
         let head = self.take_until(b"\r\n\r\n");
         let Some(head) = head else {
@@ -179,7 +179,7 @@ impl Conn {
         Head(String::from_utf8(head).expect("heads are ASCII"))
     }
 
-    /// The next response, whole.
+    /// Returns the next response, whole.
     pub fn response(&mut self) -> Response {
         let head = self.head();
         let body = if matches!(head.status(), 100..200 | 204) {
@@ -193,7 +193,7 @@ impl Conn {
         Response { head, body }
     }
 
-    /// Sends `request` and gives the response.
+    /// Sends `request` and returns the response.
     pub fn round(mut self, request: &[u8]) -> Response {
         self.send(request);
         self.response()
@@ -209,7 +209,7 @@ impl Head {
         self.0.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line")
     }
 
-    /// The value of a header that is there once; `None` if it is not there.
+    /// Returns the value of a header that occurs once; `None` if it is missing.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.0.lines().skip(1).filter_map(|line| line.split_once(": "));
         let value = values.find(|(known, _)| known.eq_ignore_ascii_case(name))?.1;
@@ -217,7 +217,7 @@ impl Head {
         Some(value)
     }
 
-    /// The head with the value of `date` replaced, which must look like one (RFC 9110 §5.6.7).
+    /// Returns the head with the value of `date` replaced, which must have the form of one (RFC 9110 §5.6.7).
     pub fn without_date(&self) -> String {
         let date = self.header("date").expect("a date");
         assert!(date.len() == 29 && date.ends_with(" GMT"), "{date}");

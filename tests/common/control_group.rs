@@ -1,4 +1,5 @@
-//! A control group with a limit on memory, of either version of the hierarchy (cgroups(7)): what a container is killed by.
+//! A control group with a memory limit, of either version of the hierarchy (cgroups(7)): a container is killed by the
+//! same limit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,13 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::process::{TIDEGATE, command_of};
 
-/// A group below our own. Gone with the test.
+/// A group below our own. Removed when dropped.
 pub struct ControlGroup {
     path: PathBuf,
 }
 
 impl ControlGroup {
-    /// With room for so many bytes. `None` where we may not make one.
+    /// Creates a group with room for so many bytes. `None` if groups cannot be made here.
     pub fn new(bytes_max: u64) -> Option<Self> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("tidegate-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -26,7 +27,8 @@ impl ControlGroup {
         limited.then_some(group)
     }
 
-    /// The program in it, with `args`. A shell joins the group and becomes the program.
+    /// Returns a command that runs the program in the group with `args`. A shell joins the group and becomes the
+    /// program.
     pub fn command(&self, args: &[&str]) -> Command {
         let join = r#"echo $$ > "$0" && exec "$@""#;
         let procs = self.path.join("cgroup.procs");
@@ -34,7 +36,7 @@ impl ControlGroup {
         command_of("sh", &[&["-c", join, procs, TIDEGATE], args].concat())
     }
 
-    /// Processes that were killed for want of memory.
+    /// Returns how many processes were killed for want of memory.
     pub fn kills(&self) -> u64 {
         let count = |file: &str| {
             let text = fs::read_to_string(self.path.join(file)).ok()?;
@@ -50,7 +52,7 @@ impl Drop for ControlGroup {
     }
 }
 
-/// Our own group, or the nearest above it that is there: inside a container the path may be the host's.
+/// Returns our own group, or the nearest existing one above it: inside a container the path may be the host's.
 fn parent() -> Option<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let of = |line: &str| {
@@ -69,7 +71,7 @@ fn parent() -> Option<PathBuf> {
     up.find(|path| path.is_dir() && may_limit(path)).map(Path::to_owned)
 }
 
-/// Whether groups below `path` can have a limit on memory.
+/// Returns whether groups below `path` can have a memory limit.
 fn may_limit(path: &Path) -> bool {
     let subtree = path.join("cgroup.subtree_control");
     match fs::read_to_string(&subtree) {

@@ -1,5 +1,5 @@
-//! What a browser's `EventSource` does, for thousands at once: it reads a stream, remembers the last id, and when the
-//! stream ends it comes back after the time it was told (WHATWG HTML §9.2).
+//! An `EventSource` as in a browser, for thousands at once: it reads a stream, stores the last event id, and when the
+//! stream ends it reconnects after the delay it was given (WHATWG HTML §9.2).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,16 +10,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
 
-/// What happens to an `EventSource`.
+/// Something that happens to an `EventSource`.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// The head of a stream has come.
     Open,
     /// An event was dispatched.
     Message(Message),
-    /// The stream has ended. It comes back.
+    /// The stream has ended. The client reconnects.
     End,
-    /// There was no connection, or it broke before a whole head came. A browser comes back from this, too.
+    /// There was no connection, or it broke before a whole head came. A browser reconnects after this, too.
     Unreached(io::Error),
     /// An answer that ends an `EventSource` for good: its head.
     Fatal(String),
@@ -43,30 +43,31 @@ pub(crate) struct EventSource {
     stream: Option<Stream>,
     /// How often a stream was opened.
     pub(crate) opened: usize,
-    /// Whether the next connection is not the first, and waits.
+    /// Whether the next connection is not the first, and must wait.
     again: bool,
 }
 
-/// Addresses of clients that the tests spread themselves over: one has 28,000 ports, and closed ones rest for a minute.
+/// Addresses that the tests' clients use: one address has 28,000 ports, and closed ones stay unusable for a minute.
 const CLIENT_ADDRESSES: usize = 16;
 
-/// The address of client `number`. 127.0.0.1 is nobody's, so that a proxy may take that for the inside.
+/// Returns the address of client `number`. No client has 127.0.0.1, so that a proxy may treat that address as internal.
 pub(crate) fn client_address(number: usize) -> IpAddr {
     let last = 2 + u8::try_from(number % CLIENT_ADDRESSES).expect("at most 16");
     Ipv4Addr::new(127, 0, 0, last).into()
 }
 
-/// A connection from `from` to `address`.
+/// Opens a connection from `from` to `address`.
 pub(crate) async fn connect(from: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(from, 0))?;
     socket.connect(address).await
 }
 
-/// A connection from `from` to `address` on which `request` was sent.
+/// Opens a connection from `from` to `address` and sends `request` on it.
 ///
-/// With thousands in one thread, the next turn of a client that waits to be connected can be long in coming. A browser of
-/// its own would have sent its request by then; here the kernel is asked to take it at once, which on loopback it does.
+/// With thousands of clients in one thread, a client that waits for its connection may be scheduled late. A browser in
+/// its own process would have sent its request by then, so this asks the kernel to accept the bytes at once; on
+/// loopback it does.
 async fn send(from: IpAddr, address: SocketAddr, request: &[u8]) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.bind(&SocketAddr::new(from, 0).into())?;
@@ -87,7 +88,7 @@ async fn send(from: IpAddr, address: SocketAddr, request: &[u8]) -> io::Result<T
 const EINPROGRESS: i32 = 115;
 
 impl EventSource {
-    /// Of client `number`, on `path` of the server at `address`. Nothing happens until it is asked for what is next.
+    /// Creates client `number`, for `path` of the server at `address`. Connects only in [`next`](Self::next).
     pub(crate) fn new(number: usize, address: SocketAddr, path: &str) -> Self {
         Self {
             address,
@@ -102,13 +103,13 @@ impl EventSource {
         }
     }
 
-    /// With a header that browsers do not send.
+    /// Adds a header that browsers do not send.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers = format!("{}{name}: {value}\r\n", self.headers);
         self
     }
 
-    /// What happens next, for as long as it takes.
+    /// Returns the next event, however long it takes.
     pub(crate) async fn next(&mut self) -> Event {
         loop {
             let Some(stream) = &mut self.stream else { return self.open().await };
@@ -123,7 +124,7 @@ impl EventSource {
         }
     }
 
-    /// The next event that was published or is of the server's own, however often the stream ends before it.
+    /// Returns the next published event or event of the server, however often the stream ends before it.
     pub(crate) async fn message(&mut self) -> Message {
         loop {
             match self.next().await {
@@ -134,7 +135,7 @@ impl EventSource {
         }
     }
 
-    /// The next event of `kind`; what comes before it is passed over.
+    /// Returns the next event of `kind`, and drops what comes before it.
     pub(crate) async fn message_of(&mut self, kind: &str) -> Message {
         loop {
             let message = self.message().await;
@@ -159,7 +160,7 @@ impl EventSource {
         }
     }
 
-    /// The stream, or the head of another answer.
+    /// Requests the stream; returns it, or the head of another answer.
     async fn request(&self) -> io::Result<Result<Stream, String>> {
         let Self { path, headers, last_id, .. } = self;
         let last_id =
@@ -176,7 +177,7 @@ impl EventSource {
         Ok(if is_stream { Ok(stream) } else { Err(head) })
     }
 
-    /// Takes a block in, as §9.2.6 has it. One without data is no event, but its id counts.
+    /// Reads a block as in §9.2.6. A block without data is no event, but its id counts.
     fn dispatch(&mut self, block: &str) -> Option<Message> {
         let mut message = Message { kind: "message".to_owned(), data: String::new() };
         let mut lines = Vec::new();
@@ -198,13 +199,13 @@ impl EventSource {
 /// A response's body as it comes.
 struct Stream {
     socket: TcpStream,
-    /// As it was on the wire, not taken yet.
+    /// Bytes from the wire that were not taken yet.
     raw: Vec<u8>,
     /// Bytes left of the chunk, its CRLF included. `None` if the body is not chunked.
     chunk: Option<usize>,
     /// Bytes left of a body with a length.
     length: Option<usize>,
-    /// Unframed, not taken yet.
+    /// Unframed bytes that were not taken yet.
     plain: Vec<u8>,
     ended: bool,
 }
@@ -214,7 +215,7 @@ impl Stream {
         Self { socket, raw: Vec::new(), chunk: None, length: None, plain: Vec::new(), ended: false }
     }
 
-    /// The head, up to and including the blank line.
+    /// Reads the head, up to and including the blank line.
     async fn head(&mut self) -> io::Result<String> {
         loop {
             if let Some(at) = self.raw.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -237,7 +238,7 @@ impl Stream {
         }
     }
 
-    /// Reads on. False at the end, whether that was announced or not.
+    /// Reads more bytes. Returns false at the end, announced or not.
     async fn read(&mut self) -> bool {
         let mut buf = [0; 4096];
         if self.ended {
@@ -249,7 +250,7 @@ impl Stream {
         true
     }
 
-    /// Takes whole events' text out of the chunks (RFC 9112 §7.1).
+    /// Removes the chunk framing (RFC 9112 §7.1).
     fn unframe(&mut self) {
         if let Some(left) = &mut self.length {
             *left = left.saturating_sub(self.raw.len());
@@ -277,7 +278,7 @@ impl Stream {
         }
     }
 
-    /// The next event's text, if all of it has come.
+    /// Returns the next event's text, if all of it has come.
     fn take_block(&mut self) -> Option<String> {
         let at = self.plain.windows(2).position(|window| window == b"\n\n")?;
         let block = self.plain.drain(..at + 2).collect();

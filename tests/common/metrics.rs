@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::conn::{Conn, request};
 
-/// What one scrape gave: values by series, such as `tidegate_refused_total{reason="full"}`.
+/// The result of one scrape: values by series, such as `tidegate_refused_total{reason="full"}`.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub text: String,
@@ -20,7 +20,7 @@ impl Metrics {
         Self::parse(response.text())
     }
 
-    /// Reads the text exposition format, strictly: every line is a comment or a series that was not there yet.
+    /// Parses the text exposition format strictly: every line is a comment or a new series.
     pub fn parse(text: String) -> Self {
         let mut series = BTreeMap::new();
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -36,7 +36,7 @@ impl Metrics {
         *self.series.get(series).unwrap_or_else(|| panic!("{series} is missing:\n{}", self.text))
     }
 
-    /// Whether `series` has exactly `value`. Counts stay exact far beyond what a test reaches.
+    /// Returns whether `series` has exactly `value`. Counts stay exact far beyond what a test reaches.
     #[track_caller]
     pub fn is(&self, series: &str, value: f64) -> bool {
         self.get(series).total_cmp(&value).is_eq()
@@ -47,13 +47,13 @@ impl Metrics {
         assert!(self.is(series, value), "{series} is {} and should be {value}", self.get(series));
     }
 
-    /// Streams refused for `reason`.
+    /// Returns how many streams were refused for `reason`.
     #[track_caller]
     pub fn refused(&self, reason: &str) -> f64 {
         self.get(&format!("tidegate_refused_total{{reason=\"{reason}\"}}"))
     }
 
-    /// Streams closed for `reason`.
+    /// Returns how many streams were closed for `reason`.
     #[track_caller]
     pub fn closed(&self, reason: &str) -> f64 {
         self.get(&format!("tidegate_connections_closed_total{{reason=\"{reason}\"}}"))

@@ -1,7 +1,7 @@
 //! What the integration tests share: a server in this process, and clients that see every byte.
 //!
-//! Nothing here waits for a length of time. Reads block until there is something to read, and [`eventually`] looks
-//! until a condition holds; both give up after [`PATIENCE`], which only a server that is stuck uses up.
+//! No fixed waiting times: reads block until there is something to read, and [`eventually`] polls until a condition
+//! holds. Both give up after [`PATIENCE`], which only a server that is stuck reaches.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program compiles this and uses its part of it")]
 
@@ -32,7 +32,7 @@ use self::conn::{Conn, Response, request};
 use self::metrics::Metrics;
 use self::stream::Listener;
 
-/// How long anything may take before the test fails instead.
+/// The longest wait before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The default base path.
@@ -49,7 +49,7 @@ pub struct TestServer {
     pub admin: SocketAddr,
 }
 
-/// The settings every test starts from.
+/// Returns the settings that every test starts from.
 pub fn config() -> Config {
     Config {
         listen: vec![LOOPBACK.into()],
@@ -60,12 +60,12 @@ pub fn config() -> Config {
 }
 
 impl TestServer {
-    /// With [`config`].
+    /// Starts a server with [`config`].
     pub fn start() -> Self {
         Self::with(|_| {})
     }
 
-    /// With [`config`], changed.
+    /// Starts a server with [`config`], changed by `change`.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config();
         change(&mut config);
@@ -83,12 +83,12 @@ impl TestServer {
         self.server.as_ref().expect("not drained yet")
     }
 
-    /// Takes the server out to be drained; clients go on by its addresses.
+    /// Takes the server out to be drained; clients still use its addresses.
     pub fn take(&mut self) -> Server {
         self.server.take().expect("not drained yet")
     }
 
-    /// The id of the event at `offset`.
+    /// Returns the id of the event at `offset`.
     pub fn id(&self, offset: u64) -> String {
         self.server().engine().hub.epoch().position(offset).to_string()
     }
@@ -97,17 +97,17 @@ impl TestServer {
         Conn::tcp(self.addr)
     }
 
-    /// `GET {base}{path}` on a connection of its own.
+    /// Sends `GET {base}{path}` on a connection of its own.
     pub fn get(&self, path: &str) -> Response {
         self.connect().round(&request("GET", &format!("{BASE}{path}"), &[], b""))
     }
 
-    /// `POST {base}{path}` on a connection of its own.
+    /// Sends `POST {base}{path}` on a connection of its own.
     pub fn post(&self, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Response {
         self.connect().round(&request("POST", &format!("{BASE}{path}"), headers, body.as_ref()))
     }
 
-    /// A stream at `{base}{path}`, up to and including `connected`.
+    /// Opens a stream at `{base}{path}` and reads up to and including `connected`.
     pub fn listen(&self, path: &str) -> Listener {
         self.listen_with(path, &[])
     }
@@ -116,19 +116,19 @@ impl TestServer {
         Listener::open(self.connect(), path, headers)
     }
 
-    /// A stream that resumes after `id`.
+    /// Opens a stream that resumes after `id`.
     pub fn resume(&self, path: &str, id: &str) -> Listener {
         self.listen_with(path, &[("last-event-id", id)])
     }
 
-    /// Publishes `event` and gives its id.
+    /// Publishes `event` and returns its id.
     pub fn publish(&self, event: &Value) -> String {
         let answer = self.post("/publish", &[], event.to_string());
         assert_eq!(answer.status(), 200, "{}", answer.text());
         answer.json()["id"].as_str().expect("an id").to_owned()
     }
 
-    /// `GET {path}` on the admin listener.
+    /// Sends `GET {path}` to the admin listener.
     pub fn admin(&self, path: &str) -> Response {
         Conn::tcp(self.admin).round(&request("GET", path, &[], b""))
     }
@@ -143,7 +143,7 @@ impl TestServer {
     }
 }
 
-/// Looks until `condition` holds.
+/// Polls until `condition` holds.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
@@ -152,7 +152,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// An error answer in the one shape all have.
+/// Checks an error answer, which always has the same shape.
 #[track_caller]
 pub fn assert_problem(response: &Response, status: u16, code: &str) {
     let text = response.text();
@@ -164,7 +164,7 @@ pub fn assert_problem(response: &Response, status: u16, code: &str) {
     let problem = response.json();
     assert_eq!(problem["code"], code, "{text}");
     assert_eq!(problem["status"], status, "{text}");
-    // Text that is fixed, numbers, and the name of a field, which is short: nothing else of what came could stand in it.
+    // The text is fixed, with numbers and the short name of a field: no other part of the request can appear in it.
     let known = Code::ALL.iter().find(|known| known.as_str() == code).expect("a code");
     assert_eq!(problem["title"], known.title(), "{text}");
     for (name, value) in problem.as_object().expect("an object") {
@@ -178,7 +178,7 @@ pub fn assert_problem(response: &Response, status: u16, code: &str) {
     }
 }
 
-/// A path for a Unix socket that goes when the test does.
+/// A path for a Unix socket that is removed with the value.
 pub struct TempPath(pub PathBuf);
 
 impl TempPath {
@@ -199,7 +199,7 @@ impl Drop for TempPath {
     }
 }
 
-/// Whether the peer is gone for good, however it went.
+/// Returns whether the peer is gone, with or without a reset.
 pub fn is_gone(err: &io::Error) -> bool {
     matches!(err.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }

@@ -1,7 +1,7 @@
-//! What tests with real neighbours share: the real server as a process, the programs it meets, and waiting.
+//! What tests with real neighbours share: the real server as a process, the neighbours' programs, and waiting.
 //!
-//! Everything started here ends with the value that stands for it, also when a test fails. Nothing is timed: a test
-//! waits for what it wants to see, as long as [`PATIENCE`].
+//! Everything started here ends when its value is dropped, also when a test fails. Tests use no fixed waiting times:
+//! each waits for its condition, up to [`PATIENCE`].
 
 use std::env;
 use std::fmt::Debug;
@@ -20,13 +20,13 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long anything may take before a test gives up. Only a failure ever takes so long.
+/// The longest wait before a test gives up. Only a failure takes so long.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Time between two looks at what cannot wake us.
+/// Time between two polls of a condition that sends no notice.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(15);
 
-/// Waits until `look` finds what it is after; until then it says what there is instead.
+/// Polls `look` until it succeeds; while it fails, its error describes the present state.
 pub(crate) async fn until<T, S: Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, S>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -38,7 +38,7 @@ pub(crate) async fn until<T, S: Debug>(what: &str, mut look: impl AsyncFnMut() -
     }
 }
 
-/// Where `program` is. Without it a test is skipped, and says so; in CI that is a failure.
+/// Returns the path of `program`. If it is missing, the test is skipped with a message; in CI it fails.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
@@ -48,7 +48,7 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     found
 }
 
-/// The same for a file at a place of its own.
+/// Does the same for a file at a fixed path.
 pub(crate) fn find_at(file: &str) -> Option<&Path> {
     let found = Some(Path::new(file)).filter(|file| file.is_file());
     if found.is_none() {
@@ -59,12 +59,12 @@ pub(crate) fn find_at(file: &str) -> Option<&Path> {
 
 fn skip(missing: &str) {
     assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{missing} is not installed");
-    // Not by `eprintln!`, of which nothing is shown unless the test fails.
+    // Not by `eprintln!`, whose output is shown only if the test fails.
     let _ = writeln!(io::stderr(), "skipped: {missing} is not installed");
 }
 
-/// A port of 127.0.0.1 that is ours for as long as the value is: with `SO_REUSEPORT` a neighbour may listen on it, too,
-/// and nobody else.
+/// A port of 127.0.0.1 that is reserved as long as the value lives: with `SO_REUSEPORT` a neighbour may listen on it,
+/// too, and no other program.
 pub(crate) struct Port {
     pub(crate) address: SocketAddr,
     _socket: Socket,
@@ -80,7 +80,7 @@ impl Port {
     }
 }
 
-/// A temporary folder that goes with the value, and that everybody may look into: nginx' workers are not who we are.
+/// A temporary folder that is removed with the value. Every user may read it: nginx's workers run as another user.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -96,7 +96,7 @@ impl Folder {
         &self.0
     }
 
-    /// The path of `name` in it, as text.
+    /// Returns the path of `name` in the folder, as text.
     pub(crate) fn file(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
@@ -108,17 +108,17 @@ impl Drop for Folder {
     }
 }
 
-/// The real server.
+/// The real server, as a process.
 pub(crate) struct Server {
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) address: SocketAddr,
-    /// Where its metrics are, if `ADMIN_LISTEN` was among the settings.
+    /// The address of its metrics, if `ADMIN_LISTEN` is among the settings.
     pub(crate) admin: Option<SocketAddr>,
     child: Child,
 }
 
 impl Server {
-    /// Starts the server with `settings` (`TIDEGATE_<NAME>`) on a free port of 127.0.0.1, if they name no other.
+    /// Starts the server with `settings` (`TIDEGATE_<NAME>`), on a free port of 127.0.0.1 if they name none.
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
         let defaults = [("LISTEN", "127.0.0.1:0"), ("ADMIN_LISTEN", "off"), ("LOG_LEVEL", "warn")];
         let settings = defaults.iter().chain(settings);
@@ -144,17 +144,17 @@ impl Server {
         self.child.kill().await.expect("it is ours to kill");
     }
 
-    /// The URL of `path` below the base path.
+    /// Returns the URL of `path` below the base path.
     pub(crate) fn url(&self, path: &str) -> String {
         url(self.address, path)
     }
 
-    /// Publishes `event`, or several, and gives the answer.
+    /// Publishes `event`, or several, and returns the answer.
     pub(crate) async fn publish(&self, event: Value) -> Value {
         self.post("/publish", &event.to_string()).await
     }
 
-    /// Posts `body` and gives the answer, which has to be 200.
+    /// Posts `body` and returns the answer, which must be 200.
     pub(crate) async fn post(&self, path: &str, body: &str) -> Value {
         let length = body.len();
         let head = format!("POST {BASE}{path} HTTP/1.1\r\nhost: tests\r\ncontent-length: {length}\r\n");
@@ -169,32 +169,32 @@ impl Server {
     }
 }
 
-/// The id in a publish's answer.
+/// Returns the id in a publish's answer.
 pub(crate) fn id_of(answer: &Value) -> String {
     answer["id"].as_str().expect("every answer to a publish has an id").to_owned()
 }
 
 const BASE: &str = "/api/v1/sse";
 
-/// The URL of `path` below the base path of a server at `address`.
+/// Returns the URL of `path` below the base path of a server at `address`.
 pub(crate) fn url(address: SocketAddr, path: &str) -> String {
     format!("http://{address}{BASE}{path}")
 }
 
-/// What a program prints, line by line, as it prints it.
+/// A program's output, line by line.
 pub(crate) struct Output {
     lines: tokio::io::Lines<BufReader<ChildStdout>>,
     seen: Vec<String>,
 }
 
 impl Output {
-    /// The standard output of `child`, which has to be piped.
+    /// Reads the standard output of `child`, which must be piped.
     pub(crate) fn of(child: &mut Child) -> Self {
         let stdout = child.stdout.take().expect("it is piped, and taken once");
         Self { lines: BufReader::new(stdout).lines(), seen: Vec::new() }
     }
 
-    /// The next line that is `wanted`. What comes before it is passed over.
+    /// Returns the next line that is `wanted`, and drops those before it.
     pub(crate) async fn line(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {

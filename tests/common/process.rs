@@ -1,4 +1,4 @@
-//! The program itself, with its settings in a file that can change under it, and all it prints.
+//! The program itself as a process, with its settings in a file that can change while it runs, and all its output.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
@@ -9,18 +9,18 @@ use std::thread::JoinHandle;
 use super::eventually;
 use super::metrics::Metrics;
 
-/// Where it is.
+/// The path of the program.
 pub const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 
-/// Listeners on ports of the kernel's choice.
+/// Arguments for listeners on ports that the kernel chooses.
 pub const FREE_PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
-/// The program, without settings from the environment of whoever runs the tests.
+/// The program, without the settings in the environment of the test run.
 pub fn command(args: &[&str]) -> Command {
     command_of(TIDEGATE, args)
 }
 
-/// The same for a program that leads to it, such as a shell.
+/// The same for a program that starts it, such as a shell.
 pub fn command_of(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     for (key, _) in std::env::vars_os() {
@@ -32,7 +32,7 @@ pub fn command_of(program: &str, args: &[&str]) -> Command {
     command
 }
 
-/// A running one. Killed when dropped.
+/// A running process. Killed when dropped.
 pub struct Process {
     child: Child,
     pub addr: SocketAddr,
@@ -44,12 +44,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// On [`FREE_PORTS`].
+    /// Starts the program on [`FREE_PORTS`].
     pub fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
         Self::spawn(command(&[&FREE_PORTS, args].concat()).envs(env.iter().copied()))
     }
 
-    /// As `command` says, up to and including the welcome.
+    /// Starts `command` and reads up to and including the welcome.
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let (out, err) = (Arc::default(), Arc::default());
@@ -60,7 +60,7 @@ impl Process {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut process = Self { child, addr: nowhere, admin: nowhere, out, err, readers };
         eventually("the welcome", || {
-            // All that is ever printed is read once whoever prints is gone.
+            // Once the program has ended, its output is read completely.
             let is_over = process.readers.iter().all(JoinHandle::is_finished);
             let is_there = process.welcome().contains("EventSource");
             assert!(is_there || !is_over, "it ended after: {}", process.printed());
@@ -72,17 +72,17 @@ impl Process {
         process
     }
 
-    /// What it has said on standard output, which begins with the welcome.
+    /// Returns its standard output so far, which begins with the welcome.
     pub fn welcome(&self) -> String {
         self.out.lock().expect("no reader panics").clone()
     }
 
-    /// What it has said on standard error, which is where it logs.
+    /// Returns its standard error so far, which has the log.
     pub fn logged(&self) -> String {
         self.err.lock().expect("no reader panics").clone()
     }
 
-    /// All it has printed so far.
+    /// Returns all its output so far.
     pub fn printed(&self) -> String {
         self.welcome() + &self.logged()
     }
@@ -99,7 +99,7 @@ impl Process {
         Metrics::scrape(self.admin)
     }
 
-    /// Sends SIGHUP and waits for a line that has `answer`, which no line had before that often.
+    /// Sends SIGHUP and waits for one more line that contains `answer`.
     pub fn reload(&self, answer: &str) {
         let count = || self.printed().matches(answer).count();
         let before = count();
@@ -112,19 +112,19 @@ impl Process {
         assert!(sent.expect("kill(1)").success());
     }
 
-    /// Waits for its end.
+    /// Waits for the process to end.
     pub fn exit_code(&mut self) -> Option<i32> {
         eventually("an end", || !self.is_running());
         self.child.wait().expect("our child").code()
     }
 
-    /// Ends it in order, and gives all it ever printed.
+    /// Ends the process in order, and returns all its output.
     pub fn end(self) -> String {
         self.signal("-TERM");
         self.end_of_signalled()
     }
 
-    /// The same of one that was told to end already.
+    /// Does the same for a process that already has its signal.
     pub fn end_of_signalled(mut self) -> String {
         assert_eq!(self.exit_code(), Some(0), "{}", self.printed());
         for reader in self.readers.drain(..) {
@@ -141,7 +141,7 @@ impl Drop for Process {
     }
 }
 
-/// Reads lines until there are no more, as a thread of its own: a program whose output nobody takes stands still.
+/// Reads lines until the end, in a thread of its own: a program whose output is not read blocks.
 fn keep(output: impl Read + Send + 'static, printed: &Arc<Mutex<String>>) -> JoinHandle<()> {
     let printed = printed.clone();
     std::thread::spawn(move || {
@@ -154,7 +154,7 @@ fn keep(output: impl Read + Send + 'static, printed: &Arc<Mutex<String>>) -> Joi
     })
 }
 
-/// The address that comes `after` something in what it says.
+/// Returns the address that follows `after` in the welcome.
 fn address(welcome: &str, after: &str) -> Option<SocketAddr> {
     let rest = welcome.split(after).nth(1)?;
     let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));

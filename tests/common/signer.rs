@@ -1,5 +1,5 @@
-//! An issuer of tokens, good and bad: a key of every kind, made anew for each run, and tokens in any form, signed with
-//! them.
+//! An issuer of tokens, good and bad: a key of every kind, generated for each run, and tokens in any form, signed with
+//! these keys.
 
 #![allow(
     dead_code,
@@ -27,7 +27,7 @@ use tidegate::auth::token_error::TokenStats;
 use tidegate::auth::tokens::Tokens;
 use tidegate::config::{Config, JwksSource, KeySource, Secret, TokenKey, UpstreamUrl};
 
-/// When all of this happens, in seconds since 1970.
+/// The time in these tests, in seconds since 1970.
 pub const NOW: u64 = 1_800_000_000;
 
 /// Every algorithm there is.
@@ -52,7 +52,7 @@ pub const SECRET: &[u8] = b"a secret of sixty-four bytes is long enough for all 
 /// A key with both its halves.
 pub struct Pair {
     pub private: EncodingKey,
-    /// As the settings take it; the secret itself for HS.
+    /// The key as the settings take it; the secret itself for HS.
     pub public: Vec<u8>,
     pub public_der: Vec<u8>,
     pub private_pem: String,
@@ -111,7 +111,7 @@ impl Pair {
         Self { private, public, public_der: der.to_vec(), private_pem, jwk }
     }
 
-    /// Its public half as a member of a set, with `more` members.
+    /// Returns its public half as a member of a set, with `more` members.
     pub fn jwk(&self, more: &Value) -> Value {
         let mut jwk = self.jwk.clone();
         let more = more.as_object().expect("members").clone();
@@ -140,7 +140,7 @@ impl Issuer {
         }
     }
 
-    /// The key for `algorithm`. RS and PS have one in common, which real issuers should not.
+    /// Returns the key for `algorithm`. RS and PS share one, which real issuers should not do.
     pub fn pair(&self, algorithm: Algorithm) -> &Pair {
         match algorithm.family() {
             AlgorithmFamily::Hmac => &self.secret,
@@ -151,51 +151,51 @@ impl Issuer {
         }
     }
 
-    /// A token with the usual header.
+    /// Returns a token with the usual header.
     pub fn token(&self, algorithm: Algorithm, claims: &Value) -> String {
         self.token_with(algorithm, &json!({}), claims)
     }
 
-    /// A token with `more` in its header.
+    /// Returns a token with `more` in its header.
     pub fn token_with(&self, algorithm: Algorithm, more: &Value, claims: &Value) -> String {
         let mut header = json!({"alg": format!("{algorithm:?}"), "typ": "JWT"});
         header.as_object_mut().expect("members").extend(more.as_object().expect("members").clone());
         self.raw(algorithm, header.to_string(), claims.to_string())
     }
 
-    /// Whatever bytes, rightly signed.
+    /// Returns any header and claims, signed correctly.
     pub fn raw(&self, algorithm: Algorithm, header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         self.signed(algorithm, &message)
     }
 
-    /// Whatever text, rightly signed.
+    /// Returns any text, signed correctly.
     pub fn signed(&self, algorithm: Algorithm, message: &str) -> String {
         let signature = crypto::sign(message.as_bytes(), &self.pair(algorithm).private, algorithm);
         format!("{message}.{}", signature.expect("a signature"))
     }
 }
 
-/// Whom the tests believe.
+/// The issuer that the tests accept.
 pub static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new(SECRET));
 
-/// Somebody else, whose secret only differs in its last byte.
+/// Another issuer, whose secret differs only in its last byte.
 pub static STRANGER: LazyLock<Issuer> = LazyLock::new(|| {
     let secret = [&SECRET[..SECRET.len() - 1], b"!"].concat();
     Issuer::new(&secret)
 });
 
-/// Claims that are enough.
+/// Returns claims that suffice.
 pub fn claims() -> Value {
     json!({"sub": "ann", "exp": NOW + 600})
 }
 
-/// [`claims`] with `more`; those that are null are left out.
+/// Returns [`claims`] with `more`; members that are null are left out.
 pub fn claims_with(more: &Value) -> Value {
     changed(claims(), more)
 }
 
-/// `claims` with `more` in their place or besides; those that are null are left out.
+/// Returns `claims` with `more` added or replaced; members that are null are left out.
 pub fn changed(mut claims: Value, more: &Value) -> Value {
     let members = claims.as_object_mut().expect("members");
     for (name, value) in more.as_object().expect("members") {
@@ -207,7 +207,7 @@ pub fn changed(mut claims: Value, more: &Value) -> Value {
     claims
 }
 
-/// `-----BEGIN label-----`.
+/// Returns `-----BEGIN label-----` and the rest.
 pub fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<&str> =
@@ -215,7 +215,7 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
-/// A folder for files of keys, gone with this.
+/// A folder for files of keys, removed when dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -231,7 +231,7 @@ impl Folder {
         &self.0
     }
 
-    /// A file in it.
+    /// Writes a file in the folder.
     pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, bytes).expect("a file");
@@ -245,22 +245,22 @@ impl Drop for Folder {
     }
 }
 
-/// A key from a file.
+/// Returns a key from a file.
 pub fn from_file(algorithm: Algorithm, path: PathBuf) -> TokenKey {
     TokenKey { algorithm, source: KeySource::File(path) }
 }
 
-/// A secret in the settings.
+/// Returns a secret in the settings.
 pub fn inline(algorithm: Algorithm, secret: &[u8]) -> TokenKey {
     TokenKey { algorithm, source: KeySource::Base64(Secret::new(STANDARD.encode(secret))) }
 }
 
-/// All defaults.
+/// Returns the default settings.
 pub fn settings() -> Config {
     Config::default_for(4096)
 }
 
-/// Settings with the issuer's key for each of `algorithms`, and for nothing else.
+/// Returns settings with the issuer's key for each of `algorithms`, and no others.
 pub fn settings_for(folder: &Folder, algorithms: &[Algorithm]) -> Config {
     let key = |algorithm: &Algorithm| {
         let name = format!("{algorithm:?}");
@@ -269,29 +269,29 @@ pub fn settings_for(folder: &Folder, algorithms: &[Algorithm]) -> Config {
     Config { token_keys: algorithms.iter().map(key).collect(), ..settings() }
 }
 
-/// Settings with the issuer's secret.
+/// Returns settings with the issuer's secret.
 pub fn settings_hs256() -> Config {
     Config { token_keys: vec![inline(Algorithm::HS256, SECRET)], ..settings() }
 }
 
-/// A set at a URL that nobody reads by themselves.
+/// Returns a set at a URL that is fetched only when the test asks for it.
 pub fn at_url(name: &str) -> JwksSource {
     JwksSource::Url(UpstreamUrl::parse(&format!("https://issuer.example/{name}")).expect("a URL"))
 }
 
-/// What believes in the keys of `config`.
+/// Returns the tokens that the keys of `config` accept.
 pub fn tokens(config: &Config) -> Tokens {
     tokens_counting(config).0
 }
 
-/// The same, with what it counts.
+/// Returns the same, with its counters.
 pub fn tokens_counting(config: &Config) -> (Tokens, Arc<TokenStats>) {
     let stats = Arc::new(TokenStats::default());
     let tokens = Tokens::load(config, stats.clone()).expect("good keys").expect("keys");
     (tokens, stats)
 }
 
-/// What believes in the issuer's key for `algorithm` and in no other.
+/// Returns the tokens that accept only the issuer's key for `algorithm`.
 pub fn believer(algorithm: Algorithm) -> Tokens {
     tokens(&settings_for(&Folder::new(), &[algorithm]))
 }

@@ -1,4 +1,4 @@
-//! A listener that sees every byte of its stream.
+//! A subscriber that sees every byte of its stream.
 
 use flate2::{Decompress, FlushDecompress};
 use serde_json::Value;
@@ -57,7 +57,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Asks for `{base}{path}` and reads up to and including `connected`.
+    /// Requests `{base}{path}` and reads up to and including `connected`.
     pub fn open(mut conn: Conn, path: &str, headers: &[(&str, &str)]) -> Self {
         let headers = [&[("accept", "text/event-stream")], headers].concat();
         conn.send(request("GET", &format!("{BASE}{path}"), &headers, b""));
@@ -67,7 +67,7 @@ impl Listener {
         listener
     }
 
-    /// Reads the head of whatever answers the request that was sent on `conn`.
+    /// Reads the head of any answer to the request that was sent on `conn`.
     pub fn answered(mut conn: Conn) -> Self {
         let head = conn.head();
         let chunked = head.header("transfer-encoding") == Some("chunked");
@@ -75,12 +75,12 @@ impl Listener {
         Self { conn, head, connected: Connected::default(), chunked, inflate, plain: Vec::new(), end: None }
     }
 
-    /// Where the stream started.
+    /// Returns the id at which the stream started.
     pub fn start_id(&self) -> &str {
         self.connected.id.as_deref().expect("connected with an id")
     }
 
-    /// The payload of the next chunk, or whatever comes next in a stream without chunks. `None` at the end.
+    /// Returns the payload of the next chunk, or the next bytes of a stream without chunks. `None` at the end.
     pub fn payload(&mut self) -> Option<Vec<u8>> {
         if self.end.is_some() {
             return None;
@@ -99,8 +99,8 @@ impl Listener {
         if size == 0 { Err(End::LastChunk) } else { Ok(payload) }
     }
 
-    /// The next event, heartbeats included: its exact bytes with the blank line, or a comment alone. `None` if the stream
-    /// ends before.
+    /// Returns the next event, heartbeats included: its exact bytes with the blank line, or a comment alone. `None` if
+    /// the stream ends before.
     pub fn try_event(&mut self) -> Option<String> {
         loop {
             if let Some(len) = self.event_len() {
@@ -115,8 +115,8 @@ impl Listener {
         }
     }
 
-    /// Bytes of the event that has come. A comment belongs to what follows only where that is an id: heartbeats are
-    /// written at once.
+    /// Returns the length of the event that has come. A comment belongs to the next lines only if these begin with an
+    /// id: heartbeats are written at once.
     fn event_len(&self) -> Option<usize> {
         if let Some(rest) = self.plain.strip_prefix(b":\n")
             && !rest.starts_with(b"id: ")
@@ -131,13 +131,13 @@ impl Listener {
         self.try_event().expect("the stream goes on")
     }
 
-    /// The next `count` events.
+    /// Returns the next `count` events.
     #[track_caller]
     pub fn events(&mut self, count: usize) -> Vec<String> {
         (0..count).map(|_| self.event()).collect()
     }
 
-    /// The next event's `data` lines, joined.
+    /// Returns the next event's `data` lines, joined.
     #[track_caller]
     pub fn data(&mut self) -> String {
         let event = self.event();
@@ -146,7 +146,7 @@ impl Listener {
         lines.join("\n")
     }
 
-    /// Reads `event: closing` for `reason`, which has to be the end, and gives the time to wait in milliseconds.
+    /// Reads `event: closing` for `reason`, which must be the end, and returns the delay in milliseconds.
     #[track_caller]
     pub fn closing(&mut self, reason: &str) -> u64 {
         let event = self.event();
@@ -158,7 +158,7 @@ impl Listener {
         retry.parse().expect("a number")
     }
 
-    /// Reads to the end, which has to be between two events and without another one.
+    /// Reads to the end, which must come between two events, without another event.
     #[track_caller]
     pub fn end(&mut self) -> End {
         assert_eq!(self.try_event(), None);
@@ -167,7 +167,7 @@ impl Listener {
     }
 }
 
-/// Unpacks a gzip stream as it comes, like a browser: everything that was flushed is there at once.
+/// Decompresses a gzip stream as it comes, like a browser: all flushed bytes are available at once.
 struct Inflate {
     raw: Decompress,
     head: usize,

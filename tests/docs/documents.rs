@@ -1,13 +1,13 @@
-//! Promise: the documents keep their form, and what they show is run. Each page says whom it is for, the README and the
-//! paragraphs of ARCHITECTURE.md are short, and every block of commands, code or settings belongs to a test.
+//! Promise: the documents keep their form, and what they show is run. Each page names its readers, the paragraphs of
+//! the README and of ARCHITECTURE.md are short, and every block of commands, code or settings belongs to a test.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Which test runs which block: the document, the language, how the block begins (all blocks of that language, if empty),
-/// and the test. The test reads the block from the document, so that a change of the block is a change of the test.
+/// The test that runs each block: the document, the language, how the block begins (all blocks of that language, if
+/// empty), and the test. The test reads the block from the document, so that a change of the block changes the test.
 const CLAIMS: [(&str, &str, &str, &str); 38] = [
     ("README.md", "sh", "cargo run --release", "commands_in_the_tree_are_there"),
     ("README.md", "sh", "curl -N http://127.0.0.1:8080/", "the_first_commands_work"),
@@ -49,14 +49,14 @@ const CLAIMS: [(&str, &str, &str, &str); 38] = [
     ("ARCHITECTURE.md", "text", "publish", "no_paragraph_of_the_architecture_is_long"),
 ];
 
-/// A block is shown as it is. Nothing runs it, as nothing could: a drawing, or an answer.
+/// The language of blocks that cannot be run: a drawing, or an answer.
 const SHOWN: &str = "text";
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The names of files in `folder` that end with `end`.
+/// Returns the names of files in `folder` that end with `end`.
 fn names(folder: &str, end: &str) -> Vec<String> {
     let entries = fs::read_dir(root().join(folder)).expect("a folder of this tree");
     let names = entries.map(|entry| entry.expect("it can be read").file_name().into_string().expect("UTF-8"));
@@ -68,7 +68,7 @@ fn text_of(document: &str) -> String {
     fs::read_to_string(root().join(document)).unwrap_or_else(|err| panic!("{document}: {err}"))
 }
 
-/// Fenced blocks in a document: language and text.
+/// Returns the fenced blocks in a document: language and text.
 fn blocks(document: &str) -> Vec<(String, String)> {
     let mut blocks: Vec<(String, String)> = Vec::new();
     let mut is_open = false;
@@ -90,7 +90,7 @@ fn blocks(document: &str) -> Vec<(String, String)> {
     blocks
 }
 
-/// All Rust code of the tests, in one string.
+/// Returns all Rust code of the tests, in one string.
 fn tests() -> String {
     let mut text = String::new();
     let mut folders = vec![root().join("tests"), root().join("loadtest/tests")];
@@ -132,7 +132,7 @@ fn every_block_belongs_to_a_test() {
     }
 }
 
-/// In a fixed form, so that none is forgotten.
+/// In a fixed form, so that no page is forgotten.
 #[test]
 fn every_page_begins_with_whom_it_is_for() {
     let pages = names("docs", ".md");
@@ -151,7 +151,7 @@ fn the_readme_is_short() {
     assert!(words <= 1500, "{words} words");
 }
 
-/// Paragraphs and items of lists; tables and blocks are none.
+/// Returns paragraphs and list items, without tables and blocks.
 fn paragraphs(document: &str) -> Vec<String> {
     let text = text_of(document);
     let mut paragraphs = vec![String::new()];
@@ -183,11 +183,11 @@ fn no_paragraph_of_the_architecture_is_long() {
     }
 }
 
-/// Commands that take minutes or a network: their scripts and crates are there, and are well-formed.
+/// Commands that take minutes or a network: their scripts and crates exist and are well-formed.
 #[test]
 fn commands_in_the_tree_are_there() {
     let manifest: toml::Table = text_of("Cargo.toml").parse().expect("TOML");
-    // `cargo run` needs to know which.
+    // With one binary, `cargo run` needs no name.
     assert_eq!(manifest["bin"].as_array().map(Vec::len), Some(1));
     let all = ["README.md", "CONTRIBUTING.md"].map(blocks).concat();
     let lines = all.iter().filter(|(language, _)| language == "sh").flat_map(|(_, text)| text.lines());
@@ -209,7 +209,8 @@ fn commands_in_the_tree_are_there() {
     assert!(count >= 5, "{count} scripts are named");
 }
 
-/// What `deploy/Containerfile` says of itself, which `tests/operate/container.rs` holds to the program.
+/// The commands in the comments of `deploy/Containerfile`, which `tests/operate/container.rs` compares with the
+/// program.
 #[test]
 fn the_container_is_started_as_its_file_says() {
     let (_, commands) =

@@ -1,5 +1,5 @@
-//! Promise: what the README and the guides show works as it stands, except for ports: commands are run, pages are opened
-//! in Chromium, and what the server sends looks as it is shown.
+//! Promise: the examples in the README and the guides work unchanged, except for ports: commands are run, pages are
+//! opened in Chromium, and what the server sends has the form shown.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ const TUTORIAL: &str = include_str!("../../docs/tutorial.md");
 
 const SECRET: &str = "HS256:base64:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE";
 
-/// The block in `language` of `page` that begins with `start`, with `changes` made.
+/// Returns the block in `language` of `page` that begins with `start`, with `changes` made.
 fn block(page: &str, language: &str, start: &str, changes: &[(&str, &str)]) -> String {
     let fence = format!("```{language}\n{start}");
     let (_, rest) = page.split_once(&fence).unwrap_or_else(|| panic!("no block that begins with {fence:?}"));
@@ -38,7 +38,7 @@ fn block(page: &str, language: &str, start: &str, changes: &[(&str, &str)]) -> S
     block
 }
 
-/// A shell that runs `script`, with `tidegate` on its path.
+/// Returns a shell that runs `script`, with `tidegate` on its path.
 fn bash(folder: &Folder, script: &str) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().expect("a folder");
     let path = format!("{}:{}", program.display(), std::env::var("PATH").expect("there is one"));
@@ -48,7 +48,7 @@ fn bash(folder: &Folder, script: &str) -> Command {
     command
 }
 
-/// What `script` prints. It has to succeed.
+/// Runs `script`, which must succeed, and returns its output.
 async fn said(folder: &Folder, script: &str) -> String {
     let output = bash(folder, &script.replace("curl ", "curl -sS ")).output().await.expect("bash runs");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
@@ -56,7 +56,7 @@ async fn said(folder: &Folder, script: &str) -> String {
     text
 }
 
-/// A command that goes on, and what it prints.
+/// Starts a command that keeps running, and returns it with its output.
 fn begin(folder: &Folder, script: &str) -> (Child, Output) {
     let script = format!("exec {}", script.replace("curl ", "curl -sS "));
     let mut child = bash(folder, &script).stdout(Stdio::piped()).spawn().expect("bash runs");
@@ -84,7 +84,7 @@ async fn an_id_that_is_passed_by_hand_is_answered() {
     let first = id_of(&server.publish(json!({"room": "lobby", "data": 1})).await);
     server.publish(json!({"room": "lobby", "data": 2})).await;
     let address = server.address.to_string();
-    // An id of another life, as it stands, and one of this server.
+    // An id of another epoch, as shown, and one of this server.
     for (changes, wanted) in [
         (&[("127.0.0.1:8080", &*address)][..], "event: gap"),
         (&[("127.0.0.1:8080", &*address), ("k3v9q2-1041", &*first)][..], "data: 2"),
@@ -94,7 +94,7 @@ async fn an_id_that_is_passed_by_hand_is_answered() {
     }
 }
 
-/// The README's few lines, on a page whose `console.log` is written down.
+/// The README's few lines, on a page that records `console.log`.
 #[tokio::test]
 async fn the_first_script_shows_what_comes() {
     let Some(mut browser) = Browser::start(Kind::Chromium).await else { return };
@@ -114,7 +114,7 @@ async fn the_first_script_shows_what_comes() {
     assert_eq!(seen, json!([[id, "hello"], ["price", {"eur": 2}]]));
 }
 
-/// The web server of the tutorial with its pages, Tidegate as it says to start it, and a browser.
+/// The web server of the tutorial with its pages, Tidegate as the tutorial starts it, and a browser.
 struct Lesson {
     browser: Browser,
     folder: Folder,
@@ -182,7 +182,7 @@ async fn the_tutorial_works_as_it_stands() {
         "document.querySelector('[name=text]').value = 'hi'; document.querySelector('form').requestSubmit()";
     let _: Value = lesson.browser.run(&format!("{send}; return null"), &[]).await;
     lesson.until("document.querySelector('#lines').textContent.endsWith(': hi')").await;
-    // Somebody else's comes behind it, and their own has not come twice.
+    // Another user's message comes next; the page's own message is not repeated.
     let other = r#"{"room":"chat","event":"chat","data":{"from":"ann","text":"hello"}}"#;
     until("the message in the room", async || {
         let said =
@@ -209,7 +209,7 @@ async fn the_tutorial_works_as_it_stands() {
     lesson.until(is_whole).await;
 }
 
-/// The members of an object, and which kind of value each is.
+/// Returns the members of an object, and the kind of each value.
 fn shape(value: &Value) -> Value {
     match value {
         Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), shape(value))).collect(),
@@ -261,7 +261,7 @@ async fn the_application_is_asked_as_shown() {
     assert_eq!(told.line, "POST /sse/gone");
     let mut shown: Value = serde_json::from_str(&block(CALLBACKS, "json", "{\"epoch\"", &[])).expect("JSON");
     let mut found = told.json();
-    // The page has it of a stream with a user.
+    // The page shows the event of a stream with a user.
     assert_eq!(shown["events"][0]["reason"], found["events"][0]["reason"]);
     for event in [&mut shown["events"][0], &mut found["events"][0]] {
         event.as_object_mut().expect("an object").remove("user");
@@ -302,7 +302,7 @@ async fn settings_of_the_guides_are_right() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/tidegate.toml");
     fs::copy(example, folder.path().join("tidegate.toml")).expect("our folder");
     said(&folder, &check).await;
-    // Addresses of another machine: the check is of the settings, and not of who asks.
+    // Addresses of another machine: this checks the settings only.
     for (page, start, told) in [
         (DEPLOYING, "listen = [\"unix:", "unix:/run/tidegate/http.sock;mode=0660;group=www-data"),
         (PROXIES, "listen = [\"proxy:", "proxy:10.0.0.2:8081"),
@@ -353,7 +353,7 @@ async fn tokens_are_refreshed_and_revoked_as_shown() {
     let revoke = block(TOKENS, "sh", "curl http", &here);
     let (user, other) = revoke.split_once('\n').expect("two commands");
     let set = format!("token={}", token.trim());
-    // The user's own goes last: the command's token is one of them.
+    // The user's revocation goes last: the command's token is one of that user's tokens.
     assert_eq!(said(&folder, &format!("{set}\n{other}")).await, r#"{"closed":0}"#);
     assert_eq!(said(&folder, &format!("{set}\n{user}")).await, r#"{"closed":1}"#);
     heard.line("its end", |line| line == r#"data: {"reason":"revoked"}"#).await;

@@ -1,6 +1,6 @@
-//! The documents: what they show is so, and they leave nothing out.
+//! The documents: what they show is correct, and they are complete.
 //!
-//! `TIDEGATE_BLESS=1 cargo test --test docs` writes the generated tables anew.
+//! `TIDEGATE_BLESS=1 cargo test --test docs` rewrites the generated tables.
 
 #[path = "../common/mod.rs"]
 mod common;

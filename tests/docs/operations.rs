@@ -1,5 +1,5 @@
-//! Promise: the operations guide leaves nothing out and names nothing that is not there: every alert has its section, every
-//! reason its row, every setting and metric in it exists.
+//! Promise: the operations guide is complete and names nothing that does not exist: every alert has its section, every
+//! reason its row, and every setting and metric in it exists.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -15,7 +15,7 @@ const DEPLOYING: &str = include_str!("../../docs/deploying.md");
 const RULES: &str = include_str!("../../dashboards/rules.yml");
 const DASHBOARD: &str = include_str!("../../dashboards/tidegate.json");
 
-/// The text below the heading `title`, up to the next of its level or above.
+/// Returns the text below the heading `title`, up to the next heading of its level or above.
 fn section(title: &str) -> &'static str {
     let heading = format!("\n## {title}\n");
     let at = GUIDE.find(&heading).unwrap_or_else(|| panic!("no section {title}"));
@@ -23,13 +23,13 @@ fn section(title: &str) -> &'static str {
     rest.split("\n## ").next().expect("a split has a first part")
 }
 
-/// The first cells of a section's table rows.
+/// Returns the first cells of a section's table rows.
 fn rows(title: &str) -> BTreeSet<&'static str> {
     let cells = section(title).lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     cells.collect()
 }
 
-/// Everything between single backquotes, in the guide and in the page on deploying that was part of it.
+/// Returns everything between single backquotes, in the guide and in the page on deploying, which was part of it.
 fn quoted() -> BTreeSet<&'static str> {
     let quoted = |page: &'static str| page.split('`').skip(1).step_by(2);
     quoted(GUIDE).chain(quoted(DEPLOYING)).filter(|text| !text.contains('\n')).collect()
@@ -105,9 +105,9 @@ fn settings_and_metrics_in_it_exist() {
         .chain(Refused::ALL.iter().map(|reason| reason.as_str()))
         .chain(Code::ALL.iter().map(|code| code.as_str()))
         .collect();
-    // Words with underscores are settings, metrics, reasons or codes, whatever is behind them.
+    // Words with underscores are settings, metrics, reasons or codes, whatever follows them.
     let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    // Not ours: what the kernel and systemd call things.
+    // Names from the kernel and systemd, not ours.
     let foreign = ["sock_inode_cache", "eventpoll_epi"];
     for text in quoted() {
         let name = text.split([' ', '{', '=']).next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Promise: whatever is answered, and whoever answers it, no browser takes it for something else, no cache keeps it, nothing
-//! says what the server is made of, and a page that may read it can.
+//! Promise: every answer, whatever part of the program gives it, is safe: no browser takes it for another type, no
+//! cache keeps it, it does not describe the server's software, and a page that is allowed to read it can.
 
 use crate::common;
 
@@ -21,7 +21,7 @@ fn listed(change: impl FnOnce(&mut Config)) -> TestServer {
     })
 }
 
-/// The head of what is answered to `bytes`.
+/// Returns the head of the answer to `bytes`.
 fn head_of(mut conn: Conn, bytes: &[u8]) -> Head {
     let _ = conn.try_send(bytes);
     conn.head()
@@ -42,7 +42,7 @@ fn assert_safe(head: &Head, status: u16) {
     assert!(!text.to_lowercase().contains("hyper"), "{text}");
 }
 
-/// From a page that is listed, with `accept` and a body if there is any.
+/// Returns a request from a listed page, with `accept`, and with a body if there is one.
 fn from_page(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     request(method, path, &[&[("origin", LISTED)], headers].concat(), body.as_bytes())
 }
@@ -90,7 +90,7 @@ fn every_answer_to_a_request_is_safe_and_readable() {
         assert_safe(&head, status);
         assert_eq!(head.header("access-control-allow-origin"), Some(LISTED), "{}", head.0);
     }
-    // HTTP/1.0 is told no less.
+    // HTTP/1.0 gets the same headers.
     let old = format!("GET {BASE}/stream/a/old HTTP/1.0\r\nhost: localhost\r\norigin: {LISTED}\r\n\r\n");
     let head = head_of(server.connect(), old.as_bytes());
     assert_safe(&head, 200);
@@ -121,7 +121,7 @@ fn every_refusal_is_safe_and_readable() {
     }
 }
 
-/// Before a head is whole, nobody knows whose page it may be.
+/// Before a head is complete, the server does not know whose page sent it.
 #[test]
 fn heads_that_are_none_are_answered_as_safely() {
     let server = TestServer::with(|config| config.request_timeout = Duration::from_secs(1));
@@ -178,7 +178,7 @@ fn the_admin_listener_answers_alike() {
     assert_safe(&ask("GET", "/readyz", &[]), 503);
 }
 
-/// Its page has names of rooms on it, and nothing asks who reads it.
+/// The live page shows names of rooms, and needs no authentication.
 #[test]
 fn no_page_has_the_admin_listener_stand_for_its_own() {
     let server = TestServer::start();
@@ -192,13 +192,13 @@ fn no_page_has_the_admin_listener_stand_for_its_own() {
         assert_eq!(ask("localhost:9180", sign).status(), 200);
         assert_eq!(ask(&server.admin.to_string(), sign).status(), 200);
     }
-    // Prometheus and probes call it what they like.
+    // Prometheus and probes may use any name.
     assert_eq!(ask("tidegate:9180", "x-scraper").status(), 200);
     server.metrics().assert("tidegate_refused_total{reason=\"host\"}", 4.0);
 }
 
-/// A proxy on this machine has browsers of its own behind it, but nobody passes the admin listener on: the exception that is made
-/// for such a proxy used to open it to every page.
+/// A proxy on this machine has browsers behind it, but no proxy passes the admin listener on. The exception for such a
+/// proxy once opened the admin listener to every page.
 #[test]
 fn nor_does_one_where_a_proxy_on_the_same_machine_is_trusted() {
     let server = TestServer::with(|config| {
@@ -215,7 +215,7 @@ fn nor_does_one_where_a_proxy_on_the_same_machine_is_trusted() {
     assert_eq!(ask("/dashboard", "push.example").status(), 200, "a name that was given");
 }
 
-/// The page at the root used to tell anyone the exact version, which is the first thing to know for whoever looks for a way in.
+/// The page at the root once told everyone the exact version, which helps an attacker first of all.
 #[test]
 fn a_stranger_is_not_told_the_version() {
     const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,5 +1,5 @@
-//! Promise: whatever a peer sends, the answer is the right status and code in less than a kilobyte, says where to look,
-//! repeats nothing of it but the name of a field, is counted, and the server goes on.
+//! Promise: whatever a peer sends, the answer has the right status and code in less than a kilobyte, says where to
+//! look, repeats nothing of the request but the name of a field, and is counted; and the server goes on.
 
 use crate::common;
 
@@ -20,23 +20,23 @@ use tidegate::config::{
 };
 use tidegate::engine::lifecycle::Stage;
 
-/// Stands in everything that is sent and must not stand in any answer.
+/// A text that every request contains and no answer may contain.
 const MARK: &str = "zXyMark";
 
 fn assert_refused(response: &Response, status: u16, code: &str) {
     assert_problem(response, status, code);
     let whole = format!("{}{}", response.head.0, response.text());
     assert!(!whole.contains(MARK), "{whole}");
-    // One code for many causes says which it was.
+    // A code with many causes comes with a detail.
     let many = ["not_found", "path_invalid", "query_invalid", "room_missing", "body_malformed"];
     assert!(!many.contains(&code) || response.json()["detail"].is_string(), "{whole}");
     assert!(code != "field_unknown" || response.json()["field"].is_string(), "{whole}");
 }
 
-/// What is sent on a connection of its own, and what comes back.
+/// A request on a connection of its own, and the status and code of its answer.
 type Row = (Vec<u8>, u16, &'static str);
 
-/// A server, what keeps it as it is, and what it refuses.
+/// A server, the streams that keep its state, and the requests that it refuses.
 struct Scene {
     server: TestServer,
     kept: Vec<Listener>,
@@ -48,7 +48,7 @@ impl Scene {
         Self { server, kept: Vec::new(), rows }
     }
 
-    /// With a listener at `path` that stays.
+    /// Opens a stream at `path` that stays open.
     fn keeping(mut self, path: &str) -> Self {
         self.kept.push(self.server.listen(path));
         self
@@ -71,7 +71,7 @@ fn publish(body: &str) -> Vec<u8> {
     post("/publish", &[], body)
 }
 
-/// Everything that is wrong with a request, by who is asked. A code that is in no row fails the test below.
+/// Every fault of a request, by the server that it is sent to. A code that is in no row fails the test below.
 fn scenes() -> Vec<Scene> {
     vec![
         Scene::new(
@@ -261,7 +261,7 @@ fn events() -> Vec<Row> {
     ]
 }
 
-/// What is wrong with a request before it says what it is about.
+/// Faults in a request's head, before its target matters.
 fn messages() -> Vec<Row> {
     let info = |rest: &str| format!("GET {BASE}/info HTTP/1.1\r\n{rest}\r\n\r\n").into_bytes();
     let malformed = |text: String| (text.into_bytes(), 400, "request_malformed");
@@ -280,9 +280,9 @@ fn messages() -> Vec<Row> {
         malformed(format!("GET http://x{BASE}/info#/{MARK} HTTP/1.1\r\nhost: x\r\n\r\n")),
         (publish("content-length: 18446744073709551614").into_bytes(), 413, "body_too_large"),
         (publish("content-length: 99999999999999999999").into_bytes(), 413, "body_too_large"),
-        // For a listener that somebody took this one for.
+        // Sent by a client that takes this listener for one that expects the header.
         malformed("PROXY TCP4 198.51.100.7 127.0.0.1 1 2\r\n\r\n".to_owned()),
-        // A TLS hello, from someone who has the wrong port.
+        // A TLS hello, from a client that uses the wrong port.
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), 400, "request_malformed"),
         (info("a: b"), 400, "host_invalid"),
         (info("host:"), 400, "host_invalid"),
@@ -296,7 +296,7 @@ fn messages() -> Vec<Row> {
     ]
 }
 
-/// What pages may not do.
+/// Requests that pages may not make.
 fn origins() -> Vec<Row> {
     let evil = "https://zXyMark.example";
     let rebound = |sign: &str| {
@@ -336,7 +336,7 @@ fn checks() -> Vec<Row> {
     ]
 }
 
-/// What those who are asked who they are get wrong.
+/// Faulty credentials.
 fn credentials() -> Vec<Row> {
     let with = |token: &str| bearer::bearer(token);
     let may_little = with(&bearer::token("u", &["sse:read:a", "sse:publish:a"]));
@@ -366,7 +366,7 @@ fn credentials() -> Vec<Row> {
     ]
 }
 
-/// A server that would have to ask an application that is not there.
+/// A server whose application is not there.
 fn unreachable() -> Scene {
     let server = TestServer::with(|config| {
         config.auth_callback = UpstreamUrl::parse("http://127.0.0.1:1/auth");
@@ -374,7 +374,7 @@ fn unreachable() -> Scene {
     Scene::new(server, vec![(get(&format!("/stream/a/{MARK}")), 503, "auth_unavailable")])
 }
 
-/// A server that has not read the keys yet for the tokens it is shown.
+/// A server that has not read the keys yet that the tokens need.
 fn keyless() -> Scene {
     let url = UpstreamUrl::parse("http://127.0.0.1:1/jwks").expect("a URL");
     let server = TestServer::with(|config| config.token_jwks = vec![JwksSource::Url(url)]);
@@ -405,7 +405,7 @@ fn spent() -> Scene {
     Scene::new(server, vec![(publish(r#"{"room":"a","data":1}"#), 429, "rate_limited")])
 }
 
-/// A server that has an event with an id of its publisher's.
+/// A server that has an event with its publisher's own id.
 fn used() -> Scene {
     let server = TestServer::start();
     server.publish(&serde_json::json!({"room": "a", "data": 1, "id": "once"}));
@@ -423,7 +423,7 @@ fn range(text: &str) -> AddressRange {
     AddressRange::Net(text.parse().expect("a network"))
 }
 
-/// Codes that take more than a request to come by, and the tests that do.
+/// Codes that need more than one request, and the tests that show them.
 const ELSEWHERE: [(&str, &str); 6] = [
     ("buffers_full", include_str!("../stream/limits.rs")),
     ("waiting_full", include_str!("places.rs")),
@@ -443,7 +443,7 @@ fn codes_that_are_shown_elsewhere_are() {
     }
 }
 
-/// As what a refusal is counted. Said here once more, so that a slip there does not pass for the truth.
+/// Returns the reason under which a refusal is counted. A second list, so that an error in the first one shows.
 fn reason(code: &'static str) -> &'static str {
     match code {
         "buffers_full" => "buffers",
@@ -461,7 +461,7 @@ fn reason(code: &'static str) -> &'static str {
     }
 }
 
-/// How many requests were refused, by reason.
+/// Returns how many requests were refused, by reason.
 fn refusals(metrics: &Metrics) -> BTreeMap<String, f64> {
     let reason = |series: &str| {
         let labels = series.strip_prefix("tidegate_refused_total{reason=\"")?;
@@ -479,7 +479,7 @@ fn every_bad_request_has_its_status_and_code() {
         let mut counted = BTreeMap::<String, f64>::new();
         for (bytes, status, code) in rows {
             let mut conn = server.connect();
-            // It may be answered before it has come whole.
+            // The server may answer before the request has come whole.
             let _ = conn.try_send(&bytes);
             let response = conn.response();
             let what = bytes[..bytes.len().min(200)].escape_ascii();
@@ -491,7 +491,7 @@ fn every_bad_request_has_its_status_and_code() {
         eventually(&format!("{counted:?}"), || refusals(&server.metrics()) == counted);
         let published = "tidegate_events_published_total";
         server.metrics().assert(published, before.get(published));
-        // A place was asked for by those only who could have had one.
+        // Only requests that could have been accepted take a place among the connections.
         let open = kept.len();
         server.wait_for("tidegate_connections", f64::from(u32::try_from(open).expect("a few")));
     }
@@ -525,14 +525,14 @@ fn other_methods_are_told_the_right_ones() {
         let response = conn.response();
         assert_refused(&response, 405, "method_not_allowed");
         assert_eq!(response.header("allow"), Some(allow), "{method} {path}");
-        // And what they may send is told to who asks.
+        // `OPTIONS` names the methods that are allowed.
         let options = server.connect().round(&request("OPTIONS", &format!("{BASE}{path}"), &[], b""));
         assert_eq!((options.status(), options.header("allow")), (204, Some(allow)), "{path}");
     }
     server.metrics().assert("tidegate_refused_total{reason=\"bad_request\"}", 10.0);
 }
 
-/// `GET /stream/lobby` was told that nothing is served there, and not what to ask for.
+/// The answer to `GET /stream/lobby` once was only "not found", without the path to use.
 #[test]
 fn a_path_that_is_nearly_right_is_told_the_right_one() {
     let server = TestServer::start();
@@ -562,7 +562,8 @@ fn a_path_that_is_nearly_right_is_told_the_right_one() {
     assert!(elsewhere.text().contains("the admin listener has /metrics"), "{}", elsewhere.text());
 }
 
-/// The one thing of a request that an answer repeats. It is short, and no reader could take it for more than text.
+/// The name of a field is the only part of a request that an answer repeats. It is short, and it is plain text to every
+/// reader.
 #[test]
 fn a_fields_name_is_repeated_as_text_and_no_more() {
     let server = TestServer::start();
@@ -579,7 +580,7 @@ fn a_fields_name_is_repeated_as_text_and_no_more() {
         assert_refused(&response, 422, "field_unknown");
         assert!(response.text().contains(shown), "{}", response.text());
     }
-    // Of a query, only names of ours are repeated.
+    // Of a query, only names that the server defines are repeated.
     let response = server.get(&format!("/stream?{MARK}=1&history={MARK}&room=a"));
     assert_refused(&response, 400, "history_invalid");
     assert!(response.text().contains(r#""field":"history""#), "{}", response.text());
@@ -594,7 +595,7 @@ fn head_reads_what_get_reads_without_the_body() {
     assert_eq!(head.status(), 200);
     let whole = server.get("/rooms/a").body.len().to_string();
     assert_eq!(head.header("content-length"), Some(&*whole));
-    // Nothing but the next answer follows.
+    // Only the next answer follows.
     conn.send(request("GET", &format!("{BASE}/rooms/a"), &[], b""));
     assert_eq!(conn.response().status(), 200);
 }
@@ -637,7 +638,7 @@ fn a_head_that_does_not_come_is_not_waited_for() {
     let response = slow.response();
     assert_refused(&response, 408, "request_timeout");
     assert!(slow.is_closed());
-    // Whoever has said nothing is told nothing.
+    // A peer that has sent nothing gets no answer.
     assert!(silent.is_closed());
     server.wait_for("tidegate_refused_total{reason=\"bad_request\"}", 1.0);
     assert_eq!(server.get("/info").status(), 200);

@@ -1,5 +1,5 @@
-//! Promise: pages of other origins may do what the allow list says and no more; our own and other programs notice
-//! nothing.
+//! Promise: pages of other origins may do what the allow list says and no more; for the server's own pages and for
+//! other programs nothing changes.
 
 use crate::common;
 
@@ -13,26 +13,26 @@ use tidegate::config::{AddressRange, CorsOrigins, ForeignOrigins, UpstreamUrl, U
 const OURS: &str = "https://app.example";
 const FOREIGN: &str = "https://evil.example";
 
-/// What pages of other origins may send, as long as `cors_headers` adds nothing.
+/// Headers that pages of other origins may send, if `cors_headers` adds none.
 const HEADERS: &str = "authorization, baggage, cache-control, content-type, idempotency-key, last-event-id, sentry-trace, \
                        tidegate-user, traceparent, tracestate, x-requested-with";
 
-/// Who a page is to a server that lists [`LIST`].
+/// The kind of page, to a server that lists [`LIST`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Page {
-    /// None, or one that does not say.
+    /// No page, or one that sends no origin.
     None,
-    /// One of the server's own.
+    /// A page of the server's own.
     Own,
-    /// One on the list.
+    /// A page on the list.
     Listed,
-    /// Anyone's.
+    /// Any other page.
     Foreign,
 }
 
 const LIST: [&str; 3] = ["https://app.example", "https://app.example:8443", "http://localhost:3000"];
 
-/// Lines of `Origin`, and whose they are. `Host` is `localhost`.
+/// Lines of `Origin`, and the kind of page that sends them. `Host` is `localhost`.
 const ORIGINS: [(&[&str], Page); 18] = [
     (&[], Page::None),
     (&["http://localhost"], Page::Own),
@@ -54,7 +54,7 @@ const ORIGINS: [(&[&str], Page); 18] = [
     (&["https://app.example", "https://app.example"], Page::Foreign),
 ];
 
-/// What is asked for, its body, and the status if nobody minds.
+/// Method, path, body, and the status if the origin does not matter.
 const REQUESTS: [(&str, &str, &str, u16); 9] = [
     ("GET", "/info", "", 200),
     ("HEAD", "/info", "", 200),
@@ -95,7 +95,7 @@ impl Setting {
         })
     }
 
-    /// What `Access-Control-Allow-Origin` says.
+    /// Returns the expected value of `Access-Control-Allow-Origin`.
     fn allows(self, lines: &[&str], page: Page) -> Option<String> {
         match (self.list, page) {
             (["*"], _) => Some("*".to_owned()),
@@ -104,13 +104,13 @@ impl Setting {
         }
     }
 
-    /// Whether a request is refused for its origin.
+    /// Returns whether a request is refused for its origin.
     fn refuses(self, lines: &[&str], page: Page, method: &str) -> bool {
         let foreign = matches!(page, Page::Listed | Page::Foreign) && self.allows(lines, page).is_none();
         foreign && (self.refuse || matches!(method, "POST" | "DELETE"))
     }
 
-    /// All that an answer tells browsers about origins, in the order of the alphabet.
+    /// Returns the lines about origins that an answer has, in alphabetical order.
     fn tells(self, lines: &[&str], page: Page, method: &str) -> Vec<String> {
         let mut told = Vec::new();
         if let Some(origin) = self.allows(lines, page) {
@@ -156,7 +156,7 @@ fn every_origin_is_told_exactly_what_it_may() {
                 if setting.refuses(lines, page, method) {
                     refused += 1;
                     assert_eq!(head.status(), 403, "{what}");
-                    // A refusal allows nothing, a preflight's least of all.
+                    // A refusal allows nothing, in a preflight as well.
                     assert_eq!(told, setting.tells(lines, page, "GET"), "{what}");
                 } else {
                     published += u32::from(path == "/publish" && status == 200);
@@ -188,7 +188,7 @@ fn a_listed_origin_may_listen_and_publish() {
     assert_eq!(listener.head.header("vary"), Some("origin"));
     let answer = server.post("/publish", &[("origin", OURS)], body());
     assert_eq!((answer.status(), answer.header("access-control-allow-origin")), (200, Some(OURS)));
-    // It may read why it was refused, too.
+    // The page may also read why it was refused.
     let refused = server.post("/publish", &[("origin", OURS)], "{}");
     assert_problem(&refused, 422, "target_missing");
     assert_eq!(refused.header("access-control-allow-origin"), Some(OURS));
@@ -241,8 +241,8 @@ fn preflights_tell_a_listed_origin_what_it_may_send() {
     assert!(!foreign.head.0.contains("access-control"), "{}", foreign.head.0);
 }
 
-/// Libraries for tracing add headers to every `fetch` of a page. The preflight did not name them, so all of the page's requests
-/// failed.
+/// Libraries for tracing add headers to every `fetch` of a page. The preflight did not name them, so all of the page's
+/// requests failed.
 #[test]
 fn a_preflight_names_what_libraries_and_the_operator_add() {
     let server = TestServer::with(|config| {
@@ -261,7 +261,7 @@ fn a_preflight_names_what_libraries_and_the_operator_add() {
     assert!(asked.split(',').all(|name| allowed.split(", ").any(|allowed| allowed == name)));
 }
 
-/// An app's pages and an extension's have origins of their own, which the list did not take.
+/// Pages of apps and of extensions have origins of their own, which the list once did not accept.
 #[test]
 fn apps_and_extensions_may_be_listed() {
     const APPS: [&str; 7] = [
@@ -291,7 +291,7 @@ fn apps_and_extensions_may_be_listed() {
 
 #[test]
 fn without_a_list_only_our_own_pages_may_publish() {
-    // Behind a proxy, as names are that stand for this machine.
+    // Behind a proxy, because names that resolve to this machine are refused otherwise.
     let server = TestServer::with(|config| {
         config.trusted_proxies = vec![AddressRange::Net("127.0.0.1/32".parse().expect("a network"))];
     });
@@ -304,14 +304,14 @@ fn without_a_list_only_our_own_pages_may_publish() {
         server.connect().round(format!("{head}{body}").as_bytes())
     };
     assert_eq!(publish("push.example:8080", "http://push.example:8080").status(), 200);
-    // TLS ends before us.
+    // TLS ends at the proxy.
     assert_eq!(publish("push.example", "https://push.example").status(), 200);
     assert_problem(&publish("push.example", FOREIGN), 403, "origin_forbidden");
     assert_problem(&publish("push.example:8080", "http://push.example:9090"), 403, "origin_forbidden");
     // A form post needs no preflight, which is why it is refused here.
     let form = [("origin", FOREIGN), ("content-type", "application/x-www-form-urlencoded")];
     assert_problem(&server.post("/publish", &form, body()), 403, "origin_forbidden");
-    // Programs that are no pages send no origin.
+    // Programs other than pages send no origin.
     assert_eq!(server.post("/publish", &[], body()).status(), 200);
     let listener = server.listen("/stream/a/u");
     assert_eq!(listener.head.header("vary"), None);
@@ -329,8 +329,8 @@ fn a_star_lets_everyone_in() {
     }
 }
 
-/// Browsers send cookies along with whatever a page asks for, and the application knows its visitors by them. Foreign pages used
-/// to be let in as their visitor, whose own streams they closed or whose places they took.
+/// Browsers attach cookies to every request of a page, and the application identifies its visitors by them. Foreign
+/// pages once were let in as their visitor, closed the visitor's streams or took the visitor's places.
 #[test]
 fn a_foreign_page_has_no_use_of_cookies_that_the_application_knows() {
     let application = Application::always(Reply::With(200, r#"{"user":"ann"}"#.into()));
@@ -364,7 +364,7 @@ fn a_foreign_page_has_no_use_of_cookies_that_the_application_knows() {
     assert_eq!(server.post("/publish", &[("authorization", &publisher)], event).status(), 200);
     assert_eq!(own.data(), "still here");
 
-    // A page that may use them does so.
+    // A page that may use cookies does so.
     let listed = [cookie, ("origin", OURS), ("sec-fetch-site", "same-site")];
     assert_eq!(server.listen_with("/stream?room=a", &listed).connected.json()["user"], "ann");
     own.closing("replaced");

@@ -1,5 +1,5 @@
-//! Promise: an answer that ends its connection says so, whoever goes on reading one reads it to its end, and the answer to a
-//! `HEAD` has no body, whoever gives it.
+//! Promise: an answer that ends its connection says so, a client that goes on reading gets the whole answer, and the
+//! answer to a `HEAD` has no body, whatever part of the program gives it.
 
 use crate::common;
 
@@ -9,7 +9,7 @@ use common::conn::{Conn, request};
 use common::{BASE, TestServer, assert_problem};
 use serde_json::{Value, json};
 
-/// A publish that goes on with `rest` behind its `host`.
+/// Returns a publish with `rest` after its `host`.
 fn publish(rest: &str) -> String {
     format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\n{rest}")
 }
@@ -70,23 +70,24 @@ fn a_body_that_has_come_ends_nothing() {
         ),
         (publish("content-length: 2\r\n\r\n[]"), 422),
         (publish("transfer-encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n"), 422),
-        // Nobody reads these.
+        // These bodies are not read.
         (format!("POST {BASE}/disconnect/a/u HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}"), 200),
         (format!("GET {BASE}/info HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}"), 200),
         (publish("content-length: 2\r\ncontent-type: text/html\r\n\r\n{}"), 415),
         (format!("GET {BASE}/info HTTP/1.1\r\nhost: x\r\n\r\n"), 200),
     ] {
-        // In one piece, or else it has not come when it is answered.
+        // In one piece, or else the body arrives after the answer.
         conn.send(&text);
         let response = conn.response();
         assert_eq!((response.status(), response.header("connection")), (status, None), "{text}");
     }
 }
 
-/// A steady reader was cut off when the time for an idle connection was over, counted from the beginning of the answer.
+/// A steady reader was once cut off when the time for an idle connection had passed, counted from the beginning of the
+/// answer.
 #[test]
 fn whoever_goes_on_reading_reads_the_answer_to_its_end() {
-    // Half a head is told its time is over after this long, which is how this test tells the time.
+    // Half a head is refused after this time, which is how this test measures time.
     const TICK: Duration = Duration::from_millis(200);
     const TICKS: u32 = 12;
     let server = TestServer::with(|config| {

@@ -1,12 +1,12 @@
-//! Promise: where a request ends is never a matter of opinion. What two readers could frame in two ways is refused, what
-//! came before it is answered, and the peer gets to read why, whatever it still sends.
+//! Promise: the end of a request is unambiguous. What two readers could frame in two ways is refused, the requests
+//! before it are answered, and the peer gets the reason, whatever it still sends.
 
 use crate::common;
 
 use common::conn::{Conn, request};
 use common::{BASE, TestServer, assert_problem};
 
-/// A publish of `data` to room `a` as chunks.
+/// A publish of `data` to room `a` in chunks.
 fn chunked(data: &str, chunks: &str) -> String {
     let body = format!(r#"{{"room":"a","data":"{data}"}}"#);
     let whole = format!("{:x}\r\n{body}\r\n", body.len());
@@ -45,7 +45,7 @@ fn heads_that_could_be_read_in_two_ways_are_refused() {
         conn.send(&text);
         assert_problem(&conn.response(), 400, "request_malformed");
         assert!(conn.is_closed(), "{text}");
-        // Behind a good request, which is answered all the same.
+        // After a good request, which is answered all the same.
         let mut conn = server.connect();
         let mut both = request("GET", &format!("{BASE}/info"), &[], b"");
         both.extend(text.as_bytes());
@@ -99,7 +99,7 @@ fn a_broken_body_is_told_and_publishes_nothing() {
         assert_problem(&conn.response(), 400, "request_malformed");
         assert!(conn.is_closed(), "{chunks}");
     }
-    // A body that ends before its end, from a peer that still listens.
+    // A body that ends too early, from a peer that still reads.
     for text in [
         chunked("cut", "5\r\n"),
         format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{{\"room\":\"a\","),
@@ -116,7 +116,7 @@ fn a_broken_body_is_told_and_publishes_nothing() {
     assert_eq!(listener.data(), "whole");
 }
 
-/// What is wrong with a request that has a body, from the line behind its `host` on.
+/// Faults of a request with a body, from the line after its `host` on.
 fn broken_requests() -> Vec<String> {
     let fields = [
         "content-length: -1\r\n\r\n",
@@ -178,8 +178,8 @@ fn broken_requests() -> Vec<String> {
     fields.iter().map(|fields| (*fields).to_owned()).chain(chunked).collect()
 }
 
-/// Where nobody would have read the body, the request was answered as if it had none: 200, 404 or 405. A proxy in front may
-/// have taken it for another one, so that is for nobody to answer.
+/// Where the body was not read, the request was once answered as if it had none: 200, 404 or 405. A proxy in front may
+/// frame it as another request, so it must be refused everywhere.
 #[test]
 fn what_is_broken_is_refused_whatever_it_asks_for() {
     let server = TestServer::start();
@@ -241,8 +241,8 @@ fn request_lines_that_are_none_are_refused_on_every_listener() {
     }
 }
 
-/// The chunk that is wrong comes with the request, or after it was answered. Two answers came in the first case: a client
-/// would have taken the second for the answer to its next request.
+/// The faulty chunk comes with the request, or after the answer. In the first case two answers came: a client would
+/// have taken the second for the answer to its next request.
 #[test]
 fn nothing_follows_an_answer_that_ends_its_connection() {
     let server = TestServer::start();
@@ -262,7 +262,7 @@ fn nothing_follows_an_answer_that_ends_its_connection() {
         conn.end_sending();
         assert_eq!(conn.take_to_end(), b"", "{path}");
     }
-    // Its own wish, or that of an older version.
+    // The client asks for the end, by a header or by its version.
     let info = format!("GET {BASE}/info HTTP/");
     for last in ["1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "1.0\r\n\r\n"] {
         let mut conn = server.connect();
@@ -273,7 +273,7 @@ fn nothing_follows_an_answer_that_ends_its_connection() {
     }
 }
 
-/// A body that is wrong ended the connection, and with it the answer to the request before it.
+/// A faulty body once ended the connection, and with it the answer to the request before it.
 #[test]
 fn requests_before_a_broken_body_are_answered() {
     let server = TestServer::start();
@@ -321,8 +321,8 @@ fn only_options_goes_with_an_asterisk_and_nothing_with_connect() {
     assert_problem(&ask("CONNECT example.test:443"), 405, "method_not_allowed");
 }
 
-/// The connection was closed with most of the body unread, which reset it: whoever writes first and reads later lost the
-/// answer with it.
+/// The connection was once closed with most of the body unread, which reset it: a client that writes first and reads
+/// later lost the answer with it.
 #[test]
 fn whoever_still_sends_reads_why_it_was_refused() {
     let server = TestServer::start();
@@ -335,7 +335,7 @@ fn whoever_still_sends_reads_why_it_was_refused() {
     ] {
         let mut conn = server.connect();
         conn.send(&head);
-        // Nothing may be lost however late this comes.
+        // The answer must arrive however late the rest comes.
         let answered = conn.head();
         assert!(matches!(answered.status(), 400 | 415 | 431), "{}", answered.0);
         for _ in 0..8 {

@@ -1,6 +1,8 @@
-//! What HTTP promises: where a request ends, what it is answered, who gets a place, and how a publish is taken or refused.
+//! HTTP: where a request ends, how it is answered, which connections get a place, and how a publish is accepted or
+//! refused.
 //!
-//! One file a promise. Each test has a server of its own in this process, and clients that send and see every byte.
+//! One file for each promise. Each test has a server of its own in this process, and clients that send and see every
+//! byte.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,5 @@
-//! Promise: requests on one connection are answered each for itself. What comes behind a request, with it or early, changes
-//! nothing about its answer, and nothing that came before changes how the next one is looked at.
+//! Promise: each request on a connection is answered by itself. The bytes after a request, together with it or early,
+//! change nothing about its answer, and earlier requests change nothing about how the next one is read.
 
 use crate::common;
 
@@ -22,13 +22,13 @@ fn used(server: &TestServer) -> Conn {
     conn
 }
 
-/// A connection without a request ends in silence, and well after half a request would have.
+/// An idle connection ends in silence, and well after half a request would have.
 fn times(config: &mut Config) {
     config.request_timeout = Duration::from_millis(500);
     config.keepalive_timeout = Duration::from_secs(3);
 }
 
-/// A room whose history is more than a socket takes at once, and the path to read it.
+/// Fills a room with more history than a socket takes at once, and returns the path to read it.
 fn long_history(server: &TestServer) -> &'static str {
     for _ in 0..8 {
         server.publish(&json!({"room": "long", "data": "x".repeat(120_000)}));
@@ -36,8 +36,8 @@ fn long_history(server: &TestServer) -> &'static str {
     "/rooms/long/history?limit=1000"
 }
 
-/// A head that is too long was left to hyper, which looked at its length only while it was incomplete. With another request
-/// before it in the same buffer it was complete first: it was answered, and nothing was looked at any more.
+/// A head that is too long was once left to hyper, which checked its length only while it was incomplete. With another
+/// request before it in the same buffer it was complete first: it was answered, and its length was never checked.
 #[test]
 fn a_head_above_its_bound_is_refused_wherever_it_stands() {
     let server = TestServer::start();
@@ -46,7 +46,7 @@ fn a_head_above_its_bound_is_refused_wherever_it_stands() {
         let mut conn = used(&server);
         conn.send([&get("/info", &[])[..], &long[..cut]].concat());
         assert_eq!(conn.response().status(), 200, "{cut}");
-        // It may be refused before it has come whole.
+        // The server may refuse it before it has come whole.
         let _ = conn.try_send(&long[cut..]);
         assert_problem(&conn.response(), 431, "head_too_large");
         conn.end_sending();
@@ -54,8 +54,8 @@ fn a_head_above_its_bound_is_refused_wherever_it_stands() {
     }
 }
 
-/// Bytes of a body that nobody had asked for were taken for another request, and the rest of the answer for hyper's refusal
-/// of it: the answer was cut off, and a 408 came in the middle of it.
+/// Bytes of a body that the answer did not wait for were once taken for another request, and the answer was mixed with
+/// hyper's refusal of it: the answer was cut off, and a 408 came in the middle of it.
 #[test]
 fn an_answer_is_whole_however_late_the_body_comes() {
     let server = TestServer::with(times);
@@ -80,7 +80,7 @@ fn an_answer_is_whole_however_late_the_body_comes() {
     assert!(answered.iter_mut().all(Conn::is_closed));
 }
 
-/// The peer had said all it had to say, and was told that its request did not come in time.
+/// The peer had sent its whole request, and was told that its request did not come in time.
 #[test]
 fn whoever_was_answered_early_owes_nothing() {
     let server = TestServer::with(times);
@@ -95,7 +95,7 @@ fn whoever_was_answered_early_owes_nothing() {
     server.metrics().assert("tidegate_refused_total{reason=\"bad_request\"}", 2.0);
 }
 
-/// Half a head behind a whole request was waited for as long as for a whole one that nobody had begun.
+/// For half a head after a whole request, the server once waited as long as on an idle connection.
 #[test]
 fn half_a_head_behind_a_request_is_waited_for_like_any() {
     let server = TestServer::with(|config| config.request_timeout = Duration::from_millis(200));

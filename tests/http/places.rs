@@ -1,4 +1,4 @@
-//! Promise: connections that ask for nothing, or never finish asking, keep nobody out who does.
+//! Promise: connections that send no request, or never finish one, do not block connections that do.
 
 use crate::common;
 
@@ -21,14 +21,14 @@ fn narrow() -> TestServer {
     })
 }
 
-/// Connects, and waits until the server has accepted the connection and looked at it.
+/// Connects, and waits until the server has accepted the connection.
 fn settled(server: &TestServer, before: f64) -> Conn {
     let conn = server.connect();
     server.wait_for("tidegate_accepted_total", before + 1.0);
     conn
 }
 
-/// The one that made room was once the one that had come last, because its slot was the first.
+/// The connection that made room was once the newest one, because its slot was the first.
 #[test]
 fn the_idle_connection_that_waited_longest_makes_room() {
     let server = narrow();
@@ -36,7 +36,7 @@ fn the_idle_connection_that_waited_longest_makes_room() {
     assert_eq!(info(&mut first), 200);
     let mut second = settled(&server, 1.0);
     assert_eq!(info(&mut second), 200);
-    // One more is taken for each that comes.
+    // Each new connection closes the idle one that waited longest.
     let mut third = server.connect();
     assert!(first.is_closed());
     assert_eq!(info(&mut third), 200);
@@ -46,7 +46,7 @@ fn the_idle_connection_that_waited_longest_makes_room() {
     assert_eq!(info(&mut third), 200, "it has not waited longest");
 }
 
-/// However many come at once.
+/// However many connections come at once.
 #[test]
 fn a_publisher_gets_through_a_crowd_that_says_nothing() {
     let server = narrow();
@@ -71,14 +71,14 @@ fn streams_need_no_such_place() {
     }
 }
 
-/// Half a head, as a slow client would send it, or an attacker.
+/// Sends half a head, as a slow client or an attacker would.
 fn half_a_head(server: &TestServer) -> Conn {
     let mut conn = server.connect();
     conn.send(format!("GET {BASE}/info HTTP/1.1\r\nhost: x\r\nx-slow: "));
     conn
 }
 
-/// The beginning of a body.
+/// Sends the beginning of a body.
 fn half_a_body(server: &TestServer, media: &str) -> Conn {
     let mut conn = server.connect();
     conn.send(format!(
@@ -87,7 +87,7 @@ fn half_a_body(server: &TestServer, media: &str) -> Conn {
     conn
 }
 
-/// However many hold on to half a request, the time that requests have is not what others wait.
+/// However many clients hold on to half a request, other clients do not wait for the request timeout.
 #[test]
 fn half_requests_keep_nobody_out() {
     let server = narrow();
@@ -103,7 +103,7 @@ fn half_requests_keep_nobody_out() {
     let mut newcomer = server.listen("/stream/a/v");
     server.publish(&json!({"room": "a", "data": "y"}));
     assert_eq!(newcomer.data(), "y");
-    // Whoever made room is told, and is gone. Those that came last may still have the places.
+    // A connection that makes room is told so, and is closed. The newest connections may still have the places.
     let kept = 2;
     for conn in crowd.iter_mut().take(30 - kept) {
         assert_problem(&conn.response(), 408, "request_timeout");
@@ -150,7 +150,7 @@ fn who_was_refused_in_mid_sentence_keeps_nobody_out() {
     drop(crowd);
 }
 
-/// A stream of lines, after its first line has reached `listener`.
+/// Begins a stream of lines, and waits until its first line has reached `listener`.
 fn stream_of_lines(server: &TestServer, listener: &mut common::stream::Listener) -> Conn {
     let mut conn = lines_head(server);
     conn.send(common::conn::chunk(&line("first")));
@@ -169,8 +169,8 @@ fn lines_head(server: &TestServer) -> Conn {
     conn
 }
 
-/// 520 streams of lines, a line each in 0.4 s, once held all 512 places for ever: newcomers and publishers waited without an
-/// answer, nothing was counted, and `/readyz` said ready.
+/// 520 streams of lines, with a line each in 0.4 s, once held all 512 places for ever: new clients and publishers
+/// waited without an answer, no metric counted it, and `/readyz` said ready.
 #[test]
 fn streams_of_lines_have_half_of_the_places_and_one_more_is_refused_at_once() {
     let server = TestServer::with(|config| {
@@ -183,7 +183,7 @@ fn streams_of_lines_have_half_of_the_places_and_one_more_is_refused_at_once() {
     let mut lines: Vec<Conn> = (0..4).map(|_| stream_of_lines(&server, &mut listener)).collect();
     server.metrics().assert("tidegate_waiting_requests", 4.0);
     for round in 1..=3 {
-        // They are of use all the time, so none of them makes room.
+        // All of them send lines, so none of them makes room.
         for conn in &mut lines {
             conn.send(common::conn::chunk(&line("more")));
             assert_eq!(listener.data(), "more");
@@ -195,14 +195,14 @@ fn streams_of_lines_have_half_of_the_places_and_one_more_is_refused_at_once() {
             (Some("5"), Some(&json!(0)))
         );
         server.metrics().assert("tidegate_refused_total{reason=\"waiting\"}", f64::from(round));
-        // Everybody else gets through.
+        // All other clients get through.
         server.publish(&json!({"room": "a", "data": "x"}));
         assert_eq!(listener.data(), "x");
         let mut newcomer = server.listen("/stream/a/v");
         server.publish(&json!({"room": "a", "data": "y"}));
         assert_eq!((listener.data(), newcomer.data()), ("y".to_owned(), "y".to_owned()));
     }
-    // A body in lines that is there as a whole waits for nobody.
+    // A body of lines that has come whole needs no such place.
     let whole = server.post("/publish", &[("content-type", "application/x-ndjson")], line("whole"));
     assert_eq!((whole.status(), listener.data()), (200, "whole".to_owned()));
     for mut conn in lines {
@@ -213,19 +213,19 @@ fn streams_of_lines_have_half_of_the_places_and_one_more_is_refused_at_once() {
     stream_of_lines(&server, &mut listener);
 }
 
-/// They may be silent for minutes when there is room. Not while others of their kind are refused.
+/// A stream of lines may be silent for minutes while there is room, but not while others of its kind are refused.
 #[test]
 fn a_silent_stream_of_lines_makes_room_for_the_next_and_is_told_how_far_it_got() {
     let server = narrow();
     let mut listener = server.listen("/stream/a/u");
     let mut silent = stream_of_lines(&server, &mut listener);
-    // The other place is enough for all that is short, and nothing short ends the stream.
+    // The other place is enough for all short requests, and no short request ends the stream.
     let mut halves: Vec<Conn> = (0..3).map(|_| half_a_head(&server)).collect();
     assert_eq!(info(&mut server.connect()), 200);
     assert_problem(&halves[0].response(), 408, "request_timeout");
     silent.send(common::conn::chunk(&line("on")));
     assert_eq!(listener.data(), "on");
-    // The next of its kind is refused until the one that has been silent for a second is asked to end.
+    // The next stream of lines is refused until the one that has been silent for a second is asked to end.
     common::eventually("room for another", || {
         let mut conn = lines_head(&server);
         conn.send(common::conn::chunk(&line("first")) + "0\r\n\r\n");
@@ -236,13 +236,13 @@ fn a_silent_stream_of_lines_makes_room_for_the_next_and_is_told_how_far_it_got()
     assert_eq!(told.json()["published"], 2);
 }
 
-/// Whoever ends its own direction in the middle of a request will not finish it.
+/// A client that ends its sending direction in the middle of a request cannot finish it.
 #[test]
 fn a_peer_that_half_closes_in_mid_request_is_not_waited_for() {
     let server = narrow();
     let mut head = half_a_head(&server);
     head.end_sending();
-    // Far sooner than the time that heads have, which is longer than this waits.
+    // Far sooner than the timeout for heads, which is longer than this waits.
     head.take_to_end();
     let mut body = half_a_body(&server, "application/json");
     body.end_sending();
@@ -252,7 +252,8 @@ fn a_peer_that_half_closes_in_mid_request_is_not_waited_for() {
     server.metrics().assert("tidegate_requests_shed_total", 0.0);
 }
 
-/// They were never asked: a blank line, and every waiting place was taken for good.
+/// Streams of lines that publish nothing were once never asked to end: with one blank line each, they took every
+/// waiting place for good.
 #[test]
 fn streams_of_lines_that_publish_nothing_make_room_first() {
     let server = narrow();
@@ -269,7 +270,7 @@ fn streams_of_lines_that_publish_nothing_make_room_first() {
     assert_problem(&useless.response(), 408, "request_timeout");
 }
 
-/// Bytes of a line that had begun were held for good, once the stream had published something.
+/// Bytes of a line that had begun were once held for good after the stream had published an event.
 #[test]
 fn a_line_that_never_ends_makes_room_for_other_bodies() {
     let server = TestServer::with(|config| {
@@ -294,7 +295,7 @@ fn a_line_that_never_ends_makes_room_for_other_bodies() {
     assert_eq!(told.json()["published"], 1);
 }
 
-/// As AI answers use them: each is one place, and there can be as many as the settings say.
+/// As AI answers use them: each takes one place, and there can be as many as the settings say.
 #[test]
 fn streams_of_lines_in_the_thousands_leave_everybody_else_their_places() {
     const LINES: usize = 3000;

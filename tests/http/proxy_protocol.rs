@@ -1,5 +1,6 @@
-//! Promise: on a listener that asks for it, a PROXY protocol header says for whom a connection is, if a trusted proxy wrote
-//! it; a connection without one is closed; nothing of what follows it is lost, and other listeners take none.
+//! Promise: on a listener that requires it, a PROXY protocol header names the client of a connection, if a trusted
+//! proxy wrote it; a connection without a header is closed; no byte after the header is lost, and other listeners
+//! accept no header.
 
 use crate::common::{self, neighbours};
 
@@ -15,7 +16,7 @@ use neighbours::{Folder, Port};
 use serde_json::json;
 use tidegate::config::{AddressRange, Config, Listen, ListenAddr};
 
-/// Kept out, so that it shows whose a connection is taken for.
+/// A denied address, which shows the client that the server assumes.
 const DENIED: &str = "198.51.100.7";
 
 fn proxied(address: ListenAddr) -> Listen {
@@ -26,7 +27,7 @@ fn range(text: &str) -> AddressRange {
     AddressRange::Net(text.parse().expect("a network"))
 }
 
-/// A server whose only port asks for headers, believes them from loopback and keeps [`DENIED`] out.
+/// A server whose only port requires headers, accepts them from loopback and refuses [`DENIED`].
 fn server_with(change: impl FnOnce(&mut Config)) -> TestServer {
     TestServer::with(|config| {
         config.listen = vec![proxied(LOOPBACK)];
@@ -49,7 +50,7 @@ fn line(client: &str) -> Vec<u8> {
     format!("PROXY {kind} {client} {own} 4711 8080\r\n").into_bytes()
 }
 
-/// Version 2: command, family and transport, and what follows.
+/// A header of version 2: command, family and transport, and the rest.
 fn binary(command: u8, kind: u8, rest: &[u8]) -> Vec<u8> {
     let length = u16::try_from(rest.len()).expect("short").to_be_bytes();
     [b"\r\n\r\n\0\r\nQUIT\n", &[command, kind][..], &length, rest].concat()
@@ -64,7 +65,7 @@ fn binary_for(client: &str, more: &[u8]) -> Vec<u8> {
     binary(0x21, kind, &[&source, &own, &[0x12, 0x67, 0x1f, 0x90][..], more].concat())
 }
 
-/// What a request behind `header` is answered.
+/// Returns the status of the answer to a request after `header`.
 fn status(conn: Conn, header: &[u8]) -> u16 {
     conn.round(&[header, &info()].concat()).status()
 }
@@ -83,7 +84,7 @@ fn a_connection_is_whose_the_header_says() {
         (binary_for("::ffff:198.51.100.7", &[]), 403),
         (binary_for("2001:db8::7", &[0x20; 500]), 200),
         (binary(0x21, 0x12, &[198, 51, 100, 7, 127, 0, 0, 1, 0, 1, 0, 2]), 403),
-        // The proxy speaks for itself, or for nobody it could name.
+        // The proxy speaks for itself, or for a client that it cannot name.
         (b"PROXY UNKNOWN\r\n".to_vec(), 200),
         (format!("PROXY UNKNOWN {DENIED} {DENIED} 1 2\r\n").into_bytes(), 200),
         (binary(0x20, 0x11, &[198, 51, 100, 7, 127, 0, 0, 1, 0, 1, 0, 2]), 200),
@@ -98,7 +99,7 @@ fn a_connection_is_whose_the_header_says() {
     metrics.assert("tidegate_refused_total{reason=\"proxy_header\"}", 0.0);
 }
 
-/// Behind a header without an address, a client could name any address as its own.
+/// After a header without an address, an address that the client names does not count.
 #[test]
 fn whoever_is_not_named_by_the_header_names_nobody() {
     let server = server();
@@ -114,7 +115,7 @@ fn whoever_is_not_named_by_the_header_names_nobody() {
     }
 }
 
-/// Behind each header two requests and a stream, whose first bytes come with the header or not.
+/// After each header come two requests and a stream, whose first bytes come with the header or later.
 #[test]
 fn nothing_is_lost_however_it_arrives() {
     let server = server();
@@ -175,14 +176,14 @@ fn a_connection_without_a_header_is_closed_unanswered() {
         let _ = conn.try_send(&[&bytes[..], &info()].concat());
         assert!(conn.is_closed(), "{}", bytes.escape_ascii());
     }
-    // One that ends in the middle.
+    // A header that ends in the middle.
     let mut conn = server.connect();
     conn.send(&line("198.51.100.8")[..20]);
     conn.end_sending();
     assert!(conn.is_closed());
     server.wait_for("tidegate_refused_total{reason=\"proxy_header\"}", f64::from(count + 1));
     server.metrics().assert("tidegate_refused_total{reason=\"bad_request\"}", 0.0);
-    // A second header is a request, and none that is understood.
+    // A second header counts as a request, which is malformed.
     let twice = [line("198.51.100.8"), line(DENIED)].concat();
     assert_eq!(status(server.connect(), &twice), 400);
 }
@@ -190,7 +191,7 @@ fn a_connection_without_a_header_is_closed_unanswered() {
 #[test]
 fn a_header_that_does_not_come_is_not_waited_for() {
     let server = server_with(|config| config.request_timeout = Duration::from_secs(1));
-    // Whoever only looks whether somebody is there is nobody to be refused.
+    // A probe that only connects and closes is not counted as refused.
     let mut probe = server.connect();
     probe.end_sending();
     assert!(probe.is_closed());
@@ -205,7 +206,7 @@ fn a_header_that_does_not_come_is_not_waited_for() {
         assert!(conn.is_closed());
     }
     server.wait_for("tidegate_refused_total{reason=\"proxy_header\"}", 3.0);
-    // A header alone gives no further time, and whoever has it is told what is missing as everyone is.
+    // After the header, the request's time goes on; a client with half a head is refused as everywhere.
     let mut conn = server.connect();
     conn.send([&line("198.51.100.8")[..], b"GET / HTT"].concat());
     assert_problem(&conn.response(), 408, "request_timeout");
@@ -217,7 +218,7 @@ fn only_a_trusted_proxy_is_believed() {
         config.trusted_proxies = vec![range("10.0.0.0/8")];
         config.denied_addresses = vec![range("127.0.0.1/32")];
     });
-    // Whatever it writes, it is who it is.
+    // Whatever header the peer writes, its own address counts.
     for header in [line("198.51.100.8"), line("10.0.0.1"), binary_for("10.0.0.1", &[])] {
         assert_eq!(status(server.connect(), &header), 403);
     }
@@ -231,10 +232,10 @@ fn forwarded_addresses_count_behind_a_header_of_a_proxy() {
         let request = request("GET", &format!("{BASE}/info"), &headers, b"");
         server.connect().round(&[header, &request].concat()).status()
     };
-    // The header names another proxy, which says who asked it.
+    // The header names another proxy, which names the client.
     assert_eq!(ask(&line("10.0.0.5"), DENIED), 403);
     assert_eq!(ask(&line("10.0.0.5"), "198.51.100.8"), 200);
-    // The header names the client, who may say what it likes.
+    // The header names the client, whose own `x-forwarded-for` does not count.
     assert_eq!(ask(&line("198.51.100.8"), DENIED), 200);
     assert_eq!(ask(&line(DENIED), "198.51.100.8"), 403);
 }
@@ -269,7 +270,7 @@ fn each_listener_has_its_own_way() {
     assert_eq!(status(Conn::unix(&with.0), &line("198.51.100.8")), 200);
     assert_eq!(status(Conn::unix(&without.0), b""), 200);
     assert_eq!(status(server.connect(), b""), 200);
-    // Where nobody asked for a header, it is a bad request.
+    // On a listener that does not require it, a header is a bad request.
     assert_eq!(status(Conn::unix(&without.0), &header), 400);
     assert_eq!(status(server.connect(), &header), 400);
     let mut conn = Conn::unix(&with.0);
@@ -278,7 +279,7 @@ fn each_listener_has_its_own_way() {
     server.wait_for("tidegate_refused_total{reason=\"proxy_header\"}", 1.0);
 }
 
-/// nginx that passes connections on as they are, with a header in front.
+/// nginx that passes connections on unchanged, with a header in front.
 struct Nginx {
     child: Child,
     port: Port,
@@ -308,7 +309,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Killed, it would leave its workers behind.
+        // If it were killed, its workers would stay behind.
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
     }
@@ -322,7 +323,7 @@ fn nginx_says_whom_it_forwards() {
     if neighbours::find_at(STREAM_MODULE).is_none() {
         return;
     }
-    // Its workers connect from 127.0.0.1, and so do we but for those that are kept out.
+    // Its workers connect from 127.0.0.1, and so does the test, except for the clients that are denied.
     let server = server_with(|config| config.denied_addresses = vec![range("127.0.0.2/32")]);
     let folder = Folder::new();
     let nginx = Nginx::start(&program, &folder, server.addr);
@@ -338,6 +339,6 @@ fn nginx_says_whom_it_forwards() {
     let mut listener = Listener::open(from([127, 0, 0, 3]), "/stream/a/u", &[]);
     let id = server.publish_behind(&line("198.51.100.8"), 1);
     assert_eq!(listener.event(), format!("id: {id}\ndata: 1\n\n"));
-    // Our own look whether nginx is there came with a header, too.
+    // The test's own check for nginx came with a header, too.
     server.metrics().assert("tidegate_refused_total{reason=\"proxy_header\"}", 0.0);
 }

@@ -1,4 +1,4 @@
-//! Promise: what is published is answered for exactly: taken and told so, or refused with a code that names the fault.
+//! Promise: each publish gets an exact answer: it is accepted, or refused with a code that names the fault.
 
 use crate::common;
 
@@ -62,7 +62,7 @@ fn lines_are_delivered_before_the_body_ends() {
         conn.send(chunk(&format!("{{\"room\":\"a\",\"data\":{n}}}\n")));
         assert_eq!(listener.event(), format!("id: {}\ndata: {n}\n\n", server.id(n)));
     }
-    // Half a line waits for its other half, and blank ones are nothing.
+    // Half a line waits for its other half, and blank lines are skipped.
     conn.send(chunk("\n\r\n{\"room\":\"a\","));
     conn.send(chunk("\"data\":6}\r\n{\"room\":\"a\",\"data\":7}"));
     assert_eq!(listener.event(), format!("id: {}\ndata: 6\n\n", server.id(6)));
@@ -94,13 +94,13 @@ fn a_bad_line_ends_the_stream_and_what_came_before_stays() {
         assert_eq!([listener.data(), listener.data()], ["x", "x"]);
     }
     assert_problem(&server.post("/publish", &[NDJSON], "\n\n"), 422, "batch_empty");
-    // Nothing came after the bad lines.
+    // No event came after the faulty lines.
     server.publish(&json!({"room": "a", "data": "end"}));
     assert_eq!(listener.data(), "end");
     server.metrics().assert("tidegate_events_published_total", 9.0);
 }
 
-/// There was one text for all of them, and no word of where.
+/// All faults once had the same text, without the position.
 #[test]
 fn what_is_wrong_with_a_body_is_told_to_the_byte() {
     let server = TestServer::start();
@@ -153,14 +153,14 @@ fn what_is_wrong_with_a_body_is_told_to_the_byte() {
         response.text(),
         format!(r#"{{"title":"{fields}","status":422,"code":"field_unknown","field":"romm"}}"#)
     );
-    // In a stream of lines, the line is that of the stream.
+    // In a stream of lines, the line number counts within the stream.
     let response = server.post("/publish", &[NDJSON], "\n{\"room\":\"a\",\"data\":1}\n{\"room\":\"a\" 1}\n");
     let told =
         r#""detail":"a colon, a comma or a closing bracket is missing","line":3,"column":13,"published":1}"#;
     assert_eq!(response.text(), format!("{malformed}{told}"));
 }
 
-/// Editors and PowerShell put a byte order mark before UTF-8, and lines that began with one were refused.
+/// Editors and PowerShell put a byte order mark before UTF-8, and lines that began with one were once refused.
 #[test]
 fn a_byte_order_mark_before_the_text_is_left_out() {
     let server = TestServer::start();
@@ -173,7 +173,7 @@ fn a_byte_order_mark_before_the_text_is_left_out() {
     post(&[], format!("\u{feff}{}", event(1)));
     post(&[], format!("\u{feff}\n[{}]", event(2)));
     post(&[NDJSON], format!("\u{feff}{}\n{}\n", event(3), event(4)));
-    // In parts, before an empty line, and where files were put one behind the other.
+    // In parts, before an empty line, and where files were concatenated.
     let mut conn = start_stream(&server);
     for part in [&b"2\r\n\xef\xbb\r\n"[..], b"1\r\n\xbf\r\n", chunk("\r\n").as_bytes()] {
         conn.send(part);
@@ -184,7 +184,7 @@ fn a_byte_order_mark_before_the_text_is_left_out() {
     for data in 1..=6 {
         assert_eq!(listener.data(), data.to_string());
     }
-    // Anywhere else it is no white space.
+    // In any other place it is no white space.
     let response = server.post("/publish", &[], "{\u{feff}\"room\":\"a\",\"data\":1}");
     assert_problem(&response, 400, "body_malformed");
     assert_eq!(
@@ -227,7 +227,7 @@ fn a_body_cut_short_publishes_nothing() {
     conn.end_sending();
     assert_problem(&conn.response(), 400, "request_malformed");
     assert!(conn.is_closed());
-    // From here on nothing more can come of it.
+    // From here on, the cut publish can add no event.
     server.publish(&json!({"room": "a", "data": "whole"}));
     assert_eq!(listener.event(), format!("id: {}\ndata: whole\n\n", server.id(1)));
     server.metrics().assert("tidegate_events_published_total", 1.0);
@@ -243,7 +243,7 @@ fn what_is_too_large_is_refused_by_its_bound() {
     let publish = |headers: &[(&str, &str)], body: &str| server.post("/publish", headers, body);
     assert_eq!(publish(&[], &event(1024)).status(), 200);
     assert_problem(&publish(&[], &event(1025)), 413, "event_too_large");
-    // White space is not data, so the body's own bound counts.
+    // White space is not data, so the bound on the body counts.
     assert_eq!(
         publish(&[], &format!("{}{}", event(1024), " ".repeat(4096 - event(1024).len()))).status(),
         200
@@ -309,7 +309,7 @@ fn only_json_in_utf_8_is_read() {
         ("application/json", true),
         ("application/json; charset=utf-8", true),
         ("Application/JSON;charset=\"UTF-8\"", true),
-        // What `curl -d` and a bare `fetch` say.
+        // The types that `curl -d` and a bare `fetch` send.
         ("application/x-www-form-urlencoded", true),
         ("text/plain;charset=UTF-8", true),
         ("application/x-ndjson", true),
@@ -352,10 +352,10 @@ fn above_its_rate_a_publisher_is_told_when_to_come_back() {
     assert_problem(&refused, 429, "rate_limited");
     let seconds: u32 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=30).contains(&seconds), "{seconds}");
-    // Others are not held back: another user, and whoever is known by address only.
+    // Other publishers are not limited: another user, and a client that is known by address only.
     assert_eq!(as_user("v").status(), 200);
     assert_eq!(server.post("/publish", &[], &body).status(), 200);
-    // In a stream, what the rate allows goes out.
+    // In a stream, the events that the rate allows are published.
     let response = server.post("/publish", &[NDJSON, ("tidegate-user", "w")], format!("{body}\n").repeat(3));
     assert_problem(&response, 429, "rate_limited");
     assert_eq!((&response.json()["line"], &response.json()["published"]), (&json!(3), &json!(2)));
@@ -376,12 +376,12 @@ fn one_connection_takes_many_publishes() {
         assert_eq!(conn.response().json()["id"], server.id(n));
         assert_eq!(listener.data(), n.to_string());
     }
-    // Nor does a refusal end it, as long as the body came.
+    // A refusal does not end it either, as long as the body came.
     conn.send(request("POST", &format!("{BASE}/publish"), &[], b"{}"));
     assert_problem(&conn.response(), 422, "target_missing");
     conn.send(request("GET", &format!("{BASE}/info"), &[], b""));
     assert_eq!(conn.response().status(), 200);
-    // One for the listener, one for all of these.
+    // One for the subscriber, one for all of these.
     server.metrics().assert("tidegate_accepted_total", 2.0);
 }
 
@@ -404,7 +404,7 @@ fn pipelined_requests_are_answered_in_order() {
     assert_eq!([listener.data(), listener.data()], ["9", "10"]);
 }
 
-/// As `nc -N` does. Whether the end comes with the request or after it is up to the network.
+/// As `nc -N` does. Whether the end comes with the request or after it depends on the network.
 #[test]
 fn a_peer_that_ends_its_side_is_answered_all_the_same() {
     let server = TestServer::start();
@@ -431,7 +431,7 @@ fn a_careful_peer_is_told_to_go_on() {
     assert_eq!(conn.response().head.0, "HTTP/1.1 100 Continue\r\n\r\n");
     conn.send(body);
     assert_eq!(conn.response().status(), 200);
-    // One that would send too much is spared the trouble.
+    // A client whose body would be too large gets the refusal before it sends.
     let mut conn = server.connect();
     conn.send(format!(
         "POST {BASE}/publish HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9999999\r\n\r\n"

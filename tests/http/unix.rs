@@ -1,4 +1,5 @@
-//! Promise: a Unix socket serves like a port; what a crash leaves behind is replaced, and what is in use is not taken.
+//! Promise: a Unix socket serves like a port; the file that a crash leaves behind is replaced, and a socket in use is
+//! not taken.
 
 use crate::common;
 
@@ -22,7 +23,7 @@ fn info(path: &TempPath) -> u16 {
     Conn::unix(&path.0).round(&request("GET", &format!("{BASE}/info"), &[], b"")).status()
 }
 
-/// Why a server with `config` does not start.
+/// Returns why a server with `config` does not start.
 fn refusal(config: Config) -> (String, ErrorKind) {
     let err = Server::start(config).err().expect("in use");
     let source = err.source().and_then(|source| source.downcast_ref::<std::io::Error>());
@@ -73,7 +74,7 @@ fn many_connections_are_spread_over_the_shards() {
     for listener in &mut listeners {
         assert_eq!(listener.data(), "x");
     }
-    // A cap by address has nothing to count here.
+    // A limit by address has nothing to count here.
     server.metrics().assert("tidegate_connections", 50.0);
 }
 
@@ -126,7 +127,7 @@ fn a_port_in_use_is_not_shared() {
     assert_eq!(text, format!("admin_listen=\"{}\": wanted off or {wanted}", server.admin));
     assert_eq!(kind, ErrorKind::AddrInUse);
     assert_eq!(server.get("/info").status(), 200);
-    // Once it is free, it can be had at once, with the last connections still dying away.
+    // Once the address is free, it can be used at once, while the last connections still close.
     let addr = server.addr;
     drop(server);
     let again = Server::start(Config { listen: vec![listen.into()], ..config() }).unwrap();
@@ -143,7 +144,7 @@ fn the_admin_listener_may_be_a_socket_too() {
     assert!(!path.0.exists());
 }
 
-/// The umask decided, and the group was the server's own: a neighbour's user could not connect.
+/// The umask once decided the mode, and the group was the server's own: a neighbour's user could not connect.
 #[test]
 fn who_may_connect_is_as_asked_for_whatever_the_umask() {
     let probe = TempPath::new();
@@ -186,7 +187,7 @@ fn a_group_that_is_not_there_and_a_mode_that_is_none_are_errors_of_the_settings(
     }
 }
 
-/// Waits for the end of a program that may hang: its status and what it says.
+/// Waits for the end of a program that may hang, and returns its status and output.
 fn ends(args: &[&str]) -> (Option<i32>, String) {
     let mut child =
         command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program is there");
@@ -202,7 +203,7 @@ fn ends(args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 
-/// It waited for a place in the queue, without end and without a line.
+/// The server once waited for a place in the queue, without end and without a log line.
 #[test]
 fn a_socket_whose_queue_is_full_is_told_in_a_line() {
     let path = TempPath::new();
@@ -221,7 +222,7 @@ fn a_socket_whose_queue_is_full_is_told_in_a_line() {
     assert_eq!(status, Some(1), "{said}");
     let told = "another program listens there: stop it, or set another address: address in use";
     assert!(said.contains(&format!("listen={place:?}: wanted ")) && said.contains(told), "{said}");
-    // So did the question of a container's health.
+    // The health check of a container once waited, too.
     let (status, said) = ends(&["--check-health", "--admin-listen", &place]);
     assert_eq!(status, Some(1), "{said}");
     assert!(said.starts_with("no answer at admin_listen: "), "{said}");

@@ -1,7 +1,7 @@
-//! A real browser listens: Chromium's `EventSource` against the real server, over networks that break.
+//! A real browser subscribes: Chromium's `EventSource` against the real server, over networks that break.
 //!
-//! What pages rely on is what they see here: types, data and `lastEventId` as published; a reconnect that resumes
-//! exactly or says what is missing; a full server that they all get into later; a `204` that ends it.
+//! The tests show what pages can rely on: types, data and `lastEventId` as published; a reconnect that resumes exactly
+//! or reports a gap; a full server that every page reaches later; a `204` that ends the stream for good.
 
 use crate::common::{
     browser::{chromium, proxy},
@@ -18,7 +18,7 @@ use self::chromium::{Chromium, Event, Ready, State, Stream};
 use self::neighbours::{PATIENCE, Server, id_of, until, url};
 use self::proxy::{Cut, Proxy};
 
-/// Browsers that were cut off come back at once, or no test would end.
+/// Browsers that were cut off reconnect at once; otherwise the tests would take too long.
 const RETRY: (&str, &str) = ("RETRY", "100ms");
 
 /// A browser, a server that lets its page in, and a network between them.
@@ -29,7 +29,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// `None` if this machine has no browser.
+    /// Sets up a scene. `None` if this machine has no browser.
     async fn set(settings: &[(&str, &str)]) -> Option<Self> {
         let browser = Chromium::start().await?;
         let origin = browser.origin();
@@ -39,20 +39,20 @@ impl Scene {
         Some(Self { browser, server, proxy })
     }
 
-    /// A stream through the proxy, connected.
+    /// Opens a stream through the proxy, and waits until it is connected.
     async fn listen(&self, path: &str) -> Stream {
         let stream = self.browser.listen(&self.proxy.url(path)).await;
         self.browser.until("connected", stream, |state| !state.of_kind("connected").is_empty()).await;
         stream
     }
 
-    /// Publishes `data` to room `a` and gives the message that the page should get.
+    /// Publishes `data` to room `a` and returns the message that the page should get.
     async fn publish(&self, data: &str) -> Event {
         let answer = self.server.publish(json!({ "room": "a", "data": data })).await;
         Event::new("message", data, id_of(&answer))
     }
 
-    /// Waits until the page has as many messages as `wanted`, which have to be these.
+    /// Waits until the page has as many messages as `wanted`, which must be these.
     async fn until_messages(&self, stream: Stream, wanted: &[Event]) -> State {
         let last = wanted.last().expect("something is wanted");
         let has_last =
@@ -100,7 +100,7 @@ async fn types_data_and_ids_reach_the_page_as_published() {
     assert_eq!((&data["user"], &data["rooms"]), (&json!("me"), &json!(["a", "b ü"])));
     assert!(data["connection"].as_str().is_some_and(|name| !name.is_empty()), "{data}");
 
-    // Ids are those on the wire, and an event of a type that the page does not know has one, too.
+    // Ids are those on the wire; an event of a type that the page does not listen for has one, too.
     let text = proxy.wires()[0].text();
     let on_the_wire: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
     let mut seen: Vec<&str> = state.events.iter().map(|event| &*event.id).collect();
@@ -159,12 +159,12 @@ async fn cuts_at_any_byte_lose_and_repeat_nothing() {
         scene.until_messages(stream, &wanted).await;
 
         let head = scene.proxy.wires()[0].text().find("\r\n\r\n").expect("a response has a head");
-        // Over plain HTTP, Chromium takes a head that was closed half-way for a whole one. Without the rest of it, the
-        // stream is none, and it never comes back: no server can help that. Over TLS it does come back.
+        // Over plain HTTP, Chromium takes a head that was closed half-way for a whole one. Without the rest, the answer
+        // is no stream, and Chromium never reconnects: no server can prevent that. Over TLS it does reconnect.
         let cut = |bytes, close| (bytes, if close && bytes > head + 4 { Cut::Close } else { Cut::Reset });
         scene.proxy.plan((0..CUTS).map(|_| cut(rng.usize(1..1000), rng.bool())));
         scene.proxy.cut(Cut::Reset);
-        // While it goes on, so that there are events to resume, live ones, and both at once.
+        // Publishes meanwhile, so that there are events to resume, live ones, and both at once.
         until("every cut", async || {
             let data = format!("event {}\nof those", wanted.len());
             wanted.push(scene.publish(&data).await);
@@ -199,7 +199,7 @@ async fn a_restarted_server_tells_that_history_is_lost() {
     browser.until("the end", stream, |state| state.ready == Ready::Connecting).await;
     let origin = browser.origin();
     let server = Server::start(&[("LISTEN", &address), ("CORS_ORIGINS", &origin), RETRY]).await;
-    // Whether or not the browser is back when this is published.
+    // Whether or not the browser has reconnected when this is published.
     let first = id_of(&server.publish(json!({ "room": "a", "data": "after" })).await);
     browser.until("the first event", stream, |state| state.of_kind("message").len() == 2).await;
     let second = id_of(&server.publish(json!({ "room": "a", "data": "long after" })).await);
@@ -218,7 +218,7 @@ async fn a_restarted_server_tells_that_history_is_lost() {
     );
 }
 
-/// Each tab has a host of its own: browsers open only six connections to one over HTTP/1.1.
+/// Each tab has a host of its own: browsers open only six connections to one host over HTTP/1.1.
 #[tokio::test]
 async fn tabs_refused_by_a_full_server_all_come_back_by_themselves() {
     const TABS: u8 = 20;
@@ -248,7 +248,7 @@ async fn tabs_refused_by_a_full_server_all_come_back_by_themselves() {
     }
     for (tab, stream) in &tabs {
         browser.switch_to(tab).await;
-        // Refused more than once: a refusal does not use up a browser's patience.
+        // Refused more than once: a refusal does not make the browser give up.
         let refused = |state: &State| state.of_kind("overload").len() > 1;
         let state = browser.until("refusals", *stream, refused).await;
         assert!(state.events.iter().all(|event| event.json() == json!({ "reason": "full" })), "{state:?}");
@@ -287,7 +287,7 @@ async fn a_disconnected_user_stays_away() {
         wires.iter().map(|wire| wire.text().lines().next().unwrap_or_default().to_owned()).collect();
     assert_eq!(answers, ["HTTP/1.1 200 OK", "HTTP/1.1 204 No Content"]);
 
-    // Only that user, and only in that room.
+    // Only that user is affected, and only in that room.
     let elsewhere = scene.listen("/stream/b/out").await;
     let other = scene.listen("/stream/a/other").await;
     let event = scene.publish("for those who are in").await;
@@ -305,7 +305,7 @@ async fn a_heartbeat_moves_the_id_on_without_an_event() {
     let stream = scene.listen("/stream/a/me").await;
     let first = scene.publish("the only one").await;
     scene.until_messages(stream, std::slice::from_ref(&first)).await;
-    // The order moves on elsewhere.
+    // The offset advances in another room.
     let newer = id_of(&server.publish(json!([{ "room": "b", "data": 1 }, { "room": "b", "data": 2 }])).await);
     let heartbeat = format!(":\nid: {newer}\n\n");
     until("the heartbeat", async || {
@@ -332,7 +332,7 @@ async fn gzip_is_decoded_while_the_stream_is_open() {
 
     let mut wanted = Vec::new();
     for data in ["one", "two\nlines", "", "dräi \u{1f30a}", "five"] {
-        // Each before the next is published: nothing waits in a decoder.
+        // Each arrives before the next is published: no decoder holds an event back.
         wanted.push(scene.publish(data).await);
         scene.until_messages(stream, &wanted).await;
     }
@@ -369,7 +369,7 @@ async fn until_refused(proxy: &Proxy, times: usize) {
     .await;
 }
 
-/// A listener that is no browser and takes a place as long as it lives.
+/// A subscriber other than a browser, which takes a place as long as it lives.
 async fn subscribe(server: &Server, path: &str) -> TcpStream {
     let mut socket = TcpStream::connect(server.address).await.expect("the server accepts");
     let path = server.url(path).splitn(4, '/').last().map(|path| format!("/{path}")).expect("a path");

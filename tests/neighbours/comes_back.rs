@@ -1,9 +1,9 @@
-//! Promise: what `docs/resume.md` says of an `EventSource` is so in Chromium and in Firefox, line by line of its table; and
-//! the page it shows comes back after all of it, with every event once, named ones too.
+//! Promise: the table of `docs/resume.md` on `EventSource` is correct in Chromium and in Firefox, line by line; and the
+//! page it shows reconnects after every case, with every event once, named ones too.
 //!
-//! The README once had a page that remembered ids in `onmessage` alone, and said that browsers come back after everything
-//! that breaks. Named events were lost or came twice, a gap went by unseen, and Firefox was gone for good when a server
-//! on another origin was restarted, or after a download.
+//! The README once had a page that stored ids in `onmessage` alone, and said that browsers reconnect after every
+//! failure. Named events were lost or came twice, a gap went by unseen, and Firefox never reconnected when a server on
+//! another origin was restarted, or after a download.
 
 use crate::common::{
     browser::{either, pages, proxy},
@@ -22,10 +22,10 @@ use self::proxy::{Cut, Proxy};
 
 const DOCUMENT: &str = include_str!("../../docs/resume.md");
 
-/// Browsers that come back do so soon, or no test would end.
+/// Browsers that reconnect do so soon; otherwise the tests would take too long.
 const RETRY: (&str, &str) = ("RETRY", "100ms");
 
-/// What the page's application would bring. Timers run ten times as fast, and are counted.
+/// The functions that the page's application provides. Timers run ten times as fast, and are counted.
 const STAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>A page that comes back</title><script>
 const shown = [];
 let loads = 0, tokens = 0, rounds = 0;
@@ -36,7 +36,7 @@ const realTimeout = setTimeout;
 window.setTimeout = (next, ms) => realTimeout(() => { rounds += 1; next(); }, ms / 10);
 </script><script>"#;
 
-/// The page as the document has it, but for where the server is.
+/// Returns the page as the document has it, except for the server's address.
 fn sample(server: SocketAddr) -> String {
     let block = DOCUMENT.split("```js\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the page");
     let here = block.replace("`/api/v1/sse/stream?", &format!("`http://{server}/api/v1/sse/stream?"));
@@ -44,14 +44,14 @@ fn sample(server: SocketAddr) -> String {
     format!("{STAGE}{here}</script>")
 }
 
-/// A server at `address` that lets pages of `origin` in.
+/// A server at `address` that accepts pages of `origin`.
 async fn serve(address: &str, origin: &str) -> Server {
     Server::start(&[("LISTEN", address), ("CORS_ORIGINS", origin), RETRY]).await
 }
 
 const ANY_PORT: &str = "127.0.0.1:0";
 
-/// A browser with that page, listening across `proxy`.
+/// A browser with that page, subscribed through `proxy`.
 struct Scene {
     browser: Browser,
     server: Server,
@@ -81,7 +81,7 @@ impl Scene {
         id_of(&self.server.publish(draft).await)
     }
 
-    /// Waits until the page has shown as much as `wanted`, which has to be these, and remembers `last`.
+    /// Waits until the page has shown as many events as `wanted`, which must be these, and has stored `last`.
     async fn until_shown(&mut self, wanted: &[&str], last: &str) {
         let enough = format!("shown.length >= {}", wanted.len());
         self.browser.until("all events", &enough, SHOWN).await;
@@ -90,10 +90,11 @@ impl Scene {
         assert_eq!(state["last"], last, "{:?}: {state}", self.browser.kind);
     }
 
-    /// The page loses its stream: in Firefox it gives up without an event, which only a look at `readyState` finds.
+    /// Makes the page lose its stream: in Firefox it gives up without an event, which the page sees only in
+    /// `readyState`.
     async fn lose_the_stream(&mut self) {
         if self.browser.kind == Kind::Firefox {
-            // Set before the page's own timer can look.
+            // Set before the page's own timer can check.
             self.proxy.refuse(true);
             let _: Value = self.browser.run("location.href = '/download'; return null", &[]).await;
             let (pages, proxy) = (&self.pages, &self.proxy);
@@ -123,7 +124,7 @@ async fn the_page_has_every_event_once(kind: Kind) {
     let id = scene.publish(Some("price"), "two").await;
     scene.until_shown(&["message one", "price two"], &id).await;
 
-    // While it is away. The last it has seen has a name, and so has the last it has not.
+    // While the page is away. The last event it has seen has a name, and so has the last one it has missed.
     scene.lose_the_stream().await;
     scene.publish(None, "three").await;
     let id = scene.publish(Some("notice"), "four").await;
@@ -133,7 +134,7 @@ async fn the_page_has_every_event_once(kind: Kind) {
     let loads: u32 = scene.browser.run("return loads", &[]).await;
     assert_eq!(loads, 0, "{kind:?}: nothing was missing");
 
-    // The server's next life knows nothing of the events before: a gap, and the page loads its state.
+    // The restarted server has none of the events before: a gap, and the page loads its state.
     let address = scene.server.address.to_string();
     scene.server.kill().await;
     scene.server = serve(&address, &scene.pages.origin()).await;
@@ -146,7 +147,7 @@ async fn the_page_has_every_event_once(kind: Kind) {
     stays_away_once_disconnected(scene).await;
 }
 
-/// A page that came again and again would ask the server for ever what it was told already.
+/// A page that reconnects again and again would always get the same answer.
 async fn stays_away_once_disconnected(mut scene: Scene) {
     assert_eq!(scene.server.post("/disconnect/lobby/me", "").await["disconnected"], 1);
     scene.browser.until("the end", "away && stream.readyState === EventSource.CLOSED", SHOWN).await;
@@ -157,7 +158,7 @@ async fn stays_away_once_disconnected(mut scene: Scene) {
     let rounds: u32 = scene.browser.run("return rounds", &[]).await;
     scene.browser.until("two more looks", &format!("rounds > {}", rounds + 2), SHOWN).await;
     assert_eq!(requests(&scene.proxy), before, "whoever was sent away has not come again");
-    // Each new stream had a fresh token, and said where the one before was.
+    // Each new stream had a fresh token, and the URL named the last id of the stream before.
     let first = scene.proxy.wires()[0].request.lines().next().unwrap_or_default().to_owned();
     assert!(first.contains("token=t1") && !first.contains("last_event_id"), "{first}");
     if scene.browser.kind == Kind::Firefox {
@@ -179,7 +180,7 @@ async fn the_page_has_every_event_once_in_firefox() {
     the_page_has_every_event_once(Kind::Firefox).await;
 }
 
-/// What the table says of each case: for Chromium, for Firefox.
+/// Returns the table's entries for each case: for Chromium, for Firefox.
 fn table() -> BTreeMap<String, [String; 2]> {
     let rows = DOCUMENT.split("<!-- the tests read this table -->\n").nth(1).expect("the table");
     let rows = rows.lines().take_while(|line| line.starts_with('|')).skip(2);
@@ -203,7 +204,7 @@ return null;
 
 const SEEN: &str = "({ ...seen, source: seen.source.readyState })";
 
-/// Cases of the table, and which of them have been seen.
+/// Cases of the table, and the ones that are still to be seen.
 struct Cases {
     browser: Browser,
     table: BTreeMap<String, [String; 2]>,
@@ -219,12 +220,12 @@ impl Cases {
         Some(Self { browser, table: table(), pages, origin })
     }
 
-    /// A server that lets the pages in.
+    /// A server that accepts the pages.
     async fn server(&self, settings: &[(&str, &str)]) -> Server {
         Server::start(&[&[("CORS_ORIGINS", &*self.origin), RETRY], settings].concat()).await
     }
 
-    /// Opens a page of `origin` that listens at `url`.
+    /// Opens a page of `origin` that subscribes to `url`.
     async fn listen(&mut self, origin: &str, url: &str) {
         self.browser.open(origin).await;
         let _: Value = self.browser.run(LISTEN, &[json!(url)]).await;
@@ -234,7 +235,7 @@ impl Cases {
         self.browser.until("an open stream", "seen.opened === 1", SEEN).await;
     }
 
-    /// Holds what comes of `case` to the table.
+    /// Compares the outcome of `case` with the table.
     async fn assert(&mut self, case: &str) {
         let row = self.table.remove(case).unwrap_or_else(|| panic!("the table has no {case:?}"));
         let said = &row[usize::from(self.browser.kind == Kind::Firefox)];
@@ -255,7 +256,8 @@ async fn the_table_is_so(kind: Kind) {
     broken_connections(&mut cases).await;
     servers_that_are_gone(&mut cases).await;
     let mut left = std::mem::take(&mut cases.table);
-    // A browser at a time, and each time a new one: Firefox's driver opens no page after a navigation that led nowhere.
+    // One browser at a time, and a new one each time: Firefox's driver opens no page after a navigation that led
+    // nowhere.
     drop(cases);
     for path in ["/download", "/nothing"] {
         let mut cases = Cases::begin(kind).await.expect("it was there just now");
@@ -291,7 +293,7 @@ async fn refusals(cases: &mut Cases) {
     cases.assert("the server is full for now: 200 with `overload`").await;
 }
 
-/// The one place there is.
+/// Takes the only place.
 async fn occupy(server: SocketAddr) -> tokio::net::TcpStream {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut socket = tokio::net::TcpStream::connect(server).await.expect("the server accepts");
@@ -343,7 +345,7 @@ async fn servers_that_are_gone(cases: &mut Cases) {
     cases.assert("the name does not resolve").await;
 }
 
-/// The page goes to `path`, and stays where it is.
+/// Navigates the page to `path`, which does not leave the page.
 async fn navigation(cases: &mut Cases, path: &str) {
     let origin = cases.origin.clone();
     let server = cases.server(&[]).await;

@@ -1,5 +1,5 @@
-//! Promise: a real browser lets pages see what `cors_origins` allows and no more, with and without cookies, whether they
-//! `fetch` or listen; and a page whose name was made to stand for this server gets nothing.
+//! Promise: a real browser lets pages see what `cors_origins` allows and no more, with and without cookies, whether
+//! they `fetch` or use `EventSource`; and a page whose name was made to resolve to this server gets nothing.
 
 use crate::common::{
     browser::{chromium, proxy},
@@ -16,8 +16,8 @@ use self::chromium::Chromium;
 use self::neighbours::Server;
 use self::proxy::Proxy;
 
-/// Runs in a page: what comes of each of the requests `urls` leads to, with cookies or without. In a frame that may only
-/// run scripts, it has the origin `null`.
+/// Runs in a page: returns the result of each request below `urls`, with cookies or without. In a frame that may only
+/// run scripts, the origin is `null`.
 const ASK: &str = r#"
 const [base, credentials, sandboxed] = arguments;
 async function ask(base, credentials) {
@@ -58,7 +58,7 @@ return new Promise((resolve) => {
 });
 "#;
 
-/// What a page sees that may see everything.
+/// The results in a page that may see everything.
 fn everything() -> Value {
     json!({
         "read": 200,
@@ -70,7 +70,7 @@ fn everything() -> Value {
     })
 }
 
-/// What one sees that may see nothing: not even why.
+/// The results in a page that may see nothing, not even the reason.
 fn nothing() -> Value {
     let fetched = ["read", "missing", "publish", "simple", "wrong"];
     let mut found: Value = fetched.map(|name| (name.to_owned(), json!("TypeError"))).into_iter().collect();
@@ -82,7 +82,7 @@ async fn ask(browser: &Chromium, base: &str, credentials: &str, sandboxed: bool)
     browser.run(ASK, vec![json!(base), json!(credentials), json!(sandboxed)]).await
 }
 
-/// `GET {path}` below the base path, as a program that is no browser.
+/// Sends `GET {path}` below the base path, as a program other than a browser.
 async fn get(server: &Server, path: &str) -> Value {
     let url = server.url(path);
     let path = &url[url.find("/api").expect("the base path")..];
@@ -95,7 +95,7 @@ async fn get(server: &Server, path: &str) -> Value {
     serde_json::from_str(body).expect("answers are JSON")
 }
 
-/// Events that room `a` has had.
+/// Returns how many events room `a` has had.
 async fn published(server: &Server) -> usize {
     let page = get(server, "/rooms/a/history").await;
     page["events"].as_array().unwrap_or_else(|| panic!("no events in {page}")).len()
@@ -119,7 +119,7 @@ async fn pages_see_what_the_list_allows() {
         let before = network.wires().len();
         let included = ask(&browser, &base, "include", false).await;
         assert_eq!(included, if with_credentials == "on" { everything() } else { nothing() });
-        // The cookie did come, whether or not the page may see what came of it.
+        // The cookie was sent, whether or not the page may see the answer.
         assert!(network.wires()[before..].iter().any(|wire| wire.header("cookie") == Some("taste=sweet")));
 
         let events = published(&server).await;
@@ -135,7 +135,7 @@ async fn pages_see_what_the_list_allows() {
     }
 }
 
-/// A sandboxed frame could not listen anywhere but where everybody could: `null` was no origin for the list.
+/// A sandboxed frame could once subscribe only where every page could: the list did not accept `null` as an origin.
 #[tokio::test]
 async fn a_sandboxed_frame_may_listen_where_null_is_listed() {
     let Some(browser) = Chromium::start().await else { return };
@@ -144,14 +144,14 @@ async fn a_sandboxed_frame_may_listen_where_null_is_listed() {
     let mut wanted = everything();
     wanted["origin"] = "null".into();
     assert_eq!(ask(&browser, &base, "omit", true).await, wanted);
-    // With cookies it sees nothing, and the page around it, which has an origin of its own, neither.
+    // With cookies the frame sees nothing. The page around it, which has an origin of its own, sees nothing either.
     wanted = nothing();
     wanted["origin"] = "null".into();
     assert_eq!(ask(&browser, &base, "include", true).await, wanted);
     assert_eq!(ask(&browser, &base, "omit", false).await, nothing());
 }
 
-/// Runs in a page: whether a `fetch` with each of these headers gets an answer.
+/// Runs in a page: returns whether a `fetch` with each of these headers gets an answer.
 const SEND: &str = r#"
 const [url, names] = arguments;
 return Promise.all(names.map(async (name) => {
@@ -163,7 +163,7 @@ return Promise.all(names.map(async (name) => {
 }));
 "#;
 
-/// Libraries for tracing add headers to all that a page asks for, which then failed in its preflight.
+/// Libraries for tracing add headers to all requests of a page, which then failed in the preflight.
 #[tokio::test]
 async fn headers_that_libraries_add_pass_the_preflight() {
     const ADDED: [&str; 8] = [
@@ -184,7 +184,7 @@ async fn headers_that_libraries_add_pass_the_preflight() {
     assert_eq!(found, json!([200, 200, 200, 200, 200, 200, 200, "TypeError"]));
 }
 
-/// A network on which one name stands first for the attacker's server, which has the page, and then for ours.
+/// A network on which one name resolves first to the attacker's server, which has the page, and then to ours.
 async fn rebinding(ours: SocketAddr) -> SocketAddr {
     const PAGE: &str = include_str!("../common/browser/page.html");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
@@ -229,10 +229,10 @@ async fn a_name_that_was_rebound_gets_a_page_nothing() {
             assert_eq!(found, refused);
             assert_eq!(published(&server).await, 0);
         } else {
-            // It is the server's own page then.
+            // The page then counts as the server's own.
             assert_eq!(found, everything());
         }
-        // What makes this worth a check of its own: to the browser the two are one, and it says nothing of it.
+        // This needs a check of its own: to the browser the two are one origin, so its headers do not differ.
         let requests: String =
             network.wires().into_iter().map(|wire| wire.request.to_ascii_lowercase()).collect();
         let (_, read) = requests.split_once("get /api/v1/sse/info ").expect("it was asked for");

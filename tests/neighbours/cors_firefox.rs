@@ -1,5 +1,5 @@
-//! Promise: Firefox lets a page without an origin of its own listen where `null` is listed, and nowhere else. Firefox is driven
-//! by puppeteer, which a small program of the tests runs.
+//! Promise: Firefox lets a page with the origin `null` subscribe where `null` is listed, and in no other case. A small
+//! program of the tests drives Firefox by puppeteer.
 
 use crate::common::neighbours;
 
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use self::neighbours::{Folder, PATIENCE, Server, find, find_at};
 
-/// What a sandboxed frame in Firefox has got from each of the servers at these URLs.
+/// Prints what a sandboxed frame in Firefox receives from each of the servers at these URLs.
 const PROGRAM: &str = "tests/npm/null_origin.js";
 
 /// The library that drives the browser, which `npm ci` puts there.
@@ -32,7 +32,7 @@ async fn a_sandboxed_frame_may_listen_where_null_is_listed() {
         .arg(firefox)
         .args([listed.url("/stream/a/me"), unlisted.url("/stream/a/me")])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        // Its profile and its caches go with the folder.
+        // Its profile and its caches are removed with the folder.
         .envs(["HOME", "TMPDIR"].map(|name| (name, folder.path())))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

@@ -1,7 +1,7 @@
-//! Programs of others around Tidegate: browsers, proxies, client libraries and decoders, each run as it is.
+//! Programs of other projects around Tidegate: browsers, proxies, client libraries and decoders, each run unchanged.
 //!
-//! One file a neighbour, or a promise that several of them show. A test skips itself, and says so, where its program is not
-//! installed; in CI that is a failure.
+//! One file for each neighbour, or for a promise that several of them show. If its program is not installed, a test is
+//! skipped with a message; in CI it fails.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,6 @@
-//! Promise: behind Debian's nginx with the files in `deploy/` everything works as it does without: events leave at once,
-//! ten thousand listen over one Unix socket, and whoever loses nginx or the engine comes back and knows what is missing.
+//! Promise: behind Debian's nginx with the files in `deploy/` everything works as without nginx: events leave at once,
+//! ten thousand clients subscribe over one Unix socket, and a client that loses nginx or the engine reconnects and
+//! learns whether it missed events.
 
 use crate::common::{eventsource, neighbours};
 
@@ -24,10 +25,10 @@ use self::neighbours::{Folder, PATIENCE, Port, Server, find, until};
 
 const BASE: &str = "/api/v1/sse";
 
-/// Where nginx takes requests for the inside from.
+/// The address that nginx treats as internal.
 const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Listeners that were cut off come back at once, or no test would end.
+/// Subscribers that were cut off reconnect at once; otherwise the tests would take too long.
 const RETRY: (&str, &str) = ("RETRY", "100ms");
 
 /// nginx with the shipped files. Ends with all its workers when dropped.
@@ -39,11 +40,11 @@ struct Nginx {
     _port: Port,
 }
 
-/// Where nginx finds the engine.
+/// The address at which nginx reaches the engine.
 enum Upstream<'a> {
     Unix(&'a str),
     Tcp(SocketAddr),
-    /// Divided by room.
+    /// Several nodes, divided by room.
     Nodes([SocketAddr; 2]),
 }
 
@@ -52,7 +53,7 @@ impl Nginx {
         Self::start_with(program, folder, upstream, None).await
     }
 
-    /// As [`Self::start`], with the block of the site that begins with `option` taken in, which is a comment as shipped.
+    /// Like [`Self::start`], with the block of the site that begins with `option` enabled; as shipped it is a comment.
     async fn start_with(
         program: &Path,
         folder: &Folder,
@@ -64,7 +65,7 @@ impl Nginx {
         Self::run(program, folder, port).await
     }
 
-    /// Runs it with the `nginx.conf` in `folder`, which has it listen on `port`.
+    /// Runs nginx with the `nginx.conf` in `folder`, which has it listen on `port`.
     async fn run(program: &Path, folder: &Folder, port: Port) -> Self {
         let address = port.address;
         let conf = folder.file("nginx.conf");
@@ -79,7 +80,7 @@ impl Nginx {
         nginx
     }
 
-    /// `nginx -s reload`.
+    /// Runs `nginx -s reload`.
     fn reload(&self) {
         let reloaded = Command::new(&self.program).args(["-c", &self.conf, "-s", "reload"]).output();
         let reloaded = reloaded.expect("nginx is installed");
@@ -90,7 +91,7 @@ impl Nginx {
         EventSource::new(number, self.address, &format!("{BASE}{path}"))
     }
 
-    /// Sends `method` for `path` from `from` and gives the status and the body.
+    /// Sends `method` for `path` from `from` and returns the status and the body.
     async fn ask(&self, from: IpAddr, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         ask(self.address, from, method, path, headers, body).await
     }
@@ -105,7 +106,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Killed, it would leave its workers behind.
+        // If it were killed, its workers would stay behind.
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
     }
@@ -130,7 +131,8 @@ async fn ask(
     (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
 
-/// Writes the shipped files to `folder` with this machine's paths, one worker a core of two, and a little less patience.
+/// Writes the shipped files to `folder` with this machine's paths, a worker for each of two cores, and shorter
+/// timeouts.
 fn configure(folder: &Folder, address: SocketAddr, upstream: &Upstream<'_>, option: Option<&str>) {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {};\n", folder.file(kind)))
@@ -171,7 +173,7 @@ fn configure(folder: &Folder, address: SocketAddr, upstream: &Upstream<'_>, opti
     fs::write(folder.path().join("nginx.conf"), main).expect("our folder");
 }
 
-/// `text` with each of `changes` made once.
+/// Returns `text` with each of `changes` made once.
 fn adapt(text: &str, changes: &[(&str, &str)]) -> String {
     let mut text = text.to_owned();
     for (from, to) in changes {
@@ -181,14 +183,14 @@ fn adapt(text: &str, changes: &[(&str, &str)]) -> String {
     text
 }
 
-/// `text` without the comment marks of the block that begins with `option`.
+/// Returns `text` without the comment marks of the block that begins with `option`.
 fn take_in(text: &str, option: &str) -> String {
     let (before, rest) = text.split_once(&format!("    #{option}")).expect("it is there");
     let (block, after) = rest.split_once("\n\n").expect("an empty line follows");
     format!("{before}    {option}{}\n\n{after}", block.replace("\n    #", "\n    "))
 }
 
-/// The engine on a Unix socket in `folder`, which nginx is trusted on, and on a port.
+/// Starts the engine on a Unix socket in `folder`, on which it trusts nginx, and on a port.
 async fn engine(folder: &Folder, settings: &[(&str, &str)]) -> (Server, String) {
     let path = folder.file("http.sock");
     let listen = format!("127.0.0.1:0,unix:{path}");
@@ -196,7 +198,7 @@ async fn engine(folder: &Folder, settings: &[(&str, &str)]) -> (Server, String) 
     (Server::start(&[&ours[..], settings].concat()).await, path)
 }
 
-/// Streams the engine has open.
+/// Returns how many streams the engine has open.
 async fn connections(server: &Server) -> u64 {
     let (status, text) = ask(server.address, INSIDE, "GET", &format!("{BASE}/info"), "", "").await;
     assert_eq!(status, 200, "{text}");
@@ -220,8 +222,8 @@ fn message(data: &str) -> Message {
     Message { kind: "message".into(), data: data.into() }
 }
 
-/// Browsers ask for a site by its name. At nginx' own end that name stands for a server on loopback, which is how attackers'
-/// names get there, too.
+/// Browsers ask for a site by its name. Behind nginx, a request with that name comes from loopback, and so would one
+/// with the name of an attacker.
 #[tokio::test]
 async fn browsers_reach_a_site_by_its_name() {
     let Some(program) = find("nginx") else { return };
@@ -238,7 +240,7 @@ async fn browsers_reach_a_site_by_its_name() {
         let _ = socket.read_to_string(&mut answer).await;
         answer
     };
-    // As shipped, over TCP as its comments say, and over TCP with nginx being nobody in particular.
+    // As shipped, over TCP as the comments say, and over TCP without trust in nginx.
     for (over_tcp, trusted, status) in [(false, "unix", "200"), (true, "127.0.0.1", "200"), (true, "", "403")]
     {
         let folder = Folder::new();
@@ -251,7 +253,7 @@ async fn browsers_reach_a_site_by_its_name() {
             assert_eq!(answer.contains("host_forbidden"), status == "403", "{answer}");
         }
     }
-    // The few lines of the page on proxies do not pass the name on, and so need nothing.
+    // The few lines of the page on proxies do not pass the name on, so they need no trust.
     let folder = Folder::new();
     let server = Server::start(&[]).await;
     let page = include_str!("../../docs/proxies.md")
@@ -272,12 +274,12 @@ async fn browsers_reach_a_site_by_its_name() {
     assert!(answer.contains("room_missing"), "it went all the way: {answer}");
 }
 
-/// As shipped, nginx is `www-data`. Without systemd the socket was open to the server's own user alone: 502.
+/// As shipped, nginx runs as `www-data`. Without systemd the socket was once open only to the server's own user: 502.
 #[tokio::test]
 async fn without_systemd_nginx_is_let_in_by_its_group() {
     let Some(program) = find("nginx") else { return };
     if fs::metadata("/proc/self").expect("procfs").uid() != 0 {
-        // Not by `eprintln!`, of which nothing is shown unless the test fails.
+        // Not by `eprintln!`, whose output is shown only if the test fails.
         let _ = writeln!(io::stderr(), "skipped: only root can run nginx as another user");
         return;
     }
@@ -348,13 +350,13 @@ async fn only_the_engine_compresses() {
         let head = stream_head(&nginx).await;
         assert_eq!(head.contains("content-encoding"), encoding.is_some(), "{head}");
         assert!(encoding.is_none_or(|line| head.contains(line)), "{head}");
-        // What nginx says in its place, nobody further on compresses either.
+        // The answer that nginx gives in the engine's place must not be compressed further on either.
         server.kill().await;
         stream_head(&nginx).await;
     }
 }
 
-/// The head of a stream through `nginx`, which proxies further on have to leave alone.
+/// Returns the head of a stream through `nginx`, which proxies further on must leave alone.
 async fn stream_head(nginx: &Nginx) -> String {
     let mut socket = connect(client_address(0), nginx.address).await.expect("nginx listens");
     let request = format!("GET {BASE}/stream/a/u HTTP/1.1\r\nhost: tests\r\naccept-encoding: gzip\r\n\r\n");
@@ -397,7 +399,7 @@ async fn publishing_is_for_the_inside() {
     ] {
         let (status, text) = nginx.ask(outside, method, &format!("{BASE}{path}"), "", &event).await;
         assert_eq!(status, 403, "{method} {path}: {text}");
-        // Who says to come from the inside does not.
+        // A client that claims an internal address is still outside.
         let lie = "x-forwarded-for: 127.0.0.1\r\nx-real-ip: 127.0.0.1\r\n";
         assert_eq!(nginx.ask(outside, method, &format!("{BASE}{path}"), lie, &event).await.0, 403);
     }
@@ -406,17 +408,17 @@ async fn publishing_is_for_the_inside() {
     }
     let (status, text) = nginx.ask(INSIDE, "GET", &format!("{BASE}/info"), "", "").await;
     assert_eq!(status, 200, "{text}");
-    // A page of this very site is no foreign one, whatever the port.
+    // A page of this very site is not foreign, whatever the port.
     let own = format!("origin: http://{}\r\n", nginx.address);
     let (status, text) = nginx.ask(INSIDE, "POST", &format!("{BASE}/publish"), &own, &event).await;
     assert_eq!(status, 200, "{text}");
 }
 
-/// Where [`KEY`] signs.
+/// The setting with [`KEY`], which signs the tokens.
 const SIGNED: (&str, &str) = ("TOKEN_KEYS", KEY);
 const KEY: &str = "HS256:base64:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE";
 
-/// A header with a token of the user `u` that has `permission`.
+/// Returns a header with a token of the user `u` that has `permission`.
 fn authorization(permission: &str) -> String {
     let made = Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .env_clear()
@@ -426,7 +428,7 @@ fn authorization(permission: &str) -> String {
     format!("Bearer {}", String::from_utf8(made.stdout).expect("a token").trim())
 }
 
-/// What the guide tells pages to do when their token is nearly over, they do from outside.
+/// The guide tells pages what to do when their token expires soon; this does it from outside.
 #[tokio::test]
 async fn browsers_refresh_their_streams() {
     let Some(program) = find("nginx") else { return };
@@ -473,9 +475,9 @@ async fn history_can_be_let_out_and_nothing_else_with_it() {
         ("/info?/rooms/a/history", 403),
         ("/rooms/a/history/../../../info", 403),
         ("/rooms/a/history%2f..%2f..%2f..%2finfo", 403),
-        // This nginx takes for history, and the engine for nothing.
+        // nginx treats this path as history, and the engine refuses it.
         ("/info/../rooms/a/history", 400),
-        // These nginx takes for history, and the engine would take the second for the room `a/history`.
+        // nginx treats these as history, and the engine would take the second for the room `a/history`.
         ("/info%2f..%2frooms%2fa%2fhistory", 403),
         ("/rooms/a%2Fhistory", 403),
         ("/rooms/a%2Fhistory?x=/history", 403),
@@ -487,8 +489,8 @@ async fn history_can_be_let_out_and_nothing_else_with_it() {
     }
 }
 
-/// Paths that an outsider sends with `POST` to have the engine disconnect `bob` in `lobby`, or publish, while nginx looks at
-/// the rules of another location.
+/// Paths that an outsider sends with `POST` to make the engine disconnect `bob` in `lobby`, or publish, while nginx
+/// applies the rules of another location.
 const BEHIND_ANOTHER_NAME: [&str; 24] = [
     "/disconnect/lobby/bob%2f..%2f..%2f..%2frefresh",
     "/disconnect/lobby/bob%2F..%2F..%2F..%2Frefresh",
@@ -516,7 +518,7 @@ const BEHIND_ANOTHER_NAME: [&str; 24] = [
     "/publish%2f..%2frefresh",
 ];
 
-/// The same with `GET`, to be told of a room's members.
+/// The same with `GET`, to read a room's members.
 const MEMBERS_BEHIND_ANOTHER_NAME: [&str; 5] = [
     "/rooms/lobby%2f..%2f..%2fstream",
     "/rooms/%2e%2e%2f%2e%2e%2fsse%2fstream",
@@ -525,8 +527,9 @@ const MEMBERS_BEHIND_ANOTHER_NAME: [&str; 5] = [
     "/info%2f..%2fstream",
 ];
 
-/// nginx decodes the whole path and resolves its dots before it chooses a location; the engine looks for segments first. The
-/// first path above was a location for everyone to nginx, and a disconnect of `bob/../../../refresh` to the engine.
+/// nginx decodes the whole path and resolves its dots before it chooses a location; the engine splits it into segments
+/// first. The first path above was a location for everyone to nginx, and a disconnect of `bob/../../../refresh` to the
+/// engine.
 #[tokio::test]
 async fn no_path_is_two_things_to_nginx_and_the_engine() {
     let Some(program) = find("nginx") else { return };
@@ -546,7 +549,7 @@ async fn no_path_is_two_things_to_nginx_and_the_engine() {
     assert_eq!(connections(&server).await, 1);
     nginx.publish(&json!({"room": "lobby", "data": "from inside"})).await;
     assert_eq!(patiently("the event", listener.message()).await, message("from inside"));
-    // In the query such a name is a name.
+    // In the query, such a name is a plain name.
     let mut odd = nginx.listener(2, "/stream?room=a/../../b&user=..");
     patiently("connected", odd.message_of("connected")).await;
 }
@@ -567,11 +570,11 @@ async fn a_forged_address_does_not_dodge_a_limit() {
     }
     let refusal = Message { kind: "overload".into(), data: r#"{"reason":"address_connections"}"#.into() };
     assert_eq!(patiently("a refusal", forged(3, "u3").message()).await, refusal);
-    // Another client is not concerned, also if it is called by the first one's name.
+    // Another client is not affected, even if it sends the first client's address.
     let mut other =
         nginx.listener(1, "/stream/a/v").header("x-forwarded-for", &client_address(0).to_string());
     assert_eq!(patiently("a place", other.message()).await.kind, "connected");
-    // Nobody on the port is a proxy: there, the header says nothing at all.
+    // No peer on the port is a trusted proxy: there, the header does not count.
     let direct = |name: &str| {
         EventSource::new(2, server.address, &format!("{BASE}/stream/a/{name}"))
             .header("x-forwarded-for", &format!("198.51.100.{}", name.len()))
@@ -587,7 +590,7 @@ async fn a_forged_address_does_not_dodge_a_limit() {
 async fn a_listener_who_leaves_is_noticed_before_a_heartbeat() {
     let Some(program) = find("nginx") else { return };
     let folder = Folder::new();
-    // Ten times the patience of this test: nothing is written meanwhile that could fail.
+    // Ten times the patience of this test: meanwhile there is no write that could fail.
     let (server, path) = engine(&folder, &[("HEARTBEAT", "10m")]).await;
     let nginx = Nginx::start(&program, &folder, &Upstream::Unix(&path)).await;
     let mut listeners: Vec<_> = (0..40).map(|n| nginx.listener(n, &format!("/stream/a/u{n}"))).collect();
@@ -604,7 +607,7 @@ async fn a_listener_who_leaves_is_noticed_before_a_heartbeat() {
 #[tokio::test]
 async fn ten_thousand_listen_over_one_unix_socket() {
     const LISTENERS: usize = 10_000;
-    /// Connecting at once. The queue of a Unix socket takes 4,096 at most, fewer on some machines.
+    /// Clients that connect at once. The queue of a Unix socket takes 4,096 at most, fewer on some machines.
     const ARRIVALS: usize = 128;
 
     let Some(program) = find("nginx") else { return };
@@ -660,7 +663,7 @@ async fn rooms_can_be_divided_among_nodes() {
     }
     let [first, second] = [connections(&nodes[0]).await, connections(&nodes[1]).await];
     assert!(first > 0 && second > 0 && first + second == ROOMS as u64, "{first} and {second}");
-    // By query or by path, a room has one place.
+    // By query or by path, a room belongs to the same node.
     for n in 0..ROOMS {
         let mut other = nginx.listener(n, &format!("/stream?room=r{n}&user=v{n}"));
         patiently("connected", other.message_of("connected")).await;
@@ -670,7 +673,8 @@ async fn rooms_can_be_divided_among_nodes() {
     }
 }
 
-/// Reads numbers up to "end". They have to come one by one, whatever happens to the stream. Gives how many there were.
+/// Reads numbers up to "end", and returns how many there were. They must come one by one, whatever happens to the
+/// stream.
 async fn count(mut listener: EventSource, opened: Arc<AtomicUsize>) -> usize {
     let mut count = 0;
     loop {
@@ -706,7 +710,7 @@ async fn a_reload_of_nginx_costs_no_event() {
     let mut published = 0;
     for round in 1..=RELOADS {
         nginx.reload();
-        // Events go on while the old workers, which have the streams, send them away one and all.
+        // Publishes while the old workers, which have the streams, close all of them.
         until("everyone is with the new workers", async || {
             nginx.publish(&json!({"room": "a", "data": published})).await;
             published += 1;

@@ -1,5 +1,5 @@
-//! Promise: behind nginx with `auth_basic`, which passes on what it has looked at, tokens in a cookie or the query count as
-//! they do without it, and public rooms are open to whom nginx lets through.
+//! Promise: behind nginx with `auth_basic`, which passes its checked credential on, tokens in a cookie or the query
+//! count as they do without it, and public rooms are open to every visitor that nginx lets through.
 
 use crate::common::{self, neighbours};
 
@@ -14,7 +14,7 @@ use self::common::bearer::{SECRET, bearer, expired, key_text, token};
 use self::common::conn::{Conn, request};
 use self::neighbours::{Folder, Port, Server, find, until};
 
-/// `ann` with the password `secret`.
+/// The user `ann` with the password `secret`.
 const BASIC: (&str, &str) = ("authorization", "Basic YW5uOnNlY3JldA==");
 
 /// nginx with a password in front of one server. Ends when dropped.
@@ -40,7 +40,7 @@ impl Nginx {
         nginx
     }
 
-    /// The status of a stream, and its first event if it begins.
+    /// Returns the status of a stream, and its first event if it begins.
     fn listen(&self, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
         let mut conn = Conn::tcp(self.port.address);
         conn.send(request("GET", &format!("{BASE}{path}"), headers, b""));
@@ -56,7 +56,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Killed, it would leave its workers behind.
+        // If it were killed, its workers would stay behind.
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
     }
@@ -88,7 +88,7 @@ fn configuration(folder: &Folder, port: &Port, server: &Server) -> String {
     )
 }
 
-/// It was a second credential beside the token, 400, and a bad one in a public room, 401.
+/// The password once counted as a second credential beside the token, 400, and as a bad one in a public room, 401.
 #[tokio::test]
 async fn a_password_of_nginx_is_in_nobodys_way() {
     let Some(program) = find("nginx") else { return };

@@ -1,5 +1,5 @@
-//! Promise: a polyfill that comes back with the id in its URL goes on where it was, as a browser does with its header.
-//! Shown with the one that is most in use, as it is.
+//! Promise: a polyfill that reconnects with the id in its URL resumes where it was, as a browser does with its header.
+//! Shown with the polyfill that is most in use, unchanged.
 
 use crate::common::{self, neighbours};
 
@@ -52,10 +52,11 @@ impl Drop for Page {
     }
 }
 
-/// What was published while it was away was lost, and nobody was told: its `lastEventId` was a parameter that meant nothing.
+/// Events published while the polyfill was away were once lost without a gap: the server ignored its parameter
+/// `lastEventId`.
 #[test]
 fn a_polyfill_misses_nothing_while_it_is_away() {
-    // It is to stay away for long enough that something is published meanwhile.
+    // It stays away long enough for a publish.
     let server = TestServer::with(|config| config.retry = Duration::from_secs(1));
     let Some(mut page) = Page::open(&format!("http://{}{BASE}/stream/a/u", server.addr)) else {
         return;

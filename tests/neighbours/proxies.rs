@@ -1,8 +1,9 @@
-//! Promise: behind the proxies of `docs/proxies.md`, set up as that page says, each event arrives while the stream is open.
+//! Promise: behind the proxies of `docs/proxies.md`, set up as that page says, each event arrives while the stream is
+//! open.
 //!
-//! Two kinds used to hold streams back. Proxies of development servers (webpack-dev-server, express with `compression`,
-//! Next.js, whose rewrites go through the same `compression`) compressed them, for want of `no-transform`. Varnish asked for
-//! gzip and kept what it unpacked for those who take none: they did not even get the head.
+//! Two kinds once held streams back. Proxies of development servers (webpack-dev-server, express with `compression`,
+//! Next.js, whose rewrites go through the same `compression`) compressed them, for want of `no-transform`. Varnish
+//! asked for gzip and held back the decompressed bytes for clients that take none: they did not even get the head.
 
 use crate::common::{self, neighbours};
 
@@ -22,14 +23,14 @@ use self::common::conn::Conn;
 use self::common::stream::Listener;
 use self::neighbours::{Folder, Output, PATIENCE, Port, find, find_at, until};
 
-/// Where the page has the server.
+/// The server's address in the page.
 const DEFAULT: &str = "127.0.0.1:8080";
 
-/// A proxy in front of a server. It is told to end when this is dropped, so that it takes its workers along.
+/// A proxy in front of a server. Dropping it asks it to end, so that its workers end, too.
 struct Proxy {
     at: At,
     child: Child,
-    /// Open, so that it may go on printing.
+    /// Kept open, so that the proxy can go on printing.
     _output: Option<Output>,
     _folder: Folder,
     _port: Option<Port>,
@@ -73,7 +74,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The block number `nth` in `language` of the page, with `changes` made.
+/// Returns block number `nth` in `language` of the page, with `changes` made.
 fn block(language: &str, nth: usize, changes: &[(&str, &str)]) -> String {
     let page = include_str!("../../docs/proxies.md");
     let block =
@@ -94,8 +95,8 @@ fn server(gzip: bool) -> TestServer {
     })
 }
 
-/// Listens through `proxy` with and without gzip, at the same URL at once, and gives the answers' encodings. Each event has
-/// to arrive before the next is published.
+/// Subscribes through `proxy` with and without gzip, at the same URL at once, and returns the answers' encodings. Each
+/// event must arrive before the next is published.
 #[track_caller]
 fn passes_events_on(server: &TestServer, proxy: &Proxy) -> [Option<String>; 2] {
     let mut listeners = [proxy.listen(&[("accept-encoding", "gzip")]), proxy.listen(&[])];
@@ -112,7 +113,7 @@ fn passes_events_on(server: &TestServer, proxy: &Proxy) -> [Option<String>; 2] {
     })
 }
 
-/// Whether a browser's `EventSource` is known as one through `proxy`, and so gets ids by heartbeat.
+/// Returns whether the server recognizes a browser's `EventSource` through `proxy`, and so sends ids by heartbeat.
 #[track_caller]
 fn knows_browsers(proxy: &Proxy) -> bool {
     let beat = proxy.listen(&[("cache-control", "no-cache"), ("pragma", "no-cache")]).event();
@@ -120,7 +121,7 @@ fn knows_browsers(proxy: &Proxy) -> bool {
     beat != ":\n"
 }
 
-/// What a proxy leaves as it is.
+/// Returns the encodings if a proxy leaves them unchanged.
 fn as_sent(gzip: bool) -> [Option<String>; 2] {
     [gzip.then(|| "gzip".to_owned()), None]
 }
@@ -149,7 +150,7 @@ const APACHE_MODULES: [&str; 7] =
 /// Apache with `lines`, on a site that compresses everything.
 async fn apache(program: &Path, lines: &str) -> Proxy {
     let folder = Folder::new();
-    // It does not share a port, and this one is none that the kernel hands out by itself.
+    // Apache does not share a port, and this port is outside the range that the kernel assigns by itself.
     let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(20_000..32_000)));
     let modules = APACHE_MODULES
         .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
@@ -178,7 +179,7 @@ async fn apache_passes_events_on_and_compresses_none() {
     }
 }
 
-/// Without the page's lines on it, `mod_deflate` costs memory and no event.
+/// Without the page's lines, `mod_deflate` costs memory and no event.
 #[tokio::test]
 async fn apache_holds_nothing_back_where_it_compresses() {
     let Some(program) = find("apache2") else { return };
@@ -204,7 +205,7 @@ async fn varnish(program: &Path, server: &TestServer, vcl: Option<String>) -> Pr
     Proxy::start(At::Unix(socket), command, folder, None).await
 }
 
-/// The page's VCL, in front of `server`.
+/// Returns the page's VCL, in front of `server`.
 fn vcl(server: &TestServer) -> String {
     let port = format!("\"{}\"", server.addr.port());
     block("vcl", 0, &[("\"8080\"", &port)])
@@ -216,7 +217,7 @@ async fn varnish_passes_events_on_without_gzip() {
     for gzip in [false, true] {
         let server = server(gzip);
         for vcl in [None, Some(vcl(&server))] {
-            // What it would keep in its cache, it asks for in its own words.
+            // For an object that it may cache, Varnish sends its own request headers.
             let passes = vcl.is_some();
             let proxy = varnish(&program, &server, vcl).await;
             assert_eq!(passes_events_on(&server, &proxy), [None, None]);

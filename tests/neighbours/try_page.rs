@@ -1,8 +1,9 @@
-//! Promise: whoever opens the server's address in a browser can try it there, in Chromium and in Firefox; what others publish
-//! stays text; everyone else gets a text; and a server that asks who comes shows strangers no page unless told to.
+//! Promise: a user who opens the server's address in a browser can try it there, in Chromium and in Firefox; data that
+//! other users publish stays text; other clients get a text; and a server with authentication serves the page only if
+//! the settings say so.
 //!
 //! The welcome once gave a line of JavaScript that worked in the console of one page only. From a file, another port,
-//! `about:blank` and the live page it failed, and nothing said so.
+//! `about:blank` and the live page it failed, without a message.
 
 use crate::common::{self, browser::either, neighbours};
 
@@ -14,7 +15,7 @@ use tidegate::config::{ForeignOrigins, TryPage};
 use self::either::{Browser, Kind};
 use self::neighbours::Server;
 
-/// As Firefox sends it when an address is opened.
+/// The headers that Firefox sends when an address is opened.
 const BROWSER: &[(&str, &str)] = &[
     ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
     ("accept-language", "en"),
@@ -70,7 +71,7 @@ fn a_browser_gets_the_page_and_everyone_else_the_text() {
     for accept in [&[][..], &[("accept", "*/*")], &[("accept", "application/json, text/plain, */*")]] {
         assert_text(&ask(&server, "GET", "/", accept), VERSION);
     }
-    // The same heads, and nothing after them.
+    // The same heads, without a body.
     for headers in [BROWSER, &[]] {
         let [get, head] = ["GET", "HEAD"].map(|method| {
             let mut conn = server.connect();
@@ -115,7 +116,7 @@ fn the_page_lets_nothing_else_in() {
     }
 }
 
-/// A page elsewhere whose name was made to stand for this server would otherwise be shown this one as its own.
+/// A foreign page whose name was made to resolve to this server could otherwise read this page as its own.
 #[test]
 fn the_page_is_refused_as_everything_is() {
     let server = TestServer::with(|config| config.foreign_origins = ForeignOrigins::Refuse);
@@ -127,7 +128,7 @@ fn the_page_is_refused_as_everything_is() {
     }
 }
 
-/// A request with no other `Host` than the one given.
+/// Returns a request with no other `Host` than the one given.
 fn plain(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     format!("GET {path} HTTP/1.1\r\n{}\r\n\r\n", lines.join("\r\n")).into_bytes()
@@ -160,10 +161,10 @@ fn the_page_knows_the_base_path() {
     }
 }
 
-/// What would be an image with a script, if it were HTML.
+/// Text that would be an image with a script, if it were HTML.
 const EVIL: &str = r#"<img src=x onerror="document.title='evil'"><script>document.title='evil'</script>"#;
 
-/// What the page shows, newest first.
+/// The rows that the page shows, newest first.
 const ROWS: &str = "[...document.querySelectorAll('#events li')].map((row) => ({
     name: row.querySelector('b').textContent, id: row.querySelector('code').textContent,
     data: row.querySelector('pre').textContent, class: row.className,
@@ -172,7 +173,7 @@ const ROWS: &str = "[...document.querySelectorAll('#events li')].map((row) => ({
 /// The page in a browser.
 struct Page {
     browser: Browser,
-    /// There always is one, but between two of its lives.
+    /// Always present, except between a stop and a restart.
     server: Option<Server>,
 }
 
@@ -193,7 +194,7 @@ impl Page {
         self.browser.until(wanted, &is_so, "document.body.innerText").await;
     }
 
-    /// Waits for `count` rows, and gives them.
+    /// Waits for `count` rows, and returns them.
     async fn rows(&mut self, count: usize) -> Vec<Value> {
         self.browser.until("the rows", &format!("{ROWS}.length >= {count}"), ROWS).await;
         self.browser.run(&format!("return {ROWS}"), &[]).await
@@ -216,7 +217,7 @@ impl Page {
         let _: Value = self.browser.run(click, &[json!(selector)]).await;
     }
 
-    /// What has the focus.
+    /// Returns the element that has the focus.
     async fn focus(&mut self) -> String {
         self.browser.run("return document.activeElement.id || document.activeElement.textContent", &[]).await
     }
@@ -233,7 +234,7 @@ async fn it_can_be_tried(kind: Kind) {
     assert_eq!(blocked, None, "{console:?}");
 }
 
-/// Listen, publish with a name, and see it arrive.
+/// Subscribes, publishes with a name, and sees the event arrive.
 async fn by_keyboard_alone(page: &mut Page) {
     let _: Value = page.browser.run("document.getElementById('room').focus(); return null", &[]).await;
     page.browser.press("Enter").await;
@@ -252,7 +253,7 @@ async fn by_keyboard_alone(page: &mut Page) {
     page.until_says("#answer", "to 1 stream.").await;
     page.browser.press("Tab").await;
     assert_eq!(page.focus().await, "Publish");
-    // The page listens for the name it published, and says so where names are.
+    // The page listens for the name it published, and shows the name in its field.
     let names: String = page.browser.run("return document.getElementById('names').value", &[]).await;
     assert_eq!(names, "price");
     let live: [String; 2] = page
@@ -283,7 +284,7 @@ async fn others_stay_text(page: &mut Page) {
 }
 
 async fn what_the_server_says_is_shown(page: &mut Page) {
-    // A new life of the server: a gap.
+    // The server restarts: a gap.
     let server = page.server.take().expect("it runs");
     let address = server.address.to_string();
     server.kill().await;
@@ -294,12 +295,12 @@ async fn what_the_server_says_is_shown(page: &mut Page) {
     assert_eq!((&rows[0]["name"], &rows[0]["class"]), (&json!("gap"), &json!("own gap")), "{rows:?}");
     page.until_says("#notice", "Events may be missing (restart)").await;
     page.state("open").await;
-    // Sent away: the page says why, and stays away.
+    // After a disconnect, the page shows the reason, and stays away.
     page.server().post("/disconnect/lobby/me", "").await;
     page.state("closed").await;
     page.until_says("#notice", "204").await;
     page.until_says("#toggle", "Listen").await;
-    // Another user has one stream already.
+    // The new user has one stream already.
     page.fill("user", "you").await;
     let taken =
         "window.taken = new EventSource(document.body.dataset.base + '/stream/lobby/you'); return null";
@@ -324,7 +325,7 @@ async fn it_can_be_tried_in_firefox() {
     it_can_be_tried(Kind::Firefox).await;
 }
 
-/// The token goes where the server takes it, and where it cannot go the page says what to set.
+/// The page sends the token where the server accepts it; where it cannot, the page names the setting.
 #[tokio::test]
 async fn a_stranger_is_asked_for_a_token() {
     let keys = bearer::key_text(bearer::SECRET);
@@ -350,7 +351,7 @@ async fn a_stranger_is_asked_for_a_token() {
     }
 }
 
-/// On a telephone, and where it is dark.
+/// On a small screen, and in dark mode.
 #[tokio::test]
 async fn it_fits_a_small_screen() {
     let Some(mut page) = Page::open(Kind::Chromium, &[]).await else { return };

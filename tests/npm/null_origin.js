@@ -1,4 +1,4 @@
-// Listens from a sandboxed frame in Firefox, whose origin is `null`, to each of the given URLs, and prints what came of it.
+// Subscribes from a sandboxed frame in Firefox, whose origin is `null`, to each given URL, and prints the results.
 import puppeteer from "puppeteer-core";
 
 const [executablePath, ...urls] = process.argv.slice(2);

@@ -1,5 +1,5 @@
-//! Settings: what an operator writes is what counts, and what is wrong is told with its place, its value and what would
-//! be right.
+//! Settings: each value that an operator writes takes effect, and a wrong value is reported with its place, its text
+//! and what is wanted.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,7 +34,7 @@ impl Start<'_> {
         cli::load(args, env, open_files_max)
     }
 
-    /// The settings, or everything that is wrong with them.
+    /// Returns the settings, or all faults in them.
     fn load(&self) -> Result<Config, String> {
         match self.invoke(OPEN_FILES) {
             Ok(Invocation::Run(config)) => Ok(*config),
@@ -55,7 +55,7 @@ impl Start<'_> {
     }
 }
 
-/// A file that goes when it is no longer needed.
+/// A file that is removed when the value is dropped.
 struct TempFile(PathBuf);
 
 impl TempFile {
@@ -74,7 +74,7 @@ impl Drop for TempFile {
     }
 }
 
-/// Messages name the file as it was given; tests don't care in which folder it was.
+/// Messages name the file as it was given; tests do not care in which folder it was.
 fn without_folder(text: &str) -> String {
     let line = |line: &str| match line.find("tidegate.toml:") {
         Some(at) => line[at..].to_owned(),
@@ -99,7 +99,7 @@ fn variable_of(key: &str) -> String {
     format!("TIDEGATE_{}", key.to_ascii_uppercase())
 }
 
-/// A value of each setting that is not its default.
+/// A value of each setting other than its default.
 const SAMPLES: [(&str, &str); 69] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock;mode=0660;group=root"),
     ("admin_listen", "off"),
@@ -191,7 +191,7 @@ fn every_setting_means_the_same_in_all_three_layers() {
     let keys: Vec<_> = config::reference().map(|row| row.key).collect();
     assert_eq!(keys, SAMPLES.map(|(key, _)| key));
     for (key, text) in SAMPLES {
-        // Some are refused as long as nothing authenticates.
+        // Some values are refused without authentication.
         let asked = "--auth-callback=http://127.0.0.1:3000/";
         let asked = if key == "auth_callback" { "--gzip=on" } else { asked };
         let file = format!("{key} = {text:?}");
@@ -214,7 +214,7 @@ fn a_flag_beats_the_environment_which_beats_the_file() {
     assert_eq!(config.shards, 2);
     assert!(config.gzip);
     assert_eq!(config.listen, [ListenAddr::Tcp("127.0.0.1:3".parse().expect("an address")).into()]);
-    // Empty text is a value, not an absence: a list that the file has can be emptied.
+    // Empty text is a value, not an absence: it can empty a list of the file.
     let file = Some("cors_origins = [\"*\"]");
     let emptied = Start { file, env: &[("TIDEGATE_CORS_ORIGINS", "")], ..Start::default() }.config();
     assert_eq!(emptied.cors_origins, CorsOrigins::Only(vec![]));
@@ -250,7 +250,7 @@ fn flags_given_twice_count_once_and_bare_insecure_is_true() {
     assert!(!from_flags(&["--insecure=false"]).config().insecure);
 }
 
-/// `--auth-callback-cache 0s` was refused, and `0` was not.
+/// `--auth-callback-cache 0s` was once refused, and `0` was not.
 #[test]
 fn no_time_is_written_with_a_unit_or_without() {
     let at_zero = |key: &str, zero: &str| {
@@ -273,7 +273,7 @@ fn no_time_is_written_with_a_unit_or_without() {
     assert_eq!(at_zero("memory_limit", "0MiB"), at_zero("memory_limit", "off"));
 }
 
-/// Each kind of value once, with the text an operator reads.
+/// Each kind of value once, with the text that an operator reads.
 #[test]
 fn a_wrong_value_is_told_with_its_place_and_what_would_be_right() {
     let listen = "wanted 1 to 4 different values, each an IP address and port such as 127.0.0.1:8080, or a path such as \
@@ -416,7 +416,7 @@ fn a_file_that_is_not_toml_or_not_there_is_told() {
     assert_eq!(in_env.error(), format!("TIDEGATE_CONFIG=\"/nowhere/a.toml\": {wanted}"));
     let in_flag = from_flags(&["--config", "/nowhere/b.toml"]);
     assert_eq!(in_flag.error(), format!("--config=\"/nowhere/b.toml\": {wanted}"));
-    // The flag's file is read in place of the variable's, not after it.
+    // The flag's file replaces the variable's file.
     assert_eq!(Start { flags: in_flag.flags, ..in_env }.error(), in_flag.error());
 }
 
@@ -438,7 +438,7 @@ fn other_machines_are_kept_out_unless_told_insecure() {
             wanted_of_admin
         )
     );
-    // The admin listener asks nobody who it is.
+    // The admin listener has no authentication.
     let keys = [("TIDEGATE_TOKEN_KEYS", "RS256:file:/etc/tidegate/issuer.pem")];
     let known = Start { env: &keys, ..from_flags(&open) };
     assert_eq!(known.error(), format!("--admin-listen=\"[::]:9180\": {wanted_of_admin}"));
@@ -459,7 +459,7 @@ fn the_admin_listener_has_an_address_of_its_own() {
     assert!(chosen.load().is_ok(), "the kernel chooses two different ports");
 }
 
-/// Where nobody is asked who it is, everybody behind one address would be one user.
+/// Without authentication, all clients behind one address would count as one user.
 #[test]
 fn the_publish_rate_is_in_force_by_default_once_users_are_known() {
     let rate = |flags: &'static [&'static str]| {
@@ -471,7 +471,7 @@ fn the_publish_rate_is_in_force_by_default_once_users_are_known() {
     assert_eq!(rate(&["--api-keys-file=/etc/tidegate/keys.toml", "--publish-rate-per-user=off"]), None);
 }
 
-/// Whichever of the two was given is named, since the other may be a default.
+/// The message names the setting that was given, since the other may be a default.
 #[test]
 fn settings_that_do_not_go_together_are_refused() {
     for (flags, error) in [
@@ -541,7 +541,8 @@ fn a_header_is_asked_for_only_where_somebody_is_believed() {
     assert!(from_flags(&open).error().contains("in place of 0.0.0.0:1"), "it is as open as any");
 }
 
-/// A misspelt `TIDEGATE_TOKEN_KEY` used to start a server that is open to all, whatever else was said about tokens.
+/// A misspelt `TIDEGATE_TOKEN_KEY` once started a server that was open to all, whatever other settings for tokens were
+/// given.
 #[test]
 fn tokens_are_asked_for_by_whoever_says_which_count() {
     let wanted = "wanted token_keys, token_jwks, api_keys_file or auth_callback as well, since no token is needed without them";
@@ -586,7 +587,7 @@ fn not_everyone_may_send_cookies_along() {
     }
 }
 
-/// Every sandboxed frame has the origin `null`, whoever owns the page around it.
+/// Every sandboxed frame has the origin `null`, whatever page is around it.
 #[test]
 fn what_anyones_pages_send_is_allowed_without_cookies_only() {
     for origin in ["null", "file://"] {
@@ -602,7 +603,7 @@ fn what_anyones_pages_send_is_allowed_without_cookies_only() {
     }
 }
 
-/// Neither where it is shown, nor where it is wrong, nor where somebody prints all settings.
+/// The value appears neither in the summary, nor in an error, nor in the debug output of all settings.
 #[test]
 fn what_a_header_has_to_say_is_not_repeated() {
     const SECRET: &str = "s3cret";
@@ -629,7 +630,7 @@ fn what_a_header_has_to_say_is_not_repeated() {
     assert!(!summary.contains(SECRET) && summary.lines().any(|found| found == line), "{summary}");
 }
 
-/// All were told alike, masked and without a place.
+/// All such errors once had the same text, masked and without a place.
 #[test]
 fn which_key_is_wrong_is_told_without_the_key() {
     const GOOD: &str = "HS256:base64:c2VjcmV0";
@@ -647,7 +648,7 @@ fn which_key_is_wrong_is_told_without_the_key() {
     }
 }
 
-/// A query may hold a key, and what is refused for its password has one.
+/// A query may contain a key, and a URL that is refused for its password contains one.
 #[test]
 fn what_is_secret_in_a_url_is_not_repeated() {
     const SECRET: &str = "hunter2";
@@ -669,7 +670,7 @@ fn what_is_secret_in_a_url_is_not_repeated() {
     assert!(!format!("{config:?}{config:#?}").contains(SECRET));
 }
 
-/// What `--check-config` says of settings that are right.
+/// Returns the output of `--check-config` for right settings.
 fn summary(start: Start<'_>) -> String {
     match start.invoke(OPEN_FILES) {
         Ok(Invocation::Checked(summary, _)) => summary,
@@ -746,7 +747,7 @@ fn a_checked_config_is_the_one_that_would_run() {
     assert_eq!(wrong.error(), "--shards=\"65\": wanted an integer in 0..=64");
 }
 
-/// A line of the summary without the folder of the file it names.
+/// Returns a line of the summary without the folder of the file it names.
 fn without_path(line: &str) -> String {
     match (line.find("  # /"), line.find("tidegate.toml:")) {
         (Some(mark), Some(name)) => format!("{}  # {}", &line[..mark], &line[name..]),
@@ -777,7 +778,7 @@ fn help_is_text_and_misuse_is_not_a_config_error() {
     }
 }
 
-/// Both were the same 352 lines.
+/// Both once were the same 352 lines.
 #[test]
 fn short_help_is_one_screen_and_points_to_the_long_one() {
     let help = |flag: &str| match from_flags(&[flag]).invoke(OPEN_FILES) {
@@ -802,7 +803,7 @@ fn the_example_file_has_every_setting_at_its_default() {
     assert_eq!(from_file(example).config(), Config::default_for(OPEN_FILES));
 
     let uncommented = uncommented(example);
-    // Written down it counts, whoever asks.
+    // Written in the file, the rate counts with authentication or without.
     let publish_rate_per_user = Some(Rate { events: 20, per: Duration::from_secs(1) });
     let written = Config { publish_rate_per_user, ..Config::default_for(OPEN_FILES) };
     assert_eq!(from_file(&uncommented).config(), written);
@@ -810,7 +811,7 @@ fn the_example_file_has_every_setting_at_its_default() {
     let keys = settings.filter_map(|line| line.split_once(" = ")).map(|(key, _)| key);
     assert!(keys.eq(config::reference().map(|row| row.key)), "every key, in the order of the table");
 
-    // Otherwise a default of another value that reads the same would slip through.
+    // Otherwise a default of another type that reads the same would pass.
     for row in config::reference() {
         let quoted = [format!("{} = {}", row.key, row.default), format!("{} = {:?}", row.key, row.default)];
         let listed = [format!("{} = []", row.key), format!("{} = [{:?}]", row.key, row.default)];
@@ -819,7 +820,7 @@ fn the_example_file_has_every_setting_at_its_default() {
     }
 }
 
-/// Settings stand behind a bare `#`, prose behind `# `.
+/// Settings follow a bare `#`, prose follows `# `.
 fn uncommented(example: &str) -> String {
     let line = |line: &str| match line.strip_prefix('#') {
         Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => setting.to_owned(),
@@ -828,7 +829,7 @@ fn uncommented(example: &str) -> String {
     example.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Text an operator might get half right.
+/// Text that an operator might get half right.
 fn odd_text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -839,11 +840,11 @@ fn odd_text() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Whatever stands in a variable, it is named as wrong or it reads back from the summary.
+    /// Any text in a variable is either reported as wrong or reads back from the summary.
     #[test]
     fn any_text_is_refused_or_read_back(at in 0..SAMPLES.len(), text in odd_text()) {
         let variable = variable_of(SAMPLES[at].0);
-        // Of these, not everything is shown.
+        // The summary masks parts of these.
         let masked = ["required_headers", "token_keys", "token_jwks", "auth_callback", "disconnect_callback"];
         let secret = masked.contains(&SAMPLES[at].0);
         let env = [(variable.as_str(), text.as_str())];

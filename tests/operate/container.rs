@@ -1,5 +1,5 @@
-//! Promise: what `deploy/Containerfile` copies is enough to build from, and what it sets is what the program takes. The
-//! image itself is not built here.
+//! Promise: the files that `deploy/Containerfile` copies suffice for the build, and the program accepts the settings it
+//! has. The image itself is not built here.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 const CONTAINERFILE: &str = include_str!("../../deploy/Containerfile");
 
-/// The arguments of each instruction `name`, continued lines joined.
+/// Returns the arguments of each instruction `name`, continued lines joined.
 fn instructions(name: &str) -> Vec<Vec<String>> {
     let text = CONTAINERFILE.replace("\\\n", " ");
     let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -40,7 +40,7 @@ fn what_is_copied_is_a_whole_workspace() {
         }
     }
     assert_eq!(count, 5);
-    // Also finds every target's file, and that the lock file is up to date.
+    // Also checks that every target's file exists and that the lock file is up to date.
     let read = Command::new(env!("CARGO"))
         .args(["metadata", "--offline", "--locked", "--format-version", "1", "--manifest-path"])
         .arg(folder.join("Cargo.toml"))
@@ -73,7 +73,8 @@ fn its_settings_are_right_once_the_operator_knows_who_can_connect() {
     }
 }
 
-/// The way of `docs/deploying.md` without `TIDEGATE_INSECURE`, and what it saves: tokens alone are not enough.
+/// The setup of `docs/deploying.md` without `TIDEGATE_INSECURE`, which shows why it is needed: tokens alone are not
+/// enough.
 #[test]
 fn with_tokens_only_the_admin_listener_is_in_the_way() {
     let env = instructions("ENV").concat();

@@ -1,5 +1,5 @@
-//! Promise: a server on its way out loses nobody's events: each stream ends at an event boundary with a time to come
-//! back, spread out, while publishes go on.
+//! Promise: a draining server loses no event: each stream ends at an event boundary with a reconnect delay, streams end
+//! spread out, and publishes go on.
 
 use crate::common;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use tidegate::config::Rate;
 use tidegate::hub::mailbox::Command;
 
-/// So that a drain goes on for as long as it may.
+/// So slow that a drain takes as long as it may.
 const SLOWLY: Rate = Rate { events: 1, per: Duration::from_hours(1) };
 
 fn publish(server: &TestServer, room: &str, data: &str) -> u16 {
@@ -21,7 +21,7 @@ fn publish(server: &TestServer, room: &str, data: &str) -> u16 {
     server.post("/publish", &[], body).status()
 }
 
-/// The first is closed at once, and the next after minutes, which is far longer than this lasts.
+/// The first stream is closed at once, and the next after minutes, which is far longer than this test takes.
 #[test]
 fn publishes_go_on_and_newcomers_are_sent_elsewhere() {
     let mut server = TestServer::with(|config| {
@@ -38,13 +38,13 @@ fn publishes_go_on_and_newcomers_are_sent_elsewhere() {
     first.closing("drain");
     eventually("not ready", || server.admin("/readyz").status() == 503);
     assert_eq!(server.admin("/readyz").text(), "not ready: draining\n");
-    // Newcomers are sent elsewhere, softly.
+    // New streams are refused in a form that makes browsers reconnect to another server.
     let accept = [("accept", "text/event-stream")];
     let refused = server.connect().round(&request("GET", &format!("{BASE}/stream/a/new"), &accept, b""));
     assert_eq!(refused.status(), 200);
     let text = refused.text();
     assert!(text.ends_with("\nevent: overload\ndata: {\"reason\":\"draining\"}\n\n"), "{text}");
-    // Whoever reads the status gets one.
+    // A client that reads the status gets an error status.
     let refused = server.connect().round(&request("GET", &format!("{BASE}/stream/a/new"), &[], b""));
     common::assert_problem(&refused, 503, "draining");
     assert_eq!(publish(&server, "a", "during"), 200);
@@ -57,12 +57,12 @@ fn publishes_go_on_and_newcomers_are_sent_elsewhere() {
     metrics.assert("tidegate_draining", 1.0);
     metrics.assert("tidegate_ready", 0.0);
     metrics.assert("tidegate_events_published_total", 2.0);
-    // Once nobody is left, nothing is waited for.
+    // Once no stream is left, the drain ends.
     drop(listeners);
     drain.join().unwrap().unwrap();
 }
 
-/// They took as long as ten thousand: nine tenths of `drain` for a single one.
+/// They once took as long as ten thousand: nine tenths of `drain` for a single one.
 #[test]
 fn a_few_streams_are_closed_at_once() {
     let mut server = TestServer::with(|config| config.drain = Duration::from_hours(1));

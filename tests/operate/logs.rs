@@ -1,4 +1,4 @@
-//! Promise: whatever a peer sends, a line of the log is one line, of the server's own making: text without a control
+//! Promise: whatever a peer sends, a log entry is one line in the server's own format: text without a control
 //! character, or one JSON object.
 
 use crate::common;
@@ -19,10 +19,10 @@ fn start(format: &str) -> Process {
     Process::start(&[], &settings)
 }
 
-/// What would be a line of its own, and instructions to whatever shows it.
+/// Text that would forge a log line.
 const FORGED: &str = "{\"level\":\"ERROR\",\"message\":\"forged\"}";
 
-/// Sends hostile text wherever text can be, and waits until the log has the last of it.
+/// Sends hostile text in every place that takes text, and waits until the log has the last of it.
 fn attack(server: &Process) -> String {
     let ask = |bytes: &[u8]| {
         let mut conn = Conn::tcp(server.addr);
@@ -47,13 +47,13 @@ fn attack(server: &Process) -> String {
             raw(path.as_bytes(), agent);
         }
     }
-    // What no request may have, and what is none.
+    // Bytes that no request may contain, and bytes that are no request.
     raw(b"/\x1b[31m", b"x");
     raw(b"/", b"x\x1b[2Jy\x07");
     raw(b"/", format!("x\n{FORGED}\n").as_bytes());
     ask(format!("\n{FORGED}\n\r\n\r\n").as_bytes());
     ask(&[0x1b; 100]);
-    // A user with such a name, who listens and is published to.
+    // A user with such a name, with a stream and a publish.
     let user = "u%22%5C%E2%80%A8%E2%80%AE";
     drop(Listener::open(Conn::tcp(server.addr), &format!("/stream/a/{user}"), &[]));
     let event = json!({"user": "u\"\\\u{2028}\u{202e}", "data": format!("\n{FORGED}\n")}).to_string();
@@ -64,7 +64,7 @@ fn attack(server: &Process) -> String {
     server.logged()
 }
 
-/// Lines that a request of [`attack`] led to, which is what makes the rest mean something.
+/// Checks that the log has the lines of [`attack`]'s requests; otherwise the other checks would show nothing.
 fn assert_they_were_seen(log: &str) {
     for seen in ["%0A%0D%1B", "forged", "quoted", "user_agent_forbidden", "/the-last-one"] {
         assert!(log.contains(seen), "{seen}: {log}");
@@ -99,7 +99,7 @@ fn each_line_of_json_is_one_object_of_ours() {
     }
 }
 
-/// What was refused said neither what had been asked for nor by whom.
+/// The log line of a refusal once had neither the path nor the client.
 #[test]
 fn a_refusal_tells_the_path_the_user_and_the_address() {
     let secret = "hunter2";
@@ -133,7 +133,7 @@ fn a_refusal_tells_the_path_the_user_and_the_address() {
     assert_eq!(ask(&format!("{BASE}/stream?room=a&user=me&history={secret}")).status(), 400);
     refused(&json!({"code": "history_invalid", "path": format!("{BASE}/stream"), "client": "203.0.113.7"}));
 
-    // Softly refused streams are answered with 200.
+    // These refused streams are answered with 200.
     let _first = Listener::open(Conn::tcp(server.addr), "/stream/lobby/me", &[]);
     assert_eq!(ask(&format!("{BASE}/stream/lobby/me")).status(), 200);
     refused(&json!({
@@ -141,11 +141,11 @@ fn a_refusal_tells_the_path_the_user_and_the_address() {
         "client": "203.0.113.7",
     }));
 
-    // However long the path is, the line is not.
+    // The line is short, however long the path is.
     assert_eq!(ask(&format!("/{}", "x".repeat(8_000))).status(), 404);
     refused(&json!({"code": "not_found", "path": format!("/{}", "x".repeat(255))}));
 
-    // What was not read to its end has no path, but an address.
+    // A request that was not read to its end has no path, but an address.
     Conn::tcp(server.addr).round(b"GET / HTTP/9.9\r\n\r\n");
     refused(&json!({
         "message": "a request was refused before it was read: it is malformed, too large or too late",

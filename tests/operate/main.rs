@@ -1,6 +1,6 @@
-//! What an operator relies on: settings, starting, reloading, draining and restarting, logs, subcommands, units and the image.
+//! For operators: settings, starting, reloading, draining and restarting, logs, subcommands, units and the image.
 //!
-//! One file a promise. Most tests run the program itself.
+//! One file for each promise. Most tests run the program itself.
 
 #[path = "../common/mod.rs"]
 mod common;

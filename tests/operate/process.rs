@@ -1,5 +1,5 @@
-//! Promise: the program itself starts with nothing, says what is wrong and where, ends in order on a signal, and stays
-//! up and quiet when the system has no descriptors left for it.
+//! Promise: the program starts without settings, reports what is wrong and where, ends in order on a signal, and stays
+//! up and idle when the system has no descriptors left for it.
 
 use crate::common::{self, neighbours};
 
@@ -13,7 +13,7 @@ use common::stream::Listener;
 use common::{BASE, eventually};
 use serde_json::json;
 
-/// With so many descriptors at most.
+/// Starts the program with at most so many descriptors.
 fn start_with_open_files(open_files: u32, args: &[&str]) -> Process {
     let limited = format!("ulimit -n {open_files}; exec \"$0\" \"$@\"");
     Process::spawn(command_of("sh", &["-c", &limited, TIDEGATE]).args(FREE_PORTS).args(args))
@@ -29,17 +29,18 @@ fn publish(process: &Process, data: &str) {
     assert_eq!(Conn::tcp(process.addr).round(&publish).status(), 200);
 }
 
-/// Processor time used so far, all threads together (`proc_pid_stat(5)`: fields 14 and 15, in ticks of 10 ms).
+/// Returns the processor time used so far, all threads together (`proc_pid_stat(5)`: fields 14 and 15, in ticks of 10
+/// ms).
 fn cpu(process: &Process) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).expect("it runs");
-    // The second field is the program's name, which may hold anything but this.
+    // The second field is the program's name, which may contain anything but this.
     let fields: Vec<&str> = stat.rsplit_once(") ").expect("a name").1.split(' ').collect();
     let ticks = |field: usize| fields[field - 3].parse::<u64>().expect("a number");
     Duration::from_millis(10 * (ticks(14) + ticks(15)))
 }
 
-/// The least share of one core that it used in any of a few seconds: a neighbour's work may disturb one of them,
-/// a loop that spins shows in each.
+/// Returns the smallest share of one core that it used in any of a few seconds: other processes may disturb one of
+/// them, a loop that spins shows in each.
 fn cpu_share(process: &Process) -> f64 {
     let second = || {
         let (started, before) = (Instant::now(), cpu(process));
@@ -84,7 +85,7 @@ fn it_says_what_to_try_and_that_works() {
     assert_eq!(listener.data(), "hello");
 }
 
-/// What it said to try was answered 401 as soon as there was a key.
+/// The command that the welcome suggests was once answered 401 as soon as there was a key.
 #[test]
 fn what_it_says_to_try_works_with_a_token_too() {
     let key =
@@ -100,7 +101,7 @@ fn what_it_says_to_try_works_with_a_token_too() {
     let publish = welcome.lines().find(|line| line.contains("/publish")).expect("it says how");
     let run = |token: &str| {
         let mut shell = command_of("sh", &["-c", &format!("{publish} -s")]);
-        // Whatever this machine sets for proxies.
+        // Overrides this machine's settings for proxies.
         let output = shell.env("no_proxy", "*").env("token", token).output().expect("it runs");
         String::from_utf8(output.stdout).expect("JSON")
     };
@@ -156,7 +157,7 @@ fn a_port_in_use_is_told_in_one_line() {
             format!("admin_listen={admin:?}: wanted off or an address {told}"),
         ),
     ] {
-        // Whether it is logged or, with no log, said: once.
+        // The error is logged or, without a log, printed: once.
         for level in ["off", "error", "info"] {
             let second = run(&[&args[..], &["--log-level", level]].concat());
             assert_eq!(second.status.code(), Some(1));
@@ -196,7 +197,7 @@ fn a_second_signal_ends_it_now() {
     assert!(process.logged().contains("a second signal: streams and requests"), "{}", process.logged());
 }
 
-/// One listener held the end up for nine seconds of the default ten, and for 54 minutes of this hour.
+/// One stream once delayed the end by nine seconds of the default ten, and by 54 minutes of this hour.
 #[test]
 fn one_listener_is_told_at_once_and_what_is_left_is_logged() {
     let process = Process::start(&["--drain", "1h"], &[]);
@@ -213,12 +214,13 @@ fn one_listener_is_told_at_once_and_what_is_left_is_logged() {
     }
 }
 
-/// With the default settings, the end took longer than the ten seconds that a container is given. That the sum of all waits
-/// is below them is held by a test of the library; here, each kind of peer that does not go by itself is there at once.
+/// With the default settings, the end once took longer than the ten seconds that a container is given. A test of the
+/// library checks that the sum of all waits is below them; here, each kind of peer that does not close by itself is
+/// connected at once.
 #[test]
 fn no_peer_holds_up_the_end() {
     let process = Process::start(&["--send-buffer", "4KiB", "--shards", "1", "--request-timeout", "1m"], &[]);
-    // A reader that is stuck.
+    // A reader that does not read on.
     let stuck = Listener::open(Conn::tcp_with_small_buffer(process.addr), "/stream/a/stuck", &[]);
     let large = "x".repeat(64 << 10);
     eventually("a socket is full", || {
@@ -230,7 +232,7 @@ fn no_peer_holds_up_the_end() {
     body.send(format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{\"room\""));
     let mut head = Conn::tcp(process.addr);
     head.send(format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\n"));
-    // An answer that is not read, and a connection that says nothing.
+    // An answer that is not read, and a connection that sends nothing.
     let mut unread = Conn::tcp_with_small_buffer(process.addr);
     for _ in 0..8 {
         unread.send(request("GET", &format!("{BASE}/rooms/a/history?limit=1000"), &[], b""));
@@ -262,7 +264,7 @@ fn no_peer_holds_up_the_end() {
 /// How often descriptors ran out. Within the settings that does not happen: some are kept back.
 const PAUSED: &str = "tidegate_accept_paused_total";
 
-/// Three thousand come where a thousand fit.
+/// Three thousand clients connect where a thousand fit.
 #[test]
 fn listeners_for_whom_there_are_no_descriptors_are_refused_softly() {
     raise_own_limit();
@@ -295,7 +297,7 @@ fn listeners_for_whom_there_are_no_descriptors_are_refused_softly() {
     assert!(cpu_share(&process) < 0.2, "a full server is a quiet one");
     assert!(process.is_running());
 
-    // Those inside are served, and places that are given back are taken again.
+    // Open streams still get events, and places that become free are taken again.
     publish(&process, "x");
     for listener in &mut welcome {
         assert_eq!(listener.data(), "x");
@@ -307,7 +309,7 @@ fn listeners_for_whom_there_are_no_descriptors_are_refused_softly() {
     assert_eq!(newcomer.data(), "y");
 }
 
-/// Connections that never ask for anything take descriptors, too.
+/// Connections that never send a request take descriptors, too.
 #[test]
 fn silent_connections_for_which_there_are_no_descriptors_keep_nobody_out() {
     raise_own_limit();
@@ -324,15 +326,15 @@ fn silent_connections_for_which_there_are_no_descriptors_keep_nobody_out() {
     assert!(process.is_running());
 }
 
-/// The settings keep it from happening, so the limit is taken away from under it: `accept(2)` fails with `EMFILE`, while
-/// the backlog stays readable.
+/// The settings prevent this, so the test lowers the limit of the running process: `accept(2)` fails with `EMFILE`,
+/// while the backlog stays readable.
 #[test]
 fn accepting_pauses_without_descriptors_and_lets_the_next_in() {
     let process = start_with_open_files(1200, &["--request-timeout", "5m"]);
     let pid = i32::try_from(process.id()).expect("a process id");
     let mut listeners: Vec<Listener> = (0..60).map(|n| listen(&process, &format!("u{n}"))).collect();
-    // Opened while that is possible, one for each look, and last: no descriptor is free below the limit when one has looked.
-    // When the last is answered, all have been accepted.
+    // Connected in advance, one for each scrape, and last: later, no descriptor is free below the limit. When the last
+    // one is answered, all have been accepted.
     let mut scrapers = vec![Conn::tcp(process.admin), Conn::tcp(process.admin)];
     let mut scrape = || {
         let mut scraper = scrapers.pop().expect("enough of them");
@@ -349,7 +351,7 @@ fn accepting_pauses_without_descriptors_and_lets_the_next_in() {
     let metrics = scrape();
     assert!(metrics.get(PAUSED) >= 1.0, "accepting pauses");
     metrics.assert("tidegate_connections", 60.0);
-    // As listeners leave, the one that waits is let in.
+    // When streams end, the waiting connection is accepted.
     listeners.clear();
     let mut late = Listener::answered(waiting);
     assert_eq!(late.head.status(), 200);
@@ -368,7 +370,7 @@ fn help_and_version_go_to_standard_output() {
     }
 }
 
-/// `--check-config` used to say that they are right, and the server then ended with a status after which it is started again.
+/// `--check-config` once accepted such files, and the server then ended with a status after which it is restarted.
 #[test]
 fn files_that_settings_name_are_checked_with_them() {
     let folder =
@@ -407,7 +409,7 @@ fn files_that_settings_name_are_checked_with_them() {
     std::fs::remove_dir_all(&folder).expect("nobody else removes it");
 }
 
-/// Nobody was told of it, and the server was open to all.
+/// The variable was once ignored without a message, and the server was open to all.
 #[test]
 fn a_misspelt_variable_is_told() {
     let told = "unknown variable \"TIDEGATE_TOKEN_KEY\" is ignored: did you mean TIDEGATE_TOKEN_KEYS?";
@@ -422,7 +424,8 @@ fn a_misspelt_variable_is_told() {
     assert!(printed.contains("every client that reaches this address may listen and publish"), "{printed}");
 }
 
-/// There were "those from before" at the first fetch, and neither where nor why.
+/// The log once said that the earlier keys stay in use, at the first fetch too, and named neither the URL nor the
+/// reason.
 #[test]
 fn keys_that_cannot_be_fetched_are_told_with_the_reason() {
     let server = |url: &str| Process::start(&["--token-jwks", url], &[]);
@@ -437,7 +440,7 @@ fn keys_that_cannot_be_fetched_are_told_with_the_reason() {
     assert!(!printed.contains("hunter2"), "{printed}");
 }
 
-/// An answer that meant nothing was no answer, and by which member was not to be found out.
+/// An invalid answer was once logged as no answer, and the faulty member could not be found.
 #[test]
 fn what_is_wrong_with_an_applications_answer_is_told() {
     use common::application::{Application, Reply};

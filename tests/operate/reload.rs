@@ -1,5 +1,5 @@
-//! Promise: SIGHUP takes over whom to let in, at once and for streams that are open, too; settings or files that are wrong
-//! change nothing, and the log says why.
+//! Promise: SIGHUP applies the settings for access at once, to open streams as well; wrong settings or files change
+//! nothing, and the log has the reason.
 
 use crate::common;
 
@@ -22,10 +22,10 @@ use tidegate::auth::api_keys;
 use tidegate::config::{Config, RELOADABLE};
 use tidegate::hub::mailbox::Command;
 
-/// What is logged once settings were taken over.
+/// The log line after settings were applied.
 const TAKEN: &str = "the settings were read again";
 
-/// What is logged if they were not.
+/// The log line if they were not.
 const NOT_TAKEN: &str = "the settings stay as they were";
 
 fn start(file: &TempFile) -> Process {
@@ -83,7 +83,7 @@ fn streams_of_a_key_that_is_gone_are_closed_and_others_stay() {
     let mut leaving = [
         listen(&process, "/stream/vip/bob", Some(&other)),
         listen(&process, "/stream?room=lobby", Some(&other)),
-        // An inbox alone is in no room that could be asked about.
+        // A stream of the inbox alone is in no room.
         listen(&process, "/stream", Some(&other)),
         listen(&process, "/stream?room=vip", Some(&rotated)),
         listen(&process, "/stream?room=vip", Some(&narrowed)),
@@ -118,7 +118,7 @@ fn streams_of_a_key_that_is_gone_are_closed_and_others_stay() {
     process.end();
 }
 
-/// Streams that nobody had to prove anything for used to stay in rooms that had become private meanwhile.
+/// Streams without a credential once stayed in rooms that had become private.
 #[test]
 fn streams_of_nobody_are_closed_when_their_rooms_become_private() {
     let file = TempFile::new("");
@@ -204,7 +204,7 @@ fn the_log_level_changes_and_what_needs_a_restart_is_named() {
     assert_eq!(process.end().matches("request refused").count(), 1, "only while it was asked for");
 }
 
-/// A setting, what it is set to before and after, what else is set, and a request that is answered otherwise by then.
+/// A setting, its values before and after, further settings, and a request whose answer changes.
 struct Row {
     key: &'static str,
     values: [String; 2],
@@ -229,7 +229,8 @@ impl Row {
         format!("{}{} = {}\n", self.rest, self.key, self.values[at])
     }
 
-    /// Whether the connection is introduced. Where that is expected, nobody else is served.
+    /// Returns whether a PROXY header introduces the connection. A listener that requires one refuses all other
+    /// connections.
     fn is_introduced(&self) -> bool {
         self.request.starts_with(b"PROXY ")
     }
@@ -251,7 +252,7 @@ impl Row {
         (process, addr)
     }
 
-    /// Asked twice, as it takes two to exceed a rate of one.
+    /// Sends the request twice, since it takes two to exceed a rate of one.
     fn status(&self, addr: SocketAddr) -> u16 {
         let ask = || Conn::tcp(addr).round(&self.request).status();
         [ask(), ask()][1]
@@ -264,7 +265,7 @@ fn get(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
 
 const APP: &str = "https://app.example";
 
-/// What needs no credential, and who asks, in which way and how often.
+/// Settings that concern requests without a credential: peers, origins, hosts, headers and rates.
 fn rows_of_requests() -> Vec<Row> {
     let publish = |headers: &[(&str, &str)]| {
         request("POST", &format!("{BASE}/publish"), headers, br#"{"room":"a","data":1}"#)
@@ -294,7 +295,7 @@ fn rows_of_requests() -> Vec<Row> {
     ]
 }
 
-/// Whom to believe. `folder` is for what the settings name.
+/// Settings that say which credentials are accepted. `folder` is for the files that they name.
 fn rows_of_credentials(folder: &Folder) -> Vec<Row> {
     const HISTORY: &str = "/rooms/vip/history";
     let ours = keys(&[SECRET]);
@@ -355,8 +356,8 @@ fn rows_of_credentials(folder: &Folder) -> Vec<Row> {
     ]
 }
 
-/// Who had been a proxy at the start was believed for ever: the headers that introduce connections were held against the
-/// settings of the start.
+/// A proxy that was trusted at the start once stayed trusted for ever: PROXY headers were checked against the settings
+/// of the start.
 #[test]
 fn every_setting_that_says_whom_to_let_in_is_taken_over() {
     let folder = Folder::new();
@@ -371,7 +372,7 @@ fn every_setting_that_says_whom_to_let_in_is_taken_over() {
         assert_eq!(row.status(addr), statuses[1], "{key} = {}", values[1]);
         assert!(!process.end().contains("only a restart"), "{key}");
     }
-    // Those change no status, and have tests of their own.
+    // These change no status, and have tests of their own.
     let shown: BTreeSet<&str> = rows.iter().map(|row| row.key).chain(["log_level", "cors_headers"]).collect();
     assert_eq!(shown, RELOADABLE.iter().copied().collect());
 }
@@ -393,7 +394,7 @@ fn the_headers_that_pages_may_send_are_taken_over() {
     assert!(!process.end().contains("only a restart"));
 }
 
-/// What a token has to say besides being signed is asked of those who come, not of those who are there.
+/// The required claims of a token are checked for new streams, not for open ones.
 #[test]
 fn streams_of_an_issuer_or_audience_that_is_not_wanted_any_more_stay_until_their_token_ends() {
     let before = keys(&[SECRET]) + "token_leeway = \"0s\"\n";
@@ -413,7 +414,7 @@ fn streams_of_an_issuer_or_audience_that_is_not_wanted_any_more_stay_until_their
         process.reload(TAKEN);
         assert_problem(&ask(&process, "GET", "/rooms/vip/history", Some(&of_old), ""), 401, "unauthorized");
         publish(&process, Some(&issued(after, 900, &["sse:publish"])), "still here");
-        // That it ends is told at any time meanwhile.
+        // The announcement of the end may come at any time meanwhile.
         let mut two = listener.events(2);
         two.sort_unstable();
         assert!(two[0].starts_with("event: expiring\n"), "{two:?}");
@@ -423,8 +424,8 @@ fn streams_of_an_issuer_or_audience_that_is_not_wanted_any_more_stay_until_their
     }
 }
 
-/// A shard with too much mail was not asked: the log said that the settings were read, and streams for which nothing vouched
-/// went on.
+/// A shard whose mailbox was full was once left out: the log said that the settings were read, and streams without a
+/// valid credential went on.
 #[test]
 fn a_shard_with_too_much_mail_is_asked_all_the_same() {
     let server = TestServer::with(|config| {
@@ -437,7 +438,7 @@ fn a_shard_with_too_much_mail_is_asked_all_the_same() {
     let settings = Config { token_keys: vec![key(FOREIGN_SECRET)], ..shared.config.clone() };
     let before = shared.access.policy.load_full();
     std::thread::scope(|scope| {
-        // It reads no mail for as long as it is held.
+        // The shard reads no mail as long as the lock is held.
         let shard = shared.shards[0].core.lock();
         let room = shared.hub.rooms().get_or_create("a");
         let ask = || {

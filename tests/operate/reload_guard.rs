@@ -1,5 +1,5 @@
-//! Promise: where somebody is asked who they are, no reload ends that. It takes a restart, which looks again at which
-//! addresses the server may then listen on.
+//! Promise: no reload turns authentication off. That takes a restart, which checks again on which addresses the server
+//! may then listen.
 
 use crate::common;
 
@@ -14,11 +14,11 @@ use tidegate::policy::PolicyError;
 use tidegate::server::Server;
 use tidegate::server::supervision::Supervision;
 
-/// Any free port, for every machine that reaches this one.
+/// Any free port, open to every machine that reaches this one.
 const EVERYWHERE: ListenAddr =
     ListenAddr::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0));
 
-/// `GET /info`, which takes `admin` where anything is asked.
+/// Sends `GET /info`, which needs `admin` if authentication is on.
 fn info(addr: SocketAddr, token: Option<&str>) -> Response {
     let bearer = token.map(bearer);
     let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", &**bearer)).collect();
@@ -31,7 +31,7 @@ fn assert_guarded(addr: SocketAddr) {
     assert_eq!(info(addr, Some(&token("ops", &["admin"]))).status(), 200);
 }
 
-/// A file that an editor or a full disk had cut short used to open a server behind a proxy to everyone.
+/// A file that an editor or a full disk had cut short once opened a server behind a proxy to everyone.
 #[test]
 fn a_file_that_was_cut_short_changes_nothing() {
     let keys = format!("token_keys = [\"{}\"]\n", key_text(SECRET));
@@ -52,7 +52,7 @@ fn a_file_that_was_cut_short_changes_nothing() {
     process.end();
 }
 
-/// Sockets of a service manager stay where they are, whatever the settings say, and were only looked at at the start.
+/// Sockets of a service manager stay the same, whatever the settings say, and were once checked only at the start.
 #[test]
 fn sockets_that_were_handed_over_stay_guarded() {
     let socket = TcpListener::bind("0.0.0.0:0").expect("a free port");
@@ -64,8 +64,8 @@ fn sockets_that_were_handed_over_stay_guarded() {
     assert_guarded(addr);
 }
 
-/// Settings that are right by themselves: the new address is one that needs no guard, and an application to ask is one. But
-/// both take effect with a restart only, and what is left until then used to be a server on every address that asked nobody.
+/// The settings are right by themselves: the new address needs no authentication, and an application decides. But both
+/// take effect only with a restart; until then, the server once listened on every address without authentication.
 #[test]
 fn what_only_a_restart_takes_over_guards_nothing_yet() {
     let server = TestServer::with(|config| {

@@ -1,5 +1,5 @@
-//! Promise: with sockets that outlive the process, a new version costs nobody a connection, a publish or, unannounced, an
-//! event. The sockets are held here as systemd would hold them, and each process is told as systemd would tell it.
+//! Promise: with sockets that outlive the process, a new version costs no connection, no publish and no event without a
+//! gap. The test holds the sockets as systemd would, and notifies each process as systemd would.
 
 use crate::common::{self, eventsource};
 
@@ -28,7 +28,7 @@ use self::common::stream::Listener;
 use self::common::{BASE, TempPath, assert_problem, config, eventually};
 use self::eventsource::{Event, EventSource};
 
-/// A socket as a manager opens it: with a queue that everyone fits into.
+/// A socket as a manager opens it: with a queue that all clients fit into.
 fn listening() -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("loopback has free ports");
@@ -40,7 +40,7 @@ fn address(socket: &Socket) -> SocketAddr {
     socket.local_addr().ok().and_then(|addr| addr.as_socket()).expect("a TCP socket")
 }
 
-/// A server in this process on `socket`, which stays open beyond it.
+/// A server in this process on `socket`, which stays open after it.
 fn activated(socket: &Socket, config: Config) -> Server {
     let sockets = vec![socket.try_clone().expect("a descriptor")];
     Server::start_supervised(config, Supervision { sockets, ..Supervision::default() }).expect("it listens")
@@ -66,7 +66,7 @@ fn newcomers_wait_for_the_next_server_while_this_one_drains() {
     let mut held: Vec<Listener> =
         (0..20).map(|n| Listener::open(Conn::tcp(addr), &format!("/stream/a/u{n}"), &[])).collect();
     let draining = std::thread::spawn(move || first.drain());
-    // The connection that is open already is served, and not kept.
+    // The open connection is served, and then closed.
     eventually("a drain", || {
         kept.send(publish("a", "during"));
         let answer = kept.response();
@@ -75,7 +75,7 @@ fn newcomers_wait_for_the_next_server_while_this_one_drains() {
     });
     assert!(kept.is_closed());
     assert!(!draining.is_finished());
-    // Nobody accepts these; nobody refuses them either.
+    // No process accepts these connections, and none refuses them.
     let mut waiting: Vec<Conn> = (0..50).map(|_| Conn::tcp(addr)).collect();
     for (n, conn) in waiting.iter_mut().enumerate() {
         conn.send(publish("a", &n.to_string()));
@@ -86,21 +86,21 @@ fn newcomers_wait_for_the_next_server_while_this_one_drains() {
         assert_eq!((answer.status(), answer.header("connection")), (200, None), "{}", answer.text());
     }
     second.drain().expect("it ran");
-    // The first has ten minutes, and is done once nobody is left.
+    // The first server has ten minutes, and ends once no stream is left.
     held.clear();
     draining.join().expect("no panic").expect("it ran");
 }
 
 #[test]
 fn a_request_that_was_begun_is_answered_at_the_very_end() {
-    // One queue, so that what came first is accepted first.
+    // One queue, so that the first connection is accepted first.
     let server = Server::start(Config { shards: 1, ..config() }).expect("a free port");
     let ListenAddr::Tcp(addr) = server.addresses()[0].clone() else { panic!("a port") };
     let request = publish("a", "last");
     let (begin, rest) = request.split_at(request.len() - 5);
     let mut begun = Conn::tcp(addr);
     begun.send(begin);
-    // It was accepted before this one, and read.
+    // The server accepted that connection before this one, and read from it.
     assert_eq!(Conn::tcp(addr).round(&publish("a", "first")).status(), 200);
     let (drained, at_end) = std::sync::mpsc::channel();
     let draining = std::thread::spawn(move || {
@@ -108,7 +108,7 @@ fn a_request_that_was_begun_is_answered_at_the_very_end() {
         drained.send(()).expect("this test waits");
         result
     });
-    // Without anybody to close, it is over at once, but for us.
+    // Without a stream to close, the drain waits only for this request.
     eventually("the port is closed", || TcpStream::connect(addr).is_err());
     assert!(at_end.try_recv().is_err());
     begun.send(rest);
@@ -170,14 +170,14 @@ const ROOMS: usize = 250;
 const PUBLISHERS: usize = 10;
 const PUBLISHES_PER_S: u64 = 500;
 
-/// Listeners who come at once in the beginning.
+/// Subscribers that connect at once in the beginning.
 const ARRIVALS: usize = 250;
 
-/// Short, and a `retry` that is longer than it, so that nobody comes back before the next process is there.
+/// Short, with a longer `retry`, so that no client reconnects before the next process has started.
 const DRAIN: &str = "300ms";
 const RETRY: &str = "1s";
 
-/// What systemd is to the processes: holds their sockets, starts them and hears from them.
+/// Takes the part of systemd: holds the sockets, starts the processes and receives their notices.
 struct Manager {
     folder: PathBuf,
     tcp: Socket,
@@ -198,7 +198,7 @@ impl Manager {
         Self { folder, tcp: listening(), unix: unix.into(), notify }
     }
 
-    /// The next process, once it says to be ready.
+    /// Starts the next process, and waits until it says that it is ready.
     fn start(&self) -> Process {
         let fd = |child_fd, parent_fd| FdMapping { parent_fd, child_fd };
         let mut command = command_of("sh", &["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\"", TIDEGATE]);
@@ -254,7 +254,7 @@ impl Drop for Process {
     }
 }
 
-/// What all threads of this test tell each other.
+/// Counts that all threads of this test share.
 #[derive(Default)]
 struct Tally {
     /// Streams that began.
@@ -267,7 +267,7 @@ struct Tally {
 
 /// A socket of either kind.
 trait Wire: Read + Write + Send {
-    /// Whether the other side has closed it and sent nothing, as a pool of connections asks before it takes one.
+    /// Whether the peer has closed it without sending anything; a connection pool checks the same before it reuses one.
     fn is_closed(&self) -> bool;
 }
 
@@ -297,7 +297,7 @@ impl PeekEnd for socket2::SockRef<'_> {
 }
 
 /// Publishes to its share of the rooms, each event with its number in its room, at its share of the rate. Every publish
-/// has to be answered with 200, at the first attempt.
+/// must be answered with 200, at the first attempt.
 fn publisher(number: usize, connect: &dyn Fn() -> Box<dyn Wire>, tally: &Tally) {
     let rooms: Vec<usize> = (0..ROOMS).filter(|room| room % PUBLISHERS == number).collect();
     let pause = Duration::from_secs(PUBLISHERS as u64) / u32::try_from(PUBLISHES_PER_S).expect("few");
@@ -309,7 +309,7 @@ fn publisher(number: usize, connect: &dyn Fn() -> Box<dyn Wire>, tally: &Tally) 
         if at_start && tally.stop.load(Ordering::Relaxed) {
             return;
         }
-        // After a wait it catches up. The rate is that of the schedule.
+        // After a wait it catches up: the schedule sets the rate.
         std::thread::sleep((started + pause * n).saturating_duration_since(Instant::now()));
         if wire.is_closed() {
             wire = connect();
@@ -325,7 +325,7 @@ fn publisher(number: usize, connect: &dyn Fn() -> Box<dyn Wire>, tally: &Tally) 
     }
 }
 
-/// Reads an answer with a length and gives its head.
+/// Reads an answer with a length and returns its head.
 fn answer(wire: &mut dyn Wire) -> String {
     let (mut answer, mut buf) = (Vec::new(), [0; 4096]);
     loop {
@@ -342,8 +342,8 @@ fn answer(wire: &mut dyn Wire) -> String {
     }
 }
 
-/// Listens until "end", and checks every step: no attempt fails, every end is announced, and numbers follow each other
-/// but for a gap.
+/// Subscribes until "end", and checks every step: no attempt fails, every end is announced, and numbers follow each
+/// other except for a gap.
 async fn listener(number: usize, mut source: EventSource, tally: Arc<Tally>) {
     let room = number % ROOMS;
     let (mut last, mut gap, mut told) = (None::<u64>, true, false);
@@ -377,14 +377,14 @@ async fn listener(number: usize, mut source: EventSource, tally: Arc<Tally>) {
     }
 }
 
-/// Everyone who listens, as a thread of its own that ends once all have heard the end.
+/// Runs all subscribers in a thread of its own, which ends once all have received "end".
 fn crowd(addr: SocketAddr, tally: Arc<Tally>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let mut listeners = JoinSet::new();
             for n in 0..LISTENERS {
-                // The first time, too, not everyone in the same millisecond.
+                // At the start, too, not all in the same millisecond.
                 if n.is_multiple_of(ARRIVALS) {
                     let before = n.saturating_sub(ARRIVALS);
                     while tally.connected.load(Ordering::Relaxed) < before {
@@ -401,7 +401,7 @@ fn crowd(addr: SocketAddr, tally: Arc<Tally>) -> JoinHandle<()> {
     })
 }
 
-/// Everyone who publishes, one half over TCP, the other by the Unix socket at `path`.
+/// Starts all publishers, one half over TCP, the other on the Unix socket at `path`.
 fn publishers(addr: SocketAddr, path: &Path, tally: &Arc<Tally>) -> Vec<JoinHandle<()>> {
     let start = |number: usize| {
         let (tally, path) = (tally.clone(), path.to_owned());
@@ -455,7 +455,7 @@ fn twenty_new_versions_cost_nobody_anything() {
     let [published, gaps, overloads] =
         [&tally.published, &tally.gaps, &tally.overloads].map(|count| count.load(Ordering::Relaxed));
     println!("{published} published, {gaps} gaps told, {overloads} asked to come back later");
-    // Whoever comes to a new process is told what the old one's memory took along, and nobody was sent away meanwhile.
+    // A client of a new process gets a gap for the events in the old one's memory, and meanwhile no client was refused.
     assert_eq!((gaps, overloads), (SWAPS * LISTENERS, 0));
     assert!(published >= SWAPS * 50, "there was something to lose: {published}");
 }

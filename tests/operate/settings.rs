@@ -1,4 +1,4 @@
-//! Promise: settings that no other promise rests on do what the reference says, as whoever connects sees it.
+//! Promise: settings that no other promise covers do what the reference says, as a client sees it.
 
 use crate::common;
 
@@ -29,7 +29,7 @@ fn everything_is_served_below_base_path_and_nowhere_else() {
         assert_eq!(listener.data(), "x");
         assert_eq!(ask("GET", &format!("{base}/rooms/a"), "").json()["connections"], 1, "{base:?}");
         assert_problem(&ask("GET", &format!("{BASE}/stream/a/u"), ""), 404, "not_found");
-        // What is tried first says where it is.
+        // The welcome names the paths.
         let welcome = ask("GET", "/", "").text();
         for path in ["/stream/ROOM/USER\n", "/publish\n", "/info\n"] {
             assert!(welcome.contains(&format!(" {base}{path}")), "{welcome}");
@@ -73,7 +73,7 @@ fn who_is_disconnected_stays_away_for_as_long_as_is_set() {
     }
 }
 
-/// Asks who is in a room, which takes a token.
+/// Asks for the members of a room, which needs a token.
 fn members(server: &TestServer, token: &str) -> u16 {
     let headers = [("authorization", &*bearer(token))];
     server.connect().round(&request("GET", &format!("{BASE}/rooms/a"), &headers, b"")).status()
@@ -113,6 +113,6 @@ fn only_tokens_of_the_issuer_that_is_set_are_believed() {
     assert_eq!(members(&server, &nobody), 401);
     let metrics = server.metrics();
     metrics.assert("tidegate_tokens_refused_total{reason=\"issuer\"}", 3.0);
-    // An `iss` that is no text is no claim at all.
+    // An `iss` that is not a text makes the claims malformed.
     metrics.assert("tidegate_tokens_refused_total{reason=\"claims\"}", 2.0);
 }

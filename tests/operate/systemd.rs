@@ -1,5 +1,5 @@
-//! Promise: the shipped units are right and tight, and a service manager that opens the sockets, waits for readiness and
-//! expects signs of life gets what it wants.
+//! Promise: the shipped units are right and strict, and a service manager that opens the sockets, waits for readiness
+//! and expects watchdog notices gets them.
 
 use crate::common::{eventsource, neighbours};
 
@@ -21,10 +21,10 @@ const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 
 const BASE: &str = "/api/v1/sse";
 
-/// Tenths of systemd's own measure of what a service could do, from 0 to 100.
+/// Tenths of systemd's own measure of a service's exposure, from 0 to 100.
 const EXPOSURE_MAX: &str = "15";
 
-/// The shipped units, with the program where it is.
+/// Returns the shipped units, with the program's actual path.
 fn units(folder: &Folder) -> [String; 2] {
     units_of(folder, SERVICE)
 }
@@ -44,7 +44,7 @@ fn units_of(folder: &Folder, shipped: &str) -> [String; 2] {
 }
 
 fn analyze(program: &Path, folder: &Folder, args: &[&str]) -> Output {
-    // Its own units come after ours.
+    // The shipped units come before systemd's own.
     let path = format!("{}:", folder.path().display());
     Command::new(program).args(args).env("SYSTEMD_UNIT_PATH", path).output().expect("it runs")
 }
@@ -56,7 +56,7 @@ fn the_units_are_right() {
     let [service, socket] = units(&folder);
     let verified = analyze(&program, &folder, &["verify", &service, &socket]);
     let said = String::from_utf8_lossy(&verified.stderr);
-    // What it says of other units on the machine is not about ours.
+    // Messages about other units on the machine do not count.
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("tidegate")).collect();
     assert!(verified.status.success() && ours.is_empty(), "{said}");
 }
@@ -72,7 +72,7 @@ fn the_service_can_do_little_else() {
     assert!(rated.status.success(), "{}", String::from_utf8_lossy(&rated.stdout));
 }
 
-/// Comments that begin without a space are lines to take in.
+/// Comments that begin without a space are settings to enable.
 fn with_options(text: &str) -> String {
     let line = |line: &str| match line.strip_prefix('#') {
         Some(option) if option.starts_with(|c: char| c.is_ascii_alphabetic()) => format!("{option}\n"),
@@ -106,7 +106,7 @@ fn what_the_unit_offers_in_comments_is_right_and_lets_it_do_no_more() {
     assert!(rated.status.success(), "{}", String::from_utf8_lossy(&rated.stdout));
 }
 
-/// What systemd hands over (`LoadCredential=`) is where the settings look for it.
+/// The files that systemd provides (`LoadCredential=`) are where the settings look for them.
 #[test]
 fn secrets_are_found_where_the_unit_puts_them() {
     let folder = Folder::new();
@@ -173,7 +173,7 @@ impl Drop for Process {
     }
 }
 
-/// Posts `body` to `path` over `socket` and gives the answer.
+/// Posts `body` to `path` over `socket` and returns the answer.
 async fn post(mut socket: impl AsyncRead + AsyncWrite + Unpin, path: &str, body: &str) -> String {
     let head = format!("POST {BASE}{path} HTTP/1.1\r\nhost: tests\r\nconnection: close\r\n");
     let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
@@ -187,7 +187,7 @@ async fn post(mut socket: impl AsyncRead + AsyncWrite + Unpin, path: &str, body:
 async fn sockets_that_systemd_opened_are_served() {
     let Some(program) = find("systemd-socket-activate") else { return };
     let folder = Folder::new();
-    // Nobody else's: the kernel gives ports away on 127.0.0.1 only.
+    // No other test uses it: the kernel assigns ports on 127.0.0.1 only.
     let [.., high, low] = std::process::id().to_be_bytes();
     let ip = Ipv4Addr::new(127, 83, high, low);
     let (public, admin) = (SocketAddr::from((ip, 8080)), SocketAddr::from((ip, 9180)));
@@ -195,7 +195,7 @@ async fn sockets_that_systemd_opened_are_served() {
     let child = Command::new(program)
         .args(["-l", &public.to_string(), "-l", &path, "-l", &admin.to_string()])
         .args(["--fdname=public:public:admin", TIDEGATE])
-        // What would be opened without: nothing of it may be.
+        // The addresses without socket activation: none of them may be opened.
         .args(["--listen", "127.0.0.1:1", "--admin-listen", "off", "--shards", "2", "--drain", "0s"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -216,7 +216,7 @@ async fn sockets_that_systemd_opened_are_served() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(listener.message().await.data, "over a port");
     assert_eq!(listener.message().await.data, "over a file");
-    // Its name makes it the admin listener, and the flag does not count.
+    // The socket's name makes it the admin listener, and the flag does not count.
     let ask = ["--check-health", "--admin-listen", &admin.to_string()];
     let health = Command::new(TIDEGATE).env_clear().args(ask).output().expect("it runs");
     assert_eq!(String::from_utf8_lossy(&health.stdout), "ready\n");
@@ -225,7 +225,7 @@ async fn sockets_that_systemd_opened_are_served() {
     assert!(Path::new(&path).exists(), "systemd made it, and removes it");
 }
 
-/// What the server tells its manager.
+/// Receives the notices of the server to its manager.
 struct Manager {
     socket: UnixDatagram,
     heard: Vec<String>,
@@ -238,7 +238,7 @@ impl Manager {
         Self { socket, heard: Vec::new() }
     }
 
-    /// Waits until `line` is said.
+    /// Waits until the server sends `line`.
     async fn until_said(&mut self, line: &str) {
         until(line, async || {
             let mut buf = [0; 4096];
@@ -274,7 +274,7 @@ async fn the_manager_is_told_of_the_start_the_end_and_life_in_between() {
         .spawn();
     let mut process = Process(child.expect("it runs"));
     manager.until_said("READY=1").await;
-    // Ready means just that.
+    // The server is ready to accept.
     UnixStream::connect(folder.path().join("http.sock")).await.expect("it listens");
     manager.until_said("WATCHDOG=1").await;
     manager.heard.clear();
@@ -326,7 +326,7 @@ async fn health_is_asked_for_over_either_kind_of_socket() {
         other => Err(other),
     };
     assert_eq!(until("ready", ready).await, "ready\n");
-    // Ten minutes are enough for them to be there still, most of them.
+    // In ten minutes, few of them are closed before the end of the test.
     let mut streams = Vec::new();
     for _ in 0..20 {
         let mut stream = UnixStream::connect(folder.path().join("http.sock")).await.expect("it listens");

@@ -1,5 +1,5 @@
-//! Promise: `tidegate token`, `check` and `key` make what the server believes, say of what it does not believe what was found
-//! and what would be right, and never repeat a token or a secret.
+//! Promise: `tidegate token`, `check` and `key` make what the server accepts; for a token that it refuses, they report
+//! the reason and what is wanted; and they never repeat a token or a secret.
 
 use crate::common;
 
@@ -19,16 +19,16 @@ use self::common::process::command;
 use self::common::signer::{ISSUER, STRANGER};
 use self::common::{BASE, TempPath, TestServer};
 
-/// 32 bytes that are looked for wherever something is shown.
+/// 32 bytes that the tests look for in all output.
 const SECRET: &str = "the canary's secret, never shown";
 
-/// Runs of the program, with these settings.
+/// Runs the program with these settings.
 #[derive(Default)]
 struct Tools {
     settings: Vec<(&'static str, String)>,
 }
 
-/// What one had to say.
+/// The output of one run.
 #[derive(Debug)]
 struct Said {
     out: String,
@@ -41,7 +41,7 @@ impl Tools {
         Self { settings: settings.iter().map(|(key, value)| (*key, (*value).to_owned())).collect() }
     }
 
-    /// With [`SECRET`] as the key, and other settings.
+    /// Uses [`SECRET`] as the key, and other settings.
     fn with_secret(settings: &[(&'static str, &str)]) -> Self {
         let mut tools = Self::with(settings);
         tools.settings.push(("TOKEN_KEYS", format!("HS256:base64:{}", STANDARD.encode(SECRET))));
@@ -57,7 +57,7 @@ impl Tools {
             .stderr(Stdio::piped())
             .spawn()
             .expect("it was built with the tests");
-        // Who reads no input may be gone already.
+        // A program that reads no input may have ended already.
         let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
         let output = child.wait_with_output().expect("it ends");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
@@ -68,21 +68,21 @@ impl Tools {
         };
         let all = format!("{}{}", said.out, said.err);
         let hidden = [SECRET.to_owned(), STANDARD.encode(SECRET), signature(input).to_owned()];
-        // Shorter ones are nobody's, and may be a part of any word.
+        // Shorter ones are no secrets, and may be part of any word.
         for secret in hidden.iter().filter(|secret| secret.len() >= 8) {
             assert!(!all.contains(secret.as_str()), "{args:?} shows a secret: {all}");
         }
         said
     }
 
-    /// A token that was made.
+    /// Returns a token that was made.
     fn token(&self, args: &[&str]) -> String {
         let said = self.run(&[&["token"], args].concat(), "");
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{args:?}");
         said.out.trim().to_owned()
     }
 
-    /// Checks `token`, which standard input has, and gives the status and the line that begins with `begins`.
+    /// Checks `token`, given on standard input, and returns the status and the line that begins with `begins`.
     fn check(&self, token: &str, args: &[&str], begins: &str) -> (i32, String) {
         let said = self.run(&[&["check"], args].concat(), token);
         let line = said.out.lines().find(|line| line.starts_with(begins));
@@ -90,24 +90,24 @@ impl Tools {
     }
 }
 
-/// The part of a token that only its signer could write.
+/// Returns the part of a token that only its signer can write.
 fn signature(token: &str) -> &str {
     token.trim().rsplit_once('.').map_or("", |(_, signature)| signature)
 }
 
-/// A file with these contents.
+/// Returns a file with these contents.
 fn file(contents: impl AsRef<[u8]>) -> TempPath {
     let path = TempPath::new();
     fs::write(&path.0, contents).expect("a temporary file");
     path
 }
 
-/// A token with exactly these claims, signed with [`SECRET`].
+/// Returns a token with exactly these claims, signed with [`SECRET`].
 fn signed(header: &Header, claims: &Value) -> String {
     jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("a token")
 }
 
-/// Tokens with these parts and no good signature.
+/// Returns a token with these parts and no good signature.
 fn crafted(header: &str, claims: &str) -> String {
     format!("{}.{}.AAAAAAAA", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
 }
@@ -175,7 +175,7 @@ fn every_kind_of_private_key_makes_what_its_public_key_believes() {
     }
 }
 
-/// Tokens that are not believed by who believes `good` ones, with the reason and a part of what is said of it.
+/// Returns tokens that are refused where `good` ones are accepted, each with the reason and a part of the message.
 fn not_believed(good: &Value) -> Vec<(String, &'static str, &'static str)> {
     let now = now();
     let hs256 = Header::new(Algorithm::HS256);
@@ -477,7 +477,7 @@ fn settings_come_from_everywhere_they_do_for_the_server() {
     assert!(said.code == 0 && said.out.ends_with("permissions:\n  vip\n"), "{said:?}");
 }
 
-/// They had to stand before the word, and the message said to leave them out.
+/// Flags once had to come before the word, and the message said to leave them out.
 #[test]
 fn settings_may_stand_behind_the_word_as_well() {
     let key = file(SECRET);
@@ -498,7 +498,7 @@ fn settings_may_stand_behind_the_word_as_well() {
     }
 }
 
-/// The same characters make two secrets, and nothing said which of them was wanted.
+/// The same characters make two secrets, and no message said which of them was wanted.
 #[test]
 fn a_secret_that_was_read_another_way_is_recognised() {
     let text = STANDARD.encode(SECRET);

@@ -1,6 +1,6 @@
-//! Parsers of what peers send and operators write: they never panic, and what they take is what they say they take.
+//! Parsers of bytes from peers and operators: they never panic, and what they accept is what they document.
 //!
-//! The checks are those of the fuzz targets, here on generated inputs and on what fuzzing has found.
+//! The checks are those of the fuzz targets, here on generated inputs and on inputs that fuzzing has found.
 
 #[path = "../../fuzz/checks.rs"]
 mod checks;

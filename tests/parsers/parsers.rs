@@ -1,6 +1,6 @@
-//! Promise: whatever a peer sends, the parsers neither panic nor let through what they say they refuse. The checks are
-//! the ones the fuzz targets use; here they are fed with inputs that get past the first brace, and with everything that
-//! fuzzing has found worth keeping.
+//! Promise: whatever a peer sends, the parsers neither panic nor accept what they document as refused. The checks are
+//! those of the fuzz targets; here they run on inputs that get past the first brace, and on all inputs that fuzzing has
+//! kept.
 
 use crate::checks;
 
@@ -176,7 +176,7 @@ const REQUEST_PIECES: &[&str] = &[
     "0123456789012345678901234567890123456789",
 ];
 
-/// Pieces of what proxies say, good and bad.
+/// Pieces of headers from proxies, good and bad.
 const HOP_PIECES: &[&str] = &[
     "10.0.0.1",
     "10.1.2.3:80",
@@ -320,7 +320,7 @@ const PERMISSION_PIECES: &[&str] = &[
     "%2A", "%FF", "a", "b", "é", " ", "\n",
 ];
 
-/// Pieces of what shows who asks, good and bad.
+/// Pieces of credentials, good and bad.
 const CREDENTIAL_PIECES: &[&str] = &[
     "Bearer ", "bearer", "Basic ", "t=", "t", "token=", "%74oken=", ";", "&", "=", " ", "\"", "a.b.c", "%2E",
     "%", "é",
@@ -396,7 +396,7 @@ fn ten([b, c, d]: [u8; 3]) -> IpAddr {
     [10, b, c, d].into()
 }
 
-/// Inputs for `target`: those that reach every edge, and those that once broke something.
+/// Inputs for `target`: those that reach every edge, and those that once broke a check.
 fn kept(target: &str) -> Vec<PathBuf> {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
     let folder = |name: &str| fs::read_dir(fuzz.join(name).join(target)).into_iter().flatten();
@@ -538,7 +538,7 @@ proptest! {
         }
     }
 
-    /// However a proxy writes it, its client is found, and nothing of what follows is taken for its header.
+    /// In every form that a proxy writes, the client is found, and no byte after the header is taken for part of it.
     #[test]
     fn valid_headers_say_who_it_is(
         client in any::<IpAddr>(),
@@ -589,7 +589,7 @@ proptest! {
 
     #[test]
     fn names_survive_the_path(room in room(), user in user()) {
-        // Dots between slashes are a dot segment; such names are for the query form.
+        // Dots between slashes are a dot segment; such names need the query form.
         let has_dots = |name: &str| name.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
         prop_assume!(!has_dots(room.as_str()) && !has_dots(user.as_str()));
         let encode = |text: &str| {

@@ -1,13 +1,13 @@
-//! A listener's end of the wire, written from the standards and not from the server: chunks (RFC 9112 §7.1), gzip
+//! A subscriber's end of the wire, written from the standards and not from the server: chunks (RFC 9112 §7.1), gzip
 //! (RFC 1952), and the event stream (WHATWG HTML §9.2.6). Takes bytes in any portions.
 
 use flate2::{Decompress, FlushDecompress, Status};
 use tidegate::wire::encoding::Encoding;
 
-/// What stands before the stream.
+/// The head before the stream.
 pub(crate) const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
-/// What ended at a blank line.
+/// A block that ended at a blank line, or a comment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Item {
     /// An event, with the `lastEventId` it leaves behind.
@@ -18,7 +18,7 @@ pub(crate) enum Item {
     Comment,
 }
 
-/// Everything up to `EventSource`.
+/// All layers below and including `EventSource`.
 pub(crate) struct Client {
     head: usize,
     encoding: Encoding,
@@ -31,7 +31,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// `id` is what it remembers from an earlier stream.
+    /// `id` is the last event id of an earlier stream.
     pub(crate) fn new(encoding: Encoding, id: &str) -> Self {
         Self {
             head: 0,
@@ -48,17 +48,17 @@ impl Client {
         &self.source.items
     }
 
-    /// Milliseconds the server last asked to wait before a reconnect.
+    /// Returns the reconnect delay that the server asked for last, in milliseconds.
     pub(crate) fn retry(&self) -> Option<u64> {
         self.source.retry
     }
 
-    /// Whether the last chunk has come.
+    /// Returns whether the last chunk has come.
     pub(crate) fn has_ended(&self) -> bool {
         self.chunks.state == ChunkState::Ended
     }
 
-    /// Whether what has come stops between two blocks of the stream.
+    /// Returns whether the received bytes end between two blocks of the stream.
     pub(crate) fn is_between_events(&self) -> bool {
         self.source.line.is_empty() && self.source.data.is_empty() && self.source.name.is_empty()
     }
@@ -103,7 +103,7 @@ impl Client {
             bytes = &bytes[usize::try_from(read).unwrap()..];
             assert!(read > 0 || written > 0, "inflate goes on");
         }
-        // What fitted into the window but not into `out` comes without more input.
+        // Output that fitted into the window but not into `out` comes without more input.
         loop {
             let mut out = [0; 4096];
             let written = inflate.total_out();
@@ -136,7 +136,7 @@ enum ChunkState {
 }
 
 impl Chunks {
-    /// Takes from `bytes` up to the end of a chunk. True if it got there.
+    /// Takes from `bytes` up to the end of a chunk. Returns whether it got there.
     fn take(&mut self, bytes: &mut &[u8], payload: &mut Vec<u8>) -> bool {
         while let Some((byte, rest)) = bytes.split_first() {
             match self.state {

@@ -1,4 +1,4 @@
-//! One connection as the model knows it, and the walk along everything it was sent.
+//! One connection in the model, and the check of everything it was sent.
 
 use serde_json::Value;
 use tidegate::shard::reason::CloseReason;
@@ -11,7 +11,7 @@ use super::model::{Order, To};
 use super::net::Wire;
 use super::right::{Claim, Rights};
 
-/// What the first words of a stream must be.
+/// The expected first events of a stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Opening {
     /// The position of `connected`.
@@ -31,22 +31,22 @@ pub(crate) struct Listener {
     pub encoding: Encoding,
     pub heartbeat: Heartbeat,
     pub opening: Opening,
-    /// What it may have, and might.
+    /// The rights it has had.
     pub rights: Rights,
     /// Whether its user's deliveries are limited.
     pub is_rated: bool,
     /// The id it presented.
     pub presented: String,
-    /// How we ended it, if we did.
+    /// The reason if the test ended it.
     pub ended_by_us: Option<CloseReason>,
-    /// Whether its right was taken from it: it is closed for that, and nobody else is.
+    /// Whether its right was taken away: it must be closed for that reason, and no other connection may be.
     pub is_doomed: bool,
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
-    /// Up to here the listener has everything or was told.
+    /// Up to here the subscriber has everything or was told of a gap.
     pub position: Offset,
     /// Whether there was a `connected`.
     pub begun: bool,
@@ -54,13 +54,13 @@ pub(crate) struct Walk {
     pub heartbeats: u64,
     /// Gaps by reason.
     pub gaps: Vec<&'static str>,
-    /// Events of its sources in told gaps of reason `slow`.
+    /// Events of its sources in announced gaps of reason `slow`.
     pub lost: u64,
-    /// How often it was told that its token is nearly over.
+    /// How many warnings of its token's end it got.
     pub warnings: usize,
-    /// Reason of the farewell.
+    /// Reason in the closing event.
     pub closing: Option<String>,
-    /// Every id a browser would have remembered at some time.
+    /// Every id that a browser would have stored at some time.
     pub ids: Vec<String>,
 }
 
@@ -72,8 +72,8 @@ impl Listener {
         rooms.chain(self.user.map(To::User)).chain(std::iter::once(To::All))
     }
 
-    /// What it made of everything that `wire` took, and how many published events were delivered by the server's
-    /// count: those written whole, chunk and compressed segment included.
+    /// Returns the client after everything that `wire` took, and how many published events were delivered by the
+    /// server's count: those written whole, chunk and compressed segment included.
     pub(crate) fn hear(&self, wire: &Wire) -> (Client, usize) {
         let mut client = Client::new(self.encoding, &self.presented);
         client.take(&wire.bytes[..wire.whole]);
@@ -88,7 +88,7 @@ impl Listener {
         (client, delivered)
     }
 
-    /// Checks every item: no loss without a gap, no repetition, no disorder, nothing that is not for it.
+    /// Checks every item: no loss without a gap, no repetition, no disorder, no event for other subscribers.
     pub(crate) fn walk(&self, items: &[Item], order: &Order, epoch: Epoch) -> Walk {
         let mut walk = Walk::default();
         for item in items {
@@ -109,7 +109,7 @@ impl Listener {
                     }
                     walk.ids.push(id.clone());
                 }
-                // It is one line of a heartbeat that goes on, or all of one that does not.
+                // A comment is one line of a heartbeat with an id, or the whole of a heartbeat without one.
                 Item::Comment => walk.heartbeats += u64::from(self.heartbeat == Heartbeat::Comment),
                 Item::Quiet { id } => {
                     assert_eq!(self.heartbeat, Heartbeat::Id, "others would take {item:?} for a message");
@@ -192,7 +192,7 @@ impl Listener {
         walk.gaps.push(reason);
     }
 
-    /// Moves to a position that was only told.
+    /// Moves to a position that was only announced.
     fn pass(&self, walk: &mut Walk, position: Offset, order: &Order, item: &Item) {
         assert!(position >= walk.position, "{item:?} goes back from {}", walk.position);
         let owed = order.next_for(self, walk.position);
@@ -201,7 +201,7 @@ impl Listener {
     }
 }
 
-/// The offset `id` stands for in this life.
+/// Returns the offset that `id` means in this epoch.
 pub(crate) fn own(id: &str, epoch: Epoch) -> Option<Offset> {
     let (life, offset) = id.split_once('-')?;
     let offset: Offset = offset.parse().ok()?;

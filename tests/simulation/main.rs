@@ -1,7 +1,7 @@
-//! The core against the truth: whole lives of hubs and shards over fake sockets, thousands of them, each drawn from
-//! one seed and checked against an independent model of what every listener is owed.
+//! The core against a model: whole lives of hubs and shards over fake sockets, thousands of them, each drawn from one
+//! seed and checked against an independent model of what every subscriber is owed.
 //!
-//! `TIDEGATE_SIM_SEED=123 cargo test --test simulation` replays one seed and says what it does.
+//! `TIDEGATE_SIM_SEED=123 cargo test --test simulation` replays one seed and prints what it does.
 //! `TIDEGATE_SIM_SEEDS=1000000 cargo test --release --test simulation` runs more than the usual number.
 
 mod client;
@@ -24,7 +24,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))
 }
 
-/// One to three lives of the order, one after the other, with listeners that remember ids from one to the next.
+/// Runs one to three lives, one after the other, with subscribers that keep ids from one to the next.
 fn run(seed: u64, talks: bool) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let plan = plan::Plan::draw(&mut rng);

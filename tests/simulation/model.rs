@@ -1,4 +1,4 @@
-//! The truth: every event of one life in order, and whom it is for.
+//! The truth: every event of one life in order, and its addressees.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use super::listener::Listener;
 use super::plan::{ROOMS, USERS};
 use super::right::Claim;
 
-/// Whom an event is for.
+/// The addressees of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum To {
     Room(usize),
@@ -21,11 +21,11 @@ pub(crate) enum To {
 pub(crate) struct Event {
     pub to: To,
     pub exclude: Option<usize>,
-    /// Whether it is for those with the permission `vip` only.
+    /// Whether it is only for subscribers with the permission `vip`.
     pub is_for_vips: bool,
     pub name: Option<String>,
     pub id: Option<String>,
-    /// What a browser makes of the data.
+    /// The data as a browser reads it.
     pub text: String,
 }
 
@@ -70,7 +70,7 @@ impl Order {
         &self.events[self.events.len() - count..]
     }
 
-    /// The first of `events` with an id that an event of this life, or one before it among them, has.
+    /// Returns the first of `events` whose id belongs to an event of this life or to an earlier one of `events`.
     pub(crate) fn first_repeat(&self, events: &[Event]) -> Option<usize> {
         let mut ids = self.own_ids.clone();
         let mut is_used = |event: &Event| event.id.as_ref().is_some_and(|id| !ids.insert(id.clone()));
@@ -98,7 +98,7 @@ impl Order {
         *self.by_text.get(text).unwrap_or_else(|| panic!("nobody published {text:?}"))
     }
 
-    /// Offsets of the events to one source.
+    /// Returns the offsets of the events to one source.
     pub(crate) fn offsets(&self, source: To) -> &[Offset] {
         match source {
             To::Room(room) => &self.rooms[room],
@@ -107,7 +107,8 @@ impl Order {
         }
     }
 
-    /// Offsets in `(after, upto]` of the events to one source, kept from its listeners or not.
+    /// Returns the offsets in `(after, upto]` of the events to one source, whether its subscribers may have them or
+    /// not.
     pub(crate) fn between(&self, source: To, after: Offset, upto: Offset) -> &[Offset] {
         let offsets = self.offsets(source);
         let start = offsets.partition_point(|offset| *offset <= after);
@@ -115,7 +116,7 @@ impl Order {
         &offsets[start..end.max(start)]
     }
 
-    /// The first event after `after` that `listener` must get.
+    /// Returns the first event after `after` that `listener` must get.
     pub(crate) fn next_for(&self, listener: &Listener, after: Offset) -> Option<Offset> {
         let first = |source| {
             let mut later = self.between(source, after, Offset::MAX).iter().copied();
@@ -124,7 +125,7 @@ impl Order {
         listener.sources().filter_map(first).min()
     }
 
-    /// Whether `listener` gets the event with this offset.
+    /// Returns whether `listener` gets the event with this offset.
     pub(crate) fn claim(&self, listener: &Listener, offset: Offset) -> Claim {
         let event = self.event(offset);
         let is_addressed = listener.sources().any(|source| source == event.to);
@@ -136,7 +137,7 @@ impl Order {
         }
     }
 
-    /// The offset up to which a log bounded by number alone has let go of its events.
+    /// Returns the offset up to which a log bounded by number alone has dropped its events.
     pub(crate) fn expired_by_count(&self, source: To, events_max: usize) -> Offset {
         let offsets = self.offsets(source);
         offsets.len().checked_sub(events_max + 1).map_or(0, |at| offsets[at])

@@ -9,7 +9,7 @@ use tidegate::shard::conn::ConnKey;
 use tidegate::shard::net::Net;
 use tidegate::shard::reason::CloseReason;
 
-/// How a socket takes what it is sent.
+/// How a socket takes the bytes it is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Temper {
     Eager,
@@ -17,14 +17,14 @@ pub(crate) enum Temper {
     Stuck,
 }
 
-/// One socket, seen from behind.
+/// One socket, from the kernel's side.
 #[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub(crate) struct Wire {
-    /// What it took.
+    /// The bytes it took.
     pub bytes: Vec<u8>,
-    /// How much that was when it last took all it was offered.
+    /// Their number when it last took all it was offered.
     pub whole: usize,
-    /// What it was offered last and did not take.
+    /// The bytes it was offered last and did not take.
     pub refused: Vec<u8>,
     pub temper: Temper,
     pub key: ConnKey,
@@ -35,7 +35,7 @@ pub(crate) struct Wire {
     pub breaks: bool,
     /// How a failed call is to be counted.
     pub broke: Option<CloseReason>,
-    /// How much it had taken when it was first sent something after a command that is [watched](FakeNet::watch_handling).
+    /// Number of bytes it had taken when it was first sent bytes after a [watched](FakeNet::watch_handling) command.
     pub handled_at: Option<usize>,
     pub is_closed: bool,
 }
@@ -45,15 +45,15 @@ pub(crate) struct FakeNet {
     rng: Rng,
     /// Every socket ever opened.
     pub wires: Vec<Wire>,
-    /// Those closed since somebody looked.
+    /// Sockets closed since the last check.
     pub closed: Vec<usize>,
-    /// What the next socket is like.
+    /// The temper of the next socket.
     pub next_temper: Temper,
-    /// Whether the next socket cannot be watched.
+    /// Whether registering the next socket fails.
     pub refuses: bool,
-    /// Whose room to write is being announced.
+    /// The socket whose room to write is being announced.
     pub poked: Option<usize>,
-    /// Whether the command that is watched has been handled.
+    /// Whether the watched command has been handled.
     is_handled: Arc<AtomicBool>,
 }
 
@@ -70,14 +70,15 @@ impl FakeNet {
         }
     }
 
-    /// For a command to be set the moment it is handled. From then on each socket notes what it was sent before.
+    /// Returns a flag that a command sets the moment it is handled. From then on each socket records how much it was
+    /// sent before.
     pub(crate) fn watch_handling(&mut self) -> Arc<AtomicBool> {
         self.is_handled = Arc::default();
         self.wires.iter_mut().for_each(|wire| wire.handled_at = None);
         self.is_handled.clone()
     }
 
-    /// How many bytes of `len` are taken.
+    /// Returns how many bytes of `len` are taken.
     fn accepted(&mut self, temper: Temper, len: usize) -> io::Result<usize> {
         match temper {
             Temper::Eager => Ok(len),

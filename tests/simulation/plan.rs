@@ -1,4 +1,4 @@
-//! What a seed is like: its bounds, its pace, and how its sockets behave.
+//! The parameters of a seed: its bounds, its pace, and how its sockets behave.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use tidegate::hub::history::HistoryBounds;
 use tidegate::hub::log::LogBounds;
 use tidegate::types::rate::Rate;
 
-/// Rooms and users there are names for.
+/// Number of names for rooms.
 pub(crate) const ROOMS: usize = 6;
-/// See [`ROOMS`].
+/// Number of names for users.
 pub(crate) const USERS: usize = 5;
 
-/// Bounds no seed reaches.
+/// A bound that no seed reaches.
 const HUGE: usize = 1 << 40;
 const LONG: Duration = Duration::from_hours(24);
 
@@ -35,11 +35,11 @@ pub(crate) struct Plan {
     pub drain_rate: Rate,
     /// Random operations in a life.
     pub operations: usize,
-    /// Connections that are there before the operations begin. More than a step can write to, in some seeds.
+    /// Connections that exist before the operations begin. In some seeds, more than one step can write to.
     pub crowd: usize,
-    /// Rooms connections choose from.
+    /// Rooms that connections choose from.
     pub rooms: usize,
-    /// Of a hundred sockets, those that take what they like.
+    /// Of a hundred sockets, those that take a random number of bytes.
     pub moody: u32,
     /// Whether time may jump far.
     pub leaps: bool,
@@ -47,9 +47,9 @@ pub(crate) struct Plan {
     pub fat: bool,
     /// Of a hundred events, those that exclude a user.
     pub excluding: u32,
-    /// Of a hundred events, those that are for vips only.
+    /// Of a hundred events, those that require the permission `vip`.
     pub requiring: u32,
-    /// Of a hundred connections with an identity, those for which that has an end.
+    /// Of a hundred connections with an identity, those whose identity expires.
     pub expiring: u32,
 }
 
@@ -109,12 +109,12 @@ impl Plan {
         }
     }
 
-    /// Whether a log loses events by their number alone.
+    /// Returns whether a log drops events by their number alone.
     pub(crate) fn counts_only(&self) -> bool {
         self.history.log.bytes_max == HUGE && self.is_unlimited_together() && self.history.age_max == LONG
     }
 
-    /// Whether all history together is unbounded, so that only the slow can lose events.
+    /// Returns whether the history as a whole is unbounded, so that only slow subscribers can lose events.
     pub(crate) fn is_unlimited_together(&self) -> bool {
         self.history.bytes_max == HUGE
     }

@@ -1,5 +1,5 @@
-//! By what right a listener listens: a token as the model knows it, the server's session made of it, and which of a
-//! listener's tokens decides about an event.
+//! The rights of a subscriber: a token in the model, the server's session made of it, and which of a subscriber's
+//! tokens applies to an event.
 
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use tidegate::types::position::Offset;
 
 use super::model::To;
 
-/// Names there are for tokens: few, so that several connections came with the same.
+/// Number of names for tokens: few, so that several connections use the same token.
 pub(crate) const TOKENS: usize = 4;
 
-/// In this time, in seconds since 1970, all tokens were issued.
+/// Time by which all tokens were issued, in seconds since 1970.
 pub(crate) const ISSUED_UPTO: u64 = 20;
 
-/// What a token allows, of what events require here.
+/// What a token allows of the permissions that events require here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Pass {
-    /// Nothing of it.
+    /// None.
     Plain,
     /// The permission `vip` in one room.
     VipOf(usize),
-    /// The permission `vip` anywhere.
+    /// The permission `vip` in every room.
     Vip,
 }
 
 impl Pass {
-    /// Whether it may have an event to `to` for vips.
+    /// Returns whether it may have an event to `to` that requires `vip`.
     pub(crate) fn is_vip(self, to: To) -> bool {
         match self {
             Self::Plain => false,
@@ -48,17 +48,17 @@ impl Pass {
     }
 }
 
-/// What somebody came with.
+/// The token of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Token {
     pub pass: Pass,
-    /// Its user, who need not be the one it is used for.
+    /// Its user, which may differ from the user of the stream.
     pub owner: Option<usize>,
     /// Its name.
     pub name: Option<usize>,
     /// When it was issued, if it says so, in seconds since 1970.
     pub issued: Option<u64>,
-    /// When it is over.
+    /// When it expires.
     pub ends: Option<Moment>,
 }
 
@@ -77,63 +77,65 @@ impl Token {
     }
 }
 
-/// Whether a listener gets an event.
+/// Whether a subscriber gets an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Claim {
-    /// It is owed.
+    /// The event is owed.
     Must,
-    /// Nobody can tell from outside which of two rights decided.
+    /// The model cannot tell which of two rights applied.
     May,
-    /// It is not for this listener.
+    /// The event is not for this subscriber.
     No,
 }
 
-/// A right, and from where on it decides.
+/// A right, and from where on it applies.
 #[derive(Debug)]
 struct Turn {
-    /// Up to here, events had been decided about when it came.
+    /// When it came, rights had been checked for events up to here.
     after: Offset,
-    /// Above, it decides alone. Between the two nobody can tell from outside which right an event was held against: the
-    /// shard was in the middle of something when the right came.
+    /// Above this offset, it alone applies. Between the two offsets the model cannot tell which right applied to an
+    /// event: the shard was busy when the right came.
     upto: Offset,
-    /// How often the listener had been warned of an end when it came.
+    /// How many warnings of an end the subscriber had received when it came.
     warned: usize,
     token: Option<Token>,
 }
 
-/// All the rights a listener has had. An event is held against the one there is when it is written, or passed over.
+/// All the rights a subscriber has had. An event is checked against the right that exists when it is written or
+/// skipped.
 #[derive(Debug)]
 pub(crate) struct Rights(Vec<Turn>);
 
 impl Rights {
-    /// Those of a newcomer.
+    /// Starts with the right of a new connection.
     pub(crate) fn new(token: Option<Token>) -> Self {
         Self(vec![Turn { after: 0, upto: 0, warned: 0, token }])
     }
 
-    /// The right it has now.
+    /// Returns its present right.
     pub(crate) fn newest(&self) -> Option<&Token> {
         self.0.last().and_then(|turn| turn.token.as_ref())
     }
 
-    /// Gives it another right after it was `warned` so often. It decides above `upto`, and perhaps above `after`.
+    /// Adds another right after `warned` warnings. It applies above `upto`, and perhaps above `after`.
     pub(crate) fn change(&mut self, after: Offset, upto: Offset, warned: usize, token: Token) {
         self.0.push(Turn { after, upto, warned, token: Some(token) });
     }
 
-    /// Notes that the newest right decides above `upto` at the latest.
+    /// Records that the newest right applies above `upto` at the latest.
     pub(crate) fn decides_above(&mut self, upto: Offset) {
         let newest = self.0.last_mut().expect("there is always one");
         newest.upto = newest.upto.min(upto).max(newest.after);
     }
 
-    /// How often its listener has been warned of an end: once of the newest right's, as soon as there was time.
+    /// Returns how many warnings of an end the subscriber has received: one for the newest right's end, as soon as
+    /// there was time.
     pub(crate) fn warnings(&self) -> usize {
         let ends = self.newest().is_some_and(|token| token.ends.is_some());
         self.0.last().map_or(0, |turn| turn.warned) + usize::from(ends)
     }
 
-    /// What they say of the event with this offset to `to`, for vips.
+    /// Returns the claim to an event with this offset to `to` that requires `vip`.
     pub(crate) fn claim(&self, offset: Offset, to: To) -> Claim {
         let (mut may, mut must) = (false, true);
         for (nth, turn) in self.0.iter().enumerate() {

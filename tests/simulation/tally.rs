@@ -1,4 +1,4 @@
-//! What a shard must have counted, added up from what its listeners got.
+//! The counts expected of a shard, added up from what its subscribers got.
 
 use tidegate::shard::reason::{CloseReason, DropReason, GapReason};
 use tidegate::shard::stats::Stats;
@@ -7,15 +7,15 @@ use super::client::Client;
 use super::listener::{Listener, Walk};
 use super::net::Wire;
 
-/// Sums over listeners.
+/// Sums over subscribers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     pub opened: u64,
     delivered: u64,
     bytes: [u64; 2],
     closed: [u64; CloseReason::ALL.len()],
-    /// Closed by the server without a word: the stalled, those whose time was over meanwhile, and those a drain
-    /// ran out of time for.
+    /// Closed by the server without a closing event: stalled streams, those that expired while stalled, and those for
+    /// which a drain ran out of time.
     cut_off: u64,
     gaps: [u64; GapReason::ALL.len()],
     lost: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Adds what `listener` got. `walk` includes what it was offered last and did not take.
+    /// Adds what `listener` got. `walk` includes the bytes it was offered last and did not take.
     pub(crate) fn add(&mut self, listener: &Listener, wire: &Wire, delivered: usize, walk: &Walk) {
         self.delivered += delivered as u64;
         self.bytes[usize::from(listener.encoding.gzip)] += wire.bytes.len() as u64;
@@ -35,7 +35,7 @@ impl Tally {
         }
     }
 
-    /// Counts how `listener` ended, and checks that it is how a stream may end.
+    /// Counts how `listener` ended, and checks that a stream may end so.
     pub(crate) fn add_end(&mut self, listener: &Listener, wire: &Wire, walk: &Walk, client: &Client) {
         let is_whole = wire.whole == wire.bytes.len();
         if let Some(reason) = listener.ended_by_us.or(wire.broke) {
@@ -57,7 +57,7 @@ impl Tally {
         }
     }
 
-    /// Compares with what the shard counted.
+    /// Compares with the shard's counts.
     pub(crate) fn check(&self, stats: &Stats, is_unrated: bool, drop_counts_are_exact: bool) {
         assert_eq!(stats.opened.get(), self.opened, "opened");
         assert_eq!(stats.delivered.get(), self.delivered, "delivered");

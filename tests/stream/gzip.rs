@@ -1,5 +1,5 @@
-//! Promise: a listener that asks for gzip, where it is allowed, can decode every event the moment it is sent, and costs
-//! no compressor of its own.
+//! Promise: where gzip is enabled, a subscriber that asks for it can decode every event the moment it is sent, and
+//! needs no compressor of its own.
 
 use crate::common;
 
@@ -64,11 +64,11 @@ fn every_event_decodes_as_it_comes() {
         let data = format!("{n} {}", "again and again ".repeat(n));
         server.publish(&json!({"room": "a", "event": "say", "data": data}));
         let event = format!("event: say\nid: {}\ndata: {data}\n\n", server.id(n as u64));
-        // Each before the next is published: nothing is held back.
+        // Each arrives before the next is published: no event is held back.
         assert_eq!(zipped.event(), event);
         assert_eq!(plain.event(), event);
     }
-    // Large ones too, which take more than one block.
+    // Large events, too, which take more than one block.
     let large: String = (0..40_000).map(|n| char::from(b'!' + u8::try_from(n * n % 89).unwrap())).collect();
     server.publish(&json!({"user": "u", "data": large}));
     assert_eq!(zipped.data(), large);
@@ -121,7 +121,7 @@ fn a_batch_is_compressed_once_for_all() {
     let payloads: Vec<Vec<u8>> = listeners.iter_mut().map(|listener| listener.payload().unwrap()).collect();
     assert!(payloads.iter().all(|payload| *payload == payloads[0]), "the same bytes for everyone");
     assert!(payloads[0].len() < event.len() / 4, "{} bytes for {}", payloads[0].len(), event.len());
-    // However many listen, what went through the compressor is one event.
+    // However many subscribers there are, only one event went through the compressor.
     assert_eq!(stats.gzip[0].get(), event.len() as u64);
     assert_eq!(stats.gzip[1].get(), payloads[0].len() as u64);
 }

@@ -1,9 +1,9 @@
-//! Promise: no stream is silent for longer than the heartbeat. A browser's `EventSource` is told by it that it has everything
-//! up to now, and nobody else takes it for a message.
+//! Promise: no stream is silent for longer than the heartbeat interval. A heartbeat tells a browser's `EventSource`
+//! that it has everything up to now, and no other client takes it for a message.
 //!
-//! A heartbeat used to be a comment, an id and a blank line for everyone. Browsers dispatch nothing then. Four widely used
-//! parsers do: fetch-event-source, httpx-sse, and the Python packages `openai` and `anthropic` made an empty message of
-//! each heartbeat. `tests/neighbours/clients/mod.rs` runs them.
+//! A heartbeat once was a comment, an id and a blank line for every client. Browsers dispatch nothing then. Four widely
+//! used parsers do: fetch-event-source, httpx-sse, and the Python packages `openai` and `anthropic` made an empty
+//! message of each heartbeat. `tests/neighbours/clients/mod.rs` runs them.
 
 use crate::common;
 
@@ -13,7 +13,7 @@ use common::stream::Listener;
 use common::{TestServer, assert_problem, eventually};
 use serde_json::json;
 
-/// What a browser's `EventSource` sends and the others do not.
+/// Headers that a browser's `EventSource` sends and other clients do not.
 const BROWSER: &[(&str, &str)] = &[("cache-control", "no-cache"), ("pragma", "no-cache")];
 
 fn server() -> TestServer {
@@ -28,7 +28,7 @@ fn silence_is_broken_with_exact_bytes() {
     assert_eq!(listener.payload(), Some(b":\n".to_vec()));
     server.wait_for("tidegate_lagging_connections", 0.0);
     assert!(server.metrics().get("tidegate_heartbeats_total") >= 2.0);
-    // A heartbeat is no event.
+    // A heartbeat does not count as an event.
     server.metrics().assert("tidegate_events_delivered_total", 0.0);
 }
 
@@ -49,7 +49,7 @@ fn the_query_decides_where_headers_would_say_otherwise() {
         ("/stream/a/u?heartbeat=comment", BROWSER, ":\n"),
         ("/stream?room=a&heartbeat=id", &[("cache-control", "max-age=0")], &with_id),
         ("/stream?heartbeat=comment&room=a", BROWSER, ":\n"),
-        // As libraries do that ask for no cache by themselves, and make a message of each id.
+        // As sent by libraries that ask for no cache by themselves, and make a message of each id.
         ("/stream?room=a", &[("cache-control", "no-cache")], ":\n"),
     ];
     let listeners = table.map(|(path, headers, beat)| (server.listen_with(path, headers), path, beat));
@@ -60,7 +60,7 @@ fn the_query_decides_where_headers_would_say_otherwise() {
     server.metrics().assert("tidegate_refused_total{reason=\"bad_request\"}", 1.0);
 }
 
-/// The next event that is no heartbeat without an id.
+/// Returns the next event, without heartbeats that have no id.
 fn next(listener: &mut Listener) -> String {
     std::iter::repeat_with(|| listener.event()).find(|event| event != ":\n").expect("an event")
 }
@@ -76,7 +76,7 @@ fn a_comment_leaves_events_and_ids_as_they_are() {
     assert_eq!(listener.event(), ":\n");
     let third = server.publish(&json!({"room": "a", "data": 3}));
     assert_eq!(next(&mut listener), format!("id: {third}\ndata: 3\n\n"));
-    // The last id that it was told is the one to come back with, and still exact.
+    // A resume from the last id it received is still exact.
     drop(listener);
     let mut again = server.resume("/stream/a/u", &first);
     assert_eq!(next(&mut again), format!("id: {third}\ndata: 3\n\n"));

@@ -1,5 +1,5 @@
-//! Promise: a user's inbox can be listened to without any room, by that user and nobody else, and such a stream ends like
-//! any other when its right does.
+//! Promise: a user can subscribe to the user's own inbox without any room, no other user can, and such a stream ends
+//! like any other when its right does.
 
 use crate::common;
 
@@ -11,7 +11,7 @@ use common::stream::Listener;
 use common::{BASE, TestServer, assert_problem};
 use serde_json::json;
 
-/// A server that asks for tokens, with a public room.
+/// A server that needs tokens, with a public room.
 fn guarded() -> TestServer {
     TestServer::with(|config| {
         config.token_keys = vec![key(SECRET)];
@@ -73,7 +73,7 @@ fn a_gap_in_an_inbox_alone_says_so() {
 #[test]
 fn whose_it_is_stands_in_the_token() {
     let server = guarded();
-    // It takes no permission to hear what is for oneself.
+    // A user's own inbox needs no permission.
     let ann = token("ann", &[]);
     let mut listeners = [listen(&server, "/stream", &ann), listen(&server, "/stream?user=ann", &ann)];
     let answer = post(&server, "/publish", &token("app", &["sse:publish"]), r#"{"user":"ann","data":"hi"}"#);
@@ -96,14 +96,14 @@ fn whose_it_is_stands_in_the_token() {
     }
 }
 
-/// All that was asked of a stream was asked for each of its rooms, and so, without one, nothing.
+/// Each check of a stream was once made for each of its rooms; without a room, no check was made.
 #[test]
 fn it_ends_when_its_right_does_and_can_be_refreshed() {
     let server = guarded();
     let (ann, admin) = (token("ann", &[]), token("root", &["admin"]));
     let mut ending = listen(&server, "/stream", &lasting("bob", &[], 5));
     assert!(ending.event().starts_with("event: expiring\n"));
-    // So near its end that it is told at once, and far enough to come before it on a slow machine.
+    // So near its end that the announcement comes at once, and far enough for the refresh on a slow machine.
     let mut refreshed = listen(&server, "/stream", &lasting("bob", &[], 29));
     assert!(refreshed.event().starts_with("event: expiring\n"));
     let connection = refreshed.connected.json()["connection"].as_str().expect("a name").to_owned();
@@ -113,7 +113,7 @@ fn it_ends_when_its_right_does_and_can_be_refreshed() {
     ending.closing("expired");
 
     let mut revoked = listen(&server, "/stream", &ann);
-    // Nobody is disconnected from a room that it is not in.
+    // A disconnect from a room does not close a stream that is not in the room.
     let answer = post(&server, "/disconnect/lobby/ann?stay_away=60", &admin, "");
     assert_eq!(answer.json()["disconnected"], 0);
     assert_eq!(post(&server, "/revoke", &admin, r#"{"user":"ann"}"#).json()["closed"], 1);

@@ -1,5 +1,5 @@
-//! Promise: every bound on listeners holds, is told in a way clients come back from, is counted, and gives its places
-//! back.
+//! Promise: every limit on streams holds, is reported in a way that makes clients come back, is counted, and frees its
+//! places again.
 
 use crate::common;
 
@@ -17,7 +17,7 @@ fn ask(server: &TestServer, path: &str, headers: &[(&str, &str)]) -> Response {
     server.connect().round(&request("GET", &format!("{BASE}{path}"), headers, b""))
 }
 
-/// A refusal that a browser comes back from: 200, a time to wait, one event, and the end.
+/// Checks a refusal after which a browser reconnects: 200, a delay, one event, and the end.
 #[track_caller]
 fn assert_soft(server: &TestServer, path: &str, reason: &str) {
     let mut conn = server.connect();
@@ -44,7 +44,7 @@ fn assert_soft(server: &TestServer, path: &str, reason: &str) {
     assert!(conn.is_closed());
 }
 
-/// Waits until a stream at `path` is let in again.
+/// Waits until a stream at `path` is accepted again.
 fn welcome_again(server: &TestServer, path: &str) {
     eventually("let in again", || {
         let mut conn = server.connect();
@@ -104,7 +104,7 @@ fn a_user_has_so_many_streams() {
     let refused = ask(&server, "/stream/c/u", &[]);
     assert_problem(&refused, 503, "user_connections_exceeded");
     assert!(refused.header("retry-after").is_some());
-    // Others, and those without a name, are not concerned.
+    // Other users, and clients without a name, are not affected.
     let _others =
         ["/stream/a/v", "/stream?room=a", "/stream?room=a", "/stream?room=a"].map(|path| server.listen(path));
     server.metrics().assert("tidegate_refused_total{reason=\"user_connections\"}", 2.0);
@@ -143,7 +143,7 @@ fn the_newest_stream_takes_the_place_of_the_oldest() {
         std::collections::VecDeque::from([server.listen("/stream/a/u"), server.listen("/stream/a/u")]);
     let mut retries = Vec::new();
     for n in 0..5 {
-        // Published before the newcomer, so it is in every stream that was open, its last one included.
+        // Published before the new stream, so it reaches every stream that was open, the closing one included.
         server.publish(&json!({"room": "a", "data": n}));
         for tab in &mut tabs {
             assert_eq!(tab.data(), n.to_string());
@@ -153,7 +153,7 @@ fn the_newest_stream_takes_the_place_of_the_oldest() {
         retries.push(oldest.closing("replaced"));
         server.wait_for("tidegate_connections", 2.0);
     }
-    // Tabs that evict each other in turns are slowed down: twice as much each time, which outweighs the jitter.
+    // Tabs that replace each other in turns are slowed down: twice as much each time, which outweighs the jitter.
     assert!(retries.is_sorted_by(|earlier, later| earlier < later), "{retries:?}");
     server.publish(&json!({"room": "a", "data": "x"}));
     for tab in &mut tabs {
@@ -182,7 +182,7 @@ fn above_the_delivery_rate_the_oldest_are_dropped_and_that_is_told() {
         )
     );
     assert_eq!([(); 5].map(|()| limited.data()), ["7", "8", "9", "10", "11"]);
-    // The rate is the user's: whoever has no name has none.
+    // The rate belongs to the user: a client without a name has none.
     for n in 0..12 {
         assert_eq!(anonymous.data(), n.to_string());
     }
@@ -267,7 +267,7 @@ fn a_disconnected_user_is_told_to_stay_away() {
          date: -\r\n\r\n"
     );
     assert_eq!(ask(&server, "/stream?room=c&room=a&user=u", &[STREAM]).status(), 204);
-    // It concerns this user in this room only.
+    // It affects this user in this room only.
     server.listen("/stream/c/u");
     server.listen("/stream/a/w");
     server.publish(&json!({"all": true, "data": "x"}));
@@ -285,18 +285,18 @@ fn staying_away_ends() {
     assert_eq!(answer.text(), r#"{"disconnected":1,"stay_away_s":1}"#);
     eventually("let in again", || ask_status(&server) == 200);
 
-    // Or never begins.
+    // With `stay_away=0` the user may come back at once.
     let mut listener = server.listen("/stream/b/u");
     let answer = server.post("/disconnect/b/u?stay_away=0", &[], "");
     assert_eq!(answer.text(), r#"{"disconnected":1,"stay_away_s":0}"#);
     listener.closing("disconnected");
     server.listen("/stream/b/u");
-    // Nobody there is no error.
+    // A user without a stream is no error.
     let answer = server.post("/disconnect/nowhere/nobody?stay_away=0", &[], "");
     assert_eq!(answer.text(), r#"{"disconnected":0,"stay_away_s":0}"#);
 }
 
-/// The answer was 200 and `"stay_away_s":0`: the user could come back at once, which was not asked for.
+/// The answer was once 200 and `"stay_away_s":0`: the user could come back at once, which was not intended.
 #[test]
 fn a_user_who_cannot_be_told_to_stay_away_is_not_disconnected() {
     let server = TestServer::start();
@@ -316,7 +316,7 @@ fn a_user_who_cannot_be_told_to_stay_away_is_not_disconnected() {
     metrics.assert("tidegate_connections", 1.0);
     server.publish(&json!({"room": "a", "data": "still here"}));
     assert_eq!(listener.data(), "still here");
-    // Who has a place already is told again, and closing alone takes none.
+    // An entry that exists already is renewed, and a disconnect without `stay_away` needs no entry.
     let again = server.post("/disconnect/a/7?stay_away=60", &[], "");
     assert_eq!(again.text(), r#"{"disconnected":0,"stay_away_s":60}"#);
     let closed = server.post("/disconnect/a/u?stay_away=0", &[], "");
@@ -330,7 +330,7 @@ fn ask_status(server: &TestServer) -> u16 {
     conn.head().status()
 }
 
-/// The head of a publish with `content-length: length`, and `sent` bytes of its body.
+/// Sends the head of a publish with `content-length: length`, and `sent` bytes of its body.
 fn begun(server: &TestServer, length: usize, sent: usize) -> common::conn::Conn {
     let mut conn = server.connect();
     conn.send(format!("POST {BASE}/publish HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"));
@@ -346,7 +346,7 @@ fn bodies_hold_no_more_than_their_budget_and_small_ones_need_none() {
         config.http_total_bytes = Some(1 << 20);
         config.request_timeout = 2 * common::PATIENCE;
     });
-    // One holds nearly all.
+    // One request holds nearly all.
     let holder = begun(&server, 1 << 20, (1 << 20) - 1);
     eventually("the budget is taken", || server.metrics().get("tidegate_http_bytes") > 800_000.0);
     let large = json!({"room": "a", "data": "x".repeat(200_000)}).to_string();
@@ -354,19 +354,19 @@ fn bodies_hold_no_more_than_their_budget_and_small_ones_need_none() {
     assert_problem(&refused, 503, "buffers_full");
     assert_eq!(refused.header("retry-after"), Some("5"));
     server.metrics().assert("tidegate_refused_total{reason=\"buffers\"}", 1.0);
-    // What is small never asks, and a head alone takes nothing.
+    // A small body needs no budget, and a head alone takes none.
     let mut heads: Vec<_> = (0..20).map(|_| begun(&server, 1 << 20, 0)).collect();
     let small = json!({"room": "a", "data": "x".repeat(16_000)}).to_string();
     assert_eq!(server.post("/publish", &[], &small).status(), 200);
-    // Who was refused made it known: what does not get on has to make room.
+    // The refused request has shown the need: a request that makes no progress must make room.
     eventually("the holder has to go", || server.post("/publish", &[], &large).status() == 200);
     heads.clear();
     drop(holder);
     server.wait_for("tidegate_http_bytes", 0.0);
 }
 
-/// The size of a page was counted before its characters were escaped: one event could make a page six times as large, and
-/// each of 512 readers held one.
+/// The size of a page was once counted before its characters were escaped: one event could make a page six times as
+/// large, and each of 512 readers held one.
 #[test]
 fn pages_are_counted_as_they_go_out_and_held_within_the_budget() {
     let server = TestServer::with(|config| {
@@ -387,7 +387,7 @@ fn pages_are_counted_as_they_go_out_and_held_within_the_budget() {
     let rest = server.get(&format!("/rooms/a/history?limit=8&before={before}")).json();
     assert_eq!((rest["events"].as_array().map(Vec::len), &rest["has_more"]), (Some(4), &json!(false)));
     assert_eq!(rest["events"][3]["data"], "\u{1}".repeat(10_000));
-    // An event that is larger than a page is a page.
+    // An event that is larger than a page gets a page of its own.
     server.publish(&json!({"room": "b", "data": "\u{1}".repeat(100_000)}));
     let large = server.get("/rooms/b/history").json();
     assert_eq!(

@@ -1,6 +1,6 @@
-//! What a subscriber gets: the right events, in order, once, or a gap; however it joins, comes back, reads or fails to read.
+//! Streams: the right events, in order, once, or a gap; however a subscriber joins, reconnects, reads or fails to read.
 //!
-//! One file a promise. Each test has a server of its own in this process, and clients that see every byte.
+//! One file for each promise. Each test has a server of its own in this process, and clients that see every byte.
 
 #[path = "../common/mod.rs"]
 mod common;

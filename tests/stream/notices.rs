@@ -1,5 +1,5 @@
-//! Promise: an application that wants to know is told of every stream that ends, also of those that a drain closes; one
-//! that does not listen costs nobody anything but its own news.
+//! Promise: if the settings say so, the application is notified of every stream that ends, also of those that a drain
+//! closes; an application that does not answer loses only its own notices.
 
 use crate::common;
 
@@ -21,7 +21,7 @@ fn ok() -> Reply {
     Reply::With(204, String::new())
 }
 
-/// All streams that the application was told of, in order.
+/// Returns all streams in the application's notices, in order.
 fn told(asked: &[Asked]) -> Vec<Value> {
     asked.iter().flat_map(|asked| asked.json()["events"].as_array().cloned().expect("a list")).collect()
 }
@@ -120,7 +120,7 @@ fn a_batch_that_never_arrives_is_dropped_and_counted() {
     assert_eq!(application.count(), usize::try_from(ATTEMPTS_MAX).expect("a small number"));
 }
 
-/// An application that takes the notices of a drain and never answers held up the end only for as long as is planned.
+/// An application that receives the notices of a drain and never answers delays the end only for as long as is planned.
 #[test]
 fn an_application_that_never_answers_does_not_keep_the_server_from_ending() {
     let application = Application::always(Reply::Held(200, String::new()));

@@ -1,5 +1,5 @@
-//! Promise: an id that a publisher chose is for one event, so a listener that comes back with it is placed after exactly that
-//! event, or is told a gap. Nobody can choose an id that places listeners elsewhere.
+//! Promise: an id that a publisher chose belongs to one event, so a client that resumes from it continues after exactly
+//! that event, or gets a gap. No publisher can choose an id that makes clients resume elsewhere.
 
 use crate::common;
 
@@ -10,7 +10,7 @@ use tidegate::types::position::Epoch;
 
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
-/// Publishes with an id, to whatever `event` names.
+/// Publishes with an id, to the target that `event` names.
 fn publish_as(server: &TestServer, id: &str, event: &Value) {
     let mut event = event.clone();
     event["id"] = id.into();
@@ -27,8 +27,8 @@ fn assert_unknown(listener: &mut Listener, id: &str, head: &str, rest: &str) {
     );
 }
 
-/// Whoever may publish to one room could send its listeners past events of their private inboxes: with an id some way ahead of
-/// the newest, from which they came back as if they had seen everything up to there.
+/// A publisher to one room could once make its subscribers skip events of their private inboxes: with an id some way
+/// ahead of the newest, from which they resumed as if they had seen everything up to there.
 #[test]
 fn an_id_that_is_a_position_cannot_be_chosen() {
     let server = TestServer::start();
@@ -49,7 +49,7 @@ fn an_id_that_is_a_position_cannot_be_chosen() {
     );
 }
 
-/// The second event took the place of the first: what was published between them was skipped, without a gap.
+/// The second event once replaced the first: the events published between them were skipped, without a gap.
 #[test]
 fn an_id_that_was_used_before_is_refused_wherever_it_is_used_again() {
     let server = TestServer::with(|config| config.history_events = 2);
@@ -91,7 +91,7 @@ fn a_batch_with_a_repeat_is_refused_as_a_whole() {
         assert_problem(&answer, 409, "event_id_repeated");
         assert_eq!((&answer.json()["index"], &answer.json()["line"]), (&json!(index), &Value::Null));
     }
-    // What else was in them was not used up.
+    // The other ids of the refused batches are still unused.
     for id in ["B", "C"] {
         publish_as(&server, id, &json!({"room": "a"}));
     }
@@ -114,13 +114,13 @@ fn lines_before_a_repeat_stay_published_and_those_after_it_are_not() {
     assert_eq!((&answer.json()["line"], &answer.json()["published"]), (&json!(1), &json!(0)));
     publish_as(&server, "D", &json!({"room": "a"}));
     assert_eq!([0; 4].map(|_| listener.data()), ["A", "B", "C", "D"]);
-    // A line whose fault comes after a repeat is not the one that is told.
+    // The answer names the repeated line, not the faulty line after it.
     let answer = server.post("/publish", &[NDJSON], format!("{}{{\n", line("A")));
     assert_problem(&answer, 409, "event_id_repeated");
     assert_eq!(answer.json()["line"], 1);
 }
 
-/// The place of an id holds for all sources of the stream, not for the one it was found in alone.
+/// The position of an id counts for all sources of the stream, not only for the one in which it was found.
 #[test]
 fn a_resume_from_an_own_id_neither_skips_nor_repeats() {
     let server = TestServer::start();
@@ -137,12 +137,12 @@ fn a_resume_from_an_own_id_neither_skips_nor_repeats() {
         }
     }
     server.metrics().assert("tidegate_gaps_total{reason=\"unknown\"}", 0.0);
-    // Who is not in room b learns nothing of its ids.
+    // A client outside room b learns nothing about its ids.
     let mut stranger = server.resume("/stream?room=a", "own.3");
     assert_unknown(&mut stranger, "own.3", &server.id(12), ",\"all\":true");
 }
 
-/// Which of the ids of its former life a listener has seen, a server that begins anew cannot know.
+/// A server that restarts cannot tell which ids of its former epoch a client has seen.
 #[test]
 fn an_own_id_from_before_a_restart_is_a_gap() {
     let old = TestServer::start();

@@ -35,14 +35,15 @@ fn the_header_and_the_query_resume_and_the_header_wins() {
         ("/stream/a/u".to_owned(), vec![("last-event-id", &*third)], 3),
         (format!("/stream/a/u?last_event_id={third}"), vec![], 3),
         (format!("/stream?room=a&last_event_id={third}"), vec![], 3),
-        // Polyfills put it into the URL under names of their own. They were ignored, and the listener began with what came next.
+        // Polyfills put it into the URL under other names. These were once ignored, and the stream began with the next
+        // event.
         (format!("/stream/a/u?lastEventId={third}"), vec![], 3),
         (format!("/stream?room=a&lastEventID={third}"), vec![], 3),
         (format!("/stream/a/u?lastEventId={third}"), vec![("last-event-id", &*fifth)], 5),
         (format!("/stream/a/u?last_event_id={third}"), vec![("last-event-id", &*fifth)], 5),
         // An empty header is what a client without an id sends.
         (format!("/stream/a/u?last_event_id={third}"), vec![("last-event-id", "")], 3),
-        // A browser repeats its first URL: `history` must not bring back what was seen.
+        // A browser repeats its first URL: `history` must not repeat events that were seen.
         ("/stream/a/u?history=9".to_owned(), vec![("last-event-id", &*fifth)], 5),
     ] {
         let mut listener = server.listen_with(&path, &headers);
@@ -97,7 +98,7 @@ fn history_sends_the_newest_of_all_rooms_first() {
     }
 }
 
-/// What a user was sent while away was not counted, and so not shown.
+/// Events that a user got while away were once not counted, and so not shown.
 #[test]
 fn history_counts_what_was_sent_to_the_user_and_to_everyone() {
     let server = TestServer::start();
@@ -142,7 +143,7 @@ fn an_evicted_id_is_a_gap_and_then_everything_that_is_left() {
     // The oldest position that is still exact.
     let mut exact = server.resume("/stream/a/u", &seventh);
     assert_next(&mut exact, 7..10);
-    // Only the room that lost something is named.
+    // Only the room that lost an event is named.
     let mut both = server.resume("/stream?room=b&room=a", &second);
     assert_gap(&mut both, &data);
     server.metrics().assert("tidegate_gaps_total{reason=\"evicted\"}", 2.0);
@@ -221,7 +222,7 @@ fn a_user_who_was_away_finds_the_inbox() {
     publish(&server, "a", 3..4);
     let mut again = server.resume("/stream/a/u", &id);
     assert_next(&mut again, 0..4);
-    // Somebody else's inbox stays theirs.
+    // Another user's inbox stays private.
     let mut other = server.resume("/stream/a/v", &id);
     assert_next(&mut other, 3..4);
 }
@@ -240,7 +241,7 @@ fn many_cuts_add_up_to_one_stream() {
             assert!(event.ends_with(&format!("\ndata: {next}\n\n")), "{event}");
             next += 1;
         }
-        // Cut wherever it is, with events on their way.
+        // Cut at any point, with events under way.
         listener = server.resume("/stream?room=a&room=b&user=u", &last);
     }
     assert_next(&mut listener, next..120);

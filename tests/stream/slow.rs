@@ -1,4 +1,4 @@
-//! Promise: a listener that does not read costs the others nothing, is ended after a while, and is told what it missed.
+//! Promise: a subscriber that does not read does not delay others, is closed after a while, and learns what it missed.
 
 use crate::common;
 
@@ -12,17 +12,17 @@ use serde_json::json;
 /// Bytes of one event's data.
 const LARGE: usize = 16 << 10;
 
-/// Publishes event `n`: its number, and enough to fill a socket soon.
+/// Publishes event `n`: its number, and enough bytes to fill a socket soon.
 fn publish(server: &TestServer, n: u64) {
     server.publish(&json!({"room": "a", "data": format!("{n} {}", "x".repeat(LARGE))}));
 }
 
-/// A listener whose socket takes little that is not read.
+/// A subscriber with a small receive buffer.
 fn sluggish(server: &TestServer, path: &str) -> Listener {
     Listener::open(Conn::tcp_with_small_buffer(server.addr), path, &[])
 }
 
-/// The number in an event, and its id.
+/// Returns the number in an event, and its id.
 fn number(event: &str) -> (u64, String) {
     let (id, rest) = event.split_once("\ndata: ").unwrap_or_else(|| panic!("no data in {event:?}"));
     let (number, filling) = rest.split_once(' ').expect("a number");
@@ -30,7 +30,7 @@ fn number(event: &str) -> (u64, String) {
     (number.parse().expect("a number"), id.strip_prefix("id: ").expect("an id").to_owned())
 }
 
-/// Publishes until `slow`'s socket is full while `quick` reads everything. Gives how many there were.
+/// Publishes until `slow`'s socket is full while `quick` reads everything. Returns how many events there were.
 fn publish_until_blocked(server: &TestServer, quick: &mut Listener) -> u64 {
     let mut count = 0;
     eventually("a socket is full", || {
@@ -38,7 +38,7 @@ fn publish_until_blocked(server: &TestServer, quick: &mut Listener) -> u64 {
         assert_eq!(number(&quick.event()).0, count, "the others get everything");
         count += 1;
         let metrics = server.metrics();
-        // It may be over already: a short patience ends while this thread has to wait for a core.
+        // It may be closed already: a short limit passes while this thread waits for a core.
         metrics.get("tidegate_lagging_connections") >= 1.0 || metrics.closed("stalled") >= 1.0
     });
     count
@@ -68,7 +68,7 @@ fn who_stops_reading_is_reaped_and_resumes_exactly() {
         assert_eq!(number(&quick.event()).0, count);
         count += 1;
     }
-    // What reached it before is whole events in order; the rest follows on return.
+    // It has received whole events in order; the rest follows on return.
     let (mut next, mut last) = (0, slow.start_id().to_owned());
     while let Some(event) = slow.try_event() {
         let (n, id) = number(&event);
@@ -139,7 +139,7 @@ fn who_reads_on_in_time_is_told_of_the_gap_in_its_stream() {
     for n in count - 4..count {
         assert_eq!(number(&slow.event()).0, n);
     }
-    // And from there on it is like everyone.
+    // From there on it gets every event.
     publish(&server, count);
     assert_eq!(number(&slow.event()).0, count);
     server.wait_for("tidegate_lagging_connections", 0.0);
@@ -193,7 +193,7 @@ fn a_listener_that_leaves_is_noticed_at_once() {
     server.metrics().assert("tidegate_connections", 20.0);
     listeners.truncate(15);
     server.wait_for("tidegate_connections", 15.0);
-    // Ending one's own direction is leaving, too: no browser does it otherwise.
+    // A client that ends its sending direction counts as gone: no browser does it otherwise.
     listeners[0].conn.end_sending();
     server.wait_for("tidegate_connections", 14.0);
     drop(listeners);
@@ -203,7 +203,7 @@ fn a_listener_that_leaves_is_noticed_at_once() {
     metrics.assert("tidegate_users", 0.0);
 }
 
-/// It neither reads nor acknowledges nor says goodbye: a phone in a tunnel.
+/// The client neither reads nor acknowledges nor closes, like a phone in a tunnel.
 #[test]
 fn a_listener_that_vanishes_is_noticed_once_something_is_sent_to_it() {
     let server = TestServer::with(|config| {
@@ -214,7 +214,7 @@ fn a_listener_that_vanishes_is_noticed_once_something_is_sent_to_it() {
     let vanished = server.listen("/stream/a/vanished");
     vanished.conn.vanish();
     server.metrics().assert("tidegate_connections", 2.0);
-    // One event is enough, and fits into its socket: nothing but the missing acknowledgement tells.
+    // One event is enough, and fits into its socket: only the missing acknowledgement shows the loss.
     server.publish(&json!({"room": "a", "data": "x"}));
     assert_eq!(stays.data(), "x");
     server.wait_for("tidegate_connections_closed_total{reason=\"error\"}", 1.0);
@@ -222,7 +222,7 @@ fn a_listener_that_vanishes_is_noticed_once_something_is_sent_to_it() {
     server.metrics().assert("tidegate_connections_closed_total{reason=\"stalled\"}", 0.0);
 }
 
-/// Reading a byte now and then is not reading.
+/// A client that reads a byte now and then counts as stalled.
 #[test]
 fn who_reads_a_byte_at_a_time_is_reaped_like_who_reads_nothing() {
     let server = server(10_000, Duration::from_millis(500));
@@ -238,8 +238,8 @@ fn who_reads_a_byte_at_a_time_is_reaped_like_who_reads_nothing() {
     server.metrics().assert("tidegate_connections", 1.0);
 }
 
-/// The kernel's own patience is over first: its window never opens far enough for a single segment, and that was counted as
-/// an error of the network.
+/// The kernel's own timeout passes first: the client's window never opens far enough for a single segment, and this was
+/// once counted as a network error.
 #[test]
 fn who_reads_a_byte_at_a_time_is_stalled_whoever_notices() {
     let server = TestServer::with(|config| {

@@ -1,4 +1,4 @@
-//! Promise: a listener gets exactly the events that are for it, in order, in exactly the bytes the standard asks for.
+//! Promise: a subscriber gets exactly its events, in order, in exactly the bytes that the standard requires.
 
 use crate::common;
 
@@ -114,7 +114,7 @@ fn the_excluded_user_misses_exactly_that_event() {
     for listener in [&mut other, &mut anonymous] {
         assert_eq!([(); 4].map(|()| listener.data()), ["1", "2", "3", "4"]);
     }
-    // Nor does a resume give it away.
+    // A resume does not reveal it either.
     let start = sender.start_id().to_owned();
     let mut again = server.resume("/stream/a/sender", &start);
     assert_eq!([again.data(), again.data()], ["2", "4"]);
@@ -151,7 +151,7 @@ fn names_and_ids_of_the_publisher_go_out_as_given() {
     let mut listener = server.listen("/stream/a/u");
     let id = server.publish(&json!({"room": "a", "event": "price", "data": "1"}));
     assert_eq!(listener.event(), format!("event: price\nid: {id}\ndata: 1\n\n"));
-    // The answer has the position, which is good for a resume too.
+    // The answer has the position, which works for a resume too.
     let position = server.publish(&json!({"group": "a", "id": "order-17_a.b~c", "data": "2"}));
     assert_eq!(position, server.id(2));
     assert_eq!(listener.event(), "id: order-17_a.b~c\ndata: 2\n\n");
@@ -202,7 +202,7 @@ fn rooms_share_one_order() {
         assert!(event.ends_with(&format!("\ndata: {n}\n\n")), "{event}");
         seen.push(event.lines().next().and_then(|line| line.strip_prefix("id: ")).unwrap().to_owned());
     }
-    // One id is enough to resume all rooms, wherever it was.
+    // One id is enough to resume all rooms, from any position.
     for at in [0, 1, 17, 38] {
         let mut resumed = server.resume("/stream?room=b&room=a", &seen[at]);
         for n in at + 1..40 {

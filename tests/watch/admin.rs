@@ -1,5 +1,5 @@
-//! Promise: whoever watches the server is told the truth: every metric from the start, readiness by a real event, and
-//! what it knows of rooms in a fixed shape.
+//! Promise: the admin listener tells the truth: every metric from the start, readiness by a real event, and the state
+//! of rooms in a fixed form.
 
 use crate::common;
 
@@ -65,7 +65,7 @@ const PROMISED: &[(&str, &str)] = &[
     ("tidegate_waiting_requests_max", "gauge"),
 ];
 
-/// What the system says of every process, as Prometheus' own clients name it.
+/// Metrics of every process, named as by Prometheus's own clients.
 const OF_PROCESSES: &[(&str, &str)] = &[
     ("process_resident_memory_bytes", "gauge"),
     ("process_cpu_seconds_total", "counter"),
@@ -73,7 +73,7 @@ const OF_PROCESSES: &[(&str, &str)] = &[
     ("process_max_fds", "gauge"),
 ];
 
-/// Every label there may be, with all its values.
+/// Every label, with all its values.
 const LABELS: &[(&str, &str, &[&str])] = &[
     ("tidegate_connections_total", "outcome", &["opened", "refused"]),
     (
@@ -149,14 +149,14 @@ const LABELS: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
-/// How requests to other servers may end, by what they are for.
+/// Outcomes of requests to other servers, by their purpose.
 const UPSTREAM: &[(&str, &[&str])] = &[
     ("callback", &["ok", "refused", "timeout", "unreachable", "status", "malformed", "busy"]),
     ("notice", &["ok", "timeout", "unreachable", "status"]),
     ("jwks", &["ok", "timeout", "unreachable", "status", "malformed"]),
 ];
 
-/// The names of our series. Those of the process are the system's.
+/// Returns the names of our series. Those of the process belong to the system.
 fn ours_of(metrics: &Metrics) -> Vec<&String> {
     metrics.series.keys().filter(|name| name.starts_with("tidegate_")).collect()
 }
@@ -186,7 +186,7 @@ fn every_metric_is_there_from_the_start() {
         outcomes.iter().map(move |outcome| format!("{series}{{kind=\"{kind}\",outcome=\"{outcome}\"}}"))
     }));
     promised.insert(build.clone());
-    // Of a histogram, `le` is how it is written.
+    // In a histogram, `le` is part of the format.
     let labelled = |name: &&&String| name.contains('{') && !name.contains("_bucket{le=");
     let labelled: BTreeSet<String> = ours_of(&metrics).iter().filter(labelled).copied().cloned().collect();
     assert_eq!(labelled, promised);
@@ -200,7 +200,7 @@ fn values_follow_what_happens() {
     let server = TestServer::start();
     let mut a = server.listen("/stream/a/u");
     let mut b = server.listen("/stream/a/v");
-    // An event is counted after its bytes are, so that from here on nothing else is.
+    // An event is counted after its bytes are, so that from here on no other count changes.
     server.publish(&json!({"room": "a", "data": "first"}));
     assert_eq!([a.data(), b.data()], ["first", "first"]);
     server.wait_for("tidegate_delivery_seconds_count", 2.0);
@@ -230,8 +230,8 @@ fn values_follow_what_happens() {
     metrics.assert("tidegate_bytes_sent_total{encoding=\"plain\"}", wanted);
 }
 
-/// However long it was: no less than from when the application had the question until it was let answer, no more than from
-/// before the listener asked until it was let in.
+/// The time is at least from the application's receipt of the question until its answer, and at most from the client's
+/// request until its stream opens.
 #[test]
 fn the_time_that_the_application_takes_is_shown() {
     let application = Application::always(Reply::Held(200, "{}".to_owned()));
@@ -288,7 +288,7 @@ fn bounds_and_shares_are_told_beside_what_they_bound() {
     assert!((of_shards(&metrics, "tidegate_shard_connections") - 6.0).abs() < f64::EPSILON);
     eventually("work", || of_shards(&server.metrics(), "tidegate_shard_busy_seconds_total") > 0.0);
 
-    // A user with two streams is one user until the second has gone, too.
+    // A user with two streams counts once until both have ended.
     listeners.push(server.listen("/stream/a/u0"));
     server.wait_for("tidegate_ready", 0.0);
     server.metrics().assert("tidegate_users", 6.0);
@@ -335,7 +335,7 @@ fn life_and_readiness_are_told_on_the_admin_listener_alone() {
     let post = Conn::tcp(server.admin).round(&request("POST", "/livez", &[], b""));
     assert_problem(&post, 405, "method_not_allowed");
     assert_eq!(post.header("allow"), Some("GET, HEAD"));
-    // Nor is any of it reached from outside.
+    // The public listener serves none of it.
     for path in ["/metrics", "/livez", "/readyz"] {
         assert_problem(&server.connect().round(&request("GET", path, &[], b"")), 404, "not_found");
     }
@@ -354,7 +354,7 @@ fn the_probe_is_nobodys_connection_and_nobodys_event() {
     metrics.assert("tidegate_users", 0.0);
     metrics.assert("tidegate_events_published_total", 0.0);
     assert_eq!(server.get("/info").json()["connections"], 0);
-    // It takes no listener's place either.
+    // It takes no subscriber's place either.
     let full = TestServer::with(|config| config.max_connections = 1);
     let mut listener = full.listen("/stream/a/u");
     full.publish(&json!({"all": true, "data": "x"}));
@@ -372,8 +372,8 @@ fn a_full_server_is_not_ready_until_someone_leaves() {
     eventually("ready", || server.admin("/readyz").status() == 200);
 }
 
-/// The probe's own stream once filled up with broadcasts that nobody read, was reaped, and left the server "not ready"
-/// for good.
+/// The probe's own stream once filled up with broadcasts that it did not read, was reaped, and left the server "not
+/// ready" for good.
 #[test]
 fn broadcasts_do_not_end_the_probe() {
     let server = TestServer::with(|config| config.max_unsent_age = Duration::from_secs(1));
@@ -383,7 +383,7 @@ fn broadcasts_do_not_end_the_probe() {
         server.publish(&json!({"all": true, "data": large}));
         assert_eq!(listener.data(), large);
     }
-    // Whatever is to be reaped is, once the stalled listener is.
+    // When the stalled subscriber has been reaped, any stream to be reaped has been.
     let stalled =
         common::stream::Listener::open(Conn::tcp_with_small_buffer(server.addr), "/stream/a/v", &[]);
     eventually("a reaping", || {
@@ -396,13 +396,13 @@ fn broadcasts_do_not_end_the_probe() {
     assert_eq!((answer.status(), answer.text()), (200, "ready\n".to_owned()));
 }
 
-/// Nor does a lease.
+/// A lease does not end it either.
 #[test]
 fn leases_do_not_end_the_probe() {
     let server = TestServer::with(|config| config.lease = Some(Duration::from_secs(1)));
     let mut listener = server.listen("/stream/a/u");
     listener.closing("lease");
-    // The probe is older, and looked at in the same round or the next.
+    // The probe is older, and is checked in the same round or the next.
     let mut listener = server.listen("/stream/a/u");
     listener.closing("lease");
     assert_eq!(server.admin("/readyz").text(), "ready\n");
@@ -534,11 +534,11 @@ fn history_is_paged_from_the_newest_back() {
     assert_eq!(seen, [7, 6, 5, 4, 3, 2, 1]);
     assert_eq!(server.get("/groups/a/history").json()["events"].as_array().unwrap().len(), 7);
     assert_eq!(server.get("/rooms/b/history").text(), r#"{"room":"b","events":[],"has_more":false}"#);
-    // An id of another life is no position in this one.
+    // An id of another epoch is no position in this one.
     assert_problem(&server.get("/rooms/a/history?before=zzzzzz-3"), 400, "before_invalid");
 }
 
-/// Pages are held until they are read: a few hundred of a mebibyte were more than all the rest of the server.
+/// Pages are held until they are read: a few hundred of a mebibyte were once more than all the rest of the server.
 #[test]
 fn a_page_of_large_events_ends_early_and_says_how_to_go_on() {
     let server = TestServer::start();

@@ -1,5 +1,5 @@
-//! Promise: whatever holds connections to the admin listener, whoever comes next is answered; and it looks at requests as the
-//! others do.
+//! Promise: whatever clients hold connections to the admin listener, the next request is answered; and requests are
+//! checked as on other listeners.
 
 use crate::common;
 
@@ -9,7 +9,7 @@ use common::{PATIENCE, TestServer, assert_problem, eventually};
 /// More than are served at once.
 const CROWD: usize = 30;
 
-/// A server on which nothing ends because of its time.
+/// A server on which no connection ends by a timeout.
 fn patient() -> TestServer {
     TestServer::with(|config| {
         config.request_timeout = 2 * PATIENCE;
@@ -21,7 +21,7 @@ fn get(path: &str) -> Vec<u8> {
     request("GET", path, &[], b"")
 }
 
-/// Each kept its place until `keepalive_timeout`: eight of them, and nobody learnt any more whether the server was alive.
+/// Each connection once kept its place until `keepalive_timeout`: with eight of them, health checks got no answer.
 #[test]
 fn an_answer_ends_its_connection() {
     let server = patient();
@@ -31,7 +31,7 @@ fn an_answer_ends_its_connection() {
         assert_eq!(conn.response().header("connection"), Some("close"), "{path}");
         assert!(conn.is_closed(), "{path}");
     }
-    // A request behind it is not answered.
+    // A second request on the connection is not answered.
     let mut conn = Conn::tcp(server.admin);
     conn.send([get("/livez"), get("/livez")].concat());
     assert_eq!(conn.response().status(), 200);

@@ -1,5 +1,5 @@
-//! Promise: the live page shows what is, from the first look on, in every browser that may look; and watching the server
-//! is nobody's connection, room or event.
+//! Promise: the live page shows the present state from the start, in every browser that has access; and its own stream
+//! is not counted as a connection, room or event.
 
 use crate::common::{self, browser::chromium, neighbours};
 
@@ -26,7 +26,7 @@ impl Watcher {
         Listener::answered(conn)
     }
 
-    /// Up to and including `connected`.
+    /// Opens the stream and reads up to and including `connected`.
     fn open(admin: SocketAddr, headers: &[(&str, &str)]) -> Self {
         let mut stream = Self::request(admin, "/dashboard/stream", headers);
         assert_eq!(stream.head.status(), 200, "{}", stream.head.0);
@@ -37,7 +37,7 @@ impl Watcher {
         Self(stream)
     }
 
-    /// The next sample, with its id.
+    /// Returns the next sample, with its id.
     fn sample(&mut self) -> (String, Value) {
         let event = self.0.event();
         let mut lines = event.lines();
@@ -47,7 +47,7 @@ impl Watcher {
         (id, serde_json::from_str(data).expect("JSON"))
     }
 
-    /// Adds samples up until what they say in all is `wanted`.
+    /// Adds samples up until their sum is `wanted`.
     fn until<T: Default + PartialEq + std::fmt::Debug>(
         &mut self,
         what: &str,
@@ -92,7 +92,7 @@ fn the_page_comes_with_the_program_and_lets_nothing_else_in() {
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         let post = Conn::tcp(server.admin).round(&request("POST", path, &[], b""));
         assert_problem(&post, 405, "method_not_allowed");
-        // Names of rooms are private: there is no way to it but the admin listener.
+        // Names of rooms are private: only the admin listener serves the page.
         assert_problem(&server.connect().round(&request("GET", path, &[], b"")), 404, "not_found");
     }
     let post = Conn::tcp(server.admin).round(&request("POST", "/dashboard/stream", &[], b""));
@@ -142,7 +142,7 @@ fn samples_count_exactly_what_was_done() {
     assert!(count(&counted["memory"]) > 1 << 20);
     assert!(counted["cpu"].is_number() && counted["shards"][1]["cpu"].is_number(), "{counted}");
 
-    // What ends, by reason; what is refused, by reason; what is lost, by reason.
+    // Closed streams, refusals and lost events, each by reason.
     assert_eq!(server.post("/disconnect/a/u?stay_away=0", &[], "").status(), 200);
     assert_eq!(listeners[0].events(5).len(), 5);
     listeners[0].closing("disconnected");
@@ -152,7 +152,7 @@ fn samples_count_exactly_what_was_done() {
     watcher.until("the ends", &[1, 3, 1, 1], |sum: &mut [u64; 4], sample| {
         let one = |key: &str, reason: &str| sample[key][reason].as_u64().unwrap_or(0);
         sum[0] += one("closed", "disconnected");
-        // Whoever leaves with events unread resets the connection.
+        // A client that leaves with unread events resets the connection.
         sum[1] += one("closed", "client") + one("closed", "error");
         sum[2] += one("gaps", "restart");
         sum[3] += one("refused", "bad_request");
@@ -171,7 +171,7 @@ fn watching_is_nobodys_connection_room_or_event() {
     server.publish(&json!({"all": true, "data": "to all"}));
     server.publish(&json!({"room": "dashboard", "data": "to a room of that name"}));
     assert_eq!([listener.data(), listener.data()], ["to all", "to a room of that name"]);
-    // `sample` fails at anything else.
+    // `sample` fails at any other event.
     let (_, sample) = watchers[0].sample();
     assert_eq!((&sample["connections"], &sample["rooms"]["count"]), (&json!(1), &json!(1)));
     let metrics = server.metrics();
@@ -184,7 +184,7 @@ fn watching_is_nobodys_connection_room_or_event() {
     metrics.assert("tidegate_history_events", 2.0);
     let info = server.get("/info").json();
     assert_eq!((&info["connections"], &info["rooms"], &info["users"]), (&json!(1), &json!(1), &json!(1)));
-    // Not a place in the order was taken.
+    // No offset was used.
     assert_eq!(info["head"], server.id(2));
     assert_eq!(server.get("/rooms/dashboard").json()["connections"], 1);
     drop(watchers);
@@ -206,13 +206,13 @@ fn one_page_too_many_is_refused_and_no_scraper_is() {
     }
     scraper.send(request("GET", "/metrics", &[], b""));
     assert_eq!(scraper.response().status(), 200);
-    // Nothing of it disturbed those who watch.
+    // None of it disturbed the open pages.
     for watcher in &mut watchers {
         watcher.sample();
     }
     watchers.pop();
     eventually("a place", || Watcher::request(server.admin, "/dashboard/stream", &[]).head.status() == 200);
-    // To ask what the answer would be like takes no place.
+    // A `HEAD` request takes no place.
     let mut head = Conn::tcp(server.admin);
     head.send(request("HEAD", "/dashboard/stream", &[], b""));
     assert_eq!(head.head().header("content-type"), Some("text/event-stream"));
@@ -223,12 +223,12 @@ fn history_comes_first_and_a_resume_is_exact() {
     let server = TestServer::start();
     let mut first = Watcher::open(server.admin, &[]);
     let seen: Vec<(String, Value)> = (0..3).map(|_| first.sample()).collect();
-    // All there is, at once and in order, for whoever comes later.
+    // A page that opens later gets all samples at once and in order.
     let mut later = Watcher::open(server.admin, &[]);
     for sample in &seen {
         assert_eq!(later.sample(), *sample);
     }
-    // After the id, by header, or by the URL for whoever has to begin anew; the header is newer.
+    // A resume starts after the id, from the header, or from the URL for a new `EventSource`; the header is newer.
     let mut resumed = Watcher::open(server.admin, &[("last-event-id", &seen[1].0)]);
     assert_eq!(resumed.sample(), seen[2]);
     let path = format!("/dashboard/stream?last_event_id={}", seen[0].0);
@@ -238,7 +238,7 @@ fn history_comes_first_and_a_resume_is_exact() {
     let mut both = Watcher(Watcher::request(server.admin, &path, &[("last-event-id", &seen[1].0)]));
     both.0.event();
     assert_eq!(both.sample(), seen[2]);
-    // Of another life: a gap, and all of this one.
+    // An id of another epoch: a gap, and all samples of this one.
     let mut lost = Watcher::open(server.admin, &[("last-event-id", "zzzzzz-9")]);
     let gap = lost.0.event();
     assert!(gap.starts_with("event: gap\n") && gap.contains(r#""reason":"restart""#), "{gap}");
@@ -257,7 +257,7 @@ fn a_drain_is_watched_to_its_end() {
     let draining = server.take();
     let draining = std::thread::spawn(move || draining.drain());
     watcher.until("the drain", &true, |sum, sample| *sum = sample["state"] == "draining");
-    // It ends early, once nobody is left.
+    // The drain ends early, once no stream is left.
     drop(listeners);
     draining.join().expect("no panic").expect("a clean end");
     let farewell = loop {
@@ -270,7 +270,7 @@ fn a_drain_is_watched_to_its_end() {
     assert_eq!(watcher.0.end(), common::stream::End::LastChunk);
 }
 
-/// A room that tries what names in pages are known for.
+/// A room whose name is an attack on the page.
 const EVIL: &str = r#"<img src=x onerror="document.title='evil'">"#;
 
 /// The page in a browser.
@@ -283,7 +283,7 @@ impl Page {
         Some(Self(browser))
     }
 
-    /// Waits until `script` gives true; until then it says what the page says.
+    /// Waits until `script` gives true; on failure, the message has the text of the page.
     async fn until(&self, what: &str, script: &str) {
         let look = async || {
             let ready: bool = self.0.run(&format!("return !!({script})"), vec![]).await;
@@ -349,20 +349,20 @@ async fn chromium_draws_what_happens_in_light_and_dark() {
     assert_eq!(page.0.console().await, Vec::<String>::new());
 }
 
-/// Different colours in each chart.
+/// Returns the number of different colours in each chart.
 const COLORS: &str = "return [...document.querySelectorAll('canvas')].map((chart) => {
     const { data } = chart.getContext('2d').getImageData(0, 0, chart.width, chart.height);
     return new Set(new Uint32Array(data.buffer)).size;
 })";
 
-/// What is measured in the browser.
+/// Measurements in the browser.
 const LAYOUT: &str = include_str!("layout.js");
 
 /// A laptop, a tablet and a phone.
 const WIDTHS: [u32; 3] = [1280, 1024, 390];
 
 impl Page {
-    /// Opens the page anew in a window of `width`, with [`LAYOUT`] beside it, and waits for samples.
+    /// Reloads the page in a window of `width`, with [`LAYOUT`] beside it, and waits for samples.
     async fn open_wide(&self, admin: SocketAddr, width: u32) {
         self.0.resize(width, 900).await;
         self.0.open(&format!("http://{admin}/dashboard")).await;
@@ -375,7 +375,7 @@ impl Page {
     }
 }
 
-/// At 1280 pixels the eighth tile stood alone in a row, and two columns of *Busiest rooms* touched.
+/// At 1280 pixels the eighth tile once stood alone in a row, and two columns of *Busiest rooms* touched.
 #[tokio::test]
 async fn rows_are_even_and_no_text_touches_another_at_any_width() {
     let server = TestServer::start();
@@ -455,7 +455,7 @@ async fn a_phone_shows_a_summary_first() {
     assert_eq!(page.0.run::<String>(FIRST, vec![]).await, "tiles");
 }
 
-/// The whole process was shared out among the connections: a hundred times what a connection takes.
+/// The memory of the whole process was once divided by the connections: a hundred times what a connection takes.
 #[tokio::test]
 async fn memory_a_connection_is_without_the_fixed_share() {
     let server = TestServer::start();
@@ -506,7 +506,7 @@ async fn a_page_that_finds_no_place_gets_one_later() {
     page.state("ready").await;
 }
 
-/// Takes the pictures of `docs/operations.md`, of a server that runs, at `TIDEGATE_DASHBOARD` or where one is by default:
+/// Takes the pictures of `docs/operations.md`, of a running server at `TIDEGATE_DASHBOARD`, or at the default address:
 /// `cargo test --test watch -- --ignored screenshot`
 #[tokio::test]
 #[ignore = "takes pictures of a server that has to be there"]
@@ -529,10 +529,10 @@ async fn screenshot() {
     }
 }
 
-/// Everyone who clones the repository gets the pictures.
+/// Every clone of the repository contains the pictures.
 const PICTURE_BYTES_MAX: usize = 200 << 10;
 
-/// The same picture in fewer bytes: browsers are in a hurry.
+/// Returns the same picture in fewer bytes: browsers compress fast rather than well.
 fn packed(picture: &[u8]) -> Vec<u8> {
     let mut reader = png::Decoder::new(std::io::Cursor::new(picture)).read_info().expect("a PNG");
     let mut pixels = vec![0; reader.output_buffer_size().expect("of this size")];
@@ -541,7 +541,7 @@ fn packed(picture: &[u8]) -> Vec<u8> {
     let mut encoder = png::Encoder::new(&mut packed, info.width, info.height);
     encoder.set_color(info.color_type);
     encoder.set_compression(png::Compression::High);
-    // Large areas of one colour pack best as they are.
+    // Large areas of one colour compress best unfiltered.
     encoder.set_filter(png::Filter::NoFilter);
     let mut writer = encoder.write_header().expect("a Vec takes it");
     writer.write_image_data(&pixels[..info.buffer_size()]).expect("a Vec takes it");

@@ -1,10 +1,10 @@
-// What the tests of the live page measure in the browser. Loaded before the page's own script.
+// Measurements for the tests of the live page, in the browser. Loaded before the page's own script.
 "use strict";
 
 const layout = {
   shifts: 0,
 
-  // The places of all headings.
+  // Returns the places of all headings.
   headings() {
     const place = (heading) => {
       const { left, top } = heading.getBoundingClientRect();
@@ -13,7 +13,7 @@ const layout = {
     return [...document.querySelectorAll("h1, h2, thead th:first-child")].map(place);
   },
 
-  // What is wrong with the rows that `selector`'s children form: fewer in one than in another, or of unlike size.
+  // Returns faults of the rows that `selector`'s children form: fewer in one than in another, or of unlike size.
   rows(selector) {
     const boxes = [...document.querySelector(selector).children].map((child) => child.getBoundingClientRect());
     const rows = Map.groupBy(boxes, (box) => Math.round(box.top));
@@ -22,7 +22,7 @@ const layout = {
     return new Set(counts).size === 1 && sizes.size === 1 ? [] : [`${selector}: rows of ${counts}, sizes ${[...sizes]}`];
   },
 
-  // What is wrong with the cells of tables: texts that come close to each other, or leave their card.
+  // Returns faults of table cells: texts that come close to each other, or leave their card.
   cells() {
     const wrong = [];
     for (const row of document.querySelectorAll("tr")) {
@@ -42,7 +42,7 @@ const layout = {
     return wrong;
   },
 
-  // Everything that does not fit into the window's width.
+  // Returns everything that does not fit into the window's width.
   faults() {
     const wide = document.documentElement.scrollWidth;
     const over = wide > innerWidth ? [`the page is ${wide} wide in a window of ${innerWidth}`] : [];
@@ -51,7 +51,7 @@ const layout = {
     return [...over, ...this.rows("#tiles"), ...this.rows("#charts"), ...this.cells()];
   },
 
-  // Shows a sample with long names, and numbers as large as they get. Returns what does not fit.
+  // Shows a sample with long names, and the largest numbers. Returns what does not fit.
   crowded() {
     const sample = structuredClone(newest());
     const room = (n) => ({ room: `tenant-0042/projects/orders/europe-west-${n}`, connections: 1_000_000 - n, events: 1, per_s: 98_765.4 });
@@ -67,7 +67,7 @@ const layout = {
     return this.faults();
   },
 
-  // Texts whose contrast is below what WCAG 2.2 AA asks for.
+  // Returns texts whose contrast is below the minimum of WCAG 2.2 AA.
   faint() {
     const channels = (color) => color.match(/[\d.]+/g).map(Number);
     const light = (color) => {

@@ -1,6 +1,6 @@
-//! What you see of a running server: metrics, probes, the admin listener, the live page, alerts and dashboards.
+//! Monitoring of a running server: metrics, probes, the admin listener, the live page, alerts and dashboards.
 //!
-//! One file a promise. Prometheus and Chromium are the real programs.
+//! One file for each promise. Prometheus and Chromium are the real programs.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -23,10 +23,10 @@ use url::Url;
 
 use crate::common::neighbours::{LOOK_AGAIN, Output, PATIENCE, find, until};
 
-/// One browser at a time: each is a dozen processes, and there may be two cores for all tests.
+/// One browser at a time: each is a dozen processes, and all tests may share two cores.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Everything that keeps Chromium to itself and to this machine.
+/// Flags that separate Chromium from other instances and from the network.
 const FLAGS: [&str; 12] = [
     "--headless=new",
     "--no-sandbox",
@@ -38,9 +38,9 @@ const FLAGS: [&str; 12] = [
     "--disable-component-update",
     "--disable-sync",
     "--no-proxy-server",
-    // Names that an attacker has stand for this machine.
+    // Names that an attacker owns resolve to this machine.
     "--host-resolver-rules=MAP *.rebound.test 127.0.0.1",
-    // Twenty tabs of one site need not be twenty processes.
+    // Twenty tabs of one site do not need twenty processes.
     "--renderer-process-limit=2",
 ];
 
@@ -66,7 +66,7 @@ impl From<u8> for Ready {
     }
 }
 
-/// An event as JavaScript got it.
+/// An event as JavaScript received it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 pub(crate) struct Event {
     #[serde(rename = "type")]
@@ -81,13 +81,13 @@ impl Event {
         Self { kind: kind.into(), data: data.into(), id: id.into() }
     }
 
-    /// Its data as JSON.
+    /// Returns the event's data as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.data).unwrap_or_else(|_| panic!("{self:?} is not JSON"))
     }
 }
 
-/// What there is to know of one `EventSource`.
+/// The state of one `EventSource`.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct State {
     pub(crate) ready: Ready,
@@ -97,19 +97,19 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Its events of one kind, oldest first.
+    /// Returns its events of one kind, oldest first.
     pub(crate) fn of_kind(&self, kind: &str) -> Vec<Event> {
         self.events.iter().filter(|event| event.kind == kind).cloned().collect()
     }
 }
 
-/// A browser with a page of its own origin. Its processes and its folder go with it.
+/// A browser with a page of its own origin. Its processes and its folder are removed with it.
 pub(crate) struct Chromium {
     client: Client,
     driver: Child,
     folder: PathBuf,
     pages: SocketAddr,
-    /// Open, so that the driver is not ended by what it prints.
+    /// Kept open, so that the driver does not end because of its own output.
     _output: Output,
     _turn: MutexGuard<'static, ()>,
 }
@@ -127,12 +127,12 @@ impl Chromium {
         let folder = new_folder();
         let driver = Command::new(driver)
             .arg("--port=0")
-            // Locks, caches and sockets that would otherwise stay behind.
+            // Locks, caches and sockets would otherwise stay behind.
             .envs(["HOME", "TMPDIR"].map(|name| (name, &folder)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            // The browser's processes join the driver's group and so can be ended with it.
+            // The browser's processes join the driver's group, so that they can be ended with it.
             .process_group(0)
             .spawn()
             .expect("it was just found");
@@ -157,7 +157,7 @@ impl Chromium {
         Some(browser)
     }
 
-    /// The origin of its pages.
+    /// Returns the origin of its pages.
     pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.pages)
     }
@@ -167,12 +167,12 @@ impl Chromium {
         Stream(self.run("return listen(...arguments)", vec![json!(url), json!(TYPES)]).await)
     }
 
-    /// What `stream` of the current tab has seen so far.
+    /// Returns what `stream` of the current tab has received so far.
     pub(crate) async fn state(&self, stream: Stream) -> State {
         self.run("return state(arguments[0])", vec![json!(stream.0)]).await
     }
 
-    /// Waits until what `stream` has seen is `wanted`.
+    /// Waits until the state of `stream` is `wanted`.
     pub(crate) async fn until(&self, what: &str, stream: Stream, wanted: impl Fn(&State) -> bool) -> State {
         let look = async || {
             let state = self.state(stream).await;
@@ -199,13 +199,13 @@ impl Chromium {
         self.client.goto(url).await.expect("the page opens");
     }
 
-    /// Makes pages believe that the user prefers `light` or `dark`.
+    /// Makes pages think that the user prefers `light` or `dark`.
     pub(crate) async fn prefer_color_scheme(&self, scheme: &str) {
         let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
     }
 
-    /// Makes pages believe that the user wants less motion.
+    /// Makes pages think that the user prefers less motion.
     pub(crate) async fn prefer_reduced_motion(&self) {
         let feature = json!({ "name": "prefers-reduced-motion", "value": "reduce" });
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
@@ -222,24 +222,24 @@ impl Chromium {
         self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
     }
 
-    /// What pages wrote to the console since this was last asked, errors of the browser's included.
+    /// Returns what pages wrote to the console since the last call, the browser's errors included.
     pub(crate) async fn console(&self) -> Vec<String> {
         let log = self.command("se/log", json!({ "type": "browser" })).await;
         let entries = log.as_array().expect("a list").iter();
         entries.map(|entry| entry["message"].as_str().expect("a text").to_owned()).collect()
     }
 
-    /// The whole page as a PNG, `width` CSS pixels wide, with so many of the screen's for each.
+    /// Returns a PNG of the whole page, `width` CSS pixels wide, with `scale` screen pixels for each.
     pub(crate) async fn picture(&self, width: u32, scale: f64) -> Vec<u8> {
         for _ in 0..2 {
-            // The second time with the height that the first has led to.
+            // The first round sets the width; the second uses the height that it leads to.
             let height: f64 = self.run("return document.body.getBoundingClientRect().height", vec![]).await;
             let metrics = json!({
                 "width": width, "height": height.ceil(), "deviceScaleFactor": scale, "mobile": false
             });
             self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
         }
-        // Whatever moves comes to rest, and is drawn.
+        // Animations come to rest, and the page is drawn.
         let drawn = "const done = arguments[0]; setTimeout(() => requestAnimationFrame(done), 1500)";
         self.client.execute_async(drawn, vec![]).await.expect("the page draws");
         self.client.screenshot().await.expect("a picture")
@@ -249,7 +249,7 @@ impl Chromium {
         self.command("goog/cdp/execute", json!({ "cmd": cmd, "params": params })).await;
     }
 
-    /// A command of `chromedriver`'s own.
+    /// Runs a command of `chromedriver` itself.
     async fn command(&self, path: &'static str, body: Value) -> Value {
         self.client.issue_cmd(Own { path, body }).await.expect("ChromeDriver has this")
     }
@@ -258,7 +258,7 @@ impl Chromium {
         self.client.goto(&self.origin()).await.expect("the page opens");
     }
 
-    /// What `script` returns.
+    /// Runs `script` and returns its result.
     pub(crate) async fn run<T: DeserializeOwned>(&self, script: &str, args: Vec<Value>) -> T {
         let result = self.client.execute(script, args).await;
         serde_json::from_value(result.expect("the page has this")).expect("as the page says it")
@@ -288,7 +288,7 @@ impl Drop for Chromium {
     }
 }
 
-/// What has to go if the start fails half-way.
+/// Parts that must be removed if the start fails half-way.
 struct Starting {
     driver: Option<Child>,
     folder: PathBuf,
@@ -302,16 +302,16 @@ impl Drop for Starting {
     }
 }
 
-/// Ends the driver, the browser and all its processes, and removes what they wrote.
+/// Ends the driver, the browser and all its processes, and removes their files.
 fn end(driver: &Child, folder: &Path) {
     if let Some(group) = driver.id() {
-        // `std` can only kill one process, which would leave the browser running.
+        // `std` can kill only one process, which would leave the browser running.
         let kill = process::Command::new("sh").args(["-c", &format!("kill -KILL -{group}")]).status();
         if !kill.is_ok_and(|status| status.success()) {
             eprintln!("the browser's processes (group {group}) stay behind");
         }
     }
-    // The last of them may be writing still.
+    // The last process may still write.
     let deadline = Instant::now() + PATIENCE;
     while fs::remove_dir_all(folder).is_err() && folder.exists() {
         if Instant::now() > deadline {
@@ -330,7 +330,7 @@ fn new_folder() -> PathBuf {
     folder
 }
 
-/// Serves the page at every path, from an origin that is not the server's.
+/// Serves the page at every path, from an origin other than the server's.
 async fn serve_pages() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
     let address = listener.local_addr().expect("it is bound");
@@ -342,7 +342,7 @@ async fn serve_pages() -> SocketAddr {
     address
 }
 
-/// Whatever the request is. A browser that leaves early does not matter.
+/// Answers any request with the page. A browser that leaves early does not matter.
 async fn serve_page(mut socket: TcpStream) {
     const PAGE: &str = include_str!("page.html");
     let mut request = [0; 4096];

@@ -3,7 +3,8 @@
 // node drive.mjs chromium|firefox PROGRAM FOLDER
 //
 // Reads one command a line from standard input, and answers each with one line of JSON: {"ok":VALUE} or {"error":TEXT}.
-// Commands are JSON arrays, such as ["open","http://127.0.0.1:8080/"]. It ends, and so does the browser, with its input.
+// Commands are JSON arrays, such as ["open","http://127.0.0.1:8080/"]. When its input ends, it ends itself and the
+// browser.
 import { createInterface } from "node:readline";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +14,7 @@ const [browserName, executablePath, folder] = process.argv.slice(2);
 const home = join(folder, "home");
 mkdirSync(home);
 
-// What keeps each browser to itself and to this machine.
+// Settings that separate each browser from other instances and from the network.
 const own = {
   chromium: {
     browser: "chrome",
@@ -46,7 +47,7 @@ page.on("pageerror", (error) => said.push(`error: ${error.message}`));
 const commands = {
   // Opens a page.
   open: async (url) => { await page.goto(url); },
-  // What a script returns, which may be a promise. `arguments` are those that follow.
+  // Runs a script and returns its result, which may be a promise. `arguments` are the values that follow.
   run: (script, ...args) => page.evaluate(`(async function () { ${script} })(...${JSON.stringify(args)})`),
   // Presses a key, such as Tab or Control+Enter, or types a text. Firefox gives a button such a key and does not activate it.
   press: async (keys) => {
@@ -61,11 +62,11 @@ const commands = {
   // `light` or `dark`.
   scheme: (value) => page.emulateMediaFeatures([{ name: "prefers-color-scheme", value }]),
   picture: async (path) => { await page.screenshot({ path, fullPage: true }); },
-  // What the console has said so far.
+  // Returns what the console has printed so far.
   console: () => said,
 };
 
-// Whatever a command still waits for.
+// Ends the browser, even if a command still waits.
 const end = async () => {
   setTimeout(() => { browser.process()?.kill("SIGKILL"); process.exit(1); }, 10_000).unref();
   await browser.close().catch(() => browser.process()?.kill("SIGKILL"));

@@ -11,14 +11,14 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::common::neighbours::{Folder, LOOK_AGAIN, PATIENCE, find, find_at, until};
 
-/// One browser at a time: each is a dozen processes, and there may be two cores for all tests.
+/// One browser at a time: each is a dozen processes, and all tests may share two cores.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 const DRIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/browser/drive.mjs");
 const PUPPETEER: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/npm/node_modules/puppeteer-core/package.json");
 
-/// Which browser.
+/// The kind of browser.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
     Chromium,
@@ -28,7 +28,7 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) const ALL: [Self; 2] = [Self::Chromium, Self::Firefox];
 
-    /// What `drive.mjs` calls it, and its program.
+    /// Returns its name for `drive.mjs`, and its program.
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Chromium => ("chromium", "chromium"),
@@ -37,7 +37,7 @@ impl Kind {
     }
 }
 
-/// A browser with one page. It ends with the value, and so do its files.
+/// A browser with one page. The browser and its files are removed when the value is dropped.
 pub(crate) struct Browser {
     pub(crate) kind: Kind,
     child: Child,
@@ -48,7 +48,7 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// `None` if this machine has no such browser, or nothing to drive it by.
+    /// Starts a browser. `None` if this machine has no such browser, or no driver for it.
     pub(crate) async fn start(kind: Kind) -> Option<Self> {
         let (name, program) = kind.names();
         let (node, program) = (find("node")?, find(program)?);
@@ -74,7 +74,7 @@ impl Browser {
         self.command(json!(["open", url])).await;
     }
 
-    /// What `script` returns, which may be a promise. `args` are its `arguments`.
+    /// Runs `script` and returns its result, which may be a promise. `args` are its `arguments`.
     pub(crate) async fn run<T: DeserializeOwned>(&mut self, script: &str, args: &[Value]) -> T {
         let command: Vec<Value> = [json!("run"), json!(script)].iter().chain(args).cloned().collect();
         serde_json::from_value(self.command(command.into()).await).expect("as the page says it")
@@ -90,12 +90,12 @@ impl Browser {
         self.command(json!(["type", text])).await;
     }
 
-    /// Makes the page so many CSS pixels wide and high.
+    /// Sets the page's size in CSS pixels.
     pub(crate) async fn size(&mut self, width: u32, height: u32) {
         self.command(json!(["size", width, height])).await;
     }
 
-    /// Makes pages believe that the user prefers `light` or `dark`. Chromium only.
+    /// Makes pages think that the user prefers `light` or `dark`. Chromium only.
     pub(crate) async fn scheme(&mut self, scheme: &str) {
         self.command(json!(["scheme", scheme])).await;
     }
@@ -105,12 +105,12 @@ impl Browser {
         self.command(json!(["picture", path])).await;
     }
 
-    /// What pages have said to the console, errors of the browser's included.
+    /// Returns what pages have printed to the console, the browser's errors included.
     pub(crate) async fn console(&mut self) -> Vec<String> {
         serde_json::from_value(self.command(json!(["console"])).await).expect("texts")
     }
 
-    /// Waits until `script`, an expression, is true; a failure says what `instead` is.
+    /// Waits until `script`, an expression, is true; on failure, the message contains the value of `instead`.
     pub(crate) async fn until(&mut self, what: &str, script: &str, instead: &str) {
         let kind = self.kind;
         let look = format!("return [!!({script}), {instead}]");

@@ -1,4 +1,4 @@
-//! Real browsers: how tests start and drive one, and the pages and networks that they put around it.
+//! Real browsers: how tests start and drive one, and the pages and networks they need.
 
 pub mod chromium;
 pub mod either;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// It lives as long as the test's runtime.
+/// A site that lives as long as the test's runtime.
 pub(crate) struct Pages {
     address: SocketAddr,
     html: Arc<Mutex<String>>,
@@ -17,7 +17,7 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// A site with an empty page, at every other path.
+    /// Serves a site with an empty page at every other path.
     pub(crate) async fn serve() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound");
@@ -41,13 +41,13 @@ impl Pages {
         format!("http://{}", self.address)
     }
 
-    /// How often a browser went to `/download` or `/nothing`.
+    /// Returns how often a browser went to `/download` or `/nothing`.
     pub(crate) fn left(&self) -> usize {
         self.left.load(Ordering::SeqCst)
     }
 }
 
-/// A browser that leaves early does not matter.
+/// Answers one request. A browser that leaves early does not matter.
 async fn answer(mut socket: TcpStream, html: Arc<Mutex<String>>, left: Arc<AtomicUsize>) {
     let mut request = [0; 4096];
     let Ok(count @ 1..) = socket.read(&mut request).await else { return };

@@ -1,4 +1,4 @@
-//! A bad network between browser and server: a TCP proxy that listens in, cuts connections and refuses them.
+//! A bad network between browser and server: a TCP proxy that records, cuts and refuses connections.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,32 +10,32 @@ use tokio::sync::watch;
 
 use crate::common::neighbours::url;
 
-/// How a connection ends that nobody meant to end.
+/// How the proxy cuts a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cut {
-    /// It is closed: what was sent arrives, and then nothing.
+    /// It is closed: bytes that were sent arrive, and then the end.
     Close,
-    /// It is reset: what was sent may be lost, too.
+    /// It is reset: bytes that were sent may be lost, too.
     Reset,
 }
 
-/// What went over one connection.
+/// The bytes that went over one connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wire {
-    /// What the browser sent.
+    /// Bytes from the browser.
     pub(crate) request: String,
-    /// What the server sent, as far as it was passed on.
+    /// Bytes from the server, as far as the proxy passed them on.
     pub(crate) response: Vec<u8>,
 }
 
 impl Wire {
-    /// A header of the request.
+    /// Returns the value of a header of the request.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let fields = self.request.lines().filter_map(|line| line.split_once(": "));
         fields.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// The response, chunk framing included.
+    /// Returns the response, chunk framing included.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.response).into_owned()
     }
@@ -52,14 +52,14 @@ pub(crate) struct Proxy {
 struct Shared {
     refusing: bool,
     refused: usize,
-    /// After how many bytes of response the next connections end, and how.
+    /// For each of the next connections, after how many bytes of response it ends, and how.
     plan: VecDeque<(usize, Cut)>,
-    /// Connections in the order of their beginning.
+    /// Connections, oldest first.
     wires: Vec<Wire>,
 }
 
 impl Proxy {
-    /// A proxy in front of `server`.
+    /// Starts a proxy in front of `server`.
     pub(crate) async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound");
@@ -74,7 +74,7 @@ impl Proxy {
         Self { address, shared, cut }
     }
 
-    /// The URL of `path` below the server's base path.
+    /// Returns the URL of `path` below the server's base path.
     pub(crate) fn url(&self, path: &str) -> String {
         url(self.address, path)
     }
@@ -89,22 +89,22 @@ impl Proxy {
         self.lock().plan.extend(cuts);
     }
 
-    /// Whether connections are refused from now on.
+    /// Sets whether connections are refused from now on.
     pub(crate) fn refuse(&self, refusing: bool) {
         self.lock().refusing = refusing;
     }
 
-    /// How many connections were refused.
+    /// Returns how many connections were refused.
     pub(crate) fn refused(&self) -> usize {
         self.lock().refused
     }
 
-    /// How many planned cuts have not found a connection yet.
+    /// Returns how many planned cuts have not met a connection yet.
     pub(crate) fn planned(&self) -> usize {
         self.lock().plan.len()
     }
 
-    /// What went over each connection so far, in the order of their beginning.
+    /// Returns what went over each connection so far, oldest first.
     pub(crate) fn wires(&self) -> Vec<Wire> {
         self.lock().wires.clone()
     }
@@ -159,7 +159,7 @@ struct Pair {
 impl Pair {
     /// Passes bytes on, both ways, until one side closes or `bytes_max` bytes of response have been passed on.
     ///
-    /// Dropped at any await it leaves a connection that broke there, which is what it is for.
+    /// If it is dropped at an await, it leaves a connection that broke there, which is its purpose.
     async fn pass_on(&mut self, bytes_max: usize, shared: &Mutex<Shared>, index: usize) {
         let (mut up, mut down) = ([0; 4096], [0; 4096]);
         let mut left = bytes_max;

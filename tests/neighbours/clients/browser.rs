@@ -1,7 +1,8 @@
-//! A browser's `EventSource` is known as one by the header that it sends, through nginx as well, and gets ids by heartbeat.
+//! The server recognizes a browser's `EventSource` by a header, through nginx as well, and sends it ids by heartbeat.
 //!
-//! By the standard such an id counts (WHATWG HTML §9.2.6: the last event id is set before an event without data is given up).
-//! To Chromium it does. Firefox forgets it with the event. It then comes back with an older id, and misses nothing by that.
+//! By the standard such an id counts (WHATWG HTML §9.2.6: the last event id is set before an event without data is
+//! dropped). Chromium keeps it. Firefox drops it with the event, reconnects with an older id, and misses nothing by
+//! that.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +14,7 @@ use tokio::process::{Child, Command};
 use crate::common::browser::proxy::{Cut, Proxy};
 use crate::common::neighbours::{Folder, Port, Server, find, id_of, until};
 
-/// A program and all that it starts, which end when this is dropped.
+/// A program and all processes it starts, which end when the value is dropped.
 struct Group(Child);
 
 impl Group {
@@ -38,7 +39,7 @@ impl Drop for Group {
     }
 }
 
-/// nginx with the lines of `docs/proxies.md` in front of `upstream`, and a page that listens.
+/// nginx with the lines of `docs/proxies.md` in front of `upstream`, and a page that subscribes.
 async fn nginx(program: &Path, folder: &Folder, port: &Port, upstream: &Proxy) -> Group {
     let page = include_str!("../../../docs/proxies.md").split("```nginx\n").nth(1);
     let location = page.and_then(|rest| rest.split("```").next()).expect("a block");
@@ -61,8 +62,8 @@ async fn nginx(program: &Path, folder: &Folder, port: &Port, upstream: &Proxy) -
     nginx
 }
 
-/// Opens a page in `program`, whose `args` are followed by the URL. Gives the ids that it has by `connected` and by heartbeat,
-/// and the one that it comes back with.
+/// Opens a page in `program`, whose `args` are followed by the URL. Returns the ids from `connected` and from the
+/// heartbeat, and the one with which it reconnects.
 async fn ids(program: &str, args: impl FnOnce(&Folder) -> Vec<String>) -> Option<[String; 3]> {
     let (browser, program) = (find(program)?, find("nginx")?);
     let folder = Folder::new();
@@ -75,7 +76,7 @@ async fn ids(program: &str, args: impl FnOnce(&Folder) -> Vec<String>) -> Option
     let _browser = Group::start(&browser, &args.iter().map(String::as_str).collect::<Vec<_>>(), &folder);
 
     until("the stream", async || proxy.wires().first().map(drop).ok_or("no connection")).await;
-    // The order moves on where the page does not listen.
+    // The offset advances in a room that the page does not subscribe to.
     let newer = id_of(&server.publish(json!([{ "room": "b", "data": 1 }, { "room": "b", "data": 2 }])).await);
     let heartbeat = format!(":\nid: {newer}\n\n");
     until("heartbeats with the newest id", async || {

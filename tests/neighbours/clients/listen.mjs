@@ -1,4 +1,4 @@
-// Listens with a library of others and prints the data of every message that the library hands out, a line each.
+// Subscribes with a client library and prints the data of every message that the library delivers, a line each.
 //
 //     node listen.mjs LIBRARY URL
 import { createRequire } from "node:module";
@@ -12,7 +12,7 @@ const print = data => process.stdout.write(`${data}\n`);
 
 const libraries = {
   "@microsoft/fetch-event-source"() {
-    // Written for browsers. The rest of a browser it does not miss.
+    // The library is written for browsers; it needs only `window`.
     globalThis.window = globalThis;
     const { fetchEventSource } = require("@microsoft/fetch-event-source");
     return fetchEventSource(url, { openWhenHidden: true, onmessage: ({ data }) => print(data) });
@@ -25,7 +25,7 @@ const libraries = {
     const { EventSourcePolyfill } = require("event-source-polyfill");
     listen(new EventSourcePolyfill(url));
   },
-  // As an application asks for something that its library has no method for, from a server of its own.
+  // An application calls a path of its own server for which its library has no method.
   async openai() {
     const { OpenAI } = require("openai");
     const stream = await new OpenAI(settings).get(path, { stream: true });
@@ -35,7 +35,7 @@ const libraries = {
     const { Anthropic } = require("@anthropic-ai/sdk");
     const { Stream } = require("@anthropic-ai/sdk/core/streaming");
     const client = new Anthropic(settings);
-    // What it hands to its own loop, which passes over messages without a name.
+    // The messages as the library passes them to its own loop, which skips those without a name.
     const response = await client.get(path, { stream: true }).asResponse();
     for await (const { data } of Stream.rawEvents(response)) print(data);
   },

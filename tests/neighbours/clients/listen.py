@@ -1,4 +1,4 @@
-"""Listens with a library of others and prints the data of every message that the library hands out, a line each.
+"""Subscribes with a client library and prints the data of every message that the library delivers, a line each.
 
     python listen.py LIBRARY URL
 """
@@ -18,7 +18,7 @@ def with_httpx_sse():
         yield from (message.data for message in source.iter_sse())
 
 
-# The next two as an application asks for something that its library has no method for, from a server of its own.
+# In the next two, an application calls a path of its own server for which its library has no method.
 def with_openai():
     from openai import OpenAI, Stream
 
@@ -32,7 +32,7 @@ def with_anthropic():
 
     client = Anthropic(base_url=base, api_key="none", max_retries=0)
     stream = client.get(path, cast_to=object, stream=True, stream_cls=Stream[object])
-    # What it hands to its own loop, which passes over messages without a name.
+    # The messages as the library passes them to its own loop, which skips those without a name.
     yield from (message.data for message in Stream.raw_events(stream.response))
 
 

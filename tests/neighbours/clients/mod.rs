@@ -1,8 +1,9 @@
-//! Promise: whichever library a client listens with, it is handed the events that were published and nothing else.
+//! Promise: every client library delivers the published events and nothing else.
 //!
-//! Heartbeats used to be a comment, an id and a blank line. By the standard that is no event. fetch-event-source, httpx-sse,
-//! and the decoders of the Python packages `openai` and `anthropic` made an empty message of each, and `openai` died of it.
-//! Here, each listens with its real library through several heartbeats. `tests/stream/heartbeat.rs` has the bytes.
+//! Heartbeats once were a comment, an id and a blank line. By the standard that is no event. fetch-event-source,
+//! httpx-sse, and the decoders of the Python packages `openai` and `anthropic` made an empty message of each, and
+//! `openai` failed on it. Here, each subscribes with its real library through several heartbeats.
+//! `tests/stream/heartbeat.rs` has the bytes.
 
 mod browser;
 use crate::common::{self, neighbours};
@@ -17,7 +18,7 @@ use tokio::process::{Child, Command};
 use self::common::{BASE, TestServer, eventually};
 use self::neighbours::{Output, find_at};
 
-/// What runs a library: the program, and the script for it.
+/// The language of a library: the program that runs it, and the script.
 #[derive(Clone, Copy)]
 enum Language {
     /// Packages of `tests/npm`.
@@ -27,7 +28,7 @@ enum Language {
 }
 
 impl Language {
-    /// Starts to listen at `url` with `library`. `None` if the packages are not installed.
+    /// Subscribes to `url` with `library`. `None` if the packages are not installed.
     fn listen(self, library: &str, url: &str) -> Option<Child> {
         let root = env!("CARGO_MANIFEST_DIR");
         let (program, script) = match self {
@@ -44,7 +45,7 @@ impl Language {
         let child = Command::new(program)
             .arg(Path::new(root).join("tests/neighbours/clients").join(script))
             .args([library, url])
-            // Whatever this machine sets for proxies.
+            // Overrides this machine's settings for proxies.
             .envs(["no_proxy", "NO_PROXY"].map(|name| (name, "*")))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -54,14 +55,14 @@ impl Language {
     }
 }
 
-/// Waits for two heartbeats more than there were. Whoever gets the next event has been through them.
+/// Waits for two more heartbeats. A client that gets the next event has received them.
 fn wait_for_heartbeats(server: &TestServer) {
     let heartbeats = || server.metrics().get("tidegate_heartbeats_total");
     let before = heartbeats();
     eventually("two heartbeats", || heartbeats() >= before + 2.0);
 }
 
-/// The data of every message that `library` hands out on a stream with two events and heartbeats before each.
+/// Returns the data of every message that `library` delivers from a stream with two events and heartbeats before each.
 async fn messages(language: Language, library: &str, query: &str) -> Option<Vec<String>> {
     let server = TestServer::with(|config| config.heartbeat = Duration::from_secs(1));
     let url = format!("http://{}{BASE}/stream/a/me{query}", server.addr);
@@ -126,7 +127,7 @@ async fn anthropic_for_python_hands_out_events_alone() {
     hands_out_events_alone(Language::Python, "anthropic").await;
 }
 
-/// Shows that these tests would see an empty message, and that these libraries still need heartbeats without an id.
+/// Shows that these tests would detect an empty message, and that these libraries still need heartbeats without an id.
 #[tokio::test]
 async fn heartbeats_with_an_id_are_empty_messages_to_some() {
     for (language, library) in [

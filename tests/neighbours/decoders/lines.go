@@ -1,6 +1,6 @@
 // Reads a stream as most Go programs do: line by line, with bufio.Scanner.
 //
-// The first argument is the URL. With a second one, that is the number of bytes a line may have.
+// The first argument is the URL. A second one is the number of bytes a line may have.
 package main
 
 import (

@@ -1,6 +1,6 @@
-//! Other people's HTTP clients and decoders: curl and Node read streams, plain and compressed, as they happen.
+//! HTTP clients and decoders of other projects: curl and Node read streams, plain and compressed, as events happen.
 //!
-//! Each event is waited for before the next is published, so whatever a decoder keeps back fails the test.
+//! Each event must arrive before the next is published, so a decoder that holds an event back fails the test.
 
 use crate::common::neighbours;
 
@@ -14,14 +14,14 @@ use tokio::time::timeout;
 
 use self::neighbours::{Output, PATIENCE, Server, find, id_of};
 
-/// A program that runs, and what it prints.
+/// A running program, and its output.
 struct Running {
     child: Child,
     output: Output,
 }
 
 impl Running {
-    /// Starts `program` as anybody would, whatever this machine sets for proxies.
+    /// Starts `program` in the usual way, without this machine's settings for proxies.
     fn start(program: &Path, args: &[&str]) -> Self {
         let mut child = Command::new(program)
             .args(args)
@@ -36,19 +36,19 @@ impl Running {
         Self { child, output }
     }
 
-    /// Waits until it prints `wanted`, and makes sure that it goes on after that.
+    /// Waits until it prints `wanted`, and checks that it goes on after that.
     async fn until_line(&mut self, wanted: &str) {
         self.output.line(wanted, |line| line.trim_end().eq_ignore_ascii_case(wanted)).await;
         assert_eq!(self.child.try_wait().expect("it is ours"), None, "the stream is open");
     }
 
-    /// What it prints as its only line, read as JSON.
+    /// Returns its only line of output, read as JSON.
     async fn answer(&mut self) -> Value {
         let line = self.output.line("an answer", |_| true).await;
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line} is not JSON"))
     }
 
-    /// Waits for its end and says whether it was content.
+    /// Waits for its end and returns whether it succeeded.
     async fn ends_well(&mut self) -> bool {
         let ended = timeout(PATIENCE, self.child.wait()).await.expect("the stream is over");
         ended.expect("it is ours").success()
@@ -61,12 +61,12 @@ impl Running {
     }
 }
 
-/// Publishes to whoever `listener` is, event by event, and waits for each to be decoded.
+/// Publishes to `listener`, event by event, and waits for each to be decoded.
 async fn decodes_live(server: &Server, mut listener: Running) {
     listener.until_line("content-encoding: gzip").await;
     listener.until_line("event: connected").await;
     for number in 0..5 {
-        // Short ones that fit every buffer, and one that fits none.
+        // Short events that fit every buffer, and one that fits none.
         let data =
             format!("{number} {}", "dräi \u{1f30a} ".repeat(if number == 3 { 10_000 } else { number }));
         let answer = server.publish(json!({ "room": "a", "event": "tide", "data": data })).await;
@@ -82,7 +82,7 @@ async fn decodes_live(server: &Server, mut listener: Running) {
         listener.until_line(&format!("data: {number}")).await;
     }
     server.post("/disconnect/a/me", "").await;
-    // The stream may be over before we look.
+    // The stream may have ended before this check.
     listener.output.line("the farewell", |line| line == "event: closing").await;
     assert!(listener.ends_well().await, "a stream without a trailer is not an error");
 }
@@ -112,7 +112,7 @@ async fn node_decodes(script: &str) {
     decodes_live(&server, Running::start(&node, &[&script, &server.url("/stream/a/me")])).await;
 }
 
-/// What `docs/api.md` says of long lines.
+/// The behaviour that `docs/api.md` describes for long lines.
 #[tokio::test]
 async fn gos_scanner_takes_64_kib_a_line_unless_it_is_told_otherwise() {
     let Some(go) = find("go") else { return };
@@ -121,7 +121,7 @@ async fn gos_scanner_takes_64_kib_a_line_unless_it_is_told_otherwise() {
         .args(["build", "-trimpath", "-o"])
         .arg(&program)
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/neighbours/decoders/lines.go"))
-        // The standard library is all it takes.
+        // The program needs only the standard library.
         .envs([("GOFLAGS", "-mod=mod"), ("GOPROXY", "off"), ("CGO_ENABLED", "0"), ("GOTOOLCHAIN", "local")])
         .output();
     let built = built.await.expect("it was just found");

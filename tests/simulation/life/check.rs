@@ -1,4 +1,4 @@
-//! What must hold at any time, and for every connection at its end.
+//! Invariants that hold at any time, and for every connection at its end.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::super::plan::{ROOMS, USERS};
 use super::{Life, room_name, user_name};
 
 impl Life<'_> {
-    /// Takes note of the connections that a shard has closed.
+    /// Processes the connections that a shard has closed.
     pub(super) fn collect(&mut self, at: usize) {
         let closed = std::mem::take(&mut self.nodes[at].shard.net_mut().closed);
         for wire in closed {
@@ -29,7 +29,7 @@ impl Life<'_> {
         }
     }
 
-    /// Checks all that a listener got, and adds it to what its shard must have counted.
+    /// Checks all that a subscriber got, and adds it to the counts expected of its shard.
     pub(super) fn judge(&mut self, at: usize, wire: usize, is_over: bool) -> Walk {
         let epoch = self.hub.epoch();
         let node = &mut self.nodes[at];
@@ -37,7 +37,7 @@ impl Life<'_> {
         let wire = &node.shard.net_mut().wires[wire];
         let (mut client, delivered) = listener.hear(wire);
         let walk = listener.walk(client.items(), &self.order, epoch);
-        // Catching up with more than one batch takes several writes, between which the log may move on.
+        // Catching up with more than one batch takes several writes, between which the log may drop events.
         let is_patient = !wire.was_short && !listener.is_rated && !self.plan.fat;
         let may_lose = !is_patient || !self.plan.is_unlimited_together();
         assert!(may_lose || !walk.gaps.contains(&"slow"), "only the slow are: {listener:?}");
@@ -54,7 +54,7 @@ impl Life<'_> {
         walk
     }
 
-    /// What must hold at any time.
+    /// Checks the invariants that hold at any time.
     pub(super) fn check_counts(&mut self) {
         let live = self.live().count();
         assert_eq!(self.hub.connections() as usize, live + self.waiting.len(), "places");

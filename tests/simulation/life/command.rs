@@ -1,4 +1,4 @@
-//! How a shard is told to do something while it is busy, and how far its listeners had come when it did.
+//! Commands to a shard while it is busy, and how far its subscribers had come at that moment.
 
 use futures_channel::oneshot;
 use tidegate::hub::mailbox::Command;
@@ -12,8 +12,8 @@ use super::super::listener::{Listener, is_published};
 use super::Life;
 
 impl Life<'_> {
-    /// Does what the clock asks of a shard, so that a command is the first thing it will see to; not if it is in the middle
-    /// of something: then false. Often there is news among the mail.
+    /// Does what a shard has to do by the clock, so that a command is the next thing it handles. Returns false if the
+    /// shard is in the middle of a step. Often the mailbox has new events as well.
     pub(super) fn prepare(&mut self, at: usize) -> bool {
         if self.rng.bool() {
             self.publish();
@@ -25,7 +25,7 @@ impl Life<'_> {
         is_at_rest
     }
 
-    /// Sends a shard a command, and gives it the steps to handle it.
+    /// Sends a shard a command, and runs the steps to handle it.
     pub(super) fn have_handled<T: Send + 'static>(
         &mut self,
         at: usize,
@@ -42,7 +42,7 @@ impl Life<'_> {
         }
     }
 
-    /// Those of the listeners that are to be closed neither yet nor soon.
+    /// Returns the meant subscribers that are neither closed nor closing.
     pub(super) fn open(&self, at: usize, is_meant: impl Fn(&Listener) -> bool) -> Vec<usize> {
         let node = &self.nodes[at];
         let is_open =
@@ -55,9 +55,9 @@ impl Life<'_> {
         conns.find(|conn| conn.socket == wire).expect("the live are connected")
     }
 
-    /// A listener's cursor, which must be what it says: nothing up to there is owed any more once what was begun is
-    /// written, and nothing above has been begun. What the socket was offered beyond that will be decided about anew. Also
-    /// says how many warnings are among what was begun.
+    /// Returns a subscriber's cursor, and the number of warnings that were begun. Checks the cursor: once the events
+    /// that were begun are written, no event up to it is owed, and no event above it has been begun. Rights are checked
+    /// anew for bytes that the socket was offered beyond that.
     pub(super) fn cursor(&mut self, at: usize, wire: usize) -> (Offset, usize) {
         let conn = self.conn(at, wire);
         let (cursor, rest) = (conn.cursor, conn.lag.as_ref().map(|lag| lag.rest.clone()).unwrap_or_default());
@@ -74,8 +74,8 @@ impl Life<'_> {
         (cursor, walk.warnings)
     }
 
-    /// Finds out as far as possible which event was the first that a listener's new right decided about: it is above what it
-    /// was sent before, and no later than what it was sent since.
+    /// Narrows down the first event to which a subscriber's new right applied: it is above what the subscriber was sent
+    /// before, and no later than what it was sent since.
     pub(super) fn find_out_from_where(&mut self, at: usize, wire: usize) {
         if !self.nodes[at].shard.net_mut().wires[wire].is_closed {
             let (cursor, _) = self.cursor(at, wire);

@@ -1,4 +1,4 @@
-//! How a life ends: in a crash, in peace with everything delivered, or with a drain.
+//! How a life ends: in a crash, at rest with everything delivered, or with a drain.
 
 use tidegate::shard::Step;
 use tidegate::shard::conn::flag;
@@ -12,13 +12,13 @@ use super::rights::LASTS_MAX;
 #[allow(clippy::cast_possible_truncation, reason = "a tenth of a second")]
 const FLUSH_PAUSE_MICROS: u64 = tidegate::shard::flush::FLUSH_PAUSE_MAX.as_micros() as u64 + 1;
 
-/// In this time, in microseconds, a shard looks at all rights that have an end.
+/// Time in which a shard checks all rights that have an end, in microseconds.
 const SESSION_ROUND: u64 = 500_000;
 
 impl Life<'_> {
     pub(super) fn end(&mut self) {
         match self.rng.u32(0..8) {
-            // A crash: what was sent is what was sent.
+            // A crash: only what was sent counts.
             0 => return self.check_tallies(),
             1..3 => self.drain(),
             3..6 => self.come_to_rest(),
@@ -33,7 +33,7 @@ impl Life<'_> {
         self.forget();
     }
 
-    /// Frees every socket and lets the shards finish. Then everyone has everything.
+    /// Frees every socket and lets the shards finish. Then every subscriber has everything.
     pub(super) fn come_to_rest(&mut self) {
         self.say(|| "come to rest".into());
         while let Some(waiting) = self.waiting.pop() {
@@ -78,7 +78,7 @@ impl Life<'_> {
         }
     }
 
-    /// In time, whoever has a right with an end is warned of it; later those are gone, and nobody else is.
+    /// Lets all rights with an end expire: first their subscribers are warned; later these are closed, and no others.
     fn let_rights_end(&mut self) {
         self.say(|| "let rights end".into());
         let may_stay =
@@ -106,7 +106,7 @@ impl Life<'_> {
         }
     }
 
-    /// Drains. Whoever takes what it is sent gets a farewell.
+    /// Drains. A subscriber that takes what it is sent gets a closing event.
     pub(super) fn drain(&mut self) {
         self.say(|| "drain".into());
         self.hub.drain();
@@ -118,7 +118,7 @@ impl Life<'_> {
                 for wire in self.blocked(at) {
                     self.poke(at, wire);
                 }
-                // Once is enough: whoever joins later is told to go as it joins.
+                // Once is enough: a subscriber that joins later gets its closing event as it joins.
                 *drained |= loop {
                     match self.step(at) {
                         Step::Again => {}
@@ -133,14 +133,14 @@ impl Life<'_> {
         }
         self.waiting.clear();
         for at in 0..self.nodes.len() {
-            // Whoever joined at the last moment.
+            // For subscribers that joined at the last moment.
             while self.step(at) != Step::Drained {
                 self.now += 40_000;
             }
         }
     }
 
-    /// Everyone goes, and every place is given back.
+    /// Closes all connections, and checks that every place is given back.
     pub(super) fn leave(&mut self) {
         self.waiting.clear();
         for at in 0..self.nodes.len() {
@@ -153,11 +153,11 @@ impl Life<'_> {
         assert_eq!(self.hub.connections(), 0, "every place is given back");
     }
 
-    /// Nobody is left: in time, nothing is.
+    /// Without subscribers, all state is freed in time.
     pub(super) fn forget(&mut self) {
         self.now += u64::try_from(self.plan.history.age_max.as_micros()).unwrap();
         for at in 0..self.nodes.len() {
-            // What waits for a flush is kept until then, and that for a pause at most.
+            // Sources that wait for a flush stay until then, and the flush waits for a pause at most.
             while self.step(at) == Step::Again {}
             self.now += FLUSH_PAUSE_MICROS;
             while self.step(at) == Step::Again {}

@@ -1,4 +1,4 @@
-//! What must come of a request to listen: the refusal, or the first words of the stream.
+//! The expected answer to a request for a stream: the refusal, or the first events of the stream.
 
 use tidegate::hub::admission::Refusal;
 use tidegate::shard::join::Start;
@@ -35,7 +35,7 @@ impl Life<'_> {
         }
     }
 
-    /// Up to where `source` has lost its history, which must be up to one of its own events.
+    /// Returns the offset up to which `source` has lost its history, which must be at most one of its own events.
     pub(super) fn expired_to(&self, source: To) -> Offset {
         let found = match source {
             To::Room(room) => self.hub.rooms().get(&room_name(room)),
@@ -54,7 +54,7 @@ impl Life<'_> {
         expired_to
     }
 
-    /// How the stream of a listener must begin.
+    /// Returns how the stream of a subscriber must begin.
     pub(super) fn opening(
         &self,
         rooms: &[usize],
@@ -86,7 +86,7 @@ impl Life<'_> {
         };
         let is_clean = |id: &str| id.chars().all(|c| c.is_ascii_alphanumeric() || "._~-".contains(c));
         let id = Some(presented.clone()).filter(|id| !id.is_empty() && is_clean(id));
-        // An event it may not have is not known by its id either.
+        // An event that the subscriber may not have is not found by its id either.
         let named =
             |offset: &&Offset| may_have(offset) && self.order.event(**offset).id.as_ref() == Some(presented);
         let known: Vec<Offset> = sources.iter().flat_map(held).filter(named).copied().collect();
@@ -107,7 +107,7 @@ impl Life<'_> {
     }
 }
 
-/// Whether `id` is shaped like a position, of whatever life.
+/// Returns whether `id` has the form of a position, of any epoch.
 pub(super) fn is_position(id: &str) -> bool {
     id.split_once('-').is_some_and(|(life, offset)| {
         let is_life = life.len() == 6

@@ -1,4 +1,4 @@
-//! One life of the order: a hub and its shards, what happens to them, and what must hold all the while.
+//! One life: a hub and its shards, what happens to them, and the invariants all the while.
 
 mod check;
 mod command;
@@ -38,13 +38,13 @@ use super::plan::{Plan, USERS};
 use super::right::Rights;
 use super::tally::Tally;
 
-/// A shard and what the model knows of it.
+/// A shard and the model's state of it.
 struct Node {
     shard: Shard<FakeNet>,
     stats: Arc<Stats>,
     /// At the same index as their wires.
     listeners: Vec<Listener>,
-    /// Those that are not over.
+    /// Indexes of the subscribers that have not ended.
     live: Vec<usize>,
     tally: Tally,
 }
@@ -59,7 +59,7 @@ struct Waiting {
 struct Life<'a> {
     plan: &'a Plan,
     rng: &'a mut Rng,
-    /// Ids that listeners remember, from this life and others.
+    /// Ids that subscribers have stored, from this life and others.
     ids: &'a mut Vec<String>,
     hub: Arc<Hub>,
     order: Order,
@@ -69,7 +69,7 @@ struct Life<'a> {
     talks: bool,
 }
 
-/// Runs one life from `now` on; says when it ended.
+/// Runs one life from `now` on; returns the time of its end.
 pub(crate) fn live(
     plan: &Plan,
     rng: &mut Rng,
@@ -226,7 +226,7 @@ impl Life<'_> {
         }
     }
 
-    /// Makes up the event with this number, as it is published and as the model knows it.
+    /// Makes up the event with this number, as it is published and as the model stores it.
     fn draft(&mut self, to: To, number: u64) -> (Draft, Event) {
         let mut data = match self.rng.u32(0..8) {
             0 => format!("{number}\nb\rc\r\n"),
@@ -258,8 +258,8 @@ impl Life<'_> {
         (draft, Event { to, exclude, is_for_vips, name, id, text })
     }
 
-    /// An id that a publisher may choose: a new one, one that may be there already, or one that listeners got from this life or
-    /// another. Those that are positions cannot be chosen.
+    /// Returns an id that a publisher may choose: a new one, one that may be there already, or one that subscribers got
+    /// in any life. Ids that are positions cannot be chosen.
     fn own_id(&mut self, number: u64) -> Option<String> {
         let id = match self.rng.u32(0..40) {
             0..6 => format!("c{number}"),
@@ -278,7 +278,8 @@ impl Life<'_> {
         self.nodes.iter().flat_map(|node| node.live.iter().map(|at| &node.listeners[*at]))
     }
 
-    /// Connections an event to `to` is addressed to. A user's count from their admission on.
+    /// Returns how many connections an event to `to` is addressed to. A user's connections count from their admission
+    /// on.
     fn listening(&self, to: To) -> u64 {
         let count = self.live().filter(|listener| listener.sources().any(|source| source == to)).count();
         let waiting = match to {

@@ -1,4 +1,4 @@
-//! What happens to the rights of those who listen, while events are under way: refreshes, revocations, reviews.
+//! Changes of subscribers' rights while events are under way: refreshes, revocations, reviews.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,11 +17,11 @@ use super::super::plan::USERS;
 use super::super::right::{ISSUED_UPTO, Pass, TOKENS, Token};
 use super::{Life, room_name, user_name};
 
-/// The longest that a right lasts, in microseconds, if it has an end.
+/// The longest duration of a right that has an end, in microseconds.
 pub(super) const LASTS_MAX: u64 = 3_000_000;
 
 impl Life<'_> {
-    /// What somebody who listens as `user` may come with.
+    /// Returns a token with which a subscriber may come as `user`.
     pub(super) fn token(&mut self, user: Option<usize>) -> Token {
         let anyone = self.rng.bool().then(|| self.rng.usize(0..USERS));
         let ends = self.rng.u32(0..100) < self.plan.expiring;
@@ -92,7 +92,7 @@ impl Life<'_> {
         }
     }
 
-    /// Ends what a user or a token has opened, at one shard.
+    /// Ends the streams of a user or a token, at one shard.
     pub(super) fn revoke(&mut self) {
         let at = self.rng.usize(0..self.nodes.len());
         let (user, name) = (self.rng.usize(0..USERS), self.rng.usize(0..TOKENS));
@@ -114,8 +114,8 @@ impl Life<'_> {
         self.end_those(at, is_meant, |reply| Command::Revoke { whose, reply });
     }
 
-    /// Closes one room, or the inboxes of those without a room, to those without a token, or to all users but one, at one
-    /// shard; or asks about one connection alone, as its hand-over does.
+    /// Closes one room, or the inboxes of streams without a room, to connections without a token, or to all users but
+    /// one, at one shard; or reviews one connection alone, as its hand-over does.
     pub(super) fn review(&mut self) {
         let at = self.rng.usize(0..self.nodes.len());
         let room = (!self.one_in(4)).then(|| self.rng.usize(0..self.plan.rooms));
@@ -162,8 +162,8 @@ impl Life<'_> {
         self.collect(at);
     }
 
-    /// Has a shard end those that are meant, and checks that it says how many there were, and that each had its due and a
-    /// word of farewell if there was room for it.
+    /// Makes a shard end the meant connections, and checks that it returns how many there were, and that each got the
+    /// events due to it and a closing event if there was room.
     fn end_those(
         &mut self,
         at: usize,
@@ -192,7 +192,7 @@ impl Life<'_> {
             assert!(!was_full || wire.bytes.len() == bytes, "a full socket is left alone: {listener:?}");
             let walk = listener.walk(listener.hear(wire).0.items(), &self.order, self.hub.epoch());
             let is_told = walk.closing.as_deref() == Some(CloseReason::Revoked.as_str());
-            // A shard in the middle of something may have had mail from before, and closed it for something else.
+            // A busy shard may have had earlier mail, and closed the connection for another reason.
             let has_room = wire.refused.is_empty();
             assert!(
                 is_told || !has_room || !is_exact,

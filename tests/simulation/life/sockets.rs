@@ -1,4 +1,4 @@
-//! What happens to shards and sockets: steps, room to write, clients that go, commands that close.
+//! Shards and sockets: steps, room to write, clients that leave, commands that close.
 
 use futures_channel::oneshot;
 use tidegate::hub::mailbox::Command;
@@ -98,7 +98,7 @@ impl Life<'_> {
         }
     }
 
-    /// The key of a connection that has ended does nothing, whoever has its slot now.
+    /// The key of a connection that has ended does nothing, whatever connection has its slot now.
     pub(super) fn use_a_stale_key(&mut self) {
         let (at, now) = (self.rng.usize(0..self.nodes.len()), self.moment());
         let node = &mut self.nodes[at];
@@ -111,7 +111,7 @@ impl Life<'_> {
         }
     }
 
-    /// Has a user's connections in a room closed, at one shard.
+    /// Closes a user's connections in a room, at one shard.
     pub(super) fn disconnect(&mut self) {
         let (user, room) = (self.rng.usize(0..USERS), self.rng.usize(0..self.plan.rooms));
         let at = self.rng.usize(0..self.nodes.len());

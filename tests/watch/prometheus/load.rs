@@ -1,4 +1,4 @@
-//! A short load of everything that moves a metric.
+//! A short load that moves every metric.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +12,10 @@ use tokio::time::timeout;
 
 use crate::common::neighbours::{PATIENCE, Server, until};
 
-/// Where streams and publishes go.
+/// The base path of streams and publishes.
 const BASE: &str = "/api/v1/sse";
 
-/// The settings under which each of these can happen within seconds.
+/// Settings under which each of these can happen within seconds.
 pub(crate) const SETTINGS: [(&str, &str); 9] = [
     ("ADMIN_LISTEN", "127.0.0.1:0"),
     ("GZIP", "on"),
@@ -24,12 +24,12 @@ pub(crate) const SETTINGS: [(&str, &str); 9] = [
     ("PUBLISH_RATE_PER_USER", "1/s"),
     ("HEARTBEAT", "1s"),
     ("SEND_BUFFER", "4KiB"),
-    // Who is stuck stays, however long the rest takes.
+    // A stuck subscriber stays, however long the rest takes.
     ("MAX_UNSENT_AGE", "1h"),
     ("TCP_USER_TIMEOUT", "off"),
 ];
 
-/// The body of the answer to `GET path`.
+/// Returns the body of the answer to `GET path`.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
     let answer = ask(address, &format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n")).await;
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
@@ -45,7 +45,7 @@ async fn ask(address: SocketAddr, request: &str) -> String {
     answer
 }
 
-/// A stream, asked for on `socket`, up to the end of the answer's head.
+/// Requests a stream on `socket` and reads up to the end of the answer's head.
 async fn stream_on(mut socket: TcpStream, path: &str, headers: &str) -> TcpStream {
     let head =
         format!("GET {BASE}{path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{headers}\r\n");
@@ -64,19 +64,19 @@ async fn stream_on(mut socket: TcpStream, path: &str, headers: &str) -> TcpStrea
     socket
 }
 
-/// A stream at `path`.
+/// Opens a stream at `path`.
 pub(crate) async fn stream(address: SocketAddr, path: &str, headers: &str) -> TcpStream {
     stream_on(TcpStream::connect(address).await.expect("it listens"), path, headers).await
 }
 
-/// A publish of `body`, with `headers`. Whatever is answered.
+/// Publishes `body` with `headers`, and returns any answer.
 async fn post(address: SocketAddr, headers: &str, body: &str) -> String {
     let length = body.len();
     let head = format!("POST {BASE}/publish HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}");
     ask(address, &format!("{head}content-length: {length}\r\n\r\n{body}")).await
 }
 
-/// A publish by a publisher that has not published before, so that no rate holds it back.
+/// Publishes as a new publisher, so that no rate applies.
 pub(crate) async fn publish(address: SocketAddr, event: &Value) {
     static PUBLISHERS: AtomicUsize = AtomicUsize::new(0);
     let publisher = format!("tidegate-user: p{}\r\n", PUBLISHERS.fetch_add(1, Ordering::Relaxed));
@@ -84,7 +84,7 @@ pub(crate) async fn publish(address: SocketAddr, event: &Value) {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
-/// Goes on until it is dropped.
+/// A load that goes on until it is dropped.
 pub(crate) struct Load {
     _tasks: JoinSet<()>,
     /// Reads nothing.
@@ -92,7 +92,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts it, and waits until one listener is stuck.
+    /// Starts the load, and waits until one subscriber is stuck.
     pub(crate) async fn start(server: &Server) -> Self {
         let address = server.address;
         let mut tasks = JoinSet::new();
@@ -101,7 +101,7 @@ impl Load {
             let listener = stream(address, "/stream?room=a&room=b", encoding).await;
             tasks.spawn(drain(listener));
         }
-        // Its allowance is one event a second.
+        // Its rate is limited to one event a second.
         tasks.spawn(drain(stream(address, "/stream/a/limited", "").await));
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
@@ -130,14 +130,14 @@ async fn drain(mut socket: TcpStream) {
     while socket.read(&mut buf).await.is_ok_and(|count| count > 0) {}
 }
 
-/// Publishes, and has everything refused that is refused for a reason.
+/// Publishes, and sends requests that are refused, one for each reason.
 async fn trouble(address: SocketAddr) {
-    // Not to wait for anything: this is how dense the load is.
+    // Not a wait for a condition: this sets the density of the load.
     let mut pace = tokio::time::interval(Duration::from_millis(20));
     loop {
         pace.tick().await;
         publish(address, &(0..10).map(|n| json!({"room": "a", "data": n})).collect()).await;
-        // It comes, has lost something, and leaves.
+        // A client that connects, gets a gap, and leaves.
         drop(stream(address, "/stream/a/guest", "last-event-id: nonsense\r\n").await);
         // Another tab of a user who may have one.
         drop(stream(address, "/stream/a/limited", "").await);

@@ -1,5 +1,5 @@
-//! Promise: who watches Tidegate with Prometheus and Grafana sees everything there is to see, is told of trouble and what
-//! to do about it, and pays for it with a number of series that no user can raise.
+//! Promise: Prometheus and Grafana show everything about Tidegate, alerts name the trouble and the remedy, and the
+//! number of series does not depend on users.
 //!
 //! Debian's Prometheus loads the shipped files and scrapes the real server under a short load.
 
@@ -20,11 +20,11 @@ use self::load::{Load, SETTINGS, get};
 use self::monitor::{Prometheus, dashboards, shipped};
 use self::neighbours::{Server, find, until};
 
-/// Metrics of the process that no panel shows, because nobody could act on them.
+/// Metrics of the process that no panel shows, because an operator cannot act on them.
 const NOT_SHOWN: [&str; 3] =
     ["process_threads", "process_virtual_memory_bytes", "process_virtual_memory_max_bytes"];
 
-/// The units panels have.
+/// The units of panels.
 const UNITS: [&str; 11] = [
     "none",
     "short",
@@ -39,29 +39,29 @@ const UNITS: [&str; 11] = [
     "dtdurations",
 ];
 
-/// What one scrape of `server` gives.
+/// Returns the text of one scrape of `server`.
 async fn scrape(server: &Server) -> String {
     get(server.admin.expect("an admin listener"), "/metrics").await
 }
 
-/// The metrics in a scrape, with their types.
+/// Returns the metrics in a scrape, with their types.
 fn families(scrape: &str) -> BTreeMap<&str, &str> {
     scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
 }
 
-/// The series in a scrape, without their values.
+/// Returns the series in a scrape, without their values.
 fn series(scrape: &str) -> BTreeSet<&str> {
     let samples = scrape.lines().filter(|line| !line.starts_with('#'));
     samples.filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect()
 }
 
-/// The values that `label` has in a scrape, at metrics that begin with `metric`.
+/// Returns the values that `label` has in a scrape, at metrics that begin with `metric`.
 fn values<'a>(scrape: &'a str, metric: &str, label: &str) -> BTreeSet<&'a str> {
     let of = scrape.lines().filter(|line| line.starts_with(metric));
     of.filter_map(|line| line.split(&format!("{label}=\"")).nth(1)?.split('"').next()).collect()
 }
 
-/// The metric that `name` is, or a part of: histograms have three.
+/// Returns the metric that `name` is, or is a part of: histograms have three.
 fn family<'a>(name: &'a str, families: &BTreeMap<&str, &str>) -> &'a str {
     let mut bases = ["_bucket", "_sum", "_count"].iter().filter_map(|part| name.strip_suffix(part));
     bases.find(|base| families.get(base) == Some(&"histogram")).unwrap_or(name)
@@ -122,7 +122,7 @@ async fn every_metric_is_on_a_panel_and_every_panel_has_its_metrics() {
     let not_shown: Vec<_> = families.keys().filter(|name| !shown.contains(**name)).copied().collect();
     assert_eq!(not_shown, NOT_SHOWN, "metrics that no panel shows");
 
-    // Refusals are on two panels, by reason: none may be on neither.
+    // Refusals are on two panels, by reason: no reason may be missing from both.
     let by_reason =
         dashboard.of_panels().into_iter().filter(|one| one.expr.contains("tidegate_refused_total{"));
     let reasons: BTreeSet<String> = by_reason.flat_map(|one| one.values_of("reason")).collect();
@@ -165,7 +165,7 @@ fn the_dashboard_is_consistent() {
             let alerts = expr.matches("ALERTS{").count();
             let chosen = expr.matches(r#"{job=~"$job", instance=~"$instance""#).count();
             assert!(chosen + alerts == selectors && selectors > 0, "{what}: not for what is chosen: {expr}");
-            // Each metric is chosen from; names with no selector would be of all instances.
+            // Each metric has a selector; without one it would cover all instances.
             let bare = expr.split("tidegate_").skip(1).filter(|rest| !rest.contains('{')).count();
             assert_eq!(bare, 0, "{what}: {expr}");
         }
@@ -221,7 +221,7 @@ async fn every_alert_says_what_to_do_where_to_look_and_is_tested() {
     }
 }
 
-/// The expressions of `rules`.
+/// Returns the expressions of `rules`.
 fn expressions(rules: &[&Value]) -> Vec<Expression> {
     rules.iter().map(|rule| Expression { of: text(&rule["name"]), expr: text(&rule["query"]) }).collect()
 }
@@ -248,7 +248,7 @@ async fn every_expression_has_data() {
         .await;
     }
 
-    // What the load did is there, so it was a load, and one of the alerts is on.
+    // The effects of the load show that it was one, and one of the alerts is on.
     for moved in [
         r#"tidegate_refused_total{reason="user_connections"}"#,
         r#"tidegate_refused_total{reason="bad_request"}"#,
@@ -256,7 +256,7 @@ async fn every_expression_has_data() {
         r#"tidegate_refused_total{reason="rate_limited"}"#,
         r#"tidegate_gaps_total{reason="unknown"}"#,
         r#"tidegate_events_dropped_total{reason="rate"}"#,
-        // Who leaves with something unread resets its connection.
+        // A client that leaves with unread bytes resets its connection.
         r#"tidegate_connections_closed_total{reason=~"client|error"}"#,
         r#"tidegate_bytes_sent_total{encoding="gzip"}"#,
         "tidegate_gzip_ratio",
@@ -287,7 +287,7 @@ async fn every_expression_has_data() {
 /// Rooms in one stream, at most.
 const ROOMS_A_STREAM: usize = 64;
 
-/// Rooms that are listened to, and users that are published to.
+/// Rooms with subscribers, and users with published events.
 const CROWD: usize = 100_000;
 
 #[tokio::test]

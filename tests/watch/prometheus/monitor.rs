@@ -11,17 +11,17 @@ use tokio::process::{Child, Command};
 use super::load::get;
 use crate::common::neighbours::{Folder, PATIENCE, find, until};
 
-/// The shipped files.
+/// Returns the folder of the shipped files.
 pub(crate) fn dashboards() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards")
 }
 
-/// The text of a shipped file.
+/// Returns the text of a shipped file.
 pub(crate) fn shipped(file: &str) -> String {
     fs::read_to_string(dashboards().join(file)).unwrap_or_else(|err| panic!("{file}: {err}"))
 }
 
-/// A running Prometheus. Ends, and leaves nothing behind, when dropped.
+/// A running Prometheus. Ends, and removes its files, when dropped.
 pub(crate) struct Prometheus {
     address: SocketAddr,
     _child: Child,
@@ -29,8 +29,8 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it with the shipped configuration and rules, changed only to look at `admin`, and that often. `None` if this
-    /// machine has no Prometheus.
+    /// Starts it with the shipped configuration and rules, changed only in the target, `admin`, and the interval.
+    /// `None` if this machine has no Prometheus.
     pub(crate) async fn start(admin: SocketAddr) -> Option<Self> {
         let program = find("prometheus")?;
         let folder = Folder::new();
@@ -45,7 +45,7 @@ impl Prometheus {
         let mut child = Command::new(program)
             .current_dir(folder.path())
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
-            // It writes what it has to say, its port included, to standard error.
+            // It logs to standard error, its port included.
             .args(["--web.listen-address=127.0.0.1:0", "--log.format=logfmt"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -64,7 +64,7 @@ impl Prometheus {
         Some(prometheus)
     }
 
-    /// `data` of the API's answer.
+    /// Returns `data` of the API's answer.
     async fn api(&self, path: &str, query: &str) -> Result<Value, String> {
         let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
         let body = get(self.address, &format!("/api/v1/{path}?query={query}")).await;
@@ -72,7 +72,7 @@ impl Prometheus {
         if answer["status"] == "success" { Ok(answer["data"].take()) } else { Err(body) }
     }
 
-    /// The values `expr` has now, one a series. Some may be no number.
+    /// Returns the values `expr` has now, one a series. Some may be no number.
     pub(crate) async fn query(&self, expr: &str) -> Result<Vec<f64>, String> {
         let data = self.api("query", expr).await?;
         let vector = data["result"].as_array().filter(|_| data["resultType"] == "vector");
@@ -81,7 +81,7 @@ impl Prometheus {
         Ok(vector.iter().map(|sample| value(sample).expect("a number")).collect())
     }
 
-    /// Every rule it has loaded.
+    /// Returns every rule it has loaded.
     pub(crate) async fn rules(&self) -> Vec<Value> {
         let groups = self.api("rules", "").await.expect("an answer");
         let groups = groups["groups"].as_array().expect("groups").clone();
@@ -89,7 +89,7 @@ impl Prometheus {
     }
 }
 
-/// Where it listens, by what it logs. The rest of its log is read on, or it would stop writing one day.
+/// Returns its address from its log. The rest of the log is read on; otherwise a full pipe would block it.
 async fn announced(child: &mut Child) -> SocketAddr {
     use tokio::io::{AsyncBufReadExt as _, BufReader};
     let log = child.stderr.take().expect("piped");
