@@ -148,7 +148,7 @@ fn a_suite_is_kept_shown_and_drawn() {
     let told = said(&suite);
     assert_eq!(suite.status.code(), Some(0), "{told}");
     assert!(told.contains("go is left out: go is not installed (Debian package golang-go)"), "{told}");
-    assert!(told.contains("CPU per delivery, 50 listeners, 10 events/s"), "{told}");
+    assert!(told.contains("CPU per delivery, 50 subscribers, 10 events/s"), "{told}");
     for name in ["ratios", "latency-fanout", "latency-latency"] {
         let svg = fs::read_to_string(format!("{plots}/{name}.svg")).expect("it was drawn");
         assert!(svg.contains("axum"), "{name} names who is compared");

@@ -1,4 +1,4 @@
-//! The shape of answers: `application/problem+json`, and the headers that every answer has.
+//! The shape of answers: `application/problem+json`, the headers that every answer has, and the look of our pages (`look`).
 
 pub mod field_name;
 pub mod headers;

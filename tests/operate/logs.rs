@@ -99,6 +99,17 @@ fn each_line_of_json_is_one_object_of_ours() {
     }
 }
 
+/// Crates that log through `log` were lost for a while, with the warnings that explain why a certificate is not accepted.
+#[test]
+fn lines_of_other_crates_are_in_the_log() {
+    let settings = [("TIDEGATE_LOG_LEVEL", "debug"), ("TIDEGATE_AUTH_CALLBACK", "http://127.0.0.1:9/")];
+    let server = Process::start(&[], &settings);
+    let answer = Conn::tcp(server.addr).round(&request("GET", &format!("{BASE}/stream?room=a"), &[], b""));
+    assert_ne!(answer.status(), 200);
+    let line = "reqwest::connect: starting new connection";
+    eventually(line, || server.logged().contains(line));
+}
+
 /// The log line of a refusal once had neither the path nor the client.
 #[test]
 fn a_refusal_tells_the_path_the_user_and_the_address() {

@@ -78,7 +78,7 @@ impl Report {
         let Opening { failed, connected, .. } = self.opening;
         let all = failed + connected;
         if count(failed as u64) > LOST_SHARE_MAX * count(all as u64) {
-            return Some(format!("{failed} of {all} listeners did not get in"));
+            return Some(format!("{failed} of {all} subscribers did not get in"));
         }
         self.traffic.as_ref().and_then(|traffic| self.traffic_shortfall(traffic))
     }

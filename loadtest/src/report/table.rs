@@ -25,20 +25,20 @@ const ROWS: [Row; 11] = [
         scenarios: &[Scenario::Idle, Scenario::Fanout],
         key: "memory_each_kib",
         unit: "KiB",
-        label: |settings| format!("memory of an idle connection, {}, each its own user", listeners(settings)),
+        label: |settings| format!("memory of an idle connection, {}, each its own user", subscribers(settings)),
     },
     Row {
         scenarios: &[Scenario::Fanout],
         key: "cpu_us",
         unit: "µs",
-        label: |settings| format!("CPU per delivery, {}, {}", listeners(settings), rate(settings)),
+        label: |settings| format!("CPU per delivery, {}, {}", subscribers(settings), rate(settings)),
     },
     Row { scenarios: &[Scenario::Fanout], key: "p99_ms", unit: "ms", label: |_| P99.to_owned() },
     Row {
         scenarios: &[Scenario::Dense],
         key: "cpu_us",
         unit: "µs",
-        label: |settings| format!("CPU per delivery, {}, {}", listeners(settings), rate(settings)),
+        label: |settings| format!("CPU per delivery, {}, {}", subscribers(settings), rate(settings)),
     },
     Row { scenarios: &[Scenario::Dense], key: "p99_ms", unit: "ms", label: |_| P99.to_owned() },
     Row {
@@ -47,7 +47,7 @@ const ROWS: [Row; 11] = [
         unit: "µs",
         label: |settings| {
             let burst = settings.burst;
-            format!("CPU per delivery, {}, bursts of {burst}, {}", listeners(settings), rate(settings))
+            format!("CPU per delivery, {}, bursts of {burst}, {}", subscribers(settings), rate(settings))
         },
     },
     Row { scenarios: &[Scenario::Burst], key: "p99_ms", unit: "ms", label: |_| P99.to_owned() },
@@ -57,7 +57,7 @@ const ROWS: [Row; 11] = [
         unit: "µs",
         label: |settings| {
             let rooms = grouped(settings.rooms as u64);
-            format!("CPU per delivery, {} in {rooms} rooms, {}", listeners(settings), rate(settings))
+            format!("CPU per delivery, {} in {rooms} rooms, {}", subscribers(settings), rate(settings))
         },
     },
     Row { scenarios: &[Scenario::Rooms], key: "p99_ms", unit: "ms", label: |_| P99.to_owned() },
@@ -65,7 +65,7 @@ const ROWS: [Row; 11] = [
         scenarios: &[Scenario::Latency],
         key: "p99_ms",
         unit: "ms",
-        label: |settings| format!("p99 latency, {}, {}", listeners(settings), rate(settings)),
+        label: |settings| format!("p99 latency, {}, {}", subscribers(settings), rate(settings)),
     },
     Row {
         scenarios: &[Scenario::Accept, Scenario::Fanout],
@@ -257,8 +257,8 @@ fn significant(value: f64) -> String {
     }
 }
 
-fn listeners(settings: &Settings) -> String {
-    format!("{} listeners", grouped(settings.connections as u64))
+fn subscribers(settings: &Settings) -> String {
+    format!("{} subscribers", grouped(settings.connections as u64))
 }
 
 fn rate(settings: &Settings) -> String {

@@ -8,9 +8,9 @@ use hyper::header::{self, HeaderName, HeaderValue};
 /// Path, type and text of each file.
 const FILES: [(&str, &str, &str); 4] = [
     ("/dashboard", "text/html; charset=utf-8", include_str!("index.html")),
-    ("/dashboard/style.css", "text/css; charset=utf-8", include_str!("style.css")),
+    ("/dashboard/style.css", "text/css; charset=utf-8", include_str!("../../answer/look/style.css")),
     ("/dashboard/dashboard.js", "text/javascript; charset=utf-8", include_str!("dashboard.js")),
-    ("/dashboard/icon.svg", "image/svg+xml", include_str!("icon.svg")),
+    ("/dashboard/icon.svg", "image/svg+xml", include_str!("../../answer/look/icon.svg")),
 ];
 
 /// Headers of each file. The page shows names of rooms, which users chose: only its own script runs, whatever a name

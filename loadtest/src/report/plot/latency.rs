@@ -18,7 +18,7 @@ pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Str
         let settings = results.runs.iter().find(|run| run.scenario == scenario).map(|run| &run.settings);
         let headline = settings.map_or(String::new(), |settings| {
             let (connections, rate) = (settings.connections, settings.rate_per_s);
-            format!("Publish to read, {scenario}: {connections} listeners, {rate} events/s")
+            format!("Publish to read, {scenario}: {connections} subscribers, {rate} events/s")
         });
         let across = Axis {
             title: "percent of deliveries".to_owned(),

@@ -31,10 +31,10 @@ const FILES: [(File, &str, &str, &str); 3] = [
         File::Style,
         "/try/style.css",
         "text/css; charset=utf-8",
-        concat!(include_str!("../../../../admin/live/style.css"), include_str!("style.css")),
+        concat!(include_str!("../../../../answer/look/style.css"), include_str!("style.css")),
     ),
     (File::Script, "/try/try.js", "text/javascript; charset=utf-8", include_str!("try.js")),
-    (File::Icon, "/try/icon.svg", "image/svg+xml", include_str!("../../../../admin/live/icon.svg")),
+    (File::Icon, "/try/icon.svg", "image/svg+xml", include_str!("../../../../answer/look/icon.svg")),
 ];
 
 const PAGE: &str = include_str!("index.html");
