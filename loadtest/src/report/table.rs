@@ -25,7 +25,9 @@ const ROWS: [Row; 11] = [
         scenarios: &[Scenario::Idle, Scenario::Fanout],
         key: "memory_each_kib",
         unit: "KiB",
-        label: |settings| format!("memory of an idle connection, {}, each its own user", subscribers(settings)),
+        label: |settings| {
+            format!("memory of an idle connection, {}, each its own user", subscribers(settings))
+        },
     },
     Row {
         scenarios: &[Scenario::Fanout],
