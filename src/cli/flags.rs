@@ -130,7 +130,7 @@ fn explained(arg: Arg, setting: &Setting) -> Arg {
 
 /// The settings in `-h`, with a line for each.
 const COMMON: [(&str, &str); 11] = [
-    ("listen", "Addresses for subscribers and publishers"),
+    ("listen", "Addresses for streams and publishes"),
     ("admin_listen", "Metrics, probes and the dashboard"),
     ("insecure", "Serve other machines without authentication"),
     ("trusted_proxies", "Proxies that name the client"),
