@@ -173,6 +173,29 @@ fn every_glob_of_mutation_testing_matches_a_file() {
     }
 }
 
+/// `scripts/mutants` builds the lower floors as a crate of their own, by a list of crates. It was broken twice without a word.
+#[test]
+fn mutation_testing_has_every_crate_that_its_code_uses() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_else(|err| panic!("{path}: {err}"));
+    let script = read("scripts/mutants");
+    let (_, list) = script.split_once("\nused='").expect("the list of crates");
+    let used: Vec<&str> = list.split('\'').next().expect("its end").split('|').collect();
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("manifests are TOML");
+    let crates = manifest["dependencies"].as_table().expect("a table").keys();
+    let (_, copied) = script.split_once("\ncp -r ").expect("what is copied");
+    let folders = copied.split_whitespace().take_while(|word| word.starts_with("src/"));
+    let code: String =
+        folders.chain(["src/http/conn/guard.rs"]).flat_map(files).map(|(_, text)| text).collect();
+    let mut found = 0;
+    for name in crates {
+        let is_named = code.contains(&format!("{}::", name.replace('-', "_")));
+        assert!(!is_named || used.contains(&name.as_str()), "{name} is not in the list of scripts/mutants");
+        found += usize::from(is_named);
+    }
+    assert!(found >= 10, "{found} crates are used");
+}
+
 /// Each file directly below `tests` is a program of its own, to be linked and run by itself. That is for tests that
 /// measure or change state that a process has only once; all others belong in a folder.
 #[test]
