@@ -2,6 +2,7 @@
 
 pub mod compact;
 pub mod event_body;
+mod fault;
 mod line_stream;
 pub mod lines;
 pub mod malformed;
