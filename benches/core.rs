@@ -105,7 +105,7 @@ fn join(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rooms: &[&str], user: &str, enc
 }
 
 fn draft(target: Target) -> Draft {
-    Draft { target, name: None, id: None, data: DATA.to_owned(), exclude: None, require: None }
+    Draft::to(target, DATA)
 }
 
 fn room(name: &str) -> Target {

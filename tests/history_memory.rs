@@ -45,12 +45,8 @@ fn filled(shards: usize, rooms: usize, events: usize, id_bytes: Option<usize>) -
         for room in 0..rooms {
             let target = Target::Room(RoomName::new(&format!("room {room}")).expect("a short name"));
             let draft = Draft {
-                target,
-                name: None,
                 id: id_bytes.map(|bytes| own_id(round * rooms + room, bytes)),
-                data: format!("{round}"),
-                exclude: None,
-                require: None,
+                ..Draft::to(target, format!("{round}"))
             };
             MemoryOrder::new(hub.clone()).publish([draft], Moment(1)).expect("no id comes twice");
         }

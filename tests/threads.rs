@@ -100,14 +100,7 @@ fn publish(hub: &Arc<Hub>, publisher: usize, rng: &mut Rng, truth: &Mutex<Truth>
                     4..9 => Target::User(UserName::new(&user(rng.usize(0..USERS))).unwrap()),
                     _ => Target::All,
                 };
-                Draft {
-                    target,
-                    name: None,
-                    id: None,
-                    data: format!("{publisher}.{number}"),
-                    exclude: None,
-                    require: None,
-                }
+                Draft::to(target, format!("{publisher}.{number}"))
             })
             .collect();
         let last = MemoryOrder::new(hub.clone())

@@ -199,6 +199,7 @@ impl History {
 mod tests {
     use super::*;
     use crate::hub::log::LOG_OVERHEAD;
+    use crate::hub::room_policy::RoomPolicy;
     use crate::hub::source::SourceKind;
     use crate::wire::frame::Unsealed;
 
@@ -210,7 +211,7 @@ mod tests {
     }
 
     fn room() -> Arc<Source> {
-        Arc::new(Source::new(SourceKind::Room, "a", 1, 0))
+        Arc::new(Source::new(SourceKind::Room, "a", 1, 0, RoomPolicy::example()))
     }
 
     fn entry(offset: Offset, published: Moment) -> Entry {

@@ -191,11 +191,12 @@ mod tests {
     use futures_channel::oneshot::{Canceled, Receiver, channel};
 
     use super::*;
+    use crate::hub::room_policy::RoomPolicy;
     use crate::hub::source::SourceKind;
 
     fn question() -> (Command, Receiver<Vec<Arc<Source>>>) {
         let (reply, answer) = channel();
-        let room = Arc::new(Source::new(SourceKind::Room, "r", 1, 0));
+        let room = Arc::new(Source::new(SourceKind::Room, "r", 1, 0, RoomPolicy::example()));
         (Command::Members { room, reply }, answer)
     }
 

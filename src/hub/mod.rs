@@ -10,6 +10,7 @@ pub mod log;
 pub mod mailbox;
 pub mod memory_level;
 pub mod own_ids;
+pub mod room_policy;
 pub mod source;
 pub mod table;
 
@@ -23,6 +24,7 @@ use crate::hub::admission::{Admission, Caps};
 use crate::hub::history::{History, HistoryBounds};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::memory_level::MemoryLevel;
+use crate::hub::room_policy::RoomPolicy;
 use crate::hub::source::{Source, SourceKind};
 use crate::hub::table::Table;
 use crate::types::moment::Moment;
@@ -90,14 +92,16 @@ impl Hub {
     #[must_use]
     pub fn new(settings: HubSettings) -> Arc<Self> {
         let shards = settings.shards;
+        let HistoryBounds { log, age_max, .. } = settings.history;
+        let policy = Arc::new(RoomPolicy::of_server(log, age_max));
         Arc::new(Self {
             history: Mutex::default(),
             head: AtomicU64::new(0),
             published: AtomicU64::new(0),
             sweep_turn: AtomicUsize::new(0),
-            rooms: Table::new(SourceKind::Room, shards),
-            users: Table::new(SourceKind::Inbox, shards),
-            all: Arc::new(Source::new(SourceKind::All, "", shards, 0)),
+            rooms: Table::new(SourceKind::Room, shards, policy.clone()),
+            users: Table::new(SourceKind::Inbox, shards, policy.clone()),
+            all: Arc::new(Source::new(SourceKind::All, "", shards, 0, policy)),
             mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
             admission: Admission::default(),
             memory_level: AtomicU8::new(MemoryLevel::Normal.number()),

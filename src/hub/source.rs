@@ -3,11 +3,14 @@
 //! Each is a log to which shards attach. The log itself is allocated with its first event, so that a user without
 //! personal events costs a name and a few counters.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::hub::log::Log;
+use crate::hub::room_policy::RoomPolicy;
 use crate::types::position::Offset;
 
 /// The kind of a source.
@@ -26,6 +29,8 @@ pub enum SourceKind {
 pub struct Source {
     kind: SourceKind,
     name: Box<str>,
+    /// What the settings say about it. A reload replaces it.
+    policy: ArcSwap<RoomPolicy>,
     /// Newest offset appended; readable without the lock, to skip sources that have nothing new.
     last: AtomicU64,
     /// Connections here (rooms, broadcast) or admitted (inbox).
@@ -64,7 +69,13 @@ pub const ABSENT: u32 = u32::MAX;
 impl Source {
     /// A source without attachments. Events up to `forgotten_to` may have existed under this name.
     #[must_use]
-    pub fn new(kind: SourceKind, name: &str, shards: usize, forgotten_to: Offset) -> Self {
+    pub fn new(
+        kind: SourceKind,
+        name: &str,
+        shards: usize,
+        forgotten_to: Offset,
+        policy: Arc<RoomPolicy>,
+    ) -> Self {
         let attachment = || Attachment {
             local: AtomicU32::new(ABSENT),
             queued: AtomicBool::new(false),
@@ -74,6 +85,7 @@ impl Source {
         Self {
             kind,
             name: name.into(),
+            policy: ArcSwap::new(policy),
             last: AtomicU64::new(forgotten_to),
             connections: AtomicU32::new(0),
             attachments: (0..shards).map(|_| attachment()).collect(),
@@ -99,6 +111,16 @@ impl Source {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What the settings say about it.
+    #[must_use]
+    pub fn policy(&self) -> Arc<RoomPolicy> {
+        self.policy.load_full()
+    }
+
+    pub(super) fn set_policy(&self, policy: Arc<RoomPolicy>) {
+        self.policy.store(policy);
     }
 
     /// Newest offset appended or forgotten here; the log has nothing newer.
@@ -256,7 +278,7 @@ mod tests {
     use super::*;
 
     fn source(shards: usize) -> Source {
-        Source::new(SourceKind::Room, "a", shards, 5)
+        Source::new(SourceKind::Room, "a", shards, 5, RoomPolicy::example())
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use hashbrown::{HashMap, HashTable};
 use parking_lot::Mutex;
 
+use crate::hub::room_policy::{RoomPolicies, RoomPolicy};
 use crate::hub::source::{Source, SourceKind};
 use crate::types::position::Offset;
 
@@ -26,6 +28,9 @@ pub struct Table {
     shards: usize,
     hasher: RandomState,
     shares: Box<[Mutex<Share>]>,
+    /// The policy of sources that no table matches.
+    policy: Arc<RoomPolicy>,
+    policies: ArcSwap<RoomPolicies>,
 }
 
 #[derive(Default)]
@@ -47,15 +52,37 @@ struct Forgotten {
 }
 
 impl Table {
-    /// An empty table of sources of one kind, for this many shards.
+    /// An empty table of sources of one kind, for this many shards. `policy` is that of every source until
+    /// [`Table::set_policies`].
     #[must_use]
-    pub fn new(kind: SourceKind, shards: usize) -> Self {
+    pub fn new(kind: SourceKind, shards: usize, policy: Arc<RoomPolicy>) -> Self {
         Self {
             kind,
             shards,
             hasher: RandomState::new(),
             shares: (0..SHARES).map(|_| Mutex::default()).collect(),
+            policy,
+            policies: ArcSwap::default(),
         }
+    }
+
+    /// Replaces the policies of all sources, those that exist included.
+    pub fn set_policies(&self, policies: RoomPolicies) {
+        // First for new sources: one that is made meanwhile has the new policy, or is among those visited below.
+        self.policies.store(Arc::new(policies));
+        self.for_each(|source| source.set_policy(self.policy_of(source.name())));
+    }
+
+    /// The policies in force.
+    #[must_use]
+    pub fn policies(&self) -> Arc<RoomPolicies> {
+        self.policies.load_full()
+    }
+
+    /// The policy of a source of this name, whether it exists or not.
+    #[must_use]
+    pub fn policy_of(&self, name: &str) -> Arc<RoomPolicy> {
+        self.policies.load().of(name).unwrap_or(&self.policy).clone()
     }
 
     /// The source of that name, if it exists.
@@ -74,7 +101,10 @@ impl Table {
         if let Some(source) = share.sources.find(hash, |source| source.name() == name) {
             return source.clone();
         }
-        let source = Arc::new(Source::new(self.kind, name, self.shards, share.forgotten.of(hash)));
+        let source = {
+            let (forgotten_to, policy) = (share.forgotten.of(hash), self.policy_of(name));
+            Arc::new(Source::new(self.kind, name, self.shards, forgotten_to, policy))
+        };
         share.sources.insert_unique(hash, source.clone(), |source| self.hasher.hash_one(source.name()));
         share.new += 1;
         if share.new >= SWEEP_NAMES.max(share.sources.len() / 8) {
@@ -186,7 +216,7 @@ mod tests {
 
     #[test]
     fn one_name_is_one_source() {
-        let table = Table::new(SourceKind::Room, 1);
+        let table = Table::new(SourceKind::Room, 1, RoomPolicy::example());
         let source = table.get_or_create("a");
         assert!(Arc::ptr_eq(&source, &table.get_or_create("a")));
         assert!(!Arc::ptr_eq(&source, &table.get_or_create("b")));
@@ -196,7 +226,7 @@ mod tests {
 
     #[test]
     fn only_what_nobody_holds_vanishes() {
-        let table = Table::new(SourceKind::Room, 1);
+        let table = Table::new(SourceKind::Room, 1, RoomPolicy::example());
         let held = table.get_or_create("held");
         let _ = table.get_or_create("left");
         for turn in 0..SHARES {
@@ -209,7 +239,7 @@ mod tests {
     /// A million new rooms a second once stayed until the next round of housekeeping: more than a gigabyte of names.
     #[test]
     fn names_that_nothing_needs_are_bounded_while_new_ones_come() {
-        let table = Table::new(SourceKind::Room, 1);
+        let table = Table::new(SourceKind::Room, 1, RoomPolicy::example());
         let held: Vec<_> = (0..10_000).map(|name| table.get_or_create(&format!("held {name}"))).collect();
         for name in 0..200_000 {
             let _ = table.get_or_create(&format!("left {name}"));

@@ -120,7 +120,7 @@ mod tests {
         for n in 0..800 {
             let target = Target::Room(RoomName::new(&format!("{}", n % 8)).expect("a name"));
             let data = "x".repeat(500);
-            let draft = Draft { target, name: None, id: None, data, exclude: None, require: None };
+            let draft = Draft::to(target, data);
             order.publish([draft], Moment(1)).expect("no id");
         }
         let events_after = |level| {

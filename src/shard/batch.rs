@@ -183,6 +183,7 @@ fn frame_bytes(frame: &Frame, encoding: Encoding) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::room_policy::RoomPolicy;
     use crate::rights::grant::Grant;
     use crate::rights::identity::KeyId;
     use crate::wire::frame::Unsealed;
@@ -225,7 +226,7 @@ mod tests {
             api_key: None,
         };
         let is_met = |kind, permission: Option<&str>| {
-            let source = Arc::new(Source::new(kind, "a", 1, 0));
+            let source = Arc::new(Source::new(kind, "a", 1, 0, RoomPolicy::example()));
             let vip = PermissionName::new("vip").expect("a name");
             is_met(&vip, &source, permission.map(identity).as_ref())
         };

@@ -16,8 +16,8 @@ pub const EVENT_ID_BYTES_MAX: usize = 127;
 /// Event names a publisher may not use: the server's own, and those that a browser itself dispatches on an
 /// `EventSource` (WHATWG HTML §9.2.3). An event called `error` or `open` would run the page's handlers for a connection
 /// that failed or opened. `message` is not reserved: browsers use it for an event without a name.
-pub const RESERVED_EVENT_NAMES: [&str; 7] =
-    ["connected", "gap", "overload", "closing", "expiring", "error", "open"];
+pub const RESERVED_EVENT_NAMES: [&str; 9] =
+    ["connected", "gap", "overload", "closing", "expiring", "presence", "muted", "error", "open"];
 
 /// Why a name was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -100,6 +100,19 @@ name!(
     /// a position of this or another epoch ([`is_position`]).
     EventId,
     event_id
+);
+
+name!(
+    /// What an event is the newest of, within its room: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8 without control
+    /// characters. It is not on the wire.
+    EventKey,
+    plain
+);
+name!(
+    /// A key under which something is published once: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8 without control
+    /// characters.
+    OnceKey,
+    plain
 );
 
 fn plain(text: &str) -> Result<(), NameError> {

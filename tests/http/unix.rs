@@ -60,14 +60,7 @@ fn many_connections_are_spread_over_the_shards() {
     let mut listeners: Vec<_> =
         (0..50).map(|n| Listener::open(Conn::unix(&path.0), &format!("/stream/a/u{n}"), &[])).collect();
     let published = server.server().engine().order.publish(
-        [tidegate::hub::draft::Draft {
-            target: tidegate::hub::draft::Target::All,
-            name: None,
-            id: None,
-            data: "x".into(),
-            exclude: None,
-            require: None,
-        }],
+        [tidegate::hub::draft::Draft::to(tidegate::hub::draft::Target::All, "x")],
         server.server().engine().clock.now(),
     );
     published.expect("it has no id of its own");

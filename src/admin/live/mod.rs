@@ -125,14 +125,7 @@ impl Dashboard {
     fn publish(&self, data: String) {
         let room = RoomName::new(ROOM).expect("a plain name");
         let name = EventName::new(EVENT).expect("a plain name");
-        let draft = Draft {
-            target: Target::Room(room),
-            name: Some(name),
-            id: None,
-            data,
-            exclude: None,
-            require: None,
-        };
+        let draft = Draft { name: Some(name), ..Draft::to(Target::Room(room), data) };
         self.order.publish([draft], self.clock.now()).expect("a sample has no id of its own to repeat");
         self.step();
     }

@@ -168,7 +168,7 @@ mod tests {
 
     fn publish(hub: &Arc<Hub>, room: &str, events: usize) {
         let target = Target::Room(RoomName::new(room).unwrap());
-        let draft = Draft { target, name: None, id: None, data: "x".into(), exclude: None, require: None };
+        let draft = Draft::to(target, "x");
         if events > 0 {
             MemoryOrder::new(hub.clone()).publish(vec![draft; events], Moment(1)).expect("no id of its own");
         }

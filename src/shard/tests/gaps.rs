@@ -162,14 +162,7 @@ fn an_event_for_others_is_not_known_by_its_id() {
 #[test]
 fn a_batch_with_a_repeat_leaves_nothing_behind() {
     let world = World::new(10, usize::MAX);
-    let draft = |id: &str| Draft {
-        target: room(),
-        name: None,
-        id: Some(EventId::new(id).unwrap()),
-        data: "x".into(),
-        exclude: None,
-        require: None,
-    };
+    let draft = |id: &str| Draft { id: Some(EventId::new(id).unwrap()), ..Draft::to(room(), "x") };
     let publish =
         |ids: &[&str]| MemoryOrder::new(world.hub.clone()).publish(ids.iter().map(|id| draft(id)), world.now);
     assert_eq!(publish(&["a", "b", "a"]), Err(Repeated { index: 2, before: None }));

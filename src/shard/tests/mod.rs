@@ -166,7 +166,7 @@ impl World {
 
     fn publish(&self, target: Target, data: &str, exclude: Option<&str>) {
         let exclude = exclude.map(|user| UserName::new(user).unwrap());
-        let draft = Draft { target, name: None, id: None, data: data.to_owned(), exclude, require: None };
+        let draft = Draft { exclude, ..Draft::to(target, data) };
         MemoryOrder::new(self.hub.clone()).publish([draft], self.now).expect("no id is used twice");
     }
 
@@ -174,7 +174,7 @@ impl World {
     fn publish_as(&self, id: &str, target: Target, require: Option<&str>) -> Result<Published, Repeated> {
         let require = require.map(|name| PermissionName::new(name).unwrap());
         let id = Some(EventId::new(id).unwrap());
-        let draft = Draft { target, name: None, id, data: "x".into(), exclude: None, require };
+        let draft = Draft { id, require, ..Draft::to(target, "x") };
         MemoryOrder::new(self.hub.clone()).publish([draft], self.now)
     }
 

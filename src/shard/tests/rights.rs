@@ -117,7 +117,7 @@ fn an_event_that_requires_a_permission_reaches_those_who_have_it_now_and_later()
     let start = world.hub.epoch().position(0).to_string();
     for (target, data) in [(room(), "to the room"), (Target::All, "to all")] {
         let require = PermissionName::new("vip").ok();
-        let draft = Draft { target, name: None, id: None, data: data.into(), exclude: None, require };
+        let draft = Draft { require, ..Draft::to(target, data) };
         MemoryOrder::new(world.hub.clone()).publish([draft], world.now).expect("no id is used twice");
         world.step();
     }

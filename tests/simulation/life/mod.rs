@@ -242,17 +242,17 @@ impl Life<'_> {
         let name = self.one_in(3).then(|| "price".to_owned());
         let exclude = (self.rng.u32(0..100) < self.plan.excluding).then(|| self.rng.usize(0..USERS));
         let is_for_vips = self.rng.u32(0..100) < self.plan.requiring;
+        let target = match to {
+            To::Room(room) => Target::Room(RoomName::new(&room_name(room)).unwrap()),
+            To::User(user) => Target::User(UserName::new(&user_name(user)).unwrap()),
+            To::All => Target::All,
+        };
         let draft = Draft {
-            target: match to {
-                To::Room(room) => Target::Room(RoomName::new(&room_name(room)).unwrap()),
-                To::User(user) => Target::User(UserName::new(&user_name(user)).unwrap()),
-                To::All => Target::All,
-            },
             name: name.as_deref().map(|name| EventName::new(name).unwrap()),
             id: id.as_deref().map(|id| EventId::new(id).unwrap()),
-            data: data.clone(),
             exclude: exclude.map(|user| UserName::new(&user_name(user)).unwrap()),
             require: is_for_vips.then(|| PermissionName::new("vip").unwrap()),
+            ..Draft::to(target, data.clone())
         };
         let text = data.replace("\r\n", "\n").replace('\r', "\n");
         (draft, Event { to, exclude, is_for_vips, name, id, text })

@@ -240,15 +240,14 @@ impl<'a> Fields<'a> {
     }
 
     fn check(&self, event_bytes_max: usize) -> Result<Draft, Fault> {
-        Ok(Draft {
-            // First: an event with restricted readers must not be reported as merely mistyped.
-            require: name(Field::Require, self.require, PermissionName::new, Code::RequireInvalid)?,
-            target: self.target()?,
-            name: self.event.map(event_name).transpose()?,
-            id: self.id.map(event_id).transpose()?,
-            exclude: name(Field::Exclude, self.exclude, UserName::new, Code::ExcludeInvalid)?,
-            data: data(self.data.ok_or(Code::DataMissing)?, event_bytes_max)?,
-        })
+        // First: an event with restricted readers must not be reported as merely mistyped.
+        let require = name(Field::Require, self.require, PermissionName::new, Code::RequireInvalid)?;
+        let target = self.target()?;
+        let event = self.event.map(event_name).transpose()?;
+        let id = self.id.map(event_id).transpose()?;
+        let exclude = name(Field::Exclude, self.exclude, UserName::new, Code::ExcludeInvalid)?;
+        let data = data(self.data.ok_or(Code::DataMissing)?, event_bytes_max)?;
+        Ok(Draft { name: event, id, exclude, require, ..Draft::to(target, data) })
     }
 
     fn target(&self) -> Result<Target, Fault> {
@@ -351,12 +350,11 @@ mod tests {
     fn every_field_reaches_the_draft() {
         let body = r#" {"room":"a","event":"say","data":"hi","id":"m-1","exclude":"u","require":"vip"} "#;
         let draft = Draft {
-            target: Target::Room(RoomName::new("a").unwrap()),
             name: EventName::new("say").ok(),
             id: EventId::new("m-1").ok(),
-            data: "hi".to_owned(),
             exclude: UserName::new("u").ok(),
             require: PermissionName::new("vip").ok(),
+            ..Draft::to(Target::Room(RoomName::new("a").unwrap()), "hi")
         };
         assert_eq!(event(body), Ok(draft.clone()));
         assert_eq!(parse_body(body.as_bytes(), MAX), Ok(EventBody::One(draft)));
