@@ -475,7 +475,12 @@ pub(crate) fn encode_then_parse(name: Option<&str>, id: &str, data: &str) {
     let (Ok(name), Ok(id)) = (name.map(EventName::new).transpose(), EventId::new(id)) else {
         return;
     };
-    let frame = Unsealed::new(name.clone(), data, id.as_str().len()).seal(id.as_str().as_bytes());
+    let room = (data.len() % 2 == 0).then_some("a room: é");
+    let frame = Unsealed::from_room(name.clone(), room, data, id.as_str().len()).seal(id.as_str().as_bytes());
+    assert_eq!(
+        (frame.room(), frame.id(), frame.name()),
+        (room, id.as_str(), name.as_ref().map(EventName::as_str))
+    );
     let plain = frame.plain();
     let head = format!("{:x}\r\n", plain.len());
     assert_eq!(&frame.chunk()[..], [head.as_bytes(), &plain, b"\r\n"].concat());

@@ -69,13 +69,17 @@ impl Hub {
             Target::User(user) => self.users.get_or_create(user.as_str()),
             Target::All => self.all.clone(),
         };
+        let room = match &draft.target {
+            Target::Room(room) if self.rooms.says_room() => Some(room.as_str()),
+            _ => None,
+        };
         let id_bytes_max = draft.id.as_ref().map_or(POSITION_BYTES_MAX, |id| id.as_str().len());
         Prepared {
             source,
             exclude: draft.exclude.map(|user| self.users.get_or_create(user.as_str())),
             require: draft.require,
             id: draft.id,
-            unsealed: Unsealed::new(draft.name, &draft.data, id_bytes_max),
+            unsealed: Unsealed::from_room(draft.name, room, &draft.data, id_bytes_max),
         }
     }
 

@@ -160,12 +160,20 @@ impl RoomPolicy {
 const UNNAMED: &str = "message";
 
 /// The policies of all rooms. The first table that matches counts.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RoomPolicies {
     /// At most [`ROOM_POLICIES_MAX`] tables, in the order of the settings.
     pub tables: Vec<(Pattern, Arc<RoomPolicy>)>,
     /// Whether rooms that no table matches are unknown.
     pub listed: bool,
+    /// Whether an event says which room it is from.
+    pub says_room: bool,
+}
+
+impl Default for RoomPolicies {
+    fn default() -> Self {
+        Self { tables: Vec::new(), listed: false, says_room: true }
+    }
 }
 
 impl RoomPolicies {
@@ -194,7 +202,7 @@ mod tests {
             let policy = RoomPolicy { pattern: Some((*text).into()), ..policy };
             (Pattern::parse(text).expect("a pattern"), Arc::new(policy))
         };
-        RoomPolicies { tables: patterns.iter().map(table).collect(), listed }
+        RoomPolicies { tables: patterns.iter().map(table).collect(), listed, ..RoomPolicies::default() }
     }
 
     #[test]

@@ -79,6 +79,12 @@ impl Table {
         self.policies.load_full()
     }
 
+    /// Whether an event says which room it is from.
+    #[must_use]
+    pub fn says_room(&self) -> bool {
+        self.policies.load().says_room
+    }
+
     /// The policy of a source of this name, whether it exists or not.
     #[must_use]
     pub fn policy_of(&self, name: &str) -> Arc<RoomPolicy> {

@@ -199,7 +199,8 @@ impl Server {
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
         let engine = Arc::new(engine);
-        let probe_room = Arc::new(Source::new(SourceKind::Room, "", count, 0, engine.hub.rooms().policy_of("")));
+        let probe_room =
+            Arc::new(Source::new(SourceKind::Room, "", count, 0, engine.hub.rooms().policy_of("")));
         let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
         let mut by_shard: Vec<Vec<PublicListener>> = (0..count).map(|_| Vec::new()).collect();
         for listeners in opened {

@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn members_keep_their_portion_and_fill_its_holes() {
-        let mut room = LocalRoom::new(Arc::new(Source::new(SourceKind::Room, "r", 1, 0, RoomPolicy::example())), 0);
+        let mut room =
+            LocalRoom::new(Arc::new(Source::new(SourceKind::Room, "r", 1, 0, RoomPolicy::example())), 0);
         let places: Vec<u32> = (10..15).map(|slot| room.enter(slot, 2, 0)).collect();
         assert_eq!((places, room.portions()), (vec![0, 1, 2, 3, 4], 3));
         assert_eq!(room.leave(0, 2), Some(11), "the portion's last takes the place");

@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use crate::types::name::EventName;
 
-/// An encoded event: `<hex size>\r\n[event: <name>\n]id: <id>\n(data: <line>\n)+\n\r\n`.
+/// An encoded event: `<hex size>\r\n[event: <name>\n]id: <id>\n[room: <room>\n](data: <line>\n)+\n\r\n`.
+///
+/// `EventSource` ignores the field `room` (WHATWG HTML §9.2.6); clients that know it tell the rooms of one stream apart.
 #[derive(Clone, Debug)]
 pub struct Frame {
     chunk: Bytes,
@@ -17,6 +19,8 @@ pub struct Frame {
     name: u8,
     /// Length of its id.
     id: u8,
+    /// Length of the name of its room, 0 if it does not say one.
+    room: u8,
 }
 
 impl Frame {
@@ -45,10 +49,18 @@ impl Frame {
         self.text(self.id_at(), self.id_at() + usize::from(self.id))
     }
 
+    /// The room it says it is from.
+    #[must_use]
+    pub fn room(&self) -> Option<&str> {
+        let begin = self.room_at() + "room: ".len();
+        (self.room > 0).then(|| self.text(begin, begin + usize::from(self.room)))
+    }
+
     /// The event's data, as an `EventSource` receives it: with `\n` for each line end.
     #[must_use]
     pub fn data(&self) -> String {
-        let begin = self.id_at() + usize::from(self.id) + "\n".len();
+        let room_bytes = if self.room > 0 { field_bytes("room", usize::from(self.room)) } else { 0 };
+        let begin = self.room_at() + room_bytes;
         let end = self.chunk.len() - "\n\n".len() - CHUNK_TAIL.len();
         let lines = self.text(begin, end).split('\n');
         lines.map(|line| &line["data: ".len()..]).collect::<Vec<_>>().join("\n")
@@ -57,6 +69,10 @@ impl Frame {
     fn id_at(&self) -> usize {
         let name_bytes = if self.name > 0 { field_bytes("event", usize::from(self.name)) } else { 0 };
         usize::from(self.head) + name_bytes + "id: ".len()
+    }
+
+    fn room_at(&self) -> usize {
+        self.id_at() + usize::from(self.id) + "\n".len()
     }
 
     fn text(&self, begin: usize, end: usize) -> &str {
@@ -79,11 +95,13 @@ impl Frame {
 /// An event without its id. All costly work is done, so that little is left to do under the order's lock.
 #[derive(Debug)]
 pub struct Unsealed {
-    /// `[room for the size, the name and the id][(data: <line>\n)+\n\r\n]`
+    /// `[space for the size, the name and the id][[room: <room>\n](data: <line>\n)+\n\r\n]`
     buf: Vec<u8>,
-    /// Where the first `data:` starts.
-    data_at: usize,
+    /// Where the lines after the id start.
+    rest_at: usize,
     name: Option<EventName>,
+    /// Length of the name of its room, 0 if it does not say one.
+    room: u8,
 }
 
 impl Unsealed {
@@ -93,20 +111,35 @@ impl Unsealed {
     /// with `\n` line ends.
     #[must_use]
     pub fn new(name: Option<EventName>, data: &str, id_bytes_max: usize) -> Self {
+        Self::from_room(name, None, data, id_bytes_max)
+    }
+
+    /// The same for an event that says which room it is from.
+    ///
+    /// # Panics
+    ///
+    /// If the name of the room is longer than 255 bytes.
+    #[must_use]
+    pub fn from_room(name: Option<EventName>, room: Option<&str>, data: &str, id_bytes_max: usize) -> Self {
         let name_bytes = name.as_ref().map_or(0, |name| field_bytes("event", name.as_str().len()));
-        let data_at = CHUNK_HEAD_BYTES_MAX + name_bytes + field_bytes("id", id_bytes_max);
+        let room_bytes = room.map_or(0, |room| field_bytes("room", room.len()));
+        let rest_at = CHUNK_HEAD_BYTES_MAX + name_bytes + field_bytes("id", id_bytes_max);
         let breaks = data.bytes().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
         // The beginning of each further `data:` line takes the place of a line end.
         let data_bytes = data.len() + field_bytes("data", 0) + breaks * (field_bytes("data", 0) - 1);
         // Exact, so that `Bytes` takes the buffer over without a copy. Only a CRLF counts as two.
-        let mut buf = Vec::with_capacity(data_at + data_bytes + 1 + CHUNK_TAIL.len());
-        buf.resize(data_at, 0);
+        let mut buf = Vec::with_capacity(rest_at + room_bytes + data_bytes + 1 + CHUNK_TAIL.len());
+        buf.resize(rest_at, 0);
+        if let Some(room) = room {
+            put_field(&mut buf, "room", room);
+        }
         for line in lines(data) {
             put_field(&mut buf, "data", line);
         }
         buf.push(b'\n');
         buf.extend_from_slice(CHUNK_TAIL);
-        Self { buf, data_at, name }
+        let room = room.map_or(0, |room| u8::try_from(room.len()).expect("names are short"));
+        Self { buf, rest_at, name, room }
     }
 
     /// Completes the event with its id. Writes a few dozen bytes and allocates nothing.
@@ -116,7 +149,7 @@ impl Unsealed {
     /// If `id` is longer than the `id_bytes_max` given to [`Unsealed::new`], or than 255 bytes.
     #[must_use]
     pub fn seal(mut self, id: &[u8]) -> Frame {
-        let mut at = self.data_at;
+        let mut at = self.rest_at;
         let mut prepend = |bytes: &[u8]| {
             self.buf[at - bytes.len()..at].copy_from_slice(bytes);
             at -= bytes.len();
@@ -139,7 +172,7 @@ impl Unsealed {
         let (head, name, id) = (len(size.len()), len(name), len(id.len()));
         let mut chunk = Bytes::from(self.buf);
         bytes::Buf::advance(&mut chunk, start);
-        Frame { chunk, head, name, id }
+        Frame { chunk, head, name, id, room: self.room }
     }
 }
 
@@ -221,6 +254,15 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_a_room_says_which() {
+        let name = EventName::new("say").ok();
+        let frame = Unsealed::from_room(name, Some("lobby"), "room: no\nhi", 64).seal(b"k-1");
+        assert_eq!(&frame.plain()[..], b"event: say\nid: k-1\nroom: lobby\ndata: room: no\ndata: hi\n\n");
+        assert_eq!((frame.room(), frame.id(), frame.data().as_str()), (Some("lobby"), "k-1", "room: no\nhi"));
+        assert_eq!(Unsealed::new(None, "", 64).seal(b"7").room(), None);
+    }
+
+    #[test]
     fn every_line_end_starts_a_new_data_line() {
         let frame = frame(None, "1", "a\nb\rc\r\nd\n");
         assert_eq!(&frame.plain()[..], b"id: 1\ndata: a\ndata: b\ndata: c\ndata: d\ndata: \n\n");
@@ -235,9 +277,9 @@ mod tests {
     fn an_event_is_given_the_memory_it_needs_and_no_more() {
         for (name, before) in [(None, "id: 12345678\n"), (Some("price"), "event: price\nid: 12345678\n")] {
             let name = name.map(|name| EventName::new(name).unwrap());
-            for data in ["", "one", "one\ntwo\rthree\n"] {
-                let unsealed = Unsealed::new(name.clone(), data, 8);
-                assert_eq!(unsealed.data_at, CHUNK_HEAD_BYTES_MAX + before.len());
+            for (data, room) in [("", None), ("one", Some("a")), ("one\ntwo\rthree\n", Some("lobby"))] {
+                let unsealed = Unsealed::from_room(name.clone(), room, data, 8);
+                assert_eq!(unsealed.rest_at, CHUNK_HEAD_BYTES_MAX + before.len());
                 assert_eq!(unsealed.buf.capacity(), unsealed.buf.len(), "{data:?}");
             }
         }

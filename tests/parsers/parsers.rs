@@ -370,7 +370,13 @@ fn draft() -> impl Strategy<Value = Draft> {
     let data = any::<String>().prop_filter("too long", |text| text.len() <= checks::EVENT_BYTES_MAX);
     let require = "[A-Za-z0-9._-]{1,64}".prop_map(|text| PermissionName::new(&text).expect("a name"));
     (target, option::of(name), option::of(id), data, option::of(user()), option::of(require)).prop_map(
-        |(target, name, id, data, exclude, require)| Draft { name, id, exclude, require, ..Draft::to(target, data) },
+        |(target, name, id, data, exclude, require)| Draft {
+            name,
+            id,
+            exclude,
+            require,
+            ..Draft::to(target, data)
+        },
     )
 }
 
