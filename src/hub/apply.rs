@@ -8,17 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use parking_lot::MutexGuard;
 
 use crate::hub::draft::{Draft, Target};
-use crate::hub::history::{History, HistoryBounds};
-use crate::hub::log::{Entry, LogBounds};
+use crate::hub::history::History;
+use crate::hub::log;
 use crate::hub::own_ids::Repeats;
-use crate::hub::source::Source;
-use crate::hub::{Hub, TRIM_STEPS};
+use crate::hub::source::{LogSlot, Source};
+use crate::hub::{Hub, Published, TRIM_STEPS};
 use crate::rights::grant::PermissionName;
 use crate::types::moment::Moment;
-use crate::types::name::EventId;
+use crate::types::name::{EventId, EventKey};
 use crate::types::position::{Offset, POSITION_BYTES_MAX};
 use crate::wire::frame::Unsealed;
 
@@ -28,7 +30,23 @@ pub struct Prepared {
     exclude: Option<Arc<Source>>,
     require: Option<PermissionName>,
     id: Option<EventId>,
+    key: Option<EventKey>,
+    version: Option<u64>,
+    store: bool,
     unsealed: Unsealed,
+    /// What becomes of it.
+    fate: Fate,
+}
+
+/// What becomes of a prepared event.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// It is published.
+    Published,
+    /// It is skipped: an event of its key and version, or of a later version, was published before.
+    Outdated,
+    /// It is not published again: its claim was made before, by an event with this result.
+    Replayed(Published),
 }
 
 impl Prepared {
@@ -36,25 +54,37 @@ impl Prepared {
     #[must_use]
     pub fn own(source: &Arc<Source>, data: &str) -> Self {
         let unsealed = Unsealed::new(None, data, POSITION_BYTES_MAX);
-        Self { source: source.clone(), exclude: None, require: None, id: None, unsealed }
+        let (source, fate) = (source.clone(), Fate::Published);
+        let (exclude, require, id, key, version) = (None, None, None, None, None);
+        Self { source, exclude, require, id, key, version, store: false, unsealed, fate }
+    }
+
+    /// What becomes of it.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        self.fate
+    }
+
+    /// Decides that it is not published again.
+    pub fn replay(&mut self, first: Published) {
+        self.fate = Fate::Replayed(first);
     }
 }
 
-/// Whether applied events become history.
+/// Whether applied events are counted as published.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Keep {
-    /// They are counted as published, and kept within the bounds.
-    History,
-    /// They are not counted, and not kept after their delivery.
-    Nothing,
+pub enum Counts {
+    /// They are.
+    Yes,
+    /// They are the server's own.
+    No,
 }
 
 /// The exclusive right to apply. What it applies becomes visible as a whole when it is [finished](Self::finish).
 pub struct Applying<'h> {
     hub: &'h Hub,
     history: MutexGuard<'h, History>,
-    bounds: HistoryBounds,
-    keep: Keep,
+    counts: Counts,
     applied: u64,
     wakers: Vec<(usize, Waker)>,
 }
@@ -75,22 +105,22 @@ impl Hub {
         };
         let id_bytes_max = draft.id.as_ref().map_or(POSITION_BYTES_MAX, |id| id.as_str().len());
         Prepared {
-            source,
             exclude: draft.exclude.map(|user| self.users.get_or_create(user.as_str())),
             require: draft.require,
             id: draft.id,
+            key: draft.key,
+            version: draft.version,
+            store: draft.store && source.with_policy(|policy| policy.store),
+            fate: Fate::Published,
+            source,
             unsealed: Unsealed::from_room(draft.name, room, &draft.data, id_bytes_max),
         }
     }
 
     /// Waits for the right to apply.
     #[must_use]
-    pub fn applying(&self, keep: Keep) -> Applying<'_> {
-        let mut bounds = self.settings.history;
-        if keep == Keep::Nothing {
-            bounds.log = LogBounds { events_max: 0, bytes_max: 0 };
-        }
-        Applying { hub: self, history: self.history.lock(), bounds, keep, applied: 0, wakers: Vec::new() }
+    pub fn applying(&self, counts: Counts) -> Applying<'_> {
+        Applying { hub: self, history: self.history.lock(), counts, applied: 0, wakers: Vec::new() }
     }
 }
 
@@ -101,30 +131,55 @@ impl Applying<'_> {
         self.history.newest()
     }
 
+    /// Decides which of `events` come too late, by the versions of their keys: those published so far, and those of
+    /// `events` before them.
+    pub fn pass_outdated(&self, events: &mut [Prepared]) {
+        let mut newest: HashMap<(*const Source, EventKey), u64> = HashMap::new();
+        for event in events {
+            let (Some(key), Some(version), Fate::Published) = (&event.key, event.version, event.fate) else {
+                continue;
+            };
+            let before = newest.entry((Arc::as_ptr(&event.source), key.clone()));
+            let is_outdated = |log: &LogSlot| log.get().is_some_and(|log| log.is_outdated(key, version));
+            match before {
+                Entry::Occupied(before) if version <= *before.get() => event.fate = Fate::Outdated,
+                Entry::Vacant(_) if is_outdated(&event.source.log()) => event.fate = Fate::Outdated,
+                before => drop(before.insert(version)),
+            }
+        }
+    }
+
     /// Claims the own ids of `events` for the next positions. If one was used before, returns its index, and leaves in
     /// `events` those that are still to be applied.
     pub fn claim(&mut self, events: &mut Vec<Prepared>, repeats: Repeats) -> Option<usize> {
-        let free = self.history.claim(events.iter().map(|event| event.id.as_ref()));
-        if free == events.len() {
-            return None;
-        }
-        events.truncate(free);
+        let mut position = self.newest();
+        let mut is_free = |event: &Prepared| {
+            if event.fate != Fate::Published {
+                return true;
+            }
+            position += 1;
+            event.id.as_ref().is_none_or(|id| self.history.claim(id, position))
+        };
+        let taken = events.iter().position(|event| !is_free(event))?;
+        events.truncate(taken);
         if repeats == Repeats::RefuseAll {
-            self.history.release(events.drain(..).filter_map(|event| event.id));
+            let published = events.drain(..).filter(|event| event.fate == Fate::Published);
+            self.history.release(published.filter_map(|event| event.id));
         }
-        Some(free)
+        Some(taken)
     }
 
     /// Applies `event` at `position`, which is above all before it. Returns the number of connections it is for.
     pub fn apply(&mut self, position: Offset, event: Prepared, now: Moment) -> u32 {
-        let Prepared { source, exclude, require, id, unsealed } = event;
+        let Prepared { source, exclude, require, id, key, version, store, unsealed, .. } = event;
         let connections = source.connections();
         let frame = match &id {
             Some(id) => unsealed.seal(id.as_str().as_bytes()),
             None => unsealed.seal(self.hub.epoch().position(position).as_str().as_bytes()),
         };
-        let entry = Entry { offset: position, frame, published: now, exclude, require, id };
-        self.history.append(&source, &self.bounds, entry);
+        let plain = log::Entry::plain(position, frame, now);
+        let entry = log::Entry { exclude, require, id, key, stored: store, ..plain };
+        self.history.append(&source, entry, version);
         for (shard, mailbox) in self.hub.mailboxes.iter().enumerate() {
             if source.claim(shard).is_some() {
                 self.wakers.extend(mailbox.announce(source.clone()).map(|waker| (shard, waker)));
@@ -138,13 +193,12 @@ impl Applying<'_> {
     /// delivers in its place.
     #[must_use]
     pub fn finish(mut self, now: Moment) -> Vec<(usize, Waker)> {
-        while self.history.bytes() > self.bounds.bytes_max
-            && !self.history.trim(&self.bounds, now, TRIM_STEPS)
-        {}
+        let bytes_max = self.hub.settings.history.bytes_max;
+        while self.history.bytes() > bytes_max && !self.history.trim(bytes_max, now, TRIM_STEPS) {}
         // Last, so that a reader of this head finds everything above done.
         self.hub.head.store(self.history.newest(), Ordering::Release);
         drop(self.history);
-        if self.keep == Keep::History {
+        if self.counts == Counts::Yes {
             self.hub.published.fetch_add(self.applied, Ordering::Relaxed);
         }
         self.wakers

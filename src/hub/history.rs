@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::hub::log::{Entry, Log, LogBounds};
+use crate::hub::log::{Entry, Log, LogBounds, LogRules};
 use crate::hub::own_ids::OwnIds;
 use crate::hub::source::Source;
 use crate::types::moment::Moment;
@@ -26,27 +26,32 @@ pub struct HistoryBounds {
     pub age_max: Duration,
 }
 
+/// How long a log that holds nothing but unflushed events is left alone.
+const UNFLUSHED_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The state of all logs, kept under one lock.
 #[derive(Debug, Default)]
 pub struct History {
     newest: Offset,
     bytes: usize,
     events: usize,
-    /// One entry for each log that has events. Its offset is at or below that of the log's oldest event (logs evict
-    /// events without an update here), so it is corrected when it comes up.
+    /// One entry for each log that has events, the first to expire first. Its offset is at or below that of the log's
+    /// oldest event (logs evict events without an update here), so it is corrected when it comes up.
     oldest: BinaryHeap<Reverse<Oldest>>,
     own_ids: OwnIds,
 }
 
 #[derive(Debug)]
 struct Oldest {
+    /// When the event expires by its age.
+    expires: Moment,
     offset: Offset,
     source: Weak<Source>,
 }
 
 impl PartialEq for Oldest {
     fn eq(&self, other: &Self) -> bool {
-        self.offset == other.offset
+        self.cmp(other).is_eq()
     }
 }
 impl Eq for Oldest {}
@@ -57,7 +62,7 @@ impl PartialOrd for Oldest {
 }
 impl Ord for Oldest {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.offset.cmp(&other.offset)
+        (self.expires, self.offset).cmp(&(other.expires, other.offset))
     }
 }
 
@@ -80,16 +85,10 @@ impl History {
         self.events
     }
 
-    /// Claims the own ids of the events that are appended next, up to the first that was used before. Returns the
-    /// number of events before that one.
+    /// Claims `id` for the event that will be appended at `offset`. False if it was used before.
     #[must_use]
-    pub fn claim<'a>(&mut self, ids: impl Iterator<Item = Option<&'a EventId>>) -> usize {
-        let mut offset = self.newest;
-        let mut is_free = |id: Option<&EventId>| {
-            offset += 1;
-            id.is_none_or(|id| self.own_ids.claim(id, offset))
-        };
-        ids.take_while(|id| is_free(*id)).count()
+    pub fn claim(&mut self, id: &EventId, offset: Offset) -> bool {
+        self.own_ids.claim(id, offset)
     }
 
     /// Undoes the claim of `ids`, whose events are not appended.
@@ -104,27 +103,31 @@ impl History {
     }
 
     /// Appends the event to `source`'s log. Its offset is above all others, and its own id, if it has one, was
-    /// [claimed](Self::claim).
-    pub fn append(&mut self, source: &Arc<Source>, bounds: &HistoryBounds, entry: Entry) {
-        let offset = entry.offset;
+    /// [claimed](Self::claim). `version` is that of its key.
+    pub fn append(&mut self, source: &Arc<Source>, entry: Entry, version: Option<u64>) {
+        let (rules, age_max) = source.with_policy(|policy| (LogRules::from(policy), policy.age_max));
+        let (offset, published) = (entry.offset, entry.published);
         debug_assert!(offset > self.newest, "offsets rise");
         let mut slot = source.log();
         // Read under the log's lock, under which shards attach: a shard that attaches keeps what comes after its head.
         let flushed = source.flushed();
         let log = slot.get_or_create();
         let queued = std::mem::replace(&mut log.in_oldest, true);
-        self.change(source, log, |log| log.append(entry, bounds.log, flushed));
+        self.change(source, log, |log| log.append(entry, version, rules, flushed));
+        // A log that holds nothing is looked at soon: what is in it goes when it is flushed.
+        let expires =
+            if log.oldest().is_some() { published + age_max } else { published + UNFLUSHED_PATIENCE };
         source.set_last(offset);
         drop(slot);
         if !queued {
-            self.oldest.push(Reverse(Oldest { offset, source: Arc::downgrade(source) }));
+            self.oldest.push(Reverse(Oldest { expires, offset, source: Arc::downgrade(source) }));
         }
         self.newest = offset;
     }
 
     /// Expires events that are too old or above the bound on bytes, in at most `work_max` steps. False if there is more
     /// to do.
-    pub fn trim(&mut self, bounds: &HistoryBounds, now: Moment, work_max: usize) -> bool {
+    pub fn trim(&mut self, bytes_max: usize, now: Moment, work_max: usize) -> bool {
         for _ in 0..work_max {
             let Some(Reverse(oldest)) = self.oldest.pop() else {
                 return true;
@@ -132,7 +135,7 @@ impl History {
             let Some(source) = oldest.source.upgrade() else {
                 continue;
             };
-            let too_much = self.bytes > bounds.bytes_max;
+            let too_much = self.bytes > bytes_max;
             let mut slot = source.log();
             // Above the bound for all logs, memory matters more than shards that have not flushed yet.
             let flushed = if too_much { Offset::MAX } else { source.flushed() };
@@ -145,14 +148,16 @@ impl History {
                 drop(slot);
                 if let Some(offset) = unflushed {
                     let seen_before = offset == oldest.offset;
-                    self.oldest.push(Reverse(Oldest { offset, source: oldest.source }));
+                    let expires = now + UNFLUSHED_PATIENCE;
+                    self.oldest.push(Reverse(Oldest { expires, offset, source: oldest.source }));
                     if seen_before {
                         return true;
                     }
                 }
                 continue;
             };
-            let done = offset == oldest.offset && !too_much && now.since(published) < bounds.age_max;
+            let expires = published + source.with_policy(|policy| policy.age_max);
+            let done = offset == oldest.offset && !too_much && now < expires;
             if offset == oldest.offset && !done {
                 self.change(&source, log, |log| {
                     log.expire_oldest();
@@ -160,12 +165,25 @@ impl History {
                 });
             }
             drop(slot);
-            self.oldest.push(Reverse(Oldest { offset, source: oldest.source }));
+            self.oldest.push(Reverse(Oldest { expires, offset, source: oldest.source }));
             if done {
                 return true;
             }
         }
         false
+    }
+
+    /// Puts the logs in order again, after the ages at which their events expire have changed.
+    pub fn reorder(&mut self) {
+        let reordered = self.oldest.drain().filter_map(|Reverse(oldest)| {
+            let source = oldest.source.upgrade()?;
+            let published = source.log().get().and_then(Log::oldest).map(|(_, published)| published);
+            let age_max = source.with_policy(|policy| policy.age_max);
+            let expires = published.map_or(oldest.expires, |published| published + age_max);
+            Some(Reverse(Oldest { expires, ..oldest }))
+        });
+        let reordered: Vec<_> = reordered.collect();
+        self.oldest.extend(reordered);
     }
 
     /// Gives back the memory that a crowd of former logs has left unused.
@@ -205,23 +223,23 @@ mod tests {
 
     const AGE: Duration = Duration::from_secs(10);
 
-    fn bounds(bytes_max: usize) -> HistoryBounds {
+    fn policy(age_max: Duration) -> Arc<RoomPolicy> {
         let log = LogBounds { events_max: 10, bytes_max: usize::MAX };
-        HistoryBounds { log, bytes_max, age_max: AGE }
+        Arc::new(RoomPolicy::of_server(log, age_max))
     }
 
     fn room() -> Arc<Source> {
-        Arc::new(Source::new(SourceKind::Room, "a", 1, 0, RoomPolicy::example()))
+        Arc::new(Source::new(SourceKind::Room, "a", 1, 0, policy(AGE)))
     }
 
     fn entry(offset: Offset, published: Moment) -> Entry {
         let frame = Unsealed::new(None, "x", 20).seal(b"1");
-        Entry { offset, frame, published, exclude: None, require: None, id: None }
+        Entry::plain(offset, frame, published)
     }
 
     fn publish(history: &mut History, source: &Arc<Source>, published: Moment) {
         let entry = entry(history.newest() + 1, published);
-        history.append(source, &bounds(usize::MAX), entry);
+        history.append(source, entry, None);
     }
 
     #[test]
@@ -232,9 +250,9 @@ mod tests {
             publish(&mut history, &rooms[at], Moment(0));
         }
         let logs = 2 * LOG_OVERHEAD;
-        assert!(history.trim(&bounds(4 * cost + logs), Moment(0), 100));
+        assert!(history.trim(4 * cost + logs, Moment(0), 100));
         assert_eq!((history.events(), history.bytes()), (4, 4 * cost + logs));
-        assert!(history.trim(&bounds(4 * cost + logs - 1), Moment(0), 100));
+        assert!(history.trim(4 * cost + logs - 1, Moment(0), 100));
         assert_eq!((history.events(), history.bytes()), (3, 3 * cost + logs));
         assert_eq!(rooms.map(|room| room.log().expired_to()), [1, 0], "the oldest of all went");
     }
@@ -244,9 +262,9 @@ mod tests {
         let (mut history, room) = (History::default(), room());
         publish(&mut history, &room, Moment(5));
         let expires = Moment(5) + AGE;
-        assert!(history.trim(&bounds(usize::MAX), Moment(expires.0 - 1), 100));
+        assert!(history.trim(usize::MAX, Moment(expires.0 - 1), 100));
         assert_eq!(history.events(), 1);
-        assert!(history.trim(&bounds(usize::MAX), expires, 100));
+        assert!(history.trim(usize::MAX, expires, 100));
         assert_eq!((history.events(), history.bytes()), (0, 0));
     }
 
@@ -258,12 +276,41 @@ mod tests {
             for (at, room) in rooms.iter().enumerate() {
                 publish(&mut history, room, if at < old { Moment(0) } else { Moment(1) });
             }
-            assert!(history.trim(&bounds(usize::MAX), Moment(0) + AGE, 1_000));
+            assert!(history.trim(usize::MAX, Moment(0) + AGE, 1_000));
             assert_eq!(history.events(), young);
             history.shrink();
             history.places()
         };
         assert_eq!(places_after(69, 31), 62, "room for as many again");
         assert_eq!(places_after(68, 32), 128, "a quarter is still enough to keep it");
+    }
+
+    /// With one age for all, the oldest event was also the first to expire.
+    #[test]
+    fn a_room_with_a_shorter_age_does_not_wait_for_an_older_event_of_another() {
+        let (mut history, long, short) = (History::default(), room(), room());
+        short.set_policy(policy(AGE / 2));
+        publish(&mut history, &long, Moment(0));
+        publish(&mut history, &short, Moment(0));
+        assert!(history.trim(usize::MAX, Moment(0) + AGE / 2, 100));
+        assert_eq!([&long, &short].map(|room| room.log().get().map_or(0, Log::held)), [1, 0]);
+        publish(&mut history, &short, Moment(0));
+        long.set_policy(policy(AGE / 10));
+        history.reorder();
+        assert!(history.trim(usize::MAX, Moment(0) + AGE / 10, 100));
+        assert_eq!([&long, &short].map(|room| room.log().get().map_or(0, Log::held)), [0, 1]);
+    }
+
+    #[test]
+    fn what_is_not_stored_goes_when_it_is_flushed() {
+        let (mut history, room) = (History::default(), room());
+        room.attach(0, 0, 0);
+        let unstored = Entry { stored: false, ..entry(1, Moment(0)) };
+        history.append(&room, unstored, None);
+        assert!(history.trim(usize::MAX, Moment(0), 100));
+        assert!(history.events() == 0 && history.bytes() > 0, "it waits for its flush");
+        room.set_flushed(0, 1);
+        assert!(history.trim(usize::MAX, Moment(0) + UNFLUSHED_PATIENCE, 100));
+        assert_eq!((history.events(), history.bytes(), room.log().expired_to()), (0, 0, 0));
     }
 }

@@ -3,15 +3,21 @@
 //! An event leaves in two steps. An *expired* event is past the history's bounds: no resume can have it any more. It
 //! stays until every shard has flushed it (a burst larger than the history must still reach the streams that are
 //! connected); then it is *evicted*, which means removed.
+//!
+//! Two kinds of events are *loose*: they are delivered, and a resume passes over them without a gap. Those are events
+//! that are not to be stored, and, in a log that conflates, events whose key has a newer event. Loose events are removed
+//! once they are flushed: at the front at once, in the middle when there are many of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::hub::keys::Keys;
 use crate::hub::own_ids::OWN_ID_OVERHEAD;
+use crate::hub::room_policy::{Replay, RoomPolicy};
 use crate::hub::source::Source;
 use crate::rights::grant::PermissionName;
 use crate::types::moment::Moment;
-use crate::types::name::EventId;
+use crate::types::name::{EventId, EventKey};
 use crate::types::position::Offset;
 use crate::wire::frame::Frame;
 
@@ -41,6 +47,38 @@ pub const LOG_OVERHEAD: usize = 704;
 /// whether the user is connected or not.
 pub const EXCLUDED_OVERHEAD: usize = 384;
 
+/// Bytes charged for an event's key beyond its text twice: its place among the newest events of the keys.
+const KEY_OVERHEAD: usize = 96;
+
+/// Loose events a log may keep after they were flushed, in bytes, beyond as many as the events that it holds.
+const LOOSE_BYTES_KEPT: usize = 4 << 10;
+
+/// What a log has to know of its room's policy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LogRules {
+    /// Its bounds.
+    pub bounds: LogBounds,
+    /// Whether an event makes older ones of its key loose.
+    pub conflates: bool,
+    /// Whether the newest event of a key is kept for newcomers when newer events of other keys have driven it out.
+    pub keeps_newest: bool,
+}
+
+impl From<LogBounds> for LogRules {
+    fn from(bounds: LogBounds) -> Self {
+        Self { bounds, conflates: false, keeps_newest: false }
+    }
+}
+
+impl From<&RoomPolicy> for LogRules {
+    fn from(policy: &RoomPolicy) -> Self {
+        let conflates = policy.conflate.is_some();
+        // A log that conflates holds nothing but the newest.
+        let keeps_newest = policy.replay == Replay::Latest && !conflates;
+        Self { bounds: policy.log, conflates, keeps_newest }
+    }
+}
+
 /// One event in a log.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -56,15 +94,29 @@ pub struct Entry {
     pub require: Option<PermissionName>,
     /// The id its publisher chose, until it expires.
     pub id: Option<EventId>,
+    /// What it is the newest of, or was.
+    pub key: Option<EventKey>,
+    /// Whether it is history once it is delivered.
+    pub stored: bool,
+    /// Whether its key has a newer event.
+    pub superseded: bool,
 }
 
 impl Entry {
+    /// An event without anything special about it.
+    #[must_use]
+    pub fn plain(offset: Offset, frame: Frame, published: Moment) -> Self {
+        let (exclude, require, id, key) = (None, None, None, None);
+        Self { offset, frame, published, exclude, require, id, key, stored: true, superseded: false }
+    }
+
     /// Bytes this event is charged with.
     #[must_use]
     pub fn cost(&self) -> usize {
         let own_id = self.id.as_ref().map_or(0, |id| id.as_str().len() + OWN_ID_OVERHEAD);
         let user = self.exclude.as_ref().map_or(0, |user| EXCLUDED_OVERHEAD + user.attachment_bytes());
-        taken(self.frame.len()) + ENTRY_OVERHEAD + own_id + user
+        let key = self.key.as_ref().map_or(0, |key| 2 * key.as_str().len() + KEY_OVERHEAD);
+        taken(self.frame.len()) + ENTRY_OVERHEAD + own_id + user + key
     }
 }
 
@@ -79,19 +131,28 @@ fn taken(len: usize) -> usize {
 pub struct Log {
     /// Invariant: offsets rise.
     entries: VecDeque<Entry>,
-    /// `entries[..expired]` are past the bounds and wait to be flushed.
+    /// `entries[..expired]` are past the bounds or loose, and wait to be flushed. Invariant: `entries[expired]` is held.
     expired: usize,
-    /// Invariant: the sum of `cost()` over `entries[expired..]`.
+    /// How many of `entries[expired..]` are held: not loose.
+    held: usize,
+    /// Invariant: the sum of `cost()` over the events that are held, and over `kept`.
     bytes: usize,
-    /// Invariant: the sum of `cost()` over `entries[..expired]`.
-    expired_bytes: usize,
+    /// Invariant: the sum of `cost()` over all other entries.
+    other_bytes: usize,
+    /// With how many bytes of other entries the middle is looked through next.
+    compact_at: usize,
+    /// The newest event of each key.
+    keys: Keys,
+    /// The newest events of their keys that newer events of other keys have driven out. For newcomers only.
+    kept: BTreeMap<Offset, Entry>,
+    conflates: bool,
     /// Own ids of the events that expired since [`Log::take_expired_ids`].
     expired_ids: Vec<EventId>,
     /// Newest offset that a resume cannot have any more, or 0.
     expired_to: Offset,
     /// Newest offset that is gone, or 0. Invariant: `evicted_to <= expired_to`.
     evicted_to: Offset,
-    /// Events evicted so far; with the length, every event's number in this log.
+    /// Events removed so far; with the length, every event's number in this log.
     evicted: u64,
     /// Number of events at the last [`Log::count_since_look`].
     counted_at_look: u64,
@@ -108,42 +169,92 @@ impl Log {
         Self { expired_to: forgotten_to, evicted_to: forgotten_to, ..Self::default() }
     }
 
-    /// Adds the newest event and applies the bounds. `flushed` is the offset up to which every shard has flushed.
-    pub fn append(&mut self, entry: Entry, bounds: LogBounds, flushed: Offset) {
-        debug_assert!(self.last().is_none_or(|last| last < entry.offset), "offsets rise");
-        self.bytes += entry.cost();
+    /// Adds the newest event and applies the rules. `version` is that of its key. `flushed` is the offset up to which
+    /// every shard has flushed.
+    pub fn append(&mut self, entry: Entry, version: Option<u64>, rules: LogRules, flushed: Offset) {
+        debug_assert!(self.entries.back().is_none_or(|last| last.offset < entry.offset), "offsets rise");
+        self.follow(rules);
+        if let Some(key) = &entry.key
+            && let Some(offset) = self.keys.set(key, entry.offset, version, entry.stored)
+        {
+            self.supersede(offset);
+        }
+        if self.is_loose(&entry) {
+            self.other_bytes += entry.cost();
+        } else {
+            self.held += 1;
+            self.bytes += entry.cost();
+        }
         self.entries.push_back(entry);
-        while self.held() > bounds.events_max || self.bytes > bounds.bytes_max {
+        self.pass_loose();
+        while self.held > rules.bounds.events_max {
+            self.shed_oldest(rules.keeps_newest);
+        }
+        while self.kept.len() > rules.bounds.events_max || self.bytes > rules.bounds.bytes_max {
             self.expire_oldest();
         }
+        self.compact(flushed);
         self.evict(flushed);
     }
 
-    /// Expires the oldest event that a resume could have. False if there is none.
+    /// Whether an event of this key and version comes too late: one of its key with this version or a later one was
+    /// published. A version is remembered for as long as the newest event of its key is here.
+    #[must_use]
+    pub fn is_outdated(&self, key: &EventKey, version: u64) -> bool {
+        self.keys.version(key).is_some_and(|newest| version <= newest)
+    }
+
+    /// Expires the oldest event that a resume or a newcomer could have. False if there is none.
     pub fn expire_oldest(&mut self) -> bool {
+        if let Some((_, entry)) = self.kept.pop_first() {
+            self.bytes -= entry.cost();
+            self.keys.forget(&entry);
+            return true;
+        }
+        self.shed_oldest(false)
+    }
+
+    /// Expires the oldest event that a resume could have. If it is the newest of its key, newcomers can still have it.
+    fn shed_oldest(&mut self, keeps_newest: bool) -> bool {
         let Some(entry) = self.entries.get_mut(self.expired) else {
             return false;
         };
         self.expired_to = entry.offset;
+        self.held -= 1;
         self.bytes -= entry.cost();
         self.expired_ids.extend(entry.id.take());
-        self.expired_bytes += entry.cost();
+        self.other_bytes += entry.cost();
+        if keeps_newest && entry.key.is_some() && !entry.superseded {
+            self.bytes += entry.cost();
+            self.kept.insert(entry.offset, entry.clone());
+        } else {
+            self.keys.forget(entry);
+        }
         self.expired += 1;
+        self.pass_loose();
         true
     }
 
-    /// Evicts expired events that are flushed, or more than may wait.
+    /// Evicts events at the front that are expired or loose, and flushed; or more than may wait.
     pub fn evict(&mut self, flushed: Offset) {
         while self.expired > 0
             && (self.entries[0].offset <= flushed
                 || self.expired > UNFLUSHED_EVENTS_MAX
-                || self.expired_bytes > UNFLUSHED_BYTES_MAX)
+                || self.other_bytes > UNFLUSHED_BYTES_MAX)
         {
-            let entry = self.entries.pop_front().expect("expired entries are entries");
+            let mut entry = self.entries.pop_front().expect("expired entries are entries");
             self.expired -= 1;
-            self.expired_bytes -= entry.cost();
-            self.evicted_to = entry.offset;
+            self.other_bytes -= entry.cost();
+            if self.is_loose(&entry) {
+                self.expired_ids.extend(entry.id.take());
+                self.keys.forget(&entry);
+            } else {
+                self.evicted_to = entry.offset;
+            }
             self.evicted += 1;
+        }
+        if self.other_bytes < self.compact_at / 4 {
+            self.compact_at = 2 * self.other_bytes;
         }
         // Gives back the memory of a burst.
         if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 4 {
@@ -151,16 +262,87 @@ impl Log {
         }
     }
 
+    /// Removes loose events in the middle, if there are many and they are flushed, or if more wait than may. Each event
+    /// pays for a look at two others at most.
+    fn compact(&mut self, flushed: Offset) {
+        let in_the_middle = self.entries.len() - self.expired - self.held;
+        if in_the_middle == 0 || self.other_bytes <= self.compact_at.max(self.bytes + LOOSE_BYTES_KEPT) {
+            return;
+        }
+        let flushed = if self.other_bytes > UNFLUSHED_BYTES_MAX { Offset::MAX } else { flushed };
+        let Self { entries, conflates, keys, expired_ids, other_bytes, .. } = self;
+        let (mut at, mut removed, mut removed_expired) = (0, 0, 0);
+        entries.retain_mut(|entry| {
+            let goes = (*conflates && entry.superseded) || (!entry.stored && entry.offset <= flushed);
+            if goes {
+                *other_bytes -= entry.cost();
+                expired_ids.extend(entry.id.take());
+                keys.forget(entry);
+                removed += 1;
+                removed_expired += usize::from(at < self.expired);
+            }
+            at += 1;
+            !goes
+        });
+        self.expired -= removed_expired;
+        self.evicted += removed;
+        self.compact_at = 2 * self.other_bytes;
+    }
+
+    /// Takes over whether the log conflates, which a reload may have changed.
+    fn follow(&mut self, rules: LogRules) {
+        if self.conflates != rules.conflates {
+            self.conflates = rules.conflates;
+            let costs = self.entries.range(self.expired..).map(|entry| (self.is_loose(entry), entry.cost()));
+            let (loose, held): (Vec<_>, Vec<_>) = costs.partition(|(is_loose, _)| *is_loose);
+            let sum = |entries: &[(bool, usize)]| entries.iter().map(|(_, cost)| cost).sum::<usize>();
+            let expired: usize = self.entries.range(..self.expired).map(Entry::cost).sum();
+            let kept: usize = self.kept.values().map(Entry::cost).sum();
+            (self.held, self.bytes, self.other_bytes) =
+                (held.len(), sum(&held) + kept, sum(&loose) + expired);
+            self.pass_loose();
+        }
+    }
+
+    /// Notes that the event at `offset`, which was the newest of its key, is not any more.
+    fn supersede(&mut self, offset: Offset) {
+        if let Some(entry) = self.kept.remove(&offset) {
+            self.bytes -= entry.cost();
+        }
+        let at = self.entries.partition_point(|entry| entry.offset < offset);
+        let Some(entry) = self.entries.get_mut(at).filter(|entry| entry.offset == offset) else {
+            return;
+        };
+        entry.superseded = true;
+        if self.conflates && entry.stored && at >= self.expired {
+            self.held -= 1;
+            self.bytes -= entry.cost();
+            self.other_bytes += entry.cost();
+        }
+    }
+
+    /// Restores the invariant of `expired`.
+    fn pass_loose(&mut self) {
+        while self.entries.get(self.expired).is_some_and(|entry| self.is_loose(entry)) {
+            self.expired += 1;
+        }
+    }
+
+    /// Whether a resume passes over `entry` without a gap.
+    fn is_loose(&self, entry: &Entry) -> bool {
+        !entry.stored || (self.conflates && entry.superseded)
+    }
+
     /// Number of events that a resume can have.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.entries.len() - self.expired
+        self.held
     }
 
-    /// Bytes charged for all events here, expired or not.
+    /// Bytes charged for all events here.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes + self.expired_bytes
+        self.bytes + self.other_bytes
     }
 
     /// Bytes it is charged with in the bound for all history.
@@ -169,10 +351,10 @@ impl Log {
         if self.is_empty() { 0 } else { self.bytes() + LOG_OVERHEAD }
     }
 
-    /// Whether it has no events, expired ones included.
+    /// Whether it has no events, expired and loose ones included.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.kept.is_empty()
     }
 
     /// Newest offset a resume cannot have: a presented cursor below it is a gap.
@@ -193,21 +375,42 @@ impl Log {
         self.entries.back().map(|entry| entry.offset)
     }
 
-    /// Offset and time of the oldest event a resume could have.
+    /// Offset and time of the oldest event that a resume or a newcomer could have.
     #[must_use]
     pub fn oldest(&self) -> Option<(Offset, Moment)> {
-        self.entries.get(self.expired).map(|entry| (entry.offset, entry.published))
+        let kept = self.kept.values().next();
+        kept.or_else(|| self.entries.get(self.expired)).map(|entry| (entry.offset, entry.published))
     }
 
-    /// The events with offsets in `(after, upto]`, oldest first.
+    /// The events with offsets in `(after, upto]` that are to be delivered, oldest first.
     pub fn range(&self, after: Offset, upto: Offset) -> impl Iterator<Item = &Entry> {
         let start = self.entries.partition_point(|entry| entry.offset <= after);
-        self.entries.range(start..).take_while(move |entry| entry.offset <= upto)
+        let conflates = self.conflates;
+        let entries = self.entries.range(start..).take_while(move |entry| entry.offset <= upto);
+        entries.filter(move |entry| !(conflates && entry.superseded))
+    }
+
+    /// How many events in `(after, upto]` are left out because their keys have newer ones.
+    #[must_use]
+    pub fn conflated(&self, after: Offset, upto: Offset) -> usize {
+        if !self.conflates {
+            return 0;
+        }
+        let start = self.entries.partition_point(|entry| entry.offset <= after);
+        let entries = self.entries.range(start..).take_while(|entry| entry.offset <= upto);
+        entries.filter(|entry| entry.superseded).count()
     }
 
     /// The events a resume could have, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.range(self.expired..).rev()
+        self.entries.range(self.expired..).rev().filter(|entry| !self.is_loose(entry))
+    }
+
+    /// The newest event of each key up to `upto`, oldest first.
+    pub fn newest_of_keys(&self, upto: Offset) -> impl Iterator<Item = &Entry> {
+        let held = self.entries.range(self.expired..).filter(|entry| entry.stored && entry.key.is_some());
+        let newest = self.kept.values().chain(held.filter(|entry| !entry.superseded));
+        newest.take_while(move |entry| entry.offset <= upto)
     }
 
     /// Own ids of the events that expired since the last call.
@@ -245,7 +448,8 @@ impl Log {
         count - std::mem::replace(&mut self.counted_at_look, count)
     }
 
-    /// Number of events up to `offset` that this log has had: exact from `evicted_to` on.
+    /// Number of events up to `offset` that this log has had: exact from `evicted_to` on, unless loose events between
+    /// others were removed.
     #[must_use]
     pub fn count_to(&self, offset: Offset) -> u64 {
         self.evicted + self.entries.partition_point(|entry| entry.offset <= offset) as u64
@@ -261,7 +465,7 @@ mod tests {
 
     fn entry(offset: Offset) -> Entry {
         let frame = Unsealed::new(None, "x", 20).seal(b"1");
-        Entry { offset, frame, published: Moment(offset), exclude: None, require: None, id: None }
+        Entry::plain(offset, frame, Moment(offset))
     }
 
     fn offsets(log: &Log, after: Offset) -> Vec<Offset> {
@@ -279,7 +483,7 @@ mod tests {
     fn the_bound_by_count_is_exact_for_a_resume() {
         let mut log = Log::default();
         for offset in [10, 20, 30, 40] {
-            log.append(entry(offset), BOUNDS, Offset::MAX);
+            log.append(entry(offset), None, BOUNDS.into(), Offset::MAX);
         }
         assert_eq!(log.held(), 3);
         assert_eq!(log.expired_to(), 10);
@@ -290,7 +494,7 @@ mod tests {
     fn a_burst_past_the_history_still_reaches_those_connected() {
         let mut log = Log::default();
         for offset in 1..=10 {
-            log.append(entry(offset), BOUNDS, 0);
+            log.append(entry(offset), None, BOUNDS.into(), 0);
         }
         assert_eq!(log.expired_to(), 7, "a resume from below 7 is a gap");
         assert_eq!(log.evicted_to(), 0, "but no connected stream has lost anything");
@@ -305,7 +509,7 @@ mod tests {
         let mut log = Log::default();
         let last = UNFLUSHED_EVENTS_MAX as u64 + 10;
         for offset in 1..=last {
-            log.append(entry(offset), BOUNDS, 0);
+            log.append(entry(offset), None, BOUNDS.into(), 0);
         }
         assert_eq!(log.evicted_to(), last - 3 - UNFLUSHED_EVENTS_MAX as u64);
     }
@@ -321,10 +525,10 @@ mod tests {
         assert_eq!((entry(1).cost(), fit * entry(1).cost()), (1 << 10, UNFLUSHED_BYTES_MAX));
         let mut log = Log::default();
         for offset in 1..=fit as u64 {
-            log.append(entry(offset), none_held, 0);
+            log.append(entry(offset), None, none_held.into(), 0);
         }
         assert_eq!((log.evicted_to(), log.bytes()), (0, UNFLUSHED_BYTES_MAX), "what fits may wait");
-        log.append(entry(fit as u64 + 1), none_held, 0);
+        log.append(entry(fit as u64 + 1), None, none_held.into(), 0);
         assert_eq!((log.evicted_to(), log.bytes()), (1, UNFLUSHED_BYTES_MAX), "one in, one out");
     }
 
@@ -333,7 +537,7 @@ mod tests {
         let capacity_after = |burst: u64, held: usize| {
             let mut log = Log::default();
             for offset in 1..=burst {
-                log.append(entry(offset), LogBounds { events_max: held, ..BOUNDS }, 0);
+                log.append(entry(offset), None, LogBounds { events_max: held, ..BOUNDS }.into(), 0);
             }
             log.evict(Offset::MAX);
             assert_eq!(log.held(), held);
@@ -351,7 +555,7 @@ mod tests {
         let cost = entry(1).cost();
         let bounds = LogBounds { events_max: 100, bytes_max: cost * 2 };
         for offset in 1..=5 {
-            log.append(entry(offset), bounds, Offset::MAX);
+            log.append(entry(offset), None, bounds.into(), Offset::MAX);
         }
         assert_eq!((log.held(), log.bytes(), log.is_empty()), (2, cost * 2, false));
         assert_eq!(log.cost(), cost * 2 + LOG_OVERHEAD);
@@ -365,12 +569,12 @@ mod tests {
     fn an_own_id_is_charged_until_its_event_expires() {
         let mut log = Log::default();
         let (plain, id) = (entry(1).cost(), EventId::new("order-17").expect("an id"));
-        log.append(Entry { id: Some(id.clone()), ..entry(1) }, BOUNDS, 0);
+        log.append(Entry { id: Some(id.clone()), ..entry(1) }, None, BOUNDS.into(), 0);
         assert_eq!(log.bytes(), plain + 8 + OWN_ID_OVERHEAD);
-        log.append(entry(2), BOUNDS, 0);
-        log.append(entry(3), BOUNDS, 0);
+        log.append(entry(2), None, BOUNDS.into(), 0);
+        log.append(entry(3), None, BOUNDS.into(), 0);
         assert_eq!(log.take_expired_ids(), []);
-        log.append(entry(4), BOUNDS, 0);
+        log.append(entry(4), None, BOUNDS.into(), 0);
         assert_eq!(
             (log.take_expired_ids(), log.bytes()),
             (vec![id], 4 * plain),
@@ -386,7 +590,7 @@ mod tests {
         let mut log = Log::starting_after(5);
         assert_eq!((log.before(100), log.expired_to(), log.last(), log.oldest()), (5, 5, None, None));
         for offset in [10, 20, 30, 40, 50] {
-            log.append(entry(offset), BOUNDS, Offset::MAX);
+            log.append(entry(offset), None, BOUNDS.into(), Offset::MAX);
         }
         assert_eq!(log.before(30), 20, "evicted, but its offset is known");
         assert_eq!(log.before(45), 40);
@@ -399,7 +603,7 @@ mod tests {
     fn the_newest_come_first_and_only_those_a_resume_could_have() {
         let mut log = Log::default();
         for offset in [10, 20, 30, 40, 50] {
-            log.append(entry(offset), BOUNDS, 0);
+            log.append(entry(offset), None, BOUNDS.into(), 0);
         }
         assert_eq!(log.newest_first().map(|entry| entry.offset).collect::<Vec<_>>(), [50, 40, 30]);
         assert_eq!((log.oldest(), log.evicted_to()), (Some((30, Moment(30))), 0));
@@ -410,7 +614,7 @@ mod tests {
     fn each_shard_has_a_count_of_its_own() {
         let mut log = Log::default();
         for offset in [10, 20, 30, 40, 50] {
-            log.append(entry(offset), BOUNDS, Offset::MAX);
+            log.append(entry(offset), None, BOUNDS.into(), Offset::MAX);
         }
         let counts = |log: &Log| [0, 1, 2].map(|shard| log.flushed_count(shard));
         log.note_flushed_count(1, 40);
@@ -426,9 +630,179 @@ mod tests {
         let mut log = Log::default();
         for (offsets, new) in [(1..6, 5), (6..9, 3), (9..9, 0)] {
             for offset in offsets {
-                log.append(entry(offset), BOUNDS, Offset::MAX);
+                log.append(entry(offset), None, BOUNDS.into(), Offset::MAX);
             }
             assert_eq!(log.count_since_look(), new);
         }
+    }
+
+    fn keyed(offset: Offset, key: &str) -> Entry {
+        Entry { key: EventKey::new(key).ok(), ..entry(offset) }
+    }
+
+    fn rules(conflates: bool, keeps_newest: bool) -> LogRules {
+        LogRules { bounds: BOUNDS, conflates, keeps_newest }
+    }
+
+    fn newest_of_keys(log: &Log) -> Vec<Offset> {
+        log.newest_of_keys(Offset::MAX).map(|entry| entry.offset).collect()
+    }
+
+    /// The sums, counted anew.
+    fn check(log: &Log) {
+        let (mut held, mut bytes, mut other) = (0, 0, 0);
+        for (at, entry) in log.entries.iter().enumerate() {
+            if at < log.expired || log.is_loose(entry) {
+                other += entry.cost();
+            } else {
+                held += 1;
+                bytes += entry.cost();
+            }
+        }
+        bytes += log.kept.values().map(Entry::cost).sum::<usize>();
+        assert_eq!((log.held, log.bytes, log.other_bytes), (held, bytes, other));
+        assert!(log.entries.get(log.expired).is_none_or(|entry| !log.is_loose(entry)));
+        assert!(log.keys.len() <= log.entries.len() + log.kept.len());
+    }
+
+    #[test]
+    fn an_event_that_is_not_stored_is_delivered_and_no_history() {
+        let mut log = Log::default();
+        log.append(entry(1), None, BOUNDS.into(), 0);
+        log.append(Entry { stored: false, ..entry(2) }, None, BOUNDS.into(), 0);
+        log.append(entry(3), None, BOUNDS.into(), 1);
+        check(&log);
+        assert_eq!((offsets(&log, 0), log.held()), (vec![1, 2, 3], 2));
+        assert_eq!(log.newest_first().map(|entry| entry.offset).collect::<Vec<_>>(), [3, 1]);
+        log.append(entry(4), None, BOUNDS.into(), 3);
+        log.append(entry(5), None, BOUNDS.into(), 5);
+        check(&log);
+        assert_eq!((offsets(&log, 0), log.expired_to(), log.evicted_to()), (vec![3, 4, 5], 1, 1));
+    }
+
+    #[test]
+    fn where_nothing_is_stored_nothing_is_lost_and_nothing_stays() {
+        let mut log = Log::default();
+        for offset in 1..100 {
+            log.append(Entry { stored: false, ..entry(offset) }, None, BOUNDS.into(), offset - 1);
+            check(&log);
+            assert_eq!(
+                (offsets(&log, 0), log.held(), log.expired_to(), log.evicted_to()),
+                (vec![offset], 0, 0, 0)
+            );
+        }
+        log.evict(Offset::MAX);
+        assert!(log.is_empty() && log.bytes() == 0);
+    }
+
+    #[test]
+    fn many_loose_events_between_two_that_are_held_are_removed() {
+        let mut log = Log::default();
+        log.append(entry(1), None, BOUNDS.into(), 0);
+        for offset in 2..10_000 {
+            log.append(Entry { stored: false, ..entry(offset) }, None, BOUNDS.into(), offset - 1);
+            assert!(log.bytes() < 2 * (log.bytes + LOOSE_BYTES_KEPT) + 1000, "at {offset}: {}", log.bytes());
+        }
+        check(&log);
+        assert_eq!((log.held(), log.oldest()), (1, Some((1, Moment(1)))));
+        for offset in 10_000..400_000 {
+            log.append(Entry { stored: false, ..entry(offset) }, None, BOUNDS.into(), 9_999);
+        }
+        assert!(log.bytes() < 3 * UNFLUSHED_BYTES_MAX, "a shard that hangs: {}", log.bytes());
+        check(&log);
+    }
+
+    #[test]
+    fn a_log_that_conflates_has_the_newest_of_each_key_in_order() {
+        let mut log = Log::default();
+        for (offset, key) in [(1, "a"), (2, "b"), (3, "a"), (4, "c"), (5, "a"), (6, "b")] {
+            log.append(keyed(offset, key), None, rules(true, false), 0);
+            check(&log);
+        }
+        assert_eq!((offsets(&log, 0), offsets(&log, 4)), (vec![4, 5, 6], vec![5, 6]));
+        assert_eq!((log.held(), log.expired_to(), log.conflated(0, 6), log.conflated(2, 6)), (3, 0, 3, 1));
+        log.append(keyed(7, "d"), None, rules(true, false), 0);
+        assert_eq!((log.held(), log.expired_to()), (3, 4), "a key more than may be held");
+        log.append(entry(8), None, rules(true, false), 0);
+        log.append(entry(9), None, rules(true, false), 9);
+        check(&log);
+        assert_eq!((offsets(&log, 0), log.evicted_to()), (vec![7, 8, 9], 6), "events without a key stay");
+    }
+
+    #[test]
+    fn a_key_that_changes_fast_takes_the_memory_of_few_events() {
+        let mut log = Log::default();
+        log.append(keyed(1, "quiet"), None, rules(true, false), 1);
+        for offset in 2..10_000 {
+            log.append(keyed(offset, "fast"), None, rules(true, false), offset - 1);
+            assert!(log.bytes() < 2 * (log.bytes + LOOSE_BYTES_KEPT) + 1000, "at {offset}: {}", log.bytes());
+        }
+        check(&log);
+        assert_eq!((offsets(&log, 0), log.expired_to(), log.keys.len()), (vec![1, 9_999], 0, 2));
+    }
+
+    #[test]
+    fn a_reload_that_turns_conflation_on_or_off_keeps_the_sums_right() {
+        let mut log = Log::default();
+        for (offset, key, conflates) in [
+            (1, "a", false),
+            (2, "a", false),
+            (3, "a", true),
+            (4, "b", true),
+            (5, "b", false),
+            (6, "b", true),
+        ] {
+            log.append(keyed(offset, key), None, rules(conflates, false), 0);
+            check(&log);
+        }
+        assert_eq!(offsets(&log, 0), [3, 6]);
+    }
+
+    #[test]
+    fn newcomers_get_the_newest_of_keys_that_others_drove_out() {
+        let mut log = Log::default();
+        for (offset, key) in [(1, "quiet"), (2, "a"), (3, "b"), (4, "a"), (5, "b"), (6, "a")] {
+            log.append(keyed(offset, key), None, rules(false, true), offset);
+            check(&log);
+        }
+        assert_eq!((newest_of_keys(&log), log.held(), log.expired_to()), (vec![1, 5, 6], 3, 3));
+        assert_eq!(offsets(&log, 3), [4, 5, 6], "a resume gets all of them");
+        log.append(keyed(7, "quiet"), None, rules(false, true), 7);
+        assert_eq!(newest_of_keys(&log), [5, 6, 7]);
+        for offset in 8..20 {
+            log.append(keyed(offset, &offset.to_string()), None, rules(false, true), offset);
+            check(&log);
+        }
+        assert_eq!(newest_of_keys(&log), [14, 15, 16, 17, 18, 19], "as many again as the history");
+        while log.expire_oldest() {
+            check(&log);
+        }
+        log.evict(Offset::MAX);
+        assert_eq!((log.is_empty(), log.bytes(), log.keys.len()), (true, 0, 0));
+    }
+
+    #[test]
+    fn an_older_version_of_a_key_is_known_for_as_long_as_its_newest_event_is_here() {
+        let mut log = Log::default();
+        let [a, b] = ["a", "b"].map(|key| EventKey::new(key).unwrap());
+        log.append(keyed(1, "a"), Some(5), BOUNDS.into(), 0);
+        assert_eq!([4, 5, 6].map(|version| log.is_outdated(&a, version)), [true, true, false]);
+        assert!(!log.is_outdated(&b, 0));
+        log.append(keyed(2, "a"), None, BOUNDS.into(), 0);
+        assert!(log.is_outdated(&a, 5), "an event without a version does not reset it");
+        for offset in 3..6 {
+            log.append(entry(offset), None, BOUNDS.into(), 0);
+        }
+        assert!(!log.is_outdated(&a, 5) && log.keys.len() == 0);
+    }
+
+    #[test]
+    fn an_event_that_is_not_stored_does_not_take_the_place_of_one_that_is() {
+        let mut log = Log::default();
+        log.append(keyed(1, "a"), None, rules(true, true), 0);
+        log.append(Entry { stored: false, ..keyed(2, "a") }, Some(7), rules(true, true), 0);
+        check(&log);
+        assert_eq!((offsets(&log, 0), newest_of_keys(&log)), (vec![1, 2], vec![1]));
+        assert!(log.is_outdated(&EventKey::new("a").unwrap(), 7));
     }
 }

@@ -6,6 +6,7 @@ pub mod admission;
 pub mod apply;
 pub mod draft;
 pub mod history;
+mod keys;
 pub mod log;
 pub mod mailbox;
 pub mod memory_level;
@@ -24,7 +25,7 @@ use crate::hub::admission::{Admission, Caps};
 use crate::hub::history::{History, HistoryBounds};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::memory_level::MemoryLevel;
-use crate::hub::room_policy::RoomPolicy;
+use crate::hub::room_policy::{RoomPolicies, RoomPolicy};
 use crate::hub::source::{Source, SourceKind};
 use crate::hub::table::Table;
 use crate::types::moment::Moment;
@@ -59,10 +60,12 @@ pub enum Overflow {
 /// The answer to a publish.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Published {
-    /// Offset of the (last) event.
+    /// Offset of the last event that was published; the newest offset of all if none was.
     pub offset: Offset,
     /// Connections the events were addressed to when they were published, summed over events.
     pub subscribers: u64,
+    /// Events that were skipped, because an event of their key with their version or a later one was published before.
+    pub skipped: u64,
 }
 
 /// Everything that all shards share.
@@ -140,6 +143,12 @@ impl Hub {
         (history.events(), history.bytes())
     }
 
+    /// Replaces the policies of all rooms. The shards must be told (`Command::Policies`).
+    pub fn set_policies(&self, policies: RoomPolicies) {
+        self.rooms.set_policies(policies);
+        self.history.lock().reorder();
+    }
+
     /// The rooms.
     #[must_use]
     pub fn rooms(&self) -> &Table {
@@ -183,12 +192,12 @@ impl Hub {
 
     /// Housekeeping, about once a second from one thread: expires events by age and forgets unused sources.
     pub fn tidy(&self, now: Moment) {
-        let mut bounds = self.settings.history;
+        let mut bytes_max = self.settings.history.bytes_max;
         if self.memory_level() >= MemoryLevel::NoPublishes {
             // Without new events nothing replaces the old ones, and freed memory lies between pieces that are held.
-            bounds.bytes_max = bounds.bytes_max.min(self.history().1 / 8 * 7);
+            bytes_max = bytes_max.min(self.history().1 / 8 * 7);
         }
-        while !self.history.lock().trim(&bounds, now, TRIM_STEPS) {}
+        while !self.history.lock().trim(bytes_max, now, TRIM_STEPS) {}
         self.history.lock().shrink();
         // A sixteenth of the tables each time: names are given back within half a minute.
         for _ in 0..Table::shares() / 16 {

@@ -119,6 +119,11 @@ impl Source {
         self.policy.load_full()
     }
 
+    /// Calls `read` with what the settings say about it. Takes no reference count: for paths that every event takes.
+    pub fn with_policy<T>(&self, read: impl FnOnce(&RoomPolicy) -> T) -> T {
+        read(&self.policy.load())
+    }
+
     pub(super) fn set_policy(&self, policy: Arc<RoomPolicy>) {
         self.policy.store(policy);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::hub::apply::{Keep, Prepared};
+use crate::hub::apply::{Counts, Fate, Prepared};
 use crate::hub::draft::Draft;
 use crate::hub::own_ids::{Repeated, Repeats};
 use crate::hub::source::Source;
@@ -58,15 +58,22 @@ impl MemoryOrder {
     ) -> Result<Published, Repeated> {
         let mut events: Vec<Prepared> = drafts.into_iter().map(|draft| self.hub.prepare(draft)).collect();
         assert!(!events.is_empty(), "at least one event was given");
-        let mut applying = self.hub.applying(Keep::History);
+        let mut applying = self.hub.applying(Counts::Yes);
+        applying.pass_outdated(&mut events);
         let repeated = applying.claim(&mut events, repeats);
         if let (Some(index), true) = (repeated, events.is_empty()) {
             return Err(Repeated { index, before: None });
         }
-        let mut published = Published { offset: applying.newest(), subscribers: 0 };
+        let mut published = Published { offset: applying.newest(), subscribers: 0, skipped: 0 };
         for event in events {
-            published.offset += 1;
-            published.subscribers += u64::from(applying.apply(published.offset, event, now));
+            match event.fate() {
+                Fate::Published => {
+                    published.offset += 1;
+                    published.subscribers += u64::from(applying.apply(published.offset, event, now));
+                }
+                Fate::Outdated => published.skipped += 1,
+                Fate::Replayed(_) => {}
+            }
         }
         for (shard, waker) in applying.finish(now) {
             wake(&published, shard, waker);
@@ -81,13 +88,13 @@ impl MemoryOrder {
     #[must_use]
     pub fn publish_probe(&self, source: &Arc<Source>, data: &str, now: Moment) -> Published {
         let event = Prepared::own(source, data);
-        let mut applying = self.hub.applying(Keep::Nothing);
+        let mut applying = self.hub.applying(Counts::No);
         let offset = applying.newest() + 1;
         let subscribers = u64::from(applying.apply(offset, event, now));
         for (_, waker) in applying.finish(now) {
             waker.wake();
         }
-        Published { offset, subscribers }
+        Published { offset, subscribers, skipped: 0 }
     }
 }
 

@@ -206,7 +206,8 @@ impl Life<'_> {
         let answer =
             MemoryOrder::new(self.hub.clone())
                 .propose(drafts, repeats, self.moment(), |_, _, waker| waker.wake());
-        let published = (count > 0).then_some(Published { offset: self.order.head(), subscribers });
+        let published =
+            (count > 0).then_some(Published { offset: self.order.head(), subscribers, skipped: 0 });
         let expected = match repeated {
             Some(index) => Err(Repeated { index, before: published }),
             None => Ok(published.expect("some were drawn")),

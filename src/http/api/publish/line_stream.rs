@@ -88,7 +88,7 @@ pub(super) async fn publish(call: Call<'_>, publisher: &Publisher<'_>) -> Result
     let Some(last) = progress.last else {
         return Err(Code::BatchEmpty.into());
     };
-    let total = Published { offset: last.offset, subscribers: progress.subscribers };
+    let total = Published { subscribers: progress.subscribers, ..last };
     Ok(PublishAnswer::new(engine, total, Some(progress.published)))
 }
 
