@@ -106,6 +106,34 @@ impl Pattern {
         self.parts.contains(&Part::User)
     }
 
+    /// Whether it covers every name that `other` covers. Sets that depend on the user are compared by their form: two
+    /// of them include each other if they are equal.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        match (self.text(), other.text()) {
+            (Some(text), Some(narrower)) if self.open => narrower.starts_with(text),
+            (Some(text), Some(narrower)) => !other.open && narrower == text,
+            _ => self == other || (self.open && self.parts.is_empty()),
+        }
+    }
+
+    /// The text that names have to start with, or to be if [`Pattern::is_open`] is false. `None` if it depends on the
+    /// user.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match &*self.parts {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether anything may follow what names have to start with.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Whether `name` is one of the set, for a token of `user`.
     #[must_use]
     pub fn covers(&self, name: &str, user: Option<&str>) -> bool {
@@ -237,6 +265,37 @@ mod tests {
             ("%FF", PatternError::Encoding),
         ] {
             assert_eq!(Pattern::parse(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_set_includes_what_it_covers_all_of() {
+        let includes = |wide: &str, narrow: &str| {
+            let parse = |text| Pattern::parse(text).expect("a pattern");
+            parse(wide).includes(&parse(narrow))
+        };
+        for (wide, narrow) in [
+            ("*", "lobby"),
+            ("*", "*"),
+            ("*", "inbox-{user}"),
+            ("chat-*", "chat-*"),
+            ("chat-*", "chat-vip-*"),
+            ("chat-*", "chat-"),
+            ("a%2Db", "a-b"),
+            ("inbox-{user}", "inbox-{user}"),
+        ] {
+            assert!(includes(wide, narrow), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [
+            ("lobby", "*"),
+            ("lobby", "lobby*"),
+            ("chat-vip-*", "chat-*"),
+            ("chat-*", "chat"),
+            ("a%2A", "a*"),
+            ("inbox-*", "{user}"),
+            ("inbox-{user}", "inbox-ann"),
+        ] {
+            assert!(!includes(wide, narrow), "{wide} {narrow}");
         }
     }
 
