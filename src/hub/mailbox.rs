@@ -63,6 +63,8 @@ pub enum Command {
     },
     /// Give connections a new session.
     Refresh(Box<Refresh>),
+    /// Look at the policies of the rooms again: they have changed.
+    Policies,
     /// Begin to close all connections, evenly over the drain time.
     Drain,
 }

@@ -10,6 +10,7 @@ use crate::hub::log::LogBounds;
 use crate::rights::pattern::Pattern;
 use crate::types::name::EventName;
 use crate::types::rate::Rate;
+use crate::types::words::words;
 
 /// Tables of rooms that the settings may have. A new room is compared with each until one matches.
 pub const ROOM_POLICIES_MAX: usize = 256;
@@ -66,26 +67,30 @@ pub enum Replay {
     Newest(usize),
 }
 
-/// What a reader gets that cannot keep up.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Slow {
-    /// A gap in place of what it lost.
-    #[default]
-    Gap,
-    /// The end of its stream. It comes back, and resumes or gets its gap then.
-    Close,
-    /// The newest event of each key, without a gap.
-    Latest,
+words! {
+    /// What a reader gets that cannot keep up.
+    #[derive(Default)]
+    Slow {
+        /// A gap in place of what it lost.
+        #[default]
+        Gap = "gap",
+        /// The end of its stream. It comes back, and resumes or gets its gap then.
+        Close = "close",
+        /// The newest event of each key, without a gap.
+        Latest = "latest",
+    }
 }
 
-/// Who may publish to a room.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Publishers {
-    /// Whoever has the permission.
-    #[default]
-    Any,
-    /// API keys that have the permission.
-    Keys,
+words! {
+    /// Who may publish to a room.
+    #[derive(Default)]
+    Publishers {
+        /// Whoever has the permission.
+        #[default]
+        Any = "any",
+        /// API keys that have the permission.
+        Keys = "keys",
+    }
 }
 
 /// How presence works in a room.

@@ -397,9 +397,14 @@ impl<N: Net> Shard<N> {
                 let refreshed = self.refresh(&refresh);
                 answer(refresh.reply, refreshed);
             }
+            Command::Policies => self.reread_policies(),
             Command::Drain => self.start_drain(),
         }
     }
+
+    /// Looks at the policies of this shard's rooms again.
+    #[allow(clippy::unused_self, reason = "what depends on a policy reads it from the source")]
+    fn reread_policies(&self) {}
 
     fn slots_of_user(&self, user: &Source) -> Vec<u32> {
         let first = user.local(self.settings.index).unwrap_or(ABSENT);
