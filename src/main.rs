@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         }
         Ok(Invocation::Checked(summary, config)) => {
             tell_unknown();
+            config::never_match(&config).iter().for_each(|table| eprintln!("{table}"));
             return check_files(*config, &summary);
         }
         Ok(Invocation::Help(text)) => return print(&text),
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     for unknown in unknown_variables() {
         tracing::warn!("{unknown}");
     }
+    warn_of_rooms(&config);
     // Called while there is only one thread.
     let started = Supervision::from_env().map_err(|err| Failure::of(&err));
     match started.and_then(|supervision| run(config, supervision, &set_level)) {
@@ -103,6 +105,13 @@ fn unknown_variables() -> Vec<UnknownVariable> {
 fn tell_unknown() {
     for unknown in unknown_variables() {
         eprintln!("{unknown}");
+    }
+}
+
+/// Logs which tables `[[room]]` count for no room.
+fn warn_of_rooms(config: &Config) {
+    for table in config::never_match(config) {
+        tracing::warn!("{table}");
     }
 }
 
@@ -184,6 +193,7 @@ fn reload(server: &Server, set_level: &SetLevel) {
     match server.reload(&config) {
         Ok(restart_needed) => {
             set_level(config.log_level);
+            warn_of_rooms(&config);
             if !restart_needed.is_empty() {
                 tracing::warn!(
                     settings = restart_needed.join(", "),

@@ -1,6 +1,7 @@
 //! Checks that need more than one setting, or the machine: values that are right alone may conflict.
 
 use crate::config::SHARDS_MAX;
+use crate::config::check_rooms;
 use crate::config::descriptors::{DescriptorBudget, asking, open_files_min, requests, requests_min};
 use crate::config::error::{ConfigError, Source};
 use crate::config::kinds::addresses::AddressRange;
@@ -57,6 +58,7 @@ pub(super) fn resolve(
         print_duration,
     );
     check.descriptors(&mut config, open_files_max);
+    check_rooms::check(&config, layers, &mut check.errors);
     if check.errors.is_empty() { Ok(config) } else { Err(check.errors) }
 }
 

@@ -80,9 +80,11 @@ pub(super) fn open_files(config: &Config) -> u64 {
     reserve(config.shards) + asking(config) + connections
 }
 
-/// Descriptors for questions to the application. All other requests to servers fit into the process's reserve.
+/// Descriptors for questions to the application: about streams, and about what is published. All other requests to
+/// servers fit into the process's reserve.
 pub(super) fn asking(config: &Config) -> u64 {
-    config.auth_callback.as_ref().map_or(0, |_| config.auth_callback_concurrency as u64)
+    let callbacks = [&config.auth_callback, &config.publish_callback];
+    callbacks.into_iter().flatten().count() as u64 * config.auth_callback_concurrency as u64
 }
 
 fn reserve(shards: usize) -> u64 {

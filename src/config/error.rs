@@ -57,6 +57,17 @@ pub enum ConfigError {
         key: String,
         /// The setting that was probably meant.
         nearest: Option<&'static str>,
+        /// What would be right if it is not that one.
+        wanted: String,
+    },
+    /// A table of the file lacks a key.
+    MissingKey {
+        /// Where the table begins.
+        place: Place,
+        /// The key.
+        key: &'static str,
+        /// What would be right, bounds included.
+        wanted: String,
     },
     /// A setting does not accept the value, or the value conflicts with another setting.
     Value {
@@ -131,11 +142,14 @@ impl fmt::Display for ConfigError {
                 write!(f, "={:?}: wanted a readable file: {reason}", path.display().to_string())
             }
             Self::Syntax { place, reason } => write!(f, "{place}: {reason}"),
-            Self::UnknownKey { place, key, nearest: Some(nearest) } => {
+            Self::UnknownKey { place, key, nearest: Some(nearest), .. } => {
                 write!(f, "{place}: unknown key {key:?}: did you mean {nearest}?")
             }
-            Self::UnknownKey { place, key, nearest: None } => {
-                write!(f, "{place}: unknown key {key:?}: wanted one that --help lists")
+            Self::UnknownKey { place, key, nearest: None, wanted } => {
+                write!(f, "{place}: unknown key {key:?}: wanted {wanted}")
+            }
+            Self::MissingKey { place, key, wanted } => {
+                write!(f, "{place}: {key} is missing: wanted {wanted}")
             }
             Self::Value { source, key, value, wanted } => {
                 source.name(f, key)?;

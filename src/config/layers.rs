@@ -1,6 +1,7 @@
-//! The layers: text by key, each with the place where it was written. The last text of a key counts.
+//! The layers: text by key, each with the place where it was written. The last text of a key counts. Tables are in the
+//! file alone, and have layers of their own.
 
-use crate::config::error::{ConfigError, Source};
+use crate::config::error::{ConfigError, Place, Source};
 use crate::config::kinds::Kind;
 use crate::config::setting::Setting;
 
@@ -13,12 +14,24 @@ pub(crate) struct Given {
 
 /// All values given, the weakest layer first.
 #[derive(Default)]
-pub(crate) struct Layers(Vec<Given>);
+pub(crate) struct Layers {
+    values: Vec<Given>,
+    /// The tables `[[room]]`, in their order.
+    pub(super) rooms: Vec<GivenTable>,
+}
+
+/// One table of the file.
+pub(crate) struct GivenTable {
+    /// Where it begins.
+    pub(super) place: Place,
+    /// Its values.
+    pub(super) keys: Layers,
+}
 
 impl Layers {
     /// Puts `layer` above all others.
     pub(super) fn append(&mut self, layer: impl IntoIterator<Item = Given>) {
-        self.0.extend(layer);
+        self.values.extend(layer);
     }
 
     pub(super) fn read_env(&mut self, settings: &'static [Setting], env: impl Fn(&str) -> Option<String>) {
@@ -52,7 +65,7 @@ impl Layers {
     }
 
     fn all(&self, key: &str) -> impl Iterator<Item = &Given> {
-        self.0.iter().filter(move |given| given.setting.key == key)
+        self.values.iter().filter(move |given| given.setting.key == key)
     }
 }
 

@@ -15,6 +15,7 @@
 //! earlier one. `TIDEGATE_` variables that name no setting are reported ([`unknown_variables`]).
 
 mod check;
+mod check_rooms;
 mod descriptors;
 mod environment;
 pub(crate) mod error;
@@ -25,6 +26,7 @@ mod nearest;
 mod read;
 mod reload;
 mod report;
+mod room_table;
 pub(crate) mod setting;
 pub(crate) mod table;
 
@@ -32,6 +34,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
+pub use check_rooms::{NeverMatches, never_match};
 pub use descriptors::{ADMIN_RESERVE, DescriptorBudget, PROCESS_RESERVE, SHARD_RESERVE};
 pub use environment::{UnknownVariable, unknown_variables};
 pub use error::{ConfigError, ConfigErrors, EX_CONFIG, EX_USAGE, Place, Source};
@@ -47,12 +50,14 @@ pub use kinds::requests::{
     ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
     RequiredHeader,
 };
+pub use kinds::rooms::{KnownRooms, RoomCallback, RoomPresence};
 pub use kinds::secret::{MASK, Secret};
 pub use kinds::token_key::{JwksSource, KeySource, TOKEN_KEYS_MAX, TokenKey};
 pub use kinds::unix_socket::{Group, UnixSocket};
 pub use kinds::upstream::UpstreamUrl;
 pub use read::{FILE_BYTES_MAX, read_file, read_text};
 pub use reload::{RELOADABLE, restart_needed};
+pub use room_table::{RoomSettings, RoomTable};
 pub use setting::Reference;
 pub use table::{CONNECTIONS_CEILING, Config};
 
@@ -128,6 +133,11 @@ pub fn reference() -> impl Iterator<Item = Reference> {
     table::SETTINGS.iter().map(setting::Setting::reference)
 }
 
+/// Every key of a table `[[room]]`. `match`, the first, has no default.
+pub fn room_reference() -> impl Iterator<Item = Reference> {
+    room_table::keys().map(setting::Setting::reference)
+}
+
 impl Config {
     /// All defaults, for tests: `Config { drain: Duration::ZERO, ..Config::default_for(1024) }`.
     ///
@@ -156,10 +166,11 @@ impl Config {
         resolved(config, &layers, open_files_max, errors)
     }
 
-    /// The text of a file that gives these settings, whatever the defaults are. Includes secrets.
+    /// The text of a file that gives these settings, whatever the defaults are. Includes secrets. A table `[[room]]` has
+    /// only what is different from its defaults.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        report::toml(&self.written(), &Layers::default())
+        report::toml(self)
     }
 
     /// Whether authentication is set up. Until then, every client that reaches the server may do everything.

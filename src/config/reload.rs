@@ -1,10 +1,10 @@
-//! Which settings a running server takes over (SIGHUP): those that decide which clients are let in. The others shape
-//! sockets, tables and threads that exist already, and take effect with the next start.
+//! Which settings a running server takes over (SIGHUP): those that decide which clients are let in, and those of single
+//! rooms. The others shape sockets, tables and threads that exist already, and take effect with the next start.
 
 use crate::config::descriptors::open_files;
 use crate::config::table::Config;
 
-/// Keys of the settings that a reload takes over.
+/// Keys of the settings that a reload takes over. `room` is the tables `[[room]]`.
 pub const RELOADABLE: &[&str] = &[
     "trusted_proxies",
     "cors_origins",
@@ -26,8 +26,11 @@ pub const RELOADABLE: &[&str] = &[
     "api_keys_file",
     "token_cookie",
     "token_query",
+    "rooms",
+    "event_room",
     "publish_rate_per_user",
     "log_level",
+    "room",
 ];
 
 /// Keys of the settings that differ and that a reload does not take over, in the order of `--help`.
@@ -49,7 +52,7 @@ mod tests {
     #[test]
     fn every_reloadable_setting_is_one() {
         for key in RELOADABLE {
-            assert!(SETTINGS.iter().any(|setting| setting.key == *key), "{key}");
+            assert!(*key == "room" || SETTINGS.iter().any(|setting| setting.key == *key), "{key}");
         }
     }
 
@@ -62,6 +65,13 @@ mod tests {
         wanted.gzip = !running.gzip;
         wanted.history_events += 1;
         assert_eq!(restart_needed(&running, &wanted), ["gzip", "history_events"]);
+    }
+
+    #[test]
+    fn tables_of_rooms_change_under_way() {
+        let (running, wanted) = (from_toml(""), from_toml("[[room]]\nmatch = \"a\""));
+        assert_eq!(running.differing(&wanted), ["room"]);
+        assert_eq!(restart_needed(&running, &wanted), Vec::<&str>::new());
     }
 
     fn from_toml(text: &str) -> Config {

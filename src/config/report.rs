@@ -6,27 +6,56 @@ use std::fmt::Write as _;
 use crate::config::error::Source;
 use crate::config::kinds::{Shape, entries};
 use crate::config::layers::Layers;
+use crate::config::room_table::{MATCH, ROOM_SETTINGS, RoomSettings, RoomTable};
+use crate::config::setting::Setting;
 use crate::config::table::{Config, SETTINGS};
 
 /// The settings, below a comment that describes the list.
 pub(super) fn summary(config: &Config, layers: &Layers) -> String {
-    format!("# The settings are right. Those not marked are defaults.\n{}", toml(&config.shown(), layers))
+    let settings = print((config, &config.shown()), RoomSettings::shown, layers);
+    format!("# The settings are right. Those not marked are defaults.\n{settings}")
 }
 
-/// One line per setting, in the order of the table. `texts` has the same order.
-pub(super) fn toml(texts: &[String], layers: &Layers) -> String {
+/// The settings, secrets included, without a word about where they come from.
+pub(super) fn toml(config: &Config) -> String {
+    print((config, &config.written()), RoomSettings::written, &Layers::default())
+}
+
+/// One line per setting, in the order of the table, and then each `[[room]]` with what it changes. `texts` has the order
+/// of the table.
+fn print(
+    (config, texts): (&Config, &[String]),
+    texts_of: fn(&RoomSettings) -> Vec<String>,
+    layers: &Layers,
+) -> String {
     let mut out = String::new();
     for (setting, text) in SETTINGS.iter().zip(texts) {
-        let value = literal(text, (setting.facts)().shape);
-        let mark = match layers.given(setting.key).map(|given| &given.source) {
-            None | Some(Source::Default) => String::new(),
-            Some(Source::File(place)) => format!("  # {place}"),
-            Some(Source::Env) => format!("  # {}", setting.env()),
-            Some(Source::Flag) => format!("  # --{}", setting.flag()),
-        };
-        writeln!(out, "{} = {value}{mark}", setting.key).expect("a String takes everything");
+        put(&mut out, setting, text, layers);
+    }
+    let (nothing, defaults) = (Layers::default(), RoomSettings::default());
+    for (at, RoomTable { pattern, settings }) in config.room_tables.iter().enumerate() {
+        let given = layers.rooms.get(at).map_or(&nothing, |table| &table.keys);
+        let differing = defaults.differing(settings);
+        out.push_str("\n[[room]]\n");
+        put(&mut out, &MATCH, &pattern.to_string(), given);
+        for (setting, text) in ROOM_SETTINGS.iter().zip(texts_of(settings)) {
+            if differing.contains(&setting.key) || given.given(setting.key).is_some() {
+                put(&mut out, setting, &text, given);
+            }
+        }
     }
     out
+}
+
+fn put(out: &mut String, setting: &Setting, text: &str, layers: &Layers) {
+    let value = literal(text, (setting.facts)().shape);
+    let mark = match layers.given(setting.key).map(|given| &given.source) {
+        None | Some(Source::Default) => String::new(),
+        Some(Source::File(place)) => format!("  # {place}"),
+        Some(Source::Env) => format!("  # {}", setting.env()),
+        Some(Source::Flag) => format!("  # --{}", setting.flag()),
+    };
+    writeln!(out, "{} = {value}{mark}", setting.key).expect("a String takes everything");
 }
 
 /// `text` as TOML writes it.

@@ -1,7 +1,8 @@
-//! A setting's row in the table, and the macro that builds the table.
+//! A setting's row in a table, and the macro that builds the table.
 //!
-//! [`settings!`] turns each row into a field of `Config`, an entry of `SETTINGS`, a line of the parser and a line of the
-//! printer. The row's doc comment is the field's documentation and the text of `--help` at once.
+//! [`settings!`] turns each row into a field of a struct (`Config`), an entry of a list (`SETTINGS`), a line of the
+//! parser and a line of the printer. The row's doc comment is the field's documentation and the text of `--help` at
+//! once. There are two tables: the server's settings, and the keys of a `[[room]]`.
 
 use crate::config::kinds::{Kind, Shape};
 
@@ -74,28 +75,37 @@ pub(crate) fn facts<K: Kind>(kind: &K, default: &str) -> Facts {
     Facts { shape: K::SHAPE, placeholder: kind.placeholder(), wanted: kind.wanted(default) }
 }
 
-/// Declares `Config`, its parser and printer, and `SETTINGS`.
+/// Declares a struct with a field for each row, its parser and printer, and the list of its rows. Before the rows there
+/// may be one field more, which is in no list: its key, and the function that reads it from the layers.
 macro_rules! settings {
-    ($($section:literal { $(
-        $(#[doc = $doc:literal])+
-        $key:ident: $type:ty = $default:literal, $kind:expr;
-    )+ })+) => {
-        /// Every setting, valid. Nothing downstream re-checks.
-        ///
-        /// Sizes are in bytes. What is off is `None`. `shards`, `max_connections`, `max_requests` and
-        /// `max_waiting_requests` are never 0: what 0 stands for is filled in. `base_path` is a prefix of `/stream` as
-        /// it is: it starts with a slash, does not end in one, and is empty for the root.
+    (
+        $(#[doc = $about:literal])+
+        $name:ident, $list:ident;
+        $(
+            $(#[doc = $extra_doc:literal])+
+            $extra_key:literal $extra:ident: $extra_type:ty = $read:path;
+        )?
+        $($section:literal { $(
+            $(#[doc = $doc:literal])+
+            $key:ident: $type:ty = $default:literal, $kind:expr;
+        )+ })+
+    ) => {
+        $(#[doc = $about])+
         #[derive(Clone, Debug, Eq, PartialEq)]
-        pub struct Config {
+        pub struct $name {
             $($(
                 $(#[doc = $doc])+
                 #[doc = concat!("\n\nDefault: `", $default, "`.")]
                 pub $key: $type,
             )+)+
+            $(
+                $(#[doc = $extra_doc])+
+                pub $extra: $extra_type,
+            )?
         }
 
         /// The table, in the order of its rows.
-        pub(crate) static SETTINGS: &[Setting] = &[$($(Setting {
+        pub(crate) static $list: &[Setting] = &[$($(Setting {
             key: stringify!($key),
             section: $section,
             default: $default,
@@ -104,16 +114,17 @@ macro_rules! settings {
             masked: |text| $kind.masked(text),
         },)+)+];
 
-        impl Config {
+        impl $name {
             /// Parses each setting by itself. `check::resolve` compares them with each other and the machine, and fills
             /// in what zero stands for. Failures are added to `errors`; the result must not be used then.
             pub(crate) fn parse(layers: &Layers, errors: &mut Vec<ConfigError>) -> Self {
                 Self {
                     $($($key: layers.value(stringify!($key), &$kind, $default, errors),)+)+
+                    $($extra: $read(layers, errors),)?
                 }
             }
 
-            /// The settings as text that parses to the same, in the order of `SETTINGS`.
+            /// The settings as text that parses to the same, in the order of the rows.
             pub(crate) fn written(&self) -> Vec<String> {
                 vec![$($($kind.print(&self.$key),)+)+]
             }
@@ -123,9 +134,12 @@ macro_rules! settings {
                 vec![$($($kind.shown(&self.$key),)+)+]
             }
 
-            /// Keys of the settings in which `other` differs, in the order of `SETTINGS`.
+            /// Keys of the settings in which `other` differs, in the order of the rows.
             pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
-                let differs = [$($((stringify!($key), self.$key != other.$key),)+)+];
+                let differs = [
+                    $($((stringify!($key), self.$key != other.$key),)+)+
+                    $(($extra_key, self.$extra != other.$extra),)?
+                ];
                 differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
             }
         }

@@ -29,8 +29,10 @@ use crate::config::kinds::requests::{
 };
 use crate::config::kinds::token_key::{JwksSource, TOKEN_KEYS_MAX, TokenKey, jwks_source, token_key};
 use crate::config::kinds::upstream::{UpstreamUrl, upstream_url};
+use crate::config::kinds::rooms::KnownRooms;
 use crate::config::kinds::{Kind, auto_or, list, off_or, zero_or};
 use crate::config::layers::Layers;
+use crate::config::room_table::{self, RoomTable};
 use crate::config::setting::{Setting, facts, settings};
 use crate::types::rate::Rate;
 
@@ -39,6 +41,17 @@ use crate::types::rate::Rate;
 pub const CONNECTIONS_CEILING: usize = 1 << 22;
 
 settings! {
+    /// Every setting, valid. Nothing downstream re-checks.
+    ///
+    /// Sizes are in bytes. What is off is `None`. `shards`, `max_connections`, `max_requests` and
+    /// `max_waiting_requests` are never 0: what 0 stands for is filled in. `base_path` is a prefix of `/stream` as it is:
+    /// it starts with a slash, does not end in one, and is empty for the root.
+    Config, SETTINGS;
+
+    /// The tables `[[room]]` of the file: what is different in some rooms. At most
+    /// [`ROOM_POLICIES_MAX`](crate::hub::room_policy::ROOM_POLICIES_MAX), in their order; the first that matches counts.
+    "room" room_tables: Vec<RoomTable> = room_table::read_all;
+
     "Listening" {
         /// Where subscribers and publishers connect: addresses and Unix sockets, all serving the same. With `proxy:` in
         /// front, every connection has to begin with a PROXY protocol header, which names the client. After a path,
@@ -149,6 +162,17 @@ settings! {
         /// The application's URL that is told of streams that ended.
         disconnect_callback: Option<UpstreamUrl> = "off", off_or(upstream_url(), "http://127.0.0.1:3000/sse/gone");
 
+        /// The application's URL that is asked about each event that a user publishes, in rooms whose table has
+        /// `publish` among its `callbacks`.
+        publish_callback: Option<UpstreamUrl> = "off", off_or(upstream_url(), "http://127.0.0.1:3000/sse/publish");
+
+        /// How long the application may take to answer about an event. After that, the event is refused with 503.
+        publish_callback_timeout: Duration = "2s", duration(50 * MS..=30 * SECOND);
+
+        /// The application's URL that is told who comes and goes, in rooms whose table has `presence` among its
+        /// `callbacks`.
+        presence_callback: Option<UpstreamUrl> = "off", off_or(upstream_url(), "http://127.0.0.1:3000/sse/presence");
+
         /// How often the URLs of `token_jwks` are fetched again.
         jwks_refresh: Duration = "10m", duration(10 * SECOND..=24 * HOUR);
 
@@ -231,6 +255,15 @@ settings! {
         history_total_bytes: Option<usize> = "auto", auto_or(size(MIB..=1024 * GIB), "256MiB");
     }
 
+    "Rooms" {
+        /// Which rooms there are: `any` that is asked for, or with `listed` only those that a table `[[room]]` matches.
+        /// All others are refused with 403.
+        rooms: KnownRooms = "any", choice::<KnownRooms>();
+
+        /// Whether each event of a room says in a line `room:` which room it is from. Browsers pass over that line.
+        event_room: bool = "on", switch();
+    }
+
     "Memory" {
         /// Resident memory the process should stay below. As it passes shares of this limit, replays stop, the streams
         /// furthest behind are closed, new streams are refused, and then publishes. `auto` is the control group's
@@ -281,6 +314,13 @@ settings! {
 
         /// How long a streamed body may send nothing between two lines.
         publish_idle: Duration = "5m", duration(100 * MS..=24 * HOUR);
+
+        /// How long an idempotency key is remembered: a repeat within this time is answered like the first request, and
+        /// publishes nothing.
+        idempotency_time: Duration = "5m", duration(SECOND..=24 * HOUR);
+
+        /// Idempotency keys that are remembered at once. The oldest are forgotten first. 0 remembers none.
+        idempotency_keys: usize = "100000", integer(0..=10_000_000);
     }
 
     "Logging" {

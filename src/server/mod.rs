@@ -2,6 +2,7 @@
 
 mod drain;
 pub mod keys;
+mod rooms;
 pub mod supervision;
 pub mod worker;
 
@@ -29,7 +30,6 @@ use crate::engine::stats::HttpStats;
 use crate::engine::{Engine, ShardHandle};
 use crate::hub::admission::Caps;
 use crate::hub::history::HistoryBounds;
-use crate::hub::log::LogBounds;
 use crate::hub::mailbox::Command;
 use crate::hub::source::{Source, SourceKind};
 use crate::hub::{Hub, HubSettings, Overflow};
@@ -199,8 +199,9 @@ impl Server {
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
         let engine = Arc::new(engine);
-        let probe_room =
-            Arc::new(Source::new(SourceKind::Room, "", count, 0, engine.hub.rooms().policy_of("")));
+        // Not the policy of a table for `*`, by which the probe could be late.
+        let probe_policy = Arc::new(rooms::own_policy(&engine.config));
+        let probe_room = Arc::new(Source::new(SourceKind::Room, "", count, 0, probe_policy));
         let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
         let mut by_shard: Vec<Vec<PublicListener>> = (0..count).map(|_| Vec::new()).collect();
         for listeners in opened {
@@ -279,8 +280,8 @@ impl Server {
     }
 
     /// Applies the settings that may change at run time ([`RELOADABLE`](crate::config::RELOADABLE)), for all threads at
-    /// once, and closes the streams whose right the new policy does not accept. Returns the settings that need a
-    /// restart.
+    /// once, and closes the streams whose right the new policy does not accept. Rooms that exist get their new policies.
+    /// Returns the settings that need a restart.
     ///
     /// # Errors
     ///
@@ -296,6 +297,7 @@ impl Server {
         policy.adopt(&self.engine.access.policy.load());
         self.engine.access.policy.store(policy.clone());
         self.review(policy);
+        self.change_rooms(config);
         self.engine.access.keys_wanted.notify_one();
         let mut restart_needed = restart_needed(&self.engine.config, config);
         if fetches_keys(config) && !fetches_keys(&self.engine.config) {
@@ -316,6 +318,16 @@ impl Server {
                     shard,
                     "the shard's mailbox is full: streams without a valid right stay until they end"
                 );
+            }
+        }
+    }
+
+    /// Gives every room the policy that `config` has for it.
+    fn change_rooms(&self, config: &Config) {
+        self.engine.hub.rooms().set_policies(rooms::policies(&self.engine.config, config));
+        for shard in 0..self.workers.len() {
+            if !self.send_patiently(shard, Command::Policies) {
+                tracing::warn!(shard, "the shard's mailbox is full: its rooms stay as they were");
             }
         }
     }
@@ -469,6 +481,7 @@ fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Wor
     let memory = Memory::new(crate::engine::memory::limit(config.memory_limit));
     let auto = memory.auto_bytes();
     let hub = Hub::new(hub_settings(&config, auto));
+    hub.rooms().set_policies(rooms::policies(&config, &config));
     let clock = Clock::start();
     let keys = fetches_keys(&config).then(|| {
         let keys = PublishedKeys { policy: policy.clone(), wanted: keys_wanted.clone() };
@@ -520,7 +533,7 @@ fn hub_settings(config: &Config, auto: AutoBytes) -> HubSettings {
         shards: config.shards,
         epoch: Epoch::new(seed),
         history: HistoryBounds {
-            log: LogBounds { events_max: config.history_events, bytes_max: config.history_bytes },
+            log: rooms::own_log(config),
             bytes_max: config.history_total_bytes.unwrap_or(auto.history),
             age_max: config.history_age,
         },

@@ -34,10 +34,18 @@ impl fmt::Display for RoomPattern {
 
 /// A [`Pattern`] for clients without a token, which have no user, so without `{user}`. A comma in it is written `%2C`.
 pub(crate) fn room_pattern() -> PatternKind {
-    PatternKind
+    PatternKind { without_user: "clients without a token have no user" }
 }
 
-pub(crate) struct PatternKind;
+/// A [`Pattern`] for what holds whoever the user is, so without `{user}`.
+pub(crate) fn rooms_of_all() -> PatternKind {
+    PatternKind { without_user: "a room is the same for all users" }
+}
+
+pub(crate) struct PatternKind {
+    /// Why `{user}` is not accepted.
+    without_user: &'static str,
+}
 
 impl Kind for PatternKind {
     type Value = RoomPattern;
@@ -53,7 +61,7 @@ impl Kind for PatternKind {
     fn wanted_for(&self, text: &str, example: &str) -> String {
         let wanted = self.wanted(example);
         if text.contains("{user}") {
-            format!("{wanted}: clients without a token have no user")
+            format!("{wanted}: {}", self.without_user)
         } else {
             wanted
         }

@@ -12,6 +12,7 @@ pub mod origins;
 pub mod path;
 pub mod rate;
 pub mod requests;
+pub mod rooms;
 pub mod secret;
 pub mod token_key;
 pub mod units;
@@ -129,12 +130,18 @@ impl<K: Kind> Kind for Off<K> {
 
 /// A value of `kind`, or `auto` for one that the server computes. `example` is a value of `kind`.
 pub(crate) fn auto_or<K: Kind>(kind: K, example: &'static str) -> Auto<K> {
-    Auto { kind, example }
+    Auto { kind, word: "auto", example }
 }
 
-/// Parses `auto` as `None`.
+/// A value of `kind`, or `server` for the server's own setting of the same name. `example` is a value of `kind`.
+pub(crate) fn server_or<K: Kind>(kind: K, example: &'static str) -> Auto<K> {
+    Auto { kind, word: "server", example }
+}
+
+/// Parses `word` as `None`.
 pub(crate) struct Auto<K> {
     kind: K,
+    word: &'static str,
     example: &'static str,
 }
 
@@ -146,19 +153,17 @@ impl<K: Kind> Kind for Auto<K> {
     }
 
     fn wanted(&self, _: &str) -> String {
-        format!("{AUTO} or {}", self.kind.wanted(self.example))
+        format!("{} or {}", self.word, self.kind.wanted(self.example))
     }
 
     fn parse(&self, text: &str) -> Option<Self::Value> {
-        if text == AUTO { Some(None) } else { self.kind.parse(text).map(Some) }
+        if text == self.word { Some(None) } else { self.kind.parse(text).map(Some) }
     }
 
     fn print(&self, value: &Self::Value) -> String {
-        value.as_ref().map_or_else(|| AUTO.to_owned(), |value| self.kind.print(value))
+        value.as_ref().map_or_else(|| self.word.to_owned(), |value| self.kind.print(value))
     }
 }
-
-const AUTO: &str = "auto";
 
 /// A list of values of `kind`, all different, whose number is in `counts`. No value may contain a comma.
 pub(crate) fn list<K>(kind: K, counts: RangeInclusive<usize>) -> List<K> {
