@@ -22,6 +22,10 @@ const READ: &str = "GET, HEAD, OPTIONS";
 const STREAM: &str = "GET, OPTIONS";
 /// The methods of a resource that changes something.
 const CHANGE: &str = "POST, OPTIONS";
+/// The methods of a state that is begun with `POST` and ended again.
+const BEGIN_OR_END: &str = "POST, DELETE, OPTIONS";
+/// The methods of a state that is replaced as a whole and ended again.
+const REPLACE_OR_END: &str = "PUT, DELETE, OPTIONS";
 
 /// Segments below the base path that the longest known path has.
 const SEGMENTS_MAX: usize = 3;
@@ -183,10 +187,19 @@ fn answer(
         return Ok(Route::Preflight { allow });
     }
     if !allow.split(", ").any(|known| known == method.as_str()) {
-        let detail = if allow == CHANGE { "this path takes POST" } else { "this path takes GET" };
-        return Err(Problem::method_not_allowed(allow).with_detail(detail));
+        return Err(Problem::method_not_allowed(allow).with_detail(taken(allow)));
     }
     route()
+}
+
+/// Names the methods of a path for someone who used another one.
+fn taken(allow: &'static str) -> &'static str {
+    match allow {
+        CHANGE => "this path takes POST",
+        BEGIN_OR_END => "this path takes POST and DELETE",
+        REPLACE_OR_END => "this path takes PUT and DELETE",
+        _ => "this path takes GET",
+    }
 }
 
 #[cfg(test)]
@@ -341,6 +354,25 @@ mod tests {
             assert_eq!(problem.detail, Some(verb), "{method} {path}");
             let preflight = Route::parse(BASE, &Method::OPTIONS, &path);
             assert_eq!(preflight, Ok(Route::Preflight { allow }), "{path}");
+        }
+    }
+
+    #[test]
+    fn whoever_used_another_method_is_told_all_that_there_are() {
+        for (allow, told) in [
+            (READ, "GET"),
+            (STREAM, "GET"),
+            (CHANGE, "POST"),
+            (BEGIN_OR_END, "POST and DELETE"),
+            (REPLACE_OR_END, "PUT and DELETE"),
+        ] {
+            let refused = answer(&Method::PATCH, allow, || Ok(Route::Info)).expect_err("it takes others");
+            assert_eq!(refused.allow, Some(allow));
+            assert_eq!(refused.detail, Some(&*format!("this path takes {told}")));
+            for method in allow.split(", ").filter(|method| *method != "OPTIONS") {
+                let method = Method::from_bytes(method.as_bytes()).unwrap();
+                assert_eq!(answer(&method, allow, || Ok(Route::Info)), Ok(Route::Info), "{method}");
+            }
         }
     }
 

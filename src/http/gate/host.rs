@@ -38,7 +38,7 @@ pub fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) 
 }
 
 /// The methods that any resource takes.
-pub const ALLOW: &str = "GET, HEAD, POST, OPTIONS";
+pub const ALLOW: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
 /// Whether `text` is `uri-host [":" port]` (RFC 9110 §7.2, RFC 3986 §3.2.2), without anything percent-encoded, which no
 /// name in use has.
