@@ -154,16 +154,8 @@ fn log(c: &mut Criterion) {
         let (mut log, frame, mut offset) = (Log::default(), frame(), 0);
         b.iter(|| {
             offset += 1;
-            let entry = Entry {
-                offset,
-                frame: frame.clone(),
-                published: Moment(0),
-                exclude: None,
-
-                require: None,
-                id: None,
-            };
-            log.append(entry, bounds, u64::MAX);
+            let entry = Entry::plain(offset, frame.clone(), Moment(0));
+            log.append(entry, None, bounds.into(), u64::MAX);
         });
     });
     let hub = hub();

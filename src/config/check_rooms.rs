@@ -47,7 +47,10 @@ impl Check<'_> {
         let twin = before.iter().position(|other| other.pattern.pattern == *pattern);
         if let Some(twin) = twin {
             let line = places[twin].place.line;
-            self.blame(MATCH.key, format!("a pattern that no other table has; the table at line {line} has it"));
+            self.blame(
+                MATCH.key,
+                format!("a pattern that no other table has; the table at line {line} has it"),
+            );
         }
     }
 
@@ -56,7 +59,10 @@ impl Check<'_> {
         if let (Some(bytes), Some(total)) = (settings.history_bytes, self.config.history_total_bytes)
             && bytes > total
         {
-            self.blame("history_bytes", format!("at most history_total_bytes, which is {}", print_size(total)));
+            self.blame(
+                "history_bytes",
+                format!("at most history_total_bytes, which is {}", print_size(total)),
+            );
         }
         let kept = settings.history_events.unwrap_or(self.config.history_events);
         match settings.replay {

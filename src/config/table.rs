@@ -27,9 +27,9 @@ use crate::config::kinds::requests::{
     ALLOWED_HOSTS_MAX, DENIED_USER_AGENTS_MAX, DeniedUserAgent, HostPattern, REQUIRED_HEADERS_MAX,
     RequiredHeader, denied_user_agent, host_pattern, required_header,
 };
+use crate::config::kinds::rooms::KnownRooms;
 use crate::config::kinds::token_key::{JwksSource, TOKEN_KEYS_MAX, TokenKey, jwks_source, token_key};
 use crate::config::kinds::upstream::{UpstreamUrl, upstream_url};
-use crate::config::kinds::rooms::KnownRooms;
 use crate::config::kinds::{Kind, auto_or, list, off_or, zero_or};
 use crate::config::layers::Layers;
 use crate::config::room_table::{self, RoomTable};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::hub::keys::Keys;
 use crate::hub::own_ids::OWN_ID_OVERHEAD;
-use crate::hub::room_policy::{Replay, RoomPolicy};
+use crate::hub::room_policy::{Replay, RoomPolicy, Slow};
 use crate::hub::source::Source;
 use crate::rights::grant::PermissionName;
 use crate::types::moment::Moment;
@@ -74,7 +74,7 @@ impl From<&RoomPolicy> for LogRules {
     fn from(policy: &RoomPolicy) -> Self {
         let conflates = policy.conflate.is_some();
         // A log that conflates holds nothing but the newest.
-        let keeps_newest = policy.replay == Replay::Latest && !conflates;
+        let keeps_newest = (policy.replay == Replay::Latest || policy.slow == Slow::Latest) && !conflates;
         Self { bounds: policy.log, conflates, keeps_newest }
     }
 }
@@ -152,6 +152,8 @@ pub struct Log {
     expired_to: Offset,
     /// Newest offset that is gone, or 0. Invariant: `evicted_to <= expired_to`.
     evicted_to: Offset,
+    /// The same, without events whose keys had newer events or are in `kept`. Invariant: at most `evicted_to`.
+    lost_to: Offset,
     /// Events removed so far; with the length, every event's number in this log.
     evicted: u64,
     /// Number of events at the last [`Log::count_since_look`].
@@ -166,7 +168,7 @@ impl Log {
     /// An empty log. Events up to `forgotten_to` may have existed and are gone.
     #[must_use]
     pub fn starting_after(forgotten_to: Offset) -> Self {
-        Self { expired_to: forgotten_to, evicted_to: forgotten_to, ..Self::default() }
+        Self { expired_to: forgotten_to, evicted_to: forgotten_to, lost_to: forgotten_to, ..Self::default() }
     }
 
     /// Adds the newest event and applies the rules. `version` is that of its key. `flushed` is the offset up to which
@@ -209,6 +211,7 @@ impl Log {
         if let Some((_, entry)) = self.kept.pop_first() {
             self.bytes -= entry.cost();
             self.keys.forget(&entry);
+            self.lost_to = self.lost_to.max(entry.offset);
             return true;
         }
         self.shed_oldest(false)
@@ -250,6 +253,9 @@ impl Log {
                 self.keys.forget(&entry);
             } else {
                 self.evicted_to = entry.offset;
+                if !entry.superseded && !self.kept.contains_key(&entry.offset) {
+                    self.lost_to = self.lost_to.max(entry.offset);
+                }
             }
             self.evicted += 1;
         }
@@ -273,7 +279,8 @@ impl Log {
         let Self { entries, conflates, keys, expired_ids, other_bytes, .. } = self;
         let (mut at, mut removed, mut removed_expired) = (0, 0, 0);
         entries.retain_mut(|entry| {
-            let goes = (*conflates && entry.superseded) || (!entry.stored && entry.offset <= flushed);
+            let is_loose = (*conflates && entry.superseded) || !entry.stored;
+            let goes = is_loose && entry.offset <= flushed;
             if goes {
                 *other_bytes -= entry.cost();
                 expired_ids.extend(entry.id.take());
@@ -369,6 +376,12 @@ impl Log {
         self.evicted_to
     }
 
+    /// The same for a reader that needs the newest event of each key only.
+    #[must_use]
+    pub fn lost_to(&self) -> Offset {
+        self.lost_to
+    }
+
     /// Offset of the newest event present.
     #[must_use]
     pub fn last(&self) -> Option<Offset> {
@@ -388,6 +401,16 @@ impl Log {
         let conflates = self.conflates;
         let entries = self.entries.range(start..).take_while(move |entry| entry.offset <= upto);
         entries.filter(move |entry| !(conflates && entry.superseded))
+    }
+
+    /// The same without events whose keys have newer ones, and with those that only newcomers could still have: for a
+    /// reader that needs the newest event of each key only.
+    pub fn newest_in(&self, after: Offset, upto: Offset) -> impl Iterator<Item = &Entry> {
+        let kept = self.kept.range(after.saturating_add(1)..).map(|(_, entry)| entry);
+        // An entry may be in both while it waits for its flush.
+        let first = self.entries.front().map_or(Offset::MAX, |entry| entry.offset);
+        let kept = kept.take_while(move |entry| entry.offset < first && entry.offset <= upto);
+        kept.chain(self.range(after, upto).filter(|entry| !entry.superseded))
     }
 
     /// How many events in `(after, upto]` are left out because their keys have newer ones.
@@ -418,11 +441,12 @@ impl Log {
         std::mem::take(&mut self.expired_ids)
     }
 
-    /// Offset of the last event before `offset`, or the newest evicted offset if there is none.
+    /// Offset of the last event before `offset` that is to be delivered, or the newest evicted offset if there is none.
     #[must_use]
     pub fn before(&self, offset: Offset) -> Offset {
         let at = self.entries.partition_point(|entry| entry.offset < offset);
-        at.checked_sub(1).map_or(self.evicted_to, |at| self.entries[at].offset)
+        let is_due = |entry: &&Entry| !(self.conflates && entry.superseded);
+        self.entries.range(..at).rev().find(is_due).map_or(self.evicted_to, |entry| entry.offset)
     }
 
     /// Notes that `shard` has flushed everything up to `offset`.

@@ -268,6 +268,15 @@ impl LogSlot {
         }
     }
 
+    /// See [`Log::lost_to`].
+    #[must_use]
+    pub fn lost_to(&self) -> Offset {
+        match self {
+            Self::Forgotten(to) => *to,
+            Self::Log(log) => log.lost_to(),
+        }
+    }
+
     /// See [`Log::evicted_to`].
     #[must_use]
     pub fn evicted_to(&self) -> Offset {

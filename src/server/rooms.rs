@@ -84,7 +84,9 @@ mod tests {
 
     #[test]
     fn an_empty_table_is_the_servers_own_policy() {
-        let server = config("history_events = 7\nhistory_bytes = \"9KiB\"\nhistory_age = \"2h\"\n[[room]]\nmatch = \"a%2Db*\"");
+        let server = config(
+            "history_events = 7\nhistory_bytes = \"9KiB\"\nhistory_age = \"2h\"\n[[room]]\nmatch = \"a%2Db*\"",
+        );
         let policies = policies(&server, &server);
         let own = own_policy(&server);
         assert_eq!(own.log, LogBounds { events_max: 7, bytes_max: 9 << 10 });

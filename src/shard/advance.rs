@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::hub::Overflow;
 use crate::hub::log::{Entry, Log};
+use crate::hub::room_policy::Slow;
 use crate::hub::source::{Source, SourceKind};
 use crate::shard::batch::{self, BATCH_BYTES_MAX, Item, Piece};
 use crate::shard::conn::{Conn, Lag, flag};
@@ -24,7 +25,40 @@ pub(super) fn is_for<S>(entry: &Entry, source: &Source, conn: &Conn<S>) -> bool 
     !is_excluded && entry.require.as_ref().is_none_or(may)
 }
 
+/// Adds to `missing` the events of `source` that `conn` lacks.
+fn take<S>(source: &Source, conn: &Conn<S>, from: Offset, missing: &mut Missing) {
+    let log = source.log();
+    let is_behind = conn.lag.is_some() || log.evicted_to() > from;
+    let slow = if is_behind { source.with_policy(|policy| policy.slow) } else { Slow::Gap };
+    let lost_to = if slow == Slow::Latest { log.lost_to() } else { log.evicted_to() };
+    if lost_to > from {
+        missing.lost_to = missing.lost_to.max(Some(lost_to));
+        missing.ends |= slow == Slow::Close;
+    }
+    let Some(log) = log.get() else {
+        return;
+    };
+    if slow == Slow::Latest {
+        missing.take(source, conn, log.newest_in(from, missing.upto));
+    } else {
+        missing.take(source, conn, log.range(from, missing.upto));
+    }
+}
+
+/// Why a slow connection at `from` is not sent events of `source` in `(from, upto]`, and how many it is sent. `None` if
+/// it lost some to a gap, which are counted with the gap.
+fn left_out_as(source: &Source, log: &Log, from: Offset, upto: Offset) -> Option<(DropReason, usize)> {
+    let all = || log.range(from, upto).count();
+    source.with_policy(|policy| match policy.slow {
+        Slow::Latest => Some((DropReason::Latest, log.newest_in(from, upto).count())),
+        _ if log.evicted_to() > from => None,
+        _ if policy.conflate.is_some() => Some((DropReason::Conflated, all())),
+        _ => Some((DropReason::Unstored, all())),
+    })
+}
+
 /// The events that a connection lacks.
+#[derive(Default)]
 struct Missing {
     /// The events, by offset.
     items: Vec<Item>,
@@ -34,9 +68,30 @@ struct Missing {
     more: bool,
     /// The offset up to which events are gone for good.
     lost_to: Option<Offset>,
+    /// Whether a room whose events it lost ends streams that cannot keep up.
+    ends: bool,
 }
 
 impl Missing {
+    /// Adds those of `entries`, which are of `source`, that `conn` may have. Stops after about [`BATCH_BYTES_MAX`]: then
+    /// later events of other sources must not overtake the rest.
+    fn take<'a, S>(&mut self, source: &Source, conn: &Conn<S>, entries: impl Iterator<Item = &'a Entry>) {
+        let mut bytes = 0;
+        for entry in entries {
+            if bytes > BATCH_BYTES_MAX {
+                self.upto = entry.offset - 1;
+                self.more = true;
+                break;
+            }
+            // A newcomer gets nothing that was only for those who were there.
+            let was_there = entry.stored || entry.published >= conn.opened;
+            if was_there && is_for(entry, source, conn) {
+                bytes += entry.frame.len();
+                self.items.push(Item::from(entry));
+            }
+        }
+    }
+
     /// Keeps the first event and those within `bytes_max` bytes; the rest waits for the next time. Each of many sources
     /// may have added that much, and a socket takes hardly more.
     fn cut_to(&mut self, bytes_max: usize) {
@@ -76,8 +131,12 @@ impl<N: Net> Shard<N> {
         let mut missing = self.missing(slot, from, head);
         if let Some(to) = missing.lost_to {
             self.count_lost(slot, from, to);
+            if missing.ends {
+                return self.send_closing(slot, CloseReason::Slow);
+            }
         }
         let deferred_to = self.apply_rate(slot, &mut missing);
+        self.count_left_out(slot, from, missing.upto);
         if let Some(to) = missing.lost_to {
             let gap = self.gap_piece(slot, from, to, GapReason::Slow);
             batch::push_gap(&mut pieces, gap);
@@ -148,35 +207,14 @@ impl<N: Net> Shard<N> {
 
     /// What `slot` lacks between `from` and `head`.
     fn missing(&self, slot: u32, from: Offset, head: Offset) -> Missing {
-        let mut missing = Missing { items: Vec::new(), upto: head.max(from), more: false, lost_to: None };
+        let mut missing = Missing { upto: head.max(from), ..Missing::default() };
         let Some(conn) = self.conns.get(slot) else {
             return missing;
         };
         let mut contributors = 0;
-        for source in self.sources(slot) {
-            if source.last() <= from {
-                continue;
-            }
-            let log = source.log();
-            if log.evicted_to() > from {
-                missing.lost_to = missing.lost_to.max(Some(log.evicted_to()));
-            }
-            let Some(log) = log.get() else {
-                continue;
-            };
-            let (before, mut bytes) = (missing.items.len(), 0);
-            for entry in log.range(from, missing.upto) {
-                if bytes > BATCH_BYTES_MAX {
-                    // This source has more: later events of other sources must not overtake them.
-                    missing.upto = entry.offset - 1;
-                    missing.more = true;
-                    break;
-                }
-                if is_for(entry, source, conn) {
-                    bytes += entry.frame.len();
-                    missing.items.push(Item::from(entry));
-                }
-            }
+        for source in self.sources(slot).filter(|source| source.last() > from) {
+            let before = missing.items.len();
+            take(source, conn, from, &mut missing);
             contributors += usize::from(missing.items.len() > before);
         }
         let lost_to = missing.lost_to.unwrap_or(0);
@@ -286,23 +324,42 @@ impl<N: Net> Shard<N> {
     }
 
     fn count_lost(&mut self, slot: u32, from: Offset, to: Offset) {
-        let Some(conn) = self.conns.get(slot) else {
-            return;
-        };
-        let counts = conn.lag.as_ref().map(|lag| &lag.counts);
         let mut lost = 0;
         for (nth, source) in self.sources(slot).enumerate() {
             let log = source.log();
             let Some(log) = log.get() else {
                 continue;
             };
-            let had = match counts {
-                Some(counts) if log.evicted_to() > from => counts[nth],
-                _ => self.count_at(slot, source, log, from),
-            };
-            lost += log.count_to(to).saturating_sub(had);
+            lost += log.count_to(to).saturating_sub(self.count_had(slot, nth, source, log, from));
         }
         self.stats.dropped[DropReason::Slow as usize].add(lost);
+    }
+
+    /// Counts the events in `(from, upto]` that a connection that fell behind does not get, and is not told of.
+    fn count_left_out(&self, slot: u32, from: Offset, upto: Offset) {
+        if self.conns.get(slot).is_none_or(|conn| conn.lag.is_none()) {
+            return;
+        }
+        for (nth, source) in self.sources(slot).enumerate().filter(|(_, source)| source.last() > from) {
+            let log = source.log();
+            let Some(log) = log.get() else {
+                continue;
+            };
+            if let Some((reason, sent)) = left_out_as(source, log, from, upto) {
+                let had = self.count_had(slot, nth, source, log, from);
+                let left_out = log.count_to(upto).saturating_sub(had + sent as u64);
+                self.stats.dropped[reason as usize].add(left_out);
+            }
+        }
+    }
+
+    /// How many events of its source number `nth` a connection at `cursor` has had.
+    fn count_had(&self, slot: u32, nth: usize, source: &Source, log: &Log, cursor: Offset) -> u64 {
+        let counts = self.conns.get(slot).and_then(|conn| conn.lag.as_ref()).map(|lag| &lag.counts);
+        match counts {
+            Some(counts) if log.evicted_to() > cursor => counts.get(nth).copied().unwrap_or(0),
+            _ => self.count_at(slot, source, log, cursor),
+        }
     }
 
     /// How many events of `source` a connection at `cursor` has had. Events that were evicted above its cursor before

@@ -39,6 +39,8 @@ pub struct Job {
     batch: Batch,
     /// Whether the source has more than the batch.
     more: bool,
+    /// Events that are not in the batch because their keys have newer ones.
+    conflated: usize,
     /// False if each connection must be advanced by itself, because a broadcast is due as well.
     shared: bool,
     /// How many connections are left to write to. Counts down: when a member leaves, the last one takes its place,
@@ -54,10 +56,11 @@ impl<N: Net> Shard<N> {
             return;
         };
         let source = room.source.clone();
+        let due_at = self.now + room.flush_interval(self.settings.flush_interval);
         let Some(members) = room.portion_mut(portion) else {
             return;
         };
-        let read = read(&source, &mut members.pace, self.head, self.now + self.settings.flush_interval);
+        let read = read(&source, &mut members.pace, self.head, due_at);
         let left = members.members.len();
         self.begin(source, Scope::Room(index, portion), read, left);
     }
@@ -101,7 +104,8 @@ impl<N: Net> Shard<N> {
         }
         self.stats.batch.record(batch.items.len() as u64, 1);
         let shared = matches!(scope, Scope::All) || !self.all.pending;
-        self.job = Some(Job { source, scope, batch, more: read.more, shared, left, started: self.now });
+        let Read { more, conflated, .. } = read;
+        self.job = Some(Job { source, scope, batch, more, conflated, shared, left, started: self.now });
     }
 
     /// Continues a flush for at most `budget` connections. Returns it if it is not finished.
@@ -144,6 +148,7 @@ impl<N: Net> Shard<N> {
             }
         }
         self.stats.delivered.add(shared * job.batch.items.len() as u64);
+        self.stats.conflated.add(shared * job.conflated as u64);
         self.unsettled.extend(job.batch.items.iter().map(|item| (item.published, shared)));
         if !done {
             return Some(job);
@@ -256,6 +261,8 @@ struct Read {
     batch: Option<Batch>,
     upto: Offset,
     more: bool,
+    /// Events left out because their keys have newer ones.
+    conflated: usize,
 }
 
 /// Takes what is new in `source` up to `head`.
@@ -264,7 +271,7 @@ fn read(source: &Source, pace: &mut Pace, head: Offset, due_at: Moment) -> Read 
     pace.due_at = due_at;
     let slot = source.log();
     let Some(log) = slot.get() else {
-        return Read { batch: None, upto: head, more: false };
+        return Read { batch: None, upto: head, more: false, conflated: 0 };
     };
     let (mut items, mut excluded, mut bytes) = (Vec::new(), Vec::new(), 0);
     let mut required: Vec<PermissionName> = Vec::new();
@@ -285,6 +292,7 @@ fn read(source: &Source, pace: &mut Pace, head: Offset, due_at: Moment) -> Read 
         Some(last) if more => last.offset,
         _ => head.max(pace.flushed_to),
     };
+    let conflated = log.conflated(pace.flushed_to, upto);
     let are_lost = items.is_empty() && log.evicted_to() > pace.flushed_to;
     pace.flushed_to = upto;
     pace.count_before = std::mem::replace(&mut pace.flushed_count, log.count_to(upto));
@@ -294,5 +302,5 @@ fn read(source: &Source, pace: &mut Pace, head: Offset, due_at: Moment) -> Read 
     }
     let batch = if are_lost { Some(Batch::lost(upto)) } else { Batch::new(after, upto, items) };
     let batch = batch.map(|batch| batch.not_for(excluded, required));
-    Read { batch, upto, more }
+    Read { batch, upto, more, conflated }
 }

@@ -403,8 +403,11 @@ impl<N: Net> Shard<N> {
     }
 
     /// Looks at the policies of this shard's rooms again.
-    #[allow(clippy::unused_self, reason = "what depends on a policy reads it from the source")]
-    fn reread_policies(&self) {}
+    fn reread_policies(&mut self) {
+        for (_, room) in &mut self.rooms {
+            room.policy = room.source.policy();
+        }
+    }
 
     fn slots_of_user(&self, user: &Source) -> Vec<u32> {
         let first = user.local(self.settings.index).unwrap_or(ABSENT);

@@ -25,6 +25,10 @@ words! {
         Revoked = "revoked",
         /// The peer kept sending bytes on a stream that goes one way.
         Flood = "flood",
+        /// It could not keep up, in a room whose policy ends such streams.
+        Slow = "slow",
+        /// It asked for the next events only, and has them, or its time was over.
+        Poll = "poll",
         /// It was among those furthest behind when memory was short.
         Memory = "memory",
     }
@@ -51,5 +55,11 @@ words! {
         Slow = "slow",
         /// They were above its user's delivery rate.
         Rate = "rate",
+        /// It could not keep up, in a room whose policy then gives it the newest event of each key.
+        Latest = "latest",
+        /// It could not keep up, and their keys had newer events, in a room that conflates.
+        Conflated = "conflated",
+        /// It could not keep up, and they were not to be kept.
+        Unstored = "unstored",
     }
 }

@@ -6,7 +6,9 @@
 //! been flushed up to its own offset.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::hub::room_policy::RoomPolicy;
 use crate::hub::source::Source;
 use crate::shard::sparse::is_sparse;
 use crate::types::moment::Moment;
@@ -62,6 +64,8 @@ impl Portion {
 #[derive(Debug)]
 pub(super) struct LocalRoom {
     pub(super) source: Arc<Source>,
+    /// What the settings say about it, as of the last reload.
+    pub(super) policy: Arc<RoomPolicy>,
     first: Portion,
     /// The other portions. Hardly any room has a second.
     more: Vec<Portion>,
@@ -70,7 +74,14 @@ pub(super) struct LocalRoom {
 impl LocalRoom {
     /// A room without members.
     pub(super) fn new(source: Arc<Source>, head: Offset) -> Self {
-        Self { first: Portion::starting_at(&source, head), more: Vec::new(), source }
+        let first = Portion::starting_at(&source, head);
+        Self { first, more: Vec::new(), policy: source.policy(), source }
+    }
+
+    /// How often it is flushed at most, where the server's setting is `flush_interval`.
+    pub(super) fn flush_interval(&self, flush_interval: Duration) -> Duration {
+        let own = self.policy.flush_interval.unwrap_or(flush_interval);
+        own.max(self.policy.conflate.unwrap_or_default())
     }
 
     /// How many portions there are, at least one.
@@ -140,7 +151,6 @@ impl LocalRoom {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::room_policy::RoomPolicy;
     use crate::hub::source::SourceKind;
 
     #[test]

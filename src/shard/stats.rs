@@ -28,6 +28,8 @@ pub struct Stats {
     pub gaps: [Tally; GapReason::ALL.len()],
     /// Events that connected subscribers lost, by [`DropReason`].
     pub dropped: [Tally; DropReason::ALL.len()],
+    /// Deliveries left out because the event's key has a newer event.
+    pub conflated: Tally,
     /// Heartbeats written.
     pub heartbeats: Tally,
     /// Bytes compressed, before and after.
@@ -54,6 +56,7 @@ impl Default for Stats {
             closed: Default::default(),
             gaps: Default::default(),
             dropped: Default::default(),
+            conflated: Tally::default(),
             heartbeats: Tally::default(),
             gzip: Default::default(),
             flush: Histogram::new(64),

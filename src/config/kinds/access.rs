@@ -60,11 +60,7 @@ impl Kind for PatternKind {
 
     fn wanted_for(&self, text: &str, example: &str) -> String {
         let wanted = self.wanted(example);
-        if text.contains("{user}") {
-            format!("{wanted}: {}", self.without_user)
-        } else {
-            wanted
-        }
+        if text.contains("{user}") { format!("{wanted}: {}", self.without_user) } else { wanted }
     }
 
     fn parse(&self, text: &str) -> Option<RoomPattern> {

@@ -91,7 +91,8 @@ impl Kind for EventNameKind {
     }
 
     fn wanted(&self, _: &str) -> String {
-        "the name of an event such as chat, of 1 to 128 bytes, without commas, and none of the server's own".to_owned()
+        "the name of an event such as chat, of 1 to 128 bytes, without commas, and none of the server's own"
+            .to_owned()
     }
 
     fn parse(&self, text: &str) -> Option<EventName> {
