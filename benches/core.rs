@@ -16,7 +16,7 @@ use tidegate::hub::{Hub, HubSettings};
 use tidegate::order::memory::MemoryOrder;
 use tidegate::shard::batch::{Batch, Item};
 use tidegate::shard::conn::ConnKey;
-use tidegate::shard::join::{Join, Start};
+use tidegate::shard::join::{Join, Presence, Start};
 use tidegate::shard::net::Net;
 use tidegate::shard::stats::Stats;
 use tidegate::shard::{PORTION_MEMBERS, Shard, ShardSettings, Step};
@@ -99,6 +99,8 @@ fn join(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rooms: &[&str], user: &str, enc
         address,
         start: Start::Now,
         session: None,
+        poll: None,
+        presence: Presence::Off,
         probe: false,
     };
     shard.join(join, Moment(0)).expect("the sink takes everyone");

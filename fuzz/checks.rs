@@ -7,6 +7,7 @@ use std::iter;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -24,12 +25,15 @@ use tidegate::auth::jwks::{self, JWKS_KEYS_MAX};
 use tidegate::auth::key::Key;
 use tidegate::auth::tokens::Tokens;
 use tidegate::config::{AddressRange, Config, ConfigError, ConfigErrors, CorsOrigins};
+use tidegate::http::api::online;
 use tidegate::http::api::publish::compact;
 use tidegate::http::api::publish::event_body::{self, EventBody};
 use tidegate::http::api::publish::lines::{Line, Lines};
 use tidegate::http::api::publish::malformed::without_bom;
 use tidegate::http::api::publish::media::Media;
-use tidegate::http::api::query::{DisconnectQuery, HistoryQuery, LIMIT_MAX, STAY_AWAY_MAX, StreamQuery};
+use tidegate::http::api::query::{
+    DisconnectQuery, HistoryQuery, LIMIT_MAX, POLL_MAX, RoomsQuery, STAY_AWAY_MAX, StreamQuery,
+};
 use tidegate::http::api::route::Route;
 use tidegate::http::api::welcome::accept::prefers_html;
 use tidegate::http::conn::guard::Guard;
@@ -40,7 +44,7 @@ use tidegate::policy::cors::Cors;
 use tidegate::policy::credential::{self, COOKIES_MAX, Places};
 use tidegate::rights::grant::{Action, Grant, Permission, PermissionName};
 use tidegate::rights::pattern::Pattern;
-use tidegate::shard::join::ROOMS_MAX;
+use tidegate::shard::join::{Presence, ROOMS_MAX};
 use tidegate::types::name::{EventId, EventName, UserName};
 use tidegate::types::position::{EPOCH_BYTES, Epoch, Presented};
 use tidegate::upstream::answer;
@@ -88,6 +92,7 @@ pub(crate) const TARGETS: &[(&str, Run)] = &[
         let (sizes, body) = input.split_at(input.len().min(8));
         lines(body, sizes, 20);
     }),
+    ("online", online),
     ("path", |input| path(text(input))),
     ("permission", |input| {
         // The permission, then the room it is asked about, and the user, who may be missing.
@@ -295,6 +300,7 @@ fn split_whole(body: &[u8], line_bytes_max: usize) -> Vec<Result<Line, Problem>>
 pub(crate) fn query(text: &str) {
     if let Ok(query) = StreamQuery::parse(Some(text)) {
         assert!(query.rooms.len() <= ROOMS_MAX);
+        assert!(query.poll.is_none_or(|time| Duration::from_secs(1) <= time && time <= POLL_MAX));
         let printed = to_query(&query);
         // Rooms and users have no `=` left in them, so only the parameter's own name is replaced.
         for name in ["last_event_id=", "lastEventId=", "lastEventID="] {
@@ -303,6 +309,9 @@ pub(crate) fn query(text: &str) {
         }
     }
     if let Ok(query) = HistoryQuery::parse(Some(text)) {
+        assert!((1..=LIMIT_MAX).contains(&query.limit));
+    }
+    if let Ok(query) = RoomsQuery::parse(Some(text)) {
         assert!((1..=LIMIT_MAX).contains(&query.limit));
     }
     if let Ok(DisconnectQuery { stay_away: Some(duration) }) = DisconnectQuery::parse(Some(text)) {
@@ -328,6 +337,15 @@ pub(crate) fn to_query(query: &StreamQuery) -> String {
     if let Some(heartbeat) = query.heartbeat {
         out.append_pair("heartbeat", if heartbeat == Heartbeat::Id { "id" } else { "comment" });
     }
+    if let Some(poll) = query.poll {
+        out.append_pair("poll", &poll.as_secs().to_string());
+    }
+    if query.presence != Presence::Off {
+        out.append_pair("presence", "on");
+    }
+    if query.presence == Presence::Silent {
+        out.append_pair("silent", "on");
+    }
     out.finish()
 }
 
@@ -344,11 +362,29 @@ pub(crate) fn path(text: &str) {
             Route::StreamPath { room, user } => {
                 format!("stream/{}/{}", encode(room.as_str()), encode(user.as_str()))
             }
+            Route::StreamRooms { rooms } => {
+                assert!((1..=ROOMS_MAX).contains(&rooms.len()));
+                let rooms: Vec<String> = rooms.iter().map(|room| encode(room.as_str())).collect();
+                format!("stream/{}", rooms.join(","))
+            }
             Route::Room { room } => format!("rooms/{}", encode(room.as_str())),
             Route::History { room } => format!("rooms/{}/history", encode(room.as_str())),
             _ => continue,
         };
         assert_eq!(Route::parse(base, &Method::GET, &format!("{base}/{path}")), Ok(route));
+    }
+}
+
+/// A list of users is read without panic and within its bound, and every user in it is in the body.
+pub(crate) fn online(bytes: &[u8]) {
+    match online::parse(bytes) {
+        Ok(users) => {
+            assert!(users.len() <= online::USERS_MAX);
+            let names: Vec<&str> = users.iter().map(UserName::as_str).collect();
+            let body = serde_json::json!({ "users": names }).to_string();
+            assert_eq!(online::parse(body.as_bytes()), Ok(users));
+        }
+        Err(problem) => assert!(problem.to_json().len() < 1024),
     }
 }
 

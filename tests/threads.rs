@@ -19,7 +19,7 @@ use tidegate::hub::log::LogBounds;
 use tidegate::hub::{Hub, HubSettings};
 use tidegate::order::memory::MemoryOrder;
 use tidegate::shard::conn::ConnKey;
-use tidegate::shard::join::{Join, Start};
+use tidegate::shard::join::{Join, Presence, Start};
 use tidegate::shard::net::Net;
 use tidegate::shard::reason::CloseReason;
 use tidegate::shard::stats::Stats;
@@ -193,6 +193,8 @@ fn join_someone(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rng: &mut Rng, now: Mom
         address,
         start,
         session: None,
+        poll: None,
+        presence: Presence::Off,
         probe: false,
     };
     let key = shard.join(join, now).unwrap();

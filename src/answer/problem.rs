@@ -78,6 +78,9 @@ codes! {
     /// `heartbeat` is neither `id` nor `comment`.
     HeartbeatInvalid "heartbeat_invalid" BAD_REQUEST
         "heartbeat is id or comment";
+    /// `poll` is not a number in its range.
+    PollInvalid "poll_invalid" BAD_REQUEST
+        "poll is a whole number of seconds, from 1 to 60";
     /// `limit` is not a number in its range.
     LimitInvalid "limit_invalid" BAD_REQUEST
         "limit is a whole number from 1 to 1000";
@@ -189,12 +192,18 @@ codes! {
     /// The body of a revocation does not name one user or one token.
     RevocationInvalid "revocation_invalid" UNPROCESSABLE_ENTITY
         "a revocation names one of user and token, which is the jti of a token: 1 to 256 bytes";
+    /// The body does not list users.
+    UsersInvalid "users_invalid" UNPROCESSABLE_ENTITY
+        "users is a list of at most 1000 users, each 1 to 128 bytes of UTF-8 without control characters";
     /// The list of revocations is full.
     RevocationsFull "revocations_full" SERVICE_UNAVAILABLE
         "no more revocations can be remembered; see Retry-After";
     /// The list of users told to stay away is full. No connection was closed.
     StayAwayFull "stay_away_full" SERVICE_UNAVAILABLE
         "no more users can be told to stay away, so this one stays connected; see Retry-After";
+    /// The settings list the rooms that there are, and this is none of them.
+    RoomUnknown "room_unknown" FORBIDDEN
+        "this server has only the rooms that its settings list";
     /// A page of an origin that is not allowed tried to change something, or sent any request where such pages are
     /// refused.
     OriginForbidden "origin_forbidden" FORBIDDEN
@@ -235,6 +244,9 @@ codes! {
     /// The address has the most connections allowed for one address.
     AddressConnectionsExceeded "address_connections_exceeded" SERVICE_UNAVAILABLE
         "this address has too many connections; see Retry-After";
+    /// The room has the most connections allowed for it.
+    RoomFull "room_full" SERVICE_UNAVAILABLE
+        "the room has all the listeners it may have; see Retry-After";
     /// The most pages allowed show the dashboard.
     DashboardFull "dashboard_full" SERVICE_UNAVAILABLE
         "too many pages show the dashboard already; see Retry-After";
@@ -433,6 +445,7 @@ mod tests {
         (Code::RoomsTooMany, "rooms_too_many", 400),
         (Code::HistoryInvalid, "history_invalid", 400),
         (Code::HeartbeatInvalid, "heartbeat_invalid", 400),
+        (Code::PollInvalid, "poll_invalid", 400),
         (Code::LimitInvalid, "limit_invalid", 400),
         (Code::BeforeInvalid, "before_invalid", 400),
         (Code::BodyMalformed, "body_malformed", 400),
@@ -467,8 +480,10 @@ mod tests {
         (Code::AuthUnavailable, "auth_unavailable", 503),
         (Code::ConnectionUnknown, "connection_unknown", 404),
         (Code::RevocationInvalid, "revocation_invalid", 422),
+        (Code::UsersInvalid, "users_invalid", 422),
         (Code::RevocationsFull, "revocations_full", 503),
         (Code::StayAwayFull, "stay_away_full", 503),
+        (Code::RoomUnknown, "room_unknown", 403),
         (Code::OriginForbidden, "origin_forbidden", 403),
         (Code::AddressForbidden, "address_forbidden", 403),
         (Code::HeaderRequired, "header_required", 403),
@@ -482,6 +497,7 @@ mod tests {
         (Code::Draining, "draining", 503),
         (Code::UserConnectionsExceeded, "user_connections_exceeded", 503),
         (Code::AddressConnectionsExceeded, "address_connections_exceeded", 503),
+        (Code::RoomFull, "room_full", 503),
         (Code::DashboardFull, "dashboard_full", 503),
     ];
 

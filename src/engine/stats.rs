@@ -16,6 +16,8 @@ words! {
         UserConnections = "user_connections",
         /// The address has as many streams as allowed.
         AddressConnections = "address_connections",
+        /// A room has as many streams as allowed.
+        RoomFull = "room_full",
         /// The user was told to stay away from the room.
         StayAway = "stay_away",
         /// A stream was refused because memory is short.
@@ -136,6 +138,7 @@ impl From<Refusal> for Refused {
             Refusal::Draining => Self::Draining,
             Refusal::User => Self::UserConnections,
             Refusal::Address => Self::AddressConnections,
+            Refusal::RoomFull => Self::RoomFull,
             Refusal::Memory => Self::Memory,
             Refusal::Unidentified => Self::AuthUnavailable,
             Refusal::Waiting => Self::Waiting,
@@ -148,8 +151,12 @@ mod tests {
     use super::*;
 
     /// Codes that only streams and the admin listener use.
-    const ELSEWHERE: [Code; 3] =
-        [Code::UserConnectionsExceeded, Code::AddressConnectionsExceeded, Code::DashboardFull];
+    const ELSEWHERE: [Code; 4] = [
+        Code::UserConnectionsExceeded,
+        Code::AddressConnectionsExceeded,
+        Code::RoomFull,
+        Code::DashboardFull,
+    ];
 
     #[test]
     fn no_refusal_is_left_out_and_only_bad_requests_are_called_so() {

@@ -11,8 +11,10 @@ use parking_lot::Mutex;
 use crate::hub::Hub;
 use crate::hub::mailbox::Command;
 use crate::hub::memory_level::MemoryLevel;
+use crate::hub::seats::Seats;
 use crate::hub::source::Source;
 use crate::types::moment::Moment;
+use crate::types::name::RoomName;
 use crate::types::words::words;
 
 words! {
@@ -26,6 +28,8 @@ words! {
         User = "user_connections",
         /// The address has the most connections allowed.
         Address = "address_connections",
+        /// A room has the most connections allowed.
+        RoomFull = "room_full",
         /// Memory is short.
         Memory = "memory",
         /// The server cannot find out now whether it may connect.
@@ -84,9 +88,17 @@ pub struct Permit {
     hub: Option<Arc<Hub>>,
     user: Option<Arc<Source>>,
     address: Option<IpAddr>,
+    /// The stream's rooms.
+    rooms: Seats,
 }
 
 impl Permit {
+    /// Takes out the stream's rooms, with its seats in them. Before [`Permit::keep`], which gives back what is left.
+    #[must_use]
+    pub fn take_rooms(&mut self) -> Seats {
+        std::mem::take(&mut self.rooms)
+    }
+
     /// The user's inbox.
     #[must_use]
     pub fn user(&self) -> Option<&Arc<Source>> {
@@ -110,13 +122,28 @@ impl Drop for Permit {
 }
 
 impl Hub {
-    /// Grants a place to a connection of `user` from `address`.
+    /// Grants a place to a connection of `user` from `address`, whose rooms have no seats.
     ///
     /// # Errors
     ///
     /// Why the connection is refused.
     pub fn admit(
         self: &Arc<Self>,
+        user: Option<&str>,
+        address: Option<IpAddr>,
+        now: Moment,
+    ) -> Result<Permit, Refusal> {
+        self.admit_to(&[], user, address, now)
+    }
+
+    /// Grants a place to a connection of `user` from `address`, and seats in `rooms`: at most 64.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection is refused.
+    pub fn admit_to(
+        self: &Arc<Self>,
+        rooms: &[RoomName],
         user: Option<&str>,
         address: Option<IpAddr>,
         now: Moment,
@@ -135,7 +162,10 @@ impl Hub {
                 (count < caps.connections_max).then(|| count + 1)
             })
             .map_err(|_| Refusal::Full)?;
-        let mut permit = Permit { hub: Some(self.clone()), user: None, address: None };
+        let mut permit =
+            Permit { hub: Some(self.clone()), user: None, address: None, rooms: Seats::default() };
+        let rooms = rooms.iter().map(|room| self.rooms.get_or_create(room.as_str()));
+        permit.rooms = Seats::take(rooms.collect())?;
         if let (Some(address), Some(max)) = (address, caps.per_address_max) {
             let mut addresses = admission.addresses.lock();
             let count = addresses.entry(address).or_insert(0);
@@ -145,6 +175,7 @@ impl Hub {
             *count += 1;
             permit.address = Some(address);
         }
+        // Last: it may close another connection of the user, which must not be in vain.
         if let Some(user) = user {
             permit.user = Some(self.admit_user(user, now)?);
         }
@@ -305,6 +336,8 @@ mod tests {
     use crate::hub::HubSettings;
     use crate::hub::history::HistoryBounds;
     use crate::hub::log::LogBounds;
+    use crate::hub::room_policy::{RoomPolicies, RoomPolicy};
+    use crate::rights::pattern::Pattern;
     use crate::types::position::Epoch;
 
     const NOW: Moment = Moment(0);
@@ -328,6 +361,27 @@ mod tests {
         assert_eq!((hub.connections(), hub.admit(None, None, NOW).err()), (1, Some(Refusal::Full)));
         hub.leave(user.as_deref(), address);
         assert_eq!((hub.connections(), hub.users_connected()), (0, 0));
+    }
+
+    #[test]
+    fn a_seat_lives_as_long_as_its_place() {
+        let hub = hub(2);
+        let room = RoomName::new("r").expect("a name");
+        let connections = || hub.rooms().get("r").map(|room| room.connections());
+        let bounded = RoomPolicy { listeners_max: Some(1), ..(*RoomPolicy::example()).clone() };
+        let table = (Pattern::parse("r").expect("a pattern"), Arc::new(bounded));
+        hub.rooms().set_policies(RoomPolicies { tables: vec![table], ..RoomPolicies::default() });
+        let admit = || hub.admit_to(std::slice::from_ref(&room), Some("u"), None, NOW);
+        let first = admit().expect("it is free");
+        assert_eq!((connections(), admit().err()), (Some(1), Some(Refusal::RoomFull)));
+        assert_eq!((hub.connections(), hub.users_connected()), (1, 1), "the second gave its place back");
+        drop(first);
+        assert_eq!((connections(), hub.connections(), hub.users_connected()), (Some(0), 0, 0));
+        let mut second = admit().expect("it is free again");
+        let (seats, _) = (second.take_rooms(), second.keep());
+        assert_eq!(connections(), Some(1));
+        drop(seats);
+        assert_eq!(connections(), Some(0));
     }
 
     /// A place that was handed on counted as two for a moment, and another connection was refused.

@@ -158,6 +158,8 @@ pub struct Log {
     evicted: u64,
     /// Number of events at the last [`Log::count_since_look`].
     counted_at_look: u64,
+    /// Events a second between the last two looks.
+    per_s: f32,
     /// Each shard's number of events at its last flush, where the shard does not store it itself (inboxes).
     flushed_counts: Vec<u64>,
     /// Whether the queue of oldest events has an entry for this log.
@@ -466,10 +468,25 @@ impl Log {
         self.flushed_counts.get(shard).copied().unwrap_or(0)
     }
 
-    /// Number of events since the last call. For one caller only, the dashboard.
-    pub fn count_since_look(&mut self) -> u64 {
+    /// Number of events since the last call, which was `seconds` ago. For one caller only, the live page's sampler;
+    /// everybody else reads [`Log::per_s`].
+    pub fn look(&mut self, seconds: f64) -> u64 {
         let count = self.evicted + self.entries.len() as u64;
-        count - std::mem::replace(&mut self.counted_at_look, count)
+        let new = count - std::mem::replace(&mut self.counted_at_look, count);
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            reason = "a figure for people"
+        )]
+        let per_s = if seconds > 0.0 { (new as f64 / seconds) as f32 } else { 0.0 };
+        self.per_s = per_s;
+        new
+    }
+
+    /// Events a second, as of the last [look](Log::look).
+    #[must_use]
+    pub fn per_s(&self) -> f32 {
+        self.per_s
     }
 
     /// Number of events up to `offset` that this log has had: exact from `evicted_to` on, unless loose events between
@@ -652,12 +669,13 @@ mod tests {
     #[test]
     fn a_look_tells_what_came_since_the_last() {
         let mut log = Log::default();
-        for (offsets, new) in [(1..6, 5), (6..9, 3), (9..9, 0)] {
+        for (offsets, new, per_s) in [(1..6, 5, "2.5"), (6..9, 3, "1.5"), (9..9, 0, "0")] {
             for offset in offsets {
                 log.append(entry(offset), None, BOUNDS.into(), Offset::MAX);
             }
-            assert_eq!(log.count_since_look(), new);
+            assert_eq!((log.look(2.0), log.per_s().to_string()), (new, per_s.to_owned()));
         }
+        assert_eq!((log.look(0.0), log.per_s().to_string()), (0, "0".to_owned()));
     }
 
     fn keyed(offset: Offset, key: &str) -> Entry {

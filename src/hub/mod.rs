@@ -12,6 +12,7 @@ pub mod mailbox;
 pub mod memory_level;
 pub mod own_ids;
 pub mod room_policy;
+pub mod seats;
 pub mod source;
 pub mod table;
 

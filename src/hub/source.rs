@@ -33,7 +33,7 @@ pub struct Source {
     policy: ArcSwap<RoomPolicy>,
     /// Newest offset appended; readable without the lock, to skip sources that have nothing new.
     last: AtomicU64,
-    /// Connections here (rooms, broadcast) or admitted (inbox).
+    /// Connections here, or admitted (inboxes, and rooms that bound their listeners).
     connections: AtomicU32,
     attachments: Box<[Attachment]>,
     log: Mutex<LogSlot>,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `sse:read:PATTERN` | to listen in rooms, and to read their history |
 //! | `sse:publish:PATTERN` | to publish to rooms; without a pattern also to users and to everyone |
-//! | `sse:members:PATTERN` | to see the users in rooms |
+//! | `sse:members:PATTERN` | to see the users in rooms; without a pattern also who is online |
 //! | `sse:user:PATTERN` | to listen as other users than the token's own |
 //! | `admin:PATTERN` | to see the users in rooms, and to disconnect them; without a pattern also the server's state and revocation |
 //! | any other name | nothing by itself; the `require` of an event can name it |
@@ -37,6 +37,8 @@ pub enum Action<'a> {
     PublishAnywhere,
     /// See the users in a room.
     Members(&'a str),
+    /// See which users are online, in whatever room.
+    Online,
     /// Close connections in a room.
     Disconnect(&'a str),
     /// See the server's state; revoke tokens.
@@ -245,7 +247,7 @@ impl<'a> Action<'a> {
             Self::Read(_) => &[READ],
             Self::ListenAs(_) => &[USER],
             Self::Publish(_) | Self::PublishAnywhere => &[PUBLISH],
-            Self::Members(_) => &[MEMBERS, ADMIN],
+            Self::Members(_) | Self::Online => &[MEMBERS, ADMIN],
             Self::Disconnect(_) | Self::Administer => &[ADMIN],
         }
     }
@@ -260,7 +262,7 @@ impl<'a> Action<'a> {
             | Self::Publish(about)
             | Self::Members(about)
             | Self::Disconnect(about) => Some(about),
-            Self::PublishAnywhere | Self::Administer => None,
+            Self::PublishAnywhere | Self::Online | Self::Administer => None,
         }
     }
 }
@@ -275,12 +277,13 @@ mod tests {
         grant
     }
 
-    const EVERYTHING: [Action<'_>; 7] = [
+    const EVERYTHING: [Action<'_>; 8] = [
         Action::Read("r"),
         Action::ListenAs("u"),
         Action::Publish("r"),
         Action::PublishAnywhere,
         Action::Members("r"),
+        Action::Online,
         Action::Disconnect("r"),
         Action::Administer,
     ];
@@ -300,9 +303,9 @@ mod tests {
     fn no_permission_implies_another() {
         assert_eq!(allowed(&["sse:read"]), [Action::Read("r")]);
         assert_eq!(allowed(&["sse:user"]), [Action::ListenAs("u")]);
-        assert_eq!(allowed(&["sse:members"]), [Action::Members("r")]);
+        assert_eq!(allowed(&["sse:members"]), [Action::Members("r"), Action::Online]);
         assert_eq!(allowed(&["sse:publish"]), [Action::Publish("r"), Action::PublishAnywhere]);
-        let admin = [Action::Members("r"), Action::Disconnect("r"), Action::Administer];
+        let admin = [Action::Members("r"), Action::Online, Action::Disconnect("r"), Action::Administer];
         assert_eq!(allowed(&["admin"]), admin);
     }
 

@@ -437,11 +437,7 @@ fn run_admin(
         };
         let serve = async {
             let Some(listener) = listener else { return std::future::pending().await };
-            tokio::select! {
-                result = admin.clone().serve(listener) => result,
-                // Also without an open page: a page that opens later shows the last minutes.
-                () = admin.dashboard().watch(engine) => Ok(()),
-            }
+            admin.clone().serve(listener).await
         };
         let ended = async {
             // Either result means the end.
@@ -461,6 +457,9 @@ fn run_admin(
         };
         tokio::select! {
             () = tidy => Ok(()),
+            // Also without an open page: a page that opens later shows the last minutes, and the list of rooms has each
+            // room's rate from here.
+            () = admin.dashboard().watch(engine) => Ok(()),
             () = crate::engine::memory::watch(engine) => Ok(()),
             () = watch => Ok(()),
             result = serve => result,

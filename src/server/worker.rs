@@ -27,7 +27,7 @@ use crate::hub::source::Source;
 use crate::net::accept::{Accept, AsyncListener, Listener, classify};
 use crate::shard::Step;
 use crate::shard::conn::ConnKey;
-use crate::shard::join::{Join, Start};
+use crate::shard::join::{Join, Presence, Start};
 use crate::shard::reason::CloseReason;
 use crate::types::moment::Moment;
 use crate::wire::control::Heartbeat;
@@ -143,11 +143,13 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
         encoding: Encoding::default(),
         // The probe gets no heartbeats.
         heartbeat: Heartbeat::default(),
-        rooms: vec![room],
+        rooms: vec![room].into(),
         user: None,
         address: None,
         session: None,
         start: Start::Now,
+        poll: None,
+        presence: Presence::Off,
         probe: true,
     };
     context.shard().join(join, context.engine.clock.now()).map(drop)

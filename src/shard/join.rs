@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,6 +11,8 @@ use crate::shard::advance::is_for;
 
 use crate::hub::Hub;
 use crate::hub::log::{Entry, Log};
+use crate::hub::room_policy::Replay;
+use crate::hub::seats::Seats;
 use crate::hub::source::{ABSENT, Source};
 use crate::rights::identity::Session;
 use crate::shard::batch::{self, Piece};
@@ -33,6 +36,8 @@ pub const ROOMS_MAX: usize = 64;
 pub enum Start {
     /// With the next event.
     Now,
+    /// With what the policy of each room says ([`Replay`]).
+    ByPolicy,
     /// With this many of the newest events that it may have.
     History(usize),
     /// After the event with this id, as the subscriber presents it.
@@ -44,6 +49,7 @@ impl Start {
     pub fn is_replay<'a>(&self, hub: &Hub, sources: impl IntoIterator<Item = &'a Arc<Source>>) -> bool {
         let after = match self {
             Self::Now | Self::History(0) => return false,
+            Self::ByPolicy => return sources.into_iter().any(is_replayed),
             Self::History(_) => 0,
             Self::After(id) => match hub.epoch().read(id) {
                 Presented::Here(offset) => offset,
@@ -58,6 +64,24 @@ impl Start {
     }
 }
 
+/// Whether a stream that begins as the policies say begins with events of `source`.
+fn is_replayed(source: &Arc<Source>) -> bool {
+    let replays = !matches!(source.policy().replay, Replay::Off | Replay::Newest(0));
+    replays && source.log().get().is_some_and(|log| !log.is_empty())
+}
+
+/// What a stream is told about who is in its rooms, and what it says about its user.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Presence {
+    /// Nothing. Its user is no member.
+    #[default]
+    Off,
+    /// Who is there. Its user, if it has one, is a member.
+    Member,
+    /// Who is there. Its user is no member by this stream.
+    Silent,
+}
+
 /// A connection that is to join.
 pub struct Join<S> {
     /// The socket. Nothing of the response has been written to it.
@@ -69,7 +93,7 @@ pub struct Join<S> {
     /// What its heartbeats contain.
     pub heartbeat: Heartbeat,
     /// Up to [`ROOMS_MAX`] different rooms. Empty only if there is a user.
-    pub rooms: Vec<Arc<Source>>,
+    pub rooms: Seats,
     /// The inbox of its user, which counts it already.
     pub user: Option<Arc<Source>>,
     /// Its address, where connections are bounded by address. It is counted already.
@@ -78,6 +102,10 @@ pub struct Join<S> {
     pub session: Option<Session>,
     /// Where its stream starts.
     pub start: Start,
+    /// If set, the stream ends after the first flush with an event or a gap, or after this time: 1 to 60 seconds.
+    pub poll: Option<Duration>,
+    /// What it is told about who is in its rooms. [`Presence::Off`] unless its session may know.
+    pub presence: Presence,
     /// Whether it is the server's own probe.
     pub probe: bool,
 }
@@ -98,8 +126,9 @@ impl<N: Net> Shard<N> {
     ///
     /// If the operating system refuses to watch the socket. Then its places are given back.
     pub fn join(&mut self, join: Join<N::Socket>, now: Moment) -> std::io::Result<ConnKey> {
-        debug_assert!(join.rooms.len() <= ROOMS_MAX, "the request was checked");
-        debug_assert!(!join.rooms.is_empty() || join.user.is_some(), "the request was checked");
+        let count = join.rooms.rooms().len();
+        debug_assert!(count <= ROOMS_MAX, "the request was checked");
+        debug_assert!(count > 0 || join.user.is_some(), "the request was checked");
         self.now = now;
         let mut socket = join.socket;
         let key = self.conns.next_key();
@@ -110,7 +139,7 @@ impl<N: Net> Shard<N> {
             return Err(err);
         }
         let mut flags = 0;
-        if join.rooms.len() > 1 {
+        if count > 1 {
             flags |= flag::SEVERAL;
         }
         if self.hub.settings().delivery.is_some() && join.user.is_some() {
@@ -123,7 +152,8 @@ impl<N: Net> Shard<N> {
             self.stats.opened.add(1);
             self.hub.all().enter(u32::MAX);
         }
-        let rooms = join.rooms.iter().map(|room| self.enter(room, key.slot)).collect();
+        let rooms = join.rooms.keep();
+        let rooms = rooms.map(|(room, is_counted)| self.enter(&room, is_counted, key.slot)).collect();
         let inserted = self.conns.insert(Conn {
             cursor: 0,
             flags,
@@ -157,9 +187,12 @@ impl<N: Net> Shard<N> {
         Ok(key)
     }
 
-    /// Adds `slot` to the room `source`. Attaches the shard to it, if it is not attached yet.
-    fn enter(&mut self, source: &Arc<Source>, slot: u32) -> Membership {
-        source.enter(u32::MAX);
+    /// Adds `slot` to the room `source`, which may have counted the connection already. Attaches the shard to it, if it
+    /// is not attached yet.
+    fn enter(&mut self, source: &Arc<Source>, is_counted: bool, slot: u32) -> Membership {
+        if !is_counted {
+            source.enter(u32::MAX);
+        }
         let shard = self.settings.index;
         let room = if let Some(room) = source.local(shard) {
             room
@@ -194,7 +227,7 @@ impl<N: Net> Shard<N> {
         let epoch = self.hub.epoch();
         let id = |offset| Some(epoch.position(offset).as_str().to_owned());
         match start {
-            Start::Now => Beginning { cursor: head, id: id(head), gap: None },
+            Start::Now | Start::ByPolicy => Beginning { cursor: head, id: id(head), gap: None },
             Start::History(count) => {
                 let cursor = self.before_newest(slot, *count, head);
                 Beginning { cursor, id: id(cursor), gap: None }

@@ -7,6 +7,7 @@ use crate::checks;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, panic};
 
 use proptest::collection::vec;
@@ -20,6 +21,7 @@ use tidegate::http::api::route::Route;
 use tidegate::http::conn::proxy_header::{self, Parsed};
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::rights::grant::PermissionName;
+use tidegate::shard::join::Presence;
 use tidegate::types::name::{EventId, EventName, RoomName, UserName};
 use tidegate::types::position::Epoch;
 use tidegate::upstream::answer;
@@ -89,6 +91,10 @@ const ANSWER_PIECES: &[&str] = &[
     "\"allow\":true",
 ];
 
+/// Pieces of lists of users, good and bad.
+const USERS_PIECES: &[&str] =
+    &["{\"users\":[", "]}", "\"a\"", "\"a\"", ",", ",", "[", "]", "7", "null", "\"\"", "\\u0000", " ", "\n"];
+
 /// Pieces of query strings and paths, good and bad.
 const URL_PIECES: &[&str] = &[
     "room",
@@ -101,6 +107,12 @@ const URL_PIECES: &[&str] = &[
     "comment",
     "limit",
     "before",
+    "after",
+    "sort",
+    "poll",
+    "presence",
+    "silent",
+    "on",
     "stay_away",
     "stream",
     "rooms",
@@ -115,6 +127,9 @@ const URL_PIECES: &[&str] = &[
     "%",
     "%20",
     "%2F",
+    "%2C",
+    ",",
+    ",",
     "%00",
     "%C3%A9",
     "%FF",
@@ -574,6 +589,7 @@ proptest! {
         checks::query(&format!("room=a&{text}"));
         checks::path(&text);
         checks::path(&format!("stream/{text}/u"));
+        checks::path(&format!("stream/{text}"));
     }
 
     #[test]
@@ -583,8 +599,18 @@ proptest! {
         last_event_id in option::of("\\PC{1,20}"),
         history in option::of(any::<usize>()),
         heartbeat in option::of(prop_oneof![Just(Heartbeat::Id), Just(Heartbeat::Comment)]),
+        poll in option::of((1..=60_u64).prop_map(Duration::from_secs)),
+        presence in prop_oneof![Just(Presence::Off), Just(Presence::Member), Just(Presence::Silent)],
     ) {
-        let mut query = StreamQuery { rooms: Vec::new(), user, last_event_id, history, heartbeat };
+        let mut query = StreamQuery {
+            rooms: Vec::new(),
+            user,
+            last_event_id,
+            history,
+            heartbeat,
+            poll,
+            presence,
+        };
         for room in rooms {
             if !query.rooms.contains(&room) {
                 query.rooms.push(room);
@@ -603,7 +629,15 @@ proptest! {
         };
         let path = format!("/b/stream/{}/{}", encode(room.as_str()), encode(user.as_str()));
         let found = Route::parse("/b", &hyper::Method::GET, &path);
-        prop_assert_eq!(found, Ok(Route::StreamPath { room, user }));
+        prop_assert_eq!(found, Ok(Route::StreamPath { room: room.clone(), user }));
+        let path = format!("/b/stream/{}", encode(room.as_str()));
+        let found = Route::parse("/b", &hyper::Method::GET, &path);
+        prop_assert_eq!(found, Ok(Route::StreamRooms { rooms: vec![room] }));
+    }
+
+    #[test]
+    fn anything_may_be_a_list_of_users(text in prop_oneof![soup(USERS_PIECES), any::<String>()]) {
+        checks::online(text.as_bytes());
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::hub::history::HistoryBounds;
 use crate::hub::log::LogBounds;
 use crate::hub::{Hub, HubSettings};
 pub use crate::order::memory::MemoryOrder;
-use crate::shard::join::{Join, Start};
+use crate::shard::join::{Join, Presence, Start};
 use crate::shard::{PORTION_MEMBERS, Shard, ShardSettings, Step};
 use crate::types::clock::Clock;
 use crate::types::name::{EventName, RoomName};
@@ -171,11 +171,13 @@ impl Dashboard {
             encoding: Encoding::default(),
             // The only subscriber is the page, with a browser's `EventSource`.
             heartbeat: Heartbeat::Id,
-            rooms: vec![self.hub.rooms().get_or_create(ROOM)],
+            rooms: vec![self.hub.rooms().get_or_create(ROOM)].into(),
             user,
             address,
             session: None,
             start: last_event_id.map_or(Start::History(HISTORY_SAMPLES), Start::After),
+            poll: None,
+            presence: Presence::Off,
             probe: false,
         };
         let key = self.shard.lock().join(join, now).expect("these sockets need no system");

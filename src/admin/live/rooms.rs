@@ -97,7 +97,7 @@ impl Turn {
         let (mut busiest, mut fullest) = (Top::default(), Top::default());
         table.visit(share, |room| {
             self.rooms += 1;
-            let events = room.log().get_mut().map_or(0, crate::hub::log::Log::count_since_look);
+            let events = room.log().get_mut().map_or(0, |log| log.look(self.took_s));
             let figures = (events, room.connections());
             busiest.offer(events, room, figures);
             fullest.offer(room.connections().into(), room, figures);

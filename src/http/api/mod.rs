@@ -4,6 +4,7 @@
 pub mod disconnect;
 pub mod info;
 pub mod json;
+pub mod online;
 pub mod publish;
 pub mod query;
 pub mod rooms;
@@ -92,7 +93,12 @@ async fn respond(call: Call<'_>, requester: &mut Requester) -> Result<Response<R
         Route::TryPage(_) => return Err(signpost::outside(call.path())),
         Route::StreamPath { room, user } => {
             let caller = caller(&call, requester);
-            let query = StreamQuery::parse_with_path(call.query(), room, user)?;
+            let query = StreamQuery::parse_with_path(call.query(), vec![room], Some(user))?;
+            stream::stream(&call, caller, &query, requester).await?
+        }
+        Route::StreamRooms { rooms } => {
+            let caller = caller(&call, requester);
+            let query = StreamQuery::parse_with_path(call.query(), rooms, None)?;
             stream::stream(&call, caller, &query, requester).await?
         }
         Route::Stream => {
@@ -116,6 +122,11 @@ async fn respond(call: Call<'_>, requester: &mut Requester) -> Result<Response<R
             disconnect::disconnect(&call, &caller(&call, requester)?, room, user).await?
         }
         Route::Info => info::info(&call, &caller(&call, requester)?)?,
+        Route::Online => {
+            let caller = caller(&call, requester)?;
+            online::online(call, &caller).await?
+        }
+        Route::Rooms => rooms::list::list(&call, &caller(&call, requester)?).await?,
         Route::Room { room } => rooms::room(&call, &caller(&call, requester)?, &room).await?,
         Route::History { room } => rooms::history::history(&call, &caller(&call, requester)?, &room).await?,
     })

@@ -1,7 +1,8 @@
 //! Finds the resource a request means, from its method and path. Pure: bytes in, [`Route`] or [`Problem`] out.
 //!
 //! Every path segment is percent-decoded exactly once and strictly, after the path was split: `%2F` is a slash inside a
-//! room name and never starts a new segment (RFC 3986 §2.2). Empty and dot segments are refused rather than resolved,
+//! room name and never starts a new segment (RFC 3986 §2.2). A list of rooms is split at its commas before, too: `%2C`
+//! is a comma inside a name. Empty and dot segments are refused rather than resolved,
 //! because a proxy in front may have resolved them differently and checked another path than the one served. Dots
 //! between slashes inside a name are refused too: nginx decodes the whole path before it resolves dots and selects a
 //! location. A room called `.`, `..` or `a/../b` is therefore reachable through the query form only.
@@ -13,6 +14,7 @@ use hyper::Method;
 use crate::answer::problem::{Code, Problem};
 use crate::http::api::welcome::signpost;
 use crate::http::api::welcome::try_page::File;
+use crate::shard::join::ROOMS_MAX;
 use crate::types::name::{RoomName, UserName};
 use crate::types::percent;
 
@@ -44,6 +46,11 @@ pub enum Route {
         /// The user whose stream it is.
         user: UserName,
     },
+    /// `GET {base}/stream/{room},{room}…?user=…`.
+    StreamRooms {
+        /// The rooms of the stream: 1 to [`ROOMS_MAX`], none twice.
+        rooms: Vec<RoomName>,
+    },
     /// `GET {base}/stream?room=…&user=…`.
     Stream,
     /// `POST {base}/publish`.
@@ -61,6 +68,10 @@ pub enum Route {
     Revoke,
     /// `GET {base}/info`.
     Info,
+    /// `POST {base}/users/online`.
+    Online,
+    /// `GET {base}/rooms`.
+    Rooms,
     /// `GET {base}/rooms/{room}`.
     Room {
         /// The room to describe.
@@ -87,7 +98,7 @@ impl Route {
     /// # Errors
     ///
     /// [`Code::NotFound`], [`Code::PathInvalid`], [`Code::MethodNotAllowed`] with the `allow` list,
-    /// [`Code::RoomInvalid`] or [`Code::UserInvalid`], in this order.
+    /// [`Code::RoomInvalid`], [`Code::RoomsTooMany`] or [`Code::UserInvalid`], in this order.
     pub fn parse(base: &str, method: &Method, path: &str) -> Result<Self, Problem> {
         if path == "/" {
             return answer(method, READ, || Ok(Self::Welcome));
@@ -99,18 +110,20 @@ impl Route {
             .strip_prefix(base.trim_end_matches('/'))
             .and_then(|rest| rest.strip_prefix('/'))
             .ok_or_else(|| signpost::outside(path))?;
+        let mut raws = [""; SEGMENTS_MAX];
         let mut decoded = [const { Cow::Borrowed("") }; SEGMENTS_MAX];
         let mut count = 0;
         for raw in below.split('/') {
             let segment = segment(raw)?;
-            if let Some(slot) = decoded.get_mut(count) {
-                *slot = segment;
+            if let Some((raw_slot, slot)) = raws.get_mut(count).zip(decoded.get_mut(count)) {
+                (*raw_slot, *slot) = (raw, segment);
             }
             count += 1;
         }
         let segments = decoded.each_ref().map(AsRef::as_ref);
         match segments.get(..count).ok_or_else(|| signpost::below(&segments))? {
             ["stream"] => answer(method, STREAM, || Ok(Self::Stream)),
+            ["stream", _] => answer(method, STREAM, || Ok(Self::StreamRooms { rooms: room_names(raws[1])? })),
             ["stream", room, user] => answer(method, STREAM, || {
                 let (room, user) = (room_name(room)?, user_name(user)?);
                 Ok(Self::StreamPath { room, user })
@@ -123,6 +136,8 @@ impl Route {
             ["refresh"] => answer(method, CHANGE, || Ok(Self::Refresh)),
             ["revoke"] => answer(method, CHANGE, || Ok(Self::Revoke)),
             ["info"] => answer(method, READ, || Ok(Self::Info)),
+            ["users", "online"] => answer(method, CHANGE, || Ok(Self::Online)),
+            ["rooms" | "groups"] => answer(method, READ, || Ok(Self::Rooms)),
             ["rooms" | "groups", room] => answer(method, READ, || {
                 let room = room_name(room)?;
                 Ok(Self::Room { room })
@@ -144,6 +159,32 @@ pub(crate) fn room_name(text: &str) -> Result<RoomName, Problem> {
 /// Checks a user name from the URL.
 pub(crate) fn user_name(text: &str) -> Result<UserName, Problem> {
     UserName::new(text).map_err(|_| Code::UserInvalid.into())
+}
+
+/// The rooms of a segment that is a list, not yet decoded.
+fn room_names(list: &str) -> Result<Vec<RoomName>, Problem> {
+    let mut rooms = Vec::new();
+    for raw in list.split(',') {
+        let name = if raw.is_empty() { Cow::Borrowed("") } else { segment(raw)? };
+        add_room(&mut rooms, room_name(&name)?)?;
+    }
+    Ok(rooms)
+}
+
+/// Adds `room` to the rooms of a stream unless it is one already. O(rooms), at most [`ROOMS_MAX`].
+///
+/// # Errors
+///
+/// [`Code::RoomsTooMany`].
+pub(crate) fn add_room(rooms: &mut Vec<RoomName>, room: RoomName) -> Result<(), Problem> {
+    if rooms.contains(&room) {
+        return Ok(());
+    }
+    if rooms.len() == ROOMS_MAX {
+        return Err(Code::RoomsTooMany.into());
+    }
+    rooms.push(room);
+    Ok(())
 }
 
 /// One decoded path segment.
@@ -230,11 +271,15 @@ mod tests {
         let table = [
             ("/stream", get("/stream"), Route::Stream),
             ("/stream/a/u", get("/stream/a/u"), Route::StreamPath { room: a.clone(), user: u.clone() }),
+            ("/stream/a", get("/stream/a"), Route::StreamRooms { rooms: vec![a.clone()] }),
             ("/publish", post("/publish"), Route::Publish),
             ("/disconnect/a/u", post("/disconnect/a/u"), Route::Disconnect { room: a.clone(), user: u }),
             ("/refresh", post("/refresh"), Route::Refresh),
             ("/revoke", post("/revoke"), Route::Revoke),
             ("/info", get("/info"), Route::Info),
+            ("/users/online", post("/users/online"), Route::Online),
+            ("/rooms", get("/rooms"), Route::Rooms),
+            ("/groups", get("/groups"), Route::Rooms),
             ("/rooms/a", get("/rooms/a"), Route::Room { room: a.clone() }),
             ("/groups/a", get("/groups/a"), Route::Room { room: a.clone() }),
             ("/rooms/a/history", get("/rooms/a/history"), Route::History { room: a }),
@@ -274,6 +319,14 @@ mod tests {
             "/",
             "//stream",
             "/stream/",
+            "/stream/a,..",
+            "/stream/..,a",
+            "/stream/a,%2E,b",
+            "/stream/a%2F..,b",
+            "/stream/a,b%2f..%2fc",
+            "/stream/a,%zz",
+            "/stream/a,%00",
+            "/stream/%C3,%A9",
             "/stream//u",
             "/stream/a/u/",
             "/stream/./u",
@@ -310,10 +363,10 @@ mod tests {
             "",
             "x/stream",
             "/Stream",
-            "/stream/a",
             "/stream/a/u/x",
             "/stream%2Fa%2Fu",
-            "/rooms",
+            "/users",
+            "/users/a",
             "/rooms/a/members",
             "/publish/a",
             "/a/b/c/d/e/f/g/h",
@@ -338,6 +391,9 @@ mod tests {
             ("/publish", Method::PUT, "POST, OPTIONS"),
             ("/disconnect/a/u", Method::DELETE, "POST, OPTIONS"),
             ("/info", Method::POST, "GET, HEAD, OPTIONS"),
+            ("/stream/a,b", Method::POST, "GET, OPTIONS"),
+            ("/users/online", Method::GET, "POST, OPTIONS"),
+            ("/rooms", Method::POST, "GET, HEAD, OPTIONS"),
             ("/rooms/a", Method::DELETE, "GET, HEAD, OPTIONS"),
             ("/rooms/a/history", Method::PATCH, "GET, HEAD, OPTIONS"),
         ];
@@ -378,7 +434,7 @@ mod tests {
 
     #[test]
     fn head_reads_what_get_reads() {
-        for path in ["/info", "/rooms/a", "/rooms/a/history"] {
+        for path in ["/info", "/rooms", "/rooms/a", "/rooms/a/history"] {
             let head = Route::parse(BASE, &Method::HEAD, &format!("{BASE}{path}"));
             assert_eq!(head, get(path), "{path}");
         }
@@ -391,12 +447,50 @@ mod tests {
             (format!("/rooms/{long}"), Code::RoomInvalid),
             ("/rooms/a%0Ab/history".to_owned(), Code::RoomInvalid),
             ("/stream/a%0Db/u".to_owned(), Code::RoomInvalid),
+            ("/stream/,".to_owned(), Code::RoomInvalid),
+            ("/stream/a,".to_owned(), Code::RoomInvalid),
+            ("/stream/a,,b".to_owned(), Code::RoomInvalid),
+            ("/stream/a,%0A".to_owned(), Code::RoomInvalid),
+            (format!("/stream/a,{long}"), Code::RoomInvalid),
             ("/stream/a/u%7F".to_owned(), Code::UserInvalid),
             (format!("/stream/a/{long}"), Code::UserInvalid),
         ];
         for (path, code) in table {
             assert_eq!(get(&path), Err(code.into()), "{path}");
         }
+    }
+
+    #[test]
+    fn a_list_is_split_before_its_names_are_decoded() {
+        let rooms = |path: &str| match get(path) {
+            Ok(Route::StreamRooms { rooms }) => rooms.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            other => panic!("{path}: {other:?}"),
+        };
+        let table: [(&str, &[&str]); 9] = [
+            ("/stream/news,sport", &["news", "sport"]),
+            ("/stream/a,b,a", &["a", "b"]),
+            ("/stream/a%2Cb", &["a,b"]),
+            ("/stream/a%2cb,c", &["a,b", "c"]),
+            ("/stream/a%252Cb", &["a%2Cb"]),
+            ("/stream/a%2Fb,c", &["a/b", "c"]),
+            ("/stream/a+b, ", &["a+b", " "]),
+            ("/stream/caf%C3%A9,漢", &["café", "漢"]),
+            ("/stream/a;b", &["a;b"]),
+        ];
+        for (path, wanted) in table {
+            assert_eq!(rooms(path), wanted, "{path}");
+        }
+        // With a user in the path there is one room, whatever is in its name.
+        let one = Route::StreamPath { room: room("a,b"), user: user("u,v") };
+        assert_eq!(get("/stream/a,b/u,v"), Ok(one));
+    }
+
+    #[test]
+    fn sixty_four_rooms_are_the_most() {
+        let list = |count: usize| (0..count).map(|room| room.to_string()).collect::<Vec<_>>().join(",");
+        assert!(get(&format!("/stream/{}", list(64))).is_ok());
+        assert!(get(&format!("/stream/{},0", list(64))).is_ok());
+        assert_eq!(get(&format!("/stream/{}", list(65))), Err(Code::RoomsTooMany.into()));
     }
 
     #[test]

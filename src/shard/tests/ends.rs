@@ -43,11 +43,13 @@ fn who_joins_during_a_drain_gets_a_farewell_at_once() {
         head: Bytes::new(),
         encoding: Encoding { chunked: true, gzip: false },
         heartbeat: Heartbeat::Id,
-        rooms: vec![world.hub.rooms().get_or_create("r")],
+        rooms: vec![world.hub.rooms().get_or_create("r")].into(),
         user,
         address,
         session: None,
         start: Start::Now,
+        poll: None,
+        presence: Presence::Off,
         probe: false,
     };
     world.shard.join(join, world.now).unwrap();

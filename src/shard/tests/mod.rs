@@ -32,7 +32,7 @@ use crate::rights::identity::{Identity, KeyId, Session};
 use crate::rights::revocation::Whose;
 use crate::shard::batch::BATCH_BYTES_MAX;
 use crate::shard::conn::ConnKey;
-use crate::shard::join::{Join, Start};
+use crate::shard::join::{Join, Presence, Start};
 use crate::shard::net::Net;
 use crate::shard::reason::{CloseReason, DropReason, GapReason};
 use crate::shard::stats::Stats;
@@ -155,6 +155,8 @@ impl World {
             address,
             session,
             start,
+            poll: None,
+            presence: Presence::Off,
             probe: false,
         };
         (self.shard.join(join, self.now).unwrap(), socket)

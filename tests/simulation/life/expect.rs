@@ -74,7 +74,7 @@ impl Life<'_> {
         };
         let at = |cursor| Opening { cursor, id: Some(epoch.position(cursor).to_string()), gap: None };
         let presented = match start {
-            Start::Now => return at(head),
+            Start::Now | Start::ByPolicy => return at(head),
             Start::History(count) => {
                 let mut newest: Vec<Offset> = sources.iter().flat_map(held).copied().collect();
                 newest.retain(may_have);

@@ -20,7 +20,7 @@ use tidegate::hub::source::Source;
 use tidegate::hub::{Hub, HubSettings, Published};
 use tidegate::order::memory::MemoryOrder;
 use tidegate::rights::grant::PermissionName;
-use tidegate::shard::join::{Join, Start};
+use tidegate::shard::join::{Join, Presence, Start};
 use tidegate::shard::stats::Stats;
 use tidegate::shard::{Shard, ShardSettings};
 use tidegate::types::moment::Moment;
@@ -351,11 +351,13 @@ impl Life<'_> {
             head: Bytes::from_static(HEAD),
             encoding,
             heartbeat,
-            rooms: sources,
+            rooms: sources.into(),
             user: inbox,
             address,
             session: token.map(|token| token.session()),
             start,
+            poll: None,
+            presence: Presence::Off,
             probe: false,
         };
         let joined = node.shard.join(join, now);

@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::engine::buffers::Holds;
 use crate::http::api::json;
 use crate::http::api::query::HistoryQuery;
+use crate::http::api::rooms::check_known;
 use crate::http::call::Call;
 use crate::http::conn::held::Held;
 use crate::http::conn::response_body::ResponseBody;
@@ -30,13 +31,14 @@ use crate::wire::frame::Frame;
 ///
 /// # Errors
 ///
-/// As [`Caller::may`]; any problem with the query; as [`Held::hold`].
+/// As [`Caller::may`]; [`Code::RoomUnknown`]; any problem with the query; as [`Held::hold`].
 pub async fn history(
     call: &Call<'_>,
     caller: &Caller,
     room: &RoomName,
 ) -> Result<Response<ResponseBody>, Problem> {
     caller.may(Action::Read(room.as_str()))?;
+    check_known(&call.engine().hub, room)?;
     let query = HistoryQuery::parse(call.query())?;
     let reader = caller.identity().map(Arc::as_ref);
     let _turn = call.context.places.turn().await;

@@ -1,16 +1,18 @@
 //! `GET {base}/rooms/{room}`: one room, its members, and how far its history reaches.
 
 pub mod history;
+pub mod list;
 
 use hyper::Response;
 use serde::Serialize;
 
-use crate::answer::problem::Problem;
+use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
 use crate::http::api::json;
 use crate::http::call::Call;
 use crate::http::conn::response_body::ResponseBody;
 use crate::http::gate::caller::Caller;
+use crate::hub::Hub;
 use crate::hub::mailbox::Command;
 use crate::rights::grant::Action;
 use crate::types::name::RoomName;
@@ -20,16 +22,25 @@ use crate::types::position::Offset;
 ///
 /// # Errors
 ///
-/// As [`Caller::may`]; [`Code::Full`](crate::answer::problem::Code::Full) if a shard's mailbox is full; as
-/// [`json::large`].
+/// As [`Caller::may`]; [`Code::RoomUnknown`]; [`Code::Full`] if a shard's mailbox is full; as [`json::large`].
 pub async fn room(
     call: &Call<'_>,
     caller: &Caller,
     room: &RoomName,
 ) -> Result<Response<ResponseBody>, Problem> {
     caller.may(Action::Members(room.as_str()))?;
+    check_known(&call.engine().hub, room)?;
     let _turn = call.context.places.turn().await;
     json::large(call, &read(call.engine(), room.as_str()).await?)
+}
+
+/// Checks that the settings know `room`.
+///
+/// # Errors
+///
+/// [`Code::RoomUnknown`] if they list the rooms that there are (`rooms = "listed"`), and this is none of them.
+pub fn check_known(hub: &Hub, room: &RoomName) -> Result<(), Problem> {
+    if hub.rooms().policies().knows(room.as_str()) { Ok(()) } else { Err(Code::RoomUnknown.into()) }
 }
 
 /// Users a room lists by name.
@@ -39,6 +50,9 @@ pub const MEMBERS_MAX: usize = 1000;
 #[derive(Debug, Serialize)]
 struct RoomInfo {
     room: String,
+    /// The pattern of the table in the settings that is for this room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Box<str>>,
     connections: u32,
     /// Users with a connection here, in alphabetical order, at most [`MEMBERS_MAX`] of them.
     members: Vec<String>,
@@ -66,15 +80,22 @@ struct RoomHistory {
 ///
 /// [`Code::Full`] if a shard's mailbox is full.
 async fn read(engine: &Engine, name: &str) -> Result<RoomInfo, Problem> {
-    let (hub, config) = (&engine.hub, &engine.config);
+    let hub = &engine.hub;
+    let policy = hub.rooms().policy_of(name);
     let mut history = RoomHistory {
-        events_max: config.history_events,
-        bytes_max: config.history_bytes,
-        age_max_s: config.history_age.as_secs(),
+        events_max: policy.log.events_max,
+        bytes_max: policy.log.bytes_max,
+        age_max_s: policy.age_max.as_secs(),
         ..RoomHistory::default()
     };
-    let mut info =
-        RoomInfo { room: name.into(), connections: 0, members: Vec::new(), members_total: 0, history };
+    let mut info = RoomInfo {
+        room: name.into(),
+        policy: policy.pattern.clone(),
+        connections: 0,
+        members: Vec::new(),
+        members_total: 0,
+        history,
+    };
     let Some(room) = hub.rooms().get(name) else {
         return Ok(info);
     };

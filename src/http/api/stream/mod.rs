@@ -2,6 +2,7 @@
 
 mod negotiate;
 mod refuse;
+mod rooms;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::answer::problem::{Code, Problem};
 use crate::http::api::query::StreamQuery;
 use crate::http::api::stream::negotiate::{accepts_gzip, heartbeat, is_through_varnish};
 use crate::http::api::stream::refuse::{log_refusal, refuse, stay_away, stream_response};
+use crate::http::api::stream::rooms::may_have_rooms;
 use crate::http::call::Call;
 use crate::http::conn::response_body::ResponseBody;
 use crate::http::conn::subscription::Subscription;
@@ -19,10 +21,9 @@ use crate::http::gate::caller::Caller;
 use crate::http::gate::identify;
 use crate::http::gate::refusal::Requester;
 use crate::hub::Hub;
-use crate::hub::admission::Refusal;
+use crate::hub::admission::{Permit, Refusal};
 use crate::hub::memory_level::MemoryLevel;
 use crate::hub::source::Source;
-use crate::rights::grant::Action;
 use crate::shard::join::Start;
 use crate::types::name::UserName;
 use crate::wire::encoding::Encoding;
@@ -79,7 +80,7 @@ fn subscribe(
 ) -> Result<Response<ResponseBody>, Problem> {
     let (engine, headers, address) = (call.engine(), call.headers(), call.address);
     let now = engine.clock.now();
-    query.rooms.iter().try_for_each(|room| caller.may(Action::Read(room.as_str())))?;
+    may_have_rooms(&engine.hub, caller, query)?;
     let user = caller.listens_as(query.user.clone()).inspect_err(|problem| {
         if problem.code == Code::Forbidden {
             tracing::debug!("the URL names another user than the token or the application, without sse:user");
@@ -101,30 +102,52 @@ fn subscribe(
     let admitted = if is_short_of_memory(&engine.hub, &start, query, user) {
         Err(Refusal::Memory)
     } else {
-        engine.hub.admit(user, address, now)
+        engine.hub.admit_to(&query.rooms, user, address, now)
     };
-    let permit = match admitted {
-        Ok(permit) => permit,
+    match admitted {
+        Ok(permit) => Ok(begin(call, caller, query, permit, start)),
         Err(refusal) => {
             engine.stats.refused(refusal);
             log_refusal(refusal.as_str(), query, user, address);
-            return Ok(refuse(engine, refusal, headers));
+            Ok(refuse(engine, refusal, headers))
         }
-    };
-    let gzip = engine.config.gzip && accepts_gzip(headers) && !is_through_varnish(headers);
-    let heartbeat = query.heartbeat.unwrap_or_else(|| heartbeat(headers));
-    let encoding = Encoding { chunked: call.request.version() > Version::HTTP_10, gzip };
-    let rooms = query.rooms.iter().map(|room| engine.hub.rooms().get_or_create(room.as_str())).collect();
-    let session = caller.identity().map(|identity| engine.access.session(identity.clone()));
-    call.exchange.subscribe(Subscription { rooms, permit, session, start, encoding, heartbeat });
+    }
+}
+
+/// Hands the stream with this `permit` to the exchange, and returns its head.
+fn begin(
+    call: &Call<'_>,
+    caller: &Caller,
+    query: &StreamQuery,
+    permit: Permit,
+    start: Start,
+) -> Response<ResponseBody> {
+    let (engine, headers) = (call.engine(), call.headers());
+    // A poll is not compressed: its client gets a whole answer, and a stream's gzip has no trailer.
+    let gzip =
+        engine.config.gzip && query.poll.is_none() && accepts_gzip(headers) && !is_through_varnish(headers);
+    call.exchange.subscribe(Subscription {
+        permit,
+        session: caller.identity().map(|identity| engine.access.session(identity.clone())),
+        start,
+        poll: query.poll,
+        presence: query.presence,
+        encoding: Encoding { chunked: call.request.version() > Version::HTTP_10, gzip },
+        heartbeat: query.heartbeat.unwrap_or_else(|| heartbeat(headers)),
+    });
     let mut response = stream_response(ResponseBody::Stream);
+    let mut set = |name, value| response.headers_mut().insert(name, HeaderValue::from_static(value));
     if engine.config.gzip {
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        set(header::VARY, "accept-encoding");
     }
     if gzip {
-        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        set(header::CONTENT_ENCODING, "gzip");
     }
-    Ok(response)
+    if query.poll.is_some() {
+        // Its client comes back at once, and would find the connection closed.
+        set(header::CONNECTION, "close");
+    }
+    response
 }
 
 /// Whether the stream would begin with a replay while memory is short. A client that comes back later misses nothing.
@@ -142,8 +165,9 @@ fn is_short_of_memory(hub: &Hub, start: &Start, query: &StreamQuery, user: Optio
 fn start(query: &StreamQuery, headers: &HeaderMap, history_max: usize) -> Start {
     match (query.presented(headers), query.history) {
         (Some(id), _) => Start::After(id),
-        (None, Some(count)) if count > 0 => Start::History(count.min(history_max)),
-        _ => Start::Now,
+        (None, Some(0)) => Start::Now,
+        (None, Some(count)) => Start::History(count.min(history_max)),
+        (None, None) => Start::ByPolicy,
     }
 }
 
@@ -160,5 +184,13 @@ mod tests {
         assert_eq!(start(&query, &headers, 10), Start::After("new".into()));
         let query = StreamQuery::parse(Some("room=a&history=50")).unwrap();
         assert_eq!(start(&query, &HeaderMap::new(), 10), Start::History(10));
+    }
+
+    #[test]
+    fn whoever_does_not_say_where_to_begin_gets_what_the_settings_say() {
+        let start = |query| start(&StreamQuery::parse(Some(query)).unwrap(), &HeaderMap::new(), 10);
+        assert_eq!(start("room=a"), Start::ByPolicy);
+        assert_eq!(start("room=a&history=0"), Start::Now, "this is said");
+        assert_eq!(start("room=a&last_event_id="), Start::ByPolicy, "polyfills without an id say so");
     }
 }

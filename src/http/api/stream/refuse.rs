@@ -39,6 +39,7 @@ pub(super) fn refuse(engine: &Engine, refusal: Refusal, headers: &HeaderMap) -> 
             Refusal::User => Code::UserConnectionsExceeded,
             Refusal::Address => Code::AddressConnectionsExceeded,
             Refusal::Unidentified => Code::AuthUnavailable,
+            Refusal::RoomFull => Code::RoomFull,
             Refusal::Memory => Code::MemoryExhausted,
             Refusal::Waiting => Code::WaitingFull,
         };

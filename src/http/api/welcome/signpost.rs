@@ -21,7 +21,7 @@ pub fn below(segments: &[&str]) -> Problem {
         _ if ADMIN.contains(&first) => AT_ADMIN,
         Some(detail) => detail,
         None => {
-            "below the base path are /stream, /publish, /rooms/ROOM, /disconnect/ROOM/USER, /refresh, /revoke and /info"
+            "below the base path are /stream, /publish, /rooms, /users/online, /disconnect/ROOM/USER, /refresh, /revoke and /info"
         }
     })
 }
@@ -37,13 +37,14 @@ pub fn at_admin() -> Problem {
 fn resource(first: &str) -> Option<&'static str> {
     Some(match first {
         "stream" => {
-            "a stream is at /stream/ROOM/USER or at /stream?room=ROOM; a slash in a name is written %2F"
+            "a stream is at /stream/ROOM, /stream/ROOM/USER or /stream?room=ROOM; a slash in a name is written %2F"
         }
         "publish" => "publish with POST to /publish; the room is named in the body",
         "rooms" | "groups" => {
-            "a room is at /rooms/ROOM and its history at /rooms/ROOM/history; there is no list of rooms"
+            "the rooms are listed at /rooms; a room is at /rooms/ROOM and its history at /rooms/ROOM/history"
         }
         "history" => "the history of a room is at /rooms/ROOM/history",
+        "users" => "POST to /users/online tells which of some users are online",
         "disconnect" => "a user is disconnected with POST to /disconnect/ROOM/USER",
         "refresh" | "revoke" => "this path takes POST, and nothing is below it",
         "info" => "nothing is below /info",
@@ -71,10 +72,10 @@ mod tests {
     #[test]
     fn half_a_path_is_told_the_whole_one() {
         let table: [(&[&str], &str); 9] = [
-            (&["stream", "lobby"], "/stream?room=ROOM"),
-            (&["stream", "a", "b"], "/stream/ROOM/USER"),
-            (&["rooms"], "/rooms/ROOM/history"),
-            (&["groups"], "/rooms/ROOM"),
+            (&["stream", "a", "b", "c"], "/stream?room=ROOM"),
+            (&["stream", "a", "b", "c"], "/stream/ROOM/USER"),
+            (&["rooms", "a", "events"], "/rooms/ROOM/history"),
+            (&["users"], "/users/online"),
             (&["history", "lobby"], "/rooms/ROOM/history"),
             (&["disconnect", "lobby"], "/disconnect/ROOM/USER"),
             (&["publish", "lobby"], "POST to /publish"),

@@ -1,0 +1,260 @@
+//! `GET {base}/rooms`: the rooms that there are, the largest or busiest first, in pages.
+//!
+//! The thread composes one answer at a time and keeps a page of rooms, however many there are. It goes through the table
+//! a share at a time, holds no lock while it looks at a room, and lets its other work go on between two shares.
+//! O(rooms) for each page.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use hyper::Response;
+use serde::Serialize;
+
+use crate::answer::problem::{Code, Problem};
+use crate::http::api::json;
+use crate::http::api::query::{RoomsQuery, Sort};
+use crate::http::call::Call;
+use crate::http::conn::response_body::ResponseBody;
+use crate::http::gate::caller::Caller;
+use crate::hub::source::Source;
+use crate::hub::table::Table;
+use crate::rights::grant::Action;
+
+/// Answers with a page.
+///
+/// # Errors
+///
+/// As [`Caller::may`]; any problem with the query; as [`json::large`].
+pub async fn list(call: &Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
+    caller.may(Action::Administer)?;
+    let query = RoomsQuery::parse(call.query())?;
+    let _turn = call.context.places.turn().await;
+    json::large(call, &read(call.engine().hub.rooms(), &query).await?)
+}
+
+/// A page of rooms.
+#[derive(Debug, Serialize)]
+struct Page {
+    rooms: Vec<Room>,
+    /// How many rooms there are.
+    total: usize,
+    /// Whether there are more after this page.
+    has_more: bool,
+    /// The `after` that returns them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Box<str>>,
+}
+
+/// One room. Those without connections and events look like rooms that never existed, and are left out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Room {
+    room: Box<str>,
+    /// The pattern of the table in the settings that is for this room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Box<str>>,
+    listeners: u32,
+    /// Events of its history.
+    events: usize,
+    bytes: usize,
+    /// Events a second, lately.
+    per_s: f64,
+}
+
+impl Room {
+    /// What `source` is now; `None` if it has neither connections nor events.
+    fn of(source: &Source) -> Option<Self> {
+        let listeners = source.connections();
+        let (events, bytes, per_s) =
+            source.log().get().map_or((0, 0, 0.0), |log| (log.held(), log.bytes(), log.per_s()));
+        let policy = source.policy().pattern.clone();
+        let per_s = (f64::from(per_s) * 1000.0).round() / 1000.0;
+        (listeners > 0 || events > 0).then(|| Self {
+            room: source.name().into(),
+            policy,
+            listeners,
+            events,
+            bytes,
+            per_s,
+        })
+    }
+
+    /// What it is sorted by: the largest first.
+    fn value(&self, sort: Sort) -> u64 {
+        match sort {
+            Sort::Listeners => self.listeners.into(),
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "to a thousandth")]
+            Sort::Rate => (self.per_s * 1000.0).round() as u64,
+            Sort::Bytes => self.bytes as u64,
+            Sort::Name => 0,
+        }
+    }
+
+    /// Its place in the list: rooms of the same value are in alphabetical order.
+    fn place(&self, sort: Sort) -> Place {
+        (Reverse(self.value(sort)), self.room.clone())
+    }
+}
+
+type Place = (Reverse<u64>, Box<str>);
+
+/// The first rooms of a list. The last of them is on top, and makes place for one that comes before it.
+struct Best {
+    sort: Sort,
+    /// Only rooms after this place.
+    after: Option<Place>,
+    count_max: usize,
+    heap: BinaryHeap<Ranked>,
+    total: usize,
+    has_more: bool,
+}
+
+struct Ranked(Place, Room);
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl Eq for Ranked {}
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+impl Best {
+    fn offer(&mut self, room: Room) {
+        self.total += 1;
+        let place = room.place(self.sort);
+        if self.after.as_ref().is_some_and(|after| place <= *after) {
+            return;
+        }
+        let is_full = self.heap.len() == self.count_max;
+        self.has_more |= is_full;
+        if is_full && self.heap.peek().is_some_and(|last| last.0 < place) {
+            return;
+        }
+        if is_full {
+            self.heap.pop();
+        }
+        self.heap.push(Ranked(place, room));
+    }
+
+    fn into_page(self) -> Page {
+        let rooms: Vec<Room> = self.heap.into_sorted_vec().into_iter().map(|Ranked(_, room)| room).collect();
+        let last = rooms.last().map(|room| room.room.clone());
+        Page { rooms, total: self.total, has_more: self.has_more, after: last.filter(|_| self.has_more) }
+    }
+}
+
+/// Reads one page of `table`.
+///
+/// # Errors
+///
+/// [`Code::QueryInvalid`] if the list is sorted by a figure and the room that the page comes after is gone: with it, its
+/// place is.
+async fn read(table: &Table, query: &RoomsQuery) -> Result<Page, Problem> {
+    let after = query.after.as_ref().map(|room| place_of(table, room.as_str(), query.sort)).transpose()?;
+    let mut best = Best {
+        sort: query.sort,
+        after,
+        count_max: query.limit,
+        heap: BinaryHeap::with_capacity(query.limit + 1),
+        total: 0,
+        has_more: false,
+    };
+    let mut sources: Vec<Arc<Source>> = Vec::new();
+    for share in 0..Table::shares() {
+        table.visit(share, |source| sources.push(source.clone()));
+        sources.drain(..).filter_map(|source| Room::of(&source)).for_each(|room| best.offer(room));
+        tokio::task::yield_now().await;
+    }
+    Ok(best.into_page())
+}
+
+/// Where `room` is in the list now.
+fn place_of(table: &Table, room: &str, sort: Sort) -> Result<Place, Problem> {
+    if sort == Sort::Name {
+        return Ok((Reverse(0), room.into()));
+    }
+    let found = table.get(room).and_then(|source| Room::of(&source));
+    found.map(|found| found.place(sort)).ok_or_else(|| {
+        let gone = "this room is gone, and its place in the list with it; begin again, or sort by name";
+        Problem::new(Code::QueryInvalid).with_detail(gone).about("after")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::room_policy::RoomPolicy;
+    use crate::hub::source::SourceKind;
+    use crate::types::name::RoomName;
+
+    fn table(rooms: &[(&str, u32)]) -> Table {
+        let table = Table::new(SourceKind::Room, 1, RoomPolicy::example());
+        for (name, listeners) in rooms {
+            let room = table.get_or_create(name);
+            (0..*listeners).for_each(|_| assert!(room.enter(u32::MAX).is_some()));
+        }
+        table
+    }
+
+    fn page(table: &Table, sort: Sort, limit: usize, after: Option<&str>) -> Result<Page, Problem> {
+        let after = after.map(|room| RoomName::new(room).expect("a name"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(read(table, &RoomsQuery { sort, limit, after }))
+    }
+
+    fn names(page: &Page) -> Vec<&str> {
+        page.rooms.iter().map(|room| &*room.room).collect()
+    }
+
+    #[test]
+    fn pages_follow_one_another_without_a_room_twice() {
+        let rooms: Vec<(String, u32)> = (1..=40).map(|n| (format!("room {n:02}"), 1 + n % 7)).collect();
+        let rooms: Vec<(&str, u32)> = rooms.iter().map(|(name, n)| (&**name, *n)).collect();
+        let table = table(&rooms);
+        for sort in [Sort::Listeners, Sort::Rate, Sort::Bytes, Sort::Name] {
+            let mut wanted = rooms.clone();
+            wanted.sort_by_key(|(name, n)| (Reverse(if sort == Sort::Listeners { *n } else { 0 }), *name));
+            let (mut found, mut after) = (Vec::new(), None::<String>);
+            loop {
+                let page = page(&table, sort, 7, after.as_deref()).expect("no room is gone");
+                assert_eq!((page.total, page.has_more), (40, found.len() + 7 < 40), "{sort:?}");
+                found.extend(page.rooms.iter().map(|room| (room.room.to_string(), room.listeners)));
+                let Some(next) = page.after else { break };
+                after = Some(next.into());
+            }
+            let wanted: Vec<(String, u32)> =
+                wanted.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+            assert_eq!(found, wanted, "{sort:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_takes_all_rooms_is_the_last() {
+        let table = table(&[("a", 1), ("b", 2), ("empty", 0)]);
+        let all = page(&table, Sort::Listeners, 2, None).expect("a page");
+        assert_eq!((names(&all), all.total, all.has_more, &all.after), (vec!["b", "a"], 2, false, &None));
+        let first = page(&table, Sort::Listeners, 1, None).expect("a page");
+        assert_eq!((names(&first), first.has_more, first.after.as_deref()), (vec!["b"], true, Some("b")));
+    }
+
+    #[test]
+    fn the_place_of_a_room_that_is_gone_is_known_by_its_name_only() {
+        let table = table(&[("a", 1), ("c", 1), ("d", 1)]);
+        let gone = page(&table, Sort::Listeners, 9, Some("b")).expect_err("it has no place");
+        assert_eq!(
+            (gone.code, gone.field.map(|field| field.to_string())),
+            (Code::QueryInvalid, Some("\"after\"".into()))
+        );
+        assert_eq!(names(&page(&table, Sort::Name, 9, Some("b")).expect("a page")), ["c", "d"]);
+    }
+}
