@@ -255,7 +255,7 @@ impl Hub {
     /// Refuses all connections from now on, and tells the shards to drain.
     pub fn drain(&self) {
         self.admission.draining.store(true, Ordering::Release);
-        for mailbox in &self.mailboxes {
+        for mailbox in &*self.mailboxes {
             // A shard whose mailbox is full begins by itself: it checks `is_draining` ten times a second.
             let _ = mailbox.send(Command::Drain);
         }

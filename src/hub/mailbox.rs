@@ -100,9 +100,17 @@ pub struct Dirty(pub Arc<Source>);
 struct Inner {
     dirty: Vec<Dirty>,
     commands: Vec<Command>,
+    /// Rooms that have news of who is present.
+    presence: Vec<Dirty>,
     waker: Option<Waker>,
     /// Whether the shard has ended and reads nothing any more.
     closed: bool,
+}
+
+impl Inner {
+    fn has_mail(&self) -> bool {
+        !self.dirty.is_empty() || !self.commands.is_empty() || !self.presence.is_empty()
+    }
 }
 
 /// One shard's mailbox.
@@ -117,6 +125,15 @@ impl Mailbox {
     pub(super) fn announce(&self, source: Arc<Source>) -> Option<Waker> {
         let mut inner = self.inner.lock();
         inner.dirty.push(Dirty(source));
+        inner.waker.take()
+    }
+
+    /// Announces news of who is present in the room `source`. Returns the shard's waker if it sleeps, to be woken once
+    /// no lock is held.
+    #[must_use]
+    pub(super) fn announce_presence(&self, source: Arc<Source>) -> Option<Waker> {
+        let mut inner = self.inner.lock();
+        inner.presence.push(Dirty(source));
         inner.waker.take()
     }
 
@@ -148,19 +165,22 @@ impl Mailbox {
     #[must_use]
     pub fn rearm(&self, waker: Waker) -> Option<Waker> {
         let mut inner = self.inner.lock();
-        if !inner.dirty.is_empty() || !inner.commands.is_empty() {
+        if inner.has_mail() {
             return Some(waker);
         }
         inner.waker = Some(waker);
         None
     }
 
-    /// Moves all mail to the ends of `dirty` and `commands`. The mailbox keeps some memory, but not that of a flood.
-    pub fn take(&self, dirty: &mut Vec<Dirty>, commands: &mut Vec<Command>) {
+    /// Moves all mail to the ends of `dirty`, `commands` and `presence`, which gets rooms with news of who is present.
+    /// The mailbox keeps some memory, but not that of a flood.
+    pub fn take(&self, dirty: &mut Vec<Dirty>, commands: &mut Vec<Command>, presence: &mut Vec<Dirty>) {
         let mut inner = self.inner.lock();
         dirty.append(&mut inner.dirty);
         commands.append(&mut inner.commands);
+        presence.append(&mut inner.presence);
         inner.dirty.shrink_to(DIRTY_KEPT);
+        inner.presence.shrink_to(DIRTY_KEPT);
         inner.commands.shrink_to(DIRTY_KEPT);
     }
 
@@ -178,7 +198,7 @@ impl Mailbox {
     /// Ready when there is mail; otherwise the next mail wakes `waker`.
     pub fn poll(&self, waker: &Waker) -> Poll<()> {
         let mut inner = self.inner.lock();
-        if !inner.dirty.is_empty() || !inner.commands.is_empty() {
+        if inner.has_mail() {
             return Poll::Ready(());
         }
         if !inner.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {

@@ -10,7 +10,9 @@ mod keys;
 pub mod log;
 pub mod mailbox;
 pub mod memory_level;
+pub mod notices;
 pub mod own_ids;
+pub mod presence;
 pub mod room_policy;
 pub mod seats;
 pub mod source;
@@ -26,6 +28,7 @@ use crate::hub::admission::{Admission, Caps};
 use crate::hub::history::{History, HistoryBounds};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::memory_level::MemoryLevel;
+use crate::hub::presence::Presence;
 use crate::hub::room_policy::{RoomPolicies, RoomPolicy};
 use crate::hub::source::{Source, SourceKind};
 use crate::hub::table::Table;
@@ -79,7 +82,8 @@ pub struct Hub {
     rooms: Table,
     users: Table,
     all: Arc<Source>,
-    mailboxes: Box<[Mailbox]>,
+    mailboxes: Arc<[Mailbox]>,
+    presence: Presence,
     admission: Admission,
     /// Number of the current [`MemoryLevel`].
     memory_level: AtomicU8,
@@ -98,6 +102,7 @@ impl Hub {
         let shards = settings.shards;
         let HistoryBounds { log, age_max, .. } = settings.history;
         let policy = Arc::new(RoomPolicy::of_server(log, age_max));
+        let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::default()).collect();
         Arc::new(Self {
             history: Mutex::default(),
             head: AtomicU64::new(0),
@@ -106,7 +111,8 @@ impl Hub {
             rooms: Table::new(SourceKind::Room, shards, policy.clone()),
             users: Table::new(SourceKind::Inbox, shards, policy.clone()),
             all: Arc::new(Source::new(SourceKind::All, "", shards, 0, policy)),
-            mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
+            presence: Presence::new(mailboxes.clone()),
+            mailboxes,
             admission: Admission::default(),
             memory_level: AtomicU8::new(MemoryLevel::Normal.number()),
             settings,
@@ -166,6 +172,12 @@ impl Hub {
     #[must_use]
     pub fn all(&self) -> &Arc<Source> {
         &self.all
+    }
+
+    /// Who is present in rooms.
+    #[must_use]
+    pub fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     /// The current memory level.

@@ -57,6 +57,8 @@ struct Attachment {
     local: AtomicU32,
     /// Whether the shard's mailbox already holds this source.
     queued: AtomicBool,
+    /// The same for news of who is present.
+    presence_queued: AtomicBool,
     /// Offset up to which the shard's flushes have taken what they need.
     flushed: AtomicU64,
     /// When the shard's oldest connection of this user was opened, in microseconds; `u64::MAX` if it has none (inboxes).
@@ -79,6 +81,7 @@ impl Source {
         let attachment = || Attachment {
             local: AtomicU32::new(ABSENT),
             queued: AtomicBool::new(false),
+            presence_queued: AtomicBool::new(false),
             flushed: AtomicU64::new(0),
             oldest: AtomicU64::new(u64::MAX),
         };
@@ -197,6 +200,18 @@ impl Source {
         // An exchange, not a store: if a publisher's claim failed just before, the reads that follow must see its
         // event, and a store alone could be reordered after them.
         self.attachments[shard].queued.swap(false, Ordering::AcqRel);
+    }
+
+    /// Claims the right to put this room into `shard`'s mailbox, for news of who is present. False if it is in already.
+    pub(super) fn claim_presence(&self, shard: usize) -> bool {
+        !self.attachments[shard].presence_queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// Allows the next announcement of presence. Called when the shard takes this room from its mailbox, before it asks
+    /// for messages.
+    pub fn unclaim_presence(&self, shard: usize) {
+        // An exchange, as in `unclaim`.
+        self.attachments[shard].presence_queued.swap(false, Ordering::AcqRel);
     }
 
     /// Notes that `shard` needs nothing up to `offset` any more.

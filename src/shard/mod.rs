@@ -256,7 +256,11 @@ impl<N: Net> Shard<N> {
         // The head first: all news up to it was announced before it moved.
         self.head = self.hub.head();
         let (mut dirty, mut commands) = (std::mem::take(&mut self.dirty), std::mem::take(&mut self.commands));
-        self.hub.mailbox(self.settings.index).take(&mut dirty, &mut commands);
+        let mut presence = Vec::new();
+        self.hub.mailbox(self.settings.index).take(&mut dirty, &mut commands, &mut presence);
+        for Dirty(source) in presence {
+            source.unclaim_presence(self.settings.index);
+        }
         for Dirty(source) in dirty.drain(..) {
             source.unclaim(self.settings.index);
             self.has_news(&source);

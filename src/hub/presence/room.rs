@@ -1,0 +1,449 @@
+//! The state of one room: its members, what its streams know of them, and when they are told.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::hub::presence::change::Seat;
+use crate::hub::presence::data::PresenceData;
+use crate::hub::presence::due::Place;
+use crate::hub::presence::graces::Graces;
+use crate::hub::presence::member::Member;
+use crate::hub::presence::message::{self, Diff, Listed, Named, Totals};
+use crate::hub::presence::notice::PresenceKind;
+use crate::hub::presence::pending::{Pending, Step, Unsent};
+use crate::hub::presence::sent::{MESSAGES_KEPT_FOR, Message, Messages, Sent, View};
+use crate::hub::presence::stats::{PresenceStats, Suppressed};
+use crate::hub::presence::user::User;
+use crate::hub::presence::{MemberInfo, Page, State};
+use crate::hub::room_policy::PresencePolicy;
+use crate::hub::source::Source;
+use crate::types::moment::Moment;
+use crate::types::rate::Rate;
+
+/// Changes of data that one member may make: some at once, then one a second.
+pub const PUT_RATE: Rate = Rate { events: 5, per: Duration::from_secs(5) };
+
+/// Intervals from one count to the next message.
+pub const COUNT_INTERVALS: u32 = 5;
+
+/// One room with presence.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) source: Arc<Source>,
+    policy: PresencePolicy,
+    /// Whether the application is told.
+    is_told: bool,
+    members: BTreeMap<User, Member>,
+    graces: Graces,
+    /// Connections of members.
+    connections: u32,
+    /// Shards with streams that see presence here, by number.
+    watching: Vec<usize>,
+    /// What the last message left the streams with that may see names.
+    view: View,
+    rev: u64,
+    /// Members as of the last message.
+    told: usize,
+    sent: Sent,
+    /// When the last message was, and whether it was a count.
+    last: Option<(Moment, bool)>,
+    pending: Pending,
+    /// The newest change.
+    step: Step,
+    /// The newest change that a state has shown.
+    shown: Step,
+    /// Its place among the rooms that are due.
+    pub(super) place: Option<Place>,
+}
+
+/// What a [`Room::settle`] has to pass on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum News {
+    /// Nothing.
+    None,
+    /// The shards have a message, or a state, to send.
+    ForShards,
+}
+
+impl Room {
+    pub(super) fn new(source: Arc<Source>, policy: PresencePolicy, is_told: bool) -> Self {
+        let view = if policy.names { View::Names } else { View::Counts };
+        Self {
+            source,
+            policy,
+            is_told,
+            members: BTreeMap::new(),
+            graces: Graces::default(),
+            connections: 0,
+            watching: Vec::new(),
+            view,
+            rev: 0,
+            told: 0,
+            sent: Sent::default(),
+            last: None,
+            pending: nothing(view),
+            step: 0,
+            shown: 0,
+            place: None,
+        }
+    }
+
+    /// Notes that `shard` has streams that see presence here, or has none any more.
+    pub(super) fn watch(&mut self, shard: usize, is_watching: bool) {
+        self.watching.retain(|other| *other != shard);
+        if is_watching {
+            self.watching.push(shard);
+        }
+    }
+
+    pub(super) fn watching(&self) -> &[usize] {
+        &self.watching
+    }
+
+    /// Whether nothing would be lost without it.
+    pub(super) fn is_unused(&self) -> bool {
+        self.members.is_empty() && self.watching.is_empty()
+    }
+
+    /// A stream of `user` has begun.
+    pub(super) fn enter(&mut self, user: &Arc<Source>, seat: Seat, now: Moment, stats: &PresenceStats) {
+        if let Some(member) = self.members.get_mut(user.name()) {
+            if member.connections == 0 {
+                stats.suppress(Suppressed::Grace);
+            }
+            // Shards read the time before they get here, so they may come in another order than their seats.
+            member.seat = member.seat.min(seat);
+            member.connections += 1;
+        } else {
+            if !stats.admit() {
+                return;
+            }
+            let user = User(user.clone());
+            self.step += 1;
+            self.pending.entered(&user, self.step);
+            if self.is_told {
+                let first = self.members.is_empty().then_some(PresenceKind::Occupied);
+                first.iter().for_each(|kind| stats.note(*kind, &self.source, None));
+                stats.note(PresenceKind::Join, &self.source, Some(&user.0));
+            }
+            self.members.insert(user, Member::new(seat, now));
+            self.bound_pending();
+        }
+        self.connections += 1;
+    }
+
+    /// A stream of `user` that entered with `seat` has ended.
+    pub(super) fn leave(
+        &mut self,
+        user: &str,
+        seat: Seat,
+        at_once: bool,
+        now: Moment,
+        stats: &PresenceStats,
+    ) {
+        let Some(member) = self.members.get_mut(user) else {
+            return;
+        };
+        if seat < member.seat || member.connections == 0 {
+            return;
+        }
+        member.connections -= 1;
+        self.connections -= 1;
+        if member.connections > 0 {
+            return;
+        }
+        member.gone = now;
+        if at_once || self.policy.grace.is_zero() {
+            self.remove(user, stats);
+        } else if !member.is_queued {
+            member.is_queued = true;
+            let end = now + self.policy.grace;
+            if let Some((user, _)) = self.members.get_key_value(user) {
+                self.graces.push(end, user.clone());
+            }
+            if self.graces.is_too_large(self.members.len()) {
+                self.queue_graces();
+            }
+        }
+    }
+
+    pub(super) fn has(&self, user: &str) -> bool {
+        self.members.contains_key(user)
+    }
+
+    /// When `user` may change its data, and counts this change if that is now. `None` if it is no member.
+    pub(super) fn take_put(&mut self, user: &str, now: Moment) -> Option<Moment> {
+        let limiter = self.members.get_mut(user)?.limiter();
+        let next = limiter.next(PUT_RATE, now);
+        if next <= now {
+            limiter.take(PUT_RATE, 1, now);
+        }
+        Some(next)
+    }
+
+    /// `user` shows `data`.
+    pub(super) fn put(&mut self, user: &str, data: Option<PresenceData>, stats: &PresenceStats) {
+        let Some(member) = self.members.get_mut(user) else {
+            return;
+        };
+        let had_data = member.data().is_some();
+        if !member.set_data(data) {
+            return stats.suppress(Suppressed::Cancelled);
+        }
+        self.step += 1;
+        if let Some((user, _)) = self.members.get_key_value(user) {
+            self.pending.updated(user, had_data, self.step);
+        }
+        self.bound_pending();
+    }
+
+    /// `user` is no member from now on, whatever streams it has.
+    pub(super) fn remove(&mut self, user: &str, stats: &PresenceStats) {
+        let Some((user, member)) = self.members.remove_entry(user) else {
+            return;
+        };
+        stats.dismiss();
+        self.connections -= member.connections;
+        self.step += 1;
+        if self.pending.left(&user, member.data().is_some(), self.step, self.shown) {
+            stats.suppress(Suppressed::Cancelled);
+        }
+        self.bound_pending();
+        if self.is_told {
+            stats.note(PresenceKind::Leave, &self.source, Some(&user.0));
+            let last = self.members.is_empty().then_some(PresenceKind::Vacated);
+            last.iter().for_each(|kind| stats.note(*kind, &self.source, None));
+        }
+    }
+
+    /// Keeps no more names for the next message than members can be named, twice: so many may have left while as many
+    /// came. Beyond that a fresh state is shorter.
+    fn bound_pending(&mut self) {
+        let max = self.policy.members_max;
+        self.pending.bound(max.saturating_mul(2), self.members.len() > max, self.step);
+    }
+
+    /// Ends the graces that have ended by `now`.
+    pub(super) fn end_graces(&mut self, now: Moment, stats: &PresenceStats) {
+        while let Some(user) = self.graces.take(now) {
+            let Some(member) = self.members.get_mut(user.name()) else { continue };
+            let end = member.gone + self.policy.grace;
+            if member.connections > 0 {
+                member.is_queued = false;
+            } else if end > now {
+                // It came back and went again.
+                self.graces.push(end, user);
+            } else {
+                self.remove(user.name(), stats);
+            }
+        }
+    }
+
+    /// Computes all ends of graces anew.
+    fn queue_graces(&mut self) {
+        let grace = self.policy.grace;
+        let ends = self.members.iter_mut().filter_map(|(user, member)| {
+            member.is_queued = member.connections == 0;
+            member.is_queued.then(|| (member.gone + grace, user.clone()))
+        });
+        self.graces.replace(ends);
+    }
+
+    /// Makes the next message, if there is one and its time has come.
+    pub(super) fn settle(&mut self, now: Moment, stats: &PresenceStats) -> News {
+        if self.last.is_some_and(|(at, _)| at + MESSAGES_KEPT_FOR <= now) {
+            self.sent.clear();
+        }
+        if self.pending.is_empty() || now < self.allowed_at() {
+            return News::None;
+        }
+        let next = self.next_view();
+        let message = match (self.view, next, std::mem::replace(&mut self.pending, nothing(next))) {
+            // Nobody would get it. Whoever comes begins with a state.
+            _ if self.watching.is_empty() => None,
+            (View::Names, View::Names, Pending::Names(users)) => {
+                let Some(message) = self.diff(&users, stats) else { return News::None };
+                Some(message)
+            }
+            (_, View::Names, _) => None,
+            (View::Counts, View::Counts, Pending::Total(first))
+                if self.told == self.members.len() && first.is_none_or(|first| self.shown < first) =>
+            {
+                stats.suppress(Suppressed::Cancelled);
+                return News::None;
+            }
+            (_, View::Counts, _) => Some(self.count()),
+        };
+        self.record(message, next, now)
+    }
+
+    /// Takes `message` as the newest. Without one, streams need a fresh state.
+    fn record(&mut self, message: Option<Message>, view: View, now: Moment) -> News {
+        self.view = view;
+        self.rev += 1;
+        self.told = self.members.len();
+        match message {
+            Some(message) => self.sent.push(message),
+            None => self.sent.clear(),
+        }
+        if self.watching.is_empty() {
+            return News::None;
+        }
+        self.last = Some((now, view == View::Counts));
+        News::ForShards
+    }
+
+    /// What streams that may see names should see now. The way back to names begins further down, so that one member
+    /// who comes and goes does not switch it each time.
+    fn next_view(&self) -> View {
+        let (members, max) = (self.members.len(), self.policy.members_max);
+        let fits = match self.view {
+            View::Names => members <= max,
+            View::Counts => members.saturating_mul(5) < max.saturating_mul(4),
+        };
+        if self.policy.names && fits { View::Names } else { View::Counts }
+    }
+
+    /// When the next message may go.
+    fn allowed_at(&self) -> Moment {
+        let Some((at, was_count)) = self.last else {
+            return Moment(0);
+        };
+        at + self.policy.interval * if was_count { COUNT_INTERVALS } else { 1 }
+    }
+
+    /// When there is something to do by the clock.
+    pub(super) fn due(&self) -> Option<Moment> {
+        let message = (!self.pending.is_empty()).then(|| self.allowed_at());
+        let forget = self.last.filter(|_| !self.sent.is_empty()).map(|(at, _)| at + MESSAGES_KEPT_FOR);
+        [message, forget, self.graces.first()].into_iter().flatten().min()
+    }
+
+    fn totals(&self, rev: u64) -> Totals {
+        Totals { rev, total: self.members.len(), connections: self.connections }
+    }
+
+    fn count(&self) -> Message {
+        let rev = self.rev + 1;
+        Message::count(rev, message::count(self.source.name(), self.totals(rev)))
+    }
+
+    /// The differences of `users` to what the last message left; `None` if there are none.
+    fn diff(&self, users: &BTreeMap<User, Unsent>, stats: &PresenceStats) -> Option<Message> {
+        let mut diff = Diff::default();
+        for (user, unsent) in users {
+            let was_shown = self.shown >= unsent.first;
+            let user = user.name();
+            match self.members.get(user) {
+                Some(member) => {
+                    let named = Named { user, data: member.data() };
+                    let is_same = unsent.was && !was_shown && !unsent.had_data && named.data.is_none();
+                    match (unsent.entered, unsent.was) {
+                        (true, true) if is_same => stats.suppress(Suppressed::Cancelled),
+                        (true, _) => diff.join.push(named),
+                        (false, _) => diff.update.push(named),
+                    }
+                }
+                None if unsent.was || was_shown => diff.leave.push(user),
+                None => stats.suppress(Suppressed::Cancelled),
+            }
+        }
+        if diff.is_empty() {
+            return None;
+        }
+        let (name, rev) = (self.source.name(), self.rev + 1);
+        let totals = self.totals(rev);
+        let counts = diff.moves().then(|| message::count(name, totals));
+        Some(Message::diff(rev, message::diff(name, totals, &diff), counts))
+    }
+
+    /// What a stream with this view begins with. Shows what is pending as well.
+    pub(super) fn state(&mut self, view: View, now: Moment) -> State {
+        self.shown = self.step;
+        let (name, totals) = (self.source.name(), self.totals(self.rev));
+        // Where names are not kept for the next message, it is a count or makes everybody get a state. So a stream
+        // that begins with a count here gets no diff without a state before it.
+        let is_named = view == View::Names && matches!(self.pending, Pending::Names(_));
+        let bytes = if is_named {
+            let listed = self.members.iter().map(|(user, member)| Listed {
+                member: Named { user: user.name(), data: member.data() },
+                since_s: now.since(member.since).as_secs(),
+                connections: member.connections,
+            });
+            message::state(name, totals, listed)
+        } else {
+            message::count(name, totals)
+        };
+        State { rev: self.rev, bytes }
+    }
+
+    pub(super) fn messages_after(&self, rev: u64) -> Messages {
+        self.sent.after(rev, self.rev)
+    }
+
+    /// The number of the message from which on everything up to now is told.
+    pub(super) fn told_by(&self) -> u64 {
+        self.rev + u64::from(!self.pending.is_empty())
+    }
+
+    /// Members after `after`, in the order of their names.
+    pub(super) fn page(&self, after: Option<&str>, limit: usize, bytes_max: usize, now: Moment) -> Page {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.members.range::<str, _>((start, Bound::Unbounded)).peekable();
+        let Totals { rev, total, connections } = self.totals(self.rev);
+        let mut page = Page { rev, total, connections, members: Vec::new(), has_more: false };
+        let mut bytes = 0;
+        while page.members.len() < limit && bytes < bytes_max {
+            let Some((user, member)) = rest.next() else { break };
+            let data = member.data().cloned();
+            bytes += MEMBER_BYTES + user.name().len() + data.as_ref().map_or(0, |data| data.as_str().len());
+            let since = now.since(member.since);
+            page.members.push(MemberInfo {
+                user: user.0.clone(),
+                since,
+                connections: member.connections,
+                data,
+            });
+        }
+        page.has_more = rest.peek().is_some();
+        page
+    }
+
+    /// Follows a policy that has changed.
+    pub(super) fn set_policy(&mut self, policy: PresencePolicy, is_told: bool) {
+        self.is_told = is_told;
+        if self.policy == policy {
+            return;
+        }
+        self.policy = policy;
+        self.queue_graces();
+        self.bound_pending();
+        if self.next_view() != self.view && self.pending.is_empty() {
+            self.step += 1;
+            self.pending = Pending::Total(Some(self.step));
+        } else if self.next_view() == View::Counts {
+            self.pending.bound(0, false, self.step);
+        }
+    }
+
+    /// Ends the membership of all: the room has no presence any more.
+    pub(super) fn clear(&mut self, stats: &PresenceStats) {
+        while let Some((user, _)) = self.members.first_key_value() {
+            let user = user.clone();
+            self.remove(user.name(), stats);
+        }
+    }
+}
+
+/// Bytes of a member in a page, without its name and data, at most.
+const MEMBER_BYTES: usize = 64;
+
+/// No changes, for streams with this view.
+fn nothing(view: View) -> Pending {
+    match view {
+        View::Names => Pending::Names(BTreeMap::new()),
+        View::Counts => Pending::Total(None),
+    }
+}

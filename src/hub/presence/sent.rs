@@ -1,0 +1,127 @@
+//! The newest messages of a room, for shards that have not delivered them yet.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// Messages that are kept for one room. A shard that is further behind sends a fresh state.
+pub const MESSAGES_KEPT: usize = 8;
+
+/// How long messages are kept, so that a quiet room holds none. A busy shard takes milliseconds.
+pub const MESSAGES_KEPT_FOR: Duration = Duration::from_secs(2);
+
+/// What a stream sees of a room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum View {
+    /// Who is there. Needs `sse:members` for the room.
+    Names,
+    /// How many are there.
+    Counts,
+}
+
+/// One message of a room, as the complete bytes of an event.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Message {
+    /// Its number.
+    pub rev: u64,
+    names: Bytes,
+    counts: Option<Bytes>,
+}
+
+impl Message {
+    /// A `diff`; `counts` is there if members came or left.
+    pub(super) fn diff(rev: u64, names: Bytes, counts: Option<Bytes>) -> Self {
+        Self { rev, names, counts }
+    }
+
+    /// A `count` for everybody.
+    pub(super) fn count(rev: u64, bytes: Bytes) -> Self {
+        Self { rev, names: bytes.clone(), counts: Some(bytes) }
+    }
+
+    /// The bytes for streams with this view; `None` if there is nothing new for them.
+    #[must_use]
+    pub fn bytes(&self, view: View) -> Option<&Bytes> {
+        match view {
+            View::Names => Some(&self.names),
+            View::Counts => self.counts.as_ref(),
+        }
+    }
+}
+
+/// What a shard has to send that has delivered up to some message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Messages {
+    /// Nothing.
+    None,
+    /// These messages, oldest first. Their numbers are consecutive.
+    Next(Vec<Message>),
+    /// A fresh state: what the streams know cannot be brought up to date by messages.
+    Behind,
+}
+
+/// The newest messages. Invariant: their numbers are consecutive, and the last one's is the room's.
+#[derive(Debug, Default)]
+pub(super) struct Sent(VecDeque<Message>);
+
+impl Sent {
+    pub(super) fn push(&mut self, message: Message) {
+        if self.0.len() == MESSAGES_KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(message);
+    }
+
+    /// Forgets all messages and gives their memory back.
+    pub(super) fn clear(&mut self) {
+        self.0 = VecDeque::new();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What comes after the message `rev`, if the newest is `newest`.
+    pub(super) fn after(&self, rev: u64, newest: u64) -> Messages {
+        if rev == newest {
+            return Messages::None;
+        }
+        match self.0.front() {
+            Some(first) if (first.rev..=newest).contains(&(rev.saturating_add(1))) => {
+                Messages::Next(self.0.iter().filter(|message| message.rev > rev).cloned().collect())
+            }
+            _ => Messages::Behind,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_too_far_behind_gets_a_state() {
+        let mut sent = Sent::default();
+        assert_eq!(sent.after(3, 4), Messages::Behind);
+        for rev in 5..20 {
+            sent.push(Message::count(rev, Bytes::new()));
+        }
+        let revs = |rev| match sent.after(rev, 19) {
+            Messages::Next(messages) => Some(messages.iter().map(|message| message.rev).collect::<Vec<_>>()),
+            Messages::None => Some(Vec::new()),
+            Messages::Behind => None,
+        };
+        assert_eq!(revs(19), Some(vec![]));
+        assert_eq!(revs(17), Some(vec![18, 19]));
+        assert_eq!(revs(11).map(|revs| revs.len()), Some(MESSAGES_KEPT));
+        assert_eq!((revs(10), revs(20), revs(u64::MAX)), (None, None, None), "also from a former life");
+    }
+
+    #[test]
+    fn counts_have_nothing_new_if_only_data_changed() {
+        let diff = Message::diff(1, Bytes::from_static(b"diff"), None);
+        assert_eq!((diff.bytes(View::Names).is_some(), diff.bytes(View::Counts)), (true, None));
+    }
+}

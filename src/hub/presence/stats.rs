@@ -1,0 +1,109 @@
+//! What all rooms count together: members and their bound, suppressed changes, and notices to the application.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::hub::presence::notice::{PresenceKind, PresenceNotice, PresenceNotices};
+use crate::hub::source::Source;
+use crate::types::count::{Count, Gauge};
+use crate::types::words::words;
+
+/// Members of all rooms together. A user that comes past it listens without being a member.
+pub const PRESENCE_MEMBERS_MAX: usize = 1_000_000;
+
+words! {
+    /// Why a change is told to nobody.
+    Suppressed {
+        /// An opposite change came before it was told, or it changed nothing.
+        Cancelled = "cancelled",
+        /// A member came back within its grace.
+        Grace = "grace",
+    }
+}
+
+/// Counters and bounds of all rooms.
+#[derive(Debug)]
+pub struct PresenceStats {
+    members: Gauge,
+    members_max: usize,
+    pub(super) rooms: Gauge,
+    suppressed: [Count; Suppressed::ALL.len()],
+    refused: Count,
+    /// Whether the log has said that there are too many members.
+    was_said: AtomicBool,
+    notices: OnceLock<Arc<PresenceNotices>>,
+}
+
+impl PresenceStats {
+    pub(super) fn new(members_max: usize) -> Self {
+        Self {
+            members: Gauge::default(),
+            members_max,
+            rooms: Gauge::default(),
+            suppressed: Default::default(),
+            refused: Count::default(),
+            was_said: AtomicBool::new(false),
+            notices: OnceLock::new(),
+        }
+    }
+
+    /// Members of all rooms.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.members.get()
+    }
+
+    /// Rooms with members, or with streams that want to see them.
+    #[must_use]
+    pub fn rooms(&self) -> usize {
+        self.rooms.get()
+    }
+
+    /// Changes that were told to nobody.
+    #[must_use]
+    pub fn suppressed(&self, why: Suppressed) -> u64 {
+        self.suppressed[why as usize].get()
+    }
+
+    /// Users that did not become members because of [`PRESENCE_MEMBERS_MAX`].
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.get()
+    }
+
+    /// Sends what happens in rooms that list it to `notices` from now on. Only the first call counts.
+    pub fn tell(&self, notices: Arc<PresenceNotices>) {
+        let _ = self.notices.set(notices);
+    }
+
+    pub(super) fn suppress(&self, why: Suppressed) {
+        self.suppressed[why as usize].add();
+    }
+
+    /// Counts one more member, if there may be one. The log says so once in the life of the process.
+    pub(super) fn admit(&self) -> bool {
+        let fits = self.members.rise_to(self.members_max);
+        if !fits {
+            self.refused.add();
+            if !self.was_said.swap(true, Ordering::Relaxed) {
+                let max = self.members_max;
+                tracing::warn!(
+                    max,
+                    "presence has the most members it can have: more users listen without being members"
+                );
+            }
+        }
+        fits
+    }
+
+    /// Counts one member less.
+    pub(super) fn dismiss(&self) {
+        self.members.fall();
+    }
+
+    pub(super) fn note(&self, kind: PresenceKind, room: &Arc<Source>, user: Option<&Arc<Source>>) {
+        if let Some(notices) = self.notices.get() {
+            notices.put(PresenceNotice { kind, room: room.clone(), user: user.cloned() });
+        }
+    }
+}
