@@ -101,6 +101,7 @@ fn join(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rooms: &[&str], user: &str, enc
         session: None,
         poll: None,
         presence: Presence::Off,
+        sees_names: false,
         probe: false,
     };
     shard.join(join, Moment(0)).expect("the sink takes everyone");

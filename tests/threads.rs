@@ -195,6 +195,7 @@ fn join_someone(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rng: &mut Rng, now: Mom
         session: None,
         poll: None,
         presence: Presence::Off,
+        sees_names: false,
         probe: false,
     };
     let key = shard.join(join, now).unwrap();

@@ -150,10 +150,11 @@ impl Hub {
         (history.events(), history.bytes())
     }
 
-    /// Replaces the policies of all rooms. The shards must be told (`Command::Policies`).
-    pub fn set_policies(&self, policies: RoomPolicies) {
+    /// Replaces the policies of all rooms. The shards must be told ([`Command::Policies`](mailbox::Command::Policies)).
+    pub fn set_policies(&self, policies: RoomPolicies, now: Moment) {
         self.rooms.set_policies(policies);
         self.history.lock().reorder();
+        self.presence.policies_changed(now).into_iter().for_each(std::task::Waker::wake);
     }
 
     /// The rooms.

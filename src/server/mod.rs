@@ -46,6 +46,7 @@ use crate::server::worker::{PublicListener, Worker};
 use crate::shard::stats::Stats;
 use crate::shard::{PORTION_MEMBERS, Shard, ShardSettings};
 use crate::types::clock::{Clock, since_1970};
+use crate::types::moment::Moment;
 use crate::types::position::Epoch;
 use crate::upstream::client::ClientError;
 use crate::upstream::jwks::KeySets;
@@ -324,7 +325,7 @@ impl Server {
 
     /// Gives every room the policy that `config` has for it.
     fn change_rooms(&self, config: &Config) {
-        self.engine.hub.rooms().set_policies(rooms::policies(&self.engine.config, config));
+        self.engine.hub.set_policies(rooms::policies(&self.engine.config, config), self.engine.clock.now());
         for shard in 0..self.workers.len() {
             if !self.send_patiently(shard, Command::Policies) {
                 tracing::warn!(shard, "the shard's mailbox is full: its rooms stay as they were");
@@ -480,7 +481,7 @@ fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Wor
     let memory = Memory::new(crate::engine::memory::limit(config.memory_limit));
     let auto = memory.auto_bytes();
     let hub = Hub::new(hub_settings(&config, auto));
-    hub.rooms().set_policies(rooms::policies(&config, &config));
+    hub.set_policies(rooms::policies(&config, &config), Moment(0));
     let clock = Clock::start();
     let keys = fetches_keys(&config).then(|| {
         let keys = PublishedKeys { policy: policy.clone(), wanted: keys_wanted.clone() };

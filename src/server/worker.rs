@@ -150,6 +150,7 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
         start: Start::Now,
         poll: None,
         presence: Presence::Off,
+        sees_names: false,
         probe: true,
     };
     context.shard().join(join, context.engine.clock.now()).map(drop)

@@ -112,11 +112,12 @@ impl Missing {
 impl<N: Net> Shard<N> {
     /// Writes what the connection lacks, as far as its socket and its user's rate limiter allow.
     pub(super) fn advance(&mut self, slot: u32) {
-        self.advance_after(slot, Vec::new());
+        self.advance_after(slot, Vec::new(), false);
     }
 
-    /// Like [`advance`](Self::advance), after `pieces` that are for this connection only.
-    pub(super) fn advance_after(&mut self, slot: u32, mut pieces: Vec<Piece>) {
+    /// Like [`advance`](Self::advance), after `pieces` that are for this connection only. `is_answer`: a poll that is
+    /// sent them has what it waited for.
+    pub(super) fn advance_after(&mut self, slot: u32, mut pieces: Vec<Piece>, is_answer: bool) {
         let head = self.hub.head();
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
@@ -141,6 +142,9 @@ impl<N: Net> Shard<N> {
             let gap = self.gap_piece(slot, from, to, GapReason::Slow);
             batch::push_gap(&mut pieces, gap);
         }
+        if is_answer || missing.lost_to.is_some() || !missing.items.is_empty() {
+            self.set_answered(slot);
+        }
         if !missing.items.is_empty() {
             if encoding.gzip {
                 let bytes = batch::contiguous(&missing.items, encoding, &mut self.deflater, &self.stats);
@@ -159,6 +163,13 @@ impl<N: Net> Shard<N> {
         }
         self.after_advance(slot, missing.more, deferred_to);
         self.schedule_above(slot, head);
+        self.end_if_answered(slot);
+    }
+
+    fn set_answered(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.get_mut(slot).filter(|conn| conn.has(flag::POLL)) {
+            conn.flags |= flag::ANSWERED;
+        }
     }
 
     /// Schedules sources that already have an event above `head`. Its publisher moves the head last, and may have
@@ -356,10 +367,9 @@ impl<N: Net> Shard<N> {
     /// How many events of its source number `nth` a connection at `cursor` has had.
     fn count_had(&self, slot: u32, nth: usize, source: &Source, log: &Log, cursor: Offset) -> u64 {
         let counts = self.conns.get(slot).and_then(|conn| conn.lag.as_ref()).map(|lag| &lag.counts);
-        match counts {
-            Some(counts) if log.evicted_to() > cursor => counts.get(nth).copied().unwrap_or(0),
-            _ => self.count_at(slot, source, log, cursor),
-        }
+        // Noted when it fell behind. Since then, events above its cursor may have been removed.
+        let noted = counts.and_then(|counts| counts.get(nth).copied());
+        noted.unwrap_or_else(|| self.count_at(slot, source, log, cursor))
     }
 
     /// How many events of `source` a connection at `cursor` has had. Events that were evicted above its cursor before
@@ -541,7 +551,10 @@ impl<N: Net> Shard<N> {
                 conn.lag = None;
                 self.send_closing(slot, reason);
             }
-            None => self.advance(slot),
+            None => {
+                self.advance(slot);
+                self.refresh_presence(slot);
+            }
         }
     }
 

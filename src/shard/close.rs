@@ -56,9 +56,14 @@ impl<N: Net> Shard<N> {
             return;
         };
         let (mut plain, mut bytes) = (Vec::new(), Vec::new());
-        control::put_closing(retry, reason.as_str(), &mut plain);
-        conn.encoding.put(&plain, &mut bytes);
+        if reason != CloseReason::Poll {
+            control::put_closing(retry, reason.as_str(), &mut plain);
+            conn.encoding.put(&plain, &mut bytes);
+        }
         bytes.extend_from_slice(conn.encoding.end());
+        if bytes.is_empty() {
+            return self.remove(slot, reason);
+        }
         let sent = match net::sent(self.net.send(&mut conn.socket, &bytes), false) {
             Ok(sent) => sent,
             Err(reason) => return self.remove(slot, reason),
@@ -135,6 +140,7 @@ impl<N: Net> Shard<N> {
         };
         let memberships: Vec<_> = conn.memberships().collect();
         self.put_notice(slot, reason);
+        self.end_presence(slot, reason);
         self.unlink_user(slot);
         // Room by room, while the connection is still in the table: leaving a room may change its place in another.
         for membership in memberships {

@@ -64,21 +64,25 @@ impl FromIterator<Membership> for Rooms {
 /// Why a connection needs more than the shared batch. Most connections have no flag set.
 pub mod flag {
     /// Its inbox has news, or an event of this batch is not for it: each event is checked.
-    pub const MARKED: u8 = 1;
+    pub const MARKED: u16 = 1;
     /// It is in several rooms.
-    pub const SEVERAL: u8 = 2;
+    pub const SEVERAL: u16 = 2;
     /// Its socket is full.
-    pub const BLOCKED: u8 = 4;
+    pub const BLOCKED: u16 = 4;
     /// It waits for its user's rate limiter.
-    pub const DEFERRED: u8 = 8;
+    pub const DEFERRED: u16 = 8;
     /// Its user's deliveries are limited.
-    pub const RATE_LIMITED: u8 = 16;
+    pub const RATE_LIMITED: u16 = 16;
     /// It is queued to be advanced.
-    pub const QUEUED: u8 = 32;
+    pub const QUEUED: u16 = 32;
     /// It closes as soon as its socket has room.
-    pub const CLOSING: u8 = 64;
+    pub const CLOSING: u16 = 64;
     /// It is the server's own probe and is not counted.
-    pub const PROBE: u8 = 128;
+    pub const PROBE: u16 = 128;
+    /// It ends once it has an event or a gap.
+    pub const POLL: u16 = 256;
+    /// It was sent one, or a part of it.
+    pub const ANSWERED: u16 = 512;
 }
 
 /// One connection.
@@ -86,11 +90,13 @@ pub struct Conn<S> {
     /// Everything up to here has been written, or begun to be (then the rest is in `lag`).
     pub cursor: Offset,
     /// See [`flag`].
-    pub flags: u8,
+    pub flags: u16,
     /// Framing and compression of its bytes.
     pub encoding: Encoding,
     /// What its heartbeats contain. Not a flag, because flags take a connection off the shared path.
     pub heartbeat: Heartbeat,
+    /// What it sees of who is present (`shard::presence`).
+    pub sees: u8,
     /// The socket.
     pub socket: S,
     /// When something was last written.
@@ -142,7 +148,7 @@ impl<S> Conn<S> {
 
     /// Whether one of `flags` is set.
     #[must_use]
-    pub fn has(&self, flags: u8) -> bool {
+    pub fn has(&self, flags: u16) -> bool {
         self.flags & flags != 0
     }
 }
@@ -263,6 +269,7 @@ mod tests {
         Conn {
             cursor: 0,
             flags: 0,
+            sees: 0,
             encoding: Encoding::default(),
             heartbeat: Heartbeat::default(),
             socket: (),

@@ -15,10 +15,11 @@ use crate::hub::room_policy::Replay;
 use crate::hub::seats::Seats;
 use crate::hub::source::{ABSENT, Source};
 use crate::rights::identity::Session;
-use crate::shard::batch::{self, Piece};
+use crate::shard::batch::{self, Item, Piece};
 use crate::shard::conn::{Conn, ConnKey, Membership, flag};
 use crate::shard::expiry::Expiry;
 use crate::shard::net::Net;
+use crate::shard::presence;
 use crate::shard::reason::{CloseReason, GapReason};
 use crate::shard::room::LocalRoom;
 use crate::types::moment::Moment;
@@ -106,6 +107,8 @@ pub struct Join<S> {
     pub poll: Option<Duration>,
     /// What it is told about who is in its rooms. [`Presence::Off`] unless its session may know.
     pub presence: Presence,
+    /// Whether it may be told names although it has no session that says so: while no authentication is set up.
+    pub sees_names: bool,
     /// Whether it is the server's own probe.
     pub probe: bool,
 }
@@ -116,6 +119,8 @@ struct Beginning {
     /// The id of `connected`: never ahead of what was written.
     id: Option<String>,
     gap: Option<(Offset, GapReason)>,
+    /// Events at or below the cursor that it is sent first, because the policies of its rooms say so.
+    replay: Vec<Item>,
 }
 
 impl<N: Net> Shard<N> {
@@ -138,7 +143,7 @@ impl<N: Net> Shard<N> {
             }
             return Err(err);
         }
-        let mut flags = 0;
+        let mut flags = if join.poll.is_some() { flag::POLL } else { 0 };
         if count > 1 {
             flags |= flag::SEVERAL;
         }
@@ -157,6 +162,7 @@ impl<N: Net> Shard<N> {
         let inserted = self.conns.insert(Conn {
             cursor: 0,
             flags,
+            sees: presence::flags(join.presence, join.sees_names),
             encoding: join.encoding,
             heartbeat: join.heartbeat,
             socket,
@@ -176,7 +182,10 @@ impl<N: Net> Shard<N> {
         // Read only now: a later event is announced to this shard, an earlier one is at or below this head.
         let head = self.hub.head();
         let beginning = self.beginning(key.slot, &join.start, head);
-        self.begin_stream(key, &join.head, &beginning, &join.start);
+        self.begin_stream(key, &join.head, beginning, &join.start);
+        if let Some(time) = join.poll {
+            self.start_poll(key, time);
+        }
         if self.is_draining() {
             // It was admitted before the drain began, and is not among the connections whose closes are spread.
             self.close(key.slot, CloseReason::Drain);
@@ -227,10 +236,19 @@ impl<N: Net> Shard<N> {
         let epoch = self.hub.epoch();
         let id = |offset| Some(epoch.position(offset).as_str().to_owned());
         match start {
-            Start::Now | Start::ByPolicy => Beginning { cursor: head, id: id(head), gap: None },
+            Start::Now => Beginning { cursor: head, id: id(head), gap: None, replay: Vec::new() },
+            Start::ByPolicy => match self.newest_of_only_room(slot) {
+                Some(count) => self.beginning(slot, &Start::History(count), head),
+                None => {
+                    let replay = self.replay_by_policy(slot, head);
+                    // With an id, a connection that breaks before the replay would come back and not get it.
+                    let id = id(head).filter(|_| replay.is_empty());
+                    Beginning { cursor: head, id, gap: None, replay }
+                }
+            },
             Start::History(count) => {
                 let cursor = self.before_newest(slot, *count, head);
-                Beginning { cursor, id: id(cursor), gap: None }
+                Beginning { cursor, id: id(cursor), gap: None, replay: Vec::new() }
             }
             Start::After(presented) => {
                 let id = Some(presented.clone()).filter(|id| is_repeatable(id));
@@ -249,9 +267,46 @@ impl<N: Net> Shard<N> {
                     Err(GapReason::Restart) => (0, Some((expired_to, GapReason::Restart))),
                     Err(reason) => (head, Some((head, reason))),
                 };
-                Beginning { cursor, id, gap }
+                Beginning { cursor, id, gap, replay: Vec::new() }
             }
         }
+    }
+
+    /// How many of the newest events a stream of one room begins with, if its policy says a number.
+    fn newest_of_only_room(&self, slot: u32) -> Option<usize> {
+        let mut rooms = self.conns.get(slot)?.memberships();
+        let (room, None) = (rooms.next()?.room, rooms.next()) else {
+            return None;
+        };
+        match self.rooms[room as usize].policy.replay {
+            Replay::Newest(count) => Some(count),
+            Replay::Off | Replay::Latest => None,
+        }
+    }
+
+    /// The events that the policies of a connection's rooms give to a newcomer, oldest first.
+    fn replay_by_policy(&self, slot: u32, head: Offset) -> Vec<Item> {
+        let Some(conn) = self.conns.get(slot) else {
+            return Vec::new();
+        };
+        let mut items = Vec::new();
+        for membership in conn.memberships() {
+            let room = &self.rooms[membership.room as usize];
+            let log = room.source.log();
+            let Some(log) = log.get() else {
+                continue;
+            };
+            let is_owed = |entry: &&Entry| entry.offset <= head && is_for(entry, &room.source, conn);
+            match room.policy.replay {
+                Replay::Off => {}
+                Replay::Latest => items.extend(log.newest_of_keys(head).filter(is_owed).map(Item::from)),
+                Replay::Newest(count) => {
+                    items.extend(log.newest_first().filter(is_owed).take(count).map(Item::from));
+                }
+            }
+        }
+        items.sort_unstable_by_key(|item| item.offset);
+        items
     }
 
     /// The cursor below the newest `count` events that the connection may have.
@@ -288,7 +343,7 @@ impl<N: Net> Shard<N> {
         self.sources(slot).any(is_in).then_some(offset)
     }
 
-    fn begin_stream(&mut self, key: ConnKey, head: &[u8], beginning: &Beginning, start: &Start) {
+    fn begin_stream(&mut self, key: ConnKey, head: &[u8], beginning: Beginning, start: &Start) {
         let slot = key.slot;
         let retry = self.retry();
         let mut plain = Vec::new();
@@ -302,6 +357,7 @@ impl<N: Net> Shard<N> {
             let data = Connected { connection: &connection, user, rooms: &rooms };
             control::put_connected(retry, beginning.id.as_deref(), &data, &mut plain);
         }
+        self.begin_presence(slot, &mut plain);
         let encoding = self.conns.get(slot).map(|conn| conn.encoding).unwrap_or_default();
         let mut bytes = head.to_vec();
         if encoding.gzip {
@@ -312,7 +368,9 @@ impl<N: Net> Shard<N> {
             encoding.put_framed(&plain, &mut bytes);
         }
         let mut cursor = beginning.cursor;
-        let mut pieces = vec![Piece { bytes: bytes.into(), upto: cursor, published: self.now, events: 0 }];
+        let (published, events) = self.put_replay(slot, &beginning.replay, cursor, &mut bytes);
+        let is_answer = beginning.gap.is_some() || events > 0;
+        let mut pieces = vec![Piece { bytes: bytes.into(), upto: cursor, published, events }];
         if let Some((to, reason)) = beginning.gap {
             let Start::After(presented) = start else { unreachable!("only a resume has gaps") };
             let from_id = if is_repeatable(presented) { presented.as_str() } else { "" };
@@ -323,7 +381,29 @@ impl<N: Net> Shard<N> {
         if let Some(conn) = self.conns.get_mut(slot) {
             conn.cursor = cursor;
         }
-        self.advance_after(slot, pieces);
+        self.advance_after(slot, pieces, is_answer);
+    }
+
+    /// Appends `items` to a stream's first `bytes`, and the id of `cursor` if the client understands an id alone: the
+    /// newest of `items` may be old, and a later resume from it a gap. All of it is one piece: logs do not have what is
+    /// below the cursor. Returns when the oldest was published, and the number of them.
+    fn put_replay(
+        &mut self,
+        slot: u32,
+        items: &[Item],
+        cursor: Offset,
+        bytes: &mut Vec<u8>,
+    ) -> (Moment, u32) {
+        let (Some(conn), Some(oldest)) = (self.conns.get(slot), items.first()) else {
+            return (self.now, 0);
+        };
+        bytes.extend(batch::contiguous(items, conn.encoding, &mut self.deflater, &self.stats));
+        if conn.heartbeat == Heartbeat::Id {
+            let mut plain = Vec::new();
+            control::put_heartbeat(self.hub.epoch().position(cursor).as_str(), &mut plain);
+            conn.encoding.put(&plain, bytes);
+        }
+        (oldest.published, u32::try_from(items.len()).unwrap_or(u32::MAX))
     }
 
     /// Undoes [`Shard::enter`].

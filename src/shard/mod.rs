@@ -19,6 +19,8 @@ pub mod join;
 pub mod key;
 pub mod net;
 pub mod notice;
+mod poll;
+mod presence;
 pub mod reason;
 mod room;
 pub mod session;
@@ -98,6 +100,10 @@ enum Work {
     Room(u32, u32),
     All,
     One(ConnKey),
+    /// News of who is present in a room.
+    Presence(u32),
+    /// A poll's time is over.
+    Poll(ConnKey),
 }
 
 /// One thread's connections.
@@ -220,6 +226,8 @@ impl<N: Net> Shard<N> {
                     budget -= 1;
                     self.advance_queued(key);
                 }
+                Some(Work::Presence(room)) => self.send_presence(room, &mut budget),
+                Some(Work::Poll(key)) => self.end_poll(key),
                 None if self.is_drained() => return Step::Drained,
                 None => return Step::Sleep(self.next_wake()),
             }
@@ -259,7 +267,7 @@ impl<N: Net> Shard<N> {
         let mut presence = Vec::new();
         self.hub.mailbox(self.settings.index).take(&mut dirty, &mut commands, &mut presence);
         for Dirty(source) in presence {
-            source.unclaim_presence(self.settings.index);
+            self.has_presence_news(&source);
         }
         for Dirty(source) in dirty.drain(..) {
             source.unclaim(self.settings.index);
@@ -408,8 +416,15 @@ impl<N: Net> Shard<N> {
 
     /// Looks at the policies of this shard's rooms again.
     fn reread_policies(&mut self) {
-        for (_, room) in &mut self.rooms {
-            room.policy = room.source.policy();
+        let mut changed = Vec::new();
+        for (index, room) in &mut self.rooms {
+            let before = std::mem::replace(&mut room.policy, room.source.policy());
+            if before.presence != room.policy.presence {
+                changed.extend(u32::try_from(index));
+            }
+        }
+        for room in changed {
+            self.reread_presence(room);
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::hub::room_policy::RoomPolicy;
 use crate::hub::source::Source;
+use crate::shard::presence::LocalPresence;
 use crate::shard::sparse::is_sparse;
 use crate::types::moment::Moment;
 use crate::types::position::Offset;
@@ -66,6 +67,8 @@ pub(super) struct LocalRoom {
     pub(super) source: Arc<Source>,
     /// What the settings say about it, as of the last reload.
     pub(super) policy: Arc<RoomPolicy>,
+    /// Its connections that see who is present; `None` if there are none.
+    pub(super) presence: Option<Box<LocalPresence>>,
     first: Portion,
     /// The other portions. Hardly any room has a second.
     more: Vec<Portion>,
@@ -75,7 +78,7 @@ impl LocalRoom {
     /// A room without members.
     pub(super) fn new(source: Arc<Source>, head: Offset) -> Self {
         let first = Portion::starting_at(&source, head);
-        Self { first, more: Vec::new(), policy: source.policy(), source }
+        Self { first, more: Vec::new(), presence: None, policy: source.policy(), source }
     }
 
     /// How often it is flushed at most, where the server's setting is `flush_interval`.

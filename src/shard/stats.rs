@@ -30,6 +30,10 @@ pub struct Stats {
     pub dropped: [Tally; DropReason::ALL.len()],
     /// Deliveries left out because the event's key has a newer event.
     pub conflated: Tally,
+    /// Messages about who is present that were written.
+    pub presence_sent: Tally,
+    /// Messages about who is present that a slow connection did not take. It gets a state in their place.
+    pub presence_stale: Tally,
     /// Heartbeats written.
     pub heartbeats: Tally,
     /// Bytes compressed, before and after.
@@ -57,6 +61,8 @@ impl Default for Stats {
             gaps: Default::default(),
             dropped: Default::default(),
             conflated: Tally::default(),
+            presence_sent: Tally::default(),
+            presence_stale: Tally::default(),
             heartbeats: Tally::default(),
             gzip: Default::default(),
             flush: Histogram::new(64),

@@ -123,6 +123,7 @@ impl<N: Net> Shard<N> {
         let passed = self.now.since(self.tending.last);
         self.tending.last = self.now;
         self.tending.at = self.now + TEND_INTERVAL;
+        self.tick_presence();
         self.make_round(passed);
         self.check_sessions(passed);
         if self.now >= self.tending.reap_at {
@@ -138,6 +139,17 @@ impl<N: Net> Shard<N> {
             self.start_drain();
         }
         self.continue_drain();
+    }
+
+    /// Does what is due about who is present, in all rooms: one shard does it for all.
+    fn tick_presence(&mut self) {
+        if self.settings.index == 0 {
+            let tick = self.hub.presence().tick(self.now);
+            if tick.has_more {
+                self.tending.at = self.now;
+            }
+            tick.wakers.into_iter().for_each(std::task::Waker::wake);
+        }
     }
 
     /// Checks the next part of the slots, so large that all are checked often enough.

@@ -178,6 +178,7 @@ impl Dashboard {
             start: last_event_id.map_or(Start::History(HISTORY_SAMPLES), Start::After),
             poll: None,
             presence: Presence::Off,
+            sees_names: false,
             probe: false,
         };
         let key = self.shard.lock().join(join, now).expect("these sockets need no system");

@@ -22,6 +22,8 @@ pub struct Subscription {
     pub poll: Option<Duration>,
     /// What it is told about who is in its rooms.
     pub presence: Presence,
+    /// Whether it may be told names without a session that says so.
+    pub sees_names: bool,
     /// How its bytes are framed.
     pub encoding: Encoding,
     /// Which heartbeats it understands.
@@ -32,7 +34,7 @@ impl Subscription {
     /// The connection for the shard.
     #[must_use]
     pub fn into_join(self, socket: socket2::Socket, head: Bytes) -> Join<socket2::Socket> {
-        let Self { mut permit, session, start, poll, presence, encoding, heartbeat } = self;
+        let Self { mut permit, session, start, poll, presence, sees_names, encoding, heartbeat } = self;
         let rooms = permit.take_rooms();
         let (user, address) = permit.keep();
         Join {
@@ -47,6 +49,7 @@ impl Subscription {
             start,
             poll,
             presence,
+            sees_names,
             probe: false,
         }
     }

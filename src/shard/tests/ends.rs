@@ -50,6 +50,7 @@ fn who_joins_during_a_drain_gets_a_farewell_at_once() {
         start: Start::Now,
         poll: None,
         presence: Presence::Off,
+        sees_names: false,
         probe: false,
     };
     world.shard.join(join, world.now).unwrap();

@@ -5,6 +5,8 @@ mod delivery;
 mod ends;
 mod gaps;
 mod memory;
+mod policy;
+mod presence;
 mod rights;
 
 use std::cell::RefCell;
@@ -157,6 +159,7 @@ impl World {
             start,
             poll: None,
             presence: Presence::Off,
+            sees_names: false,
             probe: false,
         };
         (self.shard.join(join, self.now).unwrap(), socket)

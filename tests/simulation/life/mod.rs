@@ -358,6 +358,7 @@ impl Life<'_> {
             start,
             poll: None,
             presence: Presence::Off,
+            sees_names: false,
             probe: false,
         };
         let joined = node.shard.join(join, now);

@@ -132,6 +132,7 @@ fn begin(
         start,
         poll: query.poll,
         presence: query.presence,
+        sees_names: matches!(caller, Caller::Open),
         encoding: Encoding { chunked: call.request.version() > Version::HTTP_10, gzip },
         heartbeat: query.heartbeat.unwrap_or_else(|| heartbeat(headers)),
     });

@@ -1,0 +1,308 @@
+//! Tells connections who is present in their rooms, and the hub which of their users are.
+//!
+//! Messages carry no id and move no cursor: they are state, not history. A connection whose socket is full when a
+//! message comes is marked, and gets a fresh state when it has room.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+
+use crate::hub::presence::sent::{Message, Messages, View};
+use crate::hub::source::Source;
+use crate::rights::grant::Action;
+use crate::shard::batch::Piece;
+use crate::shard::conn::{Conn, flag};
+use crate::shard::join::Presence;
+use crate::shard::net::Net;
+use crate::shard::reason::CloseReason;
+use crate::shard::{Shard, Work};
+use crate::types::moment::Moment;
+use crate::wire::encoding::Encoding;
+
+/// What a connection sees of who is present. Not among its flags, because those take it off the shared path.
+pub(super) mod sees {
+    /// It sees presence.
+    pub(in crate::shard) const PRESENCE: u8 = 1;
+    /// Its user is not a member by it.
+    pub(in crate::shard) const SILENTLY: u8 = 2;
+    /// It sees names although it has no identity that says so: no authentication is set up.
+    pub(in crate::shard) const NAMES: u8 = 4;
+    /// What it knows is out of date.
+    pub(in crate::shard) const STALE: u8 = 8;
+}
+
+/// Connections written to before other work of the shard runs.
+const WRITES_PER_TURN: usize = 64;
+
+/// A room's presence in one shard.
+#[derive(Debug, Default)]
+pub(super) struct LocalPresence {
+    /// Connections that see it.
+    watchers: u32,
+    /// Number of the message up to which they were told.
+    rev: u64,
+    /// Whether work is queued.
+    pending: bool,
+    /// What is being sent.
+    job: Option<Job>,
+}
+
+/// Messages on their way to a room's connections. It may stop after any of them.
+#[derive(Debug)]
+struct Job {
+    names: Framed,
+    counts: Framed,
+    /// The portion that it is at, and how many of its members are left. Counts down, as a flush does.
+    portion: u32,
+    left: usize,
+}
+
+/// Bytes of messages, framed once for each encoding that is asked for.
+#[derive(Debug, Default)]
+struct Framed {
+    plain: Vec<u8>,
+    framed: [Option<Bytes>; Encoding::COUNT],
+}
+
+impl Framed {
+    fn bytes(&mut self, encoding: Encoding) -> Bytes {
+        let Self { plain, framed } = self;
+        let framed = framed[encoding.index()].get_or_insert_with(|| {
+            let mut bytes = Vec::with_capacity(plain.len() + 32);
+            encoding.put(plain, &mut bytes);
+            bytes.into()
+        });
+        framed.clone()
+    }
+
+    fn of(messages: &[Message], view: View) -> Self {
+        let bytes = messages.iter().filter_map(|message| message.bytes(view));
+        let plain = bytes.fold(Vec::new(), |plain, bytes| [&plain[..], bytes].concat());
+        Self { plain, ..Self::default() }
+    }
+}
+
+/// The flags of a connection that joins.
+pub(super) fn flags(presence: Presence, sees_names: bool) -> u8 {
+    let names = if sees_names { sees::NAMES } else { 0 };
+    match presence {
+        Presence::Off => 0,
+        Presence::Member => sees::PRESENCE | names,
+        Presence::Silent => sees::PRESENCE | sees::SILENTLY | names,
+    }
+}
+
+/// What `conn` may see in `room`.
+fn view<S>(conn: &Conn<S>, room: &Source) -> View {
+    let may = match conn.identity.as_deref() {
+        Some(identity) => identity.allows(Action::Members(room.name())),
+        None => conn.sees & sees::NAMES != 0,
+    };
+    if may { View::Names } else { View::Counts }
+}
+
+fn wake(wakers: Vec<Waker>) {
+    wakers.into_iter().for_each(Waker::wake);
+}
+
+impl<N: Net> Shard<N> {
+    /// Makes the user of a new connection a member of its rooms, and appends their states to `plain`.
+    pub(super) fn begin_presence(&mut self, slot: u32, plain: &mut Vec<u8>) {
+        for (room, source) in self.rooms_that_it_sees(slot) {
+            if let Some(user) = self.member(slot) {
+                wake(self.hub.presence().enter(&source, &user, self.now));
+            }
+            let presence = self.rooms[room as usize].presence.get_or_insert_default();
+            presence.watchers += 1;
+            let is_first = presence.watchers == 1;
+            self.hub.presence().watch(&source, self.settings.index);
+            let Some(view) = self.conns.get(slot).map(|conn| view(conn, &source)) else {
+                continue;
+            };
+            let Some(state) = self.hub.presence().state(&source, view, self.now) else {
+                continue;
+            };
+            plain.extend_from_slice(&state.bytes);
+            if let Some(presence) = self.rooms[room as usize].presence.as_mut().filter(|_| is_first) {
+                presence.rev = state.rev;
+            }
+        }
+    }
+
+    /// Notes that the connection at `slot` ends. Its user stays a member for a time, unless it was sent away.
+    pub(super) fn end_presence(&mut self, slot: u32, reason: CloseReason) {
+        let at_once = matches!(reason, CloseReason::Disconnected | CloseReason::Revoked);
+        for (room, source) in self.rooms_that_it_sees(slot) {
+            let user = self.member(slot);
+            let opened = self.conns.get(slot).map_or(self.now, |conn| conn.opened);
+            if let Some(presence) = &mut self.rooms[room as usize].presence {
+                presence.watchers = presence.watchers.saturating_sub(1);
+                if presence.watchers == 0 {
+                    self.rooms[room as usize].presence = None;
+                    self.hub.presence().unwatch(&source, self.settings.index);
+                }
+            }
+            if let Some(user) = user {
+                wake(self.hub.presence().leave(&source, &user, opened, at_once, self.now));
+            }
+        }
+    }
+
+    /// The rooms of a connection, with the shard's index, if it sees who is present.
+    fn rooms_that_it_sees(&self, slot: u32) -> Vec<(u32, Arc<Source>)> {
+        let conn = self.conns.get(slot).filter(|conn| conn.sees & sees::PRESENCE != 0);
+        let rooms = conn.into_iter().flat_map(Conn::memberships).map(|membership| membership.room);
+        rooms.map(|room| (room, self.rooms[room as usize].source.clone())).collect()
+    }
+
+    /// The user that the connection at `slot` makes a member.
+    fn member(&self, slot: u32) -> Option<Arc<Source>> {
+        let conn = self.conns.get(slot).filter(|conn| conn.sees & sees::SILENTLY == 0)?;
+        conn.user.clone()
+    }
+
+    /// Schedules the messages of a room that has news of who is present.
+    pub(super) fn has_presence_news(&mut self, source: &Source) {
+        source.unclaim_presence(self.settings.index);
+        if let Some(room) = source.local(self.settings.index) {
+            self.schedule_presence(room);
+        }
+    }
+
+    fn schedule_presence(&mut self, room: u32) {
+        let presence = self.rooms.get_mut(room as usize).and_then(|room| room.presence.as_mut());
+        if let Some(presence) = presence.filter(|presence| !presence.pending) {
+            presence.pending = true;
+            self.schedule(Moment(0), Work::Presence(room));
+        }
+    }
+
+    /// Sends a room's messages to some of its connections. Comes back for the others.
+    pub(super) fn send_presence(&mut self, room: u32, budget: &mut usize) {
+        let Some(local) = self.rooms.get_mut(room as usize) else {
+            return;
+        };
+        let (source, portions) = (local.source.clone(), local.portions());
+        // The room may be gone, or its index reused.
+        let Some(presence) = &mut local.presence else {
+            return;
+        };
+        presence.pending = false;
+        let job = presence.job.take().or_else(|| self.next_presence(room, &source, portions));
+        let Some(mut job) = job else {
+            return;
+        };
+        let writes = WRITES_PER_TURN.min(*budget);
+        for _ in 0..writes {
+            let Some(slot) = self.next_presence_slot(room, &mut job) else {
+                // There may be newer messages.
+                return self.schedule_presence(room);
+            };
+            *budget -= 1;
+            self.tell_presence(slot, &source, &mut job);
+        }
+        if let Some(presence) = self.rooms.get_mut(room as usize).and_then(|room| room.presence.as_mut()) {
+            presence.job = Some(job);
+        }
+        self.schedule_presence(room);
+    }
+
+    /// The messages that a room's connections lack, or their states.
+    fn next_presence(&mut self, room: u32, source: &Arc<Source>, portions: u32) -> Option<Job> {
+        let presence = self.rooms[room as usize].presence.as_mut()?;
+        let (names, counts) = match self.hub.presence().messages_after(source, presence.rev) {
+            Messages::None => return None,
+            Messages::Next(messages) => {
+                presence.rev = messages.last()?.rev;
+                (Framed::of(&messages, View::Names), Framed::of(&messages, View::Counts))
+            }
+            Messages::Behind => {
+                let state = |view| self.hub.presence().state(source, view, self.now);
+                let (names, counts) = (state(View::Names)?, state(View::Counts)?);
+                presence.rev = names.rev;
+                let framed = |bytes: &Bytes| Framed { plain: bytes.to_vec(), ..Framed::default() };
+                (framed(&names.bytes), framed(&counts.bytes))
+            }
+        };
+        Some(Job { names, counts, portion: portions, left: 0 })
+    }
+
+    fn next_presence_slot(&self, room: u32, job: &mut Job) -> Option<u32> {
+        let local = self.rooms.get(room as usize)?;
+        while job.left == 0 {
+            job.portion = job.portion.checked_sub(1)?;
+            job.left = local.portion(job.portion).map_or(0, |portion| portion.members.len());
+        }
+        let members = &local.portion(job.portion)?.members;
+        // Members may have left since.
+        job.left = job.left.min(members.len()).saturating_sub(1);
+        members.get(job.left).copied()
+    }
+
+    fn tell_presence(&mut self, slot: u32, source: &Source, job: &mut Job) {
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        if conn.sees & sees::PRESENCE == 0 || conn.has(flag::CLOSING) {
+            return;
+        }
+        if conn.has(flag::BLOCKED) {
+            conn.sees |= sees::STALE;
+            self.stats.presence_stale.add(1);
+            return;
+        }
+        let (framed, upto) = match view(conn, source) {
+            View::Names => (&mut job.names, conn.cursor),
+            View::Counts => (&mut job.counts, conn.cursor),
+        };
+        if framed.plain.is_empty() {
+            return;
+        }
+        let bytes = framed.bytes(conn.encoding);
+        self.stats.presence_sent.add(1);
+        self.write(slot, &[Piece { bytes, upto, published: self.now, events: 0 }]);
+    }
+
+    /// Sends fresh states to a connection that missed messages, if its socket has room now.
+    pub(super) fn refresh_presence(&mut self, slot: u32) {
+        let ready = |conn: &&mut Conn<N::Socket>| {
+            conn.sees & sees::STALE != 0 && !conn.has(flag::BLOCKED | flag::CLOSING)
+        };
+        let Some(conn) = self.conns.get_mut(slot).filter(ready) else {
+            return;
+        };
+        conn.sees &= !sees::STALE;
+        let cursor = conn.cursor;
+        let mut plain = Vec::new();
+        for (_, source) in self.rooms_that_it_sees(slot) {
+            let Some(view) = self.conns.get(slot).map(|conn| view(conn, &source)) else {
+                return;
+            };
+            let state = self.hub.presence().state(&source, view, self.now);
+            plain.extend(state.iter().flat_map(|state| &state.bytes));
+        }
+        if !plain.is_empty() {
+            self.stats.presence_sent.add(1);
+            let piece = self.own_piece(slot, &plain, cursor);
+            self.write(slot, &[piece]);
+        }
+    }
+
+    /// Follows a change of `room`'s policy: its connections get a state if it has presence now.
+    pub(super) fn reread_presence(&mut self, room: u32) {
+        let Some(local) = self.rooms.get(room as usize) else {
+            return;
+        };
+        if local.policy.presence.is_none() || local.presence.is_none() {
+            return;
+        }
+        let source = local.source.clone();
+        // What its connections know is from before the change.
+        self.hub.presence().watch(&source, self.settings.index);
+        if let Some(presence) = &mut self.rooms[room as usize].presence {
+            presence.rev = u64::MAX;
+        }
+        self.schedule_presence(room);
+    }
+}

@@ -1,0 +1,204 @@
+//! Who is present, as connections see it.
+
+use super::*;
+use crate::hub::room_policy::{PresencePolicy, RoomPolicies, RoomPolicy};
+use crate::rights::pattern::Pattern;
+
+/// A world in which all rooms have presence.
+fn world() -> World {
+    let world = World::new(100, usize::MAX);
+    set_policy(&world, Some(PresencePolicy::default()));
+    world
+}
+
+fn set_policy(world: &World, presence: Option<PresencePolicy>) {
+    let log = LogBounds { events_max: 100, bytes_max: usize::MAX };
+    let policy = RoomPolicy { presence, ..RoomPolicy::of_server(log, Duration::from_hours(1)) };
+    let tables = vec![(Pattern::parse("*").expect("a pattern"), Arc::new(policy))];
+    world.hub.set_policies(RoomPolicies { tables, ..RoomPolicies::default() }, world.now);
+    assert!(world.hub.mailbox(0).send(Command::Policies).is_ok());
+}
+
+impl World {
+    fn watch(&mut self, user: &str, presence: Presence, room: usize) -> (ConnKey, Socket) {
+        self.watch_by(None, user, presence, room)
+    }
+
+    fn watch_by(
+        &mut self,
+        session: Option<Session>,
+        user: &str,
+        presence: Presence,
+        room: usize,
+    ) -> (ConnKey, Socket) {
+        let socket = Rc::new(RefCell::new(Line { text: String::new(), room, fails: false }));
+        let (user, address) = self.hub.admit(Some(user), None, self.now).unwrap().keep();
+        let sees_names = session.is_none();
+        let join = Join {
+            socket: socket.clone(),
+            head: Bytes::new(),
+            encoding: Encoding::default(),
+            heartbeat: Heartbeat::Comment,
+            rooms: vec![self.hub.rooms().get_or_create("r")].into(),
+            user,
+            address,
+            session,
+            start: Start::Now,
+            poll: None,
+            presence,
+            sees_names,
+            probe: false,
+        };
+        (self.shard.join(join, self.now).unwrap(), socket)
+    }
+
+    fn leave(&mut self, key: ConnKey) {
+        self.shard.on_closed(key, CloseReason::Client, self.now);
+    }
+}
+
+/// The presence messages a connection was sent.
+fn messages(socket: &Socket) -> Vec<String> {
+    let text = text(socket);
+    let events = text.split("\n\n").filter_map(|event| {
+        let event = event.trim_start_matches(":\n");
+        event.strip_prefix("event: presence\nroom: r\ndata: ").map(ToOwned::to_owned)
+    });
+    events.collect()
+}
+
+#[test]
+fn a_state_follows_connected_and_a_diff_each_change() {
+    let mut world = world();
+    let (_, me) = world.watch("me", Presence::Member, usize::MAX);
+    assert!(text(&me).contains("\"rooms\":[\"r\"]}\n\nevent: presence\nroom: r\n"), "{}", text(&me));
+    let (you_key, you) = world.watch("you", Presence::Member, usize::MAX);
+    world.step();
+    assert!(messages(&you)[0].contains(r#""type":"state""#) && messages(&you)[0].contains(r#""total":2"#));
+    assert_eq!(messages(&me).len(), 2);
+    assert!(messages(&me)[1].contains(r#""join":[{"user":"you""#), "{:?}", messages(&me));
+    world.leave(you_key);
+    world.pass(Duration::from_secs(14));
+    assert_eq!(messages(&me).len(), 2, "within the grace");
+    world.pass(Duration::from_secs(2));
+    assert!(messages(&me)[2].contains(r#""leave":["you"]"#), "{:?}", messages(&me));
+    assert_eq!(world.stats.presence_sent.get(), 3, "states of beginnings are part of them");
+}
+
+#[test]
+fn a_stream_that_did_not_ask_sees_nothing_and_a_silent_one_is_not_seen() {
+    let mut world = world();
+    let (_, me) = world.watch("me", Presence::Member, usize::MAX);
+    let (_, off) = world.watch("off", Presence::Off, usize::MAX);
+    let (_, silent) = world.watch("silent", Presence::Silent, usize::MAX);
+    world.watch("you", Presence::Member, usize::MAX);
+    world.step();
+    assert_eq!((messages(&off).len(), messages(&silent).len()), (0, 2));
+    let seen = messages(&me).concat();
+    assert!(seen.contains("you") && !seen.contains("off") && !seen.contains("silent"), "{seen}");
+}
+
+#[test]
+fn who_is_disconnected_leaves_at_once() {
+    let mut world = world();
+    let (_, me) = world.watch("me", Presence::Member, usize::MAX);
+    world.watch("you", Presence::Member, usize::MAX);
+    world.pass(Duration::from_secs(2));
+    let (user, room) = (world.hub.users().get("you").unwrap(), world.hub.rooms().get("r").unwrap());
+    let (reply, _answer) = oneshot::channel();
+    assert!(world.hub.mailbox(0).send(Command::Disconnect { user, room, reply }).is_ok());
+    world.step();
+    world.step();
+    assert!(
+        messages(&me).last().is_some_and(|last| last.contains(r#""leave":["you"]"#)),
+        "{:?}",
+        messages(&me)
+    );
+}
+
+#[test]
+fn a_slow_connection_gets_a_state_in_place_of_what_it_missed() {
+    let mut world = world();
+    let (key, slow) = world.watch("slow", Presence::Member, usize::MAX);
+    slow.borrow_mut().room = 10;
+    world.publish(room(), "fills the socket", None);
+    world.step();
+    for user in ["a", "b", "c"] {
+        world.watch(user, Presence::Member, usize::MAX);
+        world.pass(Duration::from_secs(2));
+    }
+    assert_eq!((messages(&slow).len(), world.stats.presence_stale.get()), (1, 3));
+    slow.borrow_mut().room = usize::MAX;
+    world.shard.on_writable(key, world.now);
+    let messages = messages(&slow);
+    assert_eq!(messages.len(), 2);
+    assert!(
+        messages[1].contains(r#""type":"state""#) && messages[1].contains(r#""total":4"#),
+        "{messages:?}"
+    );
+    assert_eq!(words(&slow), ["fills"]);
+}
+
+#[test]
+fn presence_moves_no_cursor_and_leaves_events_whole() {
+    let mut world = world();
+    let (_, me) = world.watch("me", Presence::Member, usize::MAX);
+    for n in 0..20 {
+        world.publish(room(), &n.to_string(), None);
+        let (key, _) = world.watch(&format!("u{n}"), Presence::Member, usize::MAX);
+        world.step();
+        world.leave(key);
+    }
+    world.pass(Duration::from_secs(3));
+    assert_eq!(words(&me), numbers(0..20));
+    assert!(!text(&me).contains("event: presence\nid:"));
+}
+
+#[test]
+fn who_may_not_see_names_sees_counts() {
+    let mut world = world();
+    let session = |permissions: &[&str]| Some(Session { identity: holder(permissions), expires: None });
+    let (_, reads) = world.watch_by(session(&["sse:read"]), "a", Presence::Member, usize::MAX);
+    let (_, knows) = world.watch_by(session(&["sse:read", "sse:members"]), "b", Presence::Member, usize::MAX);
+    world.step();
+    world.watch("c", Presence::Member, usize::MAX);
+    world.pass(Duration::from_secs(2));
+    let (reads, knows) = (messages(&reads).concat(), messages(&knows).concat());
+    assert!(!reads.contains("user") && reads.contains(r#""total":3"#), "{reads}");
+    assert!(knows.contains(r#""user":"c""#), "{knows}");
+}
+
+#[test]
+fn a_reload_turns_presence_on_and_off_under_way() {
+    let mut world = world();
+    set_policy(&world, None);
+    let (_, me) = world.watch("me", Presence::Member, usize::MAX);
+    world.step();
+    assert_eq!(messages(&me).len(), 0);
+    set_policy(&world, Some(PresencePolicy::default()));
+    world.step();
+    world.watch("you", Presence::Member, usize::MAX);
+    world.pass(Duration::from_secs(2));
+    let seen = messages(&me).concat();
+    assert!(seen.contains(r#""user":"you""#), "{seen}");
+    set_policy(&world, None);
+    let before = messages(&me).len();
+    world.watch("late", Presence::Member, usize::MAX);
+    world.pass(Duration::from_secs(20));
+    assert_eq!(messages(&me).len(), before);
+}
+
+/// More connections than are written to in one turn.
+#[test]
+fn a_large_room_is_told_in_turns_and_everybody_is() {
+    let mut world = world();
+    let watchers: Vec<Socket> =
+        (0..500).map(|n| world.watch(&format!("w{n}"), Presence::Silent, usize::MAX).1).collect();
+    world.pass(Duration::from_secs(2));
+    world.watch("new", Presence::Member, usize::MAX);
+    world.pass(Duration::from_secs(2));
+    for (n, socket) in watchers.iter().enumerate() {
+        assert!(messages(socket).concat().contains("new"), "{n}");
+    }
+    assert_eq!(world.stats.presence_sent.get(), 501, "the newcomer included");
+}
