@@ -302,6 +302,9 @@ impl Log {
     fn follow(&mut self, rules: LogRules) {
         if self.conflates != rules.conflates {
             self.conflates = rules.conflates;
+            // Events that were loose and are not any more are past the bounds.
+            let expired = self.entries.range(..self.expired).rev().find(|entry| !self.is_loose(entry));
+            self.expired_to = self.expired_to.max(expired.map_or(0, |entry| entry.offset));
             let costs = self.entries.range(self.expired..).map(|entry| (self.is_loose(entry), entry.cost()));
             let (loose, held): (Vec<_>, Vec<_>) = costs.partition(|(is_loose, _)| *is_loose);
             let sum = |entries: &[(bool, usize)]| entries.iter().map(|(_, cost)| cost).sum::<usize>();
@@ -705,6 +708,7 @@ mod tests {
         assert_eq!((log.held, log.bytes, log.other_bytes), (held, bytes, other));
         assert!(log.entries.get(log.expired).is_none_or(|entry| !log.is_loose(entry)));
         assert!(log.keys.len() <= log.entries.len() + log.kept.len());
+        assert!(log.lost_to <= log.evicted_to && log.evicted_to <= log.expired_to);
     }
 
     #[test]
@@ -798,6 +802,18 @@ mod tests {
             check(&log);
         }
         assert_eq!(offsets(&log, 0), [3, 6]);
+    }
+
+    /// They were evicted as ordinary events, but a resume from below them was taken to be exact.
+    #[test]
+    fn loose_events_that_wait_for_their_flush_expire_when_conflation_ends() {
+        let mut log = Log::default();
+        for offset in 1..4 {
+            log.append(keyed(offset, "a"), None, rules(true, false), 0);
+        }
+        log.append(keyed(4, "a"), None, rules(false, false), 4);
+        check(&log);
+        assert_eq!((log.expired_to(), log.evicted_to(), offsets(&log, 0)), (2, 2, vec![3, 4]));
     }
 
     #[test]

@@ -57,6 +57,17 @@ fn left_out_as(source: &Source, log: &Log, from: Offset, upto: Offset) -> Option
     })
 }
 
+/// In which turn a connection is advanced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Turn {
+    /// In any turn.
+    Ordinary,
+    /// In its first, with what a poll waits for.
+    Answers,
+    /// In its last: it is closed for another reason than what is written now.
+    Last,
+}
+
 /// The events that a connection lacks.
 #[derive(Default)]
 struct Missing {
@@ -112,12 +123,11 @@ impl Missing {
 impl<N: Net> Shard<N> {
     /// Writes what the connection lacks, as far as its socket and its user's rate limiter allow.
     pub(super) fn advance(&mut self, slot: u32) {
-        self.advance_after(slot, Vec::new(), false);
+        self.advance_in(slot, Vec::new(), Turn::Ordinary);
     }
 
-    /// Like [`advance`](Self::advance), after `pieces` that are for this connection only. `is_answer`: a poll that is
-    /// sent them has what it waited for.
-    pub(super) fn advance_after(&mut self, slot: u32, mut pieces: Vec<Piece>, is_answer: bool) {
+    /// Like [`advance`](Self::advance), after `pieces` that are for this connection only.
+    pub(super) fn advance_in(&mut self, slot: u32, mut pieces: Vec<Piece>, turn: Turn) {
         let head = self.hub.head();
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
@@ -132,7 +142,7 @@ impl<N: Net> Shard<N> {
         let mut missing = self.missing(slot, from, head);
         if let Some(to) = missing.lost_to {
             self.count_lost(slot, from, to);
-            if missing.ends {
+            if missing.ends && turn != Turn::Last {
                 return self.send_closing(slot, CloseReason::Slow);
             }
         }
@@ -142,7 +152,8 @@ impl<N: Net> Shard<N> {
             let gap = self.gap_piece(slot, from, to, GapReason::Slow);
             batch::push_gap(&mut pieces, gap);
         }
-        if is_answer || missing.lost_to.is_some() || !missing.items.is_empty() {
+        let is_answer = turn == Turn::Answers || missing.lost_to.is_some() || !missing.items.is_empty();
+        if is_answer && turn != Turn::Last {
             self.set_answered(slot);
         }
         if !missing.items.is_empty() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::hub::mailbox::Command;
 use crate::hub::source::{ABSENT, Source};
+use crate::shard::advance::Turn;
 use crate::shard::conn::{Lag, flag};
 use crate::shard::expiry::Expiry;
 use crate::shard::net::{self, Net};
@@ -36,7 +37,7 @@ impl<N: Net> Shard<N> {
         if self.is_closing(slot) {
             return;
         }
-        self.advance(slot);
+        self.advance_in(slot, Vec::new(), Turn::Last);
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::shard::Shard;
-use crate::shard::advance::is_for;
+use crate::shard::advance::{Turn, is_for};
 
 use crate::hub::Hub;
 use crate::hub::log::{Entry, Log};
@@ -381,7 +381,8 @@ impl<N: Net> Shard<N> {
         if let Some(conn) = self.conns.get_mut(slot) {
             conn.cursor = cursor;
         }
-        self.advance_after(slot, pieces, is_answer);
+        let turn = if is_answer { Turn::Answers } else { Turn::Ordinary };
+        self.advance_in(slot, pieces, turn);
     }
 
     /// Appends `items` to a stream's first `bytes`, and the id of `cursor` if the client understands an id alone: the

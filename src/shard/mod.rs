@@ -179,6 +179,12 @@ impl<N: Net> Shard<N> {
         self
     }
 
+    /// The network.
+    #[must_use]
+    pub fn net(&self) -> &N {
+        &self.net
+    }
+
     /// The network, to be polled.
     pub fn net_mut(&mut self) -> &mut N {
         &mut self.net

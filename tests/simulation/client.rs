@@ -10,8 +10,8 @@ pub(crate) const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-str
 /// A block that ended at a blank line, or a comment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Item {
-    /// An event, with the `lastEventId` it leaves behind.
-    Event { name: String, data: String, id: String },
+    /// An event, with the `lastEventId` it leaves behind, and the room it says it is from.
+    Event { name: String, data: String, id: String, room: String },
     /// No event, but perhaps a new `lastEventId`.
     Quiet { id: String },
     /// Not at a blank line: a comment.
@@ -183,6 +183,7 @@ struct EventSource {
     after_cr: bool,
     name: String,
     data: String,
+    room: String,
     id: String,
     last_event_id: String,
     retry: Option<u64>,
@@ -214,6 +215,8 @@ impl EventSource {
         match field {
             "" => self.items.push(Item::Comment),
             "event" => value.clone_into(&mut self.name),
+            // Browsers ignore it.
+            "room" => value.clone_into(&mut self.room),
             "data" => {
                 self.data.push_str(value);
                 self.data.push('\n');
@@ -227,6 +230,7 @@ impl EventSource {
     fn dispatch(&mut self) {
         self.last_event_id.clone_from(&self.id);
         let (mut name, mut data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
+        let room = std::mem::take(&mut self.room);
         let id = self.last_event_id.clone();
         if data.is_empty() {
             return self.items.push(Item::Quiet { id });
@@ -235,6 +239,6 @@ impl EventSource {
         if name.is_empty() {
             name.push_str("message");
         }
-        self.items.push(Item::Event { name, data, id });
+        self.items.push(Item::Event { name, data, id, room });
     }
 }

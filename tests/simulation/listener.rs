@@ -1,6 +1,9 @@
 //! One connection in the model, and the check of everything it was sent.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
+use tidegate::shard::join::Presence;
 use tidegate::shard::reason::CloseReason;
 use tidegate::types::position::{Epoch, Offset};
 use tidegate::wire::control::Heartbeat;
@@ -9,6 +12,7 @@ use tidegate::wire::encoding::Encoding;
 use super::client::{Client, Item};
 use super::model::{Order, To};
 use super::net::Wire;
+use super::present::Known;
 use super::right::{Claim, Rights};
 
 /// The expected first events of a stream.
@@ -39,6 +43,10 @@ pub(crate) struct Listener {
     pub presented: String,
     /// The reason if the test ended it.
     pub ended_by_us: Option<CloseReason>,
+    /// Whether it ends with the first events.
+    pub poll: bool,
+    /// What it sees of who is present.
+    pub presence: Presence,
     /// Whether its right was taken away: it must be closed for that reason, and no other connection may be.
     pub is_doomed: bool,
 }
@@ -62,6 +70,8 @@ pub(crate) struct Walk {
     pub closing: Option<String>,
     /// Every id that a browser would have stored at some time.
     pub ids: Vec<String>,
+    /// What it knows of who is present, by room.
+    pub present: HashMap<String, Known>,
 }
 
 const GAP_REASONS: [&str; 4] = ["evicted", "restart", "slow", "unknown"];
@@ -94,13 +104,15 @@ impl Listener {
         for item in items {
             assert_eq!(walk.closing, None, "nothing follows the farewell: {item:?}");
             match item {
-                Item::Event { name, data, id } => {
+                Item::Event { name, data, id, room } => {
                     let must_be_gap = walk.begun && walk.gaps.is_empty() && self.opening.gap.is_some();
-                    assert!(!must_be_gap || name == "gap", "the gap comes at once, not {item:?}");
+                    let may_come = ["gap", "presence"].contains(&name.as_str());
+                    assert!(!must_be_gap || may_come, "the gap comes at once, not {item:?}");
                     match name.as_str() {
                         "connected" => self.connected(&mut walk, data, id, epoch),
                         "gap" => self.gap(&mut walk, data, id, order, epoch),
                         "expiring" => walk.warnings += 1,
+                        "presence" => self.presence(&mut walk, room, data),
                         "closing" => {
                             let data: Value = serde_json::from_str(data).unwrap();
                             walk.closing = Some(data["reason"].as_str().unwrap().to_owned());
@@ -125,6 +137,14 @@ impl Listener {
         walk
     }
 
+    fn presence(&self, walk: &mut Walk, room: &str, data: &str) {
+        assert_ne!(self.presence, Presence::Off, "it did not ask");
+        let data: Value = serde_json::from_str(data).expect("JSON");
+        let is_own = |own: &usize| format!("room-{own}") == room;
+        assert!(self.rooms.iter().any(is_own), "a room of its own, not {room:?}");
+        walk.present.entry(room.to_owned()).or_default().take(&data);
+    }
+
     fn connected(&self, walk: &mut Walk, data: &str, id: &str, epoch: Epoch) {
         assert!(!walk.begun, "connected once");
         walk.begun = true;
@@ -137,9 +157,11 @@ impl Listener {
     }
 
     fn event(&self, walk: &mut Walk, item: &Item, order: &Order, epoch: Epoch) {
-        let Item::Event { name, data, id } = item else { unreachable!("an event") };
+        let Item::Event { name, data, id, room } = item else { unreachable!("an event") };
         let offset = order.offset_of(data);
         let event = order.event(offset);
+        let says = if let To::Room(room) = event.to { format!("room-{room}") } else { String::new() };
+        assert_eq!(*room, says, "an event of a room says which");
         assert_eq!(Some(name.as_str()), event.name.as_deref().or(Some("message")));
         match &event.id {
             Some(own) => assert_eq!(own, id),
@@ -174,7 +196,11 @@ impl Listener {
         if matches!(reason, "slow" | "evicted") {
             assert!(lost > 0, "a gap of nothing: {data}");
         }
-        for source in self.sources().filter(|source| !order.between(*source, from, to).is_empty()) {
+        let must_have = |source: &To| {
+            let mut lost = order.between(*source, from, to).iter();
+            lost.any(|offset| !order.may_be_skipped(*offset))
+        };
+        for source in self.sources().filter(must_have) {
             let named = match source {
                 To::Room(room) => {
                     let room = Value::from(format!("room-{room}"));
@@ -212,5 +238,5 @@ pub(crate) fn is_published(item: &Item) -> bool {
     let Item::Event { name, .. } = item else {
         return false;
     };
-    !["connected", "gap", "expiring", "closing"].contains(&name.as_str())
+    !["connected", "gap", "expiring", "presence", "closing"].contains(&name.as_str())
 }

@@ -10,6 +10,7 @@ mod listener;
 mod model;
 mod net;
 mod plan;
+mod present;
 mod right;
 mod tally;
 

@@ -25,6 +25,10 @@ pub(crate) struct Event {
     pub is_for_vips: bool,
     pub name: Option<String>,
     pub id: Option<String>,
+    /// What it is the newest of.
+    pub key: Option<u8>,
+    /// Whether it becomes history.
+    pub stored: bool,
     /// The data as a browser reads it.
     pub text: String,
 }
@@ -48,6 +52,13 @@ pub(crate) struct Order {
     by_text: HashMap<String, Offset>,
     /// Ids that publishers chose.
     own_ids: HashSet<String>,
+    /// The newest event of each key in a room, and the newest of those that are stored.
+    newest: HashMap<(usize, u8), Offset>,
+    newest_stored: HashMap<(usize, u8), Offset>,
+    /// Rooms in which an event of a key may be left out because of a newer one, at any time in this life.
+    pub skips: [bool; ROOMS],
+    /// Rooms whose logs conflated when they last got an event.
+    conflates: [bool; ROOMS],
 }
 
 impl Order {
@@ -59,6 +70,10 @@ impl Order {
             all: Vec::new(),
             by_text: HashMap::new(),
             own_ids: HashSet::new(),
+            newest: HashMap::new(),
+            newest_stored: HashMap::new(),
+            skips: [false; ROOMS],
+            conflates: [false; ROOMS],
         }
     }
 
@@ -77,8 +92,18 @@ impl Order {
         events.iter().position(&mut is_used)
     }
 
-    pub(crate) fn push(&mut self, event: Event) {
+    /// Adds an event. `conflates`: its room does now.
+    pub(crate) fn push(&mut self, event: Event, conflates: bool) {
         let offset = self.head() + 1;
+        if let To::Room(room) = event.to {
+            self.conflates[room] = conflates;
+            if let Some(key) = event.key {
+                self.newest.insert((room, key), offset);
+                if event.stored {
+                    self.newest_stored.insert((room, key), offset);
+                }
+            }
+        }
         self.own_ids.extend(event.id.clone());
         match event.to {
             To::Room(room) => self.rooms[room].push(offset),
@@ -96,6 +121,29 @@ impl Order {
 
     pub(crate) fn offset_of(&self, text: &str) -> Offset {
         *self.by_text.get(text).unwrap_or_else(|| panic!("nobody published {text:?}"))
+    }
+
+    /// Returns whether a newcomer who asks for history may have the event, by its room's policy.
+    pub(crate) fn is_history(&self, offset: Offset) -> bool {
+        let event = self.event(offset);
+        let is_hidden = match (event.to, event.key) {
+            (To::Room(room), Some(key)) => {
+                self.conflates[room]
+                    && self.newest_stored.get(&(room, key)).is_some_and(|newest| *newest > offset)
+            }
+            _ => false,
+        };
+        event.stored && !is_hidden
+    }
+
+    /// Returns whether the event may be left out: it was not to be kept, or its key has a newer one.
+    pub(crate) fn may_be_skipped(&self, offset: Offset) -> bool {
+        let event = self.event(offset);
+        let has_newer = match (event.to, event.key) {
+            (To::Room(room), Some(key)) => self.skips[room] && self.newest[&(room, key)] > offset,
+            _ => false,
+        };
+        !event.stored || has_newer
     }
 
     /// Returns the offsets of the events to one source.
@@ -130,11 +178,12 @@ impl Order {
         let event = self.event(offset);
         let is_addressed = listener.sources().any(|source| source == event.to);
         let is_excluded = event.exclude.is_some() && event.exclude == listener.user;
-        match event.is_for_vips {
+        let claim = match event.is_for_vips {
             _ if !is_addressed || is_excluded => Claim::No,
             true => listener.rights.claim(offset, event.to),
             false => Claim::Must,
-        }
+        };
+        if claim == Claim::Must && self.may_be_skipped(offset) { Claim::May } else { claim }
     }
 
     /// Returns the offset up to which a log bounded by number alone has dropped its events.

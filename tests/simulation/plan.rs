@@ -7,12 +7,44 @@ use tidegate::hub::Overflow;
 use tidegate::hub::admission::Caps;
 use tidegate::hub::history::HistoryBounds;
 use tidegate::hub::log::LogBounds;
+use tidegate::hub::room_policy::{PresencePolicy, Slow};
 use tidegate::types::rate::Rate;
 
 /// Number of names for rooms.
 pub(crate) const ROOMS: usize = 6;
 /// Number of names for users.
 pub(crate) const USERS: usize = 5;
+
+/// What the policy of a room says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Kind {
+    pub conflates: bool,
+    pub stores: bool,
+    pub slow: Slow,
+    pub presence: bool,
+}
+
+impl Kind {
+    /// A room without a policy.
+    pub(crate) const PLAIN: Self = Self { conflates: false, stores: true, slow: Slow::Gap, presence: false };
+
+    fn draw(rng: &mut Rng) -> Self {
+        Self {
+            conflates: rng.bool(),
+            stores: rng.u32(0..4) > 0,
+            slow: *rng.choice(&[Slow::Gap, Slow::Gap, Slow::Close, Slow::Latest]).expect("some"),
+            presence: rng.bool(),
+        }
+    }
+}
+
+/// How long a member stays after its last connection, and how often presence is told, in the simulation.
+pub(crate) const PRESENCE: PresencePolicy = PresencePolicy {
+    names: true,
+    grace: Duration::from_millis(150),
+    interval: Duration::from_millis(40),
+    members_max: 100,
+};
 
 /// A bound that no seed reaches.
 const HUGE: usize = 1 << 40;
@@ -51,6 +83,10 @@ pub(crate) struct Plan {
     pub requiring: u32,
     /// Of a hundred connections with an identity, those whose identity expires.
     pub expiring: u32,
+    /// The policies of the rooms at first; `None` if there are none in this seed.
+    pub kinds: Option<[Kind; ROOMS]>,
+    /// Of a hundred connections, those that poll.
+    pub polling: u32,
 }
 
 impl Plan {
@@ -106,12 +142,15 @@ impl Plan {
             excluding: *rng.choice(&[0, 0, 20]).expect("some"),
             requiring: *rng.choice(&[0, 0, 20, 70]).expect("some"),
             expiring: *rng.choice(&[0, 0, 30]).expect("some"),
+            kinds: rng.bool().then(|| std::array::from_fn(|_| Kind::draw(rng))),
+            polling: *rng.choice(&[0, 0, 0, 30]).expect("some"),
         }
     }
 
     /// Returns whether a log drops events by their number alone.
     pub(crate) fn counts_only(&self) -> bool {
-        self.history.log.bytes_max == HUGE && self.is_unlimited_together() && self.history.age_max == LONG
+        let is_unlimited = self.history.log.bytes_max == HUGE && self.is_unlimited_together();
+        is_unlimited && self.history.age_max == LONG && self.kinds.is_none()
     }
 
     /// Returns whether the history as a whole is unbounded, so that only slow subscribers can lose events.

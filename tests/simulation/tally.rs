@@ -47,6 +47,10 @@ impl Tally {
             assert!(client.is_between_events());
             assert!(client.retry().is_some_and(|retry| retry > 0), "every stream says when to come back");
             assert_eq!(client.has_ended(), listener.encoding.chunked, "the last chunk ends the stream");
+        } else if listener.poll && is_whole && wire.refused.is_empty() {
+            self.closed[CloseReason::Poll as usize] += 1;
+            assert!(client.is_between_events());
+            assert_eq!(client.has_ended(), listener.encoding.chunked, "the last chunk ends the poll");
         } else {
             assert!(!wire.refused.is_empty(), "whoever has room gets a farewell");
             if listener.is_doomed {

@@ -107,7 +107,8 @@ impl Life<'_> {
                 self.judge(at, wire, false);
             }
             let node = &self.nodes[at];
-            node.tally.check(&node.stats, self.plan.delivery.is_none(), self.plan.is_unlimited_together());
+            let is_unrated = self.plan.delivery.is_none() && self.plan.kinds.is_none();
+            node.tally.check(&node.stats, is_unrated, self.plan.is_unlimited_together());
         }
     }
 }

@@ -21,7 +21,10 @@ impl Life<'_> {
             // A crash: only what was sent counts.
             0 => return self.check_tallies(),
             1..3 => self.drain(),
-            3..6 => self.come_to_rest(),
+            3..6 => {
+                self.come_to_rest();
+                self.check_presence();
+            }
             _ => {
                 self.come_to_rest();
                 self.let_rights_end();
@@ -81,8 +84,9 @@ impl Life<'_> {
     /// Lets all rights with an end expire: first their subscribers are warned; later these are closed, and no others.
     fn let_rights_end(&mut self) {
         self.say(|| "let rights end".into());
-        let may_stay =
-            |listener: &&Listener| listener.rights.newest().is_none_or(|token| token.ends.is_none());
+        let may_stay = |listener: &&Listener| {
+            !listener.poll && listener.rights.newest().is_none_or(|token| token.ends.is_none())
+        };
         let staying = self.live().filter(may_stay).count();
         self.let_pass(SESSION_ROUND);
         for node in &mut self.nodes {
@@ -94,8 +98,11 @@ impl Life<'_> {
             }
         }
         self.let_pass(LASTS_MAX);
-        assert!(self.live().all(|listener| may_stay(&listener)), "nobody outlives its right");
-        let left = self.live().count();
+        assert!(
+            self.live().all(|listener| may_stay(&listener) || listener.poll),
+            "nobody outlives its right"
+        );
+        let left = self.live().filter(may_stay).count();
         assert!(left == staying || self.plan.lease.is_some(), "{left} are left of {staying} who may stay");
     }
 
@@ -161,6 +168,10 @@ impl Life<'_> {
             while self.step(at) == Step::Again {}
             self.now += FLUSH_PAUSE_MICROS;
             while self.step(at) == Step::Again {}
+        }
+        // Graces end, and then the messages about it are forgotten.
+        for _ in 0..3 {
+            self.let_pass(3_000_000);
         }
         for _ in 0..48 {
             self.hub.tidy(self.moment());

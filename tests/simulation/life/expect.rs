@@ -77,7 +77,7 @@ impl Life<'_> {
             Start::Now | Start::ByPolicy => return at(head),
             Start::History(count) => {
                 let mut newest: Vec<Offset> = sources.iter().flat_map(held).copied().collect();
-                newest.retain(may_have);
+                newest.retain(|offset| self.order.is_history(*offset) && may_have(offset));
                 newest.sort_unstable();
                 let first = newest.len().saturating_sub(*count);
                 return at(newest.get(first).map_or(head, |oldest| oldest - 1).max(expired_to));

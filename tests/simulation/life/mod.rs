@@ -4,6 +4,7 @@ mod check;
 mod command;
 mod end;
 mod expect;
+mod policies;
 mod rights;
 mod sockets;
 
@@ -24,7 +25,7 @@ use tidegate::shard::join::{Join, Presence, Start};
 use tidegate::shard::stats::Stats;
 use tidegate::shard::{Shard, ShardSettings};
 use tidegate::types::moment::Moment;
-use tidegate::types::name::{EventId, EventName, NameError, RoomName, UserName};
+use tidegate::types::name::{EventId, EventKey, EventName, NameError, RoomName, UserName};
 use tidegate::types::position::Epoch;
 use tidegate::wire::control::Heartbeat;
 use tidegate::wire::encoding::Encoding;
@@ -34,7 +35,7 @@ use super::client::HEAD;
 use super::listener::Listener;
 use super::model::{Event, Order, To};
 use super::net::{FakeNet, Temper};
-use super::plan::{Plan, USERS};
+use super::plan::{Kind, Plan, ROOMS, USERS};
 use super::right::Rights;
 use super::tally::Tally;
 
@@ -65,6 +66,10 @@ struct Life<'a> {
     order: Order,
     nodes: Vec<Node>,
     waiting: Vec<Waiting>,
+    /// The policies of the rooms.
+    kinds: [Kind; ROOMS],
+    /// Whether a room has begun or ceased to conflate. What its history has from before depends on when it was tidied.
+    has_reloaded: bool,
     now: u64,
     talks: bool,
 }
@@ -87,7 +92,21 @@ pub(crate) fn live(
     });
     let nodes = (0..plan.shards).map(|index| node(plan, &hub, index, rng)).collect();
     let order = Order::new();
-    let mut life = Life { plan, rng, ids, hub, order, nodes, waiting: Vec::new(), now, talks };
+    let kinds = plan.kinds.unwrap_or([Kind::PLAIN; ROOMS]);
+    let mut life = Life {
+        plan,
+        rng,
+        ids,
+        hub,
+        order,
+        nodes,
+        waiting: Vec::new(),
+        kinds,
+        has_reloaded: false,
+        now,
+        talks,
+    };
+    life.set_policies();
     for _ in 0..plan.crowd {
         life.connect();
     }
@@ -143,7 +162,7 @@ impl Life<'_> {
     }
 
     fn operate(&mut self) {
-        match self.rng.u32(0..106) {
+        match self.rng.u32(0..108) {
             0..22 => self.publish(),
             22..36 => self.connect(),
             36..60 => self.step_any(),
@@ -157,6 +176,7 @@ impl Life<'_> {
             98..100 => self.join_a_waiting_one(),
             100..104 => self.refresh(),
             104 => self.revoke(),
+            105..107 => self.change_a_policy(),
             _ => self.review(),
         }
     }
@@ -200,7 +220,8 @@ impl Life<'_> {
         let subscribers = events.iter().map(|event| self.listening(event.to)).sum();
         let count = events.len();
         for event in events {
-            self.order.push(event);
+            let conflates = matches!(event.to, To::Room(room) if self.kinds[room].conflates);
+            self.order.push(event, conflates);
         }
         self.say(|| format!("published {:?}, {repeated:?} is a repeat", self.order.newest(count)));
         let answer =
@@ -239,7 +260,11 @@ impl Life<'_> {
         if self.plan.fat {
             data.push_str(&"y".repeat(self.rng.usize(30_000..150_000)));
         }
-        let id = self.own_id(number);
+        let (key, store) = self.key_and_store(to);
+        let stored = store && !matches!(to, To::Room(room) if !self.kinds[room].stores);
+        // Its own id would be forgotten with an event that is left out.
+        let lasts = stored && key.is_none();
+        let id = if lasts { self.own_id(number) } else { None };
         let name = self.one_in(3).then(|| "price".to_owned());
         let exclude = (self.rng.u32(0..100) < self.plan.excluding).then(|| self.rng.usize(0..USERS));
         let is_for_vips = self.rng.u32(0..100) < self.plan.requiring;
@@ -252,11 +277,13 @@ impl Life<'_> {
             name: name.as_deref().map(|name| EventName::new(name).unwrap()),
             id: id.as_deref().map(|id| EventId::new(id).unwrap()),
             exclude: exclude.map(|user| UserName::new(&user_name(user)).unwrap()),
+            key: key.map(|key| EventKey::new(&format!("key-{key}")).unwrap()),
+            store,
             require: is_for_vips.then(|| PermissionName::new("vip").unwrap()),
             ..Draft::to(target, data.clone())
         };
         let text = data.replace("\r\n", "\n").replace('\r', "\n");
-        (draft, Event { to, exclude, is_for_vips, name, id, text })
+        (draft, Event { to, exclude, is_for_vips, name, id, key, stored, text })
     }
 
     /// Returns an id that a publisher may choose: a new one, one that may be there already, or one that subscribers got
@@ -330,7 +357,10 @@ impl Life<'_> {
         let opening = self.opening(&rooms, user, pass, &start);
         let (inbox, address) = permit.keep();
         assert_eq!(address.is_some(), last.is_some() && self.plan.caps.per_address_max.is_some());
-        let encoding = Encoding { chunked: !self.one_in(4), gzip: self.one_in(4) };
+        let poll =
+            (self.rng.u32(0..100) < self.plan.polling).then(|| Duration::from_millis(self.rng.u64(1..900)));
+        let encoding = Encoding { chunked: !self.one_in(4), gzip: self.one_in(4) && poll.is_none() };
+        let presence = *self.rng.choice(&[Presence::Off, Presence::Member, Presence::Silent]).unwrap();
         let heartbeat = if self.rng.bool() { Heartbeat::Id } else { Heartbeat::Comment };
         let presented = match &start {
             Start::After(id) => id.clone(),
@@ -356,9 +386,9 @@ impl Life<'_> {
             address,
             session: token.map(|token| token.session()),
             start,
-            poll: None,
-            presence: Presence::Off,
-            sees_names: false,
+            poll,
+            presence,
+            sees_names: true,
             probe: false,
         };
         let joined = node.shard.join(join, now);
@@ -377,6 +407,8 @@ impl Life<'_> {
                 is_rated: user.is_some() && self.plan.delivery.is_some(),
                 presented,
                 ended_by_us: None,
+                poll: poll.is_some(),
+                presence,
                 is_doomed: false,
             });
             assert_eq!(node.listeners.len(), node.shard.net_mut().wires.len());
@@ -387,7 +419,7 @@ impl Life<'_> {
     fn start(&mut self) -> Start {
         let id = match self.rng.u32(0..12) {
             0..3 => return Start::Now,
-            3..5 => return Start::History(self.rng.usize(0..12)),
+            3..5 if !self.has_reloaded => return Start::History(self.rng.usize(0..12)),
             5..7 if !self.ids.is_empty() => self.ids[self.ids.len() - 1].clone(),
             7..9 if !self.ids.is_empty() => self.ids[self.rng.usize(0..self.ids.len())].clone(),
             9 => format!("{}-{}", self.hub.epoch(), self.order.head() + self.rng.u64(1..4)),
