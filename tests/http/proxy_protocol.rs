@@ -131,7 +131,7 @@ fn nothing_is_lost_however_it_arrives() {
             assert_eq!((conn.response().status(), conn.response().status()), (200, 200), "{step}");
             let mut listener = Listener::open(conn, "/stream/a/u", &[]);
             let id = server.publish_behind(&line("198.51.100.9"), step);
-            assert_eq!(listener.event(), format!("id: {id}\ndata: {step}\n\n"));
+            assert_eq!(listener.event(), format!("id: {id}\nroom: a\ndata: {step}\n\n"));
         }
     }
 }
@@ -338,7 +338,7 @@ fn nginx_says_whom_it_forwards() {
     assert_eq!(status(from([127, 0, 0, 2]), b""), 403);
     let mut listener = Listener::open(from([127, 0, 0, 3]), "/stream/a/u", &[]);
     let id = server.publish_behind(&line("198.51.100.8"), 1);
-    assert_eq!(listener.event(), format!("id: {id}\ndata: 1\n\n"));
+    assert_eq!(listener.event(), format!("id: {id}\nroom: a\ndata: 1\n\n"));
     // The test's own check for nginx came with a header, too.
     server.metrics().assert("tidegate_refused_total{reason=\"proxy_header\"}", 0.0);
 }

@@ -60,14 +60,14 @@ fn lines_are_delivered_before_the_body_ends() {
     let mut conn = start_stream(&server);
     for n in 1..=5 {
         conn.send(chunk(&format!("{{\"room\":\"a\",\"data\":{n}}}\n")));
-        assert_eq!(listener.event(), format!("id: {}\ndata: {n}\n\n", server.id(n)));
+        assert_eq!(listener.event(), format!("id: {}\nroom: a\ndata: {n}\n\n", server.id(n)));
     }
     // Half a line waits for its other half, and blank lines are skipped.
     conn.send(chunk("\n\r\n{\"room\":\"a\","));
     conn.send(chunk("\"data\":6}\r\n{\"room\":\"a\",\"data\":7}"));
-    assert_eq!(listener.event(), format!("id: {}\ndata: 6\n\n", server.id(6)));
+    assert_eq!(listener.event(), format!("id: {}\nroom: a\ndata: 6\n\n", server.id(6)));
     conn.send("0\r\n\r\n");
-    assert_eq!(listener.event(), format!("id: {}\ndata: 7\n\n", server.id(7)));
+    assert_eq!(listener.event(), format!("id: {}\nroom: a\ndata: 7\n\n", server.id(7)));
     let answer = conn.response();
     assert_eq!(
         answer.text(),
@@ -229,7 +229,7 @@ fn a_body_cut_short_publishes_nothing() {
     assert!(conn.is_closed());
     // From here on, the cut publish can add no event.
     server.publish(&json!({"room": "a", "data": "whole"}));
-    assert_eq!(listener.event(), format!("id: {}\ndata: whole\n\n", server.id(1)));
+    assert_eq!(listener.event(), format!("id: {}\nroom: a\ndata: whole\n\n", server.id(1)));
     server.metrics().assert("tidegate_events_published_total", 1.0);
 }
 

@@ -44,7 +44,10 @@ fn streams_and_publishes_go_over_either() {
     publish(Conn::unix(&path.0), "1");
     publish(server.connect(), "2");
     for listener in [&mut local, &mut remote] {
-        assert_eq!(listener.events(2), [1, 2].map(|n| format!("id: {}\ndata: {n}\n\n", server.id(n))));
+        assert_eq!(
+            listener.events(2),
+            [1, 2].map(|n| format!("id: {}\nroom: a\ndata: {n}\n\n", server.id(n)))
+        );
     }
     drop(local);
     server.wait_for("tidegate_connections", 1.0);

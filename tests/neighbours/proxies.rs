@@ -104,7 +104,7 @@ fn passes_events_on(server: &TestServer, proxy: &Proxy) -> [Option<String>; 2] {
         let id = server.publish(&json!({ "room": "a", "data": n }));
         for listener in &mut listeners {
             let event = std::iter::repeat_with(|| listener.event()).find(|event| event != ":\n");
-            assert_eq!(event, Some(format!("id: {id}\ndata: {n}\n\n")), "{}", listener.head.0);
+            assert_eq!(event, Some(format!("id: {id}\nroom: a\ndata: {n}\n\n")), "{}", listener.head.0);
         }
     }
     listeners.map(|listener| {

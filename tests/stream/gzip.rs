@@ -63,7 +63,7 @@ fn every_event_decodes_as_it_comes() {
     for n in 1..=20 {
         let data = format!("{n} {}", "again and again ".repeat(n));
         server.publish(&json!({"room": "a", "event": "say", "data": data}));
-        let event = format!("event: say\nid: {}\ndata: {data}\n\n", server.id(n as u64));
+        let event = format!("event: say\nid: {}\nroom: a\ndata: {data}\n\n", server.id(n as u64));
         // Each arrives before the next is published: no event is held back.
         assert_eq!(zipped.event(), event);
         assert_eq!(plain.event(), event);
@@ -102,7 +102,7 @@ fn heartbeats_gaps_and_replays_decode_too() {
     assert_eq!(other.events(2), [":\n", ":\n"]);
     let id = server.publish(&json!({"room": "a", "data": "more"}));
     let next = std::iter::repeat_with(|| other.event()).find(|event| event != ":\n");
-    assert_eq!(next, Some(format!("id: {id}\ndata: more\n\n")));
+    assert_eq!(next, Some(format!("id: {id}\nroom: a\ndata: more\n\n")));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_batch_is_compressed_once_for_all() {
     assert_eq!(stats.gzip[0].get(), 0, "what is for one connection only is not worth compressing");
     let data = "text that repeats itself, ".repeat(40);
     server.publish(&json!({"room": "a", "data": data}));
-    let event = format!("id: {}\ndata: {data}\n\n", server.id(1));
+    let event = format!("id: {}\nroom: a\ndata: {data}\n\n", server.id(1));
     let payloads: Vec<Vec<u8>> = listeners.iter_mut().map(|listener| listener.payload().unwrap()).collect();
     assert!(payloads.iter().all(|payload| *payload == payloads[0]), "the same bytes for everyone");
     assert!(payloads[0].len() < event.len() / 4, "{} bytes for {}", payloads[0].len(), event.len());
@@ -137,7 +137,7 @@ fn http_1_0_gets_bare_gzip() {
     assert!(listener.event().contains("event: connected\n"));
     for n in 1..=3 {
         server.publish(&json!({"room": "a", "data": n}));
-        assert_eq!(listener.event(), format!("id: {}\ndata: {n}\n\n", server.id(n)));
+        assert_eq!(listener.event(), format!("id: {}\nroom: a\ndata: {n}\n\n", server.id(n)));
     }
     server.post("/disconnect/a/old", &[], "");
     listener.closing("disconnected");

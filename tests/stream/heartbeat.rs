@@ -70,16 +70,16 @@ fn a_comment_leaves_events_and_ids_as_they_are() {
     let server = server();
     let mut listener = server.listen("/stream/a/u");
     let first = server.publish(&json!({"room": "a", "data": 1}));
-    assert_eq!(next(&mut listener), format!("id: {first}\ndata: 1\n\n"));
+    assert_eq!(next(&mut listener), format!("id: {first}\nroom: a\ndata: 1\n\n"));
     assert_eq!(listener.event(), ":\n");
     server.publish(&json!({"room": "elsewhere", "data": 2}));
     assert_eq!(listener.event(), ":\n");
     let third = server.publish(&json!({"room": "a", "data": 3}));
-    assert_eq!(next(&mut listener), format!("id: {third}\ndata: 3\n\n"));
+    assert_eq!(next(&mut listener), format!("id: {third}\nroom: a\ndata: 3\n\n"));
     // A resume from the last id it received is still exact.
     drop(listener);
     let mut again = server.resume("/stream/a/u", &first);
-    assert_eq!(next(&mut again), format!("id: {third}\ndata: 3\n\n"));
+    assert_eq!(next(&mut again), format!("id: {third}\nroom: a\ndata: 3\n\n"));
 }
 
 #[test]
@@ -99,5 +99,5 @@ fn a_quiet_browsers_id_moves_on_while_others_are_busy() {
     drop(quiet);
     server.publish(&json!({"room": "quiet", "data": "x"}));
     let mut again = server.resume("/stream/quiet/u", &server.id(3));
-    assert_eq!(next(&mut again), format!("id: {}\ndata: x\n\n", server.id(4)));
+    assert_eq!(next(&mut again), format!("id: {}\nroom: quiet\ndata: x\n\n", server.id(4)));
 }

@@ -203,7 +203,7 @@ fn above_the_delivery_rate_events_wait_and_none_is_lost_where_that_is_set() {
     server.post("/publish", &[], Value::from(events).to_string());
     for listener in [&mut other, &mut limited] {
         for n in 1..=25 {
-            assert_eq!(listener.event(), format!("id: {}\ndata: {}\n\n", server.id(n), n - 1));
+            assert_eq!(listener.event(), format!("id: {}\nroom: a\ndata: {}\n\n", server.id(n), n - 1));
         }
     }
     let metrics = server.metrics();

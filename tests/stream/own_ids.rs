@@ -44,7 +44,7 @@ fn an_id_that_is_a_position_cannot_be_chosen() {
     server.publish(&json!({"room": "a", "data": "end"}));
     assert_eq!(
         listener.event(),
-        format!("id: {}\ndata: end\n\n", server.id(1)),
+        format!("id: {}\nroom: a\ndata: end\n\n", server.id(1)),
         "nothing of them came through"
     );
 }

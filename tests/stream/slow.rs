@@ -27,7 +27,8 @@ fn number(event: &str) -> (u64, String) {
     let (id, rest) = event.split_once("\ndata: ").unwrap_or_else(|| panic!("no data in {event:?}"));
     let (number, filling) = rest.split_once(' ').expect("a number");
     assert_eq!(filling.len(), LARGE + 2, "a whole event");
-    (number.parse().expect("a number"), id.strip_prefix("id: ").expect("an id").to_owned())
+    let id = id.strip_prefix("id: ").and_then(|id| id.strip_suffix("\nroom: a")).expect("an id and the room");
+    (number.parse().expect("a number"), id.to_owned())
 }
 
 /// Publishes until `slow`'s socket is full while `quick` reads everything. Returns how many events there were.

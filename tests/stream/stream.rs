@@ -69,7 +69,7 @@ fn http_1_0_gets_bare_bytes_up_to_the_close() {
     assert_eq!(listener.head.header("content-length"), None);
     assert!(listener.event().contains("event: connected\n"));
     let id = server.publish(&json!({"room": "a", "data": "x"}));
-    assert_eq!(listener.event(), format!("id: {id}\ndata: x\n\n"));
+    assert_eq!(listener.event(), format!("id: {id}\nroom: a\ndata: x\n\n"));
     server.post("/disconnect/a/old", &[], "");
     listener.closing("disconnected");
 }
@@ -87,7 +87,7 @@ fn an_event_reaches_its_target_and_nobody_else() {
     let to_user = publish(json!({"user": "u", "data": "user"}));
     let to_all = publish(json!({"all": true, "data": "all"}));
     let (room, user, all) = (
-        format!("id: {to_room}\ndata: room\n\n"),
+        format!("id: {to_room}\nroom: a\ndata: room\n\n"),
         format!("id: {to_user}\ndata: user\n\n"),
         format!("id: {to_all}\ndata: all\n\n"),
     );
@@ -141,7 +141,7 @@ fn data_goes_out_in_exact_bytes() {
     for (at, (data, lines)) in (1..).zip(table) {
         let answer = server.post("/publish", &[], format!(r#"{{"room":"a","data":{data}}}"#));
         assert_eq!(answer.status(), 200, "{data}");
-        assert_eq!(listener.event(), format!("id: {}\n{lines}\n", server.id(at)), "{data}");
+        assert_eq!(listener.event(), format!("id: {}\nroom: a\n{lines}\n", server.id(at)), "{data}");
     }
 }
 
@@ -150,18 +150,18 @@ fn names_and_ids_of_the_publisher_go_out_as_given() {
     let server = TestServer::start();
     let mut listener = server.listen("/stream/a/u");
     let id = server.publish(&json!({"room": "a", "event": "price", "data": "1"}));
-    assert_eq!(listener.event(), format!("event: price\nid: {id}\ndata: 1\n\n"));
+    assert_eq!(listener.event(), format!("event: price\nid: {id}\nroom: a\ndata: 1\n\n"));
     // The answer has the position, which works for a resume too.
     let position = server.publish(&json!({"group": "a", "id": "order-17_a.b~c", "data": "2"}));
     assert_eq!(position, server.id(2));
-    assert_eq!(listener.event(), "id: order-17_a.b~c\ndata: 2\n\n");
+    assert_eq!(listener.event(), "id: order-17_a.b~c\nroom: a\ndata: 2\n\n");
     server.publish(&json!({"room": "a", "event": "connected2", "id": "order-18", "data": "3"}));
-    assert_eq!(listener.event(), "event: connected2\nid: order-18\ndata: 3\n\n");
+    assert_eq!(listener.event(), "event: connected2\nid: order-18\nroom: a\ndata: 3\n\n");
 
     for after in ["order-17_a.b~c", &position] {
         let mut resumed = server.resume("/stream/a/u", after);
         assert_eq!(resumed.start_id(), after);
-        assert_eq!(resumed.event(), "event: connected2\nid: order-18\ndata: 3\n\n");
+        assert_eq!(resumed.event(), "event: connected2\nid: order-18\nroom: a\ndata: 3\n\n");
     }
 }
 
@@ -182,10 +182,10 @@ fn a_batch_arrives_in_its_order() {
         answer.text(),
         format!(r#"{{"id":"{}","subscribers":5,"durability":"memory","published":6}}"#, server.id(6))
     );
-    let wanted =
-        [(1, 1), (2, 2), (3, 3), (5, 4)].map(|(at, n)| format!("id: {}\ndata: {n}\n\n", server.id(at)));
+    let wanted = [(1, "room: b\n", 1), (2, "room: a\n", 2), (3, "", 3), (5, "", 4)]
+        .map(|(at, room, n)| format!("id: {}\n{room}data: {n}\n\n", server.id(at)));
     assert_eq!(listener.events(4), wanted);
-    assert_eq!(listener.event(), format!("event: last\nid: {}\ndata: 5\n\n", server.id(6)));
+    assert_eq!(listener.event(), format!("event: last\nid: {}\nroom: b\ndata: 5\n\n", server.id(6)));
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn everyone_gets_everything_whatever_the_shard() {
     }
     for listener in &mut listeners {
         for n in 1..=50 {
-            assert_eq!(listener.event(), format!("id: {}\ndata: {}\n\n", server.id(n), n - 1));
+            assert_eq!(listener.event(), format!("id: {}\nroom: a\ndata: {}\n\n", server.id(n), n - 1));
         }
     }
     server.wait_for("tidegate_events_delivered_total", 3000.0);

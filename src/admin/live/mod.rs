@@ -27,6 +27,7 @@ use crate::hub::admission::Caps;
 use crate::hub::draft::{Draft, Target};
 use crate::hub::history::HistoryBounds;
 use crate::hub::log::LogBounds;
+use crate::hub::room_policy::RoomPolicies;
 use crate::hub::{Hub, HubSettings};
 pub use crate::order::memory::MemoryOrder;
 use crate::shard::join::{Join, Presence, Start};
@@ -87,6 +88,8 @@ impl Dashboard {
             caps: Caps { connections_max, per_user_max: None, replace: false, per_address_max: None },
             delivery: None,
         });
+        // There is one room, and the page knows it.
+        hub.rooms().set_policies(RoomPolicies { says_room: false, ..RoomPolicies::default() });
         let settings = ShardSettings {
             index: 0,
             flush_interval: Duration::ZERO,
