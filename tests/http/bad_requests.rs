@@ -15,8 +15,8 @@ use common::{BASE, TestServer, assert_problem, eventually};
 use jsonwebtoken::Algorithm;
 use tidegate::answer::problem::Code;
 use tidegate::config::{
-    AddressRange, Config, DeniedUserAgent, ForeignOrigins, HostPattern, JwksSource, Rate, RequiredHeader,
-    Secret, UpstreamUrl,
+    AddressRange, Config, DeniedUserAgent, ForeignOrigins, HostPattern, JwksSource, KnownRooms, Rate,
+    RequiredHeader, RoomSettings, RoomTable, Secret, UpstreamUrl,
 };
 use tidegate::engine::lifecycle::Stage;
 
@@ -108,20 +108,48 @@ fn scenes() -> Vec<Scene> {
             vec![(get("/stream/a/other"), 503, "address_connections_exceeded")],
         )
         .keeping("/stream/a/u"),
+        Scene::new(
+            TestServer::with(|config| config.room_tables = vec![small_room()]),
+            vec![(get(&format!("/stream/a?user={MARK}")), 503, "room_full")],
+        )
+        .keeping("/stream/a/u"),
+        Scene::new(
+            TestServer::with(|config| {
+                config.rooms = KnownRooms::Listed;
+                config.room_tables = vec![small_room()];
+            }),
+            vec![
+                (get(&format!("/stream/{MARK}")), 403, "room_unknown"),
+                (get(&format!("/rooms/{MARK}")), 403, "room_unknown"),
+                (get(&format!("/rooms/{MARK}/history")), 403, "room_unknown"),
+            ],
+        ),
         draining(),
         spent(),
         used(),
     ]
 }
 
+/// The room `a`, with one listener.
+fn small_room() -> RoomTable {
+    let settings = RoomSettings { max_listeners: Some(1), ..RoomSettings::default() };
+    RoomTable { pattern: "a".parse().expect("a pattern"), settings }
+}
+
 fn paths() -> Vec<Row> {
     let long = format!("{MARK}{}", "r".repeat(128));
     vec![
         (get(&format!("/{MARK}")), 404, "not_found"),
-        (get(&format!("/stream/{MARK}")), 404, "not_found"),
         (get(&format!("/stream/{MARK}/u/x")), 404, "not_found"),
         (get(&format!("/rooms/{MARK}/members")), 404, "not_found"),
-        (get("/rooms"), 404, "not_found"),
+        (get("/users"), 404, "not_found"),
+        (get(&format!("/users/{MARK}")), 404, "not_found"),
+        (get(&format!("/stream/{MARK},..")), 400, "path_invalid"),
+        (get(&format!("/stream/{MARK},%2F..%2F,a")), 400, "path_invalid"),
+        (get(&format!("/stream/{MARK},%zz")), 400, "path_invalid"),
+        (get(&format!("/stream/{MARK},")), 400, "room_invalid"),
+        (get(&format!("/stream/{MARK},,a")), 400, "room_invalid"),
+        (get(&format!("/stream/a,{long}")), 400, "room_invalid"),
         (request("GET", &format!("/{MARK}"), &[], b""), 404, "not_found"),
         (get(&format!("/stream//{MARK}")), 400, "path_invalid"),
         (get(&format!("/stream/../{MARK}")), 400, "path_invalid"),
@@ -147,6 +175,7 @@ fn paths() -> Vec<Row> {
 fn queries() -> Vec<Row> {
     let long = format!("{MARK}{}", "r".repeat(128));
     let rooms: Vec<String> = (0..65).map(|n| format!("room={MARK}{n}")).collect();
+    let list: Vec<String> = (0..65).map(|n| format!("{MARK}{n}")).collect();
     vec![
         (get("/stream"), 400, "room_missing"),
         (get(&format!("/stream?history=1&{MARK}=1")), 400, "room_missing"),
@@ -155,6 +184,8 @@ fn queries() -> Vec<Row> {
         (get(&format!("/stream?room={long}")), 400, "room_invalid"),
         (get(&format!("/stream?room={MARK}%0a")), 400, "room_invalid"),
         (get(&format!("/stream?{}", rooms.join("&"))), 400, "rooms_too_many"),
+        (get(&format!("/stream/{}", list.join(","))), 400, "rooms_too_many"),
+        (get(&format!("/stream/a,b?room={MARK}")), 400, "query_invalid"),
         (get(&format!("/stream?room=a&user={MARK}%00")), 400, "user_invalid"),
         (get(&format!("/stream?room=a&user={MARK}&id={MARK}")), 400, "query_invalid"),
         (get(&format!("/stream?room={MARK}%f")), 400, "query_invalid"),
@@ -166,6 +197,17 @@ fn queries() -> Vec<Row> {
         (get(&format!("/stream/a/u?heartbeat={MARK}")), 400, "heartbeat_invalid"),
         (get("/stream?room=a&heartbeat="), 400, "heartbeat_invalid"),
         (get("/stream?room=a&heartbeat=id&heartbeat=id"), 400, "query_invalid"),
+        (get(&format!("/stream?room=a&poll={MARK}")), 400, "poll_invalid"),
+        (get("/stream/a/u?poll=0"), 400, "poll_invalid"),
+        (get("/stream/a,b?poll=61"), 400, "poll_invalid"),
+        (get("/stream/a/u?poll=1&poll=1"), 400, "query_invalid"),
+        (get(&format!("/stream/a/u?presence={MARK}")), 400, "query_invalid"),
+        (get(&format!("/stream/a/u?presence=on&silent={MARK}")), 400, "query_invalid"),
+        (get("/stream/a/u?silent=on"), 400, "query_invalid"),
+        (get(&format!("/rooms?sort={MARK}")), 400, "query_invalid"),
+        (get(&format!("/rooms?after={MARK}")), 400, "query_invalid"),
+        (get("/rooms?after="), 400, "room_invalid"),
+        (get("/rooms?limit=0"), 400, "limit_invalid"),
         (get(&format!("/rooms/{MARK}/history?limit=0")), 400, "limit_invalid"),
         (get(&format!("/rooms/{MARK}/history?limit=1001")), 400, "limit_invalid"),
         (get(&format!("/rooms/{MARK}/history?limit={MARK}")), 400, "limit_invalid"),
@@ -219,6 +261,16 @@ fn bodies() -> Vec<Row> {
         (publish("[]"), 422, "batch_empty"),
         (publish(&crowded), 413, "batch_too_large"),
         (post("/publish", &[("content-type", "application/x-ndjson")], "\n"), 422, "batch_empty"),
+        (post("/users/online", &[], ""), 400, "body_malformed"),
+        (post("/users/online", &[], &format!("{{\"users\":{MARK}")), 400, "body_malformed"),
+        (post("/users/online", &[], &format!(r#"{{"users":["{MARK}",7]}}"#)), 422, "users_invalid"),
+        (post("/users/online", &[], &format!(r#"{{"users":"{MARK}"}}"#)), 422, "users_invalid"),
+        (post("/users/online", &[], &format!(r#"{{"{MARK}":[]}}"#)), 422, "users_invalid"),
+        (
+            post("/users/online", &[], &format!(r#"{{"users":["{}"]}}"#, "x".repeat(160_000))),
+            413,
+            "body_too_large",
+        ),
     ]
 }
 
@@ -455,6 +507,7 @@ fn reason(code: &'static str) -> &'static str {
         "header_required" => "header",
         "user_agent_forbidden" => "user_agent",
         "host_forbidden" => "host",
+        "room_full" => "room_full",
         "event_id_repeated" => "repeated",
         "full" | "draining" | "rate_limited" | "auth_unavailable" | "unauthorized" | "forbidden" => code,
         _ => "bad_request",
@@ -509,6 +562,9 @@ fn other_methods_are_told_the_right_ones() {
         ("GET", "/publish", "POST, OPTIONS"),
         ("PUT", "/publish", "POST, OPTIONS"),
         ("GET", "/disconnect/a/u", "POST, OPTIONS"),
+        ("POST", "/stream/a,b", "GET, OPTIONS"),
+        ("GET", "/users/online", "POST, OPTIONS"),
+        ("POST", "/rooms", "GET, HEAD, OPTIONS"),
         ("POST", "/info", "GET, HEAD, OPTIONS"),
         ("DELETE", "/rooms/a", "GET, HEAD, OPTIONS"),
         ("PATCH", "/rooms/a/history", "GET, HEAD, OPTIONS"),
@@ -529,19 +585,19 @@ fn other_methods_are_told_the_right_ones() {
         let options = server.connect().round(&request("OPTIONS", &format!("{BASE}{path}"), &[], b""));
         assert_eq!((options.status(), options.header("allow")), (204, Some(allow)), "{path}");
     }
-    server.metrics().assert("tidegate_refused_total{reason=\"bad_request\"}", 10.0);
+    server.metrics().assert("tidegate_refused_total{reason=\"bad_request\"}", 13.0);
 }
 
-/// The answer to `GET /stream/lobby` once was only "not found", without the path to use.
+/// The answer to a path that is nearly right once was only "not found", without the path to use.
 #[test]
 fn a_path_that_is_nearly_right_is_told_the_right_one() {
     let server = TestServer::start();
     let table = [
-        ("/api/v1/sse/stream/lobby", "not_found", "/stream?room=ROOM"),
         ("/api/v1/sse/stream/lobby/", "path_invalid", "or one at the end"),
         ("/api/v1/sse/stream/a/b/c", "not_found", "%2F"),
         ("/api/v1/sse/stream", "room_missing", "/stream?room=ROOM"),
-        ("/api/v1/sse/rooms", "not_found", "/rooms/ROOM"),
+        ("/api/v1/sse/rooms/a/events", "not_found", "/rooms/ROOM"),
+        ("/api/v1/sse/users", "not_found", "/users/online"),
         ("/api/v1/sse/history", "not_found", "/rooms/ROOM/history"),
         ("/api/v1/sse/disconnect/lobby", "not_found", "/disconnect/ROOM/USER"),
         ("/api/v1/sse/publish", "method_not_allowed", "POST"),

@@ -16,4 +16,5 @@ mod pipelining;
 mod places;
 mod proxy_protocol;
 mod publish;
+mod rooms;
 mod unix;

@@ -428,6 +428,23 @@ fn authorization(permission: &str) -> String {
     format!("Bearer {}", String::from_utf8(made.stdout).expect("a token").trim())
 }
 
+/// With a path of its own, `proxy_pass` would decode it, and the comma would divide.
+#[tokio::test]
+async fn a_comma_inside_a_name_arrives_as_it_was_sent() {
+    let Some(program) = find("nginx") else { return };
+    let folder = Folder::new();
+    let (_server, path) = engine(&folder, &[]).await;
+    let nginx = Nginx::start(&program, &folder, &Upstream::Unix(&path)).await;
+    let mut listener = nginx.listener(0, "/stream/a%2Cb,c");
+    patiently("connected", listener.message_of("connected")).await;
+    for room in ["a", "b", "a,b", "c"] {
+        nginx.publish(&json!({"room": room, "data": room})).await;
+    }
+    for room in ["a,b", "c"] {
+        assert_eq!(patiently("the event", listener.message()).await, message(room));
+    }
+}
+
 /// The guide tells pages what to do when their token expires soon; this does it from outside.
 #[tokio::test]
 async fn browsers_refresh_their_streams() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::conn::{Response, request};
 use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
-use tidegate::config::{DeliveryOverflow, Rate, RefusalStyle, UserOverflow};
+use tidegate::config::{Config, DeliveryOverflow, Rate, RefusalStyle, RoomSettings, RoomTable, UserOverflow};
 use tidegate::hub::admission::STAY_AWAY_MAX;
 
 const STREAM: (&str, &str) = ("accept", "text/event-stream");
@@ -408,4 +408,78 @@ fn pages_are_counted_as_they_go_out_and_held_within_the_budget() {
     eventually("who does not read makes room", || server.connect().round(&ask).status() == 200);
     drop(stuck);
     server.wait_for("tidegate_http_bytes", 0.0);
+}
+
+/// A server whose rooms that begin with `small` have two listeners each.
+fn with_small_rooms(change: impl FnOnce(&mut Config)) -> TestServer {
+    TestServer::with(|config| {
+        let settings = RoomSettings { max_listeners: Some(2), ..RoomSettings::default() };
+        let pattern = "small*".parse().expect("a pattern");
+        config.room_tables = vec![RoomTable { pattern, settings }];
+        change(config);
+    })
+}
+
+#[test]
+fn a_room_has_so_many_listeners() {
+    let server = with_small_rooms(|_| {});
+    let first = server.listen("/stream/small/u1");
+    let _second = server.listen("/stream?room=other&room=small");
+    assert_soft(&server, "/stream/small/u3", "room_full");
+    assert_problem(&ask(&server, "/stream/other,small?user=u3", &[]), 503, "room_full");
+    // Other rooms have seats of their own, or as many as there are places.
+    let _others = ["/stream/small-2/u", "/stream/other/u", "/stream/other/v", "/stream/other/w"]
+        .map(|path| server.listen(path));
+    let metrics = server.metrics();
+    metrics.assert("tidegate_refused_total{reason=\"room_full\"}", 2.0);
+    metrics.assert("tidegate_connections", 6.0);
+    drop(first);
+    welcome_again(&server, "/stream/small/u3");
+}
+
+/// A seat is taken before the stream joins its shard. Whatever happens in between gives it back.
+#[test]
+fn no_seat_is_lost_with_a_stream_that_was_refused_or_broke_off() {
+    let server = with_small_rooms(|config| config.max_connections_per_user = Some(1));
+    let _tab = server.listen("/stream/other/u");
+    for _ in 0..5 {
+        assert_problem(&ask(&server, "/stream/small/u", &[]), 503, "user_connections_exceeded");
+        assert_problem(&ask(&server, "/stream/small?user=u", &[]), 503, "user_connections_exceeded");
+    }
+    for _ in 0..50 {
+        let mut conn = server.connect();
+        conn.send(request("GET", &format!("{BASE}/stream/small"), &[], b""));
+        drop(conn);
+    }
+    server.wait_for("tidegate_connections", 1.0);
+    let _two = ["/stream/small", "/stream/small"].map(|path| server.listen(path));
+    assert_soft(&server, "/stream/small", "room_full");
+}
+
+/// A crowd that comes at once gets exactly as many seats as there are, on whichever threads.
+#[test]
+fn a_crowd_gets_exactly_the_seats_that_there_are() {
+    let server = with_small_rooms(|config| config.shards = 2);
+    let mut conns: Vec<_> = (0..40).map(|_| server.connect()).collect();
+    for conn in &mut conns {
+        conn.send(request("GET", &format!("{BASE}/stream/small"), &[], b""));
+    }
+    let statuses: Vec<u16> = conns.iter_mut().map(|conn| conn.head().status()).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 2, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 38, "{statuses:?}");
+    server.metrics().assert("tidegate_connections", 2.0);
+}
+
+/// The oldest stream of a user makes place for the newest, but not if the newest cannot have the room.
+#[test]
+fn nobody_is_replaced_by_a_stream_that_finds_its_room_full() {
+    let server = with_small_rooms(|config| {
+        config.max_connections_per_user = Some(1);
+        config.user_overflow = UserOverflow::Replace;
+    });
+    let _full = ["/stream/small", "/stream/small"].map(|path| server.listen(path));
+    let mut tab = server.listen("/stream/other/u");
+    assert_soft(&server, "/stream/small/u", "room_full");
+    server.publish(&json!({"room": "other", "data": "still here"}));
+    assert_eq!(tab.data(), "still here");
 }
