@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// The test that runs each block: the document, the language, how the block begins (all blocks of that language, if
 /// empty), and the test. The test reads the block from the document, so that a change of the block changes the test.
-const CLAIMS: [(&str, &str, &str, &str); 38] = [
+const CLAIMS: [(&str, &str, &str, &str); 39] = [
     ("README.md", "sh", "cargo run --release", "commands_in_the_tree_are_there"),
     ("README.md", "sh", "curl -N http://127.0.0.1:8080/", "the_first_commands_work"),
     ("README.md", "html", "<script>", "the_first_script_shows_what_comes"),
@@ -25,6 +25,7 @@ const CLAIMS: [(&str, &str, &str, &str); 38] = [
     ("docs/deploying.md", "sh", "podman build", "the_container_is_started_as_its_file_says"),
     ("docs/operations.md", "sh", "tidegate --config", "a_token_is_looked_into_as_shown"),
     ("docs/operations.md", "sh", "cargo build", "commands_of_the_documents_are_understood"),
+    ("docs/polling.md", "sh", "url=", "the_poll_commands_work_as_they_stand"),
     ("docs/proxies.md", "nginx", "location", "nginx_accepts_the_location_block"),
     ("docs/proxies.md", "haproxy", "defaults", "haproxy_passes_events_on_and_compresses_none"),
     ("docs/proxies.md", "toml", "listen = [\"proxy:", "settings_of_the_guides_are_right"),

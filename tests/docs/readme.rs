@@ -14,6 +14,7 @@ use tidegate::config::RELOADABLE;
 
 const README: &str = "README.md";
 const API: &str = "docs/api.md";
+const POLLING: &str = "docs/polling.md";
 const PROXIES: &str = "docs/proxies.md";
 const SETTINGS: &str = "docs/settings.md";
 const TOKENS: &str = "docs/tokens.md";
@@ -253,6 +254,25 @@ fn hear(command: &str) -> (Ends, Lines<BufReader<ChildStdout>>) {
     let stream = Ends(child);
     assert!(heard.any(|line| line.unwrap() == "event: connected"), "{command}");
     (stream, heard)
+}
+
+/// The commands of the page on polls, unchanged but for the port, with an event between the two polls.
+#[test]
+fn the_poll_commands_work_as_they_stand() {
+    let folder = Folder::new("polling");
+    let (_server, address) = serve(&[]);
+    let [block] = &blocks(POLLING, "sh")[..] else { panic!("one block of commands") };
+    let lines: Vec<String> = block.lines().map(|line| line.replace("127.0.0.1:8080", &address)).collect();
+    let [url, poll, first, second] = &lines[..] else { panic!("four lines: {block}") };
+    let publish = format!(
+        r#"curl -sf http://{address}/api/v1/sse/publish -d '{{"room":"lobby","data":"hi"}}' > /dev/null"#
+    );
+    let script = [url, poll, first, &publish, second].map(String::as_str).join("\n");
+    let output = folder.bash(&script.replace("curl -sf", "curl -sf --max-time 30"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let answers: Vec<&str> = text.split("event: connected\n").collect();
+    assert_eq!(answers.len(), 3, "{text}");
+    assert!(answers[2].ends_with("\nroom: lobby\ndata: hi\n"), "{text}");
 }
 
 /// The commands of the section on tokens, unchanged but for the port and the server, which has to end with the test.

@@ -11,6 +11,7 @@ mod inbox;
 mod limits;
 mod notices;
 mod own_ids;
+mod poll;
 mod resume;
 mod slow;
 mod stream;
