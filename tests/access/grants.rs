@@ -30,6 +30,7 @@ fn answer(permissions: &[String], user: Option<&str>, question: Question<'_>) ->
         Question::May(Action::Publish(room)) => has("sse:publish", Some(room)),
         Question::May(Action::PublishAnywhere) => has("sse:publish", None),
         Question::May(Action::Members(room)) => has("sse:members", Some(room)) || has("admin", Some(room)),
+        Question::May(Action::Online) => has("sse:members", None) || has("admin", None),
         Question::May(Action::Disconnect(room)) => has("admin", Some(room)),
         Question::May(Action::Administer) => has("admin", None),
         Question::Holds(name, about) => has(name, about),
@@ -97,7 +98,7 @@ fn permission(rng: &mut fastrand::Rng, about: &str, user: Option<&str>) -> Strin
 }
 
 fn question<'a>(rng: &mut fastrand::Rng, about: &'a str) -> Question<'a> {
-    Question::May(match rng.u8(..8) {
+    Question::May(match rng.u8(..9) {
         0 => Action::Read(about),
         1 => Action::ListenAs(about),
         2 => Action::Publish(about),
@@ -105,6 +106,7 @@ fn question<'a>(rng: &mut fastrand::Rng, about: &'a str) -> Question<'a> {
         4 => Action::Members(about),
         5 => Action::Disconnect(about),
         6 => Action::Administer,
+        7 => Action::Online,
         _ => return Question::Holds("vip", rng.bool().then_some(about)),
     })
 }

@@ -136,10 +136,10 @@ fn a_refusal_tells_the_path_the_user_and_the_address() {
         };
         eventually(&format!("{wanted} in {}", server.logged()), || find() == 1);
     };
-    assert_eq!(ask(&format!("{BASE}/stream/lobby?token={secret}")).status(), 404);
+    assert_eq!(ask(&format!("{BASE}/stream/a/b/c?token={secret}")).status(), 404);
     refused(&json!({
         "level": "DEBUG", "message": "request refused", "code": "not_found", "method": "GET",
-        "path": format!("{BASE}/stream/lobby"), "client": "203.0.113.7", "user": null,
+        "path": format!("{BASE}/stream/a/b/c"), "client": "203.0.113.7", "user": null,
     }));
     assert_eq!(ask(&format!("{BASE}/stream?room=a&user=me&history={secret}")).status(), 400);
     refused(&json!({"code": "history_invalid", "path": format!("{BASE}/stream"), "client": "203.0.113.7"}));
