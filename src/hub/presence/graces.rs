@@ -41,6 +41,11 @@ impl Graces {
         self.0.len() > 2 * members + SLACK
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Replaces all entries.
     pub(super) fn replace(&mut self, ends: impl Iterator<Item = (Moment, User)>) {
         self.0 = ends.map(Reverse).collect();

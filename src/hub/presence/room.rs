@@ -447,3 +447,11 @@ fn nothing(view: View) -> Pending {
         View::Counts => Pending::Total(None),
     }
 }
+
+#[cfg(test)]
+impl Room {
+    /// Ends of graces that are kept, those out of date included.
+    pub(super) fn graces_queued(&self) -> usize {
+        self.graces.len()
+    }
+}
