@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::engine::machine::Machine;
 use crate::engine::stats::Refused;
 use crate::hub::memory_level::MemoryLevel;
+use crate::hub::presence::stats::Suppressed;
 use crate::shard::reason::{CloseReason, DropReason, GapReason};
 use crate::shard::stats::Stats;
 use crate::types::histogram::{Histogram, Tally};
@@ -47,6 +48,8 @@ struct Gauges {
     oldest_unsent: Gauge,
     history_bytes: Gauge,
     history_max: Gauge,
+    members: Gauge,
+    presence_rooms: Gauge,
     history_events: Gauge,
     gzip_ratio: Gauge,
     revocations: Gauge,
@@ -77,6 +80,9 @@ struct Counters {
     tokens_refused: Vec<Counter>,
     upstream: Vec<(Purpose, Outcome, Counter)>,
     notices_dropped: Counter,
+    presence_notices_dropped: Counter,
+    presence_suppressed: Vec<Counter>,
+    members_refused: Counter,
 }
 
 impl Telemetry {
@@ -252,6 +258,11 @@ impl Gauges {
                 "tidegate_history_max_bytes",
                 "Bytes of events that may be kept for all rooms and inboxes together.",
             ),
+            members: register("tidegate_presence_members", "Members of all rooms: users that are present."),
+            presence_rooms: register(
+                "tidegate_presence_rooms",
+                "Rooms with members, or with streams that see presence.",
+            ),
             history_events: register("tidegate_history_events", "Events kept for all rooms and inboxes."),
             gzip_ratio: register(
                 "tidegate_gzip_ratio",
@@ -302,6 +313,8 @@ impl Gauges {
         self.history_bytes.set(size(bytes));
         self.history_max.set(size(settings.history.bytes_max));
         self.history_events.set(size(events));
+        self.members.set(size(engine.hub.presence().stats().members()));
+        self.presence_rooms.set(size(engine.hub.presence().stats().rooms()));
         self.revocations.set(size(engine.access.revocations.len()));
         self.requests.set(size(engine.stats.requests.get()));
         self.requests_max.set(size(engine.config.max_requests));
@@ -345,6 +358,18 @@ impl Counters {
         describe_counter!(
             "tidegate_notices_dropped_total",
             "Streams whose end was not reported to the application."
+        );
+        describe_counter!(
+            "tidegate_presence_notices_dropped_total",
+            "Changes of presence that were not reported to the application."
+        );
+        describe_counter!(
+            "tidegate_presence_suppressed_total",
+            "Changes of presence that needed no message: cancelled by an opposite one, or undone within the grace."
+        );
+        describe_counter!(
+            "tidegate_presence_members_refused_total",
+            "Users that did not become members because there are the most members allowed."
         );
         describe_counter!(
             "tidegate_requests_shed_total",
@@ -394,6 +419,13 @@ impl Counters {
             ),
             upstream: upstream_requests(),
             notices_dropped: counter!("tidegate_notices_dropped_total"),
+            presence_notices_dropped: counter!("tidegate_presence_notices_dropped_total"),
+            presence_suppressed: by(
+                "tidegate_presence_suppressed_total",
+                "reason",
+                &names(Suppressed::ALL, Suppressed::as_str),
+            ),
+            members_refused: counter!("tidegate_presence_members_refused_total"),
         }
     }
 
@@ -432,6 +464,13 @@ impl Counters {
         }
         self.notices_dropped
             .absolute(engine.upstream.notices.as_ref().map_or(0, |notices| notices.dropped()));
+        self.presence_notices_dropped
+            .absolute(engine.upstream.presence.as_ref().map_or(0, |notices| notices.dropped()));
+        let presence = engine.hub.presence().stats();
+        for (counter, why) in self.presence_suppressed.iter().zip(Suppressed::ALL) {
+            counter.absolute(presence.suppressed(*why));
+        }
+        self.members_refused.absolute(presence.refused());
     }
 }
 

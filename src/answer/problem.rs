@@ -195,6 +195,18 @@ codes! {
     /// The body does not list users.
     UsersInvalid "users_invalid" UNPROCESSABLE_ENTITY
         "users is a list of at most 1000 users, each 1 to 128 bytes of UTF-8 without control characters";
+    /// The room has no presence by its policy.
+    PresenceOff "presence_off" NOT_FOUND
+        "this room does not say who is present";
+    /// The user is not a member of the room.
+    NotPresent "not_present" NOT_FOUND
+        "the user is not present in this room";
+    /// The body does not have data that every subscriber can read, or no user is named.
+    PresenceInvalid "presence_invalid" UNPROCESSABLE_ENTITY
+        "presence takes a user and data, which may be any JSON value that all readers can take";
+    /// The data has too many bytes.
+    PresenceTooLarge "presence_too_large" PAYLOAD_TOO_LARGE
+        "the data of a member has at most 1024 bytes of JSON";
     /// The list of revocations is full.
     RevocationsFull "revocations_full" SERVICE_UNAVAILABLE
         "no more revocations can be remembered; see Retry-After";
@@ -481,6 +493,10 @@ mod tests {
         (Code::ConnectionUnknown, "connection_unknown", 404),
         (Code::RevocationInvalid, "revocation_invalid", 422),
         (Code::UsersInvalid, "users_invalid", 422),
+        (Code::PresenceOff, "presence_off", 404),
+        (Code::NotPresent, "not_present", 404),
+        (Code::PresenceInvalid, "presence_invalid", 422),
+        (Code::PresenceTooLarge, "presence_too_large", 413),
         (Code::RevocationsFull, "revocations_full", 503),
         (Code::StayAwayFull, "stay_away_full", 503),
         (Code::RoomUnknown, "room_unknown", 403),

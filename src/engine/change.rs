@@ -45,7 +45,19 @@ impl Engine {
         }
     }
 
+    /// Ends the membership of `user` in `room` now, whatever streams it has there.
+    pub fn end_presence(&self, room: &RoomName, user: &UserName) {
+        let (rooms, users) = (self.hub.rooms(), self.hub.users());
+        let (Some(room), Some(user)) = (rooms.get(room.as_str()), users.get(user.as_str())) else {
+            return;
+        };
+        let wakers = self.hub.presence().withdraw(&room, &user, self.clock.now());
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+
     async fn disconnect(&self, user: &UserName, room: &RoomName) -> Result<u32, Problem> {
+        // First, because the user may have no stream left and be within its grace.
+        self.end_presence(room, user);
         let (rooms, users) = (self.hub.rooms(), self.hub.users());
         let (Some(room), Some(user)) = (rooms.get(room.as_str()), users.get(user.as_str())) else {
             return Ok(0);

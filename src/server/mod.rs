@@ -488,6 +488,9 @@ fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Wor
         Arc::new(keys) as Arc<dyn KeySets>
     });
     let (upstream, work) = Upstream::prepare(&config, keys, clock, hub.epoch())?;
+    if let Some(notices) = &upstream.presence {
+        hub.presence().stats().tell(notices.clone());
+    }
     let (mut shards, mut polls) = (Vec::new(), Vec::new());
     for index in 0..config.shards {
         let stats = Arc::<Stats>::default();

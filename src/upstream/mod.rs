@@ -1,5 +1,5 @@
 //! All requests to other servers, on one thread of their own: asking whether a subscriber may have a stream
-//! ([`callback`]), telling of streams that ended ([`notices`]), and fetching keys of tokens ([`jwks`]).
+//! ([`callback`]), telling of streams that ended and of who is present ([`notices`]), and fetching keys of tokens ([`jwks`]).
 //!
 //! Threads that serve subscribers never wait for another server: they send a question through a bounded queue and are
 //! woken by its answer, or put a notice into another queue and go on. Without any of these settings the thread does not
@@ -8,8 +8,10 @@
 pub mod answer;
 pub mod callback;
 pub mod client;
+mod ended;
 pub mod jwks;
 pub mod notices;
+mod presence;
 pub mod question;
 pub mod stats;
 
@@ -21,15 +23,17 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::config::Config;
+use crate::config::{Config, UpstreamUrl};
+use crate::hub;
+use crate::hub::presence::notice::{PresenceNotice, PresenceNotices};
 use crate::rights::identity::Identity;
-use crate::shard::notice::Notices;
+use crate::shard::notice::{Notice, Notices};
 use crate::types::clock::Clock;
 use crate::types::position::Epoch;
 use crate::upstream::callback::{Asker, Callback, Terms};
 use crate::upstream::client::{Client, ClientError};
 use crate::upstream::jwks::{Fetcher, KeySets};
-use crate::upstream::notices::Teller;
+use crate::upstream::notices::{Teller, Told};
 use crate::upstream::stats::{Health, UpstreamStats};
 
 /// Why a subscriber was refused.
@@ -55,6 +59,8 @@ pub struct Upstream {
     pub callback: Option<Callback>,
     /// Takes notices, if the application gets them.
     pub notices: Option<Arc<Notices>>,
+    /// Takes what happens in rooms, if the application gets it.
+    pub presence: Option<Arc<PresenceNotices>>,
     /// Counters of its requests.
     pub stats: Arc<UpstreamStats>,
 }
@@ -62,9 +68,9 @@ pub struct Upstream {
 /// The work of the upstream thread.
 pub struct Work {
     asker: Option<Asker>,
-    teller: Option<Teller>,
+    teller: Option<Teller<Notice>>,
+    presence_teller: Option<Teller<PresenceNotice>>,
     fetcher: Option<Fetcher>,
-    notices: Option<Arc<Notices>>,
 }
 
 /// Unused connections that are kept to one server.
@@ -88,7 +94,8 @@ impl Upstream {
     ) -> Result<(Self, Option<Work>), ClientError> {
         let stats = Arc::<UpstreamStats>::default();
         let (callback_url, notice_url) = (config.auth_callback.clone(), config.disconnect_callback.clone());
-        if callback_url.is_none() && notice_url.is_none() && keys.is_none() {
+        let presence_url = config.presence_callback.clone();
+        if callback_url.is_none() && notice_url.is_none() && presence_url.is_none() && keys.is_none() {
             return Ok((Self { stats, ..Self::default() }, None));
         }
         let idle_max = config.auth_callback_concurrency.min(IDLE_MAX);
@@ -103,18 +110,31 @@ impl Upstream {
             Callback::new(terms, client.clone(), stats.clone())
         });
         let (callback, asker) = asking.unzip();
-        let notices = notice_url.as_ref().map(|_| Arc::<Notices>::default());
-        let teller = notice_url.zip(notices.clone()).map(|(url, notices)| {
-            let (client, stats) = (client.clone(), stats.clone());
-            Teller { notices, url, client, stats, clock, epoch, health: Health::default() }
-        });
+        let (teller, notices) = telling(notice_url, &client, &stats, clock, epoch);
+        let (presence_teller, presence) = telling(presence_url, &client, &stats, clock, epoch);
         let fetcher = keys.map(|keys| {
             let (refresh, stats) = (config.jwks_refresh, stats.clone());
             Fetcher { keys, refresh, client, stats, known: HashMap::new() }
         });
-        let work = Work { asker, teller, fetcher, notices: notices.clone() };
-        Ok((Self { callback, notices, stats }, Some(work)))
+        let work = Work { asker, teller, presence_teller, fetcher };
+        Ok((Self { callback, notices, presence, stats }, Some(work)))
     }
+}
+
+/// The queue of one kind of notices and its reader, if the application has a URL for it.
+fn telling<T: Told>(
+    url: Option<UpstreamUrl>,
+    client: &Client,
+    stats: &Arc<UpstreamStats>,
+    clock: Clock,
+    epoch: Epoch,
+) -> (Option<Teller<T>>, Option<Arc<hub::notices::Notices<T>>>) {
+    let teller = |url| {
+        let notices = Arc::<hub::notices::Notices<T>>::default();
+        let (client, stats, health) = (client.clone(), stats.clone(), Health::default());
+        (Teller { notices: notices.clone(), url, client, stats, clock, epoch, health }, notices)
+    };
+    url.map(teller).unzip()
 }
 
 /// The running upstream thread. It ends when this is dropped.
@@ -141,14 +161,17 @@ impl Work {
     }
 
     async fn run(self, stopped: oneshot::Receiver<Duration>) {
-        let Self { asker, teller, fetcher, notices } = self;
+        let Self { asker, teller, presence_teller, fetcher } = self;
+        let waiting = (waiting(teller.as_ref()), waiting(presence_teller.as_ref()));
         let (end, ending) = watch::channel(false);
         // Outside of the `select!`: a batch under way continues after the stop.
         let mut tell = std::pin::pin!(async {
-            match teller {
-                Some(teller) => teller.run(ending).await,
-                None => std::future::pending().await,
-            }
+            tokio::join!(
+                tell(teller, ending.clone()),
+                tell(presence_teller, ending.clone()),
+                // Without any of them, not before the end.
+                until_the_end(ending),
+            );
         });
         let patience = tokio::select! {
             () = or_never(asker.map(Asker::run)) => Duration::ZERO,
@@ -156,16 +179,30 @@ impl Work {
             () = &mut tell => Duration::ZERO,
             patience = stopped => patience.unwrap_or_default(),
         };
-        let Some(notices) = notices else { return };
         end.send_replace(true);
-        let told = tokio::time::timeout(patience, &mut tell).await;
-        if told.is_err() {
-            tracing::warn!(
-                waiting = notices.waiting(),
-                "the application was not told of all streams that ended"
-            );
+        if tokio::time::timeout(patience, &mut tell).await.is_err() {
+            let (streams, presence) = (waiting.0(), waiting.1());
+            tracing::warn!(streams, presence, "the application was not told of all that ended");
         }
     }
+}
+
+/// Sends all notices of one kind, if it is set up, until the end.
+async fn tell<T: Told>(teller: Option<Teller<T>>, ending: watch::Receiver<bool>) {
+    if let Some(teller) = teller {
+        teller.run(ending).await;
+    }
+}
+
+async fn until_the_end(mut ending: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is the end, too.
+    let _ = ending.wait_for(|ending| *ending).await;
+}
+
+/// Returns how many notices of one kind wait, whenever it is called.
+fn waiting<T: Told>(teller: Option<&Teller<T>>) -> impl Fn() -> usize + use<T> {
+    let notices = teller.map(|teller| teller.notices.clone());
+    move || notices.as_ref().map_or(0, |notices| notices.waiting())
 }
 
 /// Runs `work`; without work, never ends.

@@ -1,18 +1,17 @@
-//! Tells the application of streams that ended, in batches: streams that end while a batch is under way go with the
-//! next.
+//! Tells the application what has happened, in batches: what happens while a batch is under way goes with the next.
+//! Streams that ended and presence each have a queue and a URL of their own, and this in common.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::config::UpstreamUrl;
-use crate::shard::notice::{Notice, Notices};
+use crate::hub::notices::Notices;
 use crate::types::clock::Clock;
-use crate::types::moment::jittered;
+use crate::types::moment::{Moment, jittered};
 use crate::types::position::Epoch;
 use crate::upstream::client::{Client, Failed};
 use crate::upstream::stats::{Health, Outcome, Purpose, UpstreamStats};
@@ -32,9 +31,20 @@ const BACK_OFF: Duration = Duration::from_millis(250);
 /// Bytes of an answer that are read, to use the connection again.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// The upstream thread's part.
-pub(super) struct Teller {
-    pub(super) notices: Arc<Notices>,
+/// A kind of notice.
+pub(super) trait Told: Sized + Send + 'static {
+    /// The setting with the application's URL.
+    const SETTING: &'static str;
+    /// The purpose of the requests.
+    const PURPOSE: Purpose;
+
+    /// A batch as JSON, sent at `now`.
+    fn body(batch: &[Self], epoch: Epoch, now: Moment) -> Vec<u8>;
+}
+
+/// The upstream thread's part for one kind of notices.
+pub(super) struct Teller<T> {
+    pub(super) notices: Arc<Notices<T>>,
     pub(super) url: UpstreamUrl,
     pub(super) client: Client,
     pub(super) stats: Arc<UpstreamStats>,
@@ -43,27 +53,7 @@ pub(super) struct Teller {
     pub(super) health: Health,
 }
 
-/// A batch as JSON.
-#[derive(Serialize)]
-struct NoticeBody<'a> {
-    /// The epoch of this server. Names of connections are unique only within one.
-    epoch: &'a str,
-    events: Vec<Ended<'a>>,
-}
-
-#[derive(Serialize)]
-struct Ended<'a> {
-    user: Option<&'a str>,
-    rooms: Vec<&'a str>,
-    reason: &'static str,
-    /// The same name as in its `connected` event.
-    connection: String,
-    /// Counted from the time the batch is sent.
-    opened_s_ago: f64,
-    closed_s_ago: f64,
-}
-
-impl Teller {
+impl<T: Told> Teller<T> {
     /// Sends all notices until `ending` is true and none are left.
     pub(super) async fn run(self, mut ending: watch::Receiver<bool>) {
         loop {
@@ -79,7 +69,7 @@ impl Teller {
     }
 
     /// Sends one batch, or drops it after the last attempt.
-    async fn tell(&self, batch: &[Notice]) {
+    async fn tell(&self, batch: &[T]) {
         // Counted as lost until it has arrived: the server may end while it is under way.
         let mut loss = Loss { notices: &self.notices, count: batch.len() as u64 };
         for attempt in 0..ATTEMPTS_MAX {
@@ -89,7 +79,7 @@ impl Teller {
             }
             let sent = self.send(batch).await;
             let outcome = sent.as_ref().map_or_else(|failed| failed.outcome, |()| Outcome::Ok);
-            self.stats.ended(Purpose::Notice, outcome);
+            self.stats.ended(T::PURPOSE, outcome);
             self.say(outcome, sent.as_ref().map_or_else(|failed| failed.cause.as_str(), |()| ""));
             if outcome == Outcome::Ok {
                 loss.count = 0;
@@ -98,19 +88,8 @@ impl Teller {
         }
     }
 
-    async fn send(&self, batch: &[Notice]) -> Result<(), Failed> {
-        let now = self.clock.now();
-        let ago = |moment| now.since(moment).as_secs_f64();
-        let events = batch.iter().map(|notice| Ended {
-            user: notice.user.as_ref().map(|user| user.name()),
-            rooms: notice.rooms.iter().map(|room| room.name()).collect(),
-            reason: notice.reason.as_str(),
-            connection: notice.key.name(notice.shard),
-            opened_s_ago: ago(notice.opened),
-            closed_s_ago: ago(notice.closed),
-        });
-        let body = NoticeBody { epoch: self.epoch.as_str(), events: events.collect() };
-        let body = serde_json::to_vec(&body).expect("text, numbers and lists always serialise");
+    async fn send(&self, batch: &[T]) -> Result<(), Failed> {
+        let body = T::body(batch, self.epoch, self.clock.now());
         let json = HeaderValue::from_static("application/json");
         let request = self.client.http().post(self.url.as_url().clone()).header(CONTENT_TYPE, json);
         let request = request.body(body).build();
@@ -127,13 +106,14 @@ impl Teller {
 
     fn say(&self, outcome: Outcome, cause: &str) {
         match (self.health.note(outcome), outcome.is_answer()) {
-            (true, true) => tracing::info!("the application answers disconnect_callback again"),
+            (true, true) => tracing::info!("the application answers {} again", T::SETTING),
             (true, false) => {
                 let outcome = outcome.as_str();
                 tracing::warn!(
                     outcome,
                     cause,
-                    "the application does not accept the notices of disconnect_callback"
+                    "the application does not accept the notices of {}",
+                    T::SETTING
                 );
             }
             (false, _) => {}
@@ -142,12 +122,12 @@ impl Teller {
 }
 
 /// Counts notices as dropped unless they have arrived.
-struct Loss<'a> {
-    notices: &'a Notices,
+struct Loss<'a, T> {
+    notices: &'a Notices<T>,
     count: u64,
 }
 
-impl Drop for Loss<'_> {
+impl<T> Drop for Loss<'_, T> {
     fn drop(&mut self) {
         if self.count > 0 {
             self.notices.drop_count(self.count);

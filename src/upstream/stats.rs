@@ -13,6 +13,8 @@ words! {
         Callback = "callback",
         /// The application is told of streams that ended.
         Notice = "notice",
+        /// The application is told who comes and goes.
+        Presence = "presence",
         /// The keys of tokens are fetched.
         Jwks = "jwks",
     }
@@ -24,7 +26,9 @@ impl Purpose {
     pub fn outcomes(self) -> &'static [Outcome] {
         match self {
             Self::Callback => Outcome::ALL,
-            Self::Notice => &[Outcome::Ok, Outcome::Timeout, Outcome::Unreachable, Outcome::Status],
+            Self::Notice | Self::Presence => {
+                &[Outcome::Ok, Outcome::Timeout, Outcome::Unreachable, Outcome::Status]
+            }
             Self::Jwks => {
                 &[Outcome::Ok, Outcome::Timeout, Outcome::Unreachable, Outcome::Status, Outcome::Malformed]
             }

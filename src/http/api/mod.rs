@@ -5,6 +5,7 @@ pub mod disconnect;
 pub mod info;
 pub mod json;
 pub mod online;
+pub mod presence;
 pub mod publish;
 pub mod query;
 pub mod rooms;
@@ -128,6 +129,14 @@ async fn respond(call: Call<'_>, requester: &mut Requester) -> Result<Response<R
         }
         Route::Rooms => rooms::list::list(&call, &caller(&call, requester)?).await?,
         Route::Room { room } => rooms::room(&call, &caller(&call, requester)?, &room).await?,
+        Route::Members { room } => {
+            presence::members::members(&call, &caller(&call, requester)?, &room).await?
+        }
+        Route::PutPresence { room } => {
+            let caller = caller(&call, requester)?;
+            presence::put(call, &caller, &room).await?
+        }
+        Route::EndPresence { room } => presence::delete(&call, &caller(&call, requester)?, &room)?,
         Route::History { room } => rooms::history::history(&call, &caller(&call, requester)?, &room).await?,
     })
 }

@@ -82,6 +82,21 @@ pub enum Route {
         /// The room whose log to page through.
         room: RoomName,
     },
+    /// `GET {base}/rooms/{room}/members`.
+    Members {
+        /// The room whose members to list.
+        room: RoomName,
+    },
+    /// `PUT {base}/presence/{room}`.
+    PutPresence {
+        /// The room in which the user shows something.
+        room: RoomName,
+    },
+    /// `DELETE {base}/presence/{room}`.
+    EndPresence {
+        /// The room that the user leaves.
+        room: RoomName,
+    },
     /// `OPTIONS` on any of the above.
     Preflight {
         /// The methods the path takes, as in `Allow` and `Access-Control-Allow-Methods`.
@@ -145,6 +160,15 @@ impl Route {
             ["rooms" | "groups", room, "history"] => answer(method, READ, || {
                 let room = room_name(room)?;
                 Ok(Self::History { room })
+            }),
+            ["rooms" | "groups", room, "members"] => answer(method, READ, || {
+                let room = room_name(room)?;
+                Ok(Self::Members { room })
+            }),
+            ["presence", room] => answer(method, REPLACE_OR_END, || {
+                let room = room_name(room)?;
+                let puts = method == Method::PUT;
+                Ok(if puts { Self::PutPresence { room } } else { Self::EndPresence { room } })
             }),
             known => Err(signpost::below(known)),
         }
@@ -257,6 +281,10 @@ mod tests {
         Route::parse(BASE, &Method::POST, &format!("{BASE}{path}"))
     }
 
+    fn by(method: Method, path: &str) -> Result<Route, Problem> {
+        Route::parse(BASE, &method, &format!("{BASE}{path}"))
+    }
+
     fn room(text: &str) -> RoomName {
         RoomName::new(text).unwrap()
     }
@@ -282,7 +310,10 @@ mod tests {
             ("/groups", get("/groups"), Route::Rooms),
             ("/rooms/a", get("/rooms/a"), Route::Room { room: a.clone() }),
             ("/groups/a", get("/groups/a"), Route::Room { room: a.clone() }),
-            ("/rooms/a/history", get("/rooms/a/history"), Route::History { room: a }),
+            ("/rooms/a/history", get("/rooms/a/history"), Route::History { room: a.clone() }),
+            ("/rooms/a/members", get("/rooms/a/members"), Route::Members { room: a.clone() }),
+            ("/presence/a", by(Method::PUT, "/presence/a"), Route::PutPresence { room: a.clone() }),
+            ("/presence/a", by(Method::DELETE, "/presence/a"), Route::EndPresence { room: a }),
         ];
         for (path, found, wanted) in table {
             assert_eq!(found, Ok(wanted), "{path}");
@@ -367,7 +398,9 @@ mod tests {
             "/stream%2Fa%2Fu",
             "/users",
             "/users/a",
-            "/rooms/a/members",
+            "/rooms/a/listeners",
+            "/presence",
+            "/presence/a/me",
             "/publish/a",
             "/a/b/c/d/e/f/g/h",
         ];

@@ -7,7 +7,7 @@ mod line_stream;
 pub mod lines;
 pub mod malformed;
 pub mod media;
-mod publisher;
+pub(in crate::http::api) mod publisher;
 
 use hyper::Response;
 use serde::Serialize;

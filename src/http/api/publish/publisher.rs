@@ -52,7 +52,7 @@ impl<'c> Publisher<'c> {
 const ON_BEHALF_OF: &str = "tidegate-user";
 
 /// The user that `headers` name.
-fn on_behalf_of(headers: &HeaderMap) -> Result<Option<UserName>, Problem> {
+pub(in crate::http::api) fn on_behalf_of(headers: &HeaderMap) -> Result<Option<UserName>, Problem> {
     let Some(name) = headers.get(ON_BEHALF_OF) else {
         return Ok(None);
     };

@@ -21,7 +21,7 @@ pub fn below(segments: &[&str]) -> Problem {
         _ if ADMIN.contains(&first) => AT_ADMIN,
         Some(detail) => detail,
         None => {
-            "below the base path are /stream, /publish, /rooms, /users/online, /disconnect/ROOM/USER, /refresh, /revoke and /info"
+            "below the base path are /stream, /publish, /rooms, /presence/ROOM, /users/online, /disconnect/ROOM/USER, /refresh, /revoke and /info"
         }
     })
 }
@@ -41,9 +41,11 @@ fn resource(first: &str) -> Option<&'static str> {
         }
         "publish" => "publish with POST to /publish; the room is named in the body",
         "rooms" | "groups" => {
-            "the rooms are listed at /rooms; a room is at /rooms/ROOM and its history at /rooms/ROOM/history"
+            "the rooms are listed at /rooms; a room is at /rooms/ROOM, with /history and /members below it"
         }
         "history" => "the history of a room is at /rooms/ROOM/history",
+        "presence" => "a user shows data with PUT to /presence/ROOM, and leaves with DELETE",
+        "members" => "the members of a room are at /rooms/ROOM/members",
         "users" => "POST to /users/online tells which of some users are online",
         "disconnect" => "a user is disconnected with POST to /disconnect/ROOM/USER",
         "refresh" | "revoke" => "this path takes POST, and nothing is below it",
@@ -71,10 +73,12 @@ mod tests {
 
     #[test]
     fn half_a_path_is_told_the_whole_one() {
-        let table: [(&[&str], &str); 9] = [
+        let table: [(&[&str], &str); 11] = [
             (&["stream", "a", "b", "c"], "/stream?room=ROOM"),
             (&["stream", "a", "b", "c"], "/stream/ROOM/USER"),
-            (&["rooms", "a", "events"], "/rooms/ROOM/history"),
+            (&["rooms", "a", "events"], "with /history and /members"),
+            (&["presence"], "PUT to /presence/ROOM"),
+            (&["members", "lobby"], "/rooms/ROOM/members"),
             (&["users"], "/users/online"),
             (&["history", "lobby"], "/rooms/ROOM/history"),
             (&["disconnect", "lobby"], "/disconnect/ROOM/USER"),
