@@ -83,6 +83,8 @@ struct Counters {
     presence_notices_dropped: Counter,
     presence_suppressed: Vec<Counter>,
     members_refused: Counter,
+    presence_sent: Counter,
+    presence_stale: Counter,
 }
 
 impl Telemetry {
@@ -364,6 +366,14 @@ impl Counters {
             "Changes of presence that were not reported to the application."
         );
         describe_counter!(
+            "tidegate_presence_messages_total",
+            "Messages about who is present, counted once for each stream."
+        );
+        describe_counter!(
+            "tidegate_presence_stale_total",
+            "Messages about who is present that a slow stream did not take. It gets a state in their place."
+        );
+        describe_counter!(
             "tidegate_presence_suppressed_total",
             "Changes of presence that needed no message: cancelled by an opposite one, or undone within the grace."
         );
@@ -426,6 +436,8 @@ impl Counters {
                 &names(Suppressed::ALL, Suppressed::as_str),
             ),
             members_refused: counter!("tidegate_presence_members_refused_total"),
+            presence_sent: counter!("tidegate_presence_messages_total"),
+            presence_stale: counter!("tidegate_presence_stale_total"),
         }
     }
 
@@ -471,6 +483,8 @@ impl Counters {
             counter.absolute(presence.suppressed(*why));
         }
         self.members_refused.absolute(presence.refused());
+        self.presence_sent.absolute(sum(engine, |stats| &stats.presence_sent));
+        self.presence_stale.absolute(sum(engine, |stats| &stats.presence_stale));
     }
 }
 

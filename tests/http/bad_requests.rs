@@ -4,6 +4,7 @@
 use crate::common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::bearer;
@@ -19,6 +20,8 @@ use tidegate::config::{
     RequiredHeader, RoomSettings, RoomTable, Secret, UpstreamUrl,
 };
 use tidegate::engine::lifecycle::Stage;
+use tidegate::hub::room_policy::{PresencePolicy, RoomPolicies, RoomPolicy};
+use tidegate::rights::pattern::Pattern;
 
 /// A text that every request contains and no answer may contain.
 const MARK: &str = "zXyMark";
@@ -65,6 +68,11 @@ fn get_with(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
 
 fn post(path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     request("POST", &format!("{BASE}{path}"), headers, body.as_bytes())
+}
+
+/// Changes the presence of the user `u`.
+fn put(path: &str, body: &str) -> Vec<u8> {
+    request("PUT", &format!("{BASE}{path}"), &[("tidegate-user", "u")], body.as_bytes())
 }
 
 fn publish(body: &str) -> Vec<u8> {
@@ -124,6 +132,7 @@ fn scenes() -> Vec<Scene> {
                 (get(&format!("/rooms/{MARK}/history")), 403, "room_unknown"),
             ],
         ),
+        present(),
         draining(),
         spent(),
         used(),
@@ -141,7 +150,6 @@ fn paths() -> Vec<Row> {
     vec![
         (get(&format!("/{MARK}")), 404, "not_found"),
         (get(&format!("/stream/{MARK}/u/x")), 404, "not_found"),
-        (get(&format!("/rooms/{MARK}/members")), 404, "not_found"),
         (get("/users"), 404, "not_found"),
         (get(&format!("/users/{MARK}")), 404, "not_found"),
         (get(&format!("/stream/{MARK},..")), 400, "path_invalid"),
@@ -150,6 +158,9 @@ fn paths() -> Vec<Row> {
         (get(&format!("/stream/{MARK},")), 400, "room_invalid"),
         (get(&format!("/stream/{MARK},,a")), 400, "room_invalid"),
         (get(&format!("/stream/a,{long}")), 400, "room_invalid"),
+        (get(&format!("/rooms/{MARK}/listeners")), 404, "not_found"),
+        (get(&format!("/rooms/{MARK}/members")), 404, "presence_off"),
+        (put(&format!("/presence/{MARK}"), "{}"), 404, "presence_off"),
         (request("GET", &format!("/{MARK}"), &[], b""), 404, "not_found"),
         (get(&format!("/stream//{MARK}")), 400, "path_invalid"),
         (get(&format!("/stream/../{MARK}")), 400, "path_invalid"),
@@ -443,6 +454,27 @@ fn keyless() -> Scene {
     )
 }
 
+/// A server whose rooms have presence. Nobody is present.
+fn present() -> Scene {
+    let server = TestServer::start();
+    let engine = server.server().engine();
+    let policy = RoomPolicy { presence: Some(PresencePolicy::default()), ..(*RoomPolicy::example()).clone() };
+    let tables = vec![(Pattern::parse("*").expect("a pattern"), Arc::new(policy))];
+    engine.hub.set_policies(RoomPolicies { tables, ..RoomPolicies::default() }, engine.clock.now());
+    let put = |body: &str| put("/presence/a", body);
+    let rows = vec![
+        (put(&format!(r#"{{"data":"{MARK}"}}"#)), 404, "not_present"),
+        (put(&format!(r#"{{"status":"{MARK}"}}"#)), 422, "presence_invalid"),
+        (put(r#"{"data":"zXyMark\ud800"}"#), 422, "presence_invalid"),
+        (put(&format!("{{{MARK}")), 400, "body_malformed"),
+        (put(&format!(r#"{{"data":"{MARK}{}"}}"#, "x".repeat(1024))), 413, "presence_too_large"),
+        (request("PUT", &format!("{BASE}/presence/a"), &[], b"{\"data\":1}"), 422, "presence_invalid"),
+        (get(&format!("/rooms/a/members?after={MARK}%00")), 400, "user_invalid"),
+        (get(&format!("/rooms/a/members?limit={MARK}")), 400, "limit_invalid"),
+    ];
+    Scene::new(server, rows)
+}
+
 fn draining() -> Scene {
     let scene = Scene::new(TestServer::start(), vec![(get(&format!("/stream/a/{MARK}")), 503, "draining")]);
     scene.server.server().engine().hub.drain();
@@ -568,6 +600,8 @@ fn other_methods_are_told_the_right_ones() {
         ("POST", "/info", "GET, HEAD, OPTIONS"),
         ("DELETE", "/rooms/a", "GET, HEAD, OPTIONS"),
         ("PATCH", "/rooms/a/history", "GET, HEAD, OPTIONS"),
+        ("PUT", "/rooms/a/members", "GET, HEAD, OPTIONS"),
+        ("POST", "/presence/a", "PUT, DELETE, OPTIONS"),
         ("zXyMark", "/info", "GET, HEAD, OPTIONS"),
     ];
     for (method, path, allow) in table {

@@ -12,6 +12,7 @@ mod limits;
 mod notices;
 mod own_ids;
 mod poll;
+mod presence;
 mod resume;
 mod slow;
 mod stream;
