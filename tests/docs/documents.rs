@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// The test that runs each block: the document, the language, how the block begins (all blocks of that language, if
 /// empty), and the test. The test reads the block from the document, so that a change of the block changes the test.
-const CLAIMS: [(&str, &str, &str, &str); 39] = [
+const CLAIMS: [(&str, &str, &str, &str); 46] = [
     ("README.md", "sh", "cargo run --release", "commands_in_the_tree_are_there"),
     ("README.md", "sh", "curl -N http://127.0.0.1:8080/", "the_first_commands_work"),
     ("README.md", "html", "<script>", "the_first_script_shows_what_comes"),
@@ -20,12 +20,29 @@ const CLAIMS: [(&str, &str, &str, &str); 39] = [
     ("docs/callbacks.md", "toml", "auth_callback", "the_application_is_asked_as_shown"),
     ("docs/callbacks.md", "http", "POST /sse/auth", "the_application_is_asked_as_shown"),
     ("docs/callbacks.md", "toml", "disconnect_callback", "the_application_is_asked_as_shown"),
-    ("docs/callbacks.md", "json", "{\"epoch\"", "the_application_is_asked_as_shown"),
+    (
+        "docs/callbacks.md",
+        "json",
+        "{\"epoch\":\"k3v9q2\",\"events\":[{\"user\"",
+        "the_application_is_asked_as_shown",
+    ),
+    ("docs/callbacks.md", "toml", "presence_callback", "the_application_hears_of_members_as_shown"),
+    (
+        "docs/callbacks.md",
+        "json",
+        "{\"epoch\":\"k3v9q2\",\"events\":[{\"type\"",
+        "the_application_hears_of_members_as_shown",
+    ),
     ("docs/deploying.md", "toml", "listen = [\"unix:", "settings_of_the_guides_are_right"),
     ("docs/deploying.md", "sh", "podman build", "the_container_is_started_as_its_file_says"),
     ("docs/operations.md", "sh", "tidegate --config", "a_token_is_looked_into_as_shown"),
     ("docs/operations.md", "sh", "cargo build", "commands_of_the_documents_are_understood"),
     ("docs/polling.md", "sh", "url=", "the_poll_commands_work_as_they_stand"),
+    ("docs/presence.md", "toml", "[[room]]", "presence_works_as_shown"),
+    ("docs/presence.md", "sh", "curl -N", "presence_works_as_shown"),
+    ("docs/presence.md", "sh", "url=", "presence_works_as_shown"),
+    ("docs/presence.md", "text", "", "presence_works_as_shown"),
+    ("docs/presence.md", "js", "const members", "a_page_shows_who_is_there"),
     ("docs/proxies.md", "nginx", "location", "nginx_accepts_the_location_block"),
     ("docs/proxies.md", "haproxy", "defaults", "haproxy_passes_events_on_and_compresses_none"),
     ("docs/proxies.md", "toml", "listen = [\"proxy:", "settings_of_the_guides_are_right"),

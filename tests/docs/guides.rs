@@ -17,6 +17,7 @@ const README: &str = include_str!("../../README.md");
 const CALLBACKS: &str = include_str!("../../docs/callbacks.md");
 const DEPLOYING: &str = include_str!("../../docs/deploying.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const PRESENCE: &str = include_str!("../../docs/presence.md");
 const PROXIES: &str = include_str!("../../docs/proxies.md");
 const RESUME: &str = include_str!("../../docs/resume.md");
 const SETTINGS: &str = include_str!("../../docs/settings.md");
@@ -267,6 +268,121 @@ async fn the_application_is_asked_as_shown() {
         event.as_object_mut().expect("an object").remove("user");
     }
     assert_eq!(shape(&shown), shape(&found));
+}
+
+#[tokio::test]
+async fn the_application_hears_of_members_as_shown() {
+    let Some(_) = find("curl") else { return };
+    let application = Application::always(Reply::With(200, "{}".to_owned()));
+    let here = [("127.0.0.1:3000", &*application.addr.to_string())];
+    let settings = block(CALLBACKS, "toml", "presence_callback", &here);
+    let (folder, server) = with_tables(&settings).await;
+    let (_child, mut heard) =
+        begin(&folder, &format!("curl -N '{}'", server.url("/stream/lobby/me?presence=on")));
+    heard.line("who is there", |line| line == "event: presence").await;
+    let told = || -> Vec<Value> {
+        let events = |body: Value| body["events"].as_array().cloned().expect("a list");
+        application.asked().iter().flat_map(|asked| events(asked.json())).collect()
+    };
+    until("both notices", async || if told().len() == 2 { Ok(()) } else { Err(told()) }).await;
+    let asked = &application.asked()[0];
+    assert_eq!((&*asked.line, asked.json()["epoch"].is_string()), ("POST /sse/presence", true));
+    let shown = block(CALLBACKS, "json", "{\"epoch\":\"k3v9q2\",\"events\":[{\"type\"", &[]);
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(shown["events"], json!(told()));
+}
+
+/// Starts a server with these settings, which may have tables.
+async fn with_tables(settings: &str) -> (Folder, Server) {
+    let folder = Folder::new();
+    fs::write(folder.file("tidegate.toml"), settings).expect("our folder");
+    let server = Server::start(&[("CONFIG", &folder.file("tidegate.toml"))]).await;
+    (folder, server)
+}
+
+/// Returns the data of the message about presence that the guide shows, by its `type`.
+fn message_shown(kind: &str) -> Value {
+    let start = format!("data: {{\"type\":\"{kind}\"");
+    let (_, rest) = PRESENCE.split_once(&start).expect("the guide shows it");
+    let line = rest.lines().next().expect("the rest of its line");
+    serde_json::from_str(&format!("{{\"type\":\"{kind}\"{line}")).expect("JSON")
+}
+
+fn members(message: &Value) -> Vec<&String> {
+    message.as_object().expect("an object").keys().collect()
+}
+
+#[tokio::test]
+async fn presence_works_as_shown() {
+    let Some(_) = find("curl") else { return };
+    let table = block(PRESENCE, "toml", "[[room]]", &[]);
+    let counted = table.replace("lobby", "arena").replace("members", "count");
+    let (folder, server) = with_tables(&format!("{table}{counted}")).await;
+    let address = server.address.to_string();
+    let here = [("127.0.0.1:8080", &*address)];
+    let listen = block(PRESENCE, "sh", "curl -N", &here);
+    let (_me, mut heard) = begin(&folder, listen.trim_end());
+    let arena = server.url("/stream/arena/me?presence=on");
+    let (_other, mut heard_in_arena) = begin(&folder, &format!("curl -N '{arena}'"));
+    let said = said(&folder, &block(PRESENCE, "sh", "url=", &here)).await;
+    assert!(said.starts_with(r#"{"room":"lobby","user":"me","rev":"#), "{said}");
+    assert!(
+        said.contains(r#""members":[{"user":"me","#) && said.contains(r#""data":{"status":"away"}"#),
+        "{said}"
+    );
+    for (heard, kind, room) in [(&mut heard, "state", "lobby"), (&mut heard_in_arena, "count", "arena")] {
+        check_message(heard, kind, room).await;
+    }
+    check_message(&mut heard, "diff", "lobby").await;
+}
+
+/// Checks the next message about presence against the one that the guide shows.
+async fn check_message(heard: &mut Output, kind: &str, room: &str) {
+    heard.line("a message", |line| line == "event: presence").await;
+    assert_eq!(heard.line("its room", |_| true).await, format!("room: {room}"));
+    let data = heard.line("its data", |_| true).await;
+    let data = data.strip_prefix("data: ").unwrap_or_else(|| panic!("{data}"));
+    let found: Value = serde_json::from_str(data).expect("JSON");
+    let shown = message_shown(kind);
+    assert_eq!((&found["type"], members(&found)), (&shown["type"], members(&shown)), "{data}");
+    for list in ["members", "update"] {
+        if let (Some(found), Some(shown)) = (found[list].get(0), shown[list].get(0)) {
+            assert!(members(found).iter().all(|name| members(shown).contains(name)), "{data}");
+        }
+    }
+}
+
+/// The guide's lines, on a page that records what it would show.
+#[tokio::test]
+async fn a_page_shows_who_is_there() {
+    let Some(mut browser) = Browser::start(Kind::Chromium).await else { return };
+    let pages = Pages::serve().await;
+    let origins = format!("cors_origins = [\"{}\"]\n", pages.origin());
+    let table = block(PRESENCE, "toml", "[[room]]", &[]);
+    let (folder, server) = with_tables(&format!("{origins}{table}presence_interval = \"100ms\"\n")).await;
+    let url = server.url("/stream/lobby/me?presence=on");
+    let script = block(PRESENCE, "js", "const members", &[]);
+    pages.put(format!(
+        "<!doctype html><script>let seen; const show = (total, members) => {{
+            seen = JSON.stringify([total, [...members]]); }};
+        const stream = new EventSource('{url}');\n{script}</script>"
+    ));
+    browser.open(&pages.origin()).await;
+    let until = async |browser: &mut Browser, wanted: &str| {
+        browser.until(wanted, &format!("seen === '{wanted}'"), "seen").await;
+    };
+    until(&mut browser, r#"[1,[["me",null]]]"#).await;
+    let other = server.url("/stream/lobby/other?presence=on");
+    let (_child, _heard) = begin(&folder, &format!("curl -N '{other}'"));
+    until(&mut browser, r#"[2,[["me",null],["other",null]]]"#).await;
+    let presence = server.url("/presence/lobby");
+    let change = |method: &str, user: &str, rest: &str| {
+        format!("curl -X {method} '{presence}' -H 'tidegate-user: {user}' {rest}")
+    };
+    said(&folder, &change("PUT", "other", r#"-d '{"data":7}'"#)).await;
+    until(&mut browser, r#"[2,[["me",null],["other",7]]]"#).await;
+    said(&folder, &change("DELETE", "other", "")).await;
+    until(&mut browser, r#"[1,[["me",null]]]"#).await;
 }
 
 #[tokio::test]

@@ -429,13 +429,15 @@ fn the_api_answers_as_shown() {
     let made =
         folder.bash(&format!("tidegate --token-keys {secret} token --user me {}", permissions.join(" ")));
     let token = String::from_utf8(made.stdout).unwrap();
-    let (_server, address) = serve(&[("TOKEN_KEYS", secret)]);
+    let tables = folder.path().join("tables.toml");
+    fs::write(&tables, "[[room]]\nmatch = \"arena\"\npresence = \"members\"\n").unwrap();
+    let tables = tables.display().to_string();
+    let (_server, address) = serve(&[("TOKEN_KEYS", secret), ("CONFIG", &tables)]);
     let blocks = fences(API);
     let (setup, examples) = blocks.split_first().expect("there are some");
     let setup = format!("token={}\n{}", token.trim(), setup.1.replace("127.0.0.1:8080", &address));
-    let _streams =
-        ["curl -N $url/stream/lobby/me -H \"$auth\"", "curl -N \"$url/stream?room=lobby\" -H \"$auth\""]
-            .map(|listen| hear(&format!("{setup}\n{listen}")));
+    let _streams = ["lobby/me", "lobby", "arena/me?presence=on"]
+        .map(|path| hear(&format!("{setup}\ncurl -N \"$url/stream/{path}\" -H \"$auth\"")));
     let mut count = 0;
     for pair in examples.chunks(2) {
         let [(sh, command), (json, shown)] = pair else { panic!("a command has an answer: {pair:?}") };

@@ -48,19 +48,38 @@ fn start(presence: PresencePolicy) -> TestServer {
     with(|_| {}, presence)
 }
 
-/// Returns the next message about who is there.
-fn told(listener: &mut Listener) -> Value {
-    loop {
-        let event = listener.event();
-        if let Some(json) = event.strip_prefix("event: presence\nroom: lobby\ndata: ") {
-            return serde_json::from_str(json).expect("JSON");
+/// A stream that sees who is there.
+struct Seeing {
+    stream: Listener,
+    /// Number of the newest message. Later ones may repeat what a state has shown.
+    rev: Option<u64>,
+}
+
+impl Seeing {
+    fn of(stream: Listener) -> Self {
+        Self { stream, rev: None }
+    }
+
+    /// Returns the next message that is new.
+    fn told(&mut self) -> Value {
+        loop {
+            let event = self.stream.event();
+            let Some(json) = event.strip_prefix("event: presence\nroom: lobby\ndata: ") else {
+                assert!(!event.starts_with("event: presence"), "{event}");
+                continue;
+            };
+            let message: Value = serde_json::from_str(json).expect("JSON");
+            let rev = message["rev"].as_u64();
+            if rev > self.rev {
+                self.rev = rev;
+                return message;
+            }
         }
-        assert!(!event.starts_with("event: presence"), "{event}");
     }
 }
 
-fn listen(server: &TestServer, user: &str) -> Listener {
-    server.listen(&format!("/stream/lobby/{user}?presence=on"))
+fn listen(server: &TestServer, user: &str) -> Seeing {
+    Seeing::of(server.listen(&format!("/stream/lobby/{user}?presence=on")))
 }
 
 fn ask(server: &TestServer, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
@@ -80,19 +99,19 @@ fn a_stream_begins_with_who_is_there_and_follows_it() {
     let server = start(MEMBERS);
     let mut me = listen(&server, "me");
     assert_eq!(
-        me.event(),
+        me.stream.event(),
         "event: presence\nroom: lobby\ndata: {\"type\":\"state\",\"rev\":1,\"total\":1,\"connections\":1,\
          \"members\":[{\"user\":\"me\",\"since_s\":0,\"connections\":1}]}\n\n"
     );
     let mut you = listen(&server, "you");
     assert_eq!(
-        me.event(),
+        me.stream.event(),
         "event: presence\nroom: lobby\ndata: {\"type\":\"diff\",\"rev\":2,\"total\":2,\"connections\":2,\
          \"join\":[{\"user\":\"you\"}],\"leave\":[],\"update\":[]}\n\n"
     );
-    assert_eq!(told(&mut you)["total"], 2);
-    let mut silent = server.listen("/stream?room=lobby&presence=on&silent=on");
-    assert_eq!(told(&mut silent)["total"], 2, "who is silent is no member");
+    assert_eq!(you.told()["total"], 2);
+    let mut silent = Seeing::of(server.listen("/stream?room=lobby&presence=on&silent=on"));
+    assert_eq!(silent.told()["total"], 2, "who is silent is no member");
     let _nobody = server.listen("/stream/lobby/other");
     assert_eq!(
         server.get("/rooms/lobby/members").json()["total"],
@@ -107,24 +126,24 @@ fn a_stream_begins_with_who_is_there_and_follows_it() {
 fn a_member_shows_data_and_leaves_although_its_stream_stays() {
     let server = start(MEMBERS);
     let (mut me, mut you) = (listen(&server, "me"), listen(&server, "you"));
-    told(&mut you);
+    you.told();
     let shown = put(&server, "me", r#"{"data": {"status": "away", "n": 1.0}}"#);
     assert_eq!(shown.status(), 200, "{}", shown.text());
     let rev = shown.json()["rev"].as_u64().expect("a number");
     assert_eq!(shown.json(), json!({"room": "lobby", "user": "me", "rev": rev}));
-    let update = told(&mut you);
+    let update = you.told();
     assert_eq!(
         (&update["rev"], &update["update"]),
         (&json!(rev), &json!([{"user": "me", "data": {"status": "away", "n": 1.0}}]))
     );
     assert_eq!(delete(&server, "me").status(), 204);
-    assert_eq!(told(&mut you)["leave"], json!(["me"]));
+    assert_eq!(you.told()["leave"], json!(["me"]));
     assert_problem(&put(&server, "me", r#"{"data":1}"#), 404, "not_present");
     assert_eq!(delete(&server, "me").status(), 204, "once more is no error");
     server.publish(&json!({"room": "lobby", "data": "on"}));
-    while !me.event().contains("data: on\n") {}
+    while !me.stream.event().contains("data: on\n") {}
     let again = listen(&server, "me");
-    assert_eq!(told(&mut you)["join"], json!([{"user": "me"}]), "without what it showed before");
+    assert_eq!(you.told()["join"], json!([{"user": "me"}]), "without what it showed before");
     drop(me);
     let members = server.get("/rooms/lobby/members").json();
     assert_eq!((&members["total"], &members["members"][0]["connections"]), (&json!(2), &json!(1)));
@@ -135,13 +154,13 @@ fn a_member_shows_data_and_leaves_although_its_stream_stays() {
 fn a_reload_of_the_page_is_no_news_and_a_disconnect_is_at_once() {
     let server = start(MEMBERS);
     let mut you = listen(&server, "you");
-    told(&mut you);
+    you.told();
     drop(listen(&server, "me"));
-    assert_eq!(told(&mut you)["join"], json!([{"user": "me"}]));
+    assert_eq!(you.told()["join"], json!([{"user": "me"}]));
     eventually("the stream has ended", || server.get("/rooms/lobby/members").json()["connections"] == 1);
     let _again = listen(&server, "me");
     let other = listen(&server, "other");
-    assert_eq!(told(&mut you)["join"], json!([{"user": "other"}]), "nothing about the reload");
+    assert_eq!(you.told()["join"], json!([{"user": "other"}]), "nothing about the reload");
     drop(other);
     eventually("the other's stream has ended", || {
         server.get("/rooms/lobby/members").json()["connections"] == 2
@@ -152,7 +171,7 @@ fn a_reload_of_the_page_is_no_news_and_a_disconnect_is_at_once() {
     }
     let mut left = Vec::new();
     while left.len() < 2 {
-        left.extend(told(&mut you)["leave"].as_array().expect("a list").clone());
+        left.extend(you.told()["leave"].as_array().expect("a list").clone());
     }
     assert_eq!(left, ["me", "other"], "also within the grace");
     server.wait_for(r#"tidegate_presence_suppressed_total{reason="grace"}"#, 1.0);
@@ -162,10 +181,10 @@ fn a_reload_of_the_page_is_no_news_and_a_disconnect_is_at_once() {
 fn a_member_leaves_after_its_grace() {
     let server = start(PresencePolicy { grace: Duration::from_millis(200), ..MEMBERS });
     let mut you = listen(&server, "you");
-    told(&mut you);
+    you.told();
     drop(listen(&server, "me"));
-    assert_eq!(told(&mut you)["join"], json!([{"user": "me"}]));
-    assert_eq!(told(&mut you)["leave"], json!(["me"]));
+    assert_eq!(you.told()["join"], json!([{"user": "me"}]));
+    assert_eq!(you.told()["leave"], json!(["me"]));
 }
 
 #[test]
@@ -174,13 +193,13 @@ fn a_large_room_is_counted() {
     let mut first = listen(&server, "0");
     let others: Vec<_> = (1..5).map(|user| listen(&server, &user.to_string())).collect();
     let counted = |message: &Value| message["type"] == "count" && message["total"] == 5;
-    while !counted(&told(&mut first)) {}
+    while !counted(&first.told()) {}
     drop(others);
     for user in 1..5 {
         assert_eq!(delete(&server, &user.to_string()).status(), 204);
     }
     let back = loop {
-        let message = told(&mut first);
+        let message = first.told();
         if message["type"] == "state" && message["total"] == 1 {
             break message;
         }
@@ -226,7 +245,7 @@ fn members_come_in_pages() {
 fn a_room_without_presence_says_so() {
     let server = start(MEMBERS);
     let mut me = listen(&server, "me");
-    told(&mut me);
+    me.told();
     set(&server, None);
     for (method, path) in
         [("PUT", "/presence/lobby"), ("DELETE", "/presence/lobby"), ("GET", "/rooms/lobby/members")]
@@ -280,7 +299,7 @@ fn a_user_changes_only_its_own_presence() {
     let reader = bearer(&token("reader", &["sse:read:lobby"]));
     let refused = ask(&server, "GET", "/rooms/lobby/members", &[("authorization", &reader)], "");
     assert_problem(&refused, 403, "forbidden");
-    streams.iter_mut().for_each(|stream| assert_eq!(told(stream)["type"], "state"));
+    streams.iter_mut().for_each(|stream| assert_eq!(stream.told()["type"], "state"));
 }
 
 /// Returns all events of presence that the application was told of, in order, as `type user`.

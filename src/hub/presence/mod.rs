@@ -384,8 +384,11 @@ impl Presence {
         let hash = self.hash(room);
         let policy = room.policy();
         let presence = policy.presence?;
-        let is_room = |state: &Box<Room>| Arc::ptr_eq(&state.source, room);
-        let entry = share.entry(hash, is_room, |state| self.hash(&state.source));
+        let entry = share.entry(
+            hash,
+            |state| Arc::ptr_eq(&state.source, room),
+            |state| self.hash(&state.source),
+        );
         let entry = entry.or_insert_with(|| {
             self.stats.rooms.rise();
             Box::new(Room::new(room.clone(), presence, policy.callbacks.presence))
@@ -400,8 +403,8 @@ impl Presence {
     }
 
     fn forget(&self, share: &mut Share, room: &Arc<Source>) {
-        let is_room = |state: &Box<Room>| Arc::ptr_eq(&state.source, room);
-        if let Ok(entry) = share.find_entry(self.hash(room), is_room) {
+        let hash = self.hash(room);
+        if let Ok(entry) = share.find_entry(hash, |state| Arc::ptr_eq(&state.source, room)) {
             let (mut state, _) = entry.remove();
             self.due.lock().set(room, &mut state.place, None);
             self.stats.rooms.fall();

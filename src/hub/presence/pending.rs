@@ -53,6 +53,7 @@ impl Pending {
 
     /// Notes that `user`, which had data or not, is no member any more. `shown` is the last change that a state has
     /// shown. Returns whether this cancels its coming.
+    #[allow(clippy::mutable_key_type, reason = "users are ordered by their names, which never change")]
     pub(super) fn left(&mut self, user: &User, had_data: bool, step: Step, shown: Step) -> bool {
         let users = match self {
             Self::Names(users) => users,

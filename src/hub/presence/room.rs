@@ -124,8 +124,9 @@ impl Room {
             self.step += 1;
             self.pending.entered(&user, self.step);
             if self.is_told {
-                let first = self.members.is_empty().then_some(PresenceKind::Occupied);
-                first.iter().for_each(|kind| stats.note(*kind, &self.source, None));
+                if self.members.is_empty() {
+                    stats.note(PresenceKind::Occupied, &self.source, None);
+                }
                 stats.note(PresenceKind::Join, &self.source, Some(&user.0));
             }
             self.members.insert(user, Member::new(seat, now));
@@ -213,8 +214,9 @@ impl Room {
         self.bound_pending();
         if self.is_told {
             stats.note(PresenceKind::Leave, &self.source, Some(&user.0));
-            let last = self.members.is_empty().then_some(PresenceKind::Vacated);
-            last.iter().for_each(|kind| stats.note(*kind, &self.source, None));
+            if self.members.is_empty() {
+                stats.note(PresenceKind::Vacated, &self.source, None);
+            }
         }
     }
 
@@ -331,6 +333,7 @@ impl Room {
     }
 
     /// The differences of `users` to what the last message left; `None` if there are none.
+    #[allow(clippy::mutable_key_type, reason = "users are ordered by their names, which never change")]
     fn diff(&self, users: &BTreeMap<User, Unsent>, stats: &PresenceStats) -> Option<Message> {
         let mut diff = Diff::default();
         for (user, unsent) in users {

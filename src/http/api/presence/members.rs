@@ -14,7 +14,7 @@ use crate::http::conn::response_body::ResponseBody;
 use crate::http::gate::caller::Caller;
 use crate::hub::presence::{MemberInfo, Page};
 use crate::rights::grant::Action;
-use crate::types::name::RoomName;
+use crate::types::name::{RoomName, UserName};
 
 /// Bytes of members with which a page is full, whatever limit was asked for. A page has at least one member.
 const PAGE_BYTES_MAX: usize = 256 << 10;
@@ -35,20 +35,20 @@ pub async fn members(
     has_presence(call.engine(), room)?;
     let _turn = call.context.places.turn().await;
     let page = read(call.engine(), room, &query);
-    json::large(call, &Members::new(room.as_str(), &page))
+    json::large(call, &Answer::new(room.as_str(), &page))
 }
 
 fn read(engine: &Engine, room: &RoomName, query: &MembersQuery) -> Page {
     let Some(room) = engine.hub.rooms().get(room.as_str()) else {
         return Page::default();
     };
-    let after = query.after.as_ref().map(|user| user.as_str());
+    let after = query.after.as_ref().map(UserName::as_str);
     engine.hub.presence().page(&room, after, query.limit, PAGE_BYTES_MAX, engine.clock.now())
 }
 
 /// A page of members. A room that does not exist looks like an empty one.
 #[derive(Debug, Serialize)]
-struct Members<'a> {
+struct Answer<'a> {
     room: &'a str,
     /// Number of the newest message about the room.
     rev: u64,
@@ -70,7 +70,7 @@ struct Member<'a> {
     data: Option<&'a RawValue>,
 }
 
-impl<'a> Members<'a> {
+impl<'a> Answer<'a> {
     fn new(room: &'a str, page: &'a Page) -> Self {
         let Page { rev, total, connections, ref members, has_more } = *page;
         Self { room, rev, total, connections, members: members.iter().map(Member::new).collect(), has_more }
