@@ -361,26 +361,7 @@ impl Counters {
             "tidegate_notices_dropped_total",
             "Streams whose end was not reported to the application."
         );
-        describe_counter!(
-            "tidegate_presence_notices_dropped_total",
-            "Changes of presence that were not reported to the application."
-        );
-        describe_counter!(
-            "tidegate_presence_messages_total",
-            "Messages about who is present, counted once for each stream."
-        );
-        describe_counter!(
-            "tidegate_presence_stale_total",
-            "Messages about who is present that a slow stream did not take. It gets a state in their place."
-        );
-        describe_counter!(
-            "tidegate_presence_suppressed_total",
-            "Changes of presence that needed no message: cancelled by an opposite one, or undone within the grace."
-        );
-        describe_counter!(
-            "tidegate_presence_members_refused_total",
-            "Users that did not become members because there are the most members allowed."
-        );
+        describe_presence();
         describe_counter!(
             "tidegate_requests_shed_total",
             "HTTP connections that were idle or had an unfinished request, closed because others needed their place."
@@ -486,6 +467,30 @@ impl Counters {
         self.presence_sent.absolute(sum(engine, |stats| &stats.presence_sent));
         self.presence_stale.absolute(sum(engine, |stats| &stats.presence_stale));
     }
+}
+
+/// Describes the counters of presence.
+fn describe_presence() {
+    describe_counter!(
+        "tidegate_presence_notices_dropped_total",
+        "Changes of presence that were not reported to the application."
+    );
+    describe_counter!(
+        "tidegate_presence_messages_total",
+        "Messages about who is present, counted once for each stream."
+    );
+    describe_counter!(
+        "tidegate_presence_stale_total",
+        "Messages about who is present that a slow stream did not take. It gets a state in their place."
+    );
+    describe_counter!(
+        "tidegate_presence_suppressed_total",
+        "Changes of presence that needed no message: cancelled by an opposite one, or undone within the grace."
+    );
+    describe_counter!(
+        "tidegate_presence_members_refused_total",
+        "Users that did not become members because there are the most members allowed."
+    );
 }
 
 /// A counter for each possible outcome of a request to another server.

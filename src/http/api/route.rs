@@ -281,8 +281,8 @@ mod tests {
         Route::parse(BASE, &Method::POST, &format!("{BASE}{path}"))
     }
 
-    fn by(method: Method, path: &str) -> Result<Route, Problem> {
-        Route::parse(BASE, &method, &format!("{BASE}{path}"))
+    fn by(method: &Method, path: &str) -> Result<Route, Problem> {
+        Route::parse(BASE, method, &format!("{BASE}{path}"))
     }
 
     fn room(text: &str) -> RoomName {
@@ -312,8 +312,8 @@ mod tests {
             ("/groups/a", get("/groups/a"), Route::Room { room: a.clone() }),
             ("/rooms/a/history", get("/rooms/a/history"), Route::History { room: a.clone() }),
             ("/rooms/a/members", get("/rooms/a/members"), Route::Members { room: a.clone() }),
-            ("/presence/a", by(Method::PUT, "/presence/a"), Route::PutPresence { room: a.clone() }),
-            ("/presence/a", by(Method::DELETE, "/presence/a"), Route::EndPresence { room: a }),
+            ("/presence/a", by(&Method::PUT, "/presence/a"), Route::PutPresence { room: a.clone() }),
+            ("/presence/a", by(&Method::DELETE, "/presence/a"), Route::EndPresence { room: a }),
         ];
         for (path, found, wanted) in table {
             assert_eq!(found, Ok(wanted), "{path}");

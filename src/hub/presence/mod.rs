@@ -384,11 +384,8 @@ impl Presence {
         let hash = self.hash(room);
         let policy = room.policy();
         let presence = policy.presence?;
-        let entry = share.entry(
-            hash,
-            |state| Arc::ptr_eq(&state.source, room),
-            |state| self.hash(&state.source),
-        );
+        let entry =
+            share.entry(hash, |state| Arc::ptr_eq(&state.source, room), |state| self.hash(&state.source));
         let entry = entry.or_insert_with(|| {
             self.stats.rooms.rise();
             Box::new(Room::new(room.clone(), presence, policy.callbacks.presence))

@@ -176,7 +176,7 @@ impl Life {
             self.members.iter().map(|(user, known)| (user.clone(), known.data.clone())).collect();
         for reader in &mut self.readers {
             reader.pull(&self.world);
-            assert_eq!(reader.total as usize, members.len(), "{reader:?}");
+            assert_eq!(reader.total, members.len() as u64, "{reader:?}");
             if let Some(known) = &reader.members {
                 assert_eq!(*known, members);
             }
