@@ -147,6 +147,14 @@ pub struct NeverMatches {
     covered_by: Option<(usize, String)>,
 }
 
+impl NeverMatches {
+    /// Its place among the tables, from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.table.0 - 1
+    }
+}
+
 impl fmt::Display for NeverMatches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (number, pattern) = &self.table;

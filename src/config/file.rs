@@ -45,7 +45,7 @@ pub(super) fn parse(path: &Path, text: &str, layers: &mut Layers, errors: &mut V
         } else if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == name) {
             layers.append([file.given(setting, value)]);
         } else {
-            file.unknown(key);
+            file.unknown(key, value.get_ref());
         }
     }
 }
@@ -124,13 +124,16 @@ impl File<'_> {
         });
     }
 
-    fn unknown(&mut self, key: &Key<'_>) {
-        let is_of_room = room_table::keys().any(|setting| setting.key == key.get_ref().as_ref());
-        if is_of_room {
+    fn unknown(&mut self, key: &Key<'_>, value: &DeValue<'_>) {
+        if room_table::keys().any(|setting| setting.key == key.get_ref().as_ref()) {
             self.push_unknown(key, None, "it below a [[room]]".to_owned());
+        } else if value
+            .as_array()
+            .is_some_and(|entries| entries.iter().any(|entry| entry.get_ref().is_table()))
+        {
+            self.push_unknown(key, None, "[[room]], the only tables there are".to_owned());
         } else {
-            let keys = SETTINGS.iter().map(|setting| setting.key).chain([ROOM]);
-            let nearest = nearest(key.get_ref(), keys);
+            let nearest = nearest(key.get_ref(), SETTINGS.iter().map(|setting| setting.key));
             self.push_unknown(key, nearest, "one that --help lists".to_owned());
         }
     }

@@ -13,6 +13,9 @@
 //! Every given value is checked, even if a later layer overrides it: otherwise a wrong value would show up only when
 //! the override is removed. A repeated flag counts once, with its last value. A list in a later layer replaces the
 //! earlier one. `TIDEGATE_` variables that name no setting are reported ([`unknown_variables`]).
+//!
+//! What is different in some rooms is in tables `[[room]]`, in the file only. Their keys have a table of their own, in
+//! `room_table.rs`, which works in the same way.
 
 mod check;
 mod check_rooms;
@@ -133,7 +136,7 @@ pub fn reference() -> impl Iterator<Item = Reference> {
     table::SETTINGS.iter().map(setting::Setting::reference)
 }
 
-/// Every key of a table `[[room]]`. `match`, the first, has no default.
+/// Every key of a table `[[room]]`, which no variable and no flag has. `match`, the first, has no default.
 pub fn room_reference() -> impl Iterator<Item = Reference> {
     room_table::keys().map(setting::Setting::reference)
 }

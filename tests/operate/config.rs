@@ -100,7 +100,7 @@ fn variable_of(key: &str) -> String {
 }
 
 /// A value of each setting other than its default.
-const SAMPLES: [(&str, &str); 69] = [
+const SAMPLES: [(&str, &str); 76] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock;mode=0660;group=root"),
     ("admin_listen", "off"),
     ("insecure", "true"),
@@ -132,6 +132,9 @@ const SAMPLES: [(&str, &str); 69] = [
     ("auth_callback_concurrency", "1"),
     ("auth_callback_cache", "off"),
     ("disconnect_callback", "http://127.0.0.1:3000/"),
+    ("publish_callback", "https://app.example/sse/publish?v=1"),
+    ("publish_callback_timeout", "0.5s"),
+    ("presence_callback", "http://127.0.0.1:3000/"),
     ("jwks_refresh", "1h"),
     ("upstream_ca_file", "/etc/tidegate/ca.pem"),
     ("shards", "61"),
@@ -155,6 +158,8 @@ const SAMPLES: [(&str, &str); 69] = [
     ("history_bytes", "100000"),
     ("history_age", "1d"),
     ("history_total_bytes", "1TiB"),
+    ("rooms", "listed"),
+    ("event_room", "off"),
     ("memory_limit", "512MiB"),
     ("http_total_bytes", "64MiB"),
     ("delivery_rate_per_user", "50/s"),
@@ -168,6 +173,8 @@ const SAMPLES: [(&str, &str); 69] = [
     ("request_timeout", "0.5s"),
     ("keepalive_timeout", "1h"),
     ("publish_idle", "24h"),
+    ("idempotency_time", "1s"),
+    ("idempotency_keys", "0"),
     ("log_level", "trace"),
     ("log_format", "json"),
 ];
@@ -295,6 +302,11 @@ fn a_wrong_value_is_told_with_its_place_and_what_would_be_right() {
         ("delivery_overflow", "", "wanted drop or defer"),
         ("refusal", "503", "wanted event or status"),
         ("try_page", "true", "wanted auto, on or off"),
+        ("rooms", "all", "wanted any or listed"),
+        ("event_room", "yes", "wanted off or on"),
+        ("idempotency_time", "0s", "wanted a duration from 1s to 1d, such as 5m"),
+        ("idempotency_keys", "10000001", "wanted an integer in 0..=10000000"),
+        ("publish_callback_timeout", "31s", "wanted a duration from 50ms to 30s, such as 2s"),
         ("log_level", "verbose", "wanted off, error, warn, info, debug or trace"),
         ("log_format", "logfmt", "wanted text or json"),
         ("listen", "localhost:8080", listen),
@@ -652,7 +664,8 @@ fn which_key_is_wrong_is_told_without_the_key() {
 #[test]
 fn what_is_secret_in_a_url_is_not_repeated() {
     const SECRET: &str = "hunter2";
-    for key in ["auth_callback", "disconnect_callback", "token_jwks"] {
+    for key in ["auth_callback", "disconnect_callback", "publish_callback", "presence_callback", "token_jwks"]
+    {
         let flag = format!("{}=https://app.example/x?key={SECRET}", flag_of(key));
         let summary = summary(from_flags(&[&flag, "--check-config"]));
         assert!(!summary.contains(SECRET) && summary.contains("https://app.example/x?***"), "{summary}");
@@ -802,6 +815,13 @@ fn the_example_file_has_every_setting_at_its_default() {
     let example = include_str!("../../tidegate.toml");
     assert_eq!(from_file(example).config(), Config::default_for(OPEN_FILES));
 
+    // What follows a table belongs to it, so the tables come last.
+    let (example, tables) = example.split_once("\n#[[room]]\n").expect("a table is shown");
+    let tables = uncommented(&format!("[[room]]\n{tables}"));
+    let shown = from_file(&tables).config();
+    assert_eq!(shown.room_tables.len(), tables.matches("[[room]]").count(), "{tables}");
+    assert!(config::never_match(&shown).is_empty() && shown.room_tables.len() == 2, "{tables}");
+
     let uncommented = uncommented(example);
     // Written in the file, the rate counts with authentication or without.
     let publish_rate_per_user = Some(Rate { events: 20, per: Duration::from_secs(1) });
@@ -823,7 +843,9 @@ fn the_example_file_has_every_setting_at_its_default() {
 /// Settings follow a bare `#`, prose follows `# `.
 fn uncommented(example: &str) -> String {
     let line = |line: &str| match line.strip_prefix('#') {
-        Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => setting.to_owned(),
+        Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => {
+            setting.to_owned()
+        }
         _ => line.to_owned(),
     };
     example.lines().map(line).collect::<Vec<_>>().join("\n")
@@ -845,8 +867,9 @@ proptest! {
     fn any_text_is_refused_or_read_back(at in 0..SAMPLES.len(), text in odd_text()) {
         let variable = variable_of(SAMPLES[at].0);
         // The summary masks parts of these.
-        let masked = ["required_headers", "token_keys", "token_jwks", "auth_callback", "disconnect_callback"];
-        let secret = masked.contains(&SAMPLES[at].0);
+        let masked = ["required_headers", "token_keys", "token_jwks"];
+        let key = SAMPLES[at].0;
+        let secret = masked.contains(&key) || key.ends_with("_callback");
         let env = [(variable.as_str(), text.as_str())];
         let start = Start { env: &env, ..Start::default() };
         match (Start { flags: &["--check-config", "--insecure"], ..start }).invoke(OPEN_FILES) {

@@ -13,6 +13,7 @@ mod process;
 mod reload;
 mod reload_guard;
 mod restart;
+mod room_tables;
 mod settings;
 mod systemd;
 mod tools;
