@@ -24,7 +24,7 @@ use tidegate::auth::claims::Parts;
 use tidegate::auth::jwks::{self, JWKS_KEYS_MAX};
 use tidegate::auth::key::Key;
 use tidegate::auth::tokens::Tokens;
-use tidegate::config::{AddressRange, Config, ConfigError, ConfigErrors, CorsOrigins};
+use tidegate::config::{AddressRange, Config, ConfigError, ConfigErrors, CorsOrigins, never_match};
 use tidegate::http::api::online;
 use tidegate::http::api::publish::compact;
 use tidegate::http::api::publish::event_body::{self, EventBody};
@@ -40,12 +40,13 @@ use tidegate::http::conn::guard::Guard;
 use tidegate::http::conn::proxy_header::{self, HEADER_BYTES_MAX, NotAHeader, Parsed};
 use tidegate::http::gate::client;
 use tidegate::hub::draft::{Draft, Target};
+use tidegate::hub::room_policy::{EVENT_NAMES_MAX, ROOM_POLICIES_MAX};
 use tidegate::policy::cors::Cors;
 use tidegate::policy::credential::{self, COOKIES_MAX, Places};
 use tidegate::rights::grant::{Action, Grant, Permission, PermissionName};
 use tidegate::rights::pattern::Pattern;
 use tidegate::shard::join::{Presence, ROOMS_MAX};
-use tidegate::types::name::{EventId, EventName, UserName};
+use tidegate::types::name::{EventId, EventName, RoomName, UserName};
 use tidegate::types::position::{EPOCH_BYTES, Epoch, Presented};
 use tidegate::upstream::answer;
 use tidegate::wire::control::Heartbeat;
@@ -103,6 +104,11 @@ pub(crate) const TARGETS: &[(&str, Run)] = &[
     ("proxy_header", proxy_header),
     ("publish_body", publish_body),
     ("query", |input| query(text(input))),
+    ("room_tables", |input| {
+        // A room, then what follows the first `[[room]]`.
+        let (room, tables) = text(input).split_once('\x1f').unwrap_or(("lobby", text(input)));
+        room_tables(room, tables);
+    }),
     ("settings", |input| settings(text(input))),
     ("token", |input| {
         token(text(input));
@@ -461,13 +467,42 @@ pub(crate) fn settings(text: &str) {
     for error in &errors {
         let told = error.to_string();
         assert!(!told.contains(char::is_control), "{told:?}");
-        if let ConfigError::Syntax { place, .. } | ConfigError::UnknownKey { place, .. } = error {
+        if let ConfigError::Syntax { place, .. }
+        | ConfigError::UnknownKey { place, .. }
+        | ConfigError::MissingKey { place, .. } = error
+        {
             assert!((1..=text.matches('\n').count() + 1).contains(&place.line), "{told}");
             let line = text.split('\n').nth(place.line - 1).expect("it has that line");
             assert!((1..=line.chars().count() + 1).contains(&place.column), "{told}");
         }
     }
 }
+
+/// Tables are read like settings. Those that are right keep their bounds and have different patterns, and the one that
+/// counts for a room is none of those that are said never to match.
+pub(crate) fn room_tables(room: &str, tables: &str) {
+    let text = format!("{AROUND_TABLES}[[room]]\n{tables}");
+    settings(&text);
+    let Ok(config) = read_settings(&text) else {
+        return;
+    };
+    let tables = &config.room_tables;
+    assert!((1..=ROOM_POLICIES_MAX).contains(&tables.len()));
+    for (at, table) in tables.iter().enumerate() {
+        assert!(table.settings.events.len() <= EVENT_NAMES_MAX && !table.pattern.pattern.has_user());
+        assert!(table.settings.max_event_bytes.is_none_or(|bytes| bytes <= config.max_body_bytes));
+        assert!(!tables[..at].iter().any(|other| other.pattern.pattern == table.pattern.pattern));
+    }
+    if let Ok(room) = RoomName::new(room) {
+        let counts = tables.iter().position(|table| table.pattern.pattern.covers(room.as_str(), None));
+        let never = never_match(&config);
+        assert!(!never.iter().any(|table| counts == Some(table.index())), "{room}: {never:?}");
+    }
+}
+
+/// Settings that the keys of a table need.
+const AROUND_TABLES: &str = "publish_callback = \"http://127.0.0.1:1/\"\npresence_callback = \"http://127.0.0.1:1/\"\n\
+                             api_keys_file = \"/keys.toml\"\n";
 
 fn read_settings(text: &str) -> Result<Config, ConfigErrors> {
     Config::from_toml(Path::new("settings.toml"), text, OPEN_FILES_MAX)

@@ -219,6 +219,45 @@ const HOP_PIECES: &[&str] = &[
     "é",
 ];
 
+/// Pieces of tables of rooms, good and bad.
+const ROOM_PIECES: &[&str] = &[
+    "match = \"a\"",
+    "match = \"a*\"",
+    "match = \"a%2A\"",
+    "match = \"*\"",
+    "match = ",
+    "[[room]]",
+    "[[room]]",
+    "[room]",
+    "room = ",
+    "history_events = 5",
+    "history_bytes = \"4KiB\"",
+    "replay = \"latest\"",
+    "replay = 3",
+    "conflate = \"1s\"",
+    "presence = \"members\"",
+    "presence_grace = 0",
+    "events = [\"a\", \"b\"]",
+    "events = [\"a,b\"]",
+    "callbacks = [\"publish\", \"presence\"]",
+    "store = false",
+    "slow = ",
+    "gzip = \"on\"",
+    "\n",
+    "\n",
+    "\n",
+    "\"",
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    ".",
+    "#",
+    "\u{7f}",
+    "é",
+];
+
 /// Pieces of settings, good and bad.
 const SETTINGS_PIECES: &[&str] = &[
     "listen",
@@ -656,6 +695,24 @@ proptest! {
         checks::settings(&text);
         checks::settings(&any);
         checks::settings(&format!("gzip = 1\n{text}"));
+    }
+
+    #[test]
+    fn anything_may_stand_in_a_table_of_rooms(
+        text in soup(ROOM_PIECES),
+        room in prop_oneof![soup(&["a", "b", "-", "é"]), any::<String>()],
+        any in any::<String>(),
+    ) {
+        checks::room_tables(&room, &text);
+        checks::room_tables(&room, &any);
+        checks::room_tables(&room, &format!("match = \"a*\"\n{text}"));
+    }
+
+    /// Patterns of few letters, so that many include each other.
+    #[test]
+    fn tables_may_have_any_patterns(patterns in vec("[ab]{0,3}\\*?|a%62|a%00\\*?", 1..8), room in "[ab]{0,4}") {
+        let tables = patterns.iter().map(|pattern| format!("match = {pattern:?}\n"));
+        checks::room_tables(&room, &tables.collect::<Vec<_>>().join("[[room]]\n"));
     }
 
     #[test]
