@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// The test that runs each block: the document, the language, how the block begins (all blocks of that language, if
 /// empty), and the test. The test reads the block from the document, so that a change of the block changes the test.
-const CLAIMS: [(&str, &str, &str, &str); 46] = [
+const CLAIMS: [(&str, &str, &str, &str); 48] = [
     ("README.md", "sh", "cargo run --release", "commands_in_the_tree_are_there"),
     ("README.md", "sh", "curl -N http://127.0.0.1:8080/", "the_first_commands_work"),
     ("README.md", "html", "<script>", "the_first_script_shows_what_comes"),
@@ -53,6 +53,8 @@ const CLAIMS: [(&str, &str, &str, &str); 46] = [
     ("docs/proxies.md", "js", "export default", "the_development_server_of_webpack_leaves_streams_alone"),
     ("docs/resume.md", "text", "event: gap", "a_gap_looks_as_shown"),
     ("docs/resume.md", "js", "// The names", "the_page_has_every_event_once_in_firefox"),
+    ("docs/rooms.md", "toml", "publish_callback", "tables_of_rooms_are_right_as_shown"),
+    ("docs/rooms.md", "toml", "[[room]]", "tables_of_rooms_are_right_as_shown"),
     ("docs/settings.md", "sh", "tidegate --config", "settings_of_the_guides_are_right"),
     ("docs/tokens.md", "sh", "openssl", "the_token_commands_work_as_they_stand"),
     ("docs/tokens.md", "js", "await fetch", "tokens_are_refreshed_and_revoked_as_shown"),

@@ -10,12 +10,13 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 use tidegate::answer::problem::Code;
-use tidegate::config::RELOADABLE;
+use tidegate::config::{Config, RELOADABLE, never_match};
 
 const README: &str = "README.md";
 const API: &str = "docs/api.md";
 const POLLING: &str = "docs/polling.md";
 const PROXIES: &str = "docs/proxies.md";
+const ROOMS: &str = "docs/rooms.md";
 const SETTINGS: &str = "docs/settings.md";
 const TOKENS: &str = "docs/tokens.md";
 
@@ -27,6 +28,20 @@ fn settings() -> String {
         let help = setting.help.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
         let reload = if RELOADABLE.contains(&setting.key) { "yes" } else { "" };
         writeln!(table, "| `{}` | {default} | {reload} | {help} |", setting.key).unwrap();
+    }
+    table
+}
+
+fn room_keys() -> String {
+    let mut table = String::from("| key | takes | default | what it is for |\n|---|---|---|---|\n");
+    for key in tidegate::config::room_reference() {
+        let default = match (key.key, key.default) {
+            ("match", _) => "needed".into(),
+            (_, "") => "none".into(),
+            (_, default) => format!("`{default}`"),
+        };
+        let help = key.help.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+        writeln!(table, "| `{}` | {} | {default} | {help} |", key.key, key.wanted).unwrap();
     }
     table
 }
@@ -63,6 +78,24 @@ fn assert_up_to_date(document: &str, what: &str, table: &str) {
 #[test]
 fn the_settings_table_is_up_to_date() {
     assert_up_to_date(SETTINGS, "settings", &settings());
+}
+
+#[test]
+fn the_table_of_room_keys_is_up_to_date() {
+    assert_up_to_date(ROOMS, "room keys", &room_keys());
+}
+
+/// Each example by itself is a file that a start accepts, in which every table counts for some room.
+#[test]
+fn tables_of_rooms_are_right_as_shown() {
+    let examples = blocks(ROOMS, "toml");
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let config = Config::from_toml(Path::new("tidegate.toml"), &example, 4096)
+            .unwrap_or_else(|errors| panic!("{errors}: {example}"));
+        assert_eq!(config.room_tables.len(), example.matches("[[room]]").count());
+        assert!(never_match(&config).is_empty(), "{example}");
+    }
 }
 
 #[test]
