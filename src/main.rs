@@ -29,7 +29,9 @@ fn main() -> ExitCode {
         }
         Ok(Invocation::Checked(summary, config)) => {
             tell_unknown();
-            config::never_match(&config).iter().for_each(|table| eprintln!("{table}"));
+            for table in config::never_match(&config) {
+                eprintln!("{table}");
+            }
             return check_files(*config, &summary);
         }
         Ok(Invocation::Help(text)) => return print(&text),
