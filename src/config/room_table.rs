@@ -56,8 +56,8 @@ settings! {
         /// How long their events are kept.
         history_age: Option<Duration> = "server", server_or(duration(SECOND..=30 * 24 * HOUR), "1h");
 
-        /// Whether their events are kept after they were delivered. If `false`, nobody can have them later: who comes
-        /// back begins with a gap.
+        /// Whether their events are kept after they were delivered. If `false`, nobody can have them later, and a resume
+        /// passes over them without a gap.
         store: bool = "true", bare();
 
         /// What a subscriber begins with that does not resume: `off` for nothing, `latest` for the newest event of each

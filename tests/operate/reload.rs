@@ -265,7 +265,7 @@ fn get(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
 
 const APP: &str = "https://app.example";
 
-/// Settings that concern requests without a credential: peers, origins, hosts, headers and rates.
+/// Settings that concern requests without a credential: peers, origins, hosts, headers, rates and rooms.
 fn rows_of_requests() -> Vec<Row> {
     let publish = |headers: &[(&str, &str)]| {
         request("POST", &format!("{BASE}/publish"), headers, br#"{"room":"a","data":1}"#)
@@ -292,6 +292,14 @@ fn rows_of_requests() -> Vec<Row> {
         row("required_headers", ["[]", r#"["x-proxy"]"#], "", plain(), [200, 403]),
         row("denied_user_agents", ["[]", r#"["curl/"]"#], "", by_curl, [200, 403]),
         row("publish_rate_per_user", [r#""off""#, r#""1/h""#], "", publish(&[]), [200, 429]),
+        row("rooms", [r#""any""#, r#""listed""#], "", get("/rooms/vip", &[]), [200, 403]),
+        row(
+            "room",
+            ["[]", r#"[{match = "v*"}]"#],
+            "rooms = \"listed\"\n",
+            get("/rooms/vip", &[]),
+            [403, 200],
+        ),
     ]
 }
 
@@ -372,8 +380,8 @@ fn every_setting_that_says_whom_to_let_in_is_taken_over() {
         assert_eq!(row.status(addr), statuses[1], "{key} = {}", values[1]);
         assert!(!process.end().contains("only a restart"), "{key}");
     }
-    // These have tests of their own: they change no status, or are about rooms (`room_tables`).
-    let others = ["log_level", "cors_headers", "rooms", "event_room", "room"];
+    // These change no status, and have tests of their own.
+    let others = ["log_level", "cors_headers", "event_room"];
     let shown: BTreeSet<&str> = rows.iter().map(|row| row.key).chain(others).collect();
     assert_eq!(shown, RELOADABLE.iter().copied().collect());
 }
