@@ -462,7 +462,7 @@ fn the_api_answers_as_shown() {
     let made =
         folder.bash(&format!("tidegate --token-keys {secret} token --user me {}", permissions.join(" ")));
     let token = String::from_utf8(made.stdout).unwrap();
-    let tables = folder.path().join("tables.toml");
+    let tables = folder.0.join("tables.toml");
     fs::write(&tables, "[[room]]\nmatch = \"arena\"\npresence = \"members\"\n").unwrap();
     let tables = tables.display().to_string();
     let (_server, address) = serve(&[("TOKEN_KEYS", secret), ("CONFIG", &tables)]);
