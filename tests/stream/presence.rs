@@ -271,9 +271,9 @@ fn a_user_changes_only_its_own_presence() {
     let by = |token: &str, user: &str, method: &str, body: &str| {
         ask(&server, method, "/presence/lobby", &[("authorization", token), ("tidegate-user", user)], body)
     };
-    let mut streams = tokens
-        .each_ref()
-        .map(|token| server.listen_with("/stream?room=lobby&presence=on", &[("authorization", token)]));
+    let mut streams = tokens.each_ref().map(|token| {
+        Seeing::of(server.listen_with("/stream?room=lobby&presence=on", &[("authorization", token)]))
+    });
     let shown = by(&tokens[0], "you", "PUT", r#"{"data":"mine"}"#);
     assert_eq!(
         (shown.status(), &shown.json()["user"]),
