@@ -16,8 +16,8 @@ fn rest(mut poll: Listener) -> Vec<String> {
 
 /// The last id of an answer.
 fn last_id<'a>(events: &'a [String], start: &'a str) -> &'a str {
-    let ids = events.iter().flat_map(|event| event.lines()).filter_map(|line| line.strip_prefix("id: "));
-    ids.last().unwrap_or(start)
+    let last = |event: &'a String| event.lines().filter_map(|line| line.strip_prefix("id: ")).next_back();
+    events.iter().rev().find_map(last).unwrap_or(start)
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn polls_that_follow_one_another_miss_nothing() {
     let mut last = server.listen("/stream?room=a&room=b").start_id().to_owned();
     let (mut seen, mut sent) = (Vec::new(), 0_u64);
     while seen.len() < 50 {
-        for _ in 0..sent % 4 + 1 {
-            server.publish(&json!({"room": if sent % 3 == 0 { "a" } else { "b" }, "data": sent}));
+        for _ in 0..=sent % 4 {
+            server.publish(&json!({"room": if sent.is_multiple_of(3) { "a" } else { "b" }, "data": sent}));
             sent += 1;
         }
         let events = rest(server.listen(&format!("/stream?room=a&room=b&poll=60&last_event_id={last}")));

@@ -36,7 +36,7 @@ pub async fn list(call: &Call<'_>, caller: &Caller) -> Result<Response<ResponseB
 /// A page of rooms.
 #[derive(Debug, Serialize)]
 struct Page {
-    rooms: Vec<Room>,
+    rooms: Vec<Listed>,
     /// How many rooms there are.
     total: usize,
     /// Whether there are more after this page.
@@ -48,7 +48,7 @@ struct Page {
 
 /// One room. Those without connections and events look like rooms that never existed, and are left out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Room {
+struct Listed {
     room: Box<str>,
     /// The pattern of the table in the settings that is for this room.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +61,7 @@ struct Room {
     per_s: f64,
 }
 
-impl Room {
+impl Listed {
     /// What `source` is now; `None` if it has neither connections nor events.
     fn of(source: &Source) -> Option<Self> {
         let listeners = source.connections();
@@ -109,7 +109,7 @@ struct Best {
     has_more: bool,
 }
 
-struct Ranked(Place, Room);
+struct Ranked(Place, Listed);
 
 impl PartialEq for Ranked {
     fn eq(&self, other: &Self) -> bool {
@@ -129,7 +129,7 @@ impl Ord for Ranked {
 }
 
 impl Best {
-    fn offer(&mut self, room: Room) {
+    fn offer(&mut self, room: Listed) {
         self.total += 1;
         let place = room.place(self.sort);
         if self.after.as_ref().is_some_and(|after| place <= *after) {
@@ -147,7 +147,8 @@ impl Best {
     }
 
     fn into_page(self) -> Page {
-        let rooms: Vec<Room> = self.heap.into_sorted_vec().into_iter().map(|Ranked(_, room)| room).collect();
+        let rooms: Vec<Listed> =
+            self.heap.into_sorted_vec().into_iter().map(|Ranked(_, room)| room).collect();
         let last = rooms.last().map(|room| room.room.clone());
         Page { rooms, total: self.total, has_more: self.has_more, after: last.filter(|_| self.has_more) }
     }
@@ -172,7 +173,7 @@ async fn read(table: &Table, query: &RoomsQuery) -> Result<Page, Problem> {
     let mut sources: Vec<Arc<Source>> = Vec::new();
     for share in 0..Table::shares() {
         table.visit(share, |source| sources.push(source.clone()));
-        sources.drain(..).filter_map(|source| Room::of(&source)).for_each(|room| best.offer(room));
+        sources.drain(..).filter_map(|source| Listed::of(&source)).for_each(|room| best.offer(room));
         tokio::task::yield_now().await;
     }
     Ok(best.into_page())
@@ -183,7 +184,7 @@ fn place_of(table: &Table, room: &str, sort: Sort) -> Result<Place, Problem> {
     if sort == Sort::Name {
         return Ok((Reverse(0), room.into()));
     }
-    let found = table.get(room).and_then(|source| Room::of(&source));
+    let found = table.get(room).and_then(|source| Listed::of(&source));
     found.map(|found| found.place(sort)).ok_or_else(|| {
         let gone = "this room is gone, and its place in the list with it; begin again, or sort by name";
         Problem::new(Code::QueryInvalid).with_detail(gone).about("after")

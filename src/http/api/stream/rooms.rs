@@ -8,6 +8,7 @@ use crate::hub::Hub;
 use crate::hub::room_policy::RoomPolicy;
 use crate::rights::grant::Action;
 use crate::shard::join::Presence;
+use crate::types::name::RoomName;
 
 /// Checks the rooms of `query`, and whether `caller` may be told who is in them.
 ///
@@ -21,11 +22,13 @@ pub(super) fn may_have_rooms(hub: &Hub, caller: &Caller, query: &StreamQuery) ->
     if query.presence == Presence::Off {
         return Ok(());
     }
-    let named = query.rooms.iter().map(|room| room.as_str()).filter(|room| {
+    query.rooms.iter().map(RoomName::as_str).try_for_each(|room| {
         // A room without presence may get it by a reload, while the stream is open.
-        !is_counted_only(&hub.rooms().policy_of(room))
-    });
-    named.map(|room| caller.may(Action::Members(room)).map_err(|problem| problem.about("presence"))).collect()
+        if is_counted_only(&hub.rooms().policy_of(room)) {
+            return Ok(());
+        }
+        caller.may(Action::Members(room)).map_err(|problem| problem.about("presence"))
+    })
 }
 
 /// Whether members are told their number and no names. To see that, it takes no more than to listen.
