@@ -73,6 +73,20 @@ fn the_list_of_rooms_says_what_is_in_them() {
 }
 
 #[test]
+fn the_list_of_rooms_counts_members_where_there_is_presence() {
+    let server = TestServer::with(|config| {
+        config.room_tables = vec![table("chat", |settings| settings.presence = RoomPresence::Members)];
+    });
+    let paths =
+        ["/stream/chat/u?presence=on", "/stream/chat/u?presence=on", "/stream/chat/v", "/stream/other/w"];
+    let _listeners = paths.map(|path| server.listen(path));
+    let page = server.get("/rooms").json();
+    assert_eq!(names(&page), ["chat", "other"]);
+    assert_eq!((&page["rooms"][0]["members"], &page["rooms"][0]["listeners"]), (&json!(1), &json!(3)));
+    assert_eq!(page["rooms"][1].get("members"), None);
+}
+
+#[test]
 fn pages_of_rooms_follow_one_another() {
     let server = TestServer::start();
     for n in 0..25 {

@@ -17,9 +17,11 @@ use crate::http::api::query::{RoomsQuery, Sort};
 use crate::http::call::Call;
 use crate::http::conn::response_body::ResponseBody;
 use crate::http::gate::caller::Caller;
+use crate::hub::Hub;
 use crate::hub::source::Source;
 use crate::hub::table::Table;
 use crate::rights::grant::Action;
+use crate::types::moment::Moment;
 
 /// Answers with a page.
 ///
@@ -30,7 +32,19 @@ pub async fn list(call: &Call<'_>, caller: &Caller) -> Result<Response<ResponseB
     caller.may(Action::Administer)?;
     let query = RoomsQuery::parse(call.query())?;
     let _turn = call.context.places.turn().await;
-    json::large(call, &read(call.engine().hub.rooms(), &query).await?)
+    let engine = call.engine();
+    let mut page = read(engine.hub.rooms(), &query).await?;
+    // Only for those on the page: each takes a look-up.
+    page.rooms
+        .iter_mut()
+        .for_each(|room| room.members = members(&engine.hub, &room.room, engine.clock.now()));
+    json::large(call, &page)
+}
+
+/// How many members `room` has, if that is known.
+fn members(hub: &Hub, room: &str, now: Moment) -> Option<usize> {
+    let room = hub.rooms().get(room).filter(|room| room.policy().presence.is_some())?;
+    Some(hub.presence().page(&room, None, 0, 0, now).total)
 }
 
 /// A page of rooms.
@@ -54,6 +68,9 @@ struct Listed {
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<Box<str>>,
     listeners: u32,
+    /// Users who are present, if the room has presence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    members: Option<usize>,
     /// Events of its history.
     events: usize,
     bytes: usize,
@@ -73,6 +90,7 @@ impl Listed {
             room: source.name().into(),
             policy,
             listeners,
+            members: None,
             events,
             bytes,
             per_s,
