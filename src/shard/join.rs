@@ -182,7 +182,7 @@ impl<N: Net> Shard<N> {
         // Read only now: a later event is announced to this shard, an earlier one is at or below this head.
         let head = self.hub.head();
         let beginning = self.beginning(key.slot, &join.start, head);
-        self.begin_stream(key, &join.head, beginning, &join.start);
+        self.begin_stream(key, &join.head, &beginning, &join.start);
         if let Some(time) = join.poll {
             self.start_poll(key, time);
         }
@@ -237,15 +237,15 @@ impl<N: Net> Shard<N> {
         let id = |offset| Some(epoch.position(offset).as_str().to_owned());
         match start {
             Start::Now => Beginning { cursor: head, id: id(head), gap: None, replay: Vec::new() },
-            Start::ByPolicy => match self.newest_of_only_room(slot) {
-                Some(count) => self.beginning(slot, &Start::History(count), head),
-                None => {
-                    let replay = self.replay_by_policy(slot, head);
-                    // With an id, a connection that breaks before the replay would come back and not get it.
-                    let id = id(head).filter(|_| replay.is_empty());
-                    Beginning { cursor: head, id, gap: None, replay }
+            Start::ByPolicy => {
+                if let Some(count) = self.newest_of_only_room(slot) {
+                    return self.beginning(slot, &Start::History(count), head);
                 }
-            },
+                let replay = self.replay_by_policy(slot, head);
+                // With an id, a connection that breaks before the replay would come back and not get it.
+                let id = id(head).filter(|_| replay.is_empty());
+                Beginning { cursor: head, id, gap: None, replay }
+            }
             Start::History(count) => {
                 let cursor = self.before_newest(slot, *count, head);
                 Beginning { cursor, id: id(cursor), gap: None, replay: Vec::new() }
@@ -343,7 +343,7 @@ impl<N: Net> Shard<N> {
         self.sources(slot).any(is_in).then_some(offset)
     }
 
-    fn begin_stream(&mut self, key: ConnKey, head: &[u8], beginning: Beginning, start: &Start) {
+    fn begin_stream(&mut self, key: ConnKey, head: &[u8], beginning: &Beginning, start: &Start) {
         let slot = key.slot;
         let retry = self.retry();
         let mut plain = Vec::new();
