@@ -17,7 +17,7 @@ use crate::engine::machine::Machine;
 use crate::engine::stats::Refused;
 use crate::hub::memory_level::MemoryLevel;
 use crate::hub::presence::stats::Suppressed;
-use crate::shard::reason::{CloseReason, DropReason, GapReason};
+use crate::shard::reason::{CloseReason, DropReason, GapReason, SkipReason};
 use crate::shard::stats::Stats;
 use crate::types::histogram::{Histogram, Tally};
 use crate::types::moment::Moment;
@@ -73,6 +73,7 @@ struct Counters {
     heartbeats: Counter,
     bytes: [Counter; 2],
     dropped: Vec<Counter>,
+    skipped: Vec<Counter>,
     gaps: Vec<Counter>,
     refused: Vec<Counter>,
     tokens_verified: Counter,
@@ -346,6 +347,10 @@ impl Counters {
             "tidegate_events_dropped_total",
             "Events lost by open streams, counted once for each stream, by reason."
         );
+        describe_counter!(
+            "tidegate_events_skipped_total",
+            "Events that a room's policy left out for open streams, counted once for each stream, by reason."
+        );
         describe_counter!("tidegate_gaps_total", "Gaps announced to subscribers, by reason.");
         describe_counter!("tidegate_refused_total", "Requests refused, by reason.");
         describe_counter!("tidegate_accepted_total", "Connections accepted, streams and publishes alike.");
@@ -399,6 +404,11 @@ impl Counters {
                 "reason",
                 &names(DropReason::ALL, DropReason::as_str),
             ),
+            skipped: by(
+                "tidegate_events_skipped_total",
+                "reason",
+                &names(SkipReason::ALL, SkipReason::as_str),
+            ),
             gaps: by("tidegate_gaps_total", "reason", &names(GapReason::ALL, GapReason::as_str)),
             refused: by("tidegate_refused_total", "reason", &names(Refused::ALL, Refused::as_str)),
             tokens_verified: counter!("tidegate_token_verifications_total"),
@@ -436,6 +446,9 @@ impl Counters {
         }
         for (at, counter) in self.closed.iter().enumerate() {
             counter.absolute(sum(engine, |stats| &stats.closed[at]));
+        }
+        for (at, counter) in self.skipped.iter().enumerate() {
+            counter.absolute(sum(engine, |stats| &stats.skipped[at]));
         }
         for (at, counter) in self.dropped.iter().enumerate() {
             counter.absolute(sum(engine, |stats| &stats.dropped[at]));

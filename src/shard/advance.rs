@@ -9,7 +9,7 @@ use crate::hub::source::{Source, SourceKind};
 use crate::shard::batch::{self, BATCH_BYTES_MAX, Item, Piece};
 use crate::shard::conn::{Conn, Lag, flag};
 use crate::shard::net::{self, Net};
-use crate::shard::reason::{CloseReason, DropReason, GapReason};
+use crate::shard::reason::{CloseReason, DropReason, GapReason, SkipReason};
 use crate::shard::{ConnKey, Shard};
 use crate::types::moment::Moment;
 use crate::types::position::Offset;
@@ -47,13 +47,13 @@ fn take<S>(source: &Source, conn: &Conn<S>, from: Offset, missing: &mut Missing)
 
 /// Why a slow connection at `from` is not sent events of `source` in `(from, upto]`, and how many it is sent. `None` if
 /// it lost some to a gap, which are counted with the gap.
-fn left_out_as(source: &Source, log: &Log, from: Offset, upto: Offset) -> Option<(DropReason, usize)> {
+fn left_out_as(source: &Source, log: &Log, from: Offset, upto: Offset) -> Option<(SkipReason, usize)> {
     let all = || log.range(from, upto).count();
     source.with_policy(|policy| match policy.slow {
-        Slow::Latest => Some((DropReason::Latest, log.newest_in(from, upto).count())),
+        Slow::Latest => Some((SkipReason::Latest, log.newest_in(from, upto).count())),
         _ if log.evicted_to() > from => None,
-        _ if policy.conflate.is_some() => Some((DropReason::Conflated, all())),
-        _ => Some((DropReason::Unstored, all())),
+        _ if policy.conflate.is_some() => Some((SkipReason::Conflated, all())),
+        _ => Some((SkipReason::Unstored, all())),
     })
 }
 
@@ -370,7 +370,7 @@ impl<N: Net> Shard<N> {
             if let Some((reason, sent)) = left_out_as(source, log, from, upto) {
                 let had = self.count_had(slot, nth, source, log, from);
                 let left_out = log.count_to(upto).saturating_sub(had + sent as u64);
-                self.stats.dropped[reason as usize].add(left_out);
+                self.stats.skipped[reason as usize].add(left_out);
             }
         }
     }

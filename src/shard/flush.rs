@@ -9,6 +9,7 @@ use crate::shard::Shard;
 use crate::shard::batch::{BATCH_BYTES_MAX, Batch, Item, is_met};
 use crate::shard::conn::{Conn, flag};
 use crate::shard::net::Net;
+use crate::shard::reason::SkipReason;
 use crate::shard::room::{LocalRoom, Pace};
 use crate::types::histogram::micros;
 use crate::types::moment::Moment;
@@ -148,7 +149,7 @@ impl<N: Net> Shard<N> {
             }
         }
         self.stats.delivered.add(shared * job.batch.items.len() as u64);
-        self.stats.conflated.add(shared * job.conflated as u64);
+        self.stats.skipped[SkipReason::Conflated as usize].add(shared * job.conflated as u64);
         self.unsettled.extend(job.batch.items.iter().map(|item| (item.published, shared)));
         if !done {
             return Some(job);

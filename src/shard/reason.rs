@@ -55,11 +55,17 @@ words! {
         Slow = "slow",
         /// They were above its user's delivery rate.
         Rate = "rate",
-        /// It could not keep up, in a room whose policy then gives it the newest event of each key.
-        Latest = "latest",
-        /// It could not keep up, and their keys had newer events, in a room that conflates.
+    }
+}
+
+words! {
+    /// Why an event was left out for a connection, without a gap, as the policy of its room says.
+    SkipReason {
+        /// Its key had a newer event, in a room that conflates.
         Conflated = "conflated",
-        /// It could not keep up, and they were not to be kept.
+        /// The connection could not keep up, and its key had a newer event, in a room that then gives it the newest.
+        Latest = "latest",
+        /// The connection could not keep up, and the event was not to be kept.
         Unstored = "unstored",
     }
 }

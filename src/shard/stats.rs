@@ -1,6 +1,6 @@
 //! A shard's counters: written by the thread that has the shard, read by the scrape.
 
-use crate::shard::reason::{CloseReason, DropReason, GapReason};
+use crate::shard::reason::{CloseReason, DropReason, GapReason, SkipReason};
 use crate::types::histogram::{Histogram, SIZE_BUCKETS, TIME_BUCKETS, Tally};
 
 /// Everything one shard counts.
@@ -28,8 +28,8 @@ pub struct Stats {
     pub gaps: [Tally; GapReason::ALL.len()],
     /// Events that connected subscribers lost, by [`DropReason`].
     pub dropped: [Tally; DropReason::ALL.len()],
-    /// Deliveries left out because the event's key has a newer event.
-    pub conflated: Tally,
+    /// Events that the policy of their room left out, by [`SkipReason`].
+    pub skipped: [Tally; SkipReason::ALL.len()],
     /// Messages about who is present that were written.
     pub presence_sent: Tally,
     /// Messages about who is present that a slow connection did not take. It gets a state in their place.
@@ -60,7 +60,7 @@ impl Default for Stats {
             closed: Default::default(),
             gaps: Default::default(),
             dropped: Default::default(),
-            conflated: Tally::default(),
+            skipped: Default::default(),
             presence_sent: Tally::default(),
             presence_stale: Tally::default(),
             heartbeats: Tally::default(),

@@ -7,7 +7,7 @@ use std::process::Command;
 use tidegate::answer::problem::Code;
 use tidegate::auth::token_error::TokenError;
 use tidegate::engine::stats::Refused;
-use tidegate::shard::reason::{CloseReason, DropReason, GapReason};
+use tidegate::shard::reason::{CloseReason, DropReason, GapReason, SkipReason};
 
 const GUIDE: &str = include_str!("../../docs/operations.md");
 const SETTINGS: &str = include_str!("../../docs/settings.md");
@@ -42,7 +42,9 @@ fn every_reason_has_its_row() {
     let drops: BTreeSet<&str> = DropReason::ALL.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(rows("Why streams end"), closes);
     assert_eq!(rows("Why subscribers get gaps"), gaps);
+    let skips: BTreeSet<&str> = SkipReason::ALL.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(rows("Why events are dropped"), drops);
+    assert_eq!(rows("Why events are skipped"), skips);
     assert_eq!(rows("Why requests are refused"), Refused::ALL.iter().map(|reason| reason.as_str()).collect());
     let tokens: BTreeSet<&str> = TokenError::ALL.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(rows("Why tokens are refused"), tokens);
