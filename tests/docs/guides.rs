@@ -382,8 +382,8 @@ async fn shows_who_is_there(mut browser: Browser) {
     };
     until(&mut browser, r#"[1,[["me",null]]]"#).await;
     let event = server.publish(json!({"room": "lobby", "data": "room: other"})).await;
-    let said = json!(["room: other", id_of(&event)]).to_string();
-    browser.until(&said, &format!("said === '{said}'"), "said").await;
+    let wanted = json!(["room: other", id_of(&event)]).to_string();
+    browser.until(&wanted, &format!("said === '{wanted}'"), "said").await;
     let other = server.url("/stream/lobby/other?presence=on");
     let (_child, _heard) = begin(&folder, &format!("curl -N '{other}'"));
     until(&mut browser, r#"[2,[["me",null],["other",null]]]"#).await;
