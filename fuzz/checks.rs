@@ -27,26 +27,27 @@ use tidegate::auth::tokens::Tokens;
 use tidegate::config::{AddressRange, Config, ConfigError, ConfigErrors, CorsOrigins, never_match};
 use tidegate::http::api::online;
 use tidegate::http::api::publish::compact;
-use tidegate::http::api::publish::event_body::{self, EventBody};
+use tidegate::http::api::publish::event_body::{self, Event, EventBody};
 use tidegate::http::api::publish::lines::{Line, Lines};
 use tidegate::http::api::publish::malformed::without_bom;
 use tidegate::http::api::publish::media::Media;
 use tidegate::http::api::query::{
-    DisconnectQuery, HistoryQuery, LIMIT_MAX, POLL_MAX, RoomsQuery, STAY_AWAY_MAX, StreamQuery,
+    DisconnectQuery, HistoryQuery, LIMIT_MAX, MUTE_MAX, MuteQuery, POLL_MAX, RoomsQuery, STAY_AWAY_MAX,
+    StreamQuery,
 };
 use tidegate::http::api::route::Route;
 use tidegate::http::api::welcome::accept::prefers_html;
 use tidegate::http::conn::guard::Guard;
 use tidegate::http::conn::proxy_header::{self, HEADER_BYTES_MAX, NotAHeader, Parsed};
 use tidegate::http::gate::client;
-use tidegate::hub::draft::{Draft, Target};
+use tidegate::hub::draft::{Claims, Target};
 use tidegate::hub::room_policy::{EVENT_NAMES_MAX, ROOM_POLICIES_MAX};
 use tidegate::policy::cors::Cors;
 use tidegate::policy::credential::{self, COOKIES_MAX, Places};
 use tidegate::rights::grant::{Action, Grant, Permission, PermissionName};
 use tidegate::rights::pattern::Pattern;
 use tidegate::shard::join::{Presence, ROOMS_MAX};
-use tidegate::types::name::{EventId, EventName, RoomName, UserName};
+use tidegate::types::name::{EventId, EventKey, EventName, OnceKey, RoomName, UserName};
 use tidegate::types::position::{EPOCH_BYTES, Epoch, Presented};
 use tidegate::upstream::answer;
 use tidegate::wire::control::Heartbeat;
@@ -134,12 +135,12 @@ fn text(input: &[u8]) -> &str {
 /// The bound on data in these checks.
 pub(crate) const EVENT_BYTES_MAX: usize = 64;
 
-/// A body is read without panic; every draft in it is the same after it is printed and read again, and no draft has an
-/// id that is a position.
+/// A body is read without panic; every event in it is the same after it is printed and read again, and none has an id
+/// that is a position.
 pub(crate) fn publish_body(bytes: &[u8]) {
-    let drafts = match event_body::parse_body(bytes, EVENT_BYTES_MAX) {
-        Ok(EventBody::One(draft)) => vec![draft],
-        Ok(EventBody::Batch(drafts)) => drafts,
+    let events = match event_body::parse_body(bytes, EVENT_BYTES_MAX) {
+        Ok(EventBody::One(event)) => vec![*event],
+        Ok(EventBody::Batch(events)) => events,
         Err(problem) => {
             assert!(problem.to_json().len() < 1024);
             let text = without_bom(bytes).trim_ascii();
@@ -147,12 +148,15 @@ pub(crate) fn publish_body(bytes: &[u8]) {
             return;
         }
     };
-    assert!(!drafts.is_empty());
-    for draft in drafts {
+    assert!(!events.is_empty());
+    for event in events {
+        let draft = &event.draft;
         assert!(draft.data.len() <= EVENT_BYTES_MAX);
+        assert!(draft.version.is_none() || draft.key.is_some());
+        assert_eq!(draft.claims, Claims::default(), "only the server makes claims");
         draft.id.iter().for_each(is_nobodys_position);
-        let printed = to_json(&draft).to_string();
-        assert_eq!(event_body::parse_event(printed.as_bytes(), EVENT_BYTES_MAX), Ok(draft));
+        let printed = to_json(&event).to_string();
+        assert_eq!(event_body::parse_event(printed.as_bytes(), EVENT_BYTES_MAX), Ok(event));
     }
 }
 
@@ -230,8 +234,9 @@ pub(crate) fn proxy_header(bytes: &[u8]) {
 /// The bound on a head in these checks.
 const HEAD_BYTES_MAX: usize = 64;
 
-/// Returns the body that asks for `draft`.
-pub(crate) fn to_json(draft: &Draft) -> Value {
+/// Returns the body that asks for `event`.
+pub(crate) fn to_json(event: &Event) -> Value {
+    let Event { draft, once } = event;
     let mut json = serde_json::json!({ "data": draft.data });
     match &draft.target {
         Target::Room(room) => json["room"] = room.as_str().into(),
@@ -242,10 +247,19 @@ pub(crate) fn to_json(draft: &Draft) -> Value {
     let id = draft.id.as_ref().map(EventId::as_str);
     let exclude = draft.exclude.as_ref().map(UserName::as_str);
     let require = draft.require.as_ref().map(PermissionName::as_str);
-    for (field, text) in [("event", name), ("id", id), ("exclude", exclude), ("require", require)] {
+    let key = draft.key.as_ref().map(EventKey::as_str);
+    let once = once.as_ref().map(OnceKey::as_str);
+    let texts = [("event", name), ("id", id), ("exclude", exclude), ("require", require), ("key", key)];
+    for (field, text) in texts.into_iter().chain([("once", once)]) {
         if let Some(text) = text {
             json[field] = text.into();
         }
+    }
+    if let Some(version) = draft.version {
+        json["version"] = version.into();
+    }
+    if !draft.store {
+        json["store"] = false.into();
     }
     json
 }
@@ -322,6 +336,9 @@ pub(crate) fn query(text: &str) {
     }
     if let Ok(DisconnectQuery { stay_away: Some(duration) }) = DisconnectQuery::parse(Some(text)) {
         assert!(duration <= STAY_AWAY_MAX);
+    }
+    if let Ok(MuteQuery { time: Some(time) }) = MuteQuery::parse(Some(text)) {
+        assert!(!time.is_zero() && time <= MUTE_MAX);
     }
 }
 

@@ -59,6 +59,9 @@ struct Gauges {
     waiting_max: Gauge,
     http_bytes: Gauge,
     http_bytes_max: Gauge,
+    claims: Gauge,
+    claims_max: Gauge,
+    muted: Gauge,
 }
 
 struct Counters {
@@ -69,6 +72,9 @@ struct Counters {
     shed: Counter,
     closed: Vec<Counter>,
     published: Counter,
+    skipped: Counter,
+    replayed: Counter,
+    claims_dropped: Counter,
     delivered: Counter,
     heartbeats: Counter,
     bytes: [Counter; 2],
@@ -290,6 +296,12 @@ impl Gauges {
                 "tidegate_http_max_bytes",
                 "Bytes that bodies and answers may hold together.",
             ),
+            claims: register(
+                "tidegate_claims",
+                "Idempotency keys, and data that may not be repeated, that are remembered.",
+            ),
+            claims_max: register("tidegate_claims_max", "Those that may be remembered at once."),
+            muted: register("tidegate_muted_users", "Muted users, counted once for each room."),
         }
     }
 
@@ -325,6 +337,10 @@ impl Gauges {
         self.waiting_max.set(size(engine.config.max_waiting_requests));
         self.http_bytes.set(size(engine.buffers.held()));
         self.http_bytes_max.set(size(engine.buffers.bytes_max()));
+        let (claims, claims_max, _) = engine.order.claims();
+        self.claims.set(size(claims));
+        self.claims_max.set(size(claims_max));
+        self.muted.set(size(engine.hub.mutes().len()));
         self.gzip_ratio.set(if packed == 0 { 0.0 } else { count(plain) / count(packed) });
     }
 }
@@ -337,6 +353,18 @@ impl Counters {
         );
         describe_counter!("tidegate_connections_closed_total", "Streams that ended, by reason.");
         describe_counter!("tidegate_events_published_total", "Events taken from publishers.");
+        describe_counter!(
+            "tidegate_events_skipped_total",
+            "Events that were not published, because there is a newer version of what they are about."
+        );
+        describe_counter!(
+            "tidegate_replayed_total",
+            "Publishes with an idempotency key that were answered as before: requests, and events with a key."
+        );
+        describe_counter!(
+            "tidegate_claims_dropped_total",
+            "Idempotency keys, and data that may not be repeated, forgotten before their time for want of places."
+        );
         describe_counter!(
             "tidegate_events_delivered_total",
             "Events written completely, counted once for each stream."
@@ -395,6 +423,9 @@ impl Counters {
                 &names(CloseReason::ALL, CloseReason::as_str),
             ),
             published: counter!("tidegate_events_published_total"),
+            skipped: counter!("tidegate_events_skipped_total"),
+            replayed: counter!("tidegate_replayed_total"),
+            claims_dropped: counter!("tidegate_claims_dropped_total"),
             delivered: counter!("tidegate_events_delivered_total"),
             heartbeats: counter!("tidegate_heartbeats_total"),
             bytes: ["plain", "gzip"]
@@ -439,6 +470,9 @@ impl Counters {
         self.accept_paused.absolute(engine.stats.accept_paused.get());
         self.shed.absolute(engine.stats.shed.get());
         self.published.absolute(engine.hub.events_published());
+        self.skipped.absolute(engine.order.stats().skipped.get());
+        self.replayed.absolute(engine.order.stats().replayed.get());
+        self.claims_dropped.absolute(engine.order.claims().2);
         self.delivered.absolute(sum(engine, |stats| &stats.delivered));
         self.heartbeats.absolute(sum(engine, |stats| &stats.heartbeats));
         for (at, counter) in self.bytes.iter().enumerate() {

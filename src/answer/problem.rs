@@ -108,7 +108,7 @@ codes! {
     // One event.
     /// The event has a field with an unknown name.
     FieldUnknown "field_unknown" UNPROCESSABLE_ENTITY
-        "an event has only room, user, all, event, data, id, exclude and require";
+        "an event has only room, user, all, event, data, id, exclude, require, key, version, store and once";
     /// The event has no target.
     TargetMissing "target_missing" UNPROCESSABLE_ENTITY
         "an event needs one of room, user and all";
@@ -152,12 +152,50 @@ codes! {
     /// `require` is not the name of a permission.
     RequireInvalid "require_invalid" UNPROCESSABLE_ENTITY
         "require is a permission: a string of 1 to 64 bytes of A-Z a-z 0-9 . _ -";
+    /// `key` is not the name of something.
+    KeyInvalid "key_invalid" UNPROCESSABLE_ENTITY
+        "key is a string of 1 to 128 bytes of UTF-8 without control characters";
+    /// `version` is not a whole number.
+    VersionInvalid "version_invalid" UNPROCESSABLE_ENTITY
+        "version is a whole number from 0 to 18446744073709551615";
+    /// There is a `version` without a `key`.
+    VersionWithoutKey "version_without_key" UNPROCESSABLE_ENTITY
+        "version needs a key, which says what it is the version of";
+    /// `store` is not a Boolean.
+    StoreInvalid "store_invalid" UNPROCESSABLE_ENTITY
+        "store is true or false";
+    /// `once` is not an idempotency key.
+    OnceInvalid "once_invalid" UNPROCESSABLE_ENTITY
+        "once is a string of 1 to 128 bytes of UTF-8 without control characters";
     /// The array holds no events.
     BatchEmpty "batch_empty" UNPROCESSABLE_ENTITY
         "a batch needs at least one event";
     /// The array holds more events than may be taken at once.
     BatchTooLarge "batch_too_large" PAYLOAD_TOO_LARGE
         "a batch has at most 4096 events; a stream of lines (application/x-ndjson) may have any number";
+
+    // What a room takes, and what was sent before.
+    /// The room takes events of API keys only.
+    PublishKeysOnly "publish_keys_only" FORBIDDEN
+        "only API keys may publish to this room";
+    /// The room takes events of other names only.
+    EventNameForbidden "event_name_forbidden" UNPROCESSABLE_ENTITY
+        "this room takes no events of this name";
+    /// The user may not publish to the room for now.
+    Muted "muted" FORBIDDEN
+        "the user is muted in this room";
+    /// The user published equal data to the room a moment ago.
+    Repeated "repeated" CONFLICT
+        "the user published the same to this room a moment ago";
+    /// The header `Idempotency-Key` is no key, or has no place in this request.
+    IdempotencyKeyInvalid "idempotency_key_invalid" UNPROCESSABLE_ENTITY
+        "Idempotency-Key is one header of 1 to 128 bytes of UTF-8 without control characters";
+    /// The idempotency key was used for something else.
+    IdempotencyMismatch "idempotency_mismatch" UNPROCESSABLE_ENTITY
+        "this idempotency key was used for something else";
+    /// The first publish with this idempotency key is not decided yet.
+    IdempotencyBusy "idempotency_busy" CONFLICT
+        "the first publish with this idempotency key has no answer yet";
 
     // The request as a message.
     /// The request is not HTTP/1.
@@ -216,6 +254,9 @@ codes! {
     /// The settings list the rooms that there are, and this is none of them.
     RoomUnknown "room_unknown" FORBIDDEN
         "this server has only the rooms that its settings list";
+    /// The list of muted users is full.
+    MutesFull "mutes_full" SERVICE_UNAVAILABLE
+        "no more users can be muted, so this one is not; see Retry-After";
     /// A page of an origin that is not allowed tried to change something, or sent any request where such pages are
     /// refused.
     OriginForbidden "origin_forbidden" FORBIDDEN
@@ -480,8 +521,20 @@ mod tests {
         (Code::ExcludeInvalid, "exclude_invalid", 422),
         (Code::RequireUnsupported, "require_unsupported", 422),
         (Code::RequireInvalid, "require_invalid", 422),
+        (Code::KeyInvalid, "key_invalid", 422),
+        (Code::VersionInvalid, "version_invalid", 422),
+        (Code::VersionWithoutKey, "version_without_key", 422),
+        (Code::StoreInvalid, "store_invalid", 422),
+        (Code::OnceInvalid, "once_invalid", 422),
         (Code::BatchEmpty, "batch_empty", 422),
         (Code::BatchTooLarge, "batch_too_large", 413),
+        (Code::PublishKeysOnly, "publish_keys_only", 403),
+        (Code::EventNameForbidden, "event_name_forbidden", 422),
+        (Code::Muted, "muted", 403),
+        (Code::Repeated, "repeated", 409),
+        (Code::IdempotencyKeyInvalid, "idempotency_key_invalid", 422),
+        (Code::IdempotencyMismatch, "idempotency_mismatch", 422),
+        (Code::IdempotencyBusy, "idempotency_busy", 409),
         (Code::RequestMalformed, "request_malformed", 400),
         (Code::HostInvalid, "host_invalid", 400),
         (Code::HeadTooLarge, "head_too_large", 431),
@@ -500,6 +553,7 @@ mod tests {
         (Code::RevocationsFull, "revocations_full", 503),
         (Code::StayAwayFull, "stay_away_full", 503),
         (Code::RoomUnknown, "room_unknown", 403),
+        (Code::MutesFull, "mutes_full", 503),
         (Code::OriginForbidden, "origin_forbidden", 403),
         (Code::AddressForbidden, "address_forbidden", 403),
         (Code::HeaderRequired, "header_required", 403),

@@ -1,5 +1,7 @@
 //! Changes of access: proposed to the order, and applied when the order has them.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
 use crate::hub::mailbox::Command;
@@ -8,13 +10,13 @@ use crate::rights::revocation::Whose;
 use crate::types::name::{RoomName, UserName};
 
 impl Engine {
-    /// Proposes `change`, and returns how many streams it ended. The order in memory has no other nodes: a proposal is
+    /// Proposes `change`, and returns how many streams it ended, or told. The order in memory has no other nodes: a proposal is
     /// applied at once, after every event so far.
     ///
     /// # Errors
     ///
-    /// [`Code::StayAwayFull`] or [`Code::RevocationsFull`] if the table is full, and then nothing is changed; [`Code::Full`] if
-    /// a shard has too much mail.
+    /// [`Code::StayAwayFull`], [`Code::MutesFull`] or [`Code::RevocationsFull`] if the table is full, and then nothing is
+    /// changed; [`Code::Full`] if a shard has too much mail.
     pub async fn propose(&self, change: Change) -> Result<u32, Problem> {
         self.apply(&change).await
     }
@@ -24,19 +26,21 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Code::StayAwayFull`] or [`Code::RevocationsFull`] if the table is full; nothing is changed then.
-    /// [`Code::Full`] if a shard's mailbox is full.
+    /// [`Code::StayAwayFull`], [`Code::MutesFull`] or [`Code::RevocationsFull`] if the table is full; nothing is changed
+    /// then. [`Code::Full`] if a shard's mailbox is full.
     async fn apply(&self, change: &Change) -> Result<u32, Problem> {
         match change {
             Change::Disconnect { user, room, stay_away } => {
                 if !stay_away.is_zero() {
                     let told = self.hub.send_away(user.as_str(), room.as_str(), *stay_away, self.clock.now());
-                    told.map_err(|wait| {
-                        let seconds = u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX);
-                        Problem::new(Code::StayAwayFull).retry_after_s(seconds)
-                    })?;
+                    told.map_err(|wait| Problem::new(Code::StayAwayFull).retry_after_s(seconds(wait)))?;
                 }
                 self.disconnect(user, room).await
+            }
+            Change::Mute { user, room, until } => self.mute(user, room, *until).await,
+            Change::Unmute { user, room } => {
+                self.hub.mutes().undo(user.as_str(), room.as_str());
+                Ok(0)
             }
             Change::Revoke { revoked, when } => {
                 self.access.revocations.add(revoked, *when).map_err(|_| Code::RevocationsFull)?;
@@ -55,6 +59,22 @@ impl Engine {
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
 
+    async fn mute(&self, user: &UserName, room: &RoomName, until: Option<u64>) -> Result<u32, Problem> {
+        let end = until.map(|until| self.clock.moment_at(until));
+        let muted = self.hub.mutes().put(user.as_str(), room.as_str(), end, self.clock.now());
+        muted.map_err(|wait| {
+            Problem { retry_after_s: wait.map(seconds), ..Code::MutesFull.into() }
+        })?;
+        let (rooms, users) = (self.hub.rooms(), self.hub.users());
+        let (Some(room), Some(user)) = (rooms.get(room.as_str()), users.get(user.as_str())) else {
+            return Ok(0);
+        };
+        let until = until.map(|until| rfc3339(until).into_boxed_str());
+        let command =
+            |reply| Command::Muted { user: user.clone(), room: room.clone(), until: until.clone(), reply };
+        Ok(self.ask_shards(command).await?.iter().sum())
+    }
+
     async fn disconnect(&self, user: &UserName, room: &RoomName) -> Result<u32, Problem> {
         // First, because the user may have no stream left and be within its grace.
         self.end_presence(room, user);
@@ -65,4 +85,19 @@ impl Engine {
         let command = |reply| Command::Disconnect { user: user.clone(), room: room.clone(), reply };
         Ok(self.ask_shards(command).await?.iter().sum())
     }
+}
+
+/// A time in seconds since 1970, as answers and events write it: `2026-11-29T08:00:00Z`.
+#[must_use]
+pub fn rfc3339(unix_s: u64) -> String {
+    let unix_s = unix_s.min(YEAR_9999_S);
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(unix_s)).to_string()
+}
+
+/// The last second with a year of four digits.
+const YEAR_9999_S: u64 = 253_402_300_799;
+
+/// `wait` in whole seconds, at least 1.
+fn seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX)
 }

@@ -15,6 +15,7 @@ pub mod stats;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 
 use parking_lot::Mutex;
 
@@ -28,10 +29,11 @@ use crate::engine::publish_limit::PublishLimit;
 use crate::engine::stats::HttpStats;
 use crate::hub::draft::Draft;
 use crate::hub::memory_level::MemoryLevel;
-use crate::hub::own_ids::{Repeated, Repeats};
+use crate::hub::own_ids::Repeats;
 use crate::hub::{Hub, Published};
 use crate::net::sockets::Sockets;
-use crate::order::memory::MemoryOrder;
+use crate::order::memory::{MemoryOrder, RequestClaim};
+use crate::order::refused::Refused;
 use crate::shard::stats::Stats;
 use crate::shard::{Shard, Step};
 use crate::types::clock::Clock;
@@ -94,6 +96,11 @@ pub const ON_THE_SPOT_MAX: u64 = 32;
 /// Bytes an event may take beyond its data: a new room and a new user, their logs, and the event's place.
 const NAMES_BYTES: usize = 2 << 10;
 
+/// Bytes of memory an event may take.
+fn bytes_of(draft: &Draft) -> usize {
+    draft.data.len() + NAMES_BYTES
+}
+
 impl Engine {
     /// The counters of each shard, in their order.
     pub fn shard_stats(&self) -> impl Iterator<Item = &Stats> {
@@ -104,7 +111,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If one of them has an id that was used before. `repeats` decides about the drafts before it.
+    /// If one of them is refused. `repeats` decides about the drafts before it.
     ///
     /// # Panics
     ///
@@ -113,21 +120,51 @@ impl Engine {
         &self,
         drafts: impl IntoIterator<Item = Draft>,
         repeats: Repeats,
-    ) -> Result<Published, Repeated> {
+    ) -> Result<Published, Refused> {
         let mut bytes = 0;
-        let drafts = drafts.into_iter().inspect(|draft| bytes += draft.data.len() + NAMES_BYTES);
-        let published = self.order.propose(drafts, repeats, self.clock.now(), |published, shard, waker| {
-            let waker = if published.subscribers <= ON_THE_SPOT_MAX && self.deliver(shard) {
-                self.hub.mailbox(shard).rearm(waker)
-            } else {
-                Some(waker)
-            };
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        let drafts = drafts.into_iter().inspect(|draft| bytes += bytes_of(draft));
+        let now = self.clock.now();
+        let published = self.order.propose(drafts, repeats, now, |published, shard, waker| {
+            self.wake(published, shard, waker);
         });
         self.grew(bytes);
         published
+    }
+
+    /// Publishes the `drafts` of a request once, and delivers them at once if that is little work.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is refused, or the request's claim. Then none is published.
+    ///
+    /// # Panics
+    ///
+    /// If `drafts` is empty.
+    pub fn publish_once(
+        &self,
+        request: RequestClaim,
+        drafts: impl IntoIterator<Item = Draft>,
+    ) -> Result<Published, Refused> {
+        let mut bytes = 0;
+        let drafts = drafts.into_iter().inspect(|draft| bytes += bytes_of(draft));
+        let now = self.clock.now();
+        let published = self.order.propose_once(request, drafts, now, |published, shard, waker| {
+            self.wake(published, shard, waker);
+        });
+        self.grew(bytes);
+        published
+    }
+
+    /// Wakes a sleeping shard, or delivers in its place.
+    fn wake(&self, published: &Published, shard: usize, waker: Waker) {
+        let waker = if published.subscribers <= ON_THE_SPOT_MAX && self.deliver(shard) {
+            self.hub.mailbox(shard).rearm(waker)
+        } else {
+            Some(waker)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Counts `bytes` of memory as taken. Measures memory once enough was taken: between two regular measurements, more

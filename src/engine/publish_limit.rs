@@ -1,4 +1,4 @@
-//! Limits how fast each publisher may publish.
+//! Limits how fast each publisher may publish, and what all of them together may publish to a room.
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -7,43 +7,54 @@ use crate::types::moment::Moment;
 use crate::types::rate::Rate;
 use crate::types::rate_limiter::RateLimiter;
 
-/// The most publishers with a rate limiter. If all are active, new publishers have to wait as if they were over their
-/// rate.
+/// The most publishers and rooms with a rate limiter. If all are active, new ones have to wait as if they were over
+/// their rate.
 pub const PUBLISHERS_MAX: usize = 65_536;
 
-/// Rate limiters of publishers, by name.
+/// Rate limiters of publishers and rooms, by name.
 #[derive(Default)]
 pub struct PublishLimit {
     publishers: Mutex<HashMap<String, RateLimiter>>,
 }
 
+/// What is to be taken from one rate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Use<'n> {
+    /// Whose rate it is, such as `user me`, `key shop` or `room lobby`.
+    pub name: &'n str,
+    /// The rate.
+    pub rate: Rate,
+    /// Events.
+    pub events: u32,
+}
+
 impl PublishLimit {
-    /// Takes `events` from the rates of all `publishers`, or from none.
+    /// Takes from all rates, or from none. No rate is named twice.
     ///
     /// # Errors
     ///
     /// The seconds to wait, at least 1. Nothing is taken.
-    pub fn take(&self, publishers: &[(String, Rate)], events: u32, now: Moment) -> Result<(), u32> {
-        if publishers.is_empty() {
+    pub fn take(&self, uses: &[Use<'_>], now: Moment) -> Result<(), u32> {
+        if uses.is_empty() {
             return Ok(());
         }
         let mut known = self.publishers.lock();
-        if known.len() + publishers.len() > PUBLISHERS_MAX && is_any_new(&known, publishers) {
+        if known.len() + uses.len() > PUBLISHERS_MAX && is_any_new(&known, uses) {
             known.retain(|_, limiter| !limiter.is_idle(now));
-            if known.len() + publishers.len() > PUBLISHERS_MAX {
+            if known.len() + uses.len() > PUBLISHERS_MAX {
                 return Err(1);
             }
         }
-        for (publisher, rate) in publishers {
-            let limiter = known.get(publisher).copied().unwrap_or_default();
-            if limiter.left(*rate, now) < events.min(rate.events) {
+        for Use { name, rate, events } in uses {
+            let limiter = known.get(*name).copied().unwrap_or_default();
+            if limiter.left(*rate, now) < (*events).min(rate.events) {
                 let wait = limiter.next(*rate, now).since(now);
                 return Err(u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX));
             }
         }
-        for (publisher, rate) in publishers {
+        for Use { name, rate, events } in uses {
             // A batch larger than the rate passes once the rate limiter is full, and is paid off afterwards.
-            known.entry_ref(publisher.as_str()).or_default().take(*rate, events, now);
+            known.entry_ref(*name).or_default().take(*rate, *events, now);
         }
         Ok(())
     }
@@ -57,8 +68,8 @@ impl PublishLimit {
     }
 }
 
-fn is_any_new(known: &HashMap<String, RateLimiter>, publishers: &[(String, Rate)]) -> bool {
-    publishers.iter().any(|(publisher, _)| !known.contains_key(publisher))
+fn is_any_new(known: &HashMap<String, RateLimiter>, uses: &[Use<'_>]) -> bool {
+    uses.iter().any(|one| !known.contains_key(one.name))
 }
 
 #[cfg(test)]
@@ -69,7 +80,7 @@ mod tests {
 
     /// Takes from the rate of one publisher.
     fn take(limit: &PublishLimit, publisher: &str, rate: Rate, events: u32, now: Moment) -> Result<(), u32> {
-        limit.take(&[(publisher.to_owned(), rate)], events, now)
+        limit.take(&[Use { name: publisher, rate, events }], now)
     }
 
     #[test]
@@ -96,11 +107,12 @@ mod tests {
     fn one_rate_above_which_it_is_leaves_the_other_whole() {
         let limit = PublishLimit::default();
         let per = |events| Rate { events, per: Duration::from_secs(1) };
-        let both = [("user".to_owned(), per(2)), ("key".to_owned(), per(1))];
-        assert_eq!(limit.take(&both, 1, Moment(0)), Ok(()));
-        assert_eq!(limit.take(&both, 1, Moment(0)), Err(2), "the key's is used up");
-        assert_eq!(limit.take(&both[..1], 1, Moment(0)), Ok(()), "the user's is not");
-        assert_eq!(limit.take(&both[..1], 1, Moment(0)), Err(1));
+        let one = |name, rate| Use { name, rate, events: 1 };
+        let both = [one("user", per(2)), one("key", per(1))];
+        assert_eq!(limit.take(&both, Moment(0)), Ok(()));
+        assert_eq!(limit.take(&both, Moment(0)), Err(2), "the key's is used up");
+        assert_eq!(limit.take(&both[..1], Moment(0)), Ok(()), "the user's is not");
+        assert_eq!(limit.take(&both[..1], Moment(0)), Err(1));
     }
 
     #[test]

@@ -36,8 +36,16 @@ words! {
         Revocations = "revocations",
         /// The table of disconnected users is full.
         Disconnects = "disconnects",
+        /// The table of muted users is full.
+        Mutes = "mutes",
         /// An id was used before.
         Repeated = "repeated",
+        /// An idempotency key was used for something else, or its first publish is not decided yet.
+        Idempotency = "idempotency",
+        /// The room's policy does not allow the event.
+        RoomPolicy = "room_policy",
+        /// The user is muted.
+        Muted = "muted",
         /// The request is wrong.
         BadRequest = "bad_request",
         /// The origin of the page is not allowed.
@@ -124,7 +132,13 @@ pub fn reason(code: Code) -> Refused {
         Code::WaitingFull => Refused::Waiting,
         Code::RevocationsFull => Refused::Revocations,
         Code::StayAwayFull => Refused::Disconnects,
+        Code::MutesFull => Refused::Mutes,
         Code::EventIdRepeated => Refused::Repeated,
+        Code::IdempotencyMismatch | Code::IdempotencyBusy => Refused::Idempotency,
+        Code::RoomUnknown | Code::PublishKeysOnly | Code::EventNameForbidden | Code::Repeated => {
+            Refused::RoomPolicy
+        }
+        Code::Muted => Refused::Muted,
         Code::Draining => Refused::Draining,
         Code::Full => Refused::Busy,
         _ => Refused::BadRequest,

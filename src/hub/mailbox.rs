@@ -61,6 +61,17 @@ pub enum Command {
         /// Gets the number of connections closed.
         reply: Reply<u32>,
     },
+    /// Tell `user`'s connections that are in `room` that the user is muted there.
+    Muted {
+        /// The user's inbox.
+        user: Arc<Source>,
+        /// The room.
+        room: Arc<Source>,
+        /// Until when, as the connections are told (RFC 3339); `None` until it is undone.
+        until: Option<Box<str>>,
+        /// Gets the number of connections.
+        reply: Reply<u32>,
+    },
     /// Give connections a new session.
     Refresh(Box<Refresh>),
     /// Look at the policies of the rooms again: they have changed.

@@ -10,6 +10,7 @@ mod keys;
 pub mod log;
 pub mod mailbox;
 pub mod memory_level;
+pub mod mutes;
 pub mod notices;
 pub mod own_ids;
 pub mod presence;
@@ -28,6 +29,7 @@ use crate::hub::admission::{Admission, Caps};
 use crate::hub::history::{History, HistoryBounds};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::memory_level::MemoryLevel;
+use crate::hub::mutes::Mutes;
 use crate::hub::presence::Presence;
 use crate::hub::room_policy::{RoomPolicies, RoomPolicy};
 use crate::hub::source::{Source, SourceKind};
@@ -62,14 +64,37 @@ pub enum Overflow {
 }
 
 /// The answer to a publish.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Published {
-    /// Offset of the last event that was published; the newest offset of all if none was.
+    /// Offset of the newest event; 0 if none was published.
     pub offset: Offset,
     /// Connections the events were addressed to when they were published, summed over events.
     pub subscribers: u64,
-    /// Events that were skipped, because an event of their key with their version or a later one was published before.
-    pub skipped: u64,
+    /// Events that were published now.
+    pub events: u32,
+    /// Events that were not: an event of their key with their version or a later one was published before.
+    pub skipped: u32,
+    /// Events that were not: they were published before.
+    pub replayed: u32,
+    /// Whether the whole is the answer of an earlier publish.
+    pub is_repeat: bool,
+}
+
+impl Published {
+    /// The answer for one event at `offset`.
+    #[must_use]
+    pub fn one(offset: Offset, subscribers: u32) -> Self {
+        Self { offset, subscribers: subscribers.into(), events: 1, ..Self::default() }
+    }
+
+    /// Adds what became of events published later.
+    pub fn add(&mut self, more: &Self) {
+        self.offset = self.offset.max(more.offset);
+        self.subscribers += more.subscribers;
+        self.events += more.events;
+        self.skipped += more.skipped;
+        self.replayed += more.replayed;
+    }
 }
 
 /// Everything that all shards share.
@@ -85,6 +110,7 @@ pub struct Hub {
     mailboxes: Arc<[Mailbox]>,
     presence: Presence,
     admission: Admission,
+    mutes: Mutes,
     /// Number of the current [`MemoryLevel`].
     memory_level: AtomicU8,
 }
@@ -114,6 +140,7 @@ impl Hub {
             presence: Presence::new(mailboxes.clone()),
             mailboxes,
             admission: Admission::default(),
+            mutes: Mutes::default(),
             memory_level: AtomicU8::new(MemoryLevel::Normal.number()),
             settings,
         })
@@ -181,6 +208,12 @@ impl Hub {
         &self.presence
     }
 
+    /// The users who may not publish to a room for now.
+    #[must_use]
+    pub fn mutes(&self) -> &Mutes {
+        &self.mutes
+    }
+
     /// The current memory level.
     #[must_use]
     pub fn memory_level(&self) -> MemoryLevel {
@@ -220,6 +253,7 @@ impl Hub {
             self.users.sweep(turn);
         }
         self.sweep_stay_away(now);
+        self.mutes.sweep(now);
         self.shrink_addresses();
     }
 

@@ -15,7 +15,6 @@ use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
-use crate::hub::Published;
 use crate::types::name::EventId;
 use crate::types::position::Offset;
 
@@ -44,22 +43,13 @@ struct HeldId {
     offset: Offset,
 }
 
-/// What happens to events of which one has an id that was used before.
+/// What happens to events of which one is refused, such as for an id that was used before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Repeats {
     /// None of them is published.
     RefuseAll,
     /// The events before it are published.
     EndThere,
-}
-
-/// An event has an id that was used before, by an earlier event or by one published with it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Repeated {
-    /// The index of the event, from 0.
-    pub index: usize,
-    /// The result of the events before it, if they were published.
-    pub before: Option<Published>,
 }
 
 impl OwnIds {

@@ -1,4 +1,4 @@
-//! Changes of the right to be connected. Like events, they are entries of the order.
+//! Changes of the right to be connected, and to speak. Like events, they are entries of the order.
 
 use std::time::Duration;
 
@@ -17,6 +17,23 @@ pub enum Change {
         room: RoomName,
         /// For how long.
         stay_away: Duration,
+    },
+    /// A user may not publish to a room.
+    Mute {
+        /// The user.
+        user: UserName,
+        /// The room.
+        room: RoomName,
+        /// The end, in seconds since 1970; `None` until it is undone. A time of day and not a length of time: applied
+        /// again after a restart, the change must end when it was to end.
+        until: Option<u64>,
+    },
+    /// A user may publish to a room again.
+    Unmute {
+        /// The user.
+        user: UserName,
+        /// The room.
+        room: RoomName,
     },
     /// A token, or everything that a user was issued, is revoked.
     Revoke {

@@ -3,31 +3,65 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::hub::apply::{Counts, Fate, Prepared};
-use crate::hub::draft::Draft;
-use crate::hub::own_ids::{Repeated, Repeats};
+use parking_lot::Mutex;
+
+use crate::hub::apply::{Applying, Counts, Fate, Prepared};
+use crate::hub::draft::{Claim, Claims, Draft};
+use crate::hub::own_ids::Repeats;
 use crate::hub::source::Source;
 use crate::hub::{Hub, Published};
+use crate::order::claims::{ClaimTable, Found, Turn};
+use crate::order::refused::{Refused, Why};
+use crate::order::round::Round;
+use crate::types::count::Count;
 use crate::types::moment::Moment;
 
 /// The order in memory. Its positions are those of the hub to which it applies.
 #[derive(Clone)]
 pub struct MemoryOrder {
     hub: Arc<Hub>,
+    /// Locked before the hub's history, and only by publishes that claim something.
+    claims: Arc<Mutex<ClaimTable>>,
+    stats: Arc<OrderStats>,
+}
+
+/// Counters of the order.
+#[derive(Debug, Default)]
+pub struct OrderStats {
+    /// Events and requests that were answered with what an earlier one was answered.
+    pub replayed: Count,
+    /// Events that were not published, because there is a newer version of what they are about.
+    pub skipped: Count,
+}
+
+/// A request that is published once.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestClaim {
+    /// What it claims.
+    pub claim: Claim,
+    /// The turn that has the claim already; `None` if it is claimed when the request is published.
+    pub turn: Option<Turn>,
 }
 
 impl MemoryOrder {
-    /// The order that `hub` follows.
+    /// The order that `hub` follows. It remembers no claims.
     #[must_use]
     pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub }
+        Self::remembering(hub, 0)
+    }
+
+    /// The order that `hub` follows. It remembers so many claims.
+    #[must_use]
+    pub fn remembering(hub: Arc<Hub>, claims_max: usize) -> Self {
+        let claims = Arc::new(Mutex::new(ClaimTable::new(claims_max)));
+        Self { hub, claims, stats: Arc::default() }
     }
 
     /// Publishes `drafts` next to each other.
     ///
     /// # Errors
     ///
-    /// If one of them has an id that was used before. Then none is published.
+    /// If one of them is refused. Then none is published.
     ///
     /// # Panics
     ///
@@ -36,15 +70,16 @@ impl MemoryOrder {
         &self,
         drafts: impl IntoIterator<Item = Draft>,
         now: Moment,
-    ) -> Result<Published, Repeated> {
+    ) -> Result<Published, Refused> {
         self.propose(drafts, Repeats::RefuseAll, now, |_, _, waker| waker.wake())
     }
 
-    /// Publishes `drafts` next to each other, and calls `wake` for each sleeping shard that has news now.
+    /// Publishes `drafts` next to each other, and calls `wake` for each sleeping shard that has news now. Events that
+    /// were published before are left out.
     ///
     /// # Errors
     ///
-    /// If one of them has an id that was used before. `repeats` says whether the events before it are published.
+    /// If one of them is refused. `repeats` says whether the events before it are published.
     ///
     /// # Panics
     ///
@@ -54,34 +89,126 @@ impl MemoryOrder {
         drafts: impl IntoIterator<Item = Draft>,
         repeats: Repeats,
         now: Moment,
+        wake: impl FnMut(&Published, usize, Waker),
+    ) -> Result<Published, Refused> {
+        self.decide(drafts.into_iter().collect(), None, repeats, now, wake)
+    }
+
+    /// Publishes the `drafts` of a request once: if that was done before, returns the answer of that time.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is refused, or the request's claim. Then none is published, and the claim is free again.
+    ///
+    /// # Panics
+    ///
+    /// If there are no drafts.
+    pub fn propose_once(
+        &self,
+        request: RequestClaim,
+        drafts: impl IntoIterator<Item = Draft>,
+        now: Moment,
+        wake: impl FnMut(&Published, usize, Waker),
+    ) -> Result<Published, Refused> {
+        self.decide(drafts.into_iter().collect(), Some(request), Repeats::RefuseAll, now, wake)
+    }
+
+    /// Decides about `drafts`, and publishes those that are new.
+    fn decide(
+        &self,
+        drafts: Vec<Draft>,
+        request: Option<RequestClaim>,
+        repeats: Repeats,
+        now: Moment,
         mut wake: impl FnMut(&Published, usize, Waker),
-    ) -> Result<Published, Repeated> {
+    ) -> Result<Published, Refused> {
+        assert!(!drafts.is_empty(), "at least one event was given");
+        let claims: Vec<Claims> = drafts.iter().map(|draft| draft.claims).collect();
+        let is_plain = request.is_none() && claims.iter().all(|claims| *claims == Claims::default());
+        // No publisher waits while an event is encoded.
         let mut events: Vec<Prepared> = drafts.into_iter().map(|draft| self.hub.prepare(draft)).collect();
-        assert!(!events.is_empty(), "at least one event was given");
+        let mut round = Round::default();
+        let mut table = (!is_plain).then(|| self.claims.lock());
+        if let Some(table) = table.as_deref_mut() {
+            if let Some(first) = round.begin(table, request, now)? {
+                self.stats.replayed.add();
+                return Ok(first);
+            }
+            round.claim(table, &claims, &mut events, repeats, now)?;
+        }
         let mut applying = self.hub.applying(Counts::Yes);
         applying.pass_outdated(&mut events);
-        let repeated = applying.claim(&mut events, repeats);
-        if let (Some(index), true) = (repeated, events.is_empty()) {
-            return Err(Repeated { index, before: None });
+        if let Some(index) = applying.claim(&mut events, repeats) {
+            round.stop_at(index);
         }
-        let mut published = Published { offset: applying.newest(), subscribers: 0, skipped: 0 };
-        for event in events {
-            match event.fate() {
-                Fate::Published => {
-                    published.offset += 1;
-                    published.subscribers += u64::from(applying.apply(published.offset, event, now));
-                }
-                Fate::Outdated => published.skipped += 1,
-                Fate::Replayed(_) => {}
-            }
+        let published = apply(&mut applying, events, &mut round, now);
+        if let Some(table) = table.as_deref_mut() {
+            round.finish(table, &published);
         }
-        for (shard, waker) in applying.finish(now) {
+        let wakers = applying.finish(now);
+        drop(table);
+        self.stats.replayed.add_many(published.replayed.into());
+        self.stats.skipped.add_many(published.skipped.into());
+        for (shard, waker) in wakers {
             wake(&published, shard, waker);
         }
-        match repeated {
-            Some(index) => Err(Repeated { index, before: Some(published) }),
-            None => Ok(published),
+        round.result(published)
+    }
+
+    /// The answer of an earlier publish that made the same claim with the same content, if there was one.
+    #[must_use]
+    pub fn answer_to(&self, claim: &Claim, now: Moment) -> Option<Published> {
+        let first = self.known(claim, now)?;
+        self.stats.replayed.add();
+        Some(Published { is_repeat: true, ..first })
+    }
+
+    /// Whether an event or request with this claim was published before.
+    #[must_use]
+    pub fn knows(&self, claim: &Claim, now: Moment) -> bool {
+        self.known(claim, now).is_some()
+    }
+
+    fn known(&self, claim: &Claim, now: Moment) -> Option<Published> {
+        match self.claims.lock().find(claim, now) {
+            Found::Done(first) => Some(first),
+            Found::New | Found::Running(_) | Found::Other => None,
         }
+    }
+
+    /// Claims for a request that is not published at once. The claim is free again when the value is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the same was claimed for something else, or has no answer yet.
+    pub fn begin(&self, claim: &Claim, now: Moment) -> Result<Begun<'_>, Refused> {
+        let mut table = self.claims.lock();
+        let turn = table.next_turn();
+        match table.claim(claim, turn, now) {
+            Found::New => Ok(Begun { order: self, claim: *claim, turn: Some(turn) }),
+            // Published since the caller looked: `propose_once` has the answer.
+            Found::Done(_) => Ok(Begun { order: self, claim: *claim, turn: None }),
+            Found::Running(_) => Err(Refused::whole(Why::Running)),
+            Found::Other => Err(Refused::whole(Why::Mismatch)),
+        }
+    }
+
+    /// Claims that are held, the most that may be, and how many were forgotten before their time.
+    #[must_use]
+    pub fn claims(&self) -> (usize, usize, u64) {
+        let table = self.claims.lock();
+        (table.len(), table.claims_max(), table.dropped())
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn stats(&self) -> &OrderStats {
+        &self.stats
+    }
+
+    /// Forgets the claims whose time is over.
+    pub fn tidy(&self, now: Moment) {
+        self.claims.lock().sweep(now);
     }
 
     /// Publishes the readiness probe's event to `source`. It is not counted, and not kept after its delivery.
@@ -90,11 +217,56 @@ impl MemoryOrder {
         let event = Prepared::own(source, data);
         let mut applying = self.hub.applying(Counts::No);
         let offset = applying.newest() + 1;
-        let subscribers = u64::from(applying.apply(offset, event, now));
+        let published = Published::one(offset, applying.apply(offset, event, now));
         for (_, waker) in applying.finish(now) {
             waker.wake();
         }
-        Published { offset, subscribers, skipped: 0 }
+        published
+    }
+}
+
+/// Gives `events` their positions, and adds up what became of them.
+fn apply(applying: &mut Applying<'_>, events: Vec<Prepared>, round: &mut Round, now: Moment) -> Published {
+    let mut published = Published::default();
+    let mut position = applying.newest();
+    for event in events {
+        let one = match event.fate() {
+            Fate::Published => {
+                position += 1;
+                Published::one(position, applying.apply(position, event, now))
+            }
+            Fate::Outdated => Published { skipped: 1, ..Published::default() },
+            Fate::Replayed(first) => {
+                Published { events: 0, skipped: 0, replayed: 1, is_repeat: false, ..first }
+            }
+        };
+        published.add(&one);
+        round.answer(one);
+    }
+    published
+}
+
+/// A claim that is held until the request is published, or given up.
+pub struct Begun<'o> {
+    order: &'o MemoryOrder,
+    claim: Claim,
+    turn: Option<Turn>,
+}
+
+impl Begun<'_> {
+    /// The claim, for [`MemoryOrder::propose_once`].
+    #[must_use]
+    pub fn request(&self) -> RequestClaim {
+        RequestClaim { claim: self.claim, turn: self.turn }
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(turn) = self.turn {
+            // Nothing happens if the request was published.
+            self.order.claims.lock().forget(self.claim.key, turn);
+        }
     }
 }
 

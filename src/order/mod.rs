@@ -7,4 +7,7 @@
 //! applying; the modules above it do not change.
 
 pub mod change;
+pub mod claims;
 pub mod memory;
+pub mod refused;
+mod round;

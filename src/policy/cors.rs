@@ -39,7 +39,7 @@ pub const HEADERS_ALLOWED: [&str; 11] = [
 ];
 
 /// Headers a foreign page may read besides those it may always read.
-const HEADERS_EXPOSED: &str = "retry-after";
+const HEADERS_EXPOSED: &str = "retry-after, idempotency-replayed";
 
 /// Seconds a browser may cache a preflight's answer. Chromium's limit.
 const MAX_AGE_S: &str = "7200";
@@ -249,7 +249,7 @@ mod tests {
         for origin in ["https://app.example", "https://other.example"] {
             let headers = added(&listed(), Some(origin));
             assert_eq!(headers["access-control-allow-origin"], origin);
-            assert_eq!(headers["access-control-expose-headers"], "retry-after");
+            assert_eq!(headers["access-control-expose-headers"], "retry-after, idempotency-replayed");
             assert_eq!(headers["vary"], "origin");
         }
     }

@@ -6,7 +6,7 @@
 //! | `sse:publish:PATTERN` | to publish to rooms; without a pattern also to users and to everyone |
 //! | `sse:members:PATTERN` | to see the users in rooms; without a pattern also who is online |
 //! | `sse:user:PATTERN` | to listen as other users than the token's own |
-//! | `admin:PATTERN` | to see the users in rooms, and to disconnect them; without a pattern also the server's state and revocation |
+//! | `admin:PATTERN` | to see the users in rooms, and to disconnect and mute them; without a pattern also the server's state and revocation |
 //! | any other name | nothing by itself; the `require` of an event can name it |
 //!
 //! Names that begin with `sse:` have two parts, all others one; what follows the next colon is the [`Pattern`]. Without
@@ -39,7 +39,7 @@ pub enum Action<'a> {
     Members(&'a str),
     /// See which users are online, in whatever room.
     Online,
-    /// Close connections in a room.
+    /// Close connections in a room, or mute users there.
     Disconnect(&'a str),
     /// See the server's state; revoke tokens.
     Administer,

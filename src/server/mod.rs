@@ -433,6 +433,7 @@ fn run_admin(
                 engine.hub.tidy(engine.clock.now());
                 engine.access.revocations.sweep(engine.clock.unix_s());
                 engine.publish_limit.sweep(engine.clock.now());
+                engine.order.tidy(engine.clock.now());
                 crate::engine::memory::give_back();
             }
         };
@@ -503,7 +504,7 @@ fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Wor
     }
     let revocations = Revocations::new(config.revocation_time);
     let engine = Engine {
-        order: MemoryOrder::new(hub.clone()),
+        order: MemoryOrder::remembering(hub.clone(), config.idempotency_keys),
         clock,
         hub,
         shards: shards.into(),

@@ -28,6 +28,7 @@ mod shrink;
 mod sparse;
 pub mod stats;
 pub mod tend;
+pub mod told;
 
 #[cfg(test)]
 mod tests;
@@ -130,6 +131,8 @@ pub struct Shard<N: Net> {
     tending: Tending,
     /// Connections whose session has an end.
     expiring: u32,
+    /// Streams that are to be told something when their sockets have room.
+    untold: told::Waiting,
     deflater: Deflater,
     rng: fastrand::Rng,
     /// Events written in this step, by time of publish: their latency is known when the step ends.
@@ -163,6 +166,7 @@ impl<N: Net> Shard<N> {
             due: BinaryHeap::new(),
             tending: Tending::default(),
             expiring: 0,
+            untold: told::Waiting::new(),
             deflater: Deflater::default(),
             rng: fastrand::Rng::with_seed(seed),
             unsettled: Vec::new(),
@@ -416,6 +420,9 @@ impl<N: Net> Shard<N> {
                 answer(refresh.reply, refreshed);
             }
             Command::Policies => self.reread_policies(),
+            Command::Muted { user, room, until, reply } => {
+                answer(reply, self.tell_muted(&user, &room, until.as_deref()));
+            }
             Command::Drain => self.start_drain(),
         }
     }

@@ -126,6 +126,7 @@ impl<N: Net> Shard<N> {
         self.tick_presence();
         self.make_round(passed);
         self.check_sessions(passed);
+        self.tell_the_untold();
         if self.now >= self.tending.reap_at {
             self.tending.reap_at = self.now + REAP_INTERVAL;
             self.reap();

@@ -12,6 +12,13 @@ impl Count {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Adds `count`.
+    pub fn add_many(&self, count: u64) {
+        if count > 0 {
+            self.0.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
     /// The value.
     #[must_use]
     pub fn get(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! Events that the server itself sends: `connected`, `gap`, `overload`, `closing`, and the heartbeat.
+//! Events that the server itself sends: `connected`, `gap`, `overload`, `closing`, `expiring`, `muted`, and the heartbeat.
 //!
 //! An id never runs ahead of what was written before it, so each function says which id it writes.
 
@@ -92,6 +92,13 @@ pub fn put_expiring(left: Duration, out: &mut Vec<u8>) {
     put_json(&Expiring { expires_in_s: left.as_secs() }, out);
 }
 
+/// Appends the news that the stream's user may not publish to `room` until a time (RFC 3339), or until it is told
+/// otherwise. It has no id: everything before it has been written.
+pub fn put_muted(room: &str, until: Option<&str>, out: &mut Vec<u8>) {
+    put_field(out, "event", "muted");
+    put_json(&Muted { room, until }, out);
+}
+
 /// Appends a heartbeat of the kind [`Heartbeat::Id`]: a comment, and an id without data. Browsers dispatch nothing and
 /// move `lastEventId` on (WHATWG HTML §9.2.6), so a quiet stream later resumes from a recent position. Firefox does not
 /// move it.
@@ -110,6 +117,13 @@ struct Reason<'a> {
 #[derive(Serialize)]
 struct Expiring {
     expires_in_s: u64,
+}
+
+/// Data of `event: muted`.
+#[derive(Serialize)]
+struct Muted<'a> {
+    room: &'a str,
+    until: Option<&'a str>,
 }
 
 fn put_retry(retry: Duration, out: &mut Vec<u8>) {
@@ -159,6 +173,16 @@ mod tests {
     }
 
     #[test]
+    fn a_mute_says_where_and_until_when() {
+        assert_eq!(
+            text(|out| put_muted("r\n", Some("2026-11-29T08:00:00Z"), out)),
+            "event: muted\ndata: {\"room\":\"r\\n\",\"until\":\"2026-11-29T08:00:00Z\"}\n\n"
+        );
+        let forever = "event: muted\ndata: {\"room\":\"r\",\"until\":null}\n\n";
+        assert_eq!(text(|out| put_muted("r", None, out)), forever);
+    }
+
+    #[test]
     fn a_heartbeat_dispatches_nothing() {
         assert_eq!(text(|out| put_heartbeat("k-1", out)), ":\nid: k-1\n\n");
     }
@@ -174,6 +198,7 @@ mod tests {
             text(|out| put_overload(retry, "full", out)),
             text(|out| put_closing(retry, "drain", out)),
             text(|out| put_expiring(retry, out)),
+            text(|out| put_muted("r", None, out)),
         ];
         for frame in frames {
             assert!(frame.contains("\nevent: ") || frame.starts_with("event: "), "{frame}");

@@ -20,8 +20,10 @@ use tidegate::config::{
     RequiredHeader, RoomSettings, RoomTable, Secret, UpstreamUrl,
 };
 use tidegate::engine::lifecycle::Stage;
+use tidegate::http::api::publish::idempotency;
 use tidegate::hub::room_policy::{PresencePolicy, RoomPolicies, RoomPolicy};
 use tidegate::rights::pattern::Pattern;
+use tidegate::types::name::OnceKey;
 
 /// A text that every request contains and no answer may contain.
 const MARK: &str = "zXyMark";
@@ -136,6 +138,7 @@ fn scenes() -> Vec<Scene> {
         draining(),
         spent(),
         used(),
+        ruled(),
     ]
 }
 
@@ -203,6 +206,8 @@ fn queries() -> Vec<Row> {
         (get(&format!("/stream/a/u?room={MARK}")), 400, "query_invalid"),
         (get("/stream/a/u?history=1&history=1"), 400, "query_invalid"),
         (post(&format!("/disconnect/a/u?stay_away={MARK}"), &[], ""), 400, "query_invalid"),
+        (post(&format!("/rooms/a/mute/u?for={MARK}"), &[], ""), 400, "query_invalid"),
+        (post("/rooms/a/mute/u?for=0", &[], ""), 400, "query_invalid"),
         (get(&format!("/stream/a/u?history={MARK}")), 400, "history_invalid"),
         (get("/stream/a/u?history=-1"), 400, "history_invalid"),
         (get(&format!("/stream/a/u?heartbeat={MARK}")), 400, "heartbeat_invalid"),
@@ -263,6 +268,13 @@ fn bodies() -> Vec<Row> {
         (post("/publish", &[("tidegate-user", "")], good), 400, "user_invalid"),
         (post("/publish", &[("tidegate-user", &"u".repeat(129))], good), 400, "user_invalid"),
         (post("/publish", &[("tidegate-user", "zXyMark\u{85}")], good), 400, "user_invalid"),
+        (post("/publish", &[("idempotency-key", "")], good), 422, "idempotency_key_invalid"),
+        (post("/publish", &[("idempotency-key", "a"); 2], good), 422, "idempotency_key_invalid"),
+        (
+            post("/publish", &[("idempotency-key", MARK), ("content-type", "application/x-ndjson")], good),
+            422,
+            "idempotency_key_invalid",
+        ),
         (post("/publish", &[("content-encoding", "gzip")], good), 415, "content_encoding_unsupported"),
         (
             post("/publish", &[("content-encoding", "identity, br")], good),
@@ -321,6 +333,11 @@ fn events() -> Vec<Row> {
         event(r#"{"room":"a","data":1,"id":"orders-17"}"#, "event_id_reserved"),
         event(r#"{"room":"a","data":1,"exclude":["u"]}"#, "exclude_invalid"),
         event(r#"{"room":"a","data":1,"require":"p"}"#, "require_unsupported"),
+        event(r#"{"room":"a","data":1,"key":""}"#, "key_invalid"),
+        event(r#"{"room":"a","data":1,"key":"zXyMark","version":-1}"#, "version_invalid"),
+        event(r#"{"room":"a","data":1,"version":1}"#, "version_without_key"),
+        event(r#"{"room":"a","data":1,"store":"zXyMark"}"#, "store_invalid"),
+        event(r#"{"room":"a","data":1,"once":"zXyMark\n"}"#, "once_invalid"),
     ]
 }
 
@@ -503,12 +520,55 @@ fn used() -> Scene {
     Scene::new(server, rows)
 }
 
+/// A server whose rooms have rules, with a user that has published, and one that is muted.
+fn ruled() -> Scene {
+    let tables = r#"
+        rooms = "listed"
+        [[room]]
+        match = "keys"
+        publish = "keys"
+        [[room]]
+        match = "chat"
+        events = ["chat"]
+        refuse_repeats = "1h"
+    "#;
+    let text = format!("api_keys_file = \"/keys.toml\"\n{tables}");
+    let read = Config::from_toml("a.toml".as_ref(), &text, 4096).expect("right settings");
+    let server = TestServer::with(|config| {
+        config.token_keys = vec![bearer::key(bearer::SECRET)];
+        (config.rooms, config.room_tables) = (read.rooms, read.room_tables);
+    });
+    let by = |user: &str| bearer::bearer(&bearer::token(user, &["sse:publish"]));
+    let publish = |user: &str, body: &str| post("/publish", &[("authorization", &by(user))], body);
+    let said = r#"{"room":"chat","event":"chat","data":1,"once":"k"}"#;
+    assert_eq!(server.connect().round(&publish("u", said)).status(), 200);
+    let engine = server.server().engine();
+    engine.hub.mutes().put("quiet", "chat", None, engine.clock.now()).expect("a place");
+    let (slow, key) = (r#"{"room":"chat","event":"chat","data":2}"#, OnceKey::new("slow").expect("a key"));
+    let claim = idempotency::of_request("user u", &key, slow.as_bytes(), Duration::from_mins(5));
+    // A first request that never ends.
+    std::mem::forget(engine.order.begin(&claim, engine.clock.now()));
+    let busy = post("/publish", &[("authorization", &by("u")), ("idempotency-key", "slow")], slow);
+    let rows = vec![
+        (publish("u", r#"{"room":"zXyMark","data":1}"#), 403, "room_unknown"),
+        (publish("u", r#"{"room":"keys","data":"zXyMark"}"#), 403, "publish_keys_only"),
+        (publish("u", r#"{"room":"chat","data":1}"#), 422, "event_name_forbidden"),
+        (publish("u", r#"{"room":"chat","event":"zXyMark","data":1}"#), 422, "event_name_forbidden"),
+        (publish("u", r#"{"room":"chat","event":"chat","data":1}"#), 409, "repeated"),
+        (publish("quiet", said), 403, "muted"),
+        (publish("u", r#"{"room":"chat","event":"chat","data":3,"once":"k"}"#), 422, "idempotency_mismatch"),
+        (busy, 409, "idempotency_busy"),
+    ];
+    Scene::new(server, rows)
+}
+
 fn range(text: &str) -> AddressRange {
     AddressRange::Net(text.parse().expect("a network"))
 }
 
 /// Codes that need more than one request, and the tests that show them.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 7] = [
+    ("mutes_full", include_str!("../access/mute.rs")),
     ("buffers_full", include_str!("../stream/limits.rs")),
     ("waiting_full", include_str!("places.rs")),
     ("dashboard_full", include_str!("../watch/dashboard.rs")),
@@ -541,6 +601,9 @@ fn reason(code: &'static str) -> &'static str {
         "host_forbidden" => "host",
         "room_full" => "room_full",
         "event_id_repeated" => "repeated",
+        "idempotency_mismatch" | "idempotency_busy" => "idempotency",
+        "room_unknown" | "publish_keys_only" | "event_name_forbidden" | "repeated" => "room_policy",
+        "muted" => "muted",
         "full" | "draining" | "rate_limited" | "auth_unavailable" | "unauthorized" | "forbidden" => code,
         _ => "bad_request",
     }
@@ -602,6 +665,7 @@ fn other_methods_are_told_the_right_ones() {
         ("PATCH", "/rooms/a/history", "GET, HEAD, OPTIONS"),
         ("PUT", "/rooms/a/members", "GET, HEAD, OPTIONS"),
         ("POST", "/presence/a", "PUT, DELETE, OPTIONS"),
+        ("GET", "/rooms/a/mute/u", "POST, DELETE, OPTIONS"),
         ("zXyMark", "/info", "GET, HEAD, OPTIONS"),
     ];
     for (method, path, allow) in table {

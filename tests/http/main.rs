@@ -12,6 +12,8 @@ mod bad_requests;
 mod cors;
 mod endings;
 mod framing;
+mod idempotency;
+mod members;
 mod pipelining;
 mod places;
 mod proxy_protocol;

@@ -148,7 +148,8 @@ fn what_is_wrong_with_a_body_is_told_to_the_byte() {
     let told = r#""detail":"data is nested more than 127 levels deep","field":"data","line":1,"column":20}"#;
     assert_eq!(response.text(), format!("{malformed}{told}"));
     let response = server.post("/publish", &[], r#"{"romm":"a","data":1}"#);
-    let fields = "an event has only room, user, all, event, data, id, exclude and require";
+    let fields =
+        "an event has only room, user, all, event, data, id, exclude, require, key, version, store and once";
     assert_eq!(
         response.text(),
         format!(r#"{{"title":"{fields}","status":422,"code":"field_unknown","field":"romm"}}"#)

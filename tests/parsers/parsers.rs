@@ -15,14 +15,15 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tidegate::http::api::publish::{compact, event_body};
+use tidegate::http::api::publish::compact;
+use tidegate::http::api::publish::event_body::{self, Event};
 use tidegate::http::api::query::StreamQuery;
 use tidegate::http::api::route::Route;
 use tidegate::http::conn::proxy_header::{self, Parsed};
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::rights::grant::PermissionName;
 use tidegate::shard::join::Presence;
-use tidegate::types::name::{EventId, EventName, RoomName, UserName};
+use tidegate::types::name::{EventId, EventKey, EventName, OnceKey, RoomName, UserName};
 use tidegate::types::position::Epoch;
 use tidegate::upstream::answer;
 use tidegate::wire::control::Heartbeat;
@@ -62,6 +63,10 @@ const JSON_PIECES: &[&str] = &[
     "\"id\":\"m-1\"",
     "\"exclude\":\"u\"",
     "\"require\":\"p\"",
+    "\"key\":\"k\"",
+    "\"version\":7",
+    "\"store\":false",
+    "\"once\":\"o\"",
     "{\"all\":true,\"data\":[ ]}",
     "\"a\":1",
 ];
@@ -114,6 +119,7 @@ const URL_PIECES: &[&str] = &[
     "silent",
     "on",
     "stay_away",
+    "for",
     "stream",
     "rooms",
     "disconnect",
@@ -416,22 +422,22 @@ fn user() -> impl Strategy<Value = UserName> {
     "\\PC{1,20}".prop_filter_map("not a user name", |text| UserName::new(&text).ok())
 }
 
-fn draft() -> impl Strategy<Value = Draft> {
+fn event() -> impl Strategy<Value = Event> {
     let target =
         prop_oneof![room().prop_map(Target::Room), user().prop_map(Target::User), Just(Target::All),];
     let name = "[a-z \"\\\\é]{1,10}".prop_filter_map("reserved", |text| EventName::new(&text).ok());
     let id = "[A-Za-z0-9._~-]{1,127}".prop_filter_map("not an id", |text| EventId::new(&text).ok());
     let data = any::<String>().prop_filter("too long", |text| text.len() <= checks::EVENT_BYTES_MAX);
     let require = "[A-Za-z0-9._-]{1,64}".prop_map(|text| PermissionName::new(&text).expect("a name"));
-    (target, option::of(name), option::of(id), data, option::of(user()), option::of(require)).prop_map(
-        |(target, name, id, data, exclude, require)| Draft {
-            name,
-            id,
-            exclude,
-            require,
-            ..Draft::to(target, data)
-        },
-    )
+    let key = "\\PC{1,20}".prop_filter_map("not a key", |text| EventKey::new(&text).ok());
+    let once = "\\PC{1,20}".prop_filter_map("not a key", |text| OnceKey::new(&text).ok());
+    let kept = (option::of((key, option::of(any::<u64>()))), any::<bool>(), option::of(once));
+    let members = (target, option::of(name), option::of(id), data, option::of(user()), option::of(require));
+    (members, kept).prop_map(|((target, name, id, data, exclude, require), (key, store, once))| {
+        let (key, version) = key.map_or((None, None), |(key, version)| (Some(key), version));
+        let draft = Draft { name, id, exclude, require, key, version, store, ..Draft::to(target, data) };
+        Event { draft, once }
+    })
 }
 
 /// JSON values whose numbers `serde_json` prints as it read them.
@@ -554,11 +560,11 @@ proptest! {
     }
 
     #[test]
-    fn valid_drafts_survive_the_body(draft in draft()) {
-        let printed = checks::to_json(&draft);
+    fn valid_events_survive_the_body(event in event()) {
+        let printed = checks::to_json(&event);
         checks::publish_body(format!("[{printed},{printed:#}]").as_bytes());
         let read = event_body::parse_event(printed.to_string().as_bytes(), checks::EVENT_BYTES_MAX);
-        prop_assert_eq!(read, Ok(draft));
+        prop_assert_eq!(read, Ok(event));
     }
 
     #[test]

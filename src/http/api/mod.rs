@@ -4,6 +4,7 @@
 pub mod disconnect;
 pub mod info;
 pub mod json;
+pub mod mute;
 pub mod online;
 pub mod presence;
 pub mod publish;
@@ -122,6 +123,8 @@ async fn respond(call: Call<'_>, requester: &mut Requester) -> Result<Response<R
         Route::Disconnect { room, user } => {
             disconnect::disconnect(&call, &caller(&call, requester)?, room, user).await?
         }
+        Route::Mute { room, user } => mute::mute(&call, &caller(&call, requester)?, room, user).await?,
+        Route::Unmute { room, user } => mute::unmute(&call, &caller(&call, requester)?, room, user).await?,
         Route::Info => info::info(&call, &caller(&call, requester)?)?,
         Route::Online => {
             let caller = caller(&call, requester)?;

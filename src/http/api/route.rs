@@ -30,7 +30,7 @@ const BEGIN_OR_END: &str = "POST, DELETE, OPTIONS";
 const REPLACE_OR_END: &str = "PUT, DELETE, OPTIONS";
 
 /// Segments below the base path that the longest known path has.
-const SEGMENTS_MAX: usize = 3;
+const SEGMENTS_MAX: usize = 4;
 
 /// What a request asks for. The names in it are checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -96,6 +96,20 @@ pub enum Route {
     EndPresence {
         /// The room that the user leaves.
         room: RoomName,
+    },
+    /// `POST {base}/rooms/{room}/mute/{user}`.
+    Mute {
+        /// The room.
+        room: RoomName,
+        /// The user who may not publish there.
+        user: UserName,
+    },
+    /// `DELETE {base}/rooms/{room}/mute/{user}`.
+    Unmute {
+        /// The room.
+        room: RoomName,
+        /// The user who may publish there again.
+        user: UserName,
     },
     /// `OPTIONS` on any of the above.
     Preflight {
@@ -169,6 +183,11 @@ impl Route {
                 let room = room_name(room)?;
                 let puts = method == Method::PUT;
                 Ok(if puts { Self::PutPresence { room } } else { Self::EndPresence { room } })
+            }),
+            ["rooms" | "groups", room, "mute", user] => answer(method, BEGIN_OR_END, || {
+                let (room, user) = (room_name(room)?, user_name(user)?);
+                let undone = *method == Method::DELETE;
+                Ok(if undone { Self::Unmute { room, user } } else { Self::Mute { room, user } })
             }),
             known => Err(signpost::below(known)),
         }
@@ -301,7 +320,7 @@ mod tests {
             ("/stream/a/u", get("/stream/a/u"), Route::StreamPath { room: a.clone(), user: u.clone() }),
             ("/stream/a", get("/stream/a"), Route::StreamRooms { rooms: vec![a.clone()] }),
             ("/publish", post("/publish"), Route::Publish),
-            ("/disconnect/a/u", post("/disconnect/a/u"), Route::Disconnect { room: a.clone(), user: u }),
+            ("/disconnect/a/u", post("/disconnect/a/u"), Route::Disconnect { room: a.clone(), user: u.clone() }),
             ("/refresh", post("/refresh"), Route::Refresh),
             ("/revoke", post("/revoke"), Route::Revoke),
             ("/info", get("/info"), Route::Info),
@@ -313,7 +332,9 @@ mod tests {
             ("/rooms/a/history", get("/rooms/a/history"), Route::History { room: a.clone() }),
             ("/rooms/a/members", get("/rooms/a/members"), Route::Members { room: a.clone() }),
             ("/presence/a", by(&Method::PUT, "/presence/a"), Route::PutPresence { room: a.clone() }),
-            ("/presence/a", by(&Method::DELETE, "/presence/a"), Route::EndPresence { room: a }),
+            ("/presence/a", by(&Method::DELETE, "/presence/a"), Route::EndPresence { room: a.clone() }),
+            ("/rooms/a/mute/u", post("/rooms/a/mute/u"), Route::Mute { room: a.clone(), user: u.clone() }),
+            ("/groups/a/mute/u", by(&Method::DELETE, "/groups/a/mute/u"), Route::Unmute { room: a, user: u }),
         ];
         for (path, found, wanted) in table {
             assert_eq!(found, Ok(wanted), "{path}");
@@ -429,6 +450,7 @@ mod tests {
             ("/rooms", Method::POST, "GET, HEAD, OPTIONS"),
             ("/rooms/a", Method::DELETE, "GET, HEAD, OPTIONS"),
             ("/rooms/a/history", Method::PATCH, "GET, HEAD, OPTIONS"),
+            ("/rooms/a/mute/u", Method::GET, "POST, DELETE, OPTIONS"),
         ];
         for (path, method, allow) in table {
             let path = format!("{BASE}{path}");
@@ -439,7 +461,11 @@ mod tests {
                 (Code::MethodNotAllowed, Some(allow)),
                 "{method} {path}"
             );
-            let verb = if allow.starts_with("POST") { "this path takes POST" } else { "this path takes GET" };
+            let verb = match allow {
+                "POST, DELETE, OPTIONS" => "this path takes POST and DELETE",
+                "POST, OPTIONS" => "this path takes POST",
+                _ => "this path takes GET",
+            };
             assert_eq!(problem.detail, Some(verb), "{method} {path}");
             let preflight = Route::parse(BASE, &Method::OPTIONS, &path);
             assert_eq!(preflight, Ok(Route::Preflight { allow }), "{path}");

@@ -1,6 +1,7 @@
 //! What is missing is told: gaps, what is not a loss, and what waits for a rate.
 
 use super::*;
+use crate::order::refused::Why;
 
 /// A stream's first write stopped inside `connected`. The rest was left to the logs, which hold no gaps: a subscriber
 /// from another epoch then continued with this epoch's events as if nothing had been lost.
@@ -165,9 +166,9 @@ fn a_batch_with_a_repeat_leaves_nothing_behind() {
     let draft = |id: &str| Draft { id: Some(EventId::new(id).unwrap()), ..Draft::to(room(), "x") };
     let publish =
         |ids: &[&str]| MemoryOrder::new(world.hub.clone()).publish(ids.iter().map(|id| draft(id)), world.now);
-    assert_eq!(publish(&["a", "b", "a"]), Err(Repeated { index: 2, before: None }));
+    assert_eq!(publish(&["a", "b", "a"]), Err(Refused::at(2, Why::IdUsed)));
     assert_eq!((world.hub.head(), world.hub.history()), (0, (0, 0)));
     assert_eq!(publish(&["b", "a"]).map(|published| published.offset), Ok(2), "neither was used up");
-    assert_eq!(publish(&["c", "b"]), Err(Repeated { index: 1, before: None }));
+    assert_eq!(publish(&["c", "b"]), Err(Refused::at(1, Why::IdUsed)));
     assert_eq!((world.hub.find("a"), world.hub.find("c")), (Some(2), None));
 }

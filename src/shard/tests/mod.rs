@@ -26,9 +26,9 @@ use crate::hub::history::HistoryBounds;
 use crate::hub::log::{LOG_OVERHEAD, LogBounds};
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
 use crate::hub::memory_level::MemoryLevel;
-use crate::hub::own_ids::Repeated;
 use crate::hub::{Hub, HubSettings, Overflow, Published};
 use crate::order::memory::MemoryOrder;
+use crate::order::refused::Refused;
 use crate::rights::grant::{Grant, PermissionName};
 use crate::rights::identity::{Identity, KeyId, Session};
 use crate::rights::revocation::Whose;
@@ -176,7 +176,7 @@ impl World {
     }
 
     /// Publishes with a publisher's own id, for subscribers with a permission.
-    fn publish_as(&self, id: &str, target: Target, require: Option<&str>) -> Result<Published, Repeated> {
+    fn publish_as(&self, id: &str, target: Target, require: Option<&str>) -> Result<Published, Refused> {
         let require = require.map(|name| PermissionName::new(name).unwrap());
         let id = Some(EventId::new(id).unwrap());
         let draft = Draft { id, require, ..Draft::to(target, "x") };

@@ -16,10 +16,11 @@ use bytes::Bytes;
 use fastrand::Rng;
 use tidegate::hub::admission::Permit;
 use tidegate::hub::draft::{Draft, Target};
-use tidegate::hub::own_ids::{Repeated, Repeats};
+use tidegate::hub::own_ids::Repeats;
 use tidegate::hub::source::Source;
 use tidegate::hub::{Hub, HubSettings, Published};
 use tidegate::order::memory::MemoryOrder;
+use tidegate::order::refused::{Refused, Why};
 use tidegate::rights::grant::PermissionName;
 use tidegate::shard::join::{Join, Presence, Start};
 use tidegate::shard::stats::Stats;
@@ -227,10 +228,12 @@ impl Life<'_> {
         let answer =
             MemoryOrder::new(self.hub.clone())
                 .propose(drafts, repeats, self.moment(), |_, _, waker| waker.wake());
-        let published =
-            (count > 0).then_some(Published { offset: self.order.head(), subscribers, skipped: 0 });
+        let published = (count > 0).then(|| {
+            let events = u32::try_from(count).expect("a few");
+            Published { offset: self.order.head(), subscribers, events, ..Published::default() }
+        });
         let expected = match repeated {
-            Some(index) => Err(Repeated { index, before: published }),
+            Some(index) => Err(Refused { before: published, ..Refused::at(index, Why::IdUsed) }),
             None => Ok(published.expect("some were drawn")),
         };
         assert_eq!(answer, expected, "offsets have no holes, subscribers are counted, no id comes twice");

@@ -1,11 +1,10 @@
-//! Parses what a publisher sends, from the body's bytes to checked [`Draft`]s. Pure, and fast enough for streamed
+//! Parses what a publisher sends, from the body's bytes to checked [`Event`]s. Pure, and fast enough for streamed
 //! bodies.
 //!
 //! Guarantees: an event has exactly one target and no field that would be silently ignored; data that is not a string
 //! keeps the publisher's own number text and key order; nothing recurses and nothing is built but the draft, so neither
 //! depth nor size of a body costs more than a small multiple of its bytes.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
@@ -14,24 +13,33 @@ use serde_json::value::RawValue;
 
 use crate::answer::field_name::FieldName;
 use crate::answer::problem::{Code, Problem};
-use crate::http::api::publish::compact::{compact, is_json_space};
+use crate::http::api::publish::compact::is_json_space;
 use crate::http::api::publish::fault::{Fault, Field};
+use crate::http::api::publish::fields::Fields;
 use crate::http::api::publish::malformed;
-use crate::hub::draft::{Draft, Target};
-use crate::rights::grant::PermissionName;
-use crate::types::name::{EventId, EventName, NameError, RoomName, UserName};
+use crate::hub::draft::Draft;
+use crate::types::name::OnceKey;
 
 /// Events one array may have. All events of an array get consecutive positions in the order, and appending this many
 /// takes less than a millisecond. A publisher with more can send lines, between which other events may come.
 pub const BATCH_EVENTS_MAX: usize = 4096;
 
+/// An event as its publisher sent it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Event {
+    /// The event. It makes no claims yet: they depend on who publishes.
+    pub draft: Draft,
+    /// The key under which it is published once.
+    pub once: Option<OnceKey>,
+}
+
 /// What a JSON body asks to publish.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum EventBody {
     /// The body was an object.
-    One(Draft),
+    One(Box<Event>),
     /// The body was an array, checked as a whole: 1 to [`BATCH_EVENTS_MAX`] events.
-    Batch(Vec<Draft>),
+    Batch(Vec<Event>),
 }
 
 /// Reads a JSON body: one event, or an array of events.
@@ -44,24 +52,25 @@ pub fn parse_body(body: &[u8], event_bytes_max: usize) -> Result<EventBody, Prob
     let body = malformed::without_bom(body);
     let first = body.iter().find(|byte| !is_json_space(**byte));
     if first != Some(&b'[') {
-        return parse_event(body, event_bytes_max).map(EventBody::One);
+        return parse_event(body, event_bytes_max).map(|event| EventBody::One(Box::new(event)));
     }
     let reader = Reader::new(event_bytes_max);
-    let drafts = reader.read(body, BatchSeed(&reader))?;
-    if drafts.is_empty() {
+    let events = reader.read(body, BatchSeed(&reader))?;
+    if events.is_empty() {
         return Err(Code::BatchEmpty.into());
     }
-    Ok(EventBody::Batch(drafts))
+    Ok(EventBody::Batch(events))
 }
 
-/// Reads one event: `{room | group | user | all:true, event?, data, id?, exclude?, require?}`.
+/// Reads one event: `{room | group | user | all:true, event?, data, id?, exclude?, require?, key?, version?, store?,
+/// once?}`.
 ///
 /// `event_bytes_max` bounds the data as it is sent. Only `data` may be `null`.
 ///
 /// # Errors
 ///
 /// [`Code::BodyMalformed`], [`Code::FieldUnknown`], [`Code::EventTooLarge`], or the code of the field at fault.
-pub fn parse_event(body: &[u8], event_bytes_max: usize) -> Result<Draft, Problem> {
+pub fn parse_event(body: &[u8], event_bytes_max: usize) -> Result<Event, Problem> {
     let reader = Reader::new(event_bytes_max);
     reader.read(body, EventSeed(&reader))
 }
@@ -105,7 +114,7 @@ impl Reader {
 struct BatchSeed<'r>(&'r Reader);
 
 impl<'de> DeserializeSeed<'de> for BatchSeed<'_> {
-    type Value = Vec<Draft>;
+    type Value = Vec<Event>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         json.deserialize_seq(self)
@@ -113,21 +122,21 @@ impl<'de> DeserializeSeed<'de> for BatchSeed<'_> {
 }
 
 impl<'de> Visitor<'de> for BatchSeed<'_> {
-    type Value = Vec<Draft>;
+    type Value = Vec<Event>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of events")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut drafts = Vec::new();
-        while let Some(draft) = seq.next_element_seed(ElementSeed(self.0, drafts.len()))? {
-            if drafts.len() == BATCH_EVENTS_MAX {
+        let mut events = Vec::new();
+        while let Some(event) = seq.next_element_seed(ElementSeed(self.0, events.len()))? {
+            if events.len() == BATCH_EVENTS_MAX {
                 return Err(self.0.refuse(Code::BatchTooLarge));
             }
-            drafts.push(draft);
+            events.push(event);
         }
-        Ok(drafts)
+        Ok(events)
     }
 }
 
@@ -135,14 +144,14 @@ impl<'de> Visitor<'de> for BatchSeed<'_> {
 struct ElementSeed<'r>(&'r Reader, usize);
 
 impl<'de> DeserializeSeed<'de> for ElementSeed<'_> {
-    type Value = Draft;
+    type Value = Event;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Draft, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Event, D::Error> {
         let Self(reader, index) = self;
         reader.index.set(Some(index));
-        let draft = EventSeed(reader).deserialize(json)?;
+        let event = EventSeed(reader).deserialize(json)?;
         reader.index.set(None);
-        Ok(draft)
+        Ok(event)
     }
 }
 
@@ -150,21 +159,21 @@ impl<'de> DeserializeSeed<'de> for ElementSeed<'_> {
 struct EventSeed<'r>(&'r Reader);
 
 impl<'de> DeserializeSeed<'de> for EventSeed<'_> {
-    type Value = Draft;
+    type Value = Event;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Draft, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Event, D::Error> {
         json.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for EventSeed<'_> {
-    type Value = Draft;
+    type Value = Event;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an event")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Event, A::Error> {
         let Self(reader) = self;
         let mut fields = Fields::default();
         while let Some(field) = map.next_key_seed(FieldSeed(reader))? {
@@ -206,140 +215,27 @@ impl Visitor<'_> for FieldSeed<'_> {
             "id" => Field::Id,
             "exclude" => Field::Exclude,
             "require" => Field::Require,
+            "key" => Field::Key,
+            "version" => Field::Version,
+            "store" => Field::Store,
+            "once" => Field::Once,
             unknown => return Err(self.0.refuse(Fault::Unknown(FieldName::new(unknown)))),
         })
     }
-}
-
-/// The values of an event's fields, as they are in the body. Types are checked later, so that a wrong type gets the
-/// field's own code.
-#[derive(Default)]
-struct Fields<'a> {
-    room: Option<&'a RawValue>,
-    user: Option<&'a RawValue>,
-    all: Option<&'a RawValue>,
-    event: Option<&'a RawValue>,
-    data: Option<&'a RawValue>,
-    id: Option<&'a RawValue>,
-    exclude: Option<&'a RawValue>,
-    require: Option<&'a RawValue>,
-}
-
-impl<'a> Fields<'a> {
-    fn slot(&mut self, field: Field) -> &mut Option<&'a RawValue> {
-        match field {
-            Field::Room => &mut self.room,
-            Field::User => &mut self.user,
-            Field::All => &mut self.all,
-            Field::Event => &mut self.event,
-            Field::Data => &mut self.data,
-            Field::Id => &mut self.id,
-            Field::Exclude => &mut self.exclude,
-            Field::Require => &mut self.require,
-        }
-    }
-
-    fn check(&self, event_bytes_max: usize) -> Result<Draft, Fault> {
-        // First: an event with restricted readers must not be reported as merely mistyped.
-        let require = name(Field::Require, self.require, PermissionName::new, Code::RequireInvalid)?;
-        let target = self.target()?;
-        let event = self.event.map(event_name).transpose()?;
-        let id = self.id.map(event_id).transpose()?;
-        let exclude = name(Field::Exclude, self.exclude, UserName::new, Code::ExcludeInvalid)?;
-        let data = data(self.data.ok_or(Code::DataMissing)?, event_bytes_max)?;
-        Ok(Draft { name: event, id, exclude, require, ..Draft::to(target, data) })
-    }
-
-    fn target(&self) -> Result<Target, Fault> {
-        let room = name(Field::Room, self.room, RoomName::new, Code::TargetRoomInvalid)?;
-        let user = name(Field::User, self.user, UserName::new, Code::TargetUserInvalid)?;
-        if self.all.is_some_and(|all| all.get() != "true") {
-            return Err(Code::TargetAllInvalid.into());
-        }
-        match (room, user, self.all) {
-            (Some(room), None, None) => Ok(Target::Room(room)),
-            (None, Some(user), None) => Ok(Target::User(user)),
-            (None, None, Some(_)) => Ok(Target::All),
-            (None, None, None) => Err(Code::TargetMissing.into()),
-            _ => Err(Code::TargetAmbiguous.into()),
-        }
-    }
-}
-
-/// The text of a name if the field is present; `code` if it is no string or breaks the rules of its type.
-fn name<T, E>(
-    field: Field,
-    value: Option<&RawValue>,
-    check: fn(&str) -> Result<T, E>,
-    code: Code,
-) -> Result<Option<T>, Fault> {
-    let Some(value) = value else {
-        return Ok(None);
-    };
-    let text = text(field, value)?.ok_or(code)?;
-    check(&text).map(Some).map_err(|_| code.into())
-}
-
-fn event_id(value: &RawValue) -> Result<EventId, Fault> {
-    let text = text(Field::Id, value)?.ok_or(Code::EventIdInvalid)?;
-    EventId::new(&text).map_err(|err| match err {
-        NameError::Reserved => Code::EventIdReserved.into(),
-        _ => Code::EventIdInvalid.into(),
-    })
-}
-
-fn event_name(value: &RawValue) -> Result<EventName, Fault> {
-    let text = text(Field::Event, value)?.ok_or(Code::EventNameInvalid)?;
-    EventName::new(&text).map_err(|err| match err {
-        NameError::Reserved => Code::EventNameReserved.into(),
-        _ => Code::EventNameInvalid.into(),
-    })
-}
-
-/// The data as it is sent.
-fn data(value: &RawValue, event_bytes_max: usize) -> Result<String, Fault> {
-    let data = match text(Field::Data, value)? {
-        Some(text) => text,
-        None => match compact(value) {
-            Ok(text) => Cow::Owned(text),
-            Err(_) => return Err(Fault::malformed(malformed::TOO_DEEP, Field::Data, value.get(), 0)),
-        },
-    };
-    if data.len() > event_bytes_max {
-        return Err(Code::EventTooLarge.into());
-    }
-    Ok(data.into_owned())
-}
-
-/// The text of a JSON string, borrowed if it has no escapes; `None` if `value` is something else.
-///
-/// An escape that names no character (half a surrogate pair) makes the body malformed: there is no UTF-8 for it. A
-/// string that was read as a [`RawValue`] has no other errors.
-fn text(field: Field, value: &RawValue) -> Result<Option<Cow<'_, str>>, Fault> {
-    let json = value.get();
-    let quoted = json.strip_prefix('"');
-    let Some(inner) = quoted.and_then(|rest| rest.strip_suffix('"')) else {
-        return Ok(None);
-    };
-    if !inner.contains('\\') {
-        return Ok(Some(Cow::Borrowed(inner)));
-    }
-    let text: String = serde_json::from_str(json).map_err(|err| {
-        let offset = malformed::lone_surrogate(json, err.column());
-        Fault::malformed(malformed::LONE_SURROGATE, field, json, offset)
-    })?;
-    Ok(Some(Cow::Owned(text)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::api::publish::compact::DEPTH_MAX;
+    use crate::hub::draft::Target;
+    use crate::rights::grant::PermissionName;
+    use crate::types::name::{EventId, EventKey, EventName, RoomName, UserName};
 
     const MAX: usize = 1024;
 
     fn event(body: &str) -> Result<Draft, Problem> {
-        parse_event(body.as_bytes(), MAX)
+        parse_event(body.as_bytes(), MAX).map(|event| event.draft)
     }
 
     fn data_of(value: &str) -> String {
@@ -348,16 +244,29 @@ mod tests {
 
     #[test]
     fn every_field_reaches_the_draft() {
-        let body = r#" {"room":"a","event":"say","data":"hi","id":"m-1","exclude":"u","require":"vip"} "#;
+        let body = r#" {"room":"a","event":"say","data":"hi","id":"m-1","exclude":"u","require":"vip",
+            "key":"k","version":18446744073709551615,"store":false,"once":"o"} "#;
         let draft = Draft {
             name: EventName::new("say").ok(),
             id: EventId::new("m-1").ok(),
             exclude: UserName::new("u").ok(),
             require: PermissionName::new("vip").ok(),
+            key: EventKey::new("k").ok(),
+            version: Some(u64::MAX),
+            store: false,
             ..Draft::to(Target::Room(RoomName::new("a").unwrap()), "hi")
         };
-        assert_eq!(event(body), Ok(draft.clone()));
-        assert_eq!(parse_body(body.as_bytes(), MAX), Ok(EventBody::One(draft)));
+        let event = Event { draft, once: OnceKey::new("o").ok() };
+        assert_eq!(parse_event(body.as_bytes(), MAX), Ok(event.clone()));
+        assert_eq!(parse_body(body.as_bytes(), MAX), Ok(EventBody::One(Box::new(event))));
+    }
+
+    #[test]
+    fn what_is_left_out_is_kept_and_claims_nothing() {
+        let body = br#"{"user":"u","data":1,"store":true,"key":"k","version":0}"#;
+        let Event { draft, once } = parse_event(body, MAX).expect("an event");
+        assert_eq!((draft.store, draft.version, once), (true, Some(0), None));
+        assert_eq!(draft.claims, Draft::to(Target::All, "").claims);
     }
 
     #[test]
@@ -436,6 +345,21 @@ mod tests {
             (r#"{"room":"a","data":1,"require":"sse:read"}"#, Code::RequireInvalid),
             (r#"{"room":"a","data":1,"require":""}"#, Code::RequireInvalid),
             (r#"{"data":1,"require":null}"#, Code::RequireInvalid),
+            (r#"{"room":"a","data":1,"key":""}"#, Code::KeyInvalid),
+            (r#"{"room":"a","data":1,"key":7}"#, Code::KeyInvalid),
+            (r#"{"room":"a","data":1,"key":"a\n"}"#, Code::KeyInvalid),
+            (r#"{"room":"a","data":1,"key":"k","version":"1"}"#, Code::VersionInvalid),
+            (r#"{"room":"a","data":1,"key":"k","version":-1}"#, Code::VersionInvalid),
+            (r#"{"room":"a","data":1,"key":"k","version":1.0}"#, Code::VersionInvalid),
+            (r#"{"room":"a","data":1,"key":"k","version":1e3}"#, Code::VersionInvalid),
+            (r#"{"room":"a","data":1,"key":"k","version":18446744073709551616}"#, Code::VersionInvalid),
+            (r#"{"room":"a","data":1,"key":"k","version":null}"#, Code::VersionInvalid),
+            (r#"{"room":"a","data":1,"version":1}"#, Code::VersionWithoutKey),
+            (r#"{"room":"a","data":1,"store":0}"#, Code::StoreInvalid),
+            (r#"{"room":"a","data":1,"store":null}"#, Code::StoreInvalid),
+            (r#"{"room":"a","data":1,"store":"false"}"#, Code::StoreInvalid),
+            (r#"{"room":"a","data":1,"once":""}"#, Code::OnceInvalid),
+            (r#"{"room":"a","data":1,"once":1}"#, Code::OnceInvalid),
         ];
         for (body, code) in table {
             assert_eq!(event(body).map_err(|problem| problem.code), Err(code), "{body}");
@@ -530,7 +454,7 @@ mod tests {
     fn the_bound_is_on_the_data_as_it_goes_out() {
         let parse = |data: &str| {
             let body = format!(r#"{{"all":true,"data":{data}}}"#);
-            parse_event(body.as_bytes(), 4).map(|draft| draft.data)
+            parse_event(body.as_bytes(), 4).map(|event| event.draft.data)
         };
         assert_eq!(parse(r#""abcd""#).unwrap(), "abcd");
         assert_eq!(parse(r#""\u0061\u0062\u0063\u0064""#).unwrap(), "abcd");

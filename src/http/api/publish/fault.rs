@@ -56,6 +56,10 @@ pub(super) enum Field {
     Id,
     Exclude,
     Require,
+    Key,
+    Version,
+    Store,
+    Once,
 }
 
 impl Field {
@@ -69,6 +73,10 @@ impl Field {
             Self::Id => "id",
             Self::Exclude => "exclude",
             Self::Require => "require",
+            Self::Key => "key",
+            Self::Version => "version",
+            Self::Store => "store",
+            Self::Once => "once",
         }
     }
 }

@@ -11,20 +11,21 @@ use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
 use crate::engine::buffers::Holds;
 use crate::engine::lifecycle::Stage;
-use crate::http::api::publish::PublishAnswer;
-use crate::http::api::publish::event_body;
+use crate::http::api::publish::answer::{PublishAnswer, Tally};
 use crate::http::api::publish::lines::Lines;
-use crate::http::api::publish::publisher::Publisher;
+use crate::http::api::publish::publisher::{Publisher, Uses};
+use crate::http::api::publish::room_rules::RoomRules;
+use crate::http::api::publish::{code, event_body};
 use crate::http::call::Call;
 use crate::http::conn::exchange::{Awaits, Exchange};
 use crate::http::conn::held::Held;
 use crate::http::conn::places::{Wait, Waiting, at_once};
 use crate::http::context::Context;
 use crate::http::request_body::next_data;
-use crate::hub::Published;
 use crate::hub::draft::Draft;
 use crate::hub::memory_level::MemoryLevel;
-use crate::hub::own_ids::{Repeated, Repeats};
+use crate::hub::own_ids::Repeats;
+use crate::order::refused::Refused;
 
 /// Bytes an NDJSON line may have beyond its event's data: names, keys and escapes. Data that is mostly control
 /// characters may need six times its size in JSON and does not fit; it fits in an ordinary body.
@@ -33,40 +34,24 @@ const LINE_EXTRA_BYTES: usize = 64 << 10;
 /// Lines published under one hold of the order's lock.
 const LINES_PER_PUBLISH: usize = 256;
 
-/// What has been published of a stream of lines.
-#[derive(Default)]
-struct Progress {
-    published: u64,
-    subscribers: u64,
-    last: Option<Published>,
-}
-
-impl Progress {
-    /// Publishes the next lines, up to one with an id that was used before.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::EventIdRepeated`] with that line. The lines before it are published.
-    fn publish(&mut self, engine: &Engine, lines: Vec<Numbered>) -> Result<(), Problem> {
-        let (numbers, drafts): (Vec<u64>, Vec<Draft>) = lines.into_iter().unzip();
-        match engine.publish(drafts, Repeats::EndThere) {
-            Ok(published) => {
-                self.note(published, numbers.len());
-                Ok(())
-            }
-            Err(Repeated { index, before }) => {
-                if let Some(before) = before {
-                    self.note(before, index);
-                }
-                Err(Problem::new(Code::EventIdRepeated).at_line(numbers[index]))
-            }
+/// Publishes the next lines, up to one that is refused, and adds up in `progress` what became of them.
+///
+/// # Errors
+///
+/// The problem with that line. The lines before it are published.
+fn publish_lines(engine: &Engine, progress: &mut Tally, lines: Vec<Numbered>) -> Result<(), Problem> {
+    let (numbers, drafts): (Vec<u64>, Vec<Draft>) = lines.into_iter().unzip();
+    match engine.publish(drafts, Repeats::EndThere) {
+        Ok(published) => {
+            progress.add(&published);
+            Ok(())
         }
-    }
-
-    fn note(&mut self, published: Published, events: usize) {
-        self.published += events as u64;
-        self.subscribers += published.subscribers;
-        self.last = Some(published);
+        Err(Refused { index, why, before }) => {
+            before.iter().for_each(|before| progress.add(before));
+            let problem = Problem::new(code(why));
+            let line = index.and_then(|index| numbers.get(index));
+            Err(Problem { line: line.copied(), ..problem })
+        }
     }
 }
 
@@ -78,18 +63,17 @@ pub(super) async fn publish(call: Call<'_>, publisher: &Publisher<'_>) -> Result
         context,
         exchange,
         body: request.into_body(),
-        lines: Lines::new(engine.config.max_event_bytes + LINE_EXTRA_BYTES),
+        lines: Lines::new(RoomRules::now(engine).event_bytes_max() + LINE_EXTRA_BYTES),
         held: Held::new(engine, exchange, Holds::Body),
         waiting: None,
     };
-    let mut progress = Progress::default();
+    let mut progress = Tally::default();
     let result = read_lines(&mut stream, publisher, &mut progress).await;
     result.map_err(|problem| problem.after_publishing(progress.published))?;
-    let Some(last) = progress.last else {
+    if progress.is_empty() {
         return Err(Code::BatchEmpty.into());
-    };
-    let total = Published { subscribers: progress.subscribers, ..last };
-    Ok(PublishAnswer::new(engine, total, Some(progress.published)))
+    }
+    Ok(PublishAnswer::of_many(engine, &progress))
 }
 
 /// A body in lines that is being read.
@@ -139,11 +123,11 @@ impl LineStream<'_> {
 async fn read_lines(
     stream: &mut LineStream<'_>,
     publisher: &Publisher<'_>,
-    progress: &mut Progress,
+    progress: &mut Tally,
 ) -> Result<(), Problem> {
     let (engine, exchange) = (&stream.context.engine, stream.exchange);
     loop {
-        exchange.awaits(if progress.published > 0 { Awaits::Lines } else { Awaits::Body });
+        exchange.awaits(if progress.is_empty() { Awaits::Body } else { Awaits::Lines });
         let ended = !stream.read_more().await?;
         exchange.awaits(Awaits::Nothing);
         loop {
@@ -152,7 +136,7 @@ async fn read_lines(
             publisher.caller.is_still_known(&engine.access)?;
             let (drafts, problem) = next_drafts(engine, publisher, &mut stream.lines, ended);
             if !drafts.is_empty() {
-                progress.publish(engine, drafts)?;
+                publish_lines(engine, progress, drafts)?;
                 exchange.took_lines();
             }
             match problem {
@@ -181,15 +165,14 @@ fn next_drafts(
     lines: &mut Lines,
     ended: bool,
 ) -> (Vec<Numbered>, Option<Result<(), Problem>>) {
-    let mut drafts = Vec::new();
+    let (mut drafts, rules) = (Vec::new(), RoomRules::now(engine));
     while drafts.len() < LINES_PER_PUBLISH {
         let line = if ended { lines.finish() } else { lines.next_line() };
         let draft = match line {
             None => return (drafts, None),
             Some(Err(problem)) => return (drafts, Some(Err(problem))),
-            Some(Ok(line)) => event_body::parse_event(&line.bytes, engine.config.max_event_bytes)
-                .and_then(|draft| publisher.caller.may_publish(&draft).map(|()| draft))
-                .and_then(|draft| publisher.take(engine, 1).map(|()| (line.number, draft)))
+            Some(Ok(line)) => read_line(engine, publisher, &rules, &line.bytes)
+                .map(|draft| (line.number, draft))
                 .map_err(|problem| problem.at_line(line.number)),
         };
         match draft {
@@ -198,4 +181,18 @@ fn next_drafts(
         }
     }
     (drafts, Some(Ok(())))
+}
+
+/// The event of one line, if it may be published now.
+fn read_line(
+    engine: &Engine,
+    publisher: &Publisher<'_>,
+    rules: &RoomRules,
+    line: &[u8],
+) -> Result<Draft, Problem> {
+    let event = event_body::parse_event(line, rules.event_bytes_max())?;
+    let (mut draft, mut uses) = (publisher.draft(engine, event)?, Uses::default());
+    publisher.check(engine, rules, &mut draft, &mut uses)?;
+    publisher.take(engine, &uses)?;
+    Ok(draft)
 }

@@ -2,43 +2,37 @@
 
 pub mod compact;
 pub mod event_body;
+mod answer;
 mod fault;
+mod fields;
+pub mod idempotency;
 mod line_stream;
 pub mod lines;
 pub mod malformed;
 pub mod media;
 pub(in crate::http::api) mod publisher;
+mod room_rules;
 
 use hyper::Response;
-use serde::Serialize;
 
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
-use crate::http::api::json::json;
-use crate::http::api::publish::event_body::EventBody;
+use crate::http::api::publish::answer::PublishAnswer;
+use crate::http::api::publish::event_body::{Event, EventBody};
 use crate::http::api::publish::media::Media;
-use crate::http::api::publish::publisher::Publisher;
+use crate::http::api::publish::publisher::{Publisher, Uses};
+use crate::http::api::publish::room_rules::RoomRules;
 use crate::http::call::Call;
 use crate::http::conn::response_body::ResponseBody;
 use crate::http::gate::caller::Caller;
 use crate::http::request_body;
 use crate::hub::Published;
+use crate::hub::draft::{Claim, Draft};
 use crate::hub::memory_level::MemoryLevel;
 use crate::hub::own_ids::Repeats;
-
-/// The answer to a publish.
-#[derive(Debug, Serialize)]
-struct PublishAnswer {
-    /// Id of the (last) event.
-    id: String,
-    /// Connections the events were addressed to, summed over events.
-    subscribers: u64,
-    /// What the events survive: `memory` is lost with the process.
-    durability: &'static str,
-    /// Events published; absent for a single one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    published: Option<u64>,
-}
+use crate::order::memory::RequestClaim;
+use crate::order::refused::{Refused, Why};
+use crate::types::name::OnceKey;
 
 /// Publishes the events in the body of `call`.
 ///
@@ -47,49 +41,84 @@ struct PublishAnswer {
 /// Any problem with the request. In a stream of lines, what came before the problem stays published, and the answer
 /// says how much.
 pub async fn publish(call: Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
-    // Both are checked before the body, which takes memory.
+    // All of this is checked before the body, which takes memory.
     caller.may_publish_something()?;
     call.engine().spare_memory(MemoryLevel::NoPublishes)?;
     let publisher = Publisher::new(&call, caller)?;
-    let answer = match Media::from_headers(call.headers())? {
-        Media::Json => publish_body(call, &publisher).await?,
+    let media = Media::from_headers(call.headers())?;
+    let key = idempotency::key(call.headers(), media)?;
+    let answer = match media {
+        Media::Json => publish_body(call, &publisher, key).await?,
         Media::Ndjson => line_stream::publish(call, &publisher).await?,
     };
-    Ok(json(&answer))
+    Ok(answer.response())
 }
 
-async fn publish_body(call: Call<'_>, publisher: &Publisher<'_>) -> Result<PublishAnswer, Problem> {
+async fn publish_body(
+    call: Call<'_>,
+    publisher: &Publisher<'_>,
+    key: Option<OnceKey>,
+) -> Result<PublishAnswer, Problem> {
     let engine = call.engine();
     let config = &engine.config;
     let whole = request_body::collect(call, publisher.caller, config.max_body_bytes).await?;
-    match event_body::parse_body(&whole.bytes, config.max_event_bytes)? {
-        EventBody::One(draft) => {
-            publisher.caller.may_publish(&draft)?;
-            publisher.take(engine, 1)?;
-            let published = engine.publish([draft], Repeats::RefuseAll).map_err(|_| Code::EventIdRepeated)?;
-            Ok(PublishAnswer::new(engine, published, None))
-        }
-        EventBody::Batch(drafts) => {
-            let count = drafts.len();
-            for (index, draft) in drafts.iter().enumerate() {
-                publisher.caller.may_publish(draft).map_err(|problem| problem.at_index(index))?;
-            }
-            publisher.take(engine, count)?;
-            let published = engine.publish(drafts, Repeats::RefuseAll);
-            let published =
-                published.map_err(|repeated| Problem::new(Code::EventIdRepeated).at_index(repeated.index))?;
-            Ok(PublishAnswer::new(engine, published, Some(count as u64)))
-        }
-    }
+    let rules = RoomRules::now(engine);
+    let (events, is_batch) = match event_body::parse_body(&whole.bytes, rules.event_bytes_max())? {
+        EventBody::One(event) => (vec![*event], false),
+        EventBody::Batch(events) => (events, true),
+    };
+    let place = |problem: Problem, index| if is_batch { problem.at_index(index) } else { problem };
+    let claim = key.map(|key| publisher.claim(engine, &key, &whole.bytes));
+    let published = publish_events(engine, publisher, &rules, events, claim, place)?;
+    Ok(if is_batch {
+        PublishAnswer::of_many(engine, &published.into())
+    } else {
+        PublishAnswer::of_one(engine, published)
+    })
 }
 
-impl PublishAnswer {
-    fn new(engine: &Engine, published: Published, count: Option<u64>) -> Self {
-        Self {
-            id: engine.hub.epoch().position(published.offset).as_str().to_owned(),
-            subscribers: published.subscribers,
-            durability: "memory",
-            published: count,
+/// Publishes the events of one body, all or none of them.
+fn publish_events(
+    engine: &Engine,
+    publisher: &Publisher<'_>,
+    rules: &RoomRules,
+    events: Vec<Event>,
+    claim: Option<Claim>,
+    place: impl Fn(Problem, usize) -> Problem,
+) -> Result<Published, Problem> {
+    let drafts = events.into_iter().enumerate();
+    let drafts =
+        drafts.map(|(index, event)| publisher.draft(engine, event).map_err(|problem| place(problem, index)));
+    let mut drafts: Vec<Draft> = drafts.collect::<Result<_, _>>()?;
+    // A repeat is answered although its sender may be above its rate by now.
+    if let Some(first) = claim.and_then(|claim| engine.order.answer_to(&claim, engine.clock.now())) {
+        return Ok(first);
+    }
+    let mut uses = Uses::default();
+    for (index, draft) in drafts.iter_mut().enumerate() {
+        let checked = publisher.check(engine, rules, draft, &mut uses);
+        checked.map_err(|problem| place(problem, index))?;
+    }
+    publisher.take(engine, &uses)?;
+    let published = match claim {
+        Some(claim) => engine.publish_once(RequestClaim { claim, turn: None }, drafts),
+        None => engine.publish(drafts, Repeats::RefuseAll),
+    };
+    published.map_err(|Refused { index, why, .. }| {
+        let problem = Problem::new(code(why));
+        match index {
+            Some(index) => place(problem, index),
+            None => problem,
         }
+    })
+}
+
+/// The code of the answer to a publish that the order refused.
+fn code(why: Why) -> Code {
+    match why {
+        Why::IdUsed => Code::EventIdRepeated,
+        Why::SameData => Code::Repeated,
+        Why::Mismatch => Code::IdempotencyMismatch,
+        Why::Running => Code::IdempotencyBusy,
     }
 }

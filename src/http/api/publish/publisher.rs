@@ -1,17 +1,27 @@
-//! The publisher of a request, and the rates that limit it.
+//! The publisher of a request: whom it publishes for, what it may publish now, and the rates that limit it.
 
+use hashbrown::HashMap;
 use hyper::header::HeaderMap;
 
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
+use crate::engine::publish_limit::Use;
+use crate::http::api::publish::event_body::Event;
+use crate::http::api::publish::idempotency;
+use crate::http::api::publish::room_rules::RoomRules;
 use crate::http::call::Call;
 use crate::http::gate::caller::Caller;
-use crate::types::name::UserName;
+use crate::hub::draft::{Claim, Draft, Target};
+use crate::types::name::{OnceKey, UserName};
 use crate::types::rate::Rate;
 
 /// The publisher of a request, and the rates that limit it.
 pub(super) struct Publisher<'c> {
     pub(super) caller: &'c Caller,
+    /// The user who publishes, or for whom a backend does.
+    user: Option<UserName>,
+    /// Whose idempotency keys it uses: those of the token's user, of the API key, or of all others.
+    principal: String,
     /// The names that [`PublishLimit`](crate::engine::publish_limit::PublishLimit) uses, with their rates.
     rates: Vec<(String, Rate)>,
 }
@@ -26,27 +36,101 @@ impl<'c> Publisher<'c> {
         let address = call.address;
         let identity = caller.identity();
         let key = identity.and_then(|identity| identity.api_key.as_ref());
+        let own = identity.and_then(|identity| identity.user.as_ref());
         // Only a backend publishes for its users.
         let spoken_for =
             if identity.is_none() || key.is_some() { on_behalf_of(call.headers())? } else { None };
-        let user = spoken_for.as_ref().or_else(|| identity?.user.as_ref());
-        let name = || match user {
+        let user = spoken_for.or_else(|| own.cloned());
+        let name = || match &user {
             Some(user) => Some(format!("user {user}")),
             None if key.is_some() => None,
             None => Some(address.map_or_else(|| "unix".into(), |address| address.to_string())),
         };
         let of_user = call.engine().access.policy.load().publish_rate.and_then(|rate| Some((name()?, rate)));
         let of_key = key.and_then(|key| key.publish_rate.map(|rate| (format!("key {}", key.name), rate)));
-        Ok(Self { caller, rates: of_user.into_iter().chain(of_key).collect() })
+        let principal = match (own, key) {
+            (Some(user), _) => format!("user {user}"),
+            (None, Some(key)) => format!("key {}", key.name),
+            (None, None) => ANYBODY.into(),
+        };
+        let rates = of_user.into_iter().chain(of_key).collect();
+        Ok(Self { caller, user, principal, rates })
     }
 
-    /// Takes `events` from its rates.
-    pub(super) fn take(&self, engine: &Engine, events: usize) -> Result<(), Problem> {
-        let events = u32::try_from(events).unwrap_or(u32::MAX);
-        let taken = engine.publish_limit.take(&self.rates, events, engine.clock.now());
+    /// What the request claims with its `key`.
+    pub(super) fn claim(&self, engine: &Engine, key: &OnceKey, body: &[u8]) -> Claim {
+        idempotency::of_request(&self.principal, key, body, engine.config.idempotency_time)
+    }
+
+    /// The event with the claim it makes, if the caller has the right to publish it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Caller::may_publish`].
+    pub(super) fn draft(&self, engine: &Engine, event: Event) -> Result<Draft, Problem> {
+        let Event { mut draft, once } = event;
+        self.caller.may_publish(&draft)?;
+        let time = engine.config.idempotency_time;
+        draft.claims.once = once.map(|once| idempotency::of_event(&self.principal, &once, &draft, time));
+        Ok(draft)
+    }
+
+    /// Checks that its room takes `draft` now, and notes in `uses` what it takes from rates. An event that was published
+    /// before takes nothing, and is not checked: it does not go out again.
+    ///
+    /// # Errors
+    ///
+    /// As [`RoomRules::check`]; [`Code::Muted`].
+    pub(super) fn check(
+        &self,
+        engine: &Engine,
+        rules: &RoomRules,
+        draft: &mut Draft,
+        uses: &mut Uses,
+    ) -> Result<(), Problem> {
+        let now = engine.clock.now();
+        if draft.claims.once.is_some_and(|once| engine.order.knows(&once, now)) {
+            return Ok(());
+        }
+        let rate = rules.check(self.caller, self.user.as_ref(), draft)?;
+        if let (Target::Room(room), Some(user)) = (&draft.target, &self.user)
+            && engine.hub.mutes().cover(user.as_str(), room.as_str(), now)
+        {
+            return Err(Code::Muted.into());
+        }
+        uses.events += 1;
+        if let (Target::Room(room), Some(rate)) = (&draft.target, rate) {
+            uses.rooms.entry(format!("room {room}")).or_insert((rate, 0)).1 += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes `uses` from its rates and those of the rooms.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RateLimited`], with the time to wait. Then nothing is taken.
+    pub(super) fn take(&self, engine: &Engine, uses: &Uses) -> Result<(), Problem> {
+        if uses.events == 0 {
+            return Ok(());
+        }
+        let own = self.rates.iter().map(|(name, rate)| Use { name, rate: *rate, events: uses.events });
+        let rooms = uses.rooms.iter().map(|(name, (rate, events))| Use { name, rate: *rate, events: *events });
+        let taken = engine.publish_limit.take(&own.chain(rooms).collect::<Vec<_>>(), engine.clock.now());
         taken.map_err(|seconds| Problem::new(Code::RateLimited).retry_after_s(seconds))
     }
 }
+
+/// What the events of a request take from rates.
+#[derive(Default)]
+pub(super) struct Uses {
+    events: u32,
+    /// Rates of rooms by their names, with the events for them.
+    rooms: HashMap<String, (Rate, u32)>,
+}
+
+/// The principal of requests that show no user and no API key.
+const ANYBODY: &str = "anybody";
 
 /// The header in which a backend, or a proxy of a server without authentication, names the user for whom it publishes.
 const ON_BEHALF_OF: &str = "tidegate-user";

@@ -7,6 +7,7 @@
 
 mod list;
 mod members;
+mod mute;
 mod stream;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use crate::answer::problem::{Code, Problem};
 pub use crate::http::api::query::list::{RoomsQuery, Sort};
 pub use crate::http::api::query::members::MembersQuery;
+pub use crate::http::api::query::mute::{MUTE_MAX, MuteQuery};
 pub use crate::http::api::query::stream::{POLL_MAX, StreamQuery};
 use crate::types::name::{EVENT_ID_BYTES_MAX, is_id_byte};
 use crate::types::percent;

@@ -58,6 +58,8 @@ struct RoomInfo {
     members: Vec<String>,
     /// How many members there are.
     members_total: usize,
+    /// Users who may not publish here for now.
+    muted: usize,
     history: RoomHistory,
 }
 
@@ -94,6 +96,7 @@ async fn read(engine: &Engine, name: &str) -> Result<RoomInfo, Problem> {
         connections: 0,
         members: Vec::new(),
         members_total: 0,
+        muted: hub.mutes().count(name, engine.clock.now()),
         history,
     };
     let Some(room) = hub.rooms().get(name) else {

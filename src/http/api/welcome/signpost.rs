@@ -41,7 +41,7 @@ fn resource(first: &str) -> Option<&'static str> {
         }
         "publish" => "publish with POST to /publish; the room is named in the body",
         "rooms" | "groups" => {
-            "the rooms are listed at /rooms; a room is at /rooms/ROOM, with /history and /members below it"
+            "the rooms are listed at /rooms; a room is at /rooms/ROOM, with /history, /members and /mute/USER below it"
         }
         "history" => "the history of a room is at /rooms/ROOM/history",
         "presence" => "a user shows data with PUT to /presence/ROOM, and leaves with DELETE",

@@ -1,0 +1,95 @@
+//! What the policy of a room says about an event that is to be published there.
+
+use std::sync::Arc;
+
+use crate::answer::problem::{Code, Problem};
+use crate::engine::Engine;
+use crate::http::api::publish::idempotency;
+use crate::http::gate::caller::Caller;
+use crate::hub::draft::{Draft, Target};
+use crate::hub::room_policy::{Publishers, RoomPolicies, RoomPolicy};
+use crate::types::name::UserName;
+use crate::types::rate::Rate;
+
+/// The policies in force when a request, or the next lines of it, are looked at.
+pub(super) struct RoomRules {
+    /// `None` if no room has a policy of its own: then nothing is looked up for an event.
+    policies: Option<Arc<RoomPolicies>>,
+    /// Bytes that the data of an event may have, where no policy says otherwise.
+    server_bytes_max: usize,
+}
+
+impl RoomRules {
+    /// The policies as of now.
+    pub(super) fn now(engine: &Engine) -> Self {
+        let policies = engine.hub.rooms().policies();
+        let policies = (policies.listed || !policies.tables.is_empty()).then_some(policies);
+        Self { policies, server_bytes_max: engine.config.max_event_bytes }
+    }
+
+    /// Bytes that the data of an event may have in any room.
+    pub(super) fn event_bytes_max(&self) -> usize {
+        let tables = self.policies.iter().flat_map(|policies| &policies.tables);
+        let rooms = tables.filter_map(|(_, policy)| policy.event_bytes_max);
+        rooms.max().unwrap_or(0).max(self.server_bytes_max)
+    }
+
+    /// Checks that the policy of its room takes `draft` from `caller`, who publishes for `user`, and adds the claim that
+    /// the policy wants. Returns the rate of the room, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RoomUnknown`], [`Code::PublishKeysOnly`], [`Code::EventNameForbidden`] or [`Code::EventTooLarge`].
+    pub(super) fn check(
+        &self,
+        caller: &Caller,
+        user: Option<&UserName>,
+        draft: &mut Draft,
+    ) -> Result<Option<Rate>, Problem> {
+        let Some(policies) = &self.policies else {
+            return Ok(None);
+        };
+        let policy = match &draft.target {
+            Target::Room(room) => policies.of(room.as_str()),
+            Target::User(_) | Target::All => None,
+        };
+        let Some(policy) = policy else {
+            let is_unknown = policies.listed && matches!(draft.target, Target::Room(_));
+            if is_unknown {
+                return Err(Code::RoomUnknown.into());
+            }
+            return self.fits(draft, None).map(|()| None);
+        };
+        takes(policy, caller, draft)?;
+        self.fits(draft, policy.event_bytes_max)?;
+        if let (Some(time), Some(user)) = (policy.refuse_repeats, user) {
+            draft.claims.repeat = Some(idempotency::of_repeat(user, draft, time));
+        }
+        Ok(policy.publish_rate)
+    }
+
+    /// Checks the size of the data.
+    fn fits(&self, draft: &Draft, of_room: Option<usize>) -> Result<(), Problem> {
+        let problem = match of_room {
+            Some(max) if draft.data.len() > max => {
+                Problem::new(Code::EventTooLarge).with_detail("this room takes smaller events only")
+            }
+            None if draft.data.len() > self.server_bytes_max => Code::EventTooLarge.into(),
+            _ => return Ok(()),
+        };
+        Err(problem)
+    }
+}
+
+fn takes(policy: &RoomPolicy, caller: &Caller, draft: &Draft) -> Result<(), Problem> {
+    let is_key = |caller: &Caller| caller.identity().is_some_and(|identity| identity.api_key.is_some());
+    // Where nobody shows who asks, everybody is trusted as a backend is.
+    let is_backend = matches!(caller, Caller::Open) || is_key(caller);
+    if policy.publishers == Publishers::Keys && !is_backend {
+        return Err(Code::PublishKeysOnly.into());
+    }
+    if !policy.takes_event(draft.name.as_ref()) {
+        return Err(Code::EventNameForbidden.into());
+    }
+    Ok(())
+}

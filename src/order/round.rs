@@ -1,0 +1,175 @@
+//! One publish and its claims: which of its events are new, which were published before, and which is refused.
+//!
+//! The claims are made before the events have positions, and have their answers afterwards, all under one hold of the
+//! table's lock. Whatever is not published in the end is claimed by nobody.
+
+use crate::hub::Published;
+use crate::hub::apply::Prepared;
+use crate::hub::draft::{Claim, Claims};
+use crate::hub::own_ids::Repeats;
+use crate::order::claims::{ClaimTable, Found, Turn};
+use crate::order::memory::RequestClaim;
+use crate::order::refused::{Refused, Why};
+use crate::types::moment::Moment;
+
+/// What was decided about the events of one publish. A publish that claims nothing has no turn.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    turn: Option<Turn>,
+    /// The key that the request itself has claimed.
+    request: Option<u128>,
+    /// Keys that events have claimed, by the events' indices.
+    begun: Vec<(usize, u128)>,
+    /// Answers of the events, in their order; with a turn only.
+    answers: Vec<Published>,
+    /// The event that is refused. Those after it are not looked at.
+    stop: Option<(usize, Why)>,
+}
+
+/// What becomes of an event by its claims.
+enum Verdict {
+    New,
+    Old(Published),
+}
+
+impl Round {
+    /// Makes the claim of the request. Returns the answer of the first request with this claim, if there was one.
+    ///
+    /// # Errors
+    ///
+    /// If the request is refused.
+    pub(super) fn begin(
+        &mut self,
+        table: &mut ClaimTable,
+        request: Option<RequestClaim>,
+        now: Moment,
+    ) -> Result<Option<Published>, Refused> {
+        let turn = request.and_then(|request| request.turn).unwrap_or_else(|| table.next_turn());
+        self.turn = Some(turn);
+        let Some(RequestClaim { claim, .. }) = request else {
+            return Ok(None);
+        };
+        match look(table, &claim, turn, now).map_err(Refused::whole)? {
+            Verdict::New => self.request = Some(claim.key),
+            // It was claimed for this turn before the body was decided about.
+            Verdict::Old(first) if first == Published::default() => self.request = Some(claim.key),
+            Verdict::Old(first) => return Ok(Some(Published { is_repeat: true, ..first })),
+        }
+        Ok(None)
+    }
+
+    /// Makes the claims of the events, decides which of `events` were published before, and leaves out those from the
+    /// first that is refused.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is refused, and with it all others.
+    pub(super) fn claim(
+        &mut self,
+        table: &mut ClaimTable,
+        claims: &[Claims],
+        events: &mut Vec<Prepared>,
+        repeats: Repeats,
+        now: Moment,
+    ) -> Result<(), Refused> {
+        for (index, (claims, event)) in claims.iter().zip(&mut *events).enumerate() {
+            match self.decide(table, index, claims, now) {
+                Ok(Verdict::New) => {}
+                Ok(Verdict::Old(first)) => event.replay(first),
+                Err(why) => {
+                    self.stop = Some((index, why));
+                    break;
+                }
+            }
+        }
+        let Some((index, why)) = self.stop else {
+            return Ok(());
+        };
+        events.truncate(index);
+        if repeats == Repeats::EndThere {
+            return Ok(());
+        }
+        self.finish(table, &Published::default());
+        Err(Refused::at(index, why))
+    }
+
+    fn decide(
+        &mut self,
+        table: &mut ClaimTable,
+        index: usize,
+        claims: &Claims,
+        now: Moment,
+    ) -> Result<Verdict, Why> {
+        let Some(turn) = self.turn else {
+            return Ok(Verdict::New);
+        };
+        if let Some(once) = &claims.once {
+            match look(table, once, turn, now)? {
+                Verdict::New => self.begun.push((index, once.key)),
+                old @ Verdict::Old(_) => return Ok(old),
+            }
+        }
+        if let Some(repeat) = &claims.repeat {
+            match look(table, repeat, turn, now) {
+                Ok(Verdict::New) => self.begun.push((index, repeat.key)),
+                _ => return Err(Why::SameData),
+            }
+        }
+        Ok(Verdict::New)
+    }
+
+    /// Notes that the event at `index` has an id that was used before.
+    pub(super) fn stop_at(&mut self, index: usize) {
+        self.stop = Some((index, Why::IdUsed));
+    }
+
+    /// Notes the answer of the next event.
+    pub(super) fn answer(&mut self, answer: Published) {
+        if self.turn.is_some() {
+            self.answers.push(answer);
+        }
+    }
+
+    /// Gives the claims their answers, and frees those that came to nothing.
+    pub(super) fn finish(&self, table: &mut ClaimTable, published: &Published) {
+        let Some(turn) = self.turn else {
+            return;
+        };
+        for (index, key) in &self.begun {
+            match self.answers.get(*index) {
+                Some(answer) => table.finish(*key, turn, *answer),
+                None => table.forget(*key, turn),
+            }
+        }
+        if let Some(key) = self.request {
+            match self.stop {
+                None => table.finish(key, turn, *published),
+                Some(_) => table.forget(key, turn),
+            }
+        }
+    }
+
+    /// The result, if `published` is what became of the events.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is refused.
+    pub(super) fn result(&self, published: Published) -> Result<Published, Refused> {
+        let Some((index, why)) = self.stop else {
+            return Ok(published);
+        };
+        let is_any = published.events + published.skipped + published.replayed > 0;
+        Err(Refused { index: Some(index), why, before: is_any.then_some(published) })
+    }
+}
+
+/// Claims for `turn`. What the same turn has claimed before counts as published, with an empty answer.
+fn look(table: &mut ClaimTable, claim: &Claim, turn: Turn, now: Moment) -> Result<Verdict, Why> {
+    match table.claim(claim, turn, now) {
+        Found::New => Ok(Verdict::New),
+        Found::Done(first) => Ok(Verdict::Old(first)),
+        Found::Running(its) if its == turn => Ok(Verdict::Old(Published::default())),
+        Found::Running(_) => Err(Why::Running),
+        Found::Other => Err(Why::Mismatch),
+    }
+}
