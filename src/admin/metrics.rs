@@ -72,7 +72,7 @@ struct Counters {
     shed: Counter,
     closed: Vec<Counter>,
     published: Counter,
-    skipped: Counter,
+    outdated: Counter,
     replayed: Counter,
     claims_dropped: Counter,
     delivered: Counter,
@@ -347,67 +347,7 @@ impl Gauges {
 
 impl Counters {
     fn register() -> Self {
-        describe_counter!(
-            "tidegate_connections_total",
-            "Streams asked for, by whether they were opened or refused."
-        );
-        describe_counter!("tidegate_connections_closed_total", "Streams that ended, by reason.");
-        describe_counter!("tidegate_events_published_total", "Events taken from publishers.");
-        describe_counter!(
-            "tidegate_events_skipped_total",
-            "Events that were not published, because there is a newer version of what they are about."
-        );
-        describe_counter!(
-            "tidegate_replayed_total",
-            "Publishes with an idempotency key that were answered as before: requests, and events with a key."
-        );
-        describe_counter!(
-            "tidegate_claims_dropped_total",
-            "Idempotency keys, and data that may not be repeated, forgotten before their time for want of places."
-        );
-        describe_counter!(
-            "tidegate_events_delivered_total",
-            "Events written completely, counted once for each stream."
-        );
-        describe_counter!("tidegate_heartbeats_total", "Heartbeats written to silent streams.");
-        describe_counter!("tidegate_bytes_sent_total", "Bytes that sockets of streams took, by encoding.");
-        describe_counter!(
-            "tidegate_events_dropped_total",
-            "Events lost by open streams, counted once for each stream, by reason."
-        );
-        describe_counter!(
-            "tidegate_events_skipped_total",
-            "Events that a room's policy left out for open streams, counted once for each stream, by reason."
-        );
-        describe_counter!("tidegate_gaps_total", "Gaps announced to subscribers, by reason.");
-        describe_counter!("tidegate_refused_total", "Requests refused, by reason.");
-        describe_counter!("tidegate_accepted_total", "Connections accepted, streams and publishes alike.");
-        describe_counter!(
-            "tidegate_accept_paused_total",
-            "Times accepting paused because descriptors ran out."
-        );
-        describe_counter!(
-            "tidegate_upstream_requests_total",
-            "Requests to other servers, by purpose and outcome."
-        );
-        describe_counter!(
-            "tidegate_notices_dropped_total",
-            "Streams whose end was not reported to the application."
-        );
-        describe_presence();
-        describe_counter!(
-            "tidegate_requests_shed_total",
-            "HTTP connections that were idle or had an unfinished request, closed because others needed their place."
-        );
-        describe_counter!(
-            "tidegate_token_verifications_total",
-            "Tokens whose signature was checked, good and bad."
-        );
-        describe_counter!(
-            "tidegate_token_cache_hits_total",
-            "Tokens found in the cache of good ones, so that only their times were checked."
-        );
-        describe_counter!("tidegate_tokens_refused_total", "Tokens that were refused, by reason.");
+        describe_counters();
         let by = |name: &'static str, label: &'static str, values: &[&'static str]| -> Vec<Counter> {
             values.iter().map(|value| counter!(name, label => *value)).collect()
         };
@@ -423,7 +363,7 @@ impl Counters {
                 &names(CloseReason::ALL, CloseReason::as_str),
             ),
             published: counter!("tidegate_events_published_total"),
-            skipped: counter!("tidegate_events_skipped_total"),
+            outdated: counter!("tidegate_events_outdated_total"),
             replayed: counter!("tidegate_replayed_total"),
             claims_dropped: counter!("tidegate_claims_dropped_total"),
             delivered: counter!("tidegate_events_delivered_total"),
@@ -470,7 +410,7 @@ impl Counters {
         self.accept_paused.absolute(engine.stats.accept_paused.get());
         self.shed.absolute(engine.stats.shed.get());
         self.published.absolute(engine.hub.events_published());
-        self.skipped.absolute(engine.order.stats().skipped.get());
+        self.outdated.absolute(engine.order.stats().skipped.get());
         self.replayed.absolute(engine.order.stats().replayed.get());
         self.claims_dropped.absolute(engine.order.claims().2);
         self.delivered.absolute(sum(engine, |stats| &stats.delivered));
@@ -514,6 +454,68 @@ impl Counters {
         self.presence_sent.absolute(sum(engine, |stats| &stats.presence_sent));
         self.presence_stale.absolute(sum(engine, |stats| &stats.presence_stale));
     }
+}
+
+/// Describes the counters.
+fn describe_counters() {
+    describe_counter!(
+        "tidegate_connections_total",
+        "Streams asked for, by whether they were opened or refused."
+    );
+    describe_counter!("tidegate_connections_closed_total", "Streams that ended, by reason.");
+    describe_counter!("tidegate_events_published_total", "Events taken from publishers.");
+    describe_counter!(
+        "tidegate_events_outdated_total",
+        "Events that were not published, because there is a newer version of what they are about."
+    );
+    describe_counter!(
+        "tidegate_replayed_total",
+        "Publishes with an idempotency key that were answered as before: requests, and events with a key."
+    );
+    describe_counter!(
+        "tidegate_claims_dropped_total",
+        "Idempotency keys, and data that may not be repeated, forgotten before their time for want of places."
+    );
+    describe_counter!(
+        "tidegate_events_delivered_total",
+        "Events written completely, counted once for each stream."
+    );
+    describe_counter!("tidegate_heartbeats_total", "Heartbeats written to silent streams.");
+    describe_counter!("tidegate_bytes_sent_total", "Bytes that sockets of streams took, by encoding.");
+    describe_counter!(
+        "tidegate_events_dropped_total",
+        "Events lost by open streams, counted once for each stream, by reason."
+    );
+    describe_counter!(
+        "tidegate_events_skipped_total",
+        "Events that a room's policy left out for open streams, counted once for each stream, by reason."
+    );
+    describe_counter!("tidegate_gaps_total", "Gaps announced to subscribers, by reason.");
+    describe_counter!("tidegate_refused_total", "Requests refused, by reason.");
+    describe_counter!("tidegate_accepted_total", "Connections accepted, streams and publishes alike.");
+    describe_counter!("tidegate_accept_paused_total", "Times accepting paused because descriptors ran out.");
+    describe_counter!(
+        "tidegate_upstream_requests_total",
+        "Requests to other servers, by purpose and outcome."
+    );
+    describe_counter!(
+        "tidegate_notices_dropped_total",
+        "Streams whose end was not reported to the application."
+    );
+    describe_presence();
+    describe_counter!(
+        "tidegate_requests_shed_total",
+        "HTTP connections that were idle or had an unfinished request, closed because others needed their place."
+    );
+    describe_counter!(
+        "tidegate_token_verifications_total",
+        "Tokens whose signature was checked, good and bad."
+    );
+    describe_counter!(
+        "tidegate_token_cache_hits_total",
+        "Tokens found in the cache of good ones, so that only their times were checked."
+    );
+    describe_counter!("tidegate_tokens_refused_total", "Tokens that were refused, by reason.");
 }
 
 /// Describes the counters of presence.

@@ -62,9 +62,7 @@ impl Engine {
     async fn mute(&self, user: &UserName, room: &RoomName, until: Option<u64>) -> Result<u32, Problem> {
         let end = until.map(|until| self.clock.moment_at(until));
         let muted = self.hub.mutes().put(user.as_str(), room.as_str(), end, self.clock.now());
-        muted.map_err(|wait| {
-            Problem { retry_after_s: wait.map(seconds), ..Code::MutesFull.into() }
-        })?;
+        muted.map_err(|wait| Problem { retry_after_s: wait.map(seconds), ..Code::MutesFull.into() })?;
         let (rooms, users) = (self.hub.rooms(), self.hub.users());
         let (Some(room), Some(user)) = (rooms.get(room.as_str()), users.get(user.as_str())) else {
             return Ok(0);

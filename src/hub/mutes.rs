@@ -76,7 +76,12 @@ impl Mutes {
     #[must_use]
     pub fn cover(&self, user: &str, room: &str, now: Moment) -> bool {
         self.len.load(Ordering::Acquire) > 0
-            && self.rooms.lock().get(room).and_then(|users| users.get(user)).is_some_and(|end| lasts(*end, now))
+            && self
+                .rooms
+                .lock()
+                .get(room)
+                .and_then(|users| users.get(user))
+                .is_some_and(|end| lasts(*end, now))
     }
 
     /// Users that are muted in `room` at `now`.
@@ -126,16 +131,17 @@ mod tests {
 
     const NOW: Moment = Moment(9);
 
-    fn in_s(seconds: u64) -> Option<Moment> {
-        Some(NOW + Duration::from_secs(seconds))
+    fn in_s(seconds: u64) -> Moment {
+        NOW + Duration::from_secs(seconds)
     }
 
     #[test]
     fn a_user_is_muted_in_that_room_for_that_time() {
         let mutes = Mutes::default();
-        mutes.put("u", "r", in_s(1), NOW).expect("a place");
+        mutes.put("u", "r", Some(in_s(1)), NOW).expect("a place");
         mutes.put("v", "r", None, NOW).expect("a place");
-        let covered = |now| [("u", "r"), ("v", "r"), ("u", "s"), ("r", "u")].map(|(u, r)| mutes.cover(u, r, now));
+        let covered =
+            |now| [("u", "r"), ("v", "r"), ("u", "s"), ("r", "u")].map(|(u, r)| mutes.cover(u, r, now));
         assert_eq!((covered(NOW), mutes.count("r", NOW)), ([true, true, false, false], 2));
         let later = NOW + Duration::from_secs(1);
         assert_eq!((covered(later), mutes.count("r", later)), ([false, true, false, false], 1));
@@ -145,7 +151,7 @@ mod tests {
     fn whoever_is_muted_again_has_the_new_time_and_no_second_place() {
         let mutes = Mutes::default();
         mutes.put("u", "r", None, NOW).expect("a place");
-        mutes.put("u", "r", in_s(1), NOW).expect("the same place");
+        mutes.put("u", "r", Some(in_s(1)), NOW).expect("the same place");
         assert_eq!((mutes.len(), mutes.cover("u", "r", NOW + Duration::from_secs(1))), (1, false));
     }
 
@@ -153,7 +159,7 @@ mod tests {
     fn nothing_is_left_of_what_is_undone_or_over() {
         let mutes = Mutes::default();
         for user in ["u", "v"] {
-            mutes.put(user, "r", in_s(1), NOW).expect("a place");
+            mutes.put(user, "r", Some(in_s(1)), NOW).expect("a place");
         }
         mutes.undo("u", "r");
         mutes.undo("u", "r");
@@ -169,13 +175,13 @@ mod tests {
     #[test]
     fn one_user_more_than_there_are_places_is_not_muted() {
         let mutes = Mutes::default();
-        mutes.put("first", "r", in_s(1), NOW).expect("a place");
+        mutes.put("first", "r", Some(in_s(1)), NOW).expect("a place");
         for n in 1..MUTES_MAX {
             mutes.put(&n.to_string(), &format!("r{}", n % 100), None, NOW).expect("a place");
         }
         assert_eq!(mutes.put("late", "r", None, NOW), Err(Some(Duration::from_secs(1))));
         assert!(!mutes.cover("late", "r", NOW));
-        assert_eq!(mutes.put("first", "r", in_s(2), NOW), Ok(()));
+        assert_eq!(mutes.put("first", "r", Some(in_s(2)), NOW), Ok(()));
         let later = NOW + Duration::from_secs(2);
         assert_eq!(mutes.put("late", "r", None, later), Ok(()));
         assert_eq!(mutes.put("later", "r", None, later), Err(None), "nobody's time ends");

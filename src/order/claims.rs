@@ -288,8 +288,7 @@ mod tests {
         const CLAIMS: usize = 100_000;
         // A place and its byte of control; half of the places may be empty. A tree's nodes are half full at worst.
         let place = size_of::<(u128, Held)>() + 1;
-        let bytes = place * (CLAIMS * 8 / 7).next_power_of_two()
-            + 2 * size_of::<(Moment, u128)>() * CLAIMS;
+        let bytes = place * (CLAIMS * 8 / 7).next_power_of_two() + 2 * size_of::<(Moment, u128)>() * CLAIMS;
         assert!(bytes <= 20 << 20, "{bytes}");
     }
 }

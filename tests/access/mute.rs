@@ -18,7 +18,14 @@ fn with_tokens(config: &mut Config) {
 }
 
 /// Sends a request as `user` with these permissions.
-fn ask(server: &TestServer, method: &str, path: &str, user: &str, permissions: &[&str], body: &str) -> Response {
+fn ask(
+    server: &TestServer,
+    method: &str,
+    path: &str,
+    user: &str,
+    permissions: &[&str],
+    body: &str,
+) -> Response {
     let authorization = bearer(&token(user, permissions));
     let headers = [("authorization", &*authorization)];
     server.connect().round(&request(method, &format!("{BASE}{path}"), &headers, body.as_bytes()))

@@ -75,7 +75,11 @@ fn a_room_takes_what_its_table_says() {
     let larger = "x".repeat(280 << 10);
     assert_eq!(publish(&server, &me, &event("large", &larger)).status(), 200);
     assert_problem(&publish(&server, &me, &json!({"user": "u", "data": larger})), 413, "event_too_large");
-    for good in [event("chat-1", "x"), json!({"room": "chat-2", "event": "chat", "data": 1}), json!({"user": "u", "data": 1})] {
+    for good in [
+        event("chat-1", "x"),
+        json!({"room": "chat-2", "event": "chat", "data": 1}),
+        json!({"user": "u", "data": 1}),
+    ] {
         assert_eq!(publish(&server, &me, &good).status(), 200, "{good}");
     }
     assert_eq!(publish(&server, &backend, &event("ticker", "x")).status(), 200);
@@ -100,7 +104,11 @@ fn a_room_has_a_rate_of_its_own() {
     // Nothing of a batch counts that is refused for one of its rooms.
     let both = json!([event("slow-2", "1"), event("slow-1", "4")]);
     assert_problem(&publish(&server, &me, &both), 429, "rate_limited");
-    assert_eq!(publish(&server, &me, &json!([event("slow-2", "1"), event("slow-2", "2"), event("slow-2", "3")])).status(), 200);
+    assert_eq!(
+        publish(&server, &me, &json!([event("slow-2", "1"), event("slow-2", "2"), event("slow-2", "3")]))
+            .status(),
+        200
+    );
 }
 
 #[test]
@@ -112,12 +120,15 @@ fn the_same_user_does_not_say_the_same_again() {
     let hi = event("chat", "hi");
     assert_eq!(publish(&server, &me, &hi).status(), 200);
     assert_problem(&publish(&server, &me, &hi), 409, "repeated");
-    let batch = publish(&server, &me, &json!([event("chat", "new"), event("chat", "twice"), event("chat", "twice")]));
+    let batch =
+        publish(&server, &me, &json!([event("chat", "new"), event("chat", "twice"), event("chat", "twice")]));
     assert_problem(&batch, 409, "repeated");
     assert_eq!(batch.json()["index"], 2);
     // What was refused with it was not said.
     assert_eq!(publish(&server, &me, &event("chat", "new")).status(), 200);
-    for other in [event("chat", "ho"), event("other", "hi"), json!({"room": "chat", "event": "chat", "data": "hi"})] {
+    for other in
+        [event("chat", "ho"), event("other", "hi"), json!({"room": "chat", "event": "chat", "data": "hi"})]
+    {
         assert_eq!(publish(&server, &me, &other).status(), 200, "{other}");
     }
     assert_eq!(publish(&server, &you, &hi).status(), 200);

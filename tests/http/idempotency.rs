@@ -171,7 +171,8 @@ fn a_key_is_one_short_text_and_lines_take_none() {
     let server = TestServer::start();
     let event = r#"{"room":"a","data":1}"#;
     let long = "k".repeat(129);
-    for headers in [&[("idempotency-key", "")][..], &[("idempotency-key", &long)], &[("idempotency-key", "a"); 2]]
+    for headers in
+        [&[("idempotency-key", "")][..], &[("idempotency-key", &long)], &[("idempotency-key", "a"); 2]]
     {
         assert_problem(&server.post("/publish", headers, event), 422, "idempotency_key_invalid");
     }

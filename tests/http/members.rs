@@ -31,9 +31,11 @@ fn a_version_that_is_not_newer_is_skipped() {
         assert_eq!(publish(&server, &price(version)), r#"{"skipped":true}"#);
     }
     // Another key, another room, and no version at all are not compared.
-    let others = [json!({"room": "a", "key": "volume", "version": 1, "data": "v"}),
+    let others = [
+        json!({"room": "a", "key": "volume", "version": 1, "data": "v"}),
         json!({"room": "b", "key": "price", "version": 1, "data": 1}),
-        json!({"room": "a", "key": "price", "data": "unversioned"})];
+        json!({"room": "a", "key": "price", "data": "unversioned"}),
+    ];
     for other in &others {
         assert!(publish(&server, other).starts_with(r#"{"id":"#));
     }
@@ -46,7 +48,7 @@ fn a_version_that_is_not_newer_is_skipped() {
     let none = r#"{"subscribers":0,"durability":"memory","published":0,"skipped":1}"#;
     assert_eq!(publish(&server, &json!([price(9)])), none);
     assert_eq!([(); 4].map(|()| listener.data()), ["7", "v", "unversioned", "9"]);
-    server.metrics().assert("tidegate_events_skipped_total", 6.0);
+    server.metrics().assert("tidegate_events_outdated_total", 6.0);
     server.metrics().assert("tidegate_events_published_total", 6.0);
 }
 

@@ -32,6 +32,7 @@ const PROMISED: &[(&str, &str)] = &[
     ("tidegate_draining", "gauge"),
     ("tidegate_events_delivered_total", "counter"),
     ("tidegate_events_dropped_total", "counter"),
+    ("tidegate_events_outdated_total", "counter"),
     ("tidegate_events_published_total", "counter"),
     ("tidegate_events_skipped_total", "counter"),
     ("tidegate_flush_batch_events", "histogram"),

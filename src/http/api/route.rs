@@ -320,7 +320,11 @@ mod tests {
             ("/stream/a/u", get("/stream/a/u"), Route::StreamPath { room: a.clone(), user: u.clone() }),
             ("/stream/a", get("/stream/a"), Route::StreamRooms { rooms: vec![a.clone()] }),
             ("/publish", post("/publish"), Route::Publish),
-            ("/disconnect/a/u", post("/disconnect/a/u"), Route::Disconnect { room: a.clone(), user: u.clone() }),
+            (
+                "/disconnect/a/u",
+                post("/disconnect/a/u"),
+                Route::Disconnect { room: a.clone(), user: u.clone() },
+            ),
             ("/refresh", post("/refresh"), Route::Refresh),
             ("/revoke", post("/revoke"), Route::Revoke),
             ("/info", get("/info"), Route::Info),

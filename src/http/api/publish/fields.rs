@@ -66,7 +66,8 @@ impl<'a> Fields<'a> {
         };
         let once = name(Field::Once, self.once, OnceKey::new, Code::OnceInvalid)?;
         let data = data(self.data.ok_or(Code::DataMissing)?, event_bytes_max)?;
-        let draft = Draft { name: event, id, exclude, require, key, version, store, ..Draft::to(target, data) };
+        let draft =
+            Draft { name: event, id, exclude, require, key, version, store, ..Draft::to(target, data) };
         Ok(Event { draft, once })
     }
 

@@ -47,7 +47,9 @@ fn publish_lines(engine: &Engine, progress: &mut Tally, lines: Vec<Numbered>) ->
             Ok(())
         }
         Err(Refused { index, why, before }) => {
-            before.iter().for_each(|before| progress.add(before));
+            if let Some(before) = &before {
+                progress.add(before);
+            }
             let problem = Problem::new(code(why));
             let line = index.and_then(|index| numbers.get(index));
             Err(Problem { line: line.copied(), ..problem })

@@ -1,8 +1,8 @@
 //! `POST {base}/publish`: one event, a batch, or a stream of lines that are published as they arrive.
 
+mod answer;
 pub mod compact;
 pub mod event_body;
-mod answer;
 mod fault;
 mod fields;
 pub mod idempotency;

@@ -115,7 +115,8 @@ impl<'c> Publisher<'c> {
             return Ok(());
         }
         let own = self.rates.iter().map(|(name, rate)| Use { name, rate: *rate, events: uses.events });
-        let rooms = uses.rooms.iter().map(|(name, (rate, events))| Use { name, rate: *rate, events: *events });
+        let rooms =
+            uses.rooms.iter().map(|(name, (rate, events))| Use { name, rate: *rate, events: *events });
         let taken = engine.publish_limit.take(&own.chain(rooms).collect::<Vec<_>>(), engine.clock.now());
         taken.map_err(|seconds| Problem::new(Code::RateLimited).retry_after_s(seconds))
     }
