@@ -563,7 +563,7 @@ pub(crate) fn encode_then_parse(name: Option<&str>, id: &str, data: &str) {
     let (Ok(name), Ok(id)) = (name.map(EventName::new).transpose(), EventId::new(id)) else {
         return;
     };
-    let room = (data.len() % 2 == 0).then_some("a room: é");
+    let room = data.len().is_multiple_of(2).then_some("a room: é");
     let frame = Unsealed::from_room(name.clone(), room, data, id.as_str().len()).seal(id.as_str().as_bytes());
     assert_eq!(
         (frame.room(), frame.id(), frame.name()),
