@@ -299,7 +299,9 @@ fn a_user_changes_only_its_own_presence() {
     let reader = bearer(&token("reader", &["sse:read:lobby"]));
     let refused = ask(&server, "GET", "/rooms/lobby/members", &[("authorization", &reader)], "");
     assert_problem(&refused, 403, "forbidden");
-    streams.iter_mut().for_each(|stream| assert_eq!(stream.told()["type"], "state"));
+    for stream in &mut streams {
+        assert_eq!(stream.told()["type"], "state");
+    }
 }
 
 /// Returns all events of presence that the application was told of, in order, as `type user`.
