@@ -123,8 +123,10 @@ impl MemoryOrder {
         mut wake: impl FnMut(&Published, usize, Waker),
     ) -> Result<Published, Refused> {
         assert!(!drafts.is_empty(), "at least one event was given");
-        let claims: Vec<Claims> = drafts.iter().map(|draft| draft.claims).collect();
-        let is_plain = request.is_none() && claims.iter().all(|claims| *claims == Claims::default());
+        let claims_none = |draft: &Draft| draft.claims == Claims::default();
+        let is_plain = request.is_none() && drafts.iter().all(claims_none);
+        let claims: Vec<Claims> =
+            if is_plain { Vec::new() } else { drafts.iter().map(|draft| draft.claims).collect() };
         // No publisher waits while an event is encoded.
         let mut events: Vec<Prepared> = drafts.into_iter().map(|draft| self.hub.prepare(draft)).collect();
         let mut round = Round::default();
@@ -281,20 +283,96 @@ mod tests {
     use crate::hub::history::HistoryBounds;
     use crate::hub::log::LogBounds;
     use crate::hub::memory_level::MemoryLevel;
-    use crate::types::name::RoomName;
+    use crate::types::name::{EventId, RoomName};
     use crate::types::position::Epoch;
 
-    /// With publishes refused, nothing new drove old events out: the engine stayed on the last level until they were too old.
-    #[test]
-    fn on_the_last_rung_an_eighth_of_the_history_goes_at_a_time() {
+    fn hub() -> Arc<Hub> {
         let log = LogBounds { events_max: 1000, bytes_max: 1 << 20 };
-        let hub = Hub::new(HubSettings {
+        Hub::new(HubSettings {
             shards: 1,
             epoch: Epoch::new(1),
             history: HistoryBounds { log, bytes_max: 1 << 30, age_max: Duration::from_hours(1) },
             caps: Caps { connections_max: 1, per_user_max: None, replace: false, per_address_max: None },
             delivery: None,
-        });
+        })
+    }
+
+    fn claim(key: u128) -> Claim {
+        Claim { key, content: 1, time: Duration::from_mins(5) }
+    }
+
+    /// An event that is published once, with an id of its own.
+    fn once(key: u128, id: &str) -> Draft {
+        let claims = Claims { once: Some(claim(key)), repeat: None };
+        Draft { claims, id: EventId::new(id).ok(), ..Draft::to(Target::All, "x") }
+    }
+
+    fn propose(order: &MemoryOrder, drafts: Vec<Draft>, repeats: Repeats) -> Result<Published, Refused> {
+        order.propose(drafts, repeats, Moment(1), |_, _, waker| waker.wake())
+    }
+
+    #[test]
+    fn what_is_published_again_is_answered_before_its_id_is_looked_at() {
+        let order = MemoryOrder::remembering(hub(), 10);
+        let first = propose(&order, vec![once(1, "a")], Repeats::RefuseAll).expect("it is new");
+        assert_eq!((first.offset, first.events, first.replayed), (1, 1, 0));
+        let both = propose(&order, vec![once(2, "b"), once(1, "a"), once(2, "b")], Repeats::RefuseAll);
+        let both = both.expect("the others were published before");
+        assert_eq!((both.offset, both.events, both.replayed), (2, 1, 2));
+        let again = propose(&order, vec![once(1, "a")], Repeats::RefuseAll).expect("a repeat");
+        assert_eq!((again.offset, again.events, again.replayed), (1, 0, 1));
+        assert_eq!((order.hub.head(), order.stats().replayed.get()), (2, 3));
+    }
+
+    #[test]
+    fn what_is_not_published_claims_nothing() {
+        let order = MemoryOrder::remembering(hub(), 10);
+        propose(&order, vec![once(1, "a")], Repeats::RefuseAll).expect("it is new");
+        // The second has a used id, so the first does not go out either.
+        let refused = propose(&order, vec![once(2, "b"), once(3, "a")], Repeats::RefuseAll);
+        assert_eq!(refused, Err(Refused::at(1, Why::IdUsed)));
+        assert_eq!(order.claims().0, 1);
+        let mismatch = Draft {
+            claims: Claims { once: Some(Claim { content: 2, ..claim(1) }), repeat: None },
+            ..once(1, "c")
+        };
+        let refused = propose(&order, vec![once(2, "b"), mismatch.clone()], Repeats::RefuseAll);
+        assert_eq!(refused, Err(Refused::at(1, Why::Mismatch)));
+        assert_eq!((order.claims().0, order.hub.head()), (1, 1));
+        // Lines stop there: the one before goes out, and those after it are free.
+        let lines = vec![once(1, "a"), once(2, "b"), mismatch, once(4, "d")];
+        let refused = propose(&order, lines, Repeats::EndThere).expect_err("a mismatch");
+        let before = refused.before.expect("two were good");
+        assert_eq!((refused.index, before.events, before.replayed), (Some(2), 1, 1));
+        assert_eq!((order.claims().0, order.hub.head()), (2, 2));
+        let rest = propose(&order, vec![once(4, "d")], Repeats::EndThere).expect("it is new");
+        assert_eq!((rest.events, rest.replayed), (1, 0));
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_can_be_sent_again() {
+        let order = MemoryOrder::remembering(hub(), 10);
+        let once = |request| {
+            let draft = Draft::to(Target::All, "x");
+            order.propose_once(request, [draft], Moment(1), |_, _, waker| waker.wake())
+        };
+        let fresh = RequestClaim { claim: claim(1), turn: None };
+        let begun = order.begin(&claim(1), Moment(1)).expect("it is free");
+        assert_eq!(once(fresh), Err(Refused::whole(Why::Running)));
+        assert_eq!(order.begin(&claim(1), Moment(1)).err(), Some(Refused::whole(Why::Running)));
+        drop(begun);
+        let begun = order.begin(&claim(1), Moment(1)).expect("it is free again");
+        let first = once(begun.request()).expect("it is new");
+        drop(begun);
+        assert_eq!(once(fresh), Ok(Published { is_repeat: true, ..first }));
+        assert_eq!(order.answer_to(&claim(1), Moment(1)), Some(Published { is_repeat: true, ..first }));
+        assert_eq!(order.hub.head(), 1);
+    }
+
+    /// With publishes refused, nothing new drove old events out: the engine stayed on the last level until they were too old.
+    #[test]
+    fn on_the_last_rung_an_eighth_of_the_history_goes_at_a_time() {
+        let hub = hub();
         let order = MemoryOrder::new(hub.clone());
         for n in 0..800 {
             let target = Target::Room(RoomName::new(&format!("{}", n % 8)).expect("a name"));

@@ -122,7 +122,7 @@ impl Setting {
                 told.push("access-control-allow-methods: POST, OPTIONS".to_owned());
             }
             told.push(format!("access-control-allow-origin: {origin}"));
-            told.push("access-control-expose-headers: retry-after".to_owned());
+            told.push("access-control-expose-headers: retry-after, idempotency-replayed".to_owned());
             if method == "OPTIONS" {
                 told.push("access-control-max-age: 7200".to_owned());
             }
@@ -184,7 +184,10 @@ fn a_listed_origin_may_listen_and_publish() {
     let server = listed();
     let listener = server.listen_with("/stream/a/u", &[("origin", OURS)]);
     assert_eq!(listener.head.header("access-control-allow-origin"), Some(OURS));
-    assert_eq!(listener.head.header("access-control-expose-headers"), Some("retry-after"));
+    assert_eq!(
+        listener.head.header("access-control-expose-headers"),
+        Some("retry-after, idempotency-replayed")
+    );
     assert_eq!(listener.head.header("vary"), Some("origin"));
     let answer = server.post("/publish", &[("origin", OURS)], body());
     assert_eq!((answer.status(), answer.header("access-control-allow-origin")), (200, Some(OURS)));
@@ -228,7 +231,7 @@ fn preflights_tell_a_listed_origin_what_it_may_send() {
              access-control-allow-headers: {HEADERS}\r\n\
              access-control-max-age: 7200\r\n\
              access-control-allow-origin: {OURS}\r\n\
-             access-control-expose-headers: retry-after\r\n\
+             access-control-expose-headers: retry-after, idempotency-replayed\r\n\
              vary: origin\r\n\
              cache-control: no-store\r\n\
              x-content-type-options: nosniff\r\n\

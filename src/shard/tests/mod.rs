@@ -8,6 +8,7 @@ mod memory;
 mod policy;
 mod presence;
 mod rights;
+mod told;
 
 use std::cell::RefCell;
 use std::io;
