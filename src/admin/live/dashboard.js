@@ -77,6 +77,7 @@ let restarted = false;
 const newest = () => samples[samples.length - 1];
 const perSecond = (key) => (s) => s[key] / s.seconds;
 const ratio = (a, b) => (b > 0 ? a / b : null);
+const inWindow = (key) => samples.reduce((all, sample) => all + sample[key], 0);
 
 function total(key) {
   const sums = new Map();
@@ -100,27 +101,40 @@ const TILES = [
   ["Behind", "count", (s) => s.lagging, (s) => `oldest unsent ${text("time", s.oldest_unsent_ms)}`],
 ];
 
+// Rooms with rules. These are hidden for as long as there is nothing to say about them.
+const RULE_TILES = [
+  ["Members", "count", (s) => s.members, (s) => `in ${short(s.presence_rooms)} room${s.presence_rooms === 1 ? "" : "s"}`],
+  ["Presence messages", "rate", perSecond("presence_messages"), () => `${short(inWindow("suppressed"))} suppressed in 5 min`],
+  ["Skipped events", "count", () => sum(Object.fromEntries(total("skipped"))), () =>
+    byCount(total("skipped")).map(([reason, count]) => `${short(count)} ${reason}`).join(", ") || "none left out", "in 5 min"],
+  ["Replayed publishes", "count", () => inWindow("replayed"), (s) =>
+    `${short(s.claims)} key${s.claims === 1 ? "" : "s"} remembered`, "in 5 min"],
+];
+
 const change = (opened, closed) =>
   (opened ? `, +${short(opened)}` : "") + (closed ? `, ${MINUS}${short(closed)}` : "");
 
 const sum = (counts) => Object.values(counts).reduce((a, b) => a + b, 0);
 
-const tiles = TILES.map(([title]) => {
+const makeTiles = (id, figures) => figures.map(([title, ...figure]) => {
   const tile = make("div", "tile");
   const value = make("p", "value", NONE);
   const more = make("p", "more", "\u00a0");
   tile.append(make("h2", "", title), value, more);
-  $("tiles").append(tile);
-  return { tile, value, more };
+  $(id).append(tile);
+  return { tile, value, more, figure };
 });
 
+const tiles = [...makeTiles("tiles", TILES), ...makeTiles("rules", RULE_TILES)];
+
 function showTiles(sample) {
-  TILES.forEach(([, kind, of, rest, per], at) => {
-    const [value, unit] = parts(kind, of(sample));
-    tiles[at].value.replaceChildren(value, make("small", "", unit + (per ?? "")));
-    tiles[at].more.textContent = rest(sample);
-    tiles[at].more.title = rest(sample);
-  });
+  for (const { value, more, figure: [kind, of, rest, per] } of tiles) {
+    const [number, unit] = parts(kind, of(sample));
+    value.replaceChildren(number, make("small", "", unit + (per ?? "")));
+    more.textContent = more.title = rest(sample);
+  }
+  // Once shown they stay, so that nothing jumps.
+  if (sample.has_rules) $("rules").hidden = false;
   tiles[7].tile.classList.toggle("alarm", sample.lagging > 0);
 }
 
@@ -141,7 +155,8 @@ function showSummary(sample) {
   $("summary").classList.toggle("warn", problem !== "" && sample.connections > 0);
   const rate = perSecond("delivered")(sample);
   const late = sample.p99_ms === null ? "" : `, 99 % of them within ${text("time", sample.p99_ms)}`;
-  $("gist").textContent = `${short(sample.connections)} connected, ${short(rate)} deliveries/s${late}. `
+  const present = sample.members ? `, ${short(sample.members)} present` : "";
+  $("gist").textContent = `${short(sample.connections)} connected${present}, ${short(rate)} deliveries/s${late}. `
     + `CPU ${text("cpu", sample.cpu)}, memory ${text("bytes", sample.memory)}.`;
 }
 
@@ -414,7 +429,11 @@ function showTables(sample) {
   const [busiest, fullest] = [rooms.busiest[0]?.per_s, rooms.fullest[0]?.connections];
   fill("busiest", rooms.busiest.map((r) => row(bar(named(r.room), r.per_s, busiest), short(r.per_s), plain(r.connections))),
     "No event in this second.");
-  fill("fullest", rooms.fullest.map((r) => row(bar(named(r.room), r.connections, fullest), plain(r.connections), short(r.per_s))),
+  // Where there is presence, the fullest rooms show it.
+  const hasMembers = rooms.fullest.some((r) => r.members !== undefined);
+  const last = (r) => (!hasMembers ? short(r.per_s) : r.members === undefined ? NONE : plain(r.members));
+  $("fullest").tHead.rows[0].cells[2].textContent = hasMembers ? "members" : "events/s";
+  fill("fullest", rooms.fullest.map((r) => row(bar(named(r.room), r.connections, fullest), plain(r.connections), last(r))),
     "No connection.");
   const turns = rooms.round_s > 1.5 * sample.seconds
     ? `${plain(rooms.count)} rooms, looked at in turns: figures are up to ${Math.round(rooms.round_s)} s old. ` : "";

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 pub use crate::admin::live::body::StreamBody;
 use crate::admin::live::body::{Bodies, BodySocket, Leave};
 use crate::admin::live::sample::Sampler;
+pub use crate::admin::live::sample::has_rules;
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
 pub use crate::engine::process::thread_id;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::hub::Hub;
 use crate::hub::source::Source;
 use crate::hub::table::Table;
 use crate::types::moment::Moment;
@@ -27,6 +28,9 @@ pub(super) struct HotRoom {
     /// Events since the turn before.
     events: u64,
     per_s: f64,
+    /// Absent in a room without presence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    members: Option<usize>,
 }
 
 /// The hottest rooms, as the page gets them.
@@ -39,6 +43,16 @@ pub(super) struct Rooms {
     busiest: Vec<HotRoom>,
     /// Rooms with most connections, the most first. None without connections.
     fullest: Vec<HotRoom>,
+}
+
+impl Rooms {
+    /// Looks up who is present in the listed rooms: these are few, however many rooms there are.
+    pub(super) fn count_members(&mut self, hub: &Hub, now: Moment) {
+        for listed in self.busiest.iter_mut().chain(&mut self.fullest) {
+            let room = hub.rooms().get(&listed.room).filter(|room| room.policy().presence.is_some());
+            listed.members = room.map(|room| hub.presence().page(&room, None, 0, 0, now).total);
+        }
+    }
 }
 
 /// The results of the last turn of every share.
@@ -128,7 +142,7 @@ impl Top {
         let room = |((_, room), (events, connections)): ((u64, String), (u64, u32))| {
             #[allow(clippy::cast_precision_loss, reason = "events of a few seconds")]
             let per_s = if seconds > 0.0 { rounded(events as f64 / seconds) } else { 0.0 };
-            HotRoom { room, connections, events, per_s }
+            HotRoom { room, connections, events, per_s, members: None }
         };
         self.0.into_iter().map(room).collect()
     }
@@ -146,7 +160,7 @@ mod tests {
     use crate::hub::draft::{Draft, Target};
     use crate::hub::history::HistoryBounds;
     use crate::hub::log::LogBounds;
-    use crate::hub::{Hub, HubSettings};
+    use crate::hub::HubSettings;
     use crate::order::memory::MemoryOrder;
     use crate::types::name::RoomName;
     use crate::types::position::Epoch;

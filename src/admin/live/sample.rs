@@ -5,7 +5,8 @@ use serde::{Serialize, Serializer};
 use crate::admin::live::rooms::{Hottest, Rooms, rounded};
 use crate::engine::Engine;
 use crate::engine::process;
-use crate::shard::reason::{CloseReason, DropReason, GapReason};
+use crate::hub::presence::stats::Suppressed;
+use crate::shard::reason::{CloseReason, DropReason, GapReason, SkipReason};
 use crate::shard::stats::Stats;
 use crate::types::histogram::{TIME_BUCKETS, Tally};
 use crate::types::moment::Moment;
@@ -44,6 +45,17 @@ pub(super) struct Sample {
     refused: Counts,
     dropped: Counts,
     gaps: Counts,
+    /// Whether the next ones are worth a place: see [`has_rules`].
+    has_rules: bool,
+    members: usize,
+    presence_rooms: usize,
+    presence_messages: u64,
+    /// Changes of presence that were told to nobody.
+    suppressed: u64,
+    skipped: Counts,
+    replayed: u64,
+    /// Idempotency keys, and data that may not be repeated, that are remembered.
+    claims: usize,
     rooms: Rooms,
 }
 
@@ -84,6 +96,10 @@ struct Totals {
     closed: Vec<u64>,
     dropped: Vec<u64>,
     gaps: Vec<u64>,
+    presence_messages: u64,
+    suppressed: u64,
+    skipped: Vec<u64>,
+    replayed: u64,
     refused: Vec<(&'static str, u64)>,
     /// Events delivered by each shard.
     delivered: Vec<u64>,
@@ -124,6 +140,8 @@ impl Sampler {
         let oldest = engine.shard_stats().map(|stats| stats.oldest_unsent.get()).max().unwrap_or(0);
         let refused =
             now.refused.iter().zip(&before.refused).map(|((name, now), (_, was))| (*name, now - was));
+        let mut rooms = self.hottest.look(hub.rooms(), now.at);
+        rooms.count_members(hub, now.at);
         Sample {
             version: env!("CARGO_PKG_VERSION"),
             up_ms: now.at.0 / 1000,
@@ -155,7 +173,15 @@ impl Sampler {
             refused: Counts(refused.filter(|(_, count)| *count > 0).collect()),
             dropped: Counts::since(DropReason::ALL, DropReason::as_str, &now.dropped, &before.dropped),
             gaps: Counts::since(GapReason::ALL, GapReason::as_str, &now.gaps, &before.gaps),
-            rooms: self.hottest.look(hub.rooms(), now.at),
+            has_rules: has_rules(engine),
+            members: hub.presence().stats().members(),
+            presence_rooms: hub.presence().stats().rooms(),
+            presence_messages: now.presence_messages - before.presence_messages,
+            suppressed: now.suppressed - before.suppressed,
+            skipped: Counts::since(SkipReason::ALL, SkipReason::as_str, &now.skipped, &before.skipped),
+            replayed: now.replayed - before.replayed,
+            claims: engine.order.claims().0,
+            rooms,
         }
     }
 }
@@ -182,6 +208,10 @@ impl Totals {
             closed: by(CloseReason::ALL.len(), &|stats, at| stats.closed[at].get()),
             dropped: by(DropReason::ALL.len(), &|stats, at| stats.dropped[at].get()),
             gaps: by(GapReason::ALL.len(), &|stats, at| stats.gaps[at].get()),
+            presence_messages: sum(engine, |stats| &stats.presence_sent),
+            suppressed: suppressed(engine),
+            skipped: by(SkipReason::ALL.len(), &|stats, at| stats.skipped[at].get()),
+            replayed: engine.order.stats().replayed.get(),
             refused: engine.stats.refusals().collect(),
             delivered: engine.shard_stats().map(|stats| stats.delivered.get()).collect(),
             threads: process::threads(),
@@ -219,6 +249,22 @@ impl Counts {
 
 fn sum(engine: &Engine, tally: impl Fn(&Stats) -> &Tally) -> u64 {
     engine.shard_stats().map(|stats| tally(stats).get()).sum()
+}
+
+/// Changes of presence that were told to nobody, since the start.
+fn suppressed(engine: &Engine) -> u64 {
+    Suppressed::ALL.iter().map(|why| engine.hub.presence().stats().suppressed(*why)).sum()
+}
+
+/// Whether anything has happened that only rooms with rules and idempotency keys have: presence, an event that was
+/// skipped, or a publish that was answered as before. Other servers' pages do not speak of it.
+#[must_use]
+pub fn has_rules(engine: &Engine) -> bool {
+    let presence = engine.hub.presence().stats();
+    presence.rooms() > 0
+        || engine.order.stats().replayed.get() > 0
+        || sum(engine, |stats| &stats.presence_sent) > 0
+        || engine.shard_stats().flat_map(|stats| &stats.skipped).any(|skipped| skipped.get() > 0)
 }
 
 /// Connections from which on their memory can be told apart from the rest of the process.
