@@ -182,7 +182,8 @@ impl Admin {
                 Ok(stream) => return stream,
                 Err(problem) => problem.into_response(),
             },
-            _ => page::file(path, live::has_rules(&self.engine)).unwrap_or_else(|| signpost::at_admin().into_response()),
+            _ => page::file(path, live::has_rules(&self.engine))
+                .unwrap_or_else(|| signpost::at_admin().into_response()),
         };
         answer.map(Either::Left)
     }

@@ -3,3 +3,4 @@
 pub mod field_name;
 pub mod headers;
 pub mod problem;
+pub mod told;

@@ -13,6 +13,7 @@ use hyper::{Response, StatusCode};
 
 use crate::answer::field_name::FieldName;
 use crate::answer::headers;
+use crate::answer::told::Told;
 use crate::types::words::words;
 
 /// `Retry-After` of a 429 or 503 for which no other number was set.
@@ -184,6 +185,12 @@ codes! {
     /// The user may not publish to the room for now.
     Muted "muted" FORBIDDEN
         "the user is muted in this room";
+    /// The application refuses the event (`publish_callback`); its own code and title may stand in their place.
+    PublishRefused "publish_refused" FORBIDDEN
+        "the application refuses this event";
+    /// The application did not say whether the event may be published.
+    CallbackUnavailable "callback_unavailable" SERVICE_UNAVAILABLE
+        "the application cannot be asked about this event at the moment; see Retry-After";
     /// The user published equal data to the room a moment ago.
     Repeated "repeated" CONFLICT
         "the user published the same to this room a moment ago";
@@ -341,6 +348,8 @@ pub struct Problem {
     pub retry_after_s: Option<u32>,
     /// `Allow`: the methods the path takes. A 405 must have it (RFC 9110 §15.5.6).
     pub allow: Option<&'static str>,
+    /// The code and title that the application chose, in place of this server's.
+    pub told: Option<Box<Told>>,
 }
 
 impl Problem {
@@ -356,6 +365,7 @@ impl Problem {
             published: None,
             retry_after_s: None,
             allow: None,
+            told: None,
         }
     }
 
@@ -413,12 +423,10 @@ impl Problem {
     /// `published` that are set.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut json = format!(
-            r#"{{"title":"{}","status":{},"code":"{}""#,
-            self.code.title(),
-            self.code.status().as_u16(),
-            self.code,
-        );
+        let told = self.told.as_deref();
+        let title = serde_json::Value::from(told.map_or(self.code.title(), Told::title));
+        let (status, code) = (self.code.status().as_u16(), told.map_or(self.code.as_str(), Told::code));
+        let mut json = format!(r#"{{"title":{title},"status":{status},"code":"{code}""#);
         let mut add = |member: &str, value: Option<&dyn fmt::Display>| {
             if let Some(value) = value {
                 write!(json, r#","{member}":{value}"#).expect("a String takes any text");
@@ -531,6 +539,8 @@ mod tests {
         (Code::PublishKeysOnly, "publish_keys_only", 403),
         (Code::EventNameForbidden, "event_name_forbidden", 422),
         (Code::Muted, "muted", 403),
+        (Code::PublishRefused, "publish_refused", 403),
+        (Code::CallbackUnavailable, "callback_unavailable", 503),
         (Code::Repeated, "repeated", 409),
         (Code::IdempotencyKeyInvalid, "idempotency_key_invalid", 422),
         (Code::IdempotencyMismatch, "idempotency_mismatch", 422),

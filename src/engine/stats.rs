@@ -126,7 +126,7 @@ pub fn reason(code: Code) -> Refused {
         Code::Unauthorized => Refused::Unauthorized,
         Code::Forbidden => Refused::Forbidden,
         Code::RateLimited => Refused::RateLimited,
-        Code::AuthUnavailable => Refused::AuthUnavailable,
+        Code::AuthUnavailable | Code::CallbackUnavailable => Refused::AuthUnavailable,
         Code::MemoryExhausted => Refused::MemoryRequests,
         Code::BuffersFull => Refused::Buffers,
         Code::WaitingFull => Refused::Waiting,

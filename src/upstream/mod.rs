@@ -1,5 +1,5 @@
 //! All requests to other servers, on one thread of their own: asking whether a subscriber may have a stream
-//! ([`callback`]), telling of streams that ended and of who is present ([`notices`]), and fetching keys of tokens ([`jwks`]).
+//! ([`callback`]), asking about what users publish ([`publishing`]), telling of streams that ended and of who is present ([`notices`]), and fetching keys of tokens ([`jwks`]).
 //!
 //! Threads that serve subscribers never wait for another server: they send a question through a bounded queue and are
 //! woken by its answer, or put a notice into another queue and go on. Without any of these settings the thread does not
@@ -12,6 +12,7 @@ mod ended;
 pub mod jwks;
 pub mod notices;
 mod presence;
+pub mod publishing;
 pub mod question;
 pub mod stats;
 
@@ -34,6 +35,7 @@ use crate::upstream::callback::{Asker, Callback, Terms};
 use crate::upstream::client::{Client, ClientError};
 use crate::upstream::jwks::{Fetcher, KeySets};
 use crate::upstream::notices::{Teller, Told};
+use crate::upstream::publishing::Publishing;
 use crate::upstream::stats::{Health, UpstreamStats};
 
 /// Why a subscriber was refused.
@@ -57,6 +59,8 @@ pub type Verdict = Result<Arc<Identity>, Denied>;
 pub struct Upstream {
     /// Asks the application, if that is set up.
     pub callback: Option<Callback>,
+    /// Asks the application about what users publish, if that is set up.
+    pub publishing: Option<Publishing>,
     /// Takes notices, if the application gets them.
     pub notices: Option<Arc<Notices>>,
     /// Takes what happens in rooms, if the application gets it.
@@ -68,6 +72,7 @@ pub struct Upstream {
 /// The work of the upstream thread.
 pub struct Work {
     asker: Option<Asker>,
+    publish_asker: Option<publishing::Asker>,
     teller: Option<Teller<Notice>>,
     presence_teller: Option<Teller<PresenceNotice>>,
     fetcher: Option<Fetcher>,
@@ -94,8 +99,9 @@ impl Upstream {
     ) -> Result<(Self, Option<Work>), ClientError> {
         let stats = Arc::<UpstreamStats>::default();
         let (callback_url, notice_url) = (config.auth_callback.clone(), config.disconnect_callback.clone());
-        let presence_url = config.presence_callback.clone();
-        if callback_url.is_none() && notice_url.is_none() && presence_url.is_none() && keys.is_none() {
+        let (presence_url, publish_url) = (config.presence_callback.clone(), config.publish_callback.clone());
+        let urls = [&callback_url, &notice_url, &presence_url, &publish_url];
+        if urls.iter().all(|url| url.is_none()) && keys.is_none() {
             return Ok((Self { stats, ..Self::default() }, None));
         }
         let idle_max = config.auth_callback_concurrency.min(IDLE_MAX);
@@ -110,14 +116,20 @@ impl Upstream {
             Callback::new(terms, client.clone(), stats.clone())
         });
         let (callback, asker) = asking.unzip();
+        let publishing = publish_url.map(|url| {
+            let (timeout, concurrency) = (config.publish_callback_timeout, config.auth_callback_concurrency);
+            let terms = publishing::Terms { url, timeout, concurrency };
+            Publishing::new(terms, client.clone(), stats.clone())
+        });
+        let (publishing, publish_asker) = publishing.unzip();
         let (teller, notices) = telling(notice_url, &client, &stats, clock, epoch);
         let (presence_teller, presence) = telling(presence_url, &client, &stats, clock, epoch);
         let fetcher = keys.map(|keys| {
             let (refresh, stats) = (config.jwks_refresh, stats.clone());
             Fetcher { keys, refresh, client, stats, known: HashMap::new() }
         });
-        let work = Work { asker, teller, presence_teller, fetcher };
-        Ok((Self { callback, notices, presence, stats }, Some(work)))
+        let work = Work { asker, publish_asker, teller, presence_teller, fetcher };
+        Ok((Self { callback, publishing, notices, presence, stats }, Some(work)))
     }
 }
 
@@ -161,7 +173,7 @@ impl Work {
     }
 
     async fn run(self, stopped: oneshot::Receiver<Duration>) {
-        let Self { asker, teller, presence_teller, fetcher } = self;
+        let Self { asker, publish_asker, teller, presence_teller, fetcher } = self;
         let waiting = (waiting(teller.as_ref()), waiting(presence_teller.as_ref()));
         let (end, ending) = watch::channel(false);
         // Outside of the `select!`: a batch under way continues after the stop.
@@ -175,6 +187,7 @@ impl Work {
         });
         let patience = tokio::select! {
             () = or_never(asker.map(Asker::run)) => Duration::ZERO,
+            () = or_never(publish_asker.map(publishing::Asker::run)) => Duration::ZERO,
             () = or_never(fetcher.map(Fetcher::run)) => Duration::ZERO,
             () = &mut tell => Duration::ZERO,
             patience = stopped => patience.unwrap_or_default(),

@@ -15,6 +15,8 @@ words! {
         Notice = "notice",
         /// The application is told who comes and goes.
         Presence = "presence",
+        /// The application is asked whether an event may be published.
+        Publish = "publish",
         /// The keys of tokens are fetched.
         Jwks = "jwks",
     }
@@ -25,7 +27,7 @@ impl Purpose {
     #[must_use]
     pub fn outcomes(self) -> &'static [Outcome] {
         match self {
-            Self::Callback => Outcome::ALL,
+            Self::Callback | Self::Publish => Outcome::ALL,
             Self::Notice | Self::Presence => {
                 &[Outcome::Ok, Outcome::Timeout, Outcome::Unreachable, Outcome::Status]
             }

@@ -11,6 +11,7 @@ mod canary;
 mod grants;
 mod jwks;
 mod mute;
+mod publish_callback;
 mod revocation;
 mod room_rules;
 mod rotation;

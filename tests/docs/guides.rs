@@ -292,6 +292,39 @@ async fn the_application_hears_of_members_as_shown() {
     assert_eq!(shown["events"], json!(told()));
 }
 
+/// A user publishes with a token, and the application signs, refuses or is asked nothing.
+#[tokio::test]
+async fn the_application_decides_about_events_as_shown() {
+    let Some(_) = find("curl") else { return };
+    let application = Application::start(|asked| match asked.json()["data"].as_str() {
+        Some("LOUD") => Reply::With(403, r#"{"code":"too_loud","title":"Say it softly"}"#.to_owned()),
+        _ => Reply::With(200, "{}".to_owned()),
+    });
+    let here = [("127.0.0.1:3000", &*application.addr.to_string())];
+    let settings = block(CALLBACKS, "toml", "publish_callback", &here);
+    let (folder, server) = with_tables(&settings).await;
+    let secret = settings.split("token_keys = [\"").nth(1).and_then(|rest| rest.split('"').next());
+    let program = env!("CARGO_BIN_EXE_tidegate");
+    let token = said(
+        &folder,
+        &format!("{program} --token-keys {} token --user me --allow sse:publish", secret.expect("a key")),
+    )
+    .await;
+    let publish = |data: &str| {
+        let body = json!({"room": "chat-1", "event": "say", "data": data});
+        let url = server.url("/publish");
+        format!("curl '{url}' -H 'authorization: Bearer {}' -d '{body}'", token.trim())
+    };
+    let accepted = said(&folder, &publish("hello")).await;
+    assert!(accepted.starts_with(r#"{"id":"#), "{accepted}");
+    let refused = said(&folder, &publish("LOUD")).await;
+    assert_eq!(refused, r#"{"title":"Say it softly","status":403,"code":"too_loud"}"#);
+    let asked = &application.asked()[0];
+    let shown: Value =
+        serde_json::from_str(&block(CALLBACKS, "json", "{\"user\":\"me\",\"room\"", &[])).expect("JSON");
+    assert_eq!((&*asked.line, asked.json()), ("POST /sse/publish", shown));
+}
+
 /// Starts a server with these settings, which may have tables.
 async fn with_tables(settings: &str) -> (Folder, Server) {
     let folder = Folder::new();

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::application::{Application, Reply};
 use common::bearer;
 use common::conn::{Response, chunk, request};
 use common::metrics::Metrics;
@@ -45,12 +46,18 @@ type Row = (Vec<u8>, u16, &'static str);
 struct Scene {
     server: TestServer,
     kept: Vec<Listener>,
+    /// Asked by the server.
+    application: Option<Application>,
     rows: Vec<Row>,
 }
 
 impl Scene {
     fn new(server: TestServer, rows: Vec<Row>) -> Self {
-        Self { server, kept: Vec::new(), rows }
+        Self { server, kept: Vec::new(), application: None, rows }
+    }
+
+    fn beside(self, application: Application) -> Self {
+        Self { application: Some(application), ..self }
     }
 
     /// Opens a stream at `path` that stays open.
@@ -83,7 +90,7 @@ fn publish(body: &str) -> Vec<u8> {
 
 /// Every fault of a request, by the server that it is sent to. A code that is in no row fails the test below.
 fn scenes() -> Vec<Scene> {
-    vec![
+    let mut scenes = vec![
         Scene::new(
             TestServer::start(),
             [paths(), queries(), bodies(), events(), messages(), origins()].concat(),
@@ -139,7 +146,9 @@ fn scenes() -> Vec<Scene> {
         spent(),
         used(),
         ruled(),
-    ]
+    ];
+    scenes.extend(refusing());
+    scenes
 }
 
 /// The room `a`, with one listener.
@@ -452,6 +461,29 @@ fn unreachable() -> Scene {
         config.auth_callback = UpstreamUrl::parse("http://127.0.0.1:1/auth");
     });
     Scene::new(server, vec![(get(&format!("/stream/a/{MARK}")), 503, "auth_unavailable")])
+}
+
+/// A server whose application refuses each event, and one whose application is not there.
+fn refusing() -> [Scene; 2] {
+    let event = format!(r#"{{"room":"a","data":"{MARK}"}}"#);
+    let me = bearer::bearer(&bearer::token("me", &["sse:publish"]));
+    let scene = |url: &str, status, code| {
+        let server = TestServer::with(|config| {
+            config.token_keys = vec![bearer::key(bearer::SECRET)];
+            config.publish_callback = UpstreamUrl::parse(url);
+            let text =
+                format!("publish_callback = {url:?}\n[[room]]\nmatch = \"a\"\ncallbacks = [\"publish\"]\n");
+            config.room_tables =
+                Config::from_toml("a.toml".as_ref(), &text, 4096).expect("settings").room_tables;
+        });
+        Scene::new(server, vec![(post("/publish", &[("authorization", &me)], &event), status, code)])
+    };
+    let application = Application::always(Reply::With(403, String::new()));
+    let url = application.url("/publish");
+    [
+        scene(&url, 403, "publish_refused").beside(application),
+        scene("http://127.0.0.1:1/publish", 503, "callback_unavailable"),
+    ]
 }
 
 /// A server that has not read the keys yet that the tokens need.

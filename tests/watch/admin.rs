@@ -175,6 +175,8 @@ const LABELS: &[(&str, &str, &[&str])] = &[
 const UPSTREAM: &[(&str, &[&str])] = &[
     ("callback", &["ok", "refused", "timeout", "unreachable", "status", "malformed", "busy"]),
     ("notice", &["ok", "timeout", "unreachable", "status"]),
+    ("presence", &["ok", "timeout", "unreachable", "status"]),
+    ("publish", &["ok", "refused", "timeout", "unreachable", "status", "malformed", "busy"]),
     ("jwks", &["ok", "timeout", "unreachable", "status", "malformed"]),
 ];
 

@@ -156,11 +156,11 @@ pub(super) fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::HubSettings;
     use crate::hub::admission::Caps;
     use crate::hub::draft::{Draft, Target};
     use crate::hub::history::HistoryBounds;
     use crate::hub::log::LogBounds;
-    use crate::hub::HubSettings;
     use crate::order::memory::MemoryOrder;
     use crate::types::name::RoomName;
     use crate::types::position::Epoch;

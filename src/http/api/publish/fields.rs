@@ -143,6 +143,11 @@ fn data(value: &RawValue, event_bytes_max: usize) -> Result<String, Fault> {
     Ok(data.into_owned())
 }
 
+/// The text that `value` is as the data of an event; `None` if it cannot be that.
+pub(super) fn text_of(value: &RawValue) -> Option<String> {
+    data(value, usize::MAX).ok()
+}
+
 /// The text of a JSON string, borrowed if it has no escapes; `None` if `value` is something else.
 ///
 /// An escape that names no character (half a surrogate pair) makes the body malformed: there is no UTF-8 for it. A

@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::engine::buffers::Holds;
 use crate::engine::lifecycle::Stage;
 use crate::http::api::publish::answer::{PublishAnswer, Tally};
+use crate::http::api::publish::asking::Asking;
 use crate::http::api::publish::lines::Lines;
 use crate::http::api::publish::publisher::{Publisher, Uses};
 use crate::http::api::publish::room_rules::RoomRules;
@@ -136,7 +137,10 @@ async fn read_lines(
             engine.spare_memory(MemoryLevel::NoPublishes)?;
             // A request may last longer than its token.
             publisher.caller.is_still_known(&engine.access)?;
-            let (drafts, problem) = next_drafts(engine, publisher, &mut stream.lines, ended);
+            let (mut drafts, mut problem) = next_drafts(engine, publisher, &mut stream.lines, ended);
+            if let Err(refused) = ask(stream, publisher, &mut drafts).await {
+                problem = Some(Err(refused));
+            }
             if !drafts.is_empty() {
                 publish_lines(engine, progress, drafts)?;
                 exchange.took_lines();
@@ -154,6 +158,39 @@ async fn read_lines(
         }
         stream.held.hold(stream.lines.buffered())?;
     }
+}
+
+/// Asks the application about `drafts`, where the rooms say so. Leaves in `drafts` those before the first that it
+/// refuses.
+///
+/// # Errors
+///
+/// The problem with that one.
+async fn ask(
+    stream: &LineStream<'_>,
+    publisher: &Publisher<'_>,
+    drafts: &mut Vec<Numbered>,
+) -> Result<(), Problem> {
+    let (context, exchange, waits) = (stream.context, stream.exchange, stream.waiting.is_some());
+    let rules = RoomRules::now(&context.engine);
+    let all = drafts.iter().map(|(_, draft)| draft);
+    let asking = match Asking::begin(context, exchange, publisher, &rules, waits, all).await {
+        Ok(Some(asking)) => asking,
+        Ok(None) => return Ok(()),
+        Err(problem) => {
+            drafts.clear();
+            return Err(problem);
+        }
+    };
+    for at in 0..drafts.len() {
+        let (line, draft) = &mut drafts[at];
+        let line = *line;
+        if let Err(problem) = asking.ask(&rules, draft).await {
+            drafts.truncate(at);
+            return Err(problem.at_line(line));
+        }
+    }
+    Ok(())
 }
 
 /// A line's number, and its event.

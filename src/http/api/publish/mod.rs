@@ -1,6 +1,7 @@
 //! `POST {base}/publish`: one event, a batch, or a stream of lines that are published as they arrive.
 
 mod answer;
+mod asking;
 pub mod compact;
 pub mod event_body;
 mod fault;
@@ -13,17 +14,21 @@ pub mod media;
 pub(in crate::http::api) mod publisher;
 mod room_rules;
 
+use std::rc::Rc;
+
 use hyper::Response;
 
 use crate::answer::problem::{Code, Problem};
-use crate::engine::Engine;
 use crate::http::api::publish::answer::PublishAnswer;
+use crate::http::api::publish::asking::Asking;
 use crate::http::api::publish::event_body::{Event, EventBody};
 use crate::http::api::publish::media::Media;
 use crate::http::api::publish::publisher::{Publisher, Uses};
 use crate::http::api::publish::room_rules::RoomRules;
 use crate::http::call::Call;
+use crate::http::conn::exchange::Exchange;
 use crate::http::conn::response_body::ResponseBody;
+use crate::http::context::Context;
 use crate::http::gate::caller::Caller;
 use crate::http::request_body;
 use crate::hub::Published;
@@ -59,7 +64,7 @@ async fn publish_body(
     publisher: &Publisher<'_>,
     key: Option<OnceKey>,
 ) -> Result<PublishAnswer, Problem> {
-    let engine = call.engine();
+    let (engine, context, exchange) = (call.engine(), call.context, call.exchange);
     let config = &engine.config;
     let whole = request_body::collect(call, publisher.caller, config.max_body_bytes).await?;
     let rules = RoomRules::now(engine);
@@ -69,7 +74,8 @@ async fn publish_body(
     };
     let place = |problem: Problem, index| if is_batch { problem.at_index(index) } else { problem };
     let claim = key.map(|key| publisher.claim(engine, &key, &whole.bytes));
-    let published = publish_events(engine, publisher, &rules, events, claim, place)?;
+    let work = Work { context, exchange, publisher, rules: &rules };
+    let published = publish_events(&work, events, claim, place).await?;
     Ok(if is_batch {
         PublishAnswer::of_many(engine, &published.into())
     } else {
@@ -77,21 +83,30 @@ async fn publish_body(
     })
 }
 
+/// What the events of one body are published with.
+struct Work<'w> {
+    context: &'w Context,
+    exchange: &'w Rc<Exchange>,
+    publisher: &'w Publisher<'w>,
+    rules: &'w RoomRules,
+}
+
 /// Publishes the events of one body, all or none of them.
-fn publish_events(
-    engine: &Engine,
-    publisher: &Publisher<'_>,
-    rules: &RoomRules,
+async fn publish_events(
+    work: &Work<'_>,
     events: Vec<Event>,
     claim: Option<Claim>,
     place: impl Fn(Problem, usize) -> Problem,
 ) -> Result<Published, Problem> {
+    let Work { context, exchange, publisher, rules } = *work;
+    let engine = &context.engine;
     let drafts = events.into_iter().enumerate();
     let drafts =
         drafts.map(|(index, event)| publisher.draft(engine, event).map_err(|problem| place(problem, index)));
     let mut drafts: Vec<Draft> = drafts.collect::<Result<_, _>>()?;
     // A repeat is answered although its sender may be above its rate by now.
-    if let Some(first) = claim.and_then(|claim| engine.order.answer_to(&claim, engine.clock.now())) {
+    let answered = || claim.and_then(|claim| engine.order.answer_to(&claim, engine.clock.now()));
+    if let Some(first) = answered() {
         return Ok(first);
     }
     let mut uses = Uses::default();
@@ -100,17 +115,36 @@ fn publish_events(
         checked.map_err(|problem| place(problem, index))?;
     }
     publisher.take(engine, &uses)?;
-    let published = match claim {
-        Some(claim) => engine.publish_once(RequestClaim { claim, turn: None }, drafts),
-        None => engine.publish(drafts, Repeats::RefuseAll),
-    };
-    published.map_err(|Refused { index, why, .. }| {
+    let refused = |Refused { index, why, .. }: Refused| {
         let problem = Problem::new(code(why));
         match index {
             Some(index) => place(problem, index),
             None => problem,
         }
-    })
+    };
+    let Some(asking) = Asking::begin(context, exchange, publisher, rules, false, &drafts).await? else {
+        let published = match claim {
+            Some(claim) => engine.publish_once(RequestClaim { claim, turn: None }, drafts),
+            None => engine.publish(drafts, Repeats::RefuseAll),
+        };
+        return published.map_err(refused);
+    };
+    // The same request may have been published while this one waited for its turn.
+    if let Some(first) = answered() {
+        return Ok(first);
+    }
+    let begun = claim.map(|claim| engine.order.begin(&claim, engine.clock.now()));
+    let begun = begun.transpose().map_err(&refused)?;
+    for (index, draft) in drafts.iter_mut().enumerate() {
+        asking.ask(rules, draft).await.map_err(|problem| place(problem, index))?;
+    }
+    // A token may have been revoked meanwhile.
+    publisher.caller.is_still_known(&engine.access)?;
+    let published = match &begun {
+        Some(begun) => engine.publish_once(begun.request(), drafts),
+        None => engine.publish(drafts, Repeats::RefuseAll),
+    };
+    published.map_err(refused)
 }
 
 /// The code of the answer to a publish that the order refused.

@@ -57,6 +57,13 @@ impl<'c> Publisher<'c> {
         Ok(Self { caller, user, principal, rates })
     }
 
+    /// In whose name the application is asked about events: `None` if it is not, because no token shows who publishes;
+    /// `Some(None)` for a token without a user.
+    pub(super) fn asks_as(&self) -> Option<Option<&str>> {
+        let identity = self.caller.identity().filter(|identity| identity.api_key.is_none())?;
+        Some(identity.user())
+    }
+
     /// What the request claims with its `key`.
     pub(super) fn claim(&self, engine: &Engine, key: &OnceKey, body: &[u8]) -> Claim {
         idempotency::of_request(&self.principal, key, body, engine.config.idempotency_time)

@@ -68,6 +68,28 @@ impl RoomRules {
         Ok(policy.publish_rate)
     }
 
+    /// Whether the application is asked about `draft`, if a user publishes it.
+    pub(super) fn asks(&self, draft: &Draft) -> bool {
+        self.policy(draft).is_some_and(|policy| policy.callbacks.publish)
+    }
+
+    /// Checks the size of the data again, which the application has replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::EventTooLarge`].
+    pub(super) fn fits_room(&self, draft: &Draft) -> Result<(), Problem> {
+        self.fits(draft, self.policy(draft).and_then(|policy| policy.event_bytes_max))
+    }
+
+    /// The policy of the table that matches the room of `draft`.
+    fn policy(&self, draft: &Draft) -> Option<&RoomPolicy> {
+        match &draft.target {
+            Target::Room(room) => self.policies.as_ref()?.of(room.as_str()).map(AsRef::as_ref),
+            Target::User(_) | Target::All => None,
+        }
+    }
+
     /// Checks the size of the data.
     fn fits(&self, draft: &Draft, of_room: Option<usize>) -> Result<(), Problem> {
         let problem = match of_room {

@@ -1,0 +1,80 @@
+//! Asks the application about what users publish, in rooms whose policy says so (`publish_callback`).
+//!
+//! An event that the application was not asked about, or did not answer for, is not published.
+
+use std::rc::Rc;
+
+use crate::answer::problem::{Code, Problem};
+use crate::http::api::publish::fields;
+use crate::http::api::publish::publisher::Publisher;
+use crate::http::api::publish::room_rules::RoomRules;
+use crate::http::conn::exchange::Exchange;
+use crate::http::conn::places::{Wait, Waiting};
+use crate::http::context::Context;
+use crate::hub::draft::{Draft, Target};
+use crate::types::name::EventName;
+use crate::upstream::publishing::{Publishing, Question, Said, Turn, Unheard};
+
+/// The right to ask about the events of one request. Until it is dropped, other requests of the same user wait.
+pub(super) struct Asking<'c> {
+    publishing: &'c Publishing,
+    user: Option<String>,
+    _waiting: Option<Waiting>,
+    _turn: Turn,
+}
+
+impl<'c> Asking<'c> {
+    /// Waits until it is this request's turn, if the application has to be asked about one of `drafts`. `None` if not.
+    /// `waits`: the request has the right to wait long already.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::WaitingFull`] if too many requests wait; [`Code::CallbackUnavailable`] if the application cannot be asked.
+    pub(super) async fn begin(
+        context: &'c Context,
+        exchange: &Rc<Exchange>,
+        publisher: &Publisher<'_>,
+        rules: &RoomRules,
+        waits: bool,
+        drafts: impl IntoIterator<Item = &Draft>,
+    ) -> Result<Option<Self>, Problem> {
+        let Some(user) = publisher.asks_as() else {
+            return Ok(None);
+        };
+        if !drafts.into_iter().any(|draft| rules.asks(draft)) {
+            return Ok(None);
+        }
+        // A reload may have given a room this policy, while the client is made at the start only.
+        let publishing = context.engine.upstream.publishing.as_ref().ok_or(Code::CallbackUnavailable)?;
+        let waiting = (!waits).then(|| context.places.wait(exchange, Wait::Question)).transpose()?;
+        let turn = publishing.turn(user.unwrap_or_default()).await;
+        Ok(Some(Self { publishing, user: user.map(ToOwned::to_owned), _waiting: waiting, _turn: turn }))
+    }
+
+    /// Asks about `draft`, if its room says so. Puts in the data that the application gives.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::PublishRefused`] with what the application says; [`Code::CallbackUnavailable`] without an answer that
+    /// counts; [`Code::EventTooLarge`] if its data is too large for the room.
+    pub(super) async fn ask(&self, rules: &RoomRules, draft: &mut Draft) -> Result<(), Problem> {
+        let (Target::Room(room), true) = (&draft.target, rules.asks(draft)) else {
+            return Ok(());
+        };
+        let question = Question {
+            user: self.user.as_deref(),
+            room: room.as_str(),
+            event: draft.name.as_ref().map(EventName::as_str),
+            data: &draft.data,
+        };
+        match self.publishing.ask(&question).await {
+            Ok(Said::Yes) => Ok(()),
+            Ok(Said::With(data)) => {
+                draft.data = fields::text_of(&data).ok_or(Code::CallbackUnavailable)?;
+                rules.fits_room(draft)
+            }
+            Ok(Said::No(told)) => Err(Problem { told: Some(Box::new(told)), ..Code::PublishRefused.into() }),
+            Err(Unheard) => Err(Code::CallbackUnavailable.into()),
+        }
+    }
+}

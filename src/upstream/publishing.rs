@@ -1,0 +1,269 @@
+//! The application's say over what its users publish: any thread asks, the upstream thread sends.
+//!
+//! One request for each event. At most `auth_callback_concurrency` are under way, [`QUESTIONS_MAX`] more wait for no
+//! longer than an answer may take, and the next are answered [`Unheard`]. Nothing is kept: each event is its own question.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use reqwest::StatusCode;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::answer::told::Told;
+use crate::config::UpstreamUrl;
+use crate::upstream::client::{Client, Failed};
+use crate::upstream::stats::{Health, Outcome, Purpose, UpstreamStats};
+
+/// Events that may wait for their turn.
+pub const QUESTIONS_MAX: usize = 1024;
+
+/// Publishers whose turns are remembered before those that are over are forgotten.
+const TURNS_KEPT: usize = 256;
+
+/// An event that a user wants to publish.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Question<'a> {
+    /// The token's user; `null` if the token has none.
+    pub user: Option<&'a str>,
+    /// The room.
+    pub room: &'a str,
+    /// The event's name; `null` if it has none.
+    pub event: Option<&'a str>,
+    /// Its data, as subscribers would get it.
+    pub data: &'a str,
+}
+
+/// What the application says about an event.
+#[derive(Debug)]
+pub enum Said {
+    /// It may be published as it is.
+    Yes,
+    /// It may be published with this data.
+    With(Box<RawValue>),
+    /// It may not be published.
+    No(Told),
+}
+
+/// The application gave no answer that counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Unheard;
+
+/// Asks the application.
+#[derive(Clone)]
+pub struct Publishing {
+    queue: mpsc::Sender<Job>,
+    turns: Arc<Mutex<HashMap<Box<str>, Weak<TurnLock<()>>>>>,
+    stats: Arc<UpstreamStats>,
+}
+
+/// The right to ask for one publisher. The next request of that publisher waits until it is dropped.
+pub struct Turn(#[allow(dead_code, reason = "it is held, not read")] OwnedMutexGuard<()>);
+
+struct Job {
+    body: Bytes,
+    asked: Instant,
+    reply: oneshot::Sender<Result<Said, Unheard>>,
+}
+
+/// How the application is asked.
+pub(super) struct Terms {
+    pub(super) url: UpstreamUrl,
+    pub(super) timeout: Duration,
+    pub(super) concurrency: usize,
+}
+
+impl Publishing {
+    /// Creates it, and the work that the upstream thread has to [run](Asker::run) for it.
+    pub(super) fn new(terms: Terms, client: Client, stats: Arc<UpstreamStats>) -> (Self, Asker) {
+        let (queue, jobs) = mpsc::channel(QUESTIONS_MAX);
+        let asker =
+            Asker { terms: Arc::new(terms), client, jobs, stats: stats.clone(), health: Arc::default() };
+        (Self { queue, turns: Arc::default(), stats }, asker)
+    }
+
+    /// Waits for the turn of `user`. Requests of one user are asked about in the order in which they came, so that what
+    /// they publish keeps that order.
+    pub async fn turn(&self, user: &str) -> Turn {
+        let lock = {
+            let mut turns = self.turns.lock();
+            if turns.len() >= TURNS_KEPT {
+                turns.retain(|_, turn| turn.strong_count() > 0);
+            }
+            let known = turns.get(user).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let lock = Arc::<TurnLock<()>>::default();
+                turns.insert(user.into(), Arc::downgrade(&lock));
+                lock
+            })
+        };
+        Turn(lock.lock_owned().await)
+    }
+
+    /// Asks about an event. Waits up to twice `publish_callback_timeout`: for its turn, and for the answer. An event
+    /// whose future is dropped is not asked about.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer in time, an invalid one, or too many others wait.
+    pub async fn ask(&self, question: &Question<'_>) -> Result<Said, Unheard> {
+        let body = serde_json::to_vec(question).expect("texts always serialise").into();
+        let (reply, answer) = oneshot::channel();
+        if self.queue.try_send(Job { body, asked: Instant::now(), reply }).is_err() {
+            self.stats.ended(Purpose::Publish, Outcome::Busy);
+            return Err(Unheard);
+        }
+        answer.await.unwrap_or(Err(Unheard))
+    }
+}
+
+/// The upstream thread's part.
+pub(super) struct Asker {
+    terms: Arc<Terms>,
+    client: Client,
+    jobs: mpsc::Receiver<Job>,
+    stats: Arc<UpstreamStats>,
+    health: Arc<Health>,
+}
+
+impl Asker {
+    /// Sends questions in turns. Runs until its future is dropped.
+    pub(super) async fn run(mut self) {
+        let turns = Arc::new(Semaphore::new(self.terms.concurrency));
+        // Owns every request under way: dropping it ends them.
+        let mut requests = JoinSet::new();
+        loop {
+            let turn = turns.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let Some(job) = self.jobs.recv().await else { return };
+            while requests.try_join_next().is_some() {}
+            if job.reply.is_closed() {
+                continue;
+            }
+            if job.asked.elapsed() > self.terms.timeout {
+                self.stats.ended(Purpose::Publish, Outcome::Busy);
+                // Its asker may be gone.
+                let _ = job.reply.send(Err(Unheard));
+                continue;
+            }
+            let (terms, client) = (self.terms.clone(), self.client.clone());
+            let (stats, health) = (self.stats.clone(), self.health.clone());
+            requests.spawn(async move {
+                let asked = send(&terms, &client, job.body).await;
+                note(&stats, &health, &asked);
+                let _ = job.reply.send(asked.map_err(|_| Unheard));
+                drop(turn);
+            });
+        }
+    }
+}
+
+/// Bytes an answer may have: an event's data in JSON, which may be six times as long, is far below.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+
+async fn send(terms: &Terms, client: &Client, body: Bytes) -> Result<Said, Failed> {
+    let request = client
+        .http()
+        .post(terms.url.as_url().clone())
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .header(ACCEPT, HeaderValue::from_static("application/json"))
+        .body(body)
+        .build()
+        .map_err(|_| Failed::new(Outcome::Unreachable, "the request cannot be built"))?;
+    let answer = client.ask(request, ANSWER_BYTES_MAX, terms.timeout).await?;
+    decide(answer.status, &answer.body)
+}
+
+fn note(stats: &UpstreamStats, health: &Health, asked: &Result<Said, Failed>) {
+    let (outcome, cause) = match asked {
+        Ok(Said::Yes | Said::With(_)) => (Outcome::Ok, ""),
+        Ok(Said::No(_)) => (Outcome::Refused, ""),
+        Err(Failed { outcome, cause }) => (*outcome, cause.as_str()),
+    };
+    stats.ended(Purpose::Publish, outcome);
+    let (is_news, name) = (health.note(outcome), outcome.as_str());
+    tracing::debug!(outcome = name, cause, "the application was asked about an event");
+    if is_news && outcome.is_answer() {
+        tracing::info!("the application answers publish_callback again");
+    } else if is_news {
+        tracing::warn!(
+            outcome = name,
+            cause,
+            "the application does not answer publish_callback: events are refused"
+        );
+    }
+}
+
+/// The body of a yes.
+#[derive(Deserialize)]
+struct Accepted {
+    #[serde(default)]
+    data: Option<Box<RawValue>>,
+}
+
+/// What an answer with this `status` and `body` says.
+fn decide(status: StatusCode, body: &[u8]) -> Result<Said, Failed> {
+    match status {
+        StatusCode::OK => {
+            let accepted: Accepted = serde_json::from_slice(body)
+                .map_err(|_| Failed::new(Outcome::Malformed, "the body is not a JSON object"))?;
+            Ok(accepted.data.map_or(Said::Yes, Said::With))
+        }
+        StatusCode::FORBIDDEN => Ok(Said::No(Told::read(body))),
+        other => Err(Failed::new(Outcome::Status, format!("status {}", other.as_u16()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_a_yes_other_data_a_no_or_nothing() {
+        let said = |status: u16, body: &str| {
+            decide(StatusCode::from_u16(status).expect("a status"), body.as_bytes())
+        };
+        assert!(matches!(said(200, "{}"), Ok(Said::Yes)));
+        assert!(matches!(said(200, r#"{"data":null,"more":1}"#), Ok(Said::Yes)));
+        let Ok(Said::With(data)) = said(200, r#"{"data": {"a": 1 }}"#) else { panic!("other data") };
+        assert_eq!(data.get(), r#"{"a": 1 }"#);
+        let Ok(Said::No(told)) = said(403, r#"{"code":"too_long","title":"Say it shorter"}"#) else {
+            panic!("a no")
+        };
+        assert_eq!((told.code(), told.title()), ("too_long", "Say it shorter"));
+        for (status, body) in
+            [(200, ""), (200, "[]"), (200, "yes"), (204, ""), (302, "{}"), (500, "{}"), (401, "{}")]
+        {
+            assert!(said(status, body).is_err(), "{status} {body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_of_one_publisher_take_turns_and_others_do_not_wait() {
+        let (queue, _jobs) = mpsc::channel(1);
+        let publishing = Publishing { queue, turns: Arc::default(), stats: Arc::default() };
+        let first = publishing.turn("me").await;
+        let _other = publishing.turn("you").await;
+        let mut second = std::pin::pin!(publishing.turn("me"));
+        assert!(futures_now(second.as_mut()).is_none());
+        drop(first);
+        assert!(futures_now(second).is_some());
+        for n in 0..10 * TURNS_KEPT {
+            drop(publishing.turn(&n.to_string()).await);
+        }
+        assert!(publishing.turns.lock().len() <= TURNS_KEPT);
+    }
+
+    fn futures_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.poll(&mut context) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        }
+    }
+}

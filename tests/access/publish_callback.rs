@@ -1,0 +1,189 @@
+//! Promise: in rooms whose table says so, the application decides about every event that a user publishes: it accepts
+//! it, gives other data, or refuses it in its own words. Without its answer nothing is published. One user's events keep
+//! their order, and backends are not asked about.
+
+use crate::common;
+
+use std::time::Duration;
+
+use common::application::{Application, Asked, Reply};
+use common::bearer::{SECRET, TempFile, api_key_entry, bearer, key, token};
+use common::conn::{Response, request};
+use common::{BASE, TestServer, assert_problem};
+use serde_json::{Value, json};
+use tidegate::auth::api_keys;
+use tidegate::config::Config;
+
+const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
+
+/// A server whose application is asked about the room `asked`, but not about others.
+fn server(application: &Application, file: &TempFile, change: impl FnOnce(&mut Config)) -> TestServer {
+    let text = format!(
+        "publish_callback = {:?}\napi_keys_file = {:?}\n[[room]]\nmatch = \"asked\"\ncallbacks = [\"publish\"]\nmax_event_bytes = \"1KiB\"\n",
+        application.url("/publish"),
+        file.text(),
+    );
+    let read = Config::from_toml("a.toml".as_ref(), &text, 4096).unwrap_or_else(|errors| panic!("{errors}"));
+    TestServer::with(|config| {
+        config.token_keys = vec![key(SECRET)];
+        config.api_keys_file = read.api_keys_file;
+        config.publish_callback = read.publish_callback;
+        config.room_tables = read.room_tables;
+        change(config);
+    })
+}
+
+/// Accepts what is fine, and answers the rest as its data asks.
+fn by_data(asked: &Asked) -> Reply {
+    match asked.json()["data"].as_str().expect("text") {
+        "sign" => Reply::With(200, r#"{"data":{ "by": "me", "text": "signed" }}"#.into()),
+        "shout" => Reply::With(403, r#"{"code":"too_loud","title":"Say it \"softly\""}"#.into()),
+        "no" => Reply::With(403, String::new()),
+        "long" => Reply::With(200, json!({"data": "x".repeat(1025)}).to_string()),
+        "odd" => Reply::With(200, "fine".into()),
+        "down" => Reply::With(500, "{}".into()),
+        _ => Reply::With(200, "{}".into()),
+    }
+}
+
+fn backend() -> (String, TempFile) {
+    let backend = api_keys::generate();
+    let file = TempFile::new(&api_key_entry("shop", &backend, &["sse:publish", "sse:read"], ""));
+    (backend, file)
+}
+
+fn publish(server: &TestServer, text: &str, event: &Value) -> Response {
+    server.post("/publish", &[("authorization", &bearer(text))], event.to_string())
+}
+
+/// The data that is in the history of `room`.
+fn said(server: &TestServer, room: &str, text: &str) -> Vec<String> {
+    let path = format!("{BASE}/rooms/{room}/history");
+    let answer = server.connect().round(&request("GET", &path, &[("authorization", &bearer(text))], b""));
+    let events = answer.json()["events"].as_array().cloned().expect("a list");
+    events.iter().map(|event| event["data"].as_str().expect("text").to_owned()).collect()
+}
+
+#[test]
+fn the_application_accepts_replaces_or_refuses() {
+    let (application, (backend, file)) = (Application::start(by_data), backend());
+    let server = server(&application, &file, |_| {});
+    let me = token("me", &["sse:publish", "sse:read"]);
+    let event = |data: &str| json!({"room": "asked", "event": "chat", "data": data});
+    assert_eq!(publish(&server, &me, &event("fine")).status(), 200);
+    assert_eq!(publish(&server, &me, &event("sign")).status(), 200);
+    let shout = publish(&server, &me, &event("shout"));
+    assert_eq!(
+        (shout.status(), shout.text().as_str()),
+        (403, r#"{"title":"Say it \"softly\"","status":403,"code":"too_loud"}"#)
+    );
+    assert_problem(&publish(&server, &me, &event("no")), 403, "publish_refused");
+    assert_problem(&publish(&server, &me, &event("long")), 413, "event_too_large");
+    for data in ["odd", "down"] {
+        let answer = publish(&server, &me, &event(data));
+        assert_problem(&answer, 503, "callback_unavailable");
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert_eq!(said(&server, "asked", &me), ["fine", r#"{"by":"me","text":"signed"}"#]);
+    let asked = application.asked();
+    assert_eq!(
+        (asked[0].line.as_str(), asked[0].json()),
+        ("POST /publish", json!({"user": "me", "room": "asked", "event": "chat", "data": "fine"}))
+    );
+    let unnamed = publish(&server, &me, &json!({"room": "asked", "data": {"a": 1}}));
+    assert_eq!(unnamed.status(), 200);
+    assert_eq!(
+        application.asked().last().expect("it was asked").json(),
+        json!({"user": "me", "room": "asked", "event": null, "data": "{\"a\":1}"})
+    );
+    let count = application.count();
+    assert_eq!(publish(&server, &backend, &event("no")).status(), 200, "backends are not asked about");
+    assert_eq!(publish(&server, &me, &json!({"room": "other", "data": "no"})).status(), 200);
+    assert_eq!(application.count(), count);
+    let metrics = server.metrics();
+    for (outcome, wanted) in [("ok", 4.0), ("refused", 2.0), ("malformed", 1.0), ("status", 1.0)] {
+        metrics.assert(
+            &format!("tidegate_upstream_requests_total{{kind=\"publish\",outcome=\"{outcome}\"}}"),
+            wanted,
+        );
+    }
+}
+
+#[test]
+fn a_batch_goes_out_whole_or_not_at_all_and_lines_as_far_as_they_may() {
+    let (application, (_, file)) = (Application::start(by_data), backend());
+    let server = server(&application, &file, |_| {});
+    let me = token("me", &["sse:publish", "sse:read"]);
+    let event = |data: &str| json!({"room": "asked", "data": data});
+    let refused = publish(&server, &me, &json!([event("one"), event("no"), event("three")]));
+    assert_problem(&refused, 403, "publish_refused");
+    assert_eq!((&refused.json()["index"], said(&server, "asked", &me).len()), (&json!(1), 0));
+    let lines = [event("one"), event("shout"), event("three")].map(|line| line.to_string()).join("\n");
+    let headers = [("authorization", &*bearer(&me)), NDJSON];
+    let refused = server.post("/publish", &headers, lines);
+    let body = refused.json();
+    assert_eq!(
+        (refused.status(), &body["code"], &body["line"], &body["published"]),
+        (403, &json!("too_loud"), &json!(2), &json!(1))
+    );
+    assert_eq!(said(&server, "asked", &me), ["one"]);
+}
+
+#[test]
+fn without_an_answer_in_time_nothing_goes_out() {
+    let (application, (_, file)) = (Application::always(Reply::Held(200, "{}".into())), backend());
+    let server = server(&application, &file, |config| {
+        config.publish_callback_timeout = Duration::from_millis(50);
+    });
+    let me = token("me", &["sse:publish", "sse:read"]);
+    let answer = publish(&server, &me, &json!({"room": "asked", "data": "x"}));
+    assert_problem(&answer, 503, "callback_unavailable");
+    assert_eq!(said(&server, "asked", &me), Vec::<String>::new());
+    application.release();
+}
+
+/// What was refused or not answered may be tried again with its key; what was published is not asked about again.
+#[test]
+fn a_repeat_is_asked_about_once() {
+    let (application, (_, file)) = (Application::start(by_data), backend());
+    let server = server(&application, &file, |_| {});
+    let me = bearer(&token("me", &["sse:publish", "sse:read"]));
+    let post = |key: &str, data: &str| {
+        let body = json!({"room": "asked", "data": data}).to_string();
+        server.post("/publish", &[("authorization", &me), ("idempotency-key", key)], body)
+    };
+    assert_problem(&post("a", "down"), 503, "callback_unavailable");
+    assert_problem(&post("a", "down"), 503, "callback_unavailable");
+    let (first, again) = (post("b", "sign"), post("b", "sign"));
+    assert_eq!((first.status(), first.header("idempotency-replayed")), (200, None));
+    assert_eq!((again.status(), again.header("idempotency-replayed")), (200, Some("true")));
+    assert_eq!((first.text(), application.count()), (again.text(), 3));
+}
+
+/// Many requests of one user at once: the application hears them one after the other, in the order of the room.
+#[test]
+fn one_users_events_keep_their_order() {
+    let (application, (_, file)) = (Application::start(by_data), backend());
+    let server = server(&application, &file, |config| {
+        config.shards = 2;
+        config.publish_rate_per_user = None;
+        config.max_requests = 64;
+    });
+    let me = token("me", &["sse:publish", "sse:read"]);
+    std::thread::scope(|scope| {
+        for n in 0..16 {
+            let (server, me) = (&server, &me);
+            scope.spawn(move || {
+                let answer = publish(server, me, &json!({"room": "asked", "data": n.to_string()}));
+                assert_eq!(answer.status(), 200, "{}", answer.text());
+            });
+        }
+    });
+    let asked: Vec<String> = application
+        .asked()
+        .iter()
+        .map(|asked| asked.json()["data"].as_str().expect("text").to_owned())
+        .collect();
+    assert_eq!(said(&server, "asked", &me), asked);
+    assert_eq!(application.under_way().1, 1, "never two at once");
+}
