@@ -490,7 +490,7 @@ fn a_room_tells_who_is_there_and_how_far_back_it_goes() {
     let server = TestServer::with(|config| config.history_events = 2);
     let bounds = r#""events_max":2,"bytes_max":1048576,"age_max_s":3600"#;
     let nowhere = format!(
-        r#"{{"room":"nowhere","connections":0,"members":[],"members_total":0,"history":{{"events":0,"bytes":0,"complete_after":null,"newest":null,{bounds}}}}}"#
+        r#"{{"room":"nowhere","connections":0,"members":[],"members_total":0,"muted":0,"history":{{"events":0,"bytes":0,"complete_after":null,"newest":null,{bounds}}}}}"#
     );
     let answer = server.get("/rooms/nowhere");
     assert_eq!((answer.status(), answer.text()), (200, nowhere.clone()));
@@ -513,6 +513,7 @@ fn a_room_tells_who_is_there_and_how_far_back_it_goes() {
             "connections": 4,
             "members": ["adam", "zoe"],
             "members_total": 2,
+            "muted": 0,
             "history": {
                 "events": 2,
                 "bytes": null,

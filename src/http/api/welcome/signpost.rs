@@ -76,7 +76,7 @@ mod tests {
         let table: [(&[&str], &str); 11] = [
             (&["stream", "a", "b", "c"], "/stream?room=ROOM"),
             (&["stream", "a", "b", "c"], "/stream/ROOM/USER"),
-            (&["rooms", "a", "events"], "with /history and /members"),
+            (&["rooms", "a", "events"], "with /history, /members and /mute/USER"),
             (&["presence"], "PUT to /presence/ROOM"),
             (&["members", "lobby"], "/rooms/ROOM/members"),
             (&["users"], "/users/online"),
