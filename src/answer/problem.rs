@@ -341,7 +341,7 @@ pub struct Problem {
     /// Which byte of the line, from 1.
     pub column: Option<u32>,
     /// Which element of a batch, from 0.
-    pub index: Option<usize>,
+    pub index: Option<u32>,
     /// How many events of this request were published before the error and stay published.
     pub published: Option<u64>,
     /// `Retry-After` in seconds (RFC 9110 §10.2.3); [`RETRY_AFTER_S_DEFAULT`] if the code needs one and none is set.
@@ -402,8 +402,8 @@ impl Problem {
     }
 
     /// Adds the element of a batch, counted from 0.
-    pub const fn at_index(mut self, index: usize) -> Self {
-        self.index = Some(index);
+    pub fn at_index(mut self, index: usize) -> Self {
+        self.index = Some(u32::try_from(index).unwrap_or(u32::MAX));
         self
     }
 
@@ -632,7 +632,7 @@ mod tests {
             assert_eq!(body["field"], format!("{}…", "<".repeat(48)));
             assert_eq!(body["line"], u64::MAX);
             assert_eq!(body["column"], u32::MAX);
-            assert_eq!(body["index"], usize::MAX);
+            assert_eq!(body["index"], u32::MAX);
             assert_eq!(body["published"], u64::MAX);
         }
     }

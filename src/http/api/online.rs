@@ -76,7 +76,13 @@ pub fn parse(body: &[u8]) -> Result<Vec<UserName>, Problem> {
     let mut json = serde_json::Deserializer::from_str(body.users.get());
     let users = json.deserialize_seq(Users(&fault));
     // The text is JSON, so all that can be wrong is that it is no list, or one of its elements.
-    users.map_err(|_| Problem { index: fault.get(), ..Problem::new(Code::UsersInvalid).about("users") })
+    users.map_err(|_| {
+        let problem = Problem::new(Code::UsersInvalid).about("users");
+        match fault.get() {
+            Some(index) => problem.at_index(index),
+            None => problem,
+        }
+    })
 }
 
 const NOT_USERS: &str = "the body is an object with a list of users: {\"users\":[\"a\",\"b\"]}";

@@ -99,7 +99,10 @@ impl Reader {
                 Some(fault) => fault.problem(text),
                 None => malformed::from_json(text, &err, malformed::NOT_AN_EVENT),
             };
-            Problem { index: self.index.get(), ..problem }
+            match self.index.get() {
+                Some(index) => problem.at_index(index),
+                None => problem,
+            }
         })
     }
 
