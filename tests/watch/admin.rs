@@ -113,6 +113,7 @@ const LABELS: &[(&str, &str, &[&str])] = &[
     ("tidegate_events_dropped_total", "reason", &["slow", "rate"]),
     ("tidegate_events_skipped_total", "reason", &["conflated", "latest", "unstored"]),
     ("tidegate_gaps_total", "reason", &["evicted", "restart", "slow", "unknown"]),
+    ("tidegate_presence_suppressed_total", "reason", &["cancelled", "grace"]),
     ("tidegate_shard_connections", "shard", &["0", "1"]),
     ("tidegate_shard_busy_seconds_total", "shard", &["0", "1"]),
     ("tidegate_shard_step_age_seconds", "shard", &["0", "1"]),
@@ -178,6 +179,7 @@ const UPSTREAM: &[(&str, &[&str])] = &[
     ("presence", &["ok", "timeout", "unreachable", "status"]),
     ("publish", &["ok", "refused", "timeout", "unreachable", "status", "malformed", "busy"]),
     ("jwks", &["ok", "timeout", "unreachable", "status", "malformed"]),
+    ("presence", &["ok", "timeout", "unreachable", "status"]),
 ];
 
 /// Returns the names of our series. Those of the process belong to the system.
