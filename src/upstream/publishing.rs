@@ -59,9 +59,12 @@ pub struct Unheard;
 #[derive(Clone)]
 pub struct Publishing {
     queue: mpsc::Sender<Job>,
-    turns: Arc<Mutex<HashMap<Box<str>, Weak<TurnLock<()>>>>>,
+    turns: Arc<Mutex<Turns>>,
     stats: Arc<UpstreamStats>,
 }
+
+/// The turns of publishers, by user. Those that nobody waits for are forgotten in time.
+type Turns = HashMap<Box<str>, Weak<TurnLock<()>>>;
 
 /// The right to ask for one publisher. The next request of that publisher waits until it is dropped.
 pub struct Turn(#[allow(dead_code, reason = "it is held, not read")] OwnedMutexGuard<()>);

@@ -146,7 +146,7 @@ mod tests {
             (r#"{"users":["\ud800"]}"#, Some(0)),
             (r#"{"users":"a"}"#, None),
             (r#"{"users":null}"#, None),
-            (&crowd, Some(USERS_MAX)),
+            (&crowd, Some(1000)),
         ] {
             let refused = parse(body.as_bytes()).expect_err(body);
             let field = refused.field.map(|field| field.to_string());

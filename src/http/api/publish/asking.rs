@@ -38,7 +38,7 @@ impl<'c> Asking<'c> {
         waits: bool,
         drafts: impl IntoIterator<Item = &Draft>,
     ) -> Result<Option<Self>, Problem> {
-        let Some(user) = publisher.asks_as() else {
+        let Some(token) = publisher.token() else {
             return Ok(None);
         };
         if !drafts.into_iter().any(|draft| rules.asks(draft)) {
@@ -47,8 +47,9 @@ impl<'c> Asking<'c> {
         // A reload may have given a room this policy, while the client is made at the start only.
         let publishing = context.engine.upstream.publishing.as_ref().ok_or(Code::CallbackUnavailable)?;
         let waiting = (!waits).then(|| context.places.wait(exchange, Wait::Question)).transpose()?;
-        let turn = publishing.turn(user.unwrap_or_default()).await;
-        Ok(Some(Self { publishing, user: user.map(ToOwned::to_owned), _waiting: waiting, _turn: turn }))
+        let turn = publishing.turn(token.user().unwrap_or_default()).await;
+        let user = token.user().map(ToOwned::to_owned);
+        Ok(Some(Self { publishing, user, _waiting: waiting, _turn: turn }))
     }
 
     /// Asks about `draft`, if its room says so. Puts in the data that the application gives.

@@ -12,6 +12,7 @@ use crate::http::api::publish::room_rules::RoomRules;
 use crate::http::call::Call;
 use crate::http::gate::caller::Caller;
 use crate::hub::draft::{Claim, Draft, Target};
+use crate::rights::identity::Identity;
 use crate::types::name::{OnceKey, UserName};
 use crate::types::rate::Rate;
 
@@ -57,11 +58,10 @@ impl<'c> Publisher<'c> {
         Ok(Self { caller, user, principal, rates })
     }
 
-    /// In whose name the application is asked about events: `None` if it is not, because no token shows who publishes;
-    /// `Some(None)` for a token without a user.
-    pub(super) fn asks_as(&self) -> Option<Option<&str>> {
+    /// The token with which a user publishes. `None` for a backend, and where nobody shows who asks.
+    pub(super) fn token(&self) -> Option<&Identity> {
         let identity = self.caller.identity().filter(|identity| identity.api_key.is_none())?;
-        Some(identity.user())
+        Some(identity)
     }
 
     /// What the request claims with its `key`.
