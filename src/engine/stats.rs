@@ -44,6 +44,10 @@ words! {
         Idempotency = "idempotency",
         /// The room's policy does not allow the event.
         RoomPolicy = "room_policy",
+        /// The application refuses the event.
+        Application = "application",
+        /// The application did not say whether the event may be published.
+        CallbackUnavailable = "callback_unavailable",
         /// The user is muted.
         Muted = "muted",
         /// The request is wrong.
@@ -126,7 +130,9 @@ pub fn reason(code: Code) -> Refused {
         Code::Unauthorized => Refused::Unauthorized,
         Code::Forbidden => Refused::Forbidden,
         Code::RateLimited => Refused::RateLimited,
-        Code::AuthUnavailable | Code::CallbackUnavailable => Refused::AuthUnavailable,
+        Code::AuthUnavailable => Refused::AuthUnavailable,
+        Code::PublishRefused => Refused::Application,
+        Code::CallbackUnavailable => Refused::CallbackUnavailable,
         Code::MemoryExhausted => Refused::MemoryRequests,
         Code::BuffersFull => Refused::Buffers,
         Code::WaitingFull => Refused::Waiting,

@@ -635,7 +635,8 @@ fn reason(code: &'static str) -> &'static str {
         "event_id_repeated" => "repeated",
         "idempotency_mismatch" | "idempotency_busy" => "idempotency",
         "room_unknown" | "publish_keys_only" | "event_name_forbidden" | "repeated" => "room_policy",
-        "muted" => "muted",
+        "muted" | "callback_unavailable" => code,
+        "publish_refused" => "application",
         "full" | "draining" | "rate_limited" | "auth_unavailable" | "unauthorized" | "forbidden" => code,
         _ => "bad_request",
     }
@@ -654,7 +655,7 @@ fn refusals(metrics: &Metrics) -> BTreeMap<String, f64> {
 #[test]
 fn every_bad_request_has_its_status_and_code() {
     let mut seen = BTreeSet::from(ELSEWHERE.map(|(code, _)| code));
-    for Scene { server, kept, rows } in scenes() {
+    for Scene { server, kept, application, rows } in scenes() {
         let before = server.metrics();
         let mut counted = BTreeMap::<String, f64>::new();
         for (bytes, status, code) in rows {
@@ -674,6 +675,7 @@ fn every_bad_request_has_its_status_and_code() {
         // Only requests that could have been accepted take a place among the connections.
         let open = kept.len();
         server.wait_for("tidegate_connections", f64::from(u32::try_from(open).expect("a few")));
+        drop(application);
     }
     let all: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(seen, all, "each code is in a row");

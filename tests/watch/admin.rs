@@ -139,6 +139,8 @@ const LABELS: &[(&str, &str, &[&str])] = &[
             "repeated",
             "idempotency",
             "room_policy",
+            "application",
+            "callback_unavailable",
             "muted",
             "bad_request",
             "origin",
