@@ -14,9 +14,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::fleet::version_of;
 use super::published::{Published, whole};
 use crate::plan::credentials::{Credentials, PERMISSION};
 use crate::plan::scenario::{Form, Names, Settings};
+use crate::plan::special::key_of;
 use crate::target::dialect::Dialect;
 use crate::target::server::Target;
 
@@ -272,7 +274,14 @@ impl Writer {
         let mut data = format!("{seq} {now_ns} ").into_bytes();
         let padding = self.padding.len().saturating_sub(data.len());
         data.extend_from_slice(&self.padding[..padding]);
-        self.dialect.event(&self.path, &self.host, &self.addresses[stream], &data, body);
+        let address = &self.addresses[stream];
+        let keys = self.settings.keyed.keys;
+        if keys == 0 {
+            return self.dialect.event(&self.path, &self.host, address, &data, body);
+        }
+        let (key, version) = (key_of(seq, keys), version_of(seq));
+        let address = format!(r#"{address},"key":"k{key}","version":{version}"#);
+        self.dialect.event(&self.path, &self.host, &address, &data, body);
     }
 
     fn head(&self) -> String {

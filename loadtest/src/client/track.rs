@@ -28,7 +28,7 @@ pub struct Track {
     missing: BTreeSet<u64>,
     /// Missing numbers beyond [`MISSING_MAX`], lost for good.
     forgotten: u64,
-    /// Numbers that gaps announced: neither seen nor lost.
+    /// Numbers that gaps announced, or that were published before the stream joined: neither seen nor lost.
     excused: u64,
     /// Whether a gap was told and nothing has come since.
     has_gap: bool,
@@ -56,13 +56,19 @@ impl Track {
         if was_missing { Order::Reordered } else { Order::Duplicate }
     }
 
+    /// The stream begins with number `seq`: those before were published before it joined.
+    pub fn join_at(&mut self, seq: u64) {
+        self.excused += seq;
+        self.next = seq;
+    }
+
     /// The server has told of a gap: what lies between here and the next number is declared, not lost. A gap with
     /// nothing after it excuses nothing, so a scenario that expects gaps publishes once more at its end.
     pub fn tell_gap(&mut self) {
         self.has_gap = true;
     }
 
-    /// Numbers that gaps announced.
+    /// Numbers that gaps announced, or that were published before the stream joined.
     #[must_use]
     pub fn excused(&self) -> u64 {
         self.excused
@@ -138,6 +144,16 @@ mod tests {
         track.tell_gap();
         assert_eq!(track.see(8), Order::InOrder);
         assert_eq!(track.see(10), Order::Skipped);
+    }
+
+    #[test]
+    fn who_joins_midway_lacks_nothing_from_before() {
+        let mut track = Track::default();
+        track.join_at(5);
+        assert_eq!((track.lost(5), track.lost(6), track.excused()), (0, 1, 5));
+        assert_eq!(track.see(6), Order::Skipped);
+        assert_eq!((track.see(5), track.lost(7)), (Order::Reordered, 0));
+        assert_eq!(track.see(4), Order::Duplicate);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::job::{Job, Mode, Plan};
 use super::peer::Peer;
 use super::scenario::{Form, Scenario, Settings};
 use super::source::{Source, sibling};
+use super::special_args::Special;
 
 /// Load test for Tidegate and its reference servers. Without a scenario: 10,000 connections, 10 events/s, against a
 /// server it starts itself, with results and plots in `loadtest-report`.
@@ -132,6 +133,14 @@ enum Single {
     Saturate(Options),
     /// 1,000 to 19,000 connections, 1 to 1,000 rooms.
     Scale(Options),
+    /// 10,000 users see who is there: all come, reload and leave; with presence and without.
+    Presence(Options),
+    /// 20,000 updates/s of 1,000 keys, of which the newest go out.
+    Conflate(Options),
+    /// 1,000 clients that ask again and again (long polling).
+    Poll(Options),
+    /// Everything is published several times with an idempotency key.
+    Retry(Options),
 }
 
 impl Single {
@@ -154,6 +163,10 @@ impl Single {
             Self::Soak(options) => (Scenario::Soak, options),
             Self::Saturate(options) => (Scenario::Saturate, options),
             Self::Scale(options) => (Scenario::Scale, options),
+            Self::Presence(options) => (Scenario::Presence, options),
+            Self::Conflate(options) => (Scenario::Conflate, options),
+            Self::Poll(options) => (Scenario::Poll, options),
+            Self::Retry(options) => (Scenario::Retry, options),
         }
     }
 }
@@ -228,10 +241,12 @@ struct Options {
     /// The most connections that may wait for `connected` at a time.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_000))]
     in_flight: Option<u32>,
+    #[command(flatten)]
+    special: Special,
     /// Percentage of subscribers that leave each second (churn, soak).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     churn: Option<u32>,
-    /// Milliseconds that each of them stays away (churn, soak).
+    /// Milliseconds that each of them stays away (churn, soak, presence).
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=60_000))]
     away: Option<u32>,
     /// Events of each room that subscribers miss (resume).
@@ -443,6 +458,7 @@ impl Options {
         let is_burst = scenario == Scenario::Burst;
         let rate_default = if is_burst { settings.burst } else { settings.rate_per_s };
         settings.rate_per_s = self.rate.unwrap_or(rate_default);
+        self.special.put(scenario, &mut settings)?;
         if settings.stuck >= settings.connections {
             return Err(format!(
                 "--stuck {}: wanted fewer than --connections {}",

@@ -6,3 +6,5 @@ pub mod job;
 pub mod peer;
 pub mod scenario;
 pub mod source;
+pub mod special;
+mod special_args;

@@ -44,7 +44,7 @@ impl Peer {
     pub fn supports(self, scenario: Scenario) -> bool {
         match self {
             // None of them can resume a stream the way the load test does.
-            _ if scenario.needs_resume() => false,
+            _ if scenario.needs_resume() || scenario.needs_tidegate() => false,
             Self::Floor | Self::FloorTick => true,
             Self::Axum => scenario != Scenario::Targeted,
             // They know rooms, not users. Their drain and their compression are not measured.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::special::{Keyed, Members, Repeats};
+
 /// What is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -45,6 +47,14 @@ pub enum Scenario {
     Saturate,
     /// What connections and rooms cost as they grow.
     Scale,
+    /// 10,000 users see how many of them are there: all come, reload, and leave.
+    Presence,
+    /// 20,000 updates/s of 1,000 keys, of which the newest go out.
+    Conflate,
+    /// 1,000 clients that ask again and again.
+    Poll,
+    /// Everything is published several times.
+    Retry,
 }
 
 impl Scenario {
@@ -69,6 +79,10 @@ impl Scenario {
             Self::Soak => "soak",
             Self::Saturate => "saturate",
             Self::Scale => "scale",
+            Self::Presence => "presence",
+            Self::Conflate => "conflate",
+            Self::Poll => "poll",
+            Self::Retry => "retry",
         }
     }
 
@@ -78,10 +92,16 @@ impl Scenario {
         matches!(self, Self::Churn | Self::Resume | Self::Soak)
     }
 
+    /// Whether it is about something that only Tidegate has.
+    #[must_use]
+    pub fn needs_tidegate(self) -> bool {
+        matches!(self, Self::Presence | Self::Conflate | Self::Poll | Self::Retry)
+    }
+
     /// Whether subscribers come back, and so have to remember their last id.
     #[must_use]
     pub fn comes_back(self) -> bool {
-        self.needs_resume() || self == Self::Storm
+        self.needs_resume() || matches!(self, Self::Storm | Self::Presence | Self::Poll)
     }
 
     /// Whether anything is published.
@@ -116,6 +136,10 @@ impl Scenario {
             processes: 1,
             tokens: false,
             require: false,
+            members: Members::default(),
+            keyed: Keyed::default(),
+            poll_s: 0,
+            repeats: Repeats::default(),
         };
         match self {
             Self::Fanout | Self::Accept => base,
@@ -151,6 +175,45 @@ impl Scenario {
             Self::Scale => {
                 Settings { connections: 19_000, rooms: 1_000, seconds: 5, form: Form::Array, ..base }
             }
+            _ => self.special_defaults(base),
+        }
+    }
+
+    /// The same for those that only Tidegate supports.
+    fn special_defaults(self, base: Settings) -> Settings {
+        match self {
+            Self::Presence => Settings {
+                members: Members {
+                    is_on: true,
+                    joins_midway: true,
+                    members_max: 200,
+                    interval_ms: 1_000,
+                    grace_ms: 15_000,
+                    reload_s: 5,
+                    ..Members::default()
+                },
+                ..base
+            },
+            Self::Conflate => Settings {
+                connections: 1_000,
+                rate_per_s: 20_000,
+                form: Form::Array,
+                keyed: Keyed { keys: 1_000, conflate_ms: 200, slow: 50 },
+                ..base
+            },
+            Self::Poll => Settings { connections: 1_000, poll_s: 25, ..base },
+            Self::Retry => Settings {
+                connections: 10,
+                repeats: Repeats {
+                    events: 1_000,
+                    workers: 10,
+                    equal: 10_000,
+                    keys: 1_000_000,
+                    remembered: 100_000,
+                },
+                ..base
+            },
+            _ => base,
         }
     }
 }
@@ -224,6 +287,18 @@ pub struct Settings {
     /// Each event requires a permission, and each subscriber's token has it.
     #[serde(default)]
     pub require: bool,
+    /// Who is there (`presence`).
+    #[serde(default)]
+    pub members: Members,
+    /// Events that replace each other (`conflate`).
+    #[serde(default)]
+    pub keyed: Keyed,
+    /// Streams end after the first events, or after so many seconds, and are asked for again (`poll`); 0 for never.
+    #[serde(default)]
+    pub poll_s: u32,
+    /// Publishes that come more than once (`retry`).
+    #[serde(default)]
+    pub repeats: Repeats,
 }
 
 impl Settings {

@@ -49,8 +49,8 @@ impl Source {
         match self {
             Self::Peer(peer) => peer.supports(scenario),
             Self::Server { .. } => true,
-            // A server that was not started here is not ended here.
-            Self::Running { .. } => scenario != Scenario::Drain,
+            // A server that was not started here is not ended here, and has its own rules about who is there.
+            Self::Running { .. } => !matches!(scenario, Scenario::Drain | Scenario::Presence),
         }
     }
 

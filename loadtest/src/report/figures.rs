@@ -15,7 +15,10 @@ impl Report {
             figures.extend(found.figures());
         }
         if let Some(traffic) = &self.traffic
-            && !matches!(self.scenario, Scenario::Drain | Scenario::Resume | Scenario::Scale)
+            && !matches!(
+                self.scenario,
+                Scenario::Drain | Scenario::Resume | Scenario::Scale | Scenario::Retry
+            )
         {
             traffic_figures(traffic, &mut figures);
         }

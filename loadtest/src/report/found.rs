@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figure::Figure;
 use super::measured::or_nan;
+use super::special::{Conflate, Poll, Presence, Retry};
 use crate::number::{count, number};
 
 /// Goes into the report under the scenario's name.
@@ -22,6 +23,14 @@ pub enum Found {
     Saturate(Saturate),
     /// Of `scale`.
     Scale(Scale),
+    /// Of `presence`.
+    Presence(Presence),
+    /// Of `conflate`.
+    Conflate(Conflate),
+    /// Of `poll`.
+    Poll(Poll),
+    /// Of `retry`.
+    Retry(Retry),
 }
 
 /// Subscribers that leave and come back in turns.
@@ -210,6 +219,10 @@ impl Found {
             Self::Resume(resume) => resume.figures(),
             Self::Soak(soak) => soak.figures(),
             Self::Saturate(saturate) => saturate.figures(),
+            Self::Presence(presence) => presence.figures(),
+            Self::Conflate(conflate) => conflate.figures(),
+            Self::Poll(poll) => poll.figures(),
+            Self::Retry(retry) => retry.figures(),
             // Its points are a table of their own.
             Self::Scale(_) => Vec::new(),
         }
@@ -223,7 +236,7 @@ impl Found {
             Self::Scale(scale) => {
                 std::iter::once(Point::head()).chain(scale.points.iter().map(Point::line)).collect()
             }
-            Self::Churn(_) | Self::Storm(_) | Self::Resume(_) | Self::Soak(_) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 }

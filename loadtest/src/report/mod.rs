@@ -8,5 +8,6 @@ pub mod plot;
 pub mod print;
 pub mod results;
 pub mod run_report;
+pub mod special;
 pub mod table;
 pub mod verdict;

@@ -117,6 +117,29 @@ fn special(found: &Found) -> String {
             number(saturate.deliveries_per_s.round()),
         ),
         Found::Scale(scale) => format!("{} points measured", scale.points.len()),
+        Found::Presence(presence) => format!(
+            "every stream knew of {} members, told in {} of at most {} messages; {} reloads caused {}",
+            grouped(presence.members),
+            grouped(presence.join_messages),
+            grouped(presence.join_messages_max),
+            grouped(presence.reloads),
+            grouped(presence.reload_messages),
+        ),
+        Found::Conflate(conflate) => format!(
+            "{} updates, {} % conflated, and every subscriber has the newest of all {} keys",
+            grouped(conflate.updates),
+            number(conflate.conflated_percent),
+            grouped(conflate.keys),
+        ),
+        Found::Poll(poll) => format!("{} polls, {}/s", grouped(poll.polls), number(poll.polls_per_s.round())),
+        Found::Retry(retry) => format!(
+            "{} requests published {} events, and {} keys took {} KiB of at most {}",
+            grouped(retry.requests + retry.equal),
+            grouped(retry.events + 1),
+            grouped(retry.keys),
+            retry.growth_kib.map_or("unknown".to_owned(), |kib| kib.to_string()),
+            grouped(retry.growth_kib_max),
+        ),
     }
 }
 

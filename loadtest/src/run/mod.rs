@@ -2,12 +2,16 @@
 
 mod churn;
 pub mod compare;
+mod conflate;
 mod drain;
 mod judge;
 mod live;
 mod one;
+mod poll;
+mod presence;
 mod progress;
 mod resume;
+mod retry;
 mod saturate;
 mod scale;
 mod series;
@@ -30,6 +34,7 @@ use crate::report::run_report::Report;
 pub fn run(job: &Job, round: u32, clock: Clock) -> Result<Report, Box<dyn std::error::Error>> {
     match job.scenario {
         Scenario::Scale => scale::run(job, round, clock),
+        Scenario::Presence => presence::run(job, round, clock),
         _ => one::run_one(job, round, clock),
     }
 }

@@ -79,6 +79,13 @@ impl Run {
     }
 
     fn measure(&mut self) -> io::Result<()> {
+        if self.job.scenario == Scenario::Presence {
+            // All join while events flow.
+            let is_large = self.settings().members.joins_midway;
+            let done = if is_large { self.presence()? } else { self.small_rooms()? };
+            self.judge_opening(&done);
+            return Ok(());
+        }
         let fleet = self.open()?;
         let done = match self.job.scenario {
             Scenario::Idle | Scenario::Accept => fleet.stop()?,
@@ -88,6 +95,9 @@ impl Run {
             Scenario::Resume => self.resume(fleet)?,
             Scenario::Soak => self.soak(fleet)?,
             Scenario::Saturate => self.saturate(fleet)?,
+            Scenario::Conflate => self.conflate(fleet)?,
+            Scenario::Poll => self.poll(fleet)?,
+            Scenario::Retry => self.retry(fleet)?,
             _ => self.traffic(fleet)?,
         };
         self.judge_opening(&done);
@@ -99,7 +109,7 @@ impl Run {
     }
 
     /// Opens every connection, and measures that.
-    fn open(&mut self) -> io::Result<Fleet> {
+    pub(super) fn open(&mut self) -> io::Result<Fleet> {
         warm_up(&self.target, &self.assignment).map_err(|err| at_url(&self.target.url(), &err))?;
         std::thread::sleep(WARM_UP_SETTLE);
         let before_kib = self.meter.resident_kib()?;
@@ -121,6 +131,10 @@ impl Run {
         self.progress.say("settling");
         std::thread::sleep(match self.job.scenario {
             Scenario::Idle => Duration::from_secs(self.settings().seconds),
+            // The rooms' last messages are not in the memory then.
+            Scenario::Presence if !self.settings().members.joins_midway => {
+                Duration::from_secs(self.settings().seconds)
+            }
             _ => SETTLE,
         });
         let open_kib = self.meter.resident_kib()?;

@@ -18,6 +18,7 @@ use super::{peers, usage};
 use crate::plan::credentials::{Credentials, Issuer};
 use crate::plan::scenario::{Scenario, Settings};
 use crate::plan::source::Source;
+use crate::plan::special::tables;
 
 /// A server that answers.
 #[derive(Debug)]
@@ -65,6 +66,13 @@ impl Target {
                 }
                 if settings.gzip {
                     launch.command.args(["--gzip", "on"]);
+                }
+                if let Some(tables) = tables(&settings.members, &settings.keyed) {
+                    launch.write(TABLES, &tables, &[])?;
+                    launch.command.arg("--config").arg(launch.folder.path().join(TABLES));
+                }
+                if settings.repeats.remembered > 0 {
+                    launch.command.args(["--idempotency-keys", &settings.repeats.remembered.to_string()]);
                 }
                 launch.command.args(args);
                 let mut target = Self::spawn(launch)?;
@@ -250,6 +258,8 @@ fn status_line(addr: SocketAddr, request: &str) -> io::Result<[u8; 13]> {
 
 const BASE: &str = "/api/v1/sse";
 const LOG: &str = "log";
+/// The settings file with the tables of rooms.
+const TABLES: &str = "rooms.toml";
 /// What a server of several processes gets to end them.
 const END_MAX: Duration = Duration::from_secs(3);
 const START_MAX: Duration = Duration::from_secs(10);

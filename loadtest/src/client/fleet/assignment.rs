@@ -51,11 +51,21 @@ impl Assignment {
         let user = names.user(index);
         let encoding = if settings.gzip { "Accept-Encoding: gzip\r\n" } else { "" };
         let id = String::from_utf8_lossy(last_id);
-        let (query, header) = match (id.is_empty(), index % 2) {
-            (true, _) => (String::new(), String::new()),
-            (false, 0) => (String::new(), format!("Last-Event-ID: {id}\r\n")),
-            (false, _) => (format!("?last_event_id={id}"), String::new()),
-        };
+        let mut query = Vec::new();
+        let mut header = String::new();
+        match (id.is_empty(), index % 2) {
+            (true, _) => {}
+            (false, 0) => header = format!("Last-Event-ID: {id}\r\n"),
+            (false, _) => query.push(format!("last_event_id={id}")),
+        }
+        // The load test's own first connection, whose number is one too high, is no member.
+        if settings.members.is_on && index < settings.connections {
+            query.push("presence=on".to_owned());
+        }
+        if settings.poll_s > 0 {
+            query.push(format!("poll={}", settings.poll_s));
+        }
+        let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
         let token = self.credentials.as_ref().map(|all| all.subscriber(&user)).unwrap_or_default();
         format!(
             "GET {base}/stream/{room}/{user}{query} HTTP/1.1\r\nHost: {host}\r\n\
@@ -107,6 +117,19 @@ mod tests {
             "no id, no resume: {}",
             assignment.request(5, b"")
         );
+    }
+
+    #[test]
+    fn members_and_polls_say_so_in_the_query() {
+        let assignment_of = |scenario: Scenario| assignment(scenario.defaults());
+        let request = assignment_of(Scenario::Poll).request(5, b"e-7");
+        assert!(
+            request.starts_with("GET /b/stream/r0/u5?last_event_id=e-7&poll=25 HTTP/1.1\r\n"),
+            "{request}"
+        );
+        let request = assignment_of(Scenario::Presence).request(4, b"e-7");
+        assert!(request.starts_with("GET /b/stream/r0/u4?presence=on HTTP/1.1\r\n"), "{request}");
+        assert!(!assignment_of(Scenario::Presence).request(10_000, b"").contains('?'), "the first of all");
     }
 
     #[test]

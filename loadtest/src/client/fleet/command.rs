@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Command {
     /// Record latencies of events published from this moment on, nanoseconds since the start.
     Record(u64),
-    /// Stuck subscribers read again.
+    /// Stuck subscribers read again, and slow ones as fast as the others.
     ReadAgain,
     /// Cut every connection, by a reset from this side.
     Leave,
@@ -22,12 +22,30 @@ pub enum Command {
         /// How long each stays away.
         away: Duration,
     },
+    /// Every subscriber leaves once, in turns, and comes back.
+    Reload {
+        /// In this time.
+        over: Duration,
+        /// How long each stays away.
+        away: Duration,
+    },
+    /// Count the subscribers that don't know this.
+    Check(Known),
     /// End the churn. Subscribers that are away still come back.
     Settle,
     /// Hand over what was counted since the last time.
     Take,
     /// Close everything and hand over the rest.
     Stop,
+}
+
+/// What every connected subscriber should know.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Known {
+    /// The number of members of its room.
+    Members(u64),
+    /// The newest version of every key, when so many events were published.
+    Newest(u64),
 }
 
 /// How fast subscribers come back.

@@ -23,6 +23,8 @@ struct Churn {
     leaves_per_s: f64,
     away_ns: u64,
     left: u64,
+    /// Ends when so many have left.
+    left_max: u64,
     /// The next to leave.
     next: usize,
 }
@@ -42,7 +44,17 @@ impl Schedule {
     /// From `now_ns` on, `leaves_per_s` subscribers leave each second, each for `away`.
     pub(super) fn begin_churn(&mut self, now_ns: u64, leaves_per_s: f64, away: Duration) {
         let away_ns = u64::try_from(away.as_nanos()).unwrap_or(u64::MAX);
-        self.churn = Some(Churn { since_ns: now_ns, leaves_per_s, away_ns, left: 0, next: 0 });
+        self.churn =
+            Some(Churn { since_ns: now_ns, leaves_per_s, away_ns, left: 0, left_max: u64::MAX, next: 0 });
+    }
+
+    /// From `now_ns` on, each of `total` subscribers leaves once within `over`, for `away`.
+    pub(super) fn begin_reload(&mut self, now_ns: u64, total: usize, over: Duration, away: Duration) {
+        let total = total as u64;
+        self.begin_churn(now_ns, count(total) / over.as_secs_f64().max(1e-3), away);
+        if let Some(churn) = &mut self.churn {
+            churn.left_max = total;
+        }
     }
 
     /// Ends the churn. Those that are away still come back.
@@ -84,7 +96,7 @@ impl Schedule {
         let mut leaving = Vec::new();
         // At most one round: no subscriber leaves twice at once, however late this thread is.
         for _ in 0..total {
-            if count(churn.left) >= seconds * churn.leaves_per_s {
+            if churn.left >= churn.left_max || count(churn.left) >= seconds * churn.leaves_per_s {
                 break;
             }
             let key = churn.next;
@@ -95,6 +107,9 @@ impl Schedule {
             }
         }
         let back_ns = now_ns + churn.away_ns;
+        if churn.left >= churn.left_max {
+            self.churn = None;
+        }
         self.due.extend(leaving.iter().map(|key| Reverse((back_ns, *key))));
         leaving
     }
@@ -132,5 +147,19 @@ mod tests {
         schedule.set_in_flight_max(1);
         assert_eq!(schedule.next_back(3 * SECOND_NS, 1), None, "one is under way already");
         assert_eq!(schedule.next_back(3 * SECOND_NS, 0), Some(3));
+    }
+
+    #[test]
+    fn all_reload_once() {
+        let mut schedule = Schedule::default();
+        schedule.begin_reload(0, 10, Duration::from_secs(2), Duration::ZERO);
+        let mut left: Vec<usize> = Vec::new();
+        for half in 1..=10 {
+            let open: Vec<usize> = (0..10).filter(|key| !left.contains(key)).collect();
+            left.extend(schedule.leaving(half * SECOND_NS / 2, 10, |key| open.contains(&key)));
+        }
+        assert_eq!(left, (0..10).collect::<Vec<_>>());
+        while schedule.next_back(9 * SECOND_NS, 0).is_some() {}
+        assert!(!schedule.is_busy(), "it has ended by itself");
     }
 }

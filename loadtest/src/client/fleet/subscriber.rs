@@ -7,6 +7,7 @@ use mio::net::TcpStream;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::newest::Newest;
 use crate::client::track::Track;
 use crate::client::wire::stream::{OnGzip, Stream};
 
@@ -46,6 +47,7 @@ pub struct Account {
 
 /// What is kept of one connection.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one thing of its own about a connection")]
 pub(super) struct Subscriber {
     /// Its number, from zero.
     pub(super) index: usize,
@@ -53,10 +55,16 @@ pub(super) struct Subscriber {
     pub(super) standing: Standing,
     /// Its sequence of events, over all its connections.
     pub(super) track: Track,
+    /// The newest of each key, where events have keys.
+    pub(super) newest: Newest,
+    /// Members of its room, as its current stream was told last; none before its first message.
+    pub(super) members: Option<u64>,
     /// Its parser.
     pub(super) stream: Stream,
     /// Stops reading once connected.
     pub(super) is_stuck: bool,
+    /// Reads a little at a time once connected.
+    pub(super) is_slow: bool,
     pub(super) socket: Option<TcpStream>,
     /// Whether the request still has to be sent.
     pub(super) has_request: bool,
@@ -74,8 +82,11 @@ impl Subscriber {
             index,
             standing: Standing::Opening,
             track: Track::default(),
+            newest: Newest::default(),
+            members: None,
             stream: Stream::new(on_gzip),
             is_stuck: false,
+            is_slow: false,
             socket: Some(socket),
             has_request: true,
             opened_ns,
@@ -89,6 +100,7 @@ impl Subscriber {
         let mut stream = Stream::new(OnGzip::Inflate);
         stream.keep_id(self.stream.last_id().to_vec());
         self.stream = stream;
+        self.members = None;
         self.socket = Some(socket);
         self.has_request = true;
         self.opened_ns = opened_ns;
@@ -117,14 +129,14 @@ impl Subscriber {
     }
 }
 
-/// Begins to connect subscriber `index` to `addr`, with a small receive buffer if it is going to be stuck.
+/// Begins to connect subscriber `index` to `addr`, with a small receive buffer if it is going to be stuck or slow.
 ///
 /// On loopback the source address changes every [`PORTS_PER_ADDRESS`] connections, so ports are plenty and are found at
 /// the first try.
-pub(super) fn connect(addr: SocketAddr, index: usize, is_stuck: bool) -> io::Result<TcpStream> {
+pub(super) fn connect(addr: SocketAddr, index: usize, is_late: bool) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), None)?;
-    if is_stuck {
-        socket.set_recv_buffer_size(STUCK_RECEIVE_BYTES)?;
+    if is_late {
+        socket.set_recv_buffer_size(LATE_RECEIVE_BYTES)?;
     }
     if addr.ip().is_loopback() && addr.is_ipv4() {
         let source = SocketAddrV4::new(source_address(index), 0);
@@ -145,7 +157,7 @@ fn source_address(index: usize) -> Ipv4Addr {
 }
 
 const PORTS_PER_ADDRESS: usize = 4_000;
-const STUCK_RECEIVE_BYTES: usize = 4_096;
+const LATE_RECEIVE_BYTES: usize = 4_096;
 /// connect(2): the connection of a non-blocking socket is under way.
 const EINPROGRESS: i32 = 115;
 

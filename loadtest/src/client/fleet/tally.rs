@@ -53,8 +53,25 @@ pub struct Tally {
     pub left: u64,
     /// Attempts to come back that failed and were made again.
     pub retries: u64,
-    /// Events published before their subscriber began to connect: replayed, not live. They have no latency.
+    /// Events published before their subscriber began to connect: replayed, not live. They have no latency, except in
+    /// `poll`.
     pub replayed: u64,
+    /// Streams that ended as polls do, and were asked for again.
+    pub polls: u64,
+    /// Messages about who is there with which a stream began.
+    pub presence_begun: u64,
+    /// Further ones that were counts.
+    pub presence_counts: u64,
+    /// Further ones that named members.
+    pub presence_named: u64,
+    /// When the last message about who is there was read.
+    pub presence_last_ns: u64,
+    /// Events that slow subscribers got.
+    pub deliveries_slow: u64,
+    /// Subscribers that were checked by [`super::Command::Check`].
+    pub checked: u64,
+    /// What they did not know: subscribers, or keys.
+    pub unknown: u64,
 }
 
 impl Default for Tally {
@@ -82,6 +99,14 @@ impl Default for Tally {
             left: 0,
             retries: 0,
             replayed: 0,
+            polls: 0,
+            presence_begun: 0,
+            presence_counts: 0,
+            presence_named: 0,
+            presence_last_ns: 0,
+            deliveries_slow: 0,
+            checked: 0,
+            unknown: 0,
         }
     }
 }
@@ -126,6 +151,14 @@ impl Tally {
         self.left += other.left;
         self.retries += other.retries;
         self.replayed += other.replayed;
+        self.polls += other.polls;
+        self.presence_begun += other.presence_begun;
+        self.presence_counts += other.presence_counts;
+        self.presence_named += other.presence_named;
+        self.presence_last_ns = self.presence_last_ns.max(other.presence_last_ns);
+        self.deliveries_slow += other.deliveries_slow;
+        self.checked += other.checked;
+        self.unknown += other.unknown;
         if self.first_error.is_none() {
             self.first_error.clone_from(&other.first_error);
         }

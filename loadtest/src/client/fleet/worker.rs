@@ -9,16 +9,17 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::assignment::{Assignment, INFLATED};
-use super::command::{Command, Pace};
+use super::command::{Command, Known, Pace};
 use super::counters::Counters;
 use super::done::Done;
+use super::newest::Newest;
 use super::schedule::{Schedule, retry_ns};
 use super::subscriber::{Standing, Subscriber, connect};
 use super::tally::Tally;
 use crate::client::clock::Clock;
 use crate::client::track::Order;
 use crate::client::wire::events::Seen;
-use crate::client::wire::stream::OnGzip;
+use crate::client::wire::stream::{Ending, OnGzip};
 use crate::number::count;
 
 pub(super) struct Worker {
@@ -41,6 +42,8 @@ pub(super) struct Worker {
     unreported: u64,
     /// Latencies of events published before this are not recorded.
     record_from_ns: u64,
+    /// When slow subscribers read next.
+    slow_ns: u64,
     is_reading_again: bool,
     is_stopped: bool,
 }
@@ -78,7 +81,9 @@ impl Worker {
             schedule: Schedule::default(),
             tally: Tally::default(),
             unreported: 0,
-            record_from_ns: u64::MAX,
+            // Where streams join while events flow, these count from the beginning.
+            record_from_ns: if assignment.settings.members.joins_midway { 0 } else { u64::MAX },
+            slow_ns: 0,
             is_reading_again: false,
             is_stopped: false,
         })
@@ -115,10 +120,17 @@ impl Worker {
                 }
                 self.read(key, event.is_read_closed() || event.is_error(), &mut buffer);
             }
+            self.read_slowly(&mut buffer[..SLOW_BYTES]);
             self.report_deliveries();
         }
+        let is_poll = self.assignment.settings.poll_s > 0;
         for subscriber in &mut self.subscribers {
             subscriber.close();
+            // Between two polls is as good as within one.
+            let is_between = matches!(subscriber.standing, Standing::Away | Standing::Opening);
+            if is_poll && is_between && subscriber.is_returning {
+                subscriber.standing = Standing::Open;
+            }
         }
         let subscribers = self.subscribers.into_iter().map(Subscriber::into_account).collect();
         Ok(Done { tally: self.tally, subscribers })
@@ -131,6 +143,11 @@ impl Worker {
             Command::Leave => self.leave(),
             Command::Return(pace) => self.come_back(pace),
             Command::Churn { percent_per_s, away } => self.begin_churn(percent_per_s, away),
+            Command::Reload { over, away } => {
+                let (now_ns, total) = (self.clock.now_ns(), self.subscribers.len());
+                self.schedule.begin_reload(now_ns, total, over, away);
+            }
+            Command::Check(known) => self.check_known(known),
             Command::Settle => self.schedule.settle(),
             Command::Take => self.hand_over(),
             Command::Stop => self.is_stopped = true,
@@ -160,14 +177,18 @@ impl Worker {
         let settings = &self.assignment.settings;
         let key = self.subscribers.len();
         let index = self.first + key * settings.threads;
-        let is_stuck = index < settings.stuck;
+        let (is_stuck, is_slow) = (index < settings.stuck, index < settings.keyed.slow);
         let opened_ns = self.clock.now_ns();
         // A sample is enough to know the bytes; inflating everything would measure this process.
         let on_gzip = if key < INFLATED { OnGzip::Inflate } else { OnGzip::Count };
-        match connect(self.assignment.addr, index, is_stuck) {
+        match connect(self.assignment.addr, index, is_stuck || is_slow) {
             Ok(socket) => {
                 let mut subscriber = Subscriber::new(index, socket, on_gzip, opened_ns);
                 subscriber.is_stuck = is_stuck;
+                subscriber.is_slow = is_slow;
+                if settings.keyed.keys > 0 {
+                    subscriber.newest = Newest::new(settings.keyed.keys);
+                }
                 if settings.keeps_id {
                     subscriber.stream.keep_id(Vec::new());
                 }
@@ -255,13 +276,18 @@ impl Worker {
     /// Judges every event in `bytes`.
     fn check(&mut self, key: usize, bytes: &[u8], now_ns: u64) -> Outcome {
         let Self { subscribers, tally, assignment, record_from_ns, unreported, counters, .. } = self;
-        let Subscriber { stream, track, is_stuck, opened_ns, .. } = &mut subscribers[key];
+        let Subscriber { stream, track, newest, members, is_stuck, is_slow, opened_ns, is_returning, .. } =
+            &mut subscribers[key];
+        let settings = &assignment.settings;
+        let (is_keyed, is_poll) = (settings.keyed.keys > 0, settings.poll_s > 0);
         let mut outcome = Outcome::default();
         let fed = stream.feed(bytes, &mut |seen| match seen {
             Seen::Stamped(stamp) => {
                 *unreported += 1;
                 tally.deliveries += 1;
-                match track.see(stamp.seq) {
+                tally.deliveries_slow += u64::from(*is_slow);
+                let order = if is_keyed { newest.see(stamp.seq) } else { track.see(stamp.seq) };
+                match order {
                     Order::InOrder | Order::Skipped => {}
                     Order::Excused(events) => {
                         counters.excused.fetch_add(events, Ordering::AcqRel);
@@ -269,23 +295,41 @@ impl Worker {
                     Order::Reordered => tally.reordered += 1,
                     Order::Duplicate => tally.duplicated += 1,
                 }
-                if stamp.data_bytes as usize != assignment.settings.bytes {
+                if stamp.data_bytes as usize != settings.bytes {
                     tally.damaged += 1;
                 }
-                if stamp.published_ns < *opened_ns {
-                    tally.replayed += 1;
-                } else if stamp.published_ns >= *record_from_ns && !*is_stuck {
+                let is_replayed = stamp.published_ns < *opened_ns;
+                tally.replayed += u64::from(is_replayed);
+                // A poll that begins with an event had to wait for it all the same.
+                let is_live = !is_replayed || is_poll;
+                if is_live && stamp.published_ns >= *record_from_ns && !*is_stuck && !*is_slow {
                     tally.latency.saturating_record(now_ns.saturating_sub(stamp.published_ns));
                 }
             }
-            Seen::Connected => outcome.has_connected = true,
+            Seen::Connected(after) => {
+                outcome.has_connected = true;
+                if let Some(after) = after.filter(|_| settings.members.joins_midway && !*is_returning) {
+                    track.join_at(after);
+                    counters.excused.fetch_add(after, Ordering::AcqRel);
+                }
+            }
+            Seen::Presence(told) if settings.members.is_on => {
+                tally.presence_last_ns = now_ns;
+                match (members.replace(told.total), told.is_count) {
+                    (None, _) if told.is_whole => tally.presence_begun += 1,
+                    // There is nothing yet that could change.
+                    (None, _) => tally.foreign += 1,
+                    (Some(_), true) => tally.presence_counts += 1,
+                    (Some(_), false) => tally.presence_named += 1,
+                }
+            }
             Seen::Gap => {
                 track.tell_gap();
                 *(if *is_stuck { &mut tally.gaps_stuck } else { &mut tally.gaps }) += 1;
             }
             Seen::Overload => tally.refused += 1,
             Seen::Closing => tally.closing += 1,
-            Seen::Other => tally.foreign += 1,
+            Seen::Presence(_) | Seen::Other => tally.foreign += 1,
         });
         outcome.has_connected |= assignment.is_head_connected && stream.is_open();
         if let Err(err) = fed {
@@ -305,11 +349,11 @@ impl Worker {
             (&mut self.tally.connect, &self.counters.connected)
         };
         taken.saturating_record(now_ns - subscriber.opened_ns);
-        if subscriber.is_stuck
+        if (subscriber.is_stuck || subscriber.is_slow)
             && !self.is_reading_again
             && let Some(socket) = &mut subscriber.socket
         {
-            // No wake-ups either: a stuck peer is silent.
+            // No wake-ups either: a stuck peer is silent, a slow one looks by itself.
             let _ = self.poll.registry().deregister(socket);
         }
         self.counters.connected_last_ns.fetch_max(now_ns, Ordering::AcqRel);
@@ -332,12 +376,66 @@ impl Worker {
             self.opening -= 1;
             self.tally.error(|| "closed before connected".to_owned());
             self.counters.failed.fetch_add(1, Ordering::AcqRel);
+        } else if self.assignment.settings.poll_s > 0
+            && !is_reset
+            && subscriber.stream.ending() == Ending::Finished
+        {
+            self.ask_again(key, now_ns);
         } else {
             subscriber.standing = Standing::Ended;
             let ending = (!is_reset).then(|| subscriber.stream.ending());
             self.tally.end(ending, now_ns);
             self.counters.up.fetch_sub(1, Ordering::AcqRel);
             self.counters.ended.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// A poll has ended as it should: the next one goes on after it.
+    fn ask_again(&mut self, key: usize, now_ns: u64) {
+        let subscriber = &mut self.subscribers[key];
+        subscriber.standing = Standing::Away;
+        subscriber.is_returning = true;
+        subscriber.attempts = 0;
+        self.tally.polls += 1;
+        self.counters.up.fetch_sub(1, Ordering::AcqRel);
+        self.schedule.come_back(now_ns, key);
+    }
+
+    /// Each slow subscriber reads a little, if it is time.
+    fn read_slowly(&mut self, buffer: &mut [u8]) {
+        let now_ns = self.clock.now_ns();
+        let slow = self.assignment.settings.keyed.slow;
+        if slow == 0 || self.is_reading_again || now_ns < self.slow_ns {
+            return;
+        }
+        self.slow_ns = now_ns + SLOW_TICK_NS;
+        for key in 0..self.subscribers.len() {
+            let subscriber = &mut self.subscribers[key];
+            let Some(socket) = &mut subscriber.socket else { continue };
+            if !subscriber.is_slow || subscriber.standing != Standing::Open {
+                continue;
+            }
+            match socket.read(buffer) {
+                Ok(0) => self.end(key, false),
+                Ok(len) => self.take_in(key, &buffer[..len]),
+                Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(_) => self.end(key, true),
+            }
+        }
+    }
+
+    /// Counts what connected subscribers don't know.
+    fn check_known(&mut self, known: Known) {
+        let wanted = match known {
+            Known::Newest(published) => Newest::of(published, self.assignment.settings.keyed.keys),
+            Known::Members(_) => Newest::default(),
+        };
+        for subscriber in self.subscribers.iter().filter(|one| one.standing == Standing::Open) {
+            self.tally.checked += 1;
+            self.tally.unknown += match known {
+                Known::Newest(_) => subscriber.newest.differences(&wanted),
+                Known::Members(total) => u64::from(subscriber.members != Some(total)),
+            };
         }
     }
 
@@ -355,13 +453,16 @@ impl Worker {
         let _ = self.taken.send(std::mem::take(&mut self.tally));
     }
 
-    /// Stuck subscribers read again.
+    /// Stuck subscribers read again, and slow ones as fast as the others.
     fn read_again(&mut self) {
         self.is_reading_again = true;
         for key in 0..self.subscribers.len() {
             let subscriber = &self.subscribers[key];
             // Registering reports at once what is readable already.
-            if subscriber.is_stuck && subscriber.standing == Standing::Open && self.register(key).is_err() {
+            if (subscriber.is_stuck || subscriber.is_slow)
+                && subscriber.standing == Standing::Open
+                && self.register(key).is_err()
+            {
                 self.end(key, true);
             }
         }
@@ -440,7 +541,7 @@ impl Worker {
         }
         self.opening += 1;
         subscriber.attempts += 1;
-        match connect(self.assignment.addr, subscriber.index, subscriber.is_stuck) {
+        match connect(self.assignment.addr, subscriber.index, subscriber.is_stuck || subscriber.is_slow) {
             Ok(socket) => {
                 subscriber.reopen(socket, opened_ns);
                 self.send_request(key);
@@ -474,6 +575,9 @@ impl Worker {
 /// No subscriber's key: there are never so many.
 const WAKER: Token = Token(usize::MAX);
 const READ_BYTES: usize = 256 * 1024;
+/// What a slow subscriber reads at a time: 40 KiB a second.
+const SLOW_BYTES: usize = 4 * 1024;
+const SLOW_TICK_NS: u64 = 100_000_000;
 const BUSY_TICK: Duration = Duration::from_millis(1);
 const STEADY_TICK: Duration = Duration::from_millis(50);
 /// Attempts to come back before a subscriber is given up.

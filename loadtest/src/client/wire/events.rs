@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use memchr::memchr;
+use memchr::{memchr, memmem, memrchr};
 
 use super::WireError;
 
@@ -14,8 +14,11 @@ use super::WireError;
 pub enum Seen {
     /// A message whose data began with `<seq> <published_ns> `.
     Stamped(Stamp),
-    /// `connected`: the stream is up.
-    Connected,
+    /// `connected`: the stream is up. It begins after the event with this offset, if ids are kept and this one has an
+    /// offset.
+    Connected(Option<u64>),
+    /// `presence`: who is there.
+    Presence(Presence),
     /// `gap`: the server announces a loss.
     Gap,
     /// `overload`: a soft refusal.
@@ -35,6 +38,17 @@ pub struct Stamp {
     pub published_ns: u64,
     /// Bytes of the whole data line, this stamp included.
     pub data_bytes: u32,
+}
+
+/// What a message about who is there says first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Presence {
+    /// Only the number is told: `count`. Otherwise `state` or `diff`.
+    pub is_count: bool,
+    /// It replaces what was known: `state` or `count`.
+    pub is_whole: bool,
+    /// Members.
+    pub total: u64,
 }
 
 /// Incremental parser of one event stream.
@@ -68,6 +82,7 @@ enum Kind {
     Gap,
     Overload,
     Closing,
+    Presence,
     Other,
 }
 
@@ -76,6 +91,7 @@ enum Data {
     #[default]
     None,
     Stamped(Stamp),
+    Presence(Presence),
     Other,
 }
 
@@ -145,8 +161,8 @@ impl Events {
         // A comment is part of no event: heartbeats may be one and nothing else.
         self.is_inside |= !line.starts_with(b":");
         if let Some(value) = field(line, b"data") {
-            self.data = match (self.data, stamp(value)) {
-                (Data::None, Some(stamp)) => Data::Stamped(stamp),
+            self.data = match self.data {
+                Data::None => data(value),
                 _ => Data::Other,
             };
         } else if let Some(value) = field(line, b"event") {
@@ -156,6 +172,7 @@ impl Events {
                 b"gap" => Kind::Gap,
                 b"overload" => Kind::Overload,
                 b"closing" => Kind::Closing,
+                b"presence" => Kind::Presence,
                 _ => Kind::Other,
             };
         } else if let (Some(id), Some(value)) = (&mut self.id, field(line, b"id")) {
@@ -181,11 +198,12 @@ impl Events {
             // A block without data is no event: heartbeats, `retry:` alone.
             (_, Data::None) => return,
             (Kind::Message, Data::Stamped(stamp)) => Seen::Stamped(stamp),
-            (Kind::Connected, _) => Seen::Connected,
+            (Kind::Connected, _) => Seen::Connected(offset(self.last_id())),
+            (Kind::Presence, Data::Presence(presence)) => Seen::Presence(presence),
             (Kind::Gap, _) => Seen::Gap,
             (Kind::Overload, _) => Seen::Overload,
             (Kind::Closing, _) => Seen::Closing,
-            (Kind::Message | Kind::Other, _) => Seen::Other,
+            (Kind::Message | Kind::Presence | Kind::Other, _) => Seen::Other,
         });
     }
 }
@@ -194,6 +212,29 @@ impl Events {
 fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let value = line.strip_prefix(name)?.strip_prefix(b":")?;
     Some(value.strip_prefix(b" ").unwrap_or(value))
+}
+
+/// What the first line of an event's data is.
+fn data(line: &[u8]) -> Data {
+    let presence = || presence(line).map(Data::Presence);
+    stamp(line).map(Data::Stamped).or_else(presence).unwrap_or(Data::Other)
+}
+
+/// The beginning of `{"type":"count","rev":9,"total":10000,…`. Names and data of members come after it.
+fn presence(line: &[u8]) -> Option<Presence> {
+    let rest = line.strip_prefix(br#"{"type":""#)?;
+    let kind = &rest[..memchr(b'"', rest)?];
+    let at = memmem::find(rest, br#""total":"#)? + br#""total":"#.len();
+    let digits = rest[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let total = std::str::from_utf8(&rest[at..at + digits]).ok()?.parse().ok()?;
+    let is_count = kind == b"count";
+    Some(Presence { is_count, is_whole: is_count || kind == b"state", total })
+}
+
+/// The offset in an id, `<epoch>-<offset>`.
+fn offset(id: &[u8]) -> Option<u64> {
+    let digits = &id[memrchr(b'-', id)? + 1..];
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn stamp(data: &[u8]) -> Option<Stamp> {
@@ -243,7 +284,7 @@ mod tests {
         let second = Stamp { seq: 1, published_ns: 18, data_bytes: 6 };
         assert_eq!(
             seen,
-            [Seen::Connected, Seen::Stamped(first), Seen::Stamped(second), Seen::Gap, Seen::Other]
+            [Seen::Connected(None), Seen::Stamped(first), Seen::Stamped(second), Seen::Gap, Seen::Other]
         );
         assert!(events.is_between_events());
     }
@@ -260,6 +301,29 @@ mod tests {
         let mut careless = Events::default();
         careless.feed(b"id: e-9\ndata: 0 1 x\n\n", &mut |_| {}).expect("short lines");
         assert_eq!(careless.last_id(), b"");
+    }
+
+    #[test]
+    fn a_stream_says_where_it_begins_and_who_is_there() {
+        let mut events = Events::default();
+        events.keep_id(Vec::new());
+        let mut seen = Vec::new();
+        let text = b"event: connected\nid: k3-v9-41\ndata: {}\n\n\
+            event: presence\nroom: r0\ndata: {\"type\":\"state\",\"rev\":4,\"total\":2,\"members\":[]}\n\n\
+            event: presence\ndata: {\"type\":\"diff\",\"rev\":5,\"total\":3,\"leave\":[\"x\"]}\n\n\
+            event: presence\ndata: {\"type\":\"count\",\"rev\":6,\"total\":10000}\n\n\
+            event: presence\ndata: {\"rev\":6}\n\n";
+        events.feed(text, &mut |event| seen.push(event)).expect("short lines");
+        let told = |is_count, is_whole, total| Seen::Presence(Presence { is_count, is_whole, total });
+        let wanted = [
+            Seen::Connected(Some(41)),
+            told(false, true, 2),
+            told(false, false, 3),
+            told(true, true, 10_000),
+            Seen::Other,
+        ];
+        assert_eq!(seen, wanted);
+        assert_eq!(events.last_id(), b"k3-v9-41", "what is told of members has no id");
     }
 
     #[test]

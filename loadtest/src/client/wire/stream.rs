@@ -81,7 +81,7 @@ impl Stream {
                 (true, OnGzip::Inflate) => inflated(inflate, slice, events, out),
                 (true, OnGzip::Count) => {
                     if !std::mem::replace(is_counted, true) {
-                        out(Seen::Connected);
+                        out(Seen::Connected(None));
                     }
                     Ok(())
                 }
@@ -173,7 +173,7 @@ mod tests {
             let data_bytes = u32::try_from(line.len()).expect("short");
             Seen::Stamped(Stamp { seq, published_ns: seq * 1000, data_bytes })
         });
-        std::iter::once(Seen::Connected).chain(stamps).collect()
+        std::iter::once(Seen::Connected(None)).chain(stamps).collect()
     }
 
     fn head(extra: &str) -> Vec<u8> {
@@ -256,7 +256,7 @@ mod tests {
     fn a_counted_stream_only_tells_that_it_is_connected() {
         let wire = gzip_wire(&mut Random(1));
         let (seen, stream) = read(&wire, OnGzip::Count, || 50);
-        assert_eq!(seen, [Seen::Connected]);
+        assert_eq!(seen, [Seen::Connected(None)]);
         assert!(stream.is_counted() && stream.body_bytes() > 1_000);
     }
 }
