@@ -224,6 +224,93 @@ fn scale_measures_one_point_after_the_other() {
     assert!(points.iter().all(|point| number(&point["cpu_us_each"]) > 0.0), "{points:?}");
 }
 
+/// Rooms whose members are named up to twenty, and who is there is told ten times a second.
+const MEMBERS: [&str; 8] =
+    ["--members-max", "20", "--interval", "100", "--reload", "1", "--connections", "60"];
+
+#[test]
+fn presence_counts_what_is_told_and_compares_with_a_run_without() {
+    let run = passes("presence", &[&MEMBERS[..], &["--seconds", "1", "--grace", "1500"]].concat());
+    let presence = &run["found"]["presence"];
+    assert_eq!((&presence["members"], &presence["reloads"]), (&60.into(), &60.into()), "{presence}");
+    // Each stream began twice, and all had to be told at least once of those that came after them.
+    assert_eq!((&presence["begun"], &presence["reload_messages"]), (&120.into(), &0.into()), "{presence}");
+    assert!(number(&presence["join_messages"]) >= 20.0, "{presence}");
+    assert!(number(&presence["join_messages"]) <= number(&presence["join_messages_max"]), "{presence}");
+    assert!(number(&presence["leave_messages"]) >= 4.0, "the watchers are told: {presence}");
+    assert!(number(&presence["leave_seconds"]) >= 1.5, "the grace has to pass: {presence}");
+    for turn in ["with", "without"] {
+        assert!(number(&presence[turn]["p99_ms"]) > 0.0, "{turn}: {presence}");
+    }
+    // They joined while events flowed.
+    assert!(number(&run["traffic"]["excused"]) > 0.0, "{run}");
+}
+
+#[test]
+fn presence_in_rooms_of_ten_is_measured_in_memory() {
+    let server = server();
+    let server = server.to_str().expect("the path is text");
+    let numbers =
+        ["presence", "--rooms-of", "10", "--connections", "45", "--seconds", "1", "--interval", "100"];
+    let ended = loadtest("presence-rooms", &[&numbers[..], &["--server", server]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    let presence = &ended.run["found"]["presence"];
+    assert_eq!((&presence["members"], &presence["begun"]), (&10.into(), &40.into()), "{presence}");
+    assert!(ended.run["traffic"].is_null(), "nothing is published");
+    assert!(number(&presence["memory_each_kib_without"]) > 0.0, "{presence}");
+}
+
+#[test]
+fn a_grace_that_is_shorter_than_a_reload_is_found_out() {
+    let server = server();
+    let server = server.to_str().expect("the path is text");
+    let short =
+        ["--seconds", "1", "--grace", "300", "--away", "1200", "--presence", "on", "--server", server];
+    let ended = loadtest("presence-grace", &[&["presence"], &MEMBERS[..], &short].concat());
+    assert_eq!(ended.code, Some(1), "{}", ended.output);
+    let fault = " presence messages although all came back within the grace";
+    assert!(ended.output.contains(fault), "{}", ended.output);
+}
+
+#[test]
+fn conflate_brings_everybody_the_newest_of_every_key() {
+    let numbers = ["--connections", "40", "--seconds", "2", "--rate", "2000", "--keys", "50"];
+    let run = passes("conflate", &[&numbers[..], &["--slow", "3"]].concat());
+    let conflate = &run["found"]["conflate"];
+    assert_eq!(conflate["checked"], 40 * 50, "{conflate}");
+    assert!(number(&conflate["updates"]) >= 4_000.0, "{conflate}");
+    // Four hundred updates of fifty keys are gathered at a time.
+    assert!(number(&conflate["conflated_percent"]) >= 50.0, "{conflate}");
+    assert!(number(&conflate["slow_each"]) >= 50.0, "{conflate}");
+}
+
+#[test]
+fn polls_bring_every_event_once() {
+    let run = passes("poll", &["--connections", "50", "--seconds", "1"]);
+    let poll = &run["found"]["poll"];
+    assert!(number(&poll["polls"]) >= 50.0 && number(&poll["polls_per_s"]) > 0.0, "{poll}");
+    assert_eq!(run["traffic"]["deliveries"], 50 * 20);
+    assert!(number(&run["traffic"]["latency_p99_ms"]) > 0.0, "{run}");
+    // Each ends many times without an event.
+    let idle = ["--connections", "20", "--seconds", "3", "--rate", "1", "--poll", "1"];
+    assert!(number(&passes("poll", &idle)["found"]["poll"]["polls"]) >= 20.0);
+}
+
+/// Few repeats, and fewer keys remembered than come.
+const REPEATS: [&str; 10] =
+    ["--events", "20", "--workers", "4", "--equal", "200", "--keys", "12000", "--remembered", "5000"];
+
+#[test]
+fn a_storm_of_retries_publishes_each_event_once() {
+    let run = passes("retry", &REPEATS);
+    let retry = &run["found"]["retry"];
+    assert_eq!((&retry["requests"], &retry["equal"]), (&80.into(), &200.into()), "{retry}");
+    // All but the first answer to each of 21 keys.
+    assert_eq!(retry["replayed"], 80 + 200 - 21, "{retry}");
+    assert_eq!(run["traffic"]["deliveries"], 10 * 21);
+    assert!(retry["growth_kib"].is_i64() && retry["growth_full_kib"].is_i64(), "{retry}");
+}
+
 #[test]
 fn several_processes_see_what_one_would() {
     let run = passes("fanout", &["--connections", "6000", "--seconds", "1", "--processes", "3"]);
@@ -311,6 +398,52 @@ fn one_bad_event_on_one_connection_is_found() {
 fn a_wrong_replay_is_found() {
     let wanted = [(Mischief::Forget, "events lost"), (Mischief::ReplayAll, "events duplicated")];
     all_fail("churn", &[], &wanted);
+}
+
+#[test]
+fn a_server_that_only_streams_can_be_polled_and_conflate_if_it_is_exact() {
+    for (scenario, more) in [("poll", &[][..]), ("conflate", &["--keys", "7"])] {
+        let ended = against(Mischief::None, scenario, more);
+        assert_eq!(ended.code, Some(0), "{}", ended.output);
+        is_exact(&ended.run);
+    }
+}
+
+#[test]
+fn a_poll_that_brings_too_little_or_too_much_is_found() {
+    let wanted = [
+        (Mischief::Lose, "events lost"),
+        (Mischief::Repeat, "1 events duplicated"),
+        (Mischief::Forget, "events lost"),
+    ];
+    all_fail("poll", &[], &wanted);
+}
+
+#[test]
+fn a_key_that_goes_back_or_stays_behind_is_found() {
+    // So many keys that the fifth event is the only one of its key.
+    let wanted = [
+        (Mischief::Lose, "1 keys whose newest version did not come"),
+        (Mischief::Repeat, "1 events duplicated"),
+    ];
+    all_fail("conflate", &["--keys", "10000"], &wanted);
+    // With one key, an older version comes after a newer one.
+    all_fail("conflate", &["--keys", "1"], &[(Mischief::Reorder, "1 events reordered")]);
+}
+
+#[test]
+fn a_server_that_knows_no_idempotency_keys_is_found() {
+    let ended = against(Mischief::None, "retry", &REPEATS);
+    assert_eq!(ended.code, Some(1), "{}", ended.output);
+    let faults = [
+        "answers wrongly marked, or not marked, as replayed",
+        "events duplicated",
+        "arrays of new keys not published in full",
+        "of the newest keys were forgotten",
+    ];
+    for fault in faults {
+        assert!(ended.output.contains(fault), "{fault}: {}", ended.output);
+    }
 }
 
 #[test]

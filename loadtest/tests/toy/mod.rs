@@ -1,4 +1,4 @@
-//! A server of a hundred lines that misbehaves on purpose. It keeps every event and takes a thread for each connection.
+//! A server of few lines that misbehaves on purpose. It keeps every event and takes a thread for each connection.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -39,10 +39,29 @@ pub(crate) struct Toy {
 #[derive(Debug, Default)]
 struct Room {
     events: Vec<String>,
-    subscribers: Vec<TcpStream>,
+    subscribers: Vec<Subscriber>,
     /// Whether the mischief was done.
     is_done: bool,
     returns: usize,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    socket: TcpStream,
+    /// Its answer ends after the first event.
+    is_poll: bool,
+}
+
+impl Subscriber {
+    /// Writes what it gets, and returns whether it goes on.
+    fn write(&mut self, text: &str) -> bool {
+        // An empty chunk would be the last one.
+        if !self.is_poll || text.is_empty() {
+            return self.socket.write_all(text.as_bytes()).is_ok();
+        }
+        let _ = self.socket.write_all(format!("{}0\r\n\r\n", chunk(text)).as_bytes());
+        false
+    }
 }
 
 type Rooms = Arc<Mutex<HashMap<String, Room>>>;
@@ -111,7 +130,9 @@ fn listen(mut socket: TcpStream, head: &[String], rooms: &Rooms, mischief: Misch
     let target = head[0].split(' ').nth(1).unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let name = path.rsplit('/').nth(1).unwrap_or_default();
-    let id = header(head, "last-event-id").or_else(|| query.strip_prefix("last_event_id="));
+    let given = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+    let is_poll = given("poll").is_some();
+    let id = header(head, "last-event-id").or_else(|| given("last_event_id"));
     let seen: Option<usize> = id.and_then(|id| id.strip_prefix("t-")?.parse().ok());
     let mut rooms = rooms.lock().expect("no thread panics");
     let room = rooms.entry(name.to_owned()).or_default();
@@ -125,12 +146,15 @@ fn listen(mut socket: TcpStream, head: &[String], rooms: &Rooms, mischief: Misch
         (Some(_), Mischief::ReplayAll) => 0,
         (Some(seen), _) => seen,
     };
-    let mut text = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 100\nevent: connected\nid: t-{from}\ndata: {{}}\n\n"
-    );
+    let mut text = format!("retry: 100\nevent: connected\nid: t-{from}\ndata: {{}}\n\n");
     text.extend(room.events[from..].iter().enumerate().map(|(at, data)| frame(from + at + 1, data)));
-    socket.write_all(text.as_bytes())?;
-    room.subscribers.push(socket);
+    let (framing, text) = if is_poll { ("Transfer-Encoding: chunked\r\n", chunk(&text)) } else { ("", text) };
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{framing}\r\n");
+    socket.write_all((head + &text).as_bytes())?;
+    if is_poll && from < room.events.len() {
+        return socket.write_all(b"0\r\n\r\n");
+    }
+    room.subscribers.push(Subscriber { socket, is_poll });
     Ok(())
 }
 
@@ -155,9 +179,14 @@ fn publish(event: &Value, rooms: &Rooms, mischief: Mischief) {
             _ => whole.clone(),
         };
         // A subscriber that can't be written to has left.
-        subscriber.write_all(text.as_bytes()).is_ok()
+        subscriber.write(&text)
     });
     room.is_done |= number > FIFTH;
+}
+
+/// One chunk of an answer.
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
 }
 
 fn frame(number: usize, data: &str) -> String {
