@@ -11,7 +11,7 @@ use common::stream::Listener;
 use common::{TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::admin::live::STREAMS_MAX;
-use tidegate::config::{ListenAddr, Rate};
+use tidegate::config::{Config, ListenAddr, Rate, RoomPresence, RoomSettings, RoomTable};
 
 use self::chromium::Chromium;
 use self::neighbours::until;
@@ -158,6 +158,64 @@ fn samples_count_exactly_what_was_done() {
         sum[3] += one("refused", "bad_request");
         assert_eq!(sample["dropped"], json!({}));
     });
+}
+
+/// Rooms that begin with `chat` have presence. Of events with the same key only the newest goes out.
+fn with_rules(config: &mut Config) {
+    let settings = RoomSettings {
+        presence: RoomPresence::Members,
+        conflate: Some(Duration::from_secs(1)),
+        ..RoomSettings::default()
+    };
+    config.room_tables = vec![RoomTable { pattern: "chat*".parse().expect("a pattern"), settings }];
+}
+
+/// Two members, and one stream in a room without presence.
+fn members(server: &TestServer) -> [Listener; 3] {
+    ["/stream/chat/u?presence=on", "/stream/chat/v?presence=on", "/stream/plain/w"]
+        .map(|path| server.listen(path))
+}
+
+#[test]
+fn rooms_with_rules_are_counted_once_there_is_something() {
+    let server = TestServer::with(with_rules);
+    let mut watcher = Watcher::open(server.admin, &[]);
+    let (_, before) = watcher.sample();
+    assert_eq!((&before["has_rules"], &before["members"]), (&json!(false), &json!(0)));
+    let _listeners = members(&server);
+    let batch: Value = (0..5).map(|n| json!({"room": "chat", "key": "cursor", "data": n})).collect();
+    assert_eq!(server.post("/publish", &[], batch.to_string()).status(), 200);
+    for _ in 0..3 {
+        let paid = json!({"room": "plain", "data": "paid"}).to_string();
+        assert_eq!(server.post("/publish", &[("idempotency-key", "k")], paid).status(), 200);
+    }
+    let counted = watcher.until("all of it", &[2, 8, 2], |sum: &mut [u64; 3], sample| {
+        sum[0] = count(&sample["members"]);
+        sum[1] += sample["skipped"]["conflated"].as_u64().unwrap_or(0);
+        sum[2] += count(&sample["replayed"]);
+    });
+    assert_eq!((&counted["has_rules"], &counted["presence_rooms"]), (&json!(true), &json!(1)));
+    assert_eq!(counted["claims"], 1);
+    let fullest = &counted["rooms"]["fullest"];
+    assert_eq!((&fullest[0]["room"], &fullest[0]["members"]), (&json!("chat"), &json!(2)));
+    assert_eq!((&fullest[1]["room"], &fullest[1]["members"]), (&json!("plain"), &Value::Null));
+    // A stream ends without a word: nobody is told, because a page may come back.
+    server.metrics().assert("tidegate_presence_members", 2.0);
+}
+
+#[test]
+fn messages_about_presence_and_those_that_were_saved_are_counted() {
+    let server = TestServer::with(with_rules);
+    let mut watcher = Watcher::open(server.admin, &[]);
+    let seeing = server.listen("/stream/chat/u?presence=on");
+    drop(server.listen("/stream/chat/v?presence=on"));
+    server.wait_for("tidegate_connections", 1.0);
+    let back = server.listen("/stream/chat/v?presence=on");
+    watcher.until("a member that came back", &[true, true], |seen: &mut [bool; 2], sample| {
+        seen[0] |= count(&sample["presence_messages"]) > 0;
+        seen[1] |= count(&sample["suppressed"]) == 1;
+    });
+    drop((seeing, back));
 }
 
 #[test]
@@ -378,33 +436,87 @@ impl Page {
 /// At 1280 pixels the eighth tile once stood alone in a row, and two columns of *Busiest rooms* touched.
 #[tokio::test]
 async fn rows_are_even_and_no_text_touches_another_at_any_width() {
+    let server = TestServer::with(with_rules);
+    let Some(page) = Page::open(server.admin).await else { return };
+    page.0.run_first(LAYOUT).await;
+    for has_rules in [false, true] {
+        let _listeners = has_rules.then(|| members(&server));
+        for width in WIDTHS {
+            page.open_wide(server.admin, width).await;
+            let shown: bool = page.0.run(RULES_SHOWN, vec![]).await;
+            assert_eq!(shown, has_rules, "{width}");
+            assert_eq!(page.list("layout.faults()").await, Vec::<String>::new(), "{width}");
+            assert_eq!(page.list("layout.crowded()").await, Vec::<String>::new(), "{width}, crowded");
+        }
+    }
+}
+
+/// Between 769 and 1,024 KiB a second, "1,000 KiB" once began left of its chart.
+#[tokio::test]
+async fn labels_of_charts_have_room_whatever_the_maximum() {
     let server = TestServer::start();
     let Some(page) = Page::open(server.admin).await else { return };
     page.0.run_first(LAYOUT).await;
-    for width in WIDTHS {
-        page.open_wide(server.admin, width).await;
-        assert_eq!(page.list("layout.faults()").await, Vec::<String>::new(), "{width}");
-        assert_eq!(page.list("layout.crowded()").await, Vec::<String>::new(), "{width}, crowded");
+    page.open_wide(server.admin, WIDTHS[0]).await;
+    assert_eq!(page.list("layout.wideLabels()").await, Vec::<String>::new());
+}
+
+/// Whether the page has tiles about rooms with rules.
+const RULES_SHOWN: &str = "return document.querySelector('#rules').checkVisibility()";
+
+#[tokio::test]
+async fn rooms_with_rules_have_tiles_from_their_first_member_on() {
+    let server = TestServer::with(with_rules);
+    let Some(page) = Page::open(server.admin).await else { return };
+    page.state("ready").await;
+    page.until("the first sample", "!document.body.classList.contains('waiting')").await;
+    assert!(!page.0.run::<bool>(RULES_SHOWN, vec![]).await);
+    let _listeners = members(&server);
+    page.until("two members", "document.querySelector('#rules .value').checkVisibility()").await;
+    page.until("their number", "document.querySelector('#rules .value').innerText === '2'").await;
+    let paid = json!({"room": "plain", "data": "paid"}).to_string();
+    for _ in 0..2 {
+        server.post("/publish", &[("idempotency-key", "k")], &paid);
     }
+    page.until("the replay", "document.querySelectorAll('#rules .value')[3].innerText.startsWith('1')").await;
+    let tiles: Vec<String> =
+        page.list("[...document.querySelectorAll('#rules .tile')].map((tile) => tile.innerText)").await;
+    let wanted = ["Members\n2\nin 1 room", "", "Skipped events\n0", "Replayed publishes\n1"];
+    for (tile, wanted) in tiles.iter().zip(wanted) {
+        assert!(tile.replace("\n\n", "\n").starts_with(wanted), "{tiles:?}");
+    }
+    assert_eq!(page.list("[...document.querySelectorAll('#fullest tr')].map((row) => row.innerText.replace(/\\s+/g, ' ').trim())").await,
+        ["room connections members", "chat 2 2", "plain 1 \u{2013}"]);
+    page.until(
+        "them in the summary",
+        "document.querySelector('#gist').textContent.startsWith('3 connected, 2 present, ')",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn nothing_moves_when_the_first_sample_comes() {
-    let server = TestServer::with(|config| config.shards = 2);
-    let _listeners = ["/stream/a/u", "/stream/b/w"].map(|path| server.listen(path));
+    let server = TestServer::with(|config| {
+        config.shards = 2;
+        with_rules(config);
+    });
     server.publish(&json!({"room": "a", "data": "x"}));
     let Some(page) = Page::open(server.admin).await else { return };
     page.state("ready").await;
     page.0.run_first(LAYOUT).await;
-    for width in WIDTHS {
-        page.open_wide(server.admin, width).await;
-        page.until("a chart", "document.querySelector('canvas').dataset.points >= 1").await;
-        let [before, after]: [Value; 2] =
-            page.0.run("return [layout.first, layout.headings()]", vec![]).await;
-        assert!(before.as_array().is_some_and(|headings| headings.len() == 27), "{width}: {before}");
-        assert_eq!(before, after, "{width}");
-        let shifts: f64 = page.0.run("return layout.shifts", vec![]).await;
-        assert!(shifts < 0.001, "{width}: {shifts}");
+    for (has_rules, headings) in [(false, 27), (true, 31)] {
+        let _listeners = has_rules.then(|| members(&server));
+        for width in WIDTHS {
+            page.open_wide(server.admin, width).await;
+            page.until("a chart", "document.querySelector('canvas').dataset.points >= 1").await;
+            let [before, after]: [Value; 2] =
+                page.0.run("return [layout.first, layout.headings()]", vec![]).await;
+            let count = before.as_array().map(Vec::len);
+            assert_eq!(count, Some(headings), "{width}: {before}");
+            assert_eq!(before, after, "{width}");
+            let shifts: f64 = page.0.run("return layout.shifts", vec![]).await;
+            assert!(shifts < 0.001, "{width}: {shifts}");
+        }
     }
 }
 
@@ -423,7 +535,8 @@ async fn the_skeleton_keeps_still_for_those_who_want_less_motion() {
 
 #[tokio::test]
 async fn every_text_stands_out_in_light_and_dark() {
-    let server = TestServer::start();
+    let server = TestServer::with(with_rules);
+    let _listeners = members(&server);
     let Some(page) = Page::open(server.admin).await else { return };
     page.0.run_first(LAYOUT).await;
     for scheme in ["light", "dark"] {
@@ -507,19 +620,19 @@ async fn a_page_that_finds_no_place_gets_one_later() {
 }
 
 /// Takes the pictures of `docs/operations.md`, of a running server at `TIDEGATE_DASHBOARD`, or at the default address:
-/// `cargo test --test watch -- --ignored screenshot`
+/// `cargo test --test watch -- --ignored screenshot`. `TIDEGATE_PICTURE` begins other names of files, as in `scripts/chat`.
 #[tokio::test]
 #[ignore = "takes pictures of a server that has to be there"]
 async fn screenshot() {
     let url = std::env::var("TIDEGATE_DASHBOARD").unwrap_or("http://127.0.0.1:9180/dashboard".into());
+    let names = std::env::var("TIDEGATE_PICTURE").unwrap_or("dashboards/dashboard".into());
     let page = Page(Chromium::start().await.expect("this needs a browser"));
     for scheme in ["light", "dark"] {
         page.0.prefer_color_scheme(scheme).await;
         page.0.open(&url).await;
         page.state("ready").await;
         page.until("some samples", "document.querySelector('canvas').dataset.points >= 2").await;
-        let file = format!("{}/dashboards/dashboard-{scheme}.png", env!("CARGO_MANIFEST_DIR"));
-        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards")).expect("a folder");
+        let file = format!("{}/{names}-{scheme}.png", env!("CARGO_MANIFEST_DIR"));
         let mut picture = packed(&page.0.picture(1440, 1.25).await);
         if picture.len() > PICTURE_BYTES_MAX {
             picture = packed(&page.0.picture(1440, 1.0).await);

@@ -10,7 +10,8 @@ const layout = {
       const { left, top } = heading.getBoundingClientRect();
       return [heading.textContent, Math.round(left + scrollX), Math.round(top + scrollY)];
     };
-    return [...document.querySelectorAll("h1, h2, thead th:first-child")].map(place);
+    const headings = [...document.querySelectorAll("h1, h2, thead th:first-child")];
+    return headings.filter((heading) => heading.checkVisibility()).map(place);
   },
 
   // Returns faults of the rows that `selector`'s children form: fewer in one than in another, or of unlike size.
@@ -42,13 +43,33 @@ const layout = {
     return wrong;
   },
 
+  // Returns labels of charts, for maxima of every size, that are wider than the space beside the chart.
+  wideLabels() {
+    const MAX = { count: 1e7, rate: 1e9, bytes: 5e11, time: 1e5, cpu: 64 };
+    const wide = new Set();
+    for (const chart of charts) {
+      const pen = document.createElement("canvas").getContext("2d");
+      pen.font = `11px ${colors.font}`;
+      pen.fillText = (label, right) => pen.measureText(label).width > right && wide.add(label);
+      for (let max = 0.001; max < MAX[chart.kind]; max *= 1.07) chart.drawScale(pen, 300, 132, max);
+    }
+    return [...wide];
+  },
+
+  // Returns headings and figures of tiles that do not fit into their tile.
+  cut() {
+    const texts = [...document.querySelectorAll(".tile :is(h2, .value)")].filter((text) => text.checkVisibility());
+    return texts.filter((text) => text.scrollWidth > text.clientWidth).map((text) => `${text.innerText} is cut off`);
+  },
+
   // Returns everything that does not fit into the window's width.
   faults() {
     const wide = document.documentElement.scrollWidth;
     const over = wide > innerWidth ? [`the page is ${wide} wide in a window of ${innerWidth}`] : [];
     const rooms = ["busiest", "fullest"].map((id) => document.getElementById(id).parentElement);
     if (rooms.some((box) => box.scrollHeight > box.clientHeight)) over.push("ten rooms do not fit");
-    return [...over, ...this.rows("#tiles"), ...this.rows("#charts"), ...this.cells()];
+    const rules = document.querySelector("#rules").checkVisibility() ? this.rows("#rules") : [];
+    return [...over, ...this.rows("#tiles"), ...rules, ...this.rows("#charts"), ...this.cells(), ...this.cut()];
   },
 
   // Shows a sample with long names, and the largest numbers. Returns what does not fit.
@@ -60,6 +81,9 @@ const layout = {
     sample.shards = Array.from({ length: 8 }, () => ({ connections: 125_000, delivered: 99_999, cpu: 0.98 }));
     Object.assign(sample, { connections: 1_000_000, connections_max: 1_000_000, published: 99_999, delivered: 987_654_321 });
     Object.assign(sample, { bytes: 9_876_543_210, memory: 9_876_543_210, memory_per_connection: 4_321 });
+    if (sample.has_rules) sample.rooms.fullest = sample.rooms.fullest.map((room) => ({ ...room, members: 1_000_000 }));
+    Object.assign(sample, { members: 1_000_000, presence_rooms: 98_765, presence_messages: 9_876_543, suppressed: 98_765_432 });
+    Object.assign(sample, { skipped: { conflated: 987_654_321, latest: 98_765, unstored: 1 }, replayed: 9_876_543, claims: 1e7 });
     sample.refused = { too_many_connections: 9_876_543, bad_request: 1 };
     sample.closed = { max_age: 9_876_543, disconnected: 12 };
     samples.push(sample);

@@ -23,7 +23,10 @@ const plain = (n) => n.toLocaleString("en-US", { maximumFractionDigits: 0 });
 
 function short(n) {
   const size = Math.abs(n);
-  if (size >= 1e6) return `${(n / 1e6).toLocaleString("en-US", { maximumFractionDigits: 2 })} M`;
+  if (size >= 1e6) {
+    const digits = size >= 1e8 ? 0 : size >= 1e7 ? 1 : 2;
+    return `${(n / 1e6).toLocaleString("en-US", { maximumFractionDigits: digits })} M`;
+  }
   if (size >= 1e5) return `${(n / 1e3).toLocaleString("en-US", { maximumFractionDigits: 0 })} k`;
   if (size >= 10 || Number.isInteger(n)) return plain(n);
   return n.toLocaleString("en-US", { maximumFractionDigits: size >= 0.1 ? 1 : 2 });
@@ -77,6 +80,11 @@ let restarted = false;
 const newest = () => samples[samples.length - 1];
 const perSecond = (key) => (s) => s[key] / s.seconds;
 const ratio = (a, b) => (b > 0 ? a / b : null);
+// Of the last ten seconds, for what comes in waves: a large room is told how many are there every five.
+function smoothed(key) {
+  const last = samples.slice(-10);
+  return last.reduce((all, s) => all + s[key], 0) / last.reduce((all, s) => all + s.seconds, 0);
+}
 const inWindow = (key) => samples.reduce((all, sample) => all + sample[key], 0);
 
 function total(key) {
@@ -104,7 +112,7 @@ const TILES = [
 // Rooms with rules. These are hidden for as long as there is nothing to say about them.
 const RULE_TILES = [
   ["Members", "count", (s) => s.members, (s) => `in ${short(s.presence_rooms)} room${s.presence_rooms === 1 ? "" : "s"}`],
-  ["Presence messages", "rate", perSecond("presence_messages"), () => `${short(inWindow("suppressed"))} suppressed in 5 min`],
+  ["Presence messages", "rate", () => smoothed("presence_messages"), () => `${short(inWindow("suppressed"))} suppressed`],
   ["Skipped events", "count", () => sum(Object.fromEntries(total("skipped"))), () =>
     byCount(total("skipped")).map(([reason, count]) => `${short(count)} ${reason}`).join(", ") || "none left out", "in 5 min"],
   ["Replayed publishes", "count", () => inWindow("replayed"), (s) =>
@@ -252,7 +260,8 @@ class Chart {
   }
 
   drawScale(pen, width, height, max) {
-    const [divisor, unit] = unitOf(this.kind, max || 1);
+    // The next unit in time: there is room for labels of three digits and their unit.
+    const [divisor, unit] = unitOf(this.kind, max * 1.34 || 1);
     // Of whole things there are four at least.
     const least = this.kind === "cpu" || (!unit && divisor === 1) ? 4 : 0.4;
     const step = niceStep(Math.max(max / divisor, least) * 1.04);
@@ -437,7 +446,8 @@ function showTables(sample) {
     "No connection.");
   const turns = rooms.round_s > 1.5 * sample.seconds
     ? `${plain(rooms.count)} rooms, looked at in turns: figures are up to ${Math.round(rooms.round_s)} s old. ` : "";
-  $("turns").textContent = turns;
+  const spared = $("rules").hidden ? "" : "Suppressed: changes of presence in five minutes that needed no message. ";
+  $("turns").textContent = turns + spared;
   const closed = total("closed");
   fill("closed", byCount(closed).map(([reason, count]) => row(reason, plain(sample.closed[reason] ?? 0), plain(count))),
     "No stream was closed in five minutes.");
