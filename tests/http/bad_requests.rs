@@ -635,9 +635,15 @@ fn reason(code: &'static str) -> &'static str {
         "event_id_repeated" => "repeated",
         "idempotency_mismatch" | "idempotency_busy" => "idempotency",
         "room_unknown" | "publish_keys_only" | "event_name_forbidden" | "repeated" => "room_policy",
-        "muted" | "callback_unavailable" => code,
         "publish_refused" => "application",
-        "full" | "draining" | "rate_limited" | "auth_unavailable" | "unauthorized" | "forbidden" => code,
+        "full"
+        | "draining"
+        | "muted"
+        | "callback_unavailable"
+        | "rate_limited"
+        | "auth_unavailable"
+        | "unauthorized"
+        | "forbidden" => code,
         _ => "bad_request",
     }
 }
