@@ -357,15 +357,16 @@ async fn presence_works_as_shown() {
     let (_me, mut heard) = begin(&folder, listen.trim_end());
     let arena = server.url("/stream/arena/me?presence=on");
     let (_other, mut heard_in_arena) = begin(&folder, &format!("curl -N '{arena}'"));
+    // Nobody is present before the streams are.
+    for (heard, kind, room) in [(&mut heard, "state", "lobby"), (&mut heard_in_arena, "count", "arena")] {
+        check_message(heard, kind, room).await;
+    }
     let said = said(&folder, &block(PRESENCE, "sh", "url=", &here)).await;
     assert!(said.starts_with(r#"{"room":"lobby","user":"me","rev":"#), "{said}");
     assert!(
         said.contains(r#""members":[{"user":"me","#) && said.contains(r#""data":{"status":"away"}"#),
         "{said}"
     );
-    for (heard, kind, room) in [(&mut heard, "state", "lobby"), (&mut heard_in_arena, "count", "arena")] {
-        check_message(heard, kind, room).await;
-    }
     check_message(&mut heard, "diff", "lobby").await;
 }
 
