@@ -190,6 +190,14 @@ fn the_application_is_told_after_the_grace() {
     assert_eq!(told(), ["lobby leave two", "lobby vacated "]);
 }
 
+/// A node of the tree has 11 members, so ten of a room share one, with the room itself: some 0.1 KiB each.
+#[test]
+fn a_member_takes_little_memory() {
+    let member = size_of::<(user::User, member::Member)>();
+    let room = size_of::<room::Room>();
+    assert!(member <= 56 && room <= 384, "{member} {room}");
+}
+
 /// Members that are withdrawn and come again leave ends of graces behind.
 #[test]
 fn ends_of_graces_are_bounded() {
