@@ -268,15 +268,16 @@ fn to_see_members_takes_a_permission_and_to_see_their_number_does_not() {
     let members = &["sse:read", "sse:members:chat"][..];
     for (path, permissions, wanted) in [
         ("/stream/chat?presence=off", read, 200),
-        ("/stream/chat?presence=on", read, 403),
+        ("/stream/chat?presence=on", read, 200),
         ("/stream/chat?presence=on&silent=on", read, 403),
+        ("/stream/arena?presence=on&silent=on", read, 403),
         ("/stream/chat?presence=on", members, 200),
         ("/stream/chat?presence=on&silent=on", members, 200),
         ("/stream/arena?presence=on", read, 200),
-        ("/stream/arena,chat?presence=on", read, 403),
+        ("/stream/arena,chat?presence=on", read, 200),
         ("/stream/arena,chat?presence=on", members, 200),
-        // A reload may turn presence on while the stream is open.
-        ("/stream/other?presence=on", read, 403),
+        ("/stream/arena,chat?presence=on&silent=on", members, 403),
+        ("/stream/other?presence=on", read, 200),
     ] {
         assert_eq!(status(path, permissions), wanted, "{path} with {permissions:?}");
     }

@@ -1,16 +1,15 @@
-//! Whether a caller may have a stream of some rooms, and be told who is in them.
+//! Whether a caller may have a stream of some rooms, and watch who is in them.
 
 use crate::answer::problem::Problem;
 use crate::http::api::query::StreamQuery;
 use crate::http::api::rooms::check_known;
 use crate::http::gate::caller::Caller;
 use crate::hub::Hub;
-use crate::hub::room_policy::RoomPolicy;
 use crate::rights::grant::Action;
 use crate::shard::join::Presence;
 use crate::types::name::RoomName;
 
-/// Checks the rooms of `query`, and whether `caller` may be told who is in them.
+/// Checks the rooms of `query`, and whether `caller` may watch them silently.
 ///
 /// # Errors
 ///
@@ -19,19 +18,11 @@ pub(super) fn may_have_rooms(hub: &Hub, caller: &Caller, query: &StreamQuery) ->
     query.rooms.iter().try_for_each(|room| caller.may(Action::Read(room.as_str())))?;
     // Later, so that whoever may not listen anyway does not find out which rooms there are.
     query.rooms.iter().try_for_each(|room| check_known(hub, room))?;
-    if query.presence == Presence::Off {
+    if query.presence != Presence::Silent {
+        // What a stream sees is asked for each message: names with `sse:members`, counts without.
         return Ok(());
     }
-    query.rooms.iter().map(RoomName::as_str).try_for_each(|room| {
-        // A room without presence may get it by a reload, while the stream is open.
-        if is_counted_only(&hub.rooms().policy_of(room)) {
-            return Ok(());
-        }
-        caller.may(Action::Members(room)).map_err(|problem| problem.about("presence"))
-    })
-}
-
-/// Whether members are told their number and no names. To see that, it takes no more than to listen.
-fn is_counted_only(policy: &RoomPolicy) -> bool {
-    policy.presence.is_some_and(|presence| !presence.names)
+    // To watch without being seen takes more than to be there.
+    let silent = |room| caller.may(Action::Members(room)).map_err(|problem| problem.about("silent"));
+    query.rooms.iter().map(RoomName::as_str).try_for_each(silent)
 }
