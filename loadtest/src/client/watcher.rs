@@ -22,7 +22,7 @@ pub struct Roster {
     pub total: Option<u64>,
     /// Their names, unless only their number is known.
     pub names: Option<BTreeSet<String>>,
-    /// When each message came, nanoseconds since the start. At most [`MESSAGES_MAX`].
+    /// When each message came, nanoseconds since the start. At most `MESSAGES_MAX`.
     pub messages_ns: Vec<u64>,
     /// The first message that makes no sense after those before it.
     pub fault: Option<String>,
