@@ -289,23 +289,25 @@ fn hear(command: &str) -> (Ends, Lines<BufReader<ChildStdout>>) {
     (stream, heard)
 }
 
-/// The commands of the page on polls, unchanged but for the port, with an event between the two polls.
+/// The commands of the page on polls, unchanged but for the port, with an event between the two polls. The loop that
+/// follows them is refused, and shows that it pauses then.
 #[test]
 fn the_poll_commands_work_as_they_stand() {
     let folder = Folder::new("polling");
     let (_server, address) = serve(&[]);
     let [block] = &blocks(POLLING, "sh")[..] else { panic!("one block of commands") };
     let lines: Vec<String> = block.lines().map(|line| line.replace("127.0.0.1:8080", &address)).collect();
-    let [url, poll, first, second] = &lines[..] else { panic!("four lines: {block}") };
+    let [url, poll, first, second, forever] = &lines[..] else { panic!("five lines: {block}") };
     let publish = format!(
         r#"curl -sf http://{address}/api/v1/sse/publish -d '{{"room":"lobby","data":"hi"}}' > /dev/null"#
     );
-    let script = [url, poll, first, &publish, second].map(String::as_str).join("\n");
+    let refused = format!(r#"url=http://{address}/nothing; sleep() {{ echo "slept $1"; exit; }}"#);
+    let script = [url, poll, first, &publish, second, &refused, forever].map(String::as_str).join("\n");
     let output = folder.bash(&script.replace("curl -sf", "curl -sf --max-time 30"));
     let text = String::from_utf8_lossy(&output.stdout);
     let answers: Vec<&str> = text.split("event: connected\n").collect();
     assert_eq!(answers.len(), 3, "{text}");
-    assert!(answers[2].ends_with("\nroom: lobby\ndata: hi\n"), "{text}");
+    assert!(answers[2].ends_with("\nroom: lobby\ndata: hi\nslept 3\n"), "{text}");
 }
 
 /// The commands of the section on tokens, unchanged but for the port and the server, which has to end with the test.
