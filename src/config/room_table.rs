@@ -100,7 +100,7 @@ settings! {
         /// Events that all publishers together may publish to one room.
         publish_rate: Option<Rate> = "off", off_or(rate(), "50/s");
 
-        /// Within this time, the same data of the same user is refused.
+        /// Within this time, the same data of the same user is refused. Events that are not kept may repeat.
         refuse_repeats: Option<Duration> = "off", off_or(duration(SECOND..=HOUR), "30s");
 
         /// Names that events may have; empty for any. `message` is an event without a name.

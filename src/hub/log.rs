@@ -110,6 +110,12 @@ impl Entry {
         Self { offset, frame, published, exclude, require, id, key, stored: true, superseded: false }
     }
 
+    /// Whether it is for the same subscribers as `other`, as far as the two themselves say.
+    fn is_for_same(&self, other: &Self) -> bool {
+        let users = [&self.exclude, &other.exclude].map(|user| user.as_ref().map(Arc::as_ptr));
+        self.require == other.require && users[0] == users[1]
+    }
+
     /// Bytes this event is charged with.
     #[must_use]
     pub fn cost(&self) -> usize {
@@ -181,7 +187,7 @@ impl Log {
         if let Some(key) = &entry.key
             && let Some(offset) = self.keys.set(key, entry.offset, version, entry.stored)
         {
-            self.supersede(offset);
+            self.supersede(offset, &entry);
         }
         if self.is_loose(&entry) {
             self.other_bytes += entry.cost();
@@ -303,8 +309,12 @@ impl Log {
         if self.conflates != rules.conflates {
             self.conflates = rules.conflates;
             // Events that were loose and are not any more are past the bounds.
-            let expired = self.entries.range(..self.expired).rev().find(|entry| !self.is_loose(entry));
-            self.expired_to = self.expired_to.max(expired.map_or(0, |entry| entry.offset));
+            for at in 0..self.expired {
+                if !self.is_loose(&self.entries[at]) {
+                    self.expired_to = self.expired_to.max(self.entries[at].offset);
+                    self.expired_ids.extend(self.entries[at].id.take());
+                }
+            }
             let costs = self.entries.range(self.expired..).map(|entry| (self.is_loose(entry), entry.cost()));
             let (loose, held): (Vec<_>, Vec<_>) = costs.partition(|(is_loose, _)| *is_loose);
             let sum = |entries: &[(bool, usize)]| entries.iter().map(|(_, cost)| cost).sum::<usize>();
@@ -316,13 +326,16 @@ impl Log {
         }
     }
 
-    /// Notes that the event at `offset`, which was the newest of its key, is not any more.
-    fn supersede(&mut self, offset: Offset) {
-        if let Some(entry) = self.kept.remove(&offset) {
+    /// Notes that the event at `offset`, which was the newest of its key, is not any more: `newer` is. One that is not for
+    /// the same subscribers does not take its place: some would get neither.
+    fn supersede(&mut self, offset: Offset, newer: &Entry) {
+        if self.kept.get(&offset).is_some_and(|entry| entry.is_for_same(newer)) {
+            let entry = self.kept.remove(&offset).expect("just found");
             self.bytes -= entry.cost();
         }
         let at = self.entries.partition_point(|entry| entry.offset < offset);
-        let Some(entry) = self.entries.get_mut(at).filter(|entry| entry.offset == offset) else {
+        let is_it = |entry: &&mut Entry| entry.offset == offset && entry.is_for_same(newer);
+        let Some(entry) = self.entries.get_mut(at).filter(is_it) else {
             return;
         };
         entry.superseded = true;
@@ -802,6 +815,20 @@ mod tests {
             check(&log);
         }
         assert_eq!(offsets(&log, 0), [3, 6]);
+    }
+
+    /// A reader without the permission got neither the new event nor the old one.
+    #[test]
+    fn an_event_for_few_does_not_take_the_place_of_one_for_all() {
+        let mut log = Log::default();
+        let for_vips = |offset| Entry { require: PermissionName::new("vip").ok(), ..keyed(offset, "a") };
+        log.append(keyed(1, "a"), None, rules(true, true), 0);
+        log.append(for_vips(2), None, rules(true, true), 0);
+        check(&log);
+        assert_eq!((offsets(&log, 0), newest_of_keys(&log)), (vec![1, 2], vec![1, 2]));
+        log.append(for_vips(3), None, rules(true, true), 0);
+        check(&log);
+        assert_eq!(offsets(&log, 0), [1, 3]);
     }
 
     /// They were evicted as ordinary events, but a resume from below them was taken to be exact.

@@ -142,7 +142,8 @@ impl<N: Net> Shard<N> {
         let mut missing = self.missing(slot, from, head);
         if let Some(to) = missing.lost_to {
             self.count_lost(slot, from, to);
-            if missing.ends && turn != Turn::Last {
+            // A stream that begins has its head among the pieces. It gets a gap, and may be closed the next time.
+            if missing.ends && turn != Turn::Last && pieces.is_empty() {
                 return self.send_closing(slot, CloseReason::Slow);
             }
         }

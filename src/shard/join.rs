@@ -15,7 +15,7 @@ use crate::hub::room_policy::Replay;
 use crate::hub::seats::Seats;
 use crate::hub::source::{ABSENT, Source};
 use crate::rights::identity::Session;
-use crate::shard::batch::{self, Item, Piece};
+use crate::shard::batch::{self, BATCH_BYTES_MAX, Item, Piece};
 use crate::shard::conn::{Conn, ConnKey, Membership, flag};
 use crate::shard::expiry::Expiry;
 use crate::shard::net::Net;
@@ -121,6 +121,8 @@ struct Beginning {
     gap: Option<(Offset, GapReason)>,
     /// Events at or below the cursor that it is sent first, because the policies of its rooms say so.
     replay: Vec<Item>,
+    /// How many of these did not fit.
+    left_out: usize,
 }
 
 impl<N: Net> Shard<N> {
@@ -163,6 +165,7 @@ impl<N: Net> Shard<N> {
             cursor: 0,
             flags,
             sees: presence::flags(join.presence, join.sees_names),
+            shown: 0,
             encoding: join.encoding,
             heartbeat: join.heartbeat,
             socket,
@@ -236,19 +239,18 @@ impl<N: Net> Shard<N> {
         let epoch = self.hub.epoch();
         let id = |offset| Some(epoch.position(offset).as_str().to_owned());
         match start {
-            Start::Now => Beginning { cursor: head, id: id(head), gap: None, replay: Vec::new() },
+            Start::Now => {
+                Beginning { cursor: head, id: id(head), gap: None, replay: Vec::new(), left_out: 0 }
+            }
             Start::ByPolicy => {
-                if let Some(count) = self.newest_of_only_room(slot) {
-                    return self.beginning(slot, &Start::History(count), head);
-                }
-                let replay = self.replay_by_policy(slot, head);
+                let (replay, left_out) = self.replay_by_policy(slot, head);
                 // With an id, a connection that breaks before the replay would come back and not get it.
-                let id = id(head).filter(|_| replay.is_empty());
-                Beginning { cursor: head, id, gap: None, replay }
+                let id = id(head).filter(|_| replay.is_empty() && left_out == 0);
+                Beginning { cursor: head, id, gap: None, replay, left_out }
             }
             Start::History(count) => {
                 let cursor = self.before_newest(slot, *count, head);
-                Beginning { cursor, id: id(cursor), gap: None, replay: Vec::new() }
+                Beginning { cursor, id: id(cursor), gap: None, replay: Vec::new(), left_out: 0 }
             }
             Start::After(presented) => {
                 let id = Some(presented.clone()).filter(|id| is_repeatable(id));
@@ -267,27 +269,16 @@ impl<N: Net> Shard<N> {
                     Err(GapReason::Restart) => (0, Some((expired_to, GapReason::Restart))),
                     Err(reason) => (head, Some((head, reason))),
                 };
-                Beginning { cursor, id, gap, replay: Vec::new() }
+                Beginning { cursor, id, gap, replay: Vec::new(), left_out: 0 }
             }
         }
     }
 
-    /// How many of the newest events a stream of one room begins with, if its policy says a number.
-    fn newest_of_only_room(&self, slot: u32) -> Option<usize> {
-        let mut rooms = self.conns.get(slot)?.memberships();
-        let (room, None) = (rooms.next()?.room, rooms.next()) else {
-            return None;
-        };
-        match self.rooms[room as usize].policy.replay {
-            Replay::Newest(count) => Some(count),
-            Replay::Off | Replay::Latest => None,
-        }
-    }
-
-    /// The events that the policies of a connection's rooms give to a newcomer, oldest first.
-    fn replay_by_policy(&self, slot: u32, head: Offset) -> Vec<Item> {
+    /// The newest events that the policies of a connection's rooms give to a newcomer, oldest first and about
+    /// [`BATCH_BYTES_MAX`] bytes at most: all of them are held for a socket that takes less. And how many did not fit.
+    fn replay_by_policy(&self, slot: u32, head: Offset) -> (Vec<Item>, usize) {
         let Some(conn) = self.conns.get(slot) else {
-            return Vec::new();
+            return (Vec::new(), 0);
         };
         let mut items = Vec::new();
         for membership in conn.memberships() {
@@ -306,7 +297,13 @@ impl<N: Net> Shard<N> {
             }
         }
         items.sort_unstable_by_key(|item| item.offset);
-        items
+        let mut bytes = 0;
+        let fitting = items.iter().rev().take_while(|item| {
+            bytes += item.frame.len();
+            bytes <= BATCH_BYTES_MAX
+        });
+        let left_out = items.len() - fitting.count();
+        (items.split_off(left_out), left_out)
     }
 
     /// The cursor below the newest `count` events that the connection may have.
@@ -368,7 +365,7 @@ impl<N: Net> Shard<N> {
             encoding.put_framed(&plain, &mut bytes);
         }
         let mut cursor = beginning.cursor;
-        let (published, events) = self.put_replay(slot, &beginning.replay, cursor, &mut bytes);
+        let (published, events) = self.put_replay(slot, beginning, &mut bytes);
         let is_answer = beginning.gap.is_some() || events > 0;
         let mut pieces = vec![Piece { bytes: bytes.into(), upto: cursor, published, events }];
         if let Some((to, reason)) = beginning.gap {
@@ -383,28 +380,27 @@ impl<N: Net> Shard<N> {
         }
         let turn = if is_answer { Turn::Answers } else { Turn::Ordinary };
         self.advance_in(slot, pieces, turn);
+        self.refresh_presence(slot);
     }
 
-    /// Appends `items` to a stream's first `bytes`, and the id of `cursor` if the client understands an id alone: the
-    /// newest of `items` may be old, and a later resume from it a gap. All of it is one piece: logs do not have what is
-    /// below the cursor. Returns when the oldest was published, and the number of them.
-    fn put_replay(
-        &mut self,
-        slot: u32,
-        items: &[Item],
-        cursor: Offset,
-        bytes: &mut Vec<u8>,
-    ) -> (Moment, u32) {
-        let (Some(conn), Some(oldest)) = (self.conns.get(slot), items.first()) else {
+    /// Appends what the policies give to a stream's first `bytes`, and `replayed` with the id of its cursor: the newest of
+    /// the events may be old, and a later resume from it would bring what the policies left out, or a gap. All of it is
+    /// one piece: logs do not have what is below the cursor. Returns when the oldest was published, and the number of
+    /// events.
+    fn put_replay(&mut self, slot: u32, beginning: &Beginning, bytes: &mut Vec<u8>) -> (Moment, u32) {
+        let (items, left_out) = (&beginning.replay, beginning.left_out);
+        let Some(conn) = self.conns.get(slot).filter(|_| items.len() + left_out > 0) else {
             return (self.now, 0);
         };
-        bytes.extend(batch::contiguous(items, conn.encoding, &mut self.deflater, &self.stats));
-        if conn.heartbeat == Heartbeat::Id {
-            let mut plain = Vec::new();
-            control::put_heartbeat(self.hub.epoch().position(cursor).as_str(), &mut plain);
-            conn.encoding.put(&plain, bytes);
+        if !items.is_empty() {
+            bytes.extend(batch::contiguous(items, conn.encoding, &mut self.deflater, &self.stats));
         }
-        (oldest.published, u32::try_from(items.len()).unwrap_or(u32::MAX))
+        let mut plain = Vec::new();
+        let id = self.hub.epoch().position(beginning.cursor);
+        control::put_replayed(id.as_str(), items.len(), left_out, &mut plain);
+        conn.encoding.put(&plain, bytes);
+        let published = items.first().map_or(self.now, |oldest| oldest.published);
+        (published, u32::try_from(items.len()).unwrap_or(u32::MAX))
     }
 
     /// Undoes [`Shard::enter`].

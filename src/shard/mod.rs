@@ -429,14 +429,15 @@ impl<N: Net> Shard<N> {
 
     /// Looks at the policies of this shard's rooms again.
     fn reread_policies(&mut self) {
-        let mut changed = Vec::new();
+        let mut seen = Vec::new();
         for (index, room) in &mut self.rooms {
-            let before = std::mem::replace(&mut room.policy, room.source.policy());
-            if before.presence != room.policy.presence {
-                changed.extend(u32::try_from(index));
+            room.policy = room.source.policy();
+            // All that are seen: presence may have been off and on again since the last look.
+            if room.presence.is_some() && room.policy.presence.is_some() {
+                seen.extend(u32::try_from(index));
             }
         }
-        for room in changed {
+        for room in seen {
             self.reread_presence(room);
         }
     }

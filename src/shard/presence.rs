@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::hub::presence::sent::{Message, Messages, View};
 use crate::hub::source::Source;
 use crate::rights::grant::Action;
-use crate::shard::batch::Piece;
+use crate::shard::batch::{BATCH_BYTES_MAX, Piece};
 use crate::shard::conn::{Conn, flag};
 use crate::shard::join::Presence;
 use crate::shard::net::Net;
@@ -43,7 +43,7 @@ pub(super) struct LocalPresence {
     /// Number of the message up to which they were told.
     rev: u64,
     /// Whether work is queued.
-    pending: bool,
+    pub(super) pending: bool,
     /// What is being sent.
     job: Option<Job>,
 }
@@ -107,27 +107,45 @@ fn wake(wakers: Vec<Waker>) {
 }
 
 impl<N: Net> Shard<N> {
-    /// Makes the user of a new connection a member of its rooms, and appends their states to `plain`.
+    /// Makes the user of a new connection a member of its rooms, and appends their states to `plain`, or the first of
+    /// them: [`Shard::refresh_presence`] sends the others.
     pub(super) fn begin_presence(&mut self, slot: u32, plain: &mut Vec<u8>) {
         for (room, source) in self.rooms_that_it_sees(slot) {
             if let Some(user) = self.member(slot) {
                 wake(self.hub.presence().enter(&source, &user, self.now));
             }
-            let presence = self.rooms[room as usize].presence.get_or_insert_default();
-            presence.watchers += 1;
-            let is_first = presence.watchers == 1;
+            self.rooms[room as usize].presence.get_or_insert_default().watchers += 1;
             self.hub.presence().watch(&source, self.settings.index);
-            let Some(view) = self.conns.get(slot).map(|conn| view(conn, &source)) else {
-                continue;
-            };
-            let Some(state) = self.hub.presence().state(&source, view, self.now) else {
+        }
+        plain.append(&mut self.next_states(slot));
+    }
+
+    /// The states of the rooms of which the connection at `slot` was not sent any, about [`BATCH_BYTES_MAX`] bytes. It is
+    /// marked if there are more.
+    fn next_states(&mut self, slot: u32) -> Vec<u8> {
+        let (mut plain, rooms) = (Vec::new(), self.rooms_that_it_sees(slot));
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return plain;
+        };
+        let from = std::mem::take(&mut conn.shown);
+        conn.sees &= !sees::STALE;
+        for (at, (room, source)) in (0..).zip(&rooms).skip(from.into()) {
+            if plain.len() > BATCH_BYTES_MAX {
+                conn.shown = at;
+                conn.sees |= sees::STALE;
+                break;
+            }
+            let Some(state) = self.hub.presence().state(source, view(conn, source), self.now) else {
                 continue;
             };
             plain.extend_from_slice(&state.bytes);
-            if let Some(presence) = self.rooms[room as usize].presence.as_mut().filter(|_| is_first) {
+            if let Some(presence) = &mut self.rooms[*room as usize].presence
+                && presence.watchers == 1
+            {
                 presence.rev = state.rev;
             }
         }
+        plain
     }
 
     /// Notes that the connection at `slot` ends. Its user stays a member for a time, unless it was sent away.
@@ -230,14 +248,17 @@ impl<N: Net> Shard<N> {
 
     fn next_presence_slot(&self, room: u32, job: &mut Job) -> Option<u32> {
         let local = self.rooms.get(room as usize)?;
-        while job.left == 0 {
+        loop {
+            // Members, or all of a portion, may have left since.
+            let members = local.portion(job.portion).map_or(&[][..], |portion| &portion.members);
+            job.left = job.left.min(members.len());
+            if let Some(left) = job.left.checked_sub(1) {
+                job.left = left;
+                return Some(members[left]);
+            }
             job.portion = job.portion.checked_sub(1)?;
-            job.left = local.portion(job.portion).map_or(0, |portion| portion.members.len());
+            job.left = usize::MAX;
         }
-        let members = &local.portion(job.portion)?.members;
-        // Members may have left since.
-        job.left = job.left.min(members.len()).saturating_sub(1);
-        members.get(job.left).copied()
     }
 
     fn tell_presence(&mut self, slot: u32, source: &Source, job: &mut Job) {
@@ -249,6 +270,7 @@ impl<N: Net> Shard<N> {
         }
         if conn.has(flag::BLOCKED) {
             conn.sees |= sees::STALE;
+            conn.shown = 0;
             self.stats.presence_stale.add(1);
             return;
         }
@@ -264,45 +286,29 @@ impl<N: Net> Shard<N> {
         self.write(slot, &[Piece { bytes, upto, published: self.now, events: 0 }]);
     }
 
-    /// Sends fresh states to a connection that missed messages, if its socket has room now.
+    /// Sends states to a connection that was not sent all of them or missed messages, as far as its socket has room.
     pub(super) fn refresh_presence(&mut self, slot: u32) {
-        let ready = |conn: &&mut Conn<N::Socket>| {
-            conn.sees & sees::STALE != 0 && !conn.has(flag::BLOCKED | flag::CLOSING)
-        };
-        let Some(conn) = self.conns.get_mut(slot).filter(ready) else {
-            return;
-        };
-        conn.sees &= !sees::STALE;
-        let cursor = conn.cursor;
-        let mut plain = Vec::new();
-        for (_, source) in self.rooms_that_it_sees(slot) {
-            let Some(view) = self.conns.get(slot).map(|conn| view(conn, &source)) else {
+        loop {
+            let conn = self.conns.get(slot).filter(|conn| conn.sees & sees::STALE != 0);
+            let Some(conn) = conn.filter(|conn| !conn.has(flag::BLOCKED | flag::CLOSING)) else {
                 return;
             };
-            let state = self.hub.presence().state(&source, view, self.now);
-            plain.extend(state.iter().flat_map(|state| &state.bytes));
-        }
-        if !plain.is_empty() {
-            self.stats.presence_sent.add(1);
-            let piece = self.own_piece(slot, &plain, cursor);
-            self.write(slot, &[piece]);
+            let cursor = conn.cursor;
+            let plain = self.next_states(slot);
+            if !plain.is_empty() {
+                self.stats.presence_sent.add(1);
+                let piece = self.own_piece(slot, &plain, cursor);
+                self.write(slot, &[piece]);
+            }
         }
     }
 
-    /// Follows a change of `room`'s policy: its connections get a state if it has presence now.
+    /// Follows a change of policies in `room`, which has presence: if what its connections know is from before it, they
+    /// get a state.
     pub(super) fn reread_presence(&mut self, room: u32) {
-        let Some(local) = self.rooms.get(room as usize) else {
-            return;
-        };
-        if local.policy.presence.is_none() || local.presence.is_none() {
-            return;
+        if let Some(local) = self.rooms.get(room as usize) {
+            self.hub.presence().watch(&local.source, self.settings.index);
+            self.schedule_presence(room);
         }
-        let source = local.source.clone();
-        // What its connections know is from before the change.
-        self.hub.presence().watch(&source, self.settings.index);
-        if let Some(presence) = &mut self.rooms[room as usize].presence {
-            presence.rev = u64::MAX;
-        }
-        self.schedule_presence(room);
     }
 }

@@ -116,7 +116,8 @@ impl LocalRoom {
 
     /// Whether a flush is queued.
     pub(super) fn is_pending(&self) -> bool {
-        self.all().any(|portion| portion.pace.pending)
+        let has_news = self.presence.as_ref().is_some_and(|presence| presence.pending);
+        has_news || self.all().any(|portion| portion.pace.pending)
     }
 
     /// Adds `slot`, whose stream starts at `head` or later. Returns its place.

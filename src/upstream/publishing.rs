@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -26,6 +26,9 @@ pub const QUESTIONS_MAX: usize = 1024;
 
 /// Publishers whose turns are remembered before those that are over are forgotten.
 const TURNS_KEPT: usize = 256;
+
+/// Requests of one user that may wait for their turn. More would let one user hold the places of all.
+pub const TURN_WAITERS_MAX: usize = 16;
 
 /// An event that a user wants to publish.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -54,6 +57,10 @@ pub enum Said {
 /// The application gave no answer that counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Unheard;
+
+/// Too many requests of a user wait for their turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TooMany;
 
 /// Asks the application.
 #[derive(Clone)]
@@ -93,7 +100,11 @@ impl Publishing {
 
     /// Waits for the turn of `user`. Requests of one user are asked about in the order in which they came, so that what
     /// they publish keeps that order.
-    pub async fn turn(&self, user: &str) -> Turn {
+    ///
+    /// # Errors
+    ///
+    /// If [`TURN_WAITERS_MAX`] wait already.
+    pub async fn turn(&self, user: &str) -> Result<Turn, TooMany> {
         let lock = {
             let mut turns = self.turns.lock();
             if turns.len() >= TURNS_KEPT {
@@ -106,7 +117,11 @@ impl Publishing {
                 lock
             })
         };
-        Turn(lock.lock_owned().await)
+        // Whoever has the turn holds it too, and so does `lock`.
+        if Arc::strong_count(&lock) >= TURN_WAITERS_MAX + 2 {
+            return Err(TooMany);
+        }
+        Ok(Turn(lock.lock_owned().await))
     }
 
     /// Asks about an event. Waits up to twice `publish_callback_timeout`: for its turn, and for the answer. An event
@@ -202,20 +217,17 @@ fn note(stats: &UpstreamStats, health: &Health, asked: &Result<Said, Failed>) {
     }
 }
 
-/// The body of a yes.
-#[derive(Deserialize)]
-struct Accepted {
-    #[serde(default)]
-    data: Option<Box<RawValue>>,
-}
+/// The members of a yes. Not a struct: serde would take an array for one.
+type Members = std::collections::HashMap<String, Box<RawValue>>;
 
 /// What an answer with this `status` and `body` says.
 fn decide(status: StatusCode, body: &[u8]) -> Result<Said, Failed> {
     match status {
         StatusCode::OK => {
-            let accepted: Accepted = serde_json::from_slice(body)
+            let mut members: Members = serde_json::from_slice(body)
                 .map_err(|_| Failed::new(Outcome::Malformed, "the body is not a JSON object"))?;
-            Ok(accepted.data.map_or(Said::Yes, Said::With))
+            let data = members.remove("data").filter(|data| data.get() != "null");
+            Ok(data.map_or(Said::Yes, Said::With))
         }
         StatusCode::FORBIDDEN => Ok(Said::No(Told::read(body))),
         other => Err(Failed::new(Outcome::Status, format!("status {}", other.as_u16()))),
@@ -255,11 +267,28 @@ mod tests {
         let mut second = std::pin::pin!(publishing.turn("me"));
         assert!(futures_now(second.as_mut()).is_none());
         drop(first);
-        assert!(futures_now(second).is_some());
+        assert!(matches!(futures_now(second), Some(Ok(_))));
         for n in 0..10 * TURNS_KEPT {
             drop(publishing.turn(&n.to_string()).await);
         }
         assert!(publishing.turns.lock().len() <= TURNS_KEPT);
+    }
+
+    #[tokio::test]
+    async fn one_publisher_does_not_hold_the_places_of_all() {
+        let (queue, _jobs) = mpsc::channel(1);
+        let publishing = Publishing { queue, turns: Arc::default(), stats: Arc::default() };
+        let first = publishing.turn("me").await;
+        let mut waiting: Vec<_> = (0..TURN_WAITERS_MAX).map(|_| Box::pin(publishing.turn("me"))).collect();
+        for one in &mut waiting {
+            assert!(futures_now(one.as_mut()).is_none(), "it waits");
+        }
+        assert!(publishing.turn("me").await.is_err());
+        assert!(publishing.turn("you").await.is_ok());
+        waiting.pop();
+        assert!(futures_now(Box::pin(publishing.turn("me")).as_mut()).is_none(), "a place is free");
+        drop((first, waiting));
+        assert!(publishing.turn("me").await.is_ok());
     }
 
     fn futures_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {

@@ -1,4 +1,4 @@
-//! Events that the server itself sends: `connected`, `gap`, `overload`, `closing`, `expiring`, `muted`, and the heartbeat.
+//! Events that the server itself sends: `connected`, `replayed`, `gap`, `overload`, `closing`, `expiring`, `muted`, and the heartbeat.
 //!
 //! An id never runs ahead of what was written before it, so each function says which id it writes.
 
@@ -71,6 +71,14 @@ pub fn put_gap(data: &Gap<'_>, out: &mut Vec<u8>) {
     put_json(data, out);
 }
 
+/// Appends the end of what the policies of the rooms give to a newcomer: so many `events`, and how many were `left_out`
+/// because all of them are too large. `id` is where the stream goes on; those before it have older ones.
+pub fn put_replayed(id: &str, events: usize, left_out: usize, out: &mut Vec<u8>) {
+    put_field(out, "event", "replayed");
+    put_field(out, "id", id);
+    put_json(&Replayed { events, left_out }, out);
+}
+
 /// Appends a refusal that may pass. It has no id: the subscriber keeps the id it has.
 pub fn put_overload(retry: Duration, reason: &str, out: &mut Vec<u8>) {
     put_retry(retry, out);
@@ -106,6 +114,18 @@ pub fn put_heartbeat(id: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(COMMENT);
     put_field(out, "id", id);
     out.push(b'\n');
+}
+
+#[derive(Serialize)]
+struct Replayed {
+    events: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 #[derive(Serialize)]
@@ -167,6 +187,13 @@ mod tests {
     }
 
     #[test]
+    fn a_replay_says_how_much_it_was_and_what_did_not_fit() {
+        let replayed = |left_out| text(|out| put_replayed("k-9", 3, left_out, out));
+        assert_eq!(replayed(0), "event: replayed\nid: k-9\ndata: {\"events\":3}\n\n");
+        assert_eq!(replayed(2), "event: replayed\nid: k-9\ndata: {\"events\":3,\"left_out\":2}\n\n");
+    }
+
+    #[test]
     fn an_end_is_told_in_whole_seconds() {
         let left = Duration::from_millis(29_900);
         assert_eq!(text(|out| put_expiring(left, out)), "event: expiring\ndata: {\"expires_in_s\":29}\n\n");
@@ -198,6 +225,7 @@ mod tests {
             text(|out| put_overload(retry, "full", out)),
             text(|out| put_closing(retry, "drain", out)),
             text(|out| put_expiring(retry, out)),
+            text(|out| put_replayed("k-9", 3, 0, out)),
             text(|out| put_muted("r", None, out)),
         ];
         for frame in frames {

@@ -187,3 +187,30 @@ fn one_users_events_keep_their_order() {
     assert_eq!(said(&server, "asked", &me), asked);
     assert_eq!(application.under_way().1, 1, "never two at once");
 }
+
+/// A moderator muted the user because of that very event, while the application was still thinking about it.
+#[test]
+fn who_is_muted_while_the_application_is_asked_does_not_publish() {
+    let application = Application::always(Reply::Held(200, "{}".into()));
+    let (_, file) = backend();
+    let server = server(&application, &file, |_| {});
+    let event = json!({"room": "asked", "data": "x"}).to_string();
+    let me = bearer(&token("me", &["sse:publish"]));
+    let line = bearer(&token("writer", &["sse:publish"]));
+    let body = event.as_bytes();
+    let (mut one, mut lines) = (server.connect(), server.connect());
+    one.send(request("POST", &format!("{BASE}/publish"), &[("authorization", &me)], body));
+    let headers = [("authorization", &*line), NDJSON];
+    lines.send(request("POST", &format!("{BASE}/publish"), &headers, body));
+    common::eventually("the application is asked twice", || application.count() == 2);
+    let ops = bearer(&token("ops", &["admin", "sse:read"]));
+    for user in ["me", "writer"] {
+        let path = format!("/rooms/asked/mute/{user}");
+        assert_eq!(server.post(&path, &[("authorization", &ops)], "").status(), 200);
+    }
+    application.release();
+    assert_problem(&one.response(), 403, "muted");
+    let refused = lines.response();
+    assert_eq!((refused.status(), &refused.json()["line"]), (403, &json!(1)));
+    assert_eq!(said(&server, "asked", &token("ops", &["sse:read"])), Vec::<String>::new());
+}

@@ -244,6 +244,7 @@ fn a_newcomer_begins_with_what_the_policy_says() {
         (Replay::Off, Start::ByPolicy, ""),
         (Replay::Latest, Start::ByPolicy, "quiet b2 a3"),
         (Replay::Newest(2), Start::ByPolicy, "plain a3"),
+        (Replay::Newest(100), Start::ByPolicy, "a2 b2 plain a3"),
         (Replay::Latest, Start::History(1), "a3"),
         (Replay::Latest, Start::Now, ""),
     ] {
@@ -260,6 +261,40 @@ fn a_newcomer_begins_with_what_the_policy_says() {
         world.step();
         assert_eq!(words(&socket).last().map(String::as_str), Some("next"));
         assert!(!text(&socket).contains("gap"));
+    }
+}
+
+/// The newest event of a quiet room was old. A resume from its id brought what the join had left out, or a gap.
+#[test]
+fn a_newcomer_with_a_replay_resumes_from_where_it_joined() {
+    use crate::hub::room_policy::Replay;
+    let mut world = world(2, |policy| policy.replay = Replay::Latest);
+    world.publish_key("a", "a1");
+    for n in 0..10 {
+        world.publish(Target::Room(RoomName::new("busy").unwrap()), &n.to_string(), None);
+    }
+    world.publish(Target::User(UserName::new("me").unwrap()), "notice", None);
+    let rooms = ["r".to_owned(), "busy".to_owned()];
+    let (_, first) = world.join_rooms(&rooms, None, Some("me"), Start::ByPolicy, usize::MAX);
+    assert_eq!(words(&first), ["a1"], "the inbox is no room");
+    let id = text(&first).lines().rev().find_map(|line| line.strip_prefix("id: ").map(ToOwned::to_owned));
+    let (_, back) = world.join_rooms(&rooms, None, Some("me"), Start::After(id.expect("an id")), usize::MAX);
+    assert!(words(&back).is_empty() && !text(&back).contains("gap"), "{}", text(&back));
+}
+
+/// All of it is held for a socket that takes nothing, so it has the bound of a batch. What does not fit is told.
+#[test]
+fn a_replay_is_bounded_and_says_what_did_not_fit() {
+    use crate::hub::room_policy::Replay;
+    for replay in [Replay::Latest, Replay::Newest(100)] {
+        let mut world = world(100, |policy| policy.replay = replay);
+        for n in 0..10 {
+            world.publish_key(&n.to_string(), &format!("{n} {}", "x".repeat(60_000)));
+        }
+        let (_, socket) = world.join(None, Start::ByPolicy, usize::MAX);
+        assert_eq!(words(&socket), numbers(6..10), "the newest");
+        assert!(text(&socket).contains(r#"{"events":4,"left_out":6}"#));
+        assert!(text(&socket).len() < BATCH_BYTES_MAX + 1000);
     }
 }
 
@@ -280,6 +315,9 @@ fn a_replay_arrives_whole_however_little_the_socket_takes() {
         socket.borrow_mut().room = usize::MAX;
         world.shard.on_writable(key, world.now);
         assert_eq!(words(&socket), ["7", "8", "9"], "{room_bytes}");
+        let id = Epoch::new(1).position(10);
+        let end = format!("event: replayed\nid: {id}\ndata: {{\"events\":3}}\n\n");
+        assert!(text(&socket).ends_with(&end), "{}", text(&socket));
         let before_first = text(&socket).split("data: 7").next().unwrap_or_default().to_owned();
         assert_eq!(before_first.matches("\nid: ").count(), 1, "connected has no id: {before_first}");
     }

@@ -31,6 +31,17 @@ impl World {
         presence: Presence,
         room: usize,
     ) -> (ConnKey, Socket) {
+        self.watch_rooms(&["r".to_owned()], session, user, presence, room)
+    }
+
+    fn watch_rooms(
+        &mut self,
+        rooms: &[String],
+        session: Option<Session>,
+        user: &str,
+        presence: Presence,
+        room: usize,
+    ) -> (ConnKey, Socket) {
         let socket = Rc::new(RefCell::new(Line { text: String::new(), room, fails: false }));
         let (user, address) = self.hub.admit(Some(user), None, self.now).unwrap().keep();
         let sees_names = session.is_none();
@@ -39,7 +50,7 @@ impl World {
             head: Bytes::new(),
             encoding: Encoding::default(),
             heartbeat: Heartbeat::Comment,
-            rooms: vec![self.hub.rooms().get_or_create("r")].into(),
+            rooms: rooms.iter().map(|room| self.hub.rooms().get_or_create(room)).collect(),
             user,
             address,
             session,
@@ -137,6 +148,33 @@ fn a_slow_connection_gets_a_state_in_place_of_what_it_missed() {
         "{messages:?}"
     );
     assert_eq!(words(&slow), ["fills"]);
+}
+
+/// The states of all its rooms at once were held for a socket that took nothing.
+#[test]
+fn a_stream_of_many_large_rooms_gets_their_states_in_turns() {
+    let mut world = world();
+    let rooms: Vec<String> = (0..30).map(|n| format!("r{n}")).collect();
+    for n in 0..100 {
+        let user = format!("{n}{}", "x".repeat(100));
+        let (user, _) = world.hub.admit(Some(&user), None, world.now).unwrap().keep();
+        for room in &rooms {
+            let _ = world.hub.presence().enter(
+                &world.hub.rooms().get_or_create(room),
+                &user.clone().unwrap(),
+                world.now,
+            );
+        }
+    }
+    let states = |socket: &Socket| text(socket).matches(r#""type":"state""#).count();
+    let (key, slow) = world.watch_rooms(&rooms, None, "slow", Presence::Member, 10);
+    let held = world.shard.conns.get(key.slot).and_then(|conn| conn.lag.as_ref()).map(|lag| lag.rest.len());
+    assert!(held.is_some_and(|held| held < BATCH_BYTES_MAX + 20_000), "{held:?}");
+    slow.borrow_mut().room = usize::MAX;
+    world.shard.on_writable(key, world.now);
+    assert_eq!(states(&slow), 30);
+    let (_, fast) = world.watch_rooms(&rooms, None, "fast", Presence::Member, usize::MAX);
+    assert_eq!(states(&fast), 30);
 }
 
 #[test]

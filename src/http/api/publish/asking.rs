@@ -20,7 +20,8 @@ pub(super) struct Asking<'c> {
     publishing: &'c Publishing,
     user: Option<String>,
     _waiting: Option<Waiting>,
-    _turn: Turn,
+    /// `None` for a token without a user: it may be anybody's, and has no order to keep.
+    _turn: Option<Turn>,
 }
 
 impl<'c> Asking<'c> {
@@ -29,7 +30,7 @@ impl<'c> Asking<'c> {
     ///
     /// # Errors
     ///
-    /// [`Code::WaitingFull`] if too many requests wait; [`Code::CallbackUnavailable`] if the application cannot be asked.
+    /// [`Code::WaitingFull`] if too many requests wait, of all or of this user; [`Code::CallbackUnavailable`] if the application cannot be asked.
     pub(super) async fn begin(
         context: &'c Context,
         exchange: &Rc<Exchange>,
@@ -47,7 +48,10 @@ impl<'c> Asking<'c> {
         // A reload may have given a room this policy, while the client is made at the start only.
         let publishing = context.engine.upstream.publishing.as_ref().ok_or(Code::CallbackUnavailable)?;
         let waiting = (!waits).then(|| context.places.wait(exchange, Wait::Question)).transpose()?;
-        let turn = publishing.turn(token.user().unwrap_or_default()).await;
+        let turn = match token.user() {
+            Some(user) => Some(publishing.turn(user).await.map_err(|_| Code::WaitingFull)?),
+            None => None,
+        };
         let user = token.user().map(ToOwned::to_owned);
         Ok(Some(Self { publishing, user, _waiting: waiting, _turn: turn }))
     }

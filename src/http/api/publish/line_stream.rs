@@ -190,6 +190,14 @@ async fn ask(
             return Err(problem.at_line(line));
         }
     }
+    for at in 0..drafts.len() {
+        let (line, draft) = &drafts[at];
+        if let Err(problem) = publisher.may_still(&context.engine, draft) {
+            let problem = problem.at_line(*line);
+            drafts.truncate(at);
+            return Err(problem);
+        }
+    }
     Ok(())
 }
 

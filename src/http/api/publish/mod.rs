@@ -138,8 +138,9 @@ async fn publish_events(
     for (index, draft) in drafts.iter_mut().enumerate() {
         asking.ask(rules, draft).await.map_err(|problem| place(problem, index))?;
     }
-    // A token may have been revoked meanwhile.
-    publisher.caller.is_still_known(&engine.access)?;
+    for (index, draft) in drafts.iter().enumerate() {
+        publisher.may_still(engine, draft).map_err(|problem| place(problem, index))?;
+    }
     let published = match &begun {
         Some(begun) => engine.publish_once(begun.request(), drafts),
         None => engine.publish(drafts, Repeats::RefuseAll),

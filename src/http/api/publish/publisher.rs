@@ -100,16 +100,39 @@ impl<'c> Publisher<'c> {
             return Ok(());
         }
         let rate = rules.check(self.caller, self.user.as_ref(), draft)?;
-        if let (Target::Room(room), Some(user)) = (&draft.target, &self.user)
-            && engine.hub.mutes().cover(user.as_str(), room.as_str(), now)
-        {
-            return Err(Code::Muted.into());
-        }
+        self.is_heard(engine, draft)?;
         uses.events += 1;
         if let (Target::Room(room), Some(rate)) = (&draft.target, rate) {
             uses.rooms.entry(format!("room {room}")).or_insert((rate, 0)).1 += 1;
         }
         Ok(())
+    }
+
+    /// Checks that its user is not muted in the room of `draft`.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Muted`].
+    fn is_heard(&self, engine: &Engine, draft: &Draft) -> Result<(), Problem> {
+        match (&draft.target, &self.user) {
+            (Target::Room(room), Some(user))
+                if engine.hub.mutes().cover(user.as_str(), room.as_str(), engine.clock.now()) =>
+            {
+                Err(Code::Muted.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks again what may have changed while the application was asked about `draft`: a moderator may have muted the
+    /// user, or revoked the token, because of that very event.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Muted`]; as [`Caller::is_still_known`].
+    pub(super) fn may_still(&self, engine: &Engine, draft: &Draft) -> Result<(), Problem> {
+        self.caller.is_still_known(&engine.access)?;
+        self.is_heard(engine, draft)
     }
 
     /// Takes `uses` from its rates and those of the rooms.

@@ -62,7 +62,9 @@ impl RoomRules {
         };
         takes(policy, caller, draft)?;
         self.fits(draft, policy.event_bytes_max)?;
-        if let (Some(time), Some(user)) = (policy.refuse_repeats, user) {
+        // Typing notices and the like are the same again and again.
+        let is_compared = draft.store && policy.store;
+        if let (Some(time), Some(user), true) = (policy.refuse_repeats, user, is_compared) {
             draft.claims.repeat = Some(idempotency::of_repeat(user, draft, time));
         }
         Ok(policy.publish_rate)
