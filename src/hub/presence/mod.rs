@@ -14,8 +14,8 @@
 //! Clients put in what `join` and `update` name (data that is left out is no data), take out what `leave` names if they
 //! have it, and replace everything on a `state`. After a `count` they know nobody by name.
 //!
-//! Each of [`SHARES`] has a lock; it is held while a message is composed. Locks of mailboxes and of the rooms that are
-//! due are taken under it, never the other way round.
+//! Each of `SHARES` has a lock; it is held while a message is composed. Locks of mailboxes and of the rooms that are due are
+//! taken under it, never the other way round.
 
 pub mod change;
 pub mod data;

@@ -32,7 +32,7 @@ struct Shown<'a> {
 ///
 /// # Errors
 ///
-/// As [`may_be`]; [`Code::PresenceOff`]; any problem with the body; [`Code::NotPresent`] if the user is no member;
+/// As `may_be`; [`Code::PresenceOff`]; any problem with the body; [`Code::NotPresent`] if the user is no member;
 /// [`Code::RateLimited`].
 pub async fn put(
     call: Call<'_>,
@@ -69,7 +69,7 @@ pub async fn put(
 ///
 /// # Errors
 ///
-/// As [`may_be`]; [`Code::PresenceOff`].
+/// As `may_be`; [`Code::PresenceOff`].
 pub fn delete(call: &Call<'_>, caller: &Caller, room: &RoomName) -> Result<Response<ResponseBody>, Problem> {
     let user = may_be(call, caller, room)?;
     let engine = call.engine();
