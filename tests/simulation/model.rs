@@ -52,9 +52,10 @@ pub(crate) struct Order {
     by_text: HashMap<String, Offset>,
     /// Ids that publishers chose.
     own_ids: HashSet<String>,
-    /// The newest event of each key in a room, and the newest of those that are stored.
+    /// The newest event of each key in a room. One that is not stored is not newer than one that is.
     newest: HashMap<(usize, u8), Offset>,
-    newest_stored: HashMap<(usize, u8), Offset>,
+    /// Events whose place the next one of their key took: it was for the same subscribers.
+    superseded: HashSet<Offset>,
     /// Rooms in which an event of a key may be left out because of a newer one, at any time in this life.
     pub skips: [bool; ROOMS],
     /// Rooms whose logs conflated when they last got an event.
@@ -71,7 +72,7 @@ impl Order {
             by_text: HashMap::new(),
             own_ids: HashSet::new(),
             newest: HashMap::new(),
-            newest_stored: HashMap::new(),
+            superseded: HashSet::new(),
             skips: [false; ROOMS],
             conflates: [false; ROOMS],
         }
@@ -98,10 +99,7 @@ impl Order {
         if let To::Room(room) = event.to {
             self.conflates[room] = conflates;
             if let Some(key) = event.key {
-                self.newest.insert((room, key), offset);
-                if event.stored {
-                    self.newest_stored.insert((room, key), offset);
-                }
+                self.supersede((room, key), &event, offset);
             }
         }
         self.own_ids.extend(event.id.clone());
@@ -115,6 +113,19 @@ impl Order {
         self.events.push(event);
     }
 
+    fn supersede(&mut self, key: (usize, u8), event: &Event, offset: Offset) {
+        if let Some(before) = self.newest.get(&key).copied() {
+            let old = self.event(before);
+            if old.stored && !event.stored {
+                return;
+            }
+            if (old.exclude, old.is_for_vips) == (event.exclude, event.is_for_vips) {
+                self.superseded.insert(before);
+            }
+        }
+        self.newest.insert(key, offset);
+    }
+
     pub(crate) fn event(&self, offset: Offset) -> &Event {
         &self.events[usize::try_from(offset).unwrap() - 1]
     }
@@ -126,23 +137,15 @@ impl Order {
     /// Returns whether a newcomer who asks for history may have the event, by its room's policy.
     pub(crate) fn is_history(&self, offset: Offset) -> bool {
         let event = self.event(offset);
-        let is_hidden = match (event.to, event.key) {
-            (To::Room(room), Some(key)) => {
-                self.conflates[room]
-                    && self.newest_stored.get(&(room, key)).is_some_and(|newest| *newest > offset)
-            }
-            _ => false,
-        };
-        event.stored && !is_hidden
+        let is_hidden = matches!(event.to, To::Room(room) if self.conflates[room]);
+        event.stored && !(is_hidden && self.superseded.contains(&offset))
     }
 
     /// Returns whether the event may be left out: it was not to be kept, or its key has a newer one.
     pub(crate) fn may_be_skipped(&self, offset: Offset) -> bool {
         let event = self.event(offset);
-        let has_newer = match (event.to, event.key) {
-            (To::Room(room), Some(key)) => self.skips[room] && self.newest[&(room, key)] > offset,
-            _ => false,
-        };
+        let has_newer =
+            matches!(event.to, To::Room(room) if self.skips[room]) && self.superseded.contains(&offset);
         !event.stored || has_newer
     }
 
