@@ -82,15 +82,14 @@ impl Order {
         self.events.len() as Offset
     }
 
-    pub(crate) fn newest(&self, count: usize) -> &[Event] {
-        &self.events[self.events.len() - count..]
-    }
-
-    /// Returns the first of `events` whose id belongs to an event of this life or to an earlier one of `events`.
-    pub(crate) fn first_repeat(&self, events: &[Event]) -> Option<usize> {
+    /// Returns the first of `events`, of which some are left out, whose id belongs to an event of this life or to an
+    /// earlier one of `events`.
+    pub(crate) fn first_repeat<'a>(
+        &self,
+        mut events: impl Iterator<Item = Option<&'a Event>>,
+    ) -> Option<usize> {
         let mut ids = self.own_ids.clone();
-        let mut is_used = |event: &Event| event.id.as_ref().is_some_and(|id| !ids.insert(id.clone()));
-        events.iter().position(&mut is_used)
+        events.position(|event| event.and_then(|event| event.id.clone()).is_some_and(|id| !ids.insert(id)))
     }
 
     /// Adds an event. `conflates`: its room does now.

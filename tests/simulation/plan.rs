@@ -85,6 +85,8 @@ pub(crate) struct Plan {
     pub expiring: u32,
     /// The policies of the rooms at first; `None` if there are none in this seed.
     pub kinds: Option<[Kind; ROOMS]>,
+    /// Whether events have keys under which they are published once.
+    pub claims: bool,
     /// Of a hundred connections, those that poll.
     pub polling: u32,
 }
@@ -143,6 +145,7 @@ impl Plan {
             requiring: *rng.choice(&[0, 0, 20, 70]).expect("some"),
             expiring: *rng.choice(&[0, 0, 30]).expect("some"),
             kinds: rng.bool().then(|| std::array::from_fn(|_| Kind::draw(rng))),
+            claims: rng.bool(),
             polling: *rng.choice(&[0, 0, 0, 30]).expect("some"),
         }
     }

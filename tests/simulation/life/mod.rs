@@ -1,6 +1,7 @@
 //! One life: a hub and its shards, what happens to them, and the invariants all the while.
 
 mod check;
+mod claims;
 mod command;
 mod end;
 mod expect;
@@ -15,12 +16,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use tidegate::hub::admission::Permit;
-use tidegate::hub::draft::{Draft, Target};
+use tidegate::hub::draft::{Claims, Draft, Target};
 use tidegate::hub::own_ids::Repeats;
 use tidegate::hub::source::Source;
-use tidegate::hub::{Hub, HubSettings, Published};
+use tidegate::hub::{Hub, HubSettings};
 use tidegate::order::memory::MemoryOrder;
-use tidegate::order::refused::{Refused, Why};
 use tidegate::rights::grant::PermissionName;
 use tidegate::shard::join::{Join, Presence, Start};
 use tidegate::shard::stats::Stats;
@@ -39,6 +39,9 @@ use super::net::{FakeNet, Temper};
 use super::plan::{Kind, Plan, ROOMS, USERS};
 use super::right::Rights;
 use super::tally::Tally;
+
+/// More claims than a life makes.
+const CLAIMS_MAX: usize = 10_000;
 
 /// A shard and the model's state of it.
 struct Node {
@@ -67,6 +70,11 @@ struct Life<'a> {
     order: Order,
     nodes: Vec<Node>,
     waiting: Vec<Waiting>,
+    /// The order under test, which remembers claims.
+    publisher: MemoryOrder,
+    held: claims::Held,
+    /// Number of events that were made up, published or not.
+    drawn: u64,
     /// The policies of the rooms.
     kinds: [Kind; ROOMS],
     /// Whether a room has begun or ceased to conflate. What its history has from before depends on when it was tidied.
@@ -94,6 +102,8 @@ pub(crate) fn live(
     let nodes = (0..plan.shards).map(|index| node(plan, &hub, index, rng)).collect();
     let order = Order::new();
     let kinds = plan.kinds.unwrap_or([Kind::PLAIN; ROOMS]);
+    let publisher = MemoryOrder::remembering(hub.clone(), CLAIMS_MAX);
+    let (waiting, held, has_reloaded, drawn) = Default::default();
     let mut life = Life {
         plan,
         rng,
@@ -101,9 +111,12 @@ pub(crate) fn live(
         hub,
         order,
         nodes,
-        waiting: Vec::new(),
+        waiting,
+        publisher,
+        held,
+        drawn,
         kinds,
-        has_reloaded: false,
+        has_reloaded,
         now,
         talks,
     };
@@ -199,48 +212,37 @@ impl Life<'_> {
         for _ in 0..*self.rng.choice(&[1, 16]).unwrap() {
             self.hub.tidy(self.moment());
         }
+        self.publisher.tidy(self.moment());
     }
 
     fn publish(&mut self) {
         let count = if self.one_in(4) { self.rng.usize(2..8) } else { 1 };
         let (mut drafts, mut events) = (Vec::new(), Vec::new());
         let to_one = self.one_in(2).then(|| self.target());
-        for number in self.order.head()..self.order.head() + count as u64 {
+        for number in self.drawn..self.drawn + count as u64 {
             let to = to_one.unwrap_or_else(|| self.target());
             let (draft, event) = self.draft(to, number);
             drafts.push(draft);
             events.push(event);
         }
+        self.drawn += count as u64;
         let repeats = if self.rng.bool() { Repeats::RefuseAll } else { Repeats::EndThere };
-        let repeated = self.order.first_repeat(&events);
-        match (repeated, repeats) {
-            (Some(_), Repeats::RefuseAll) => events.clear(),
-            (Some(index), Repeats::EndThere) => events.truncate(index),
-            (None, _) => {}
-        }
-        let subscribers = events.iter().map(|event| self.listening(event.to)).sum();
-        let count = events.len();
-        for event in events {
-            let conflates = matches!(event.to, To::Room(room) if self.kinds[room].conflates);
-            self.order.push(event, conflates);
-        }
-        self.say(|| format!("published {:?}, {repeated:?} is a repeat", self.order.newest(count)));
-        let answer =
-            MemoryOrder::new(self.hub.clone())
-                .propose(drafts, repeats, self.moment(), |_, _, waker| waker.wake());
-        let published = (count > 0).then(|| {
-            let events = u32::try_from(count).expect("a few");
-            Published { offset: self.order.head(), subscribers, events, ..Published::default() }
-        });
-        let expected = match repeated {
-            Some(index) => Err(Refused { before: published, ..Refused::at(index, Why::IdUsed) }),
-            None => Ok(published.expect("some were drawn")),
-        };
+        let claims: Vec<Claims> = drafts.iter().map(|draft| draft.claims).collect();
+        self.say(|| format!("publishes {events:?} with {claims:?}, {repeats:?}"));
+        let expected = self.decide(events, &claims, repeats);
+        let answer = self.publisher.propose(drafts, repeats, self.moment(), |_, _, waker| waker.wake());
+        self.say(|| format!("{answer:?}"));
         assert_eq!(answer, expected, "offsets have no holes, subscribers are counted, no id comes twice");
         assert_eq!(self.hub.head(), self.order.head());
         assert_eq!(self.hub.events_published(), self.order.head());
         let (_, bytes) = self.hub.history();
         assert!(bytes <= self.plan.history.bytes_max, "history takes {bytes} bytes");
+    }
+
+    /// Adds an event to the model.
+    fn push(&mut self, event: Event) {
+        let conflates = matches!(event.to, To::Room(room) if self.kinds[room].conflates);
+        self.order.push(event, conflates);
     }
 
     fn target(&mut self) -> To {
@@ -283,6 +285,7 @@ impl Life<'_> {
             key: key.map(|key| EventKey::new(&format!("key-{key}")).unwrap()),
             store,
             require: is_for_vips.then(|| PermissionName::new("vip").unwrap()),
+            claims: self.claims(),
             ..Draft::to(target, data.clone())
         };
         let text = data.replace("\r\n", "\n").replace('\r', "\n");
