@@ -19,6 +19,15 @@ use crate::types::moment::Moment;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Turn(u64);
 
+/// A request that is published once.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestClaim {
+    /// What it claims.
+    pub claim: Claim,
+    /// The turn that has the claim already; `None` if it is claimed when the request is published.
+    pub turn: Option<Turn>,
+}
+
 /// What the table knows of a claim.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]

@@ -10,7 +10,7 @@ use crate::hub::draft::{Claim, Claims, Draft};
 use crate::hub::own_ids::Repeats;
 use crate::hub::source::Source;
 use crate::hub::{Hub, Published};
-use crate::order::claims::{ClaimTable, Found, Turn};
+use crate::order::claims::{ClaimTable, Found, RequestClaim, Turn};
 use crate::order::refused::{Refused, Why};
 use crate::order::round::Round;
 use crate::types::count::Count;
@@ -32,15 +32,6 @@ pub struct OrderStats {
     pub replayed: Count,
     /// Events that were not published, because there is a newer version of what they are about.
     pub skipped: Count,
-}
-
-/// A request that is published once.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestClaim {
-    /// What it claims.
-    pub claim: Claim,
-    /// The turn that has the claim already; `None` if it is claimed when the request is published.
-    pub turn: Option<Turn>,
 }
 
 impl MemoryOrder {

@@ -7,8 +7,7 @@ use crate::hub::Published;
 use crate::hub::apply::Prepared;
 use crate::hub::draft::{Claim, Claims};
 use crate::hub::own_ids::Repeats;
-use crate::order::claims::{ClaimTable, Found, Turn};
-use crate::order::memory::RequestClaim;
+use crate::order::claims::{ClaimTable, Found, RequestClaim, Turn};
 use crate::order::refused::{Refused, Why};
 use crate::types::moment::Moment;
 

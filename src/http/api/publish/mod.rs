@@ -35,7 +35,7 @@ use crate::hub::Published;
 use crate::hub::draft::{Claim, Draft};
 use crate::hub::memory_level::MemoryLevel;
 use crate::hub::own_ids::Repeats;
-use crate::order::memory::RequestClaim;
+use crate::order::claims::RequestClaim;
 use crate::order::refused::{Refused, Why};
 use crate::types::name::OnceKey;
 
