@@ -20,6 +20,7 @@ use crate::shard::conn::{Conn, ConnKey, Membership, flag};
 use crate::shard::expiry::Expiry;
 use crate::shard::net::Net;
 use crate::shard::presence;
+pub use crate::shard::presence::Presence;
 use crate::shard::reason::{CloseReason, GapReason};
 use crate::shard::room::LocalRoom;
 use crate::types::moment::Moment;
@@ -69,18 +70,6 @@ impl Start {
 fn is_replayed(source: &Arc<Source>) -> bool {
     let replays = !matches!(source.policy().replay, Replay::Off | Replay::Newest(0));
     replays && source.log().get().is_some_and(|log| !log.is_empty())
-}
-
-/// What a stream is told about who is in its rooms, and what it says about its user.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Presence {
-    /// Nothing. Its user is no member.
-    #[default]
-    Off,
-    /// Who is there. Its user, if it has one, is a member.
-    Member,
-    /// Who is there. Its user is no member by this stream.
-    Silent,
 }
 
 /// A connection that is to join.

@@ -13,12 +13,23 @@ use crate::hub::source::Source;
 use crate::rights::grant::Action;
 use crate::shard::batch::{BATCH_BYTES_MAX, Piece};
 use crate::shard::conn::{Conn, flag};
-use crate::shard::join::Presence;
 use crate::shard::net::Net;
 use crate::shard::reason::CloseReason;
 use crate::shard::{Shard, Work};
 use crate::types::moment::Moment;
 use crate::wire::encoding::Encoding;
+
+/// What a stream is told about who is in its rooms, and what it says about its user.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Presence {
+    /// Nothing. Its user is no member.
+    #[default]
+    Off,
+    /// Who is there. Its user, if it has one, is a member.
+    Member,
+    /// Who is there. Its user is no member by this stream.
+    Silent,
+}
 
 /// What a connection sees of who is present. Not among its flags, because those take it off the shared path.
 pub(super) mod sees {
