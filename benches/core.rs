@@ -11,7 +11,9 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use tidegate::hub::admission::Caps;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::history::HistoryBounds;
-use tidegate::hub::log::{Entry, Log, LogBounds};
+use tidegate::hub::log::Log;
+use tidegate::hub::log::entry::Entry;
+use tidegate::hub::log::rules::LogBounds;
 use tidegate::hub::{Hub, HubSettings};
 use tidegate::order::memory::MemoryOrder;
 use tidegate::shard::batch::{Batch, Item};

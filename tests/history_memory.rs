@@ -9,7 +9,7 @@ use procfs::process::Process;
 use tidegate::hub::admission::Caps;
 use tidegate::hub::draft::{Draft, Target};
 use tidegate::hub::history::HistoryBounds;
-use tidegate::hub::log::LogBounds;
+use tidegate::hub::log::rules::LogBounds;
 use tidegate::hub::{Hub, HubSettings};
 use tidegate::order::memory::MemoryOrder;
 use tidegate::types::moment::Moment;

@@ -8,8 +8,9 @@
 //! | connections in the HTTP phase: publishes, and streams whose head is not sent yet | `max_requests`; by default an eighth, 16 to 512, at least two per shard |
 //! | streams | the rest |
 
+use crate::config::kinds::bounded::CONNECTIONS_CEILING;
 use crate::config::kinds::listen::LISTEN_ADDRS_MAX;
-use crate::config::table::{CONNECTIONS_CEILING, Config};
+use crate::config::table::Config;
 
 /// Descriptors kept back for the process as a whole.
 pub const PROCESS_RESERVE: u64 = 64;

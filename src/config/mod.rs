@@ -43,6 +43,7 @@ pub use environment::{UnknownVariable, unknown_variables};
 pub use error::{ConfigError, ConfigErrors, EX_CONFIG, EX_USAGE, Place, Source};
 pub use kinds::access::{PUBLIC_ROOMS_MAX, RoomPattern};
 pub use kinds::addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX};
+pub use kinds::bounded::CONNECTIONS_CEILING;
 pub use kinds::choices::{
     DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, TryPage, UserOverflow,
 };
@@ -62,7 +63,7 @@ pub use read::{FILE_BYTES_MAX, read_file, read_text};
 pub use reload::{RELOADABLE, restart_needed};
 pub use room_table::{RoomSettings, RoomTable};
 pub use setting::Reference;
-pub use table::{CONNECTIONS_CEILING, Config};
+pub use table::Config;
 
 pub use crate::types::rate::Rate;
 use layers::{Given, Layers};

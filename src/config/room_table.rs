@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use crate::config::error::ConfigError;
 use crate::config::kinds::access::{PatternKind, RoomPattern, rooms_of_all};
-use crate::config::kinds::bounded::{GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size};
+use crate::config::kinds::bounded::{
+    CONNECTIONS_CEILING, GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size,
+};
 use crate::config::kinds::choices::{bare, choice};
 use crate::config::kinds::rate::rate;
 use crate::config::kinds::rooms::{RoomCallback, RoomPresence, event_name, replay};
 use crate::config::kinds::{Kind, list, off_or, server_or};
 use crate::config::layers::{GivenTable, Layers};
 use crate::config::setting::{Setting, facts, settings};
-use crate::config::table::CONNECTIONS_CEILING;
 use crate::hub::room_policy::{EVENT_NAMES_MAX, Publishers, Replay, Slow};
 use crate::types::name::EventName;
 use crate::types::rate::Rate;

@@ -13,7 +13,9 @@ use crate::config::kinds::access::{
     PUBLIC_ROOMS_MAX, RoomPattern, cookie_name, file_path, room_pattern, text,
 };
 use crate::config::kinds::addresses::{ADDRESSES_MAX, AddressRange, TRUSTED_PROXIES_MAX, address_range};
-use crate::config::kinds::bounded::{GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size};
+use crate::config::kinds::bounded::{
+    CONNECTIONS_CEILING, GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, duration, integer, size,
+};
 use crate::config::kinds::choices::{
     DeliveryOverflow, ForeignOrigins, LogFormat, LogLevel, RefusalStyle, TryPage, UserOverflow, bare, choice,
     switch,
@@ -35,10 +37,6 @@ use crate::config::layers::Layers;
 use crate::config::room_table::{self, RoomTable};
 use crate::config::setting::{Setting, facts, settings};
 use crate::types::rate::Rate;
-
-/// The most connections a process may have, whatever its limit on open files. Containers often run with a limit of
-/// 2^30, which says nothing about what the machine can hold.
-pub const CONNECTIONS_CEILING: usize = 1 << 22;
 
 settings! {
     /// Every setting, valid. Nothing downstream re-checks.

@@ -1,7 +1,7 @@
 //! Counters of requests, shared by all threads.
 
 use crate::answer::problem::Code;
-use crate::hub::admission::Refusal;
+use crate::hub::refusal::Refusal;
 use crate::types::count::{Count, Gauge};
 use crate::types::words::words;
 

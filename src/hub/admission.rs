@@ -11,33 +11,11 @@ use parking_lot::Mutex;
 use crate::hub::Hub;
 use crate::hub::mailbox::Command;
 use crate::hub::memory_level::MemoryLevel;
+use crate::hub::refusal::Refusal;
 use crate::hub::seats::Seats;
 use crate::hub::source::Source;
 use crate::types::moment::Moment;
 use crate::types::name::RoomName;
-use crate::types::words::words;
-
-words! {
-    /// Why a connection was not admitted.
-    Refusal {
-        /// All places are taken.
-        Full = "full",
-        /// The server is draining.
-        Draining = "draining",
-        /// The user has the most connections allowed.
-        User = "user_connections",
-        /// The address has the most connections allowed.
-        Address = "address_connections",
-        /// A room has the most connections allowed.
-        RoomFull = "room_full",
-        /// Memory is short.
-        Memory = "memory",
-        /// The server cannot find out now whether it may connect.
-        Unidentified = "auth_unavailable",
-        /// The most requests allowed wait for the application's answer.
-        Waiting = "waiting",
-    }
-}
 
 /// Users that can be remembered as told to stay away, each from one room. One more user is not disconnected: see
 /// [`Hub::send_away`].
@@ -335,7 +313,7 @@ mod tests {
     use super::*;
     use crate::hub::HubSettings;
     use crate::hub::history::HistoryBounds;
-    use crate::hub::log::LogBounds;
+    use crate::hub::log::rules::LogBounds;
     use crate::hub::room_policy::{RoomPolicies, RoomPolicy};
     use crate::rights::pattern::Pattern;
     use crate::types::position::Epoch;

@@ -14,7 +14,7 @@ use parking_lot::MutexGuard;
 
 use crate::hub::draft::{Draft, Target};
 use crate::hub::history::History;
-use crate::hub::log;
+use crate::hub::log::entry;
 use crate::hub::own_ids::Repeats;
 use crate::hub::source::{LogSlot, Source};
 use crate::hub::{Hub, Published, TRIM_STEPS};
@@ -177,8 +177,8 @@ impl Applying<'_> {
             Some(id) => unsealed.seal(id.as_str().as_bytes()),
             None => unsealed.seal(self.hub.epoch().position(position).as_str().as_bytes()),
         };
-        let plain = log::Entry::plain(position, frame, now);
-        let entry = log::Entry { exclude, require, id, key, stored: store, ..plain };
+        let plain = entry::Entry::plain(position, frame, now);
+        let entry = entry::Entry { exclude, require, id, key, stored: store, ..plain };
         self.history.append(&source, entry, version);
         for (shard, mailbox) in self.hub.mailboxes.iter().enumerate() {
             if source.claim(shard).is_some() {

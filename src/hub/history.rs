@@ -8,7 +8,9 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::hub::log::{Entry, Log, LogBounds, LogRules};
+use crate::hub::log::Log;
+use crate::hub::log::entry::Entry;
+use crate::hub::log::rules::{LogBounds, LogRules};
 use crate::hub::own_ids::OwnIds;
 use crate::hub::source::Source;
 use crate::types::moment::Moment;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::hub::log::LogBounds;
+use crate::hub::log::rules::{LogBounds, LogRules};
 use crate::rights::pattern::Pattern;
 use crate::types::name::EventName;
 use crate::types::rate::Rate;
@@ -53,6 +53,15 @@ pub struct RoomPolicy {
     pub listeners_max: Option<u32>,
     /// What the application is asked or told about.
     pub callbacks: RoomCallbacks,
+}
+
+impl From<&RoomPolicy> for LogRules {
+    fn from(policy: &RoomPolicy) -> Self {
+        let conflates = policy.conflate.is_some();
+        // A log that conflates holds nothing but the newest.
+        let keeps_newest = (policy.replay == Replay::Latest || policy.slow == Slow::Latest) && !conflates;
+        Self { bounds: policy.log, conflates, keeps_newest }
+    }
 }
 
 /// What a subscriber without an id begins with.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::hub::admission::Refusal;
+use crate::hub::refusal::Refusal;
 use crate::hub::source::Source;
 
 /// Rooms, and which of them have counted the stream already. Dropping it gives the seats back.

@@ -98,7 +98,7 @@ impl Source {
     }
 
     /// Bytes of its attachments beyond the two that [`LOG_OVERHEAD`](crate::hub::log::LOG_OVERHEAD) and
-    /// [`EXCLUDED_OVERHEAD`](crate::hub::log::EXCLUDED_OVERHEAD) were measured with.
+    /// [`EXCLUDED_OVERHEAD`](crate::hub::log::entry::EXCLUDED_OVERHEAD) were measured with.
     #[must_use]
     pub fn attachment_bytes(&self) -> usize {
         size_of::<Attachment>() * self.attachments.len().saturating_sub(2)

@@ -272,7 +272,7 @@ mod tests {
     use crate::hub::admission::Caps;
     use crate::hub::draft::Target;
     use crate::hub::history::HistoryBounds;
-    use crate::hub::log::LogBounds;
+    use crate::hub::log::rules::LogBounds;
     use crate::hub::memory_level::MemoryLevel;
     use crate::types::name::{EventId, RoomName};
     use crate::types::position::Epoch;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Config, KnownRooms, RoomCallback, RoomPresence, RoomSettings, RoomTable};
-use crate::hub::log::LogBounds;
+use crate::hub::log::rules::LogBounds;
 use crate::hub::room_policy::{PresencePolicy, RoomCallbacks, RoomPolicies, RoomPolicy};
 
 /// The policies that the tables of `wanted` ask for. What a table leaves out is as in `running`: the server's own

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::hub::Overflow;
-use crate::hub::log::{Entry, Log};
+use crate::hub::log::Log;
+use crate::hub::log::entry::Entry;
 use crate::hub::room_policy::Slow;
 use crate::hub::source::{Source, SourceKind};
 use crate::shard::batch::{self, BATCH_BYTES_MAX, Item, Piece};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::hub::log::Entry;
+use crate::hub::log::entry::Entry;
 use crate::hub::source::{Source, SourceKind};
 use crate::rights::grant::PermissionName;
 use crate::rights::identity::Identity;

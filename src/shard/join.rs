@@ -10,7 +10,8 @@ use crate::shard::Shard;
 use crate::shard::advance::{Turn, is_for};
 
 use crate::hub::Hub;
-use crate::hub::log::{Entry, Log};
+use crate::hub::log::Log;
+use crate::hub::log::entry::Entry;
 use crate::hub::room_policy::Replay;
 use crate::hub::seats::Seats;
 use crate::hub::source::{ABSENT, Source};

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use tidegate::hub::Overflow;
 use tidegate::hub::admission::Caps;
 use tidegate::hub::history::HistoryBounds;
-use tidegate::hub::log::LogBounds;
+use tidegate::hub::log::rules::LogBounds;
 use tidegate::hub::room_policy::{PresencePolicy, Slow};
 use tidegate::types::rate::Rate;
 

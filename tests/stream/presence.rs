@@ -14,7 +14,7 @@ use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::auth::api_keys;
 use tidegate::config::{Config, UpstreamUrl};
-use tidegate::hub::log::LogBounds;
+use tidegate::hub::log::rules::LogBounds;
 use tidegate::hub::room_policy::{PresencePolicy, RoomCallbacks, RoomPolicies, RoomPolicy};
 use tidegate::rights::pattern::Pattern;
 

@@ -27,7 +27,7 @@ pub use crate::engine::process::thread_id;
 use crate::hub::admission::Caps;
 use crate::hub::draft::{Draft, Target};
 use crate::hub::history::HistoryBounds;
-use crate::hub::log::LogBounds;
+use crate::hub::log::rules::LogBounds;
 use crate::hub::room_policy::RoomPolicies;
 use crate::hub::{Hub, HubSettings};
 pub use crate::order::memory::MemoryOrder;

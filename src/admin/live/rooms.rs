@@ -160,7 +160,7 @@ mod tests {
     use crate::hub::admission::Caps;
     use crate::hub::draft::{Draft, Target};
     use crate::hub::history::HistoryBounds;
-    use crate::hub::log::LogBounds;
+    use crate::hub::log::rules::LogBounds;
     use crate::order::memory::MemoryOrder;
     use crate::types::name::RoomName;
     use crate::types::position::Epoch;

@@ -6,6 +6,10 @@ use std::time::Duration;
 use crate::config::kinds::Kind;
 use crate::config::kinds::units::{self, BYTES, NANOSECONDS};
 
+/// The most connections a process may have, whatever its limit on open files. Containers often run with a limit of
+/// 2^30, which says nothing about what the machine can hold.
+pub const CONNECTIONS_CEILING: usize = 1 << 22;
+
 /// A count.
 pub(crate) fn integer(bounds: RangeInclusive<usize>) -> Integer {
     Integer(bounds)

@@ -110,11 +110,11 @@ fn a_hidden_event_does_not_take_streams_off_the_shared_path() {
     let mut log = crate::hub::log::Log::default();
     let entry = |offset, key: &str| {
         let frame = crate::wire::frame::Unsealed::new(None, "x", 20).seal(b"1");
-        let plain = crate::hub::log::Entry::plain(offset, frame, Moment(0));
-        crate::hub::log::Entry { key: EventKey::new(key).ok(), ..plain }
+        let plain = crate::hub::log::entry::Entry::plain(offset, frame, Moment(0));
+        crate::hub::log::entry::Entry { key: EventKey::new(key).ok(), ..plain }
     };
     let bounds = LogBounds { events_max: 10, bytes_max: usize::MAX };
-    let rules = crate::hub::log::LogRules { bounds, conflates: true, keeps_newest: false };
+    let rules = crate::hub::log::rules::LogRules { bounds, conflates: true, keeps_newest: false };
     for (offset, key) in [(1, "a"), (2, "b"), (3, "b"), (4, "c")] {
         log.append(entry(offset, key), None, rules, 0);
     }

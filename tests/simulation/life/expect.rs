@@ -1,6 +1,6 @@
 //! The expected answer to a request for a stream: the refusal, or the first events of the stream.
 
-use tidegate::hub::admission::Refusal;
+use tidegate::hub::refusal::Refusal;
 use tidegate::shard::join::Start;
 use tidegate::types::position::Offset;
 

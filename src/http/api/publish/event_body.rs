@@ -15,23 +15,12 @@ use crate::answer::field_name::FieldName;
 use crate::answer::problem::{Code, Problem};
 use crate::http::api::publish::compact::is_json_space;
 use crate::http::api::publish::fault::{Fault, Field};
-use crate::http::api::publish::fields::Fields;
+use crate::http::api::publish::fields::{Event, Fields};
 use crate::http::api::publish::malformed;
-use crate::hub::draft::Draft;
-use crate::types::name::OnceKey;
 
 /// Events one array may have. All events of an array get consecutive positions in the order, and appending this many
 /// takes less than a millisecond. A publisher with more can send lines, between which other events may come.
 pub const BATCH_EVENTS_MAX: usize = 4096;
-
-/// An event as its publisher sent it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Event {
-    /// The event. It makes no claims yet: they depend on who publishes.
-    pub draft: Draft,
-    /// The key under which it is published once.
-    pub once: Option<OnceKey>,
-}
 
 /// What a JSON body asks to publish.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -231,9 +220,9 @@ impl Visitor<'_> for FieldSeed<'_> {
 mod tests {
     use super::*;
     use crate::http::api::publish::compact::DEPTH_MAX;
-    use crate::hub::draft::Target;
+    use crate::hub::draft::{Draft, Target};
     use crate::rights::grant::PermissionName;
-    use crate::types::name::{EventId, EventKey, EventName, RoomName, UserName};
+    use crate::types::name::{EventId, EventKey, EventName, OnceKey, RoomName, UserName};
 
     const MAX: usize = 1024;
 

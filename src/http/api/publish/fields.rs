@@ -7,12 +7,20 @@ use serde_json::value::RawValue;
 
 use crate::answer::problem::Code;
 use crate::http::api::publish::compact::compact;
-use crate::http::api::publish::event_body::Event;
 use crate::http::api::publish::fault::{Fault, Field};
 use crate::http::api::publish::malformed;
 use crate::hub::draft::{Draft, Target};
 use crate::rights::grant::PermissionName;
 use crate::types::name::{EventId, EventKey, EventName, NameError, OnceKey, RoomName, UserName};
+
+/// An event as its publisher sent it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Event {
+    /// The event. It makes no claims yet: they depend on who publishes.
+    pub draft: Draft,
+    /// The key under which it is published once.
+    pub once: Option<OnceKey>,
+}
 
 /// The values of an event's fields, as they are in the body.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use hyper::header::HeaderMap;
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
 use crate::engine::publish_limit::Use;
-use crate::http::api::publish::event_body::Event;
+use crate::http::api::publish::fields::Event;
 use crate::http::api::publish::idempotency;
 use crate::http::api::publish::room_rules::RoomRules;
 use crate::http::call::Call;

@@ -16,7 +16,7 @@ use crate::http::call::Call;
 use crate::http::conn::held::Held;
 use crate::http::conn::response_body::ResponseBody;
 use crate::http::gate::caller::Caller;
-use crate::hub::log::Entry;
+use crate::hub::log::entry::Entry;
 use crate::hub::memory_level::MemoryLevel;
 use crate::hub::source::Source;
 use crate::rights::grant::Action;

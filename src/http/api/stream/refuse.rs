@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::http::api::query::StreamQuery;
 use crate::http::api::stream::negotiate::accepts;
 use crate::http::conn::response_body::ResponseBody;
-use crate::hub::admission::Refusal;
+use crate::hub::refusal::Refusal;
 use crate::types::moment::jittered;
 use crate::types::name::RoomName;
 use crate::wire::control;

@@ -2,7 +2,6 @@
 
 use hashbrown::HashMap;
 
-use crate::hub::log::Entry;
 use crate::types::name::EventKey;
 use crate::types::position::Offset;
 
@@ -49,12 +48,12 @@ impl Keys {
         self.newest.as_ref()?.get(key)?.version
     }
 
-    /// Forgets the key of `entry`, which leaves the log, if it is the newest of its key.
-    pub(super) fn forget(&mut self, entry: &Entry) {
-        let (Some(newest), Some(key)) = (&mut self.newest, &entry.key) else {
+    /// Forgets `key` if the event at `offset`, which leaves the log, is the newest of it.
+    pub(super) fn forget(&mut self, key: Option<&EventKey>, offset: Offset) {
+        let (Some(newest), Some(key)) = (&mut self.newest, key) else {
             return;
         };
-        if newest.get(key).is_some_and(|newest| newest.offset == entry.offset) {
+        if newest.get(key).is_some_and(|newest| newest.offset == offset) {
             newest.remove(key);
         }
         if newest.is_empty() {

@@ -1,0 +1,54 @@
+//! Events that are not stored.
+
+use super::{BOUNDS, check, entry, offsets};
+use crate::hub::log::entry::Entry;
+use crate::hub::log::{LOOSE_BYTES_KEPT, Log, UNFLUSHED_BYTES_MAX};
+use crate::types::moment::Moment;
+use crate::types::position::Offset;
+
+#[test]
+fn an_event_that_is_not_stored_is_delivered_and_no_history() {
+    let mut log = Log::default();
+    log.append(entry(1), None, BOUNDS.into(), 0);
+    log.append(Entry { stored: false, ..entry(2) }, None, BOUNDS.into(), 0);
+    log.append(entry(3), None, BOUNDS.into(), 1);
+    check(&log);
+    assert_eq!((offsets(&log, 0), log.held()), (vec![1, 2, 3], 2));
+    assert_eq!(log.newest_first().map(|entry| entry.offset).collect::<Vec<_>>(), [3, 1]);
+    log.append(entry(4), None, BOUNDS.into(), 3);
+    log.append(entry(5), None, BOUNDS.into(), 5);
+    check(&log);
+    assert_eq!((offsets(&log, 0), log.expired_to(), log.evicted_to()), (vec![3, 4, 5], 1, 1));
+}
+
+#[test]
+fn where_nothing_is_stored_nothing_is_lost_and_nothing_stays() {
+    let mut log = Log::default();
+    for offset in 1..100 {
+        log.append(Entry { stored: false, ..entry(offset) }, None, BOUNDS.into(), offset - 1);
+        check(&log);
+        assert_eq!(
+            (offsets(&log, 0), log.held(), log.expired_to(), log.evicted_to()),
+            (vec![offset], 0, 0, 0)
+        );
+    }
+    log.evict(Offset::MAX);
+    assert!(log.is_empty() && log.bytes() == 0);
+}
+
+#[test]
+fn many_loose_events_between_two_that_are_held_are_removed() {
+    let mut log = Log::default();
+    log.append(entry(1), None, BOUNDS.into(), 0);
+    for offset in 2..10_000 {
+        log.append(Entry { stored: false, ..entry(offset) }, None, BOUNDS.into(), offset - 1);
+        assert!(log.bytes() < 2 * (log.bytes + LOOSE_BYTES_KEPT) + 1000, "at {offset}: {}", log.bytes());
+    }
+    check(&log);
+    assert_eq!((log.held(), log.oldest()), (1, Some((1, Moment(1)))));
+    for offset in 10_000..400_000 {
+        log.append(Entry { stored: false, ..entry(offset) }, None, BOUNDS.into(), 9_999);
+    }
+    assert!(log.bytes() < 3 * UNFLUSHED_BYTES_MAX, "a shard that hangs: {}", log.bytes());
+    check(&log);
+}
