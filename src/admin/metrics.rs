@@ -538,7 +538,7 @@ fn describe_presence() {
     );
     describe_counter!(
         "tidegate_presence_members_refused_total",
-        "Users that did not become members because there are the most members allowed."
+        "Users that did not become members because there are the most members allowed, of all users or of this one."
     );
 }
 

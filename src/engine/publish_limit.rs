@@ -1,5 +1,7 @@
 //! Limits how fast each publisher may publish, and what all of them together may publish to a room.
 
+use std::time::Duration;
+
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
@@ -14,8 +16,18 @@ pub const PUBLISHERS_MAX: usize = 65_536;
 /// Rate limiters of publishers and rooms, by name.
 #[derive(Default)]
 pub struct PublishLimit {
-    publishers: Mutex<HashMap<String, RateLimiter>>,
+    publishers: Mutex<Publishers>,
 }
+
+#[derive(Default)]
+struct Publishers {
+    known: HashMap<String, RateLimiter>,
+    /// When the full table is looked through next for what is idle.
+    look_at: Moment,
+}
+
+/// A full table is looked through at most so often: it takes a millisecond, in which nobody publishes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is to be taken from one rate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,9 +50,13 @@ impl PublishLimit {
         if uses.is_empty() {
             return Ok(());
         }
-        let mut known = self.publishers.lock();
-        if known.len() + uses.len() > PUBLISHERS_MAX && is_any_new(&known, uses) {
-            known.retain(|_, limiter| !limiter.is_idle(now));
+        let mut publishers = self.publishers.lock();
+        let Publishers { known, look_at } = &mut *publishers;
+        if known.len() + uses.len() > PUBLISHERS_MAX && is_any_new(known, uses) {
+            if now >= *look_at {
+                *look_at = now + LOOK_EVERY;
+                known.retain(|_, limiter| !limiter.is_idle(now));
+            }
             if known.len() + uses.len() > PUBLISHERS_MAX {
                 return Err(1);
             }
@@ -61,10 +77,9 @@ impl PublishLimit {
 
     /// Removes rate limiters that are full: a new one would be the same.
     pub fn sweep(&self, now: Moment) {
-        let mut publishers = self.publishers.lock();
-        publishers.retain(|_, limiter| !limiter.is_idle(now));
-        let len = publishers.len();
-        publishers.shrink_to(2 * len);
+        let known = &mut self.publishers.lock().known;
+        known.retain(|_, limiter| !limiter.is_idle(now));
+        known.shrink_to(2 * known.len());
     }
 }
 
@@ -74,8 +89,6 @@ fn is_any_new(known: &HashMap<String, RateLimiter>, uses: &[Use<'_>]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// Takes from the rate of one publisher.
@@ -125,6 +138,20 @@ mod tests {
         assert_eq!(take(&limit, "one more", rate, 1, Moment(0) + Duration::from_secs(2)), Ok(()));
     }
 
+    /// Each further publisher looked through the whole table, with its lock held.
+    #[test]
+    fn a_full_table_is_looked_through_once_a_second() {
+        let (limit, rate) = (PublishLimit::default(), Rate { events: 1, per: Duration::from_millis(100) });
+        for n in 0..PUBLISHERS_MAX {
+            assert_eq!(take(&limit, &n.to_string(), rate, 1, Moment(0)), Ok(()));
+        }
+        let after = |ms| Moment(0) + Duration::from_millis(ms);
+        assert_eq!(take(&limit, "one more", rate, 1, after(50)), Err(1));
+        assert_eq!(take(&limit, "one more", rate, 1, after(200)), Err(1), "all are idle, but nobody looks");
+        assert_eq!(take(&limit, "7", rate, 1, after(200)), Ok(()), "whoever is known goes on");
+        assert_eq!(take(&limit, "one more", rate, 1, after(1050)), Ok(()));
+    }
+
     #[test]
     fn names_of_publishers_are_given_back() {
         let (limit, rate) = (PublishLimit::default(), Rate { events: 2, per: Duration::from_secs(1) });
@@ -136,7 +163,7 @@ mod tests {
         limit.sweep(later);
         let (len, places) = {
             let publishers = limit.publishers.lock();
-            (publishers.len(), publishers.capacity())
+            (publishers.known.len(), publishers.known.capacity())
         };
         assert!(len == 1 && places < 16, "{len} in {places}");
         assert_eq!(take(&limit, "late", rate, 1, later), Err(1), "what is used up is not forgotten");

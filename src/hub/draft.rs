@@ -65,6 +65,9 @@ impl Draft {
 pub struct Claims {
     /// The event's idempotency key (`once`).
     pub once: Option<Claim>,
+    /// Whether an event with this key was published before, so that nobody has checked whether this one may go out. If
+    /// that is forgotten by the time the order decides, the event is refused.
+    pub is_known: bool,
     /// The event's data, in a room that refuses repeats.
     pub repeat: Option<Claim>,
 }

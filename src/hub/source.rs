@@ -4,7 +4,7 @@
 //! personal events costs a name and a few counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
@@ -35,6 +35,8 @@ pub struct Source {
     last: AtomicU64,
     /// Connections here, or admitted (inboxes, and rooms that bound their listeners).
     connections: AtomicU32,
+    /// Rooms in which the user is a member (inboxes).
+    memberships: AtomicU16,
     attachments: Box<[Attachment]>,
     log: Mutex<LogSlot>,
     /// State of per-user limits, created when a limit first applies.
@@ -91,6 +93,7 @@ impl Source {
             policy: ArcSwap::new(policy),
             last: AtomicU64::new(forgotten_to),
             connections: AtomicU32::new(0),
+            memberships: AtomicU16::new(0),
             attachments: (0..shards).map(|_| attachment()).collect(),
             log: Mutex::new(LogSlot::Forgotten(forgotten_to)),
             limits: Mutex::new(None),
@@ -164,6 +167,18 @@ impl Source {
         let before = self.connections.fetch_sub(1, Ordering::AcqRel);
         debug_assert!(before > 0, "a connection enters before it leaves");
         before - 1
+    }
+
+    /// Counts one more room in which the user is a member. False if there are `max` already.
+    pub(super) fn join(&self, max: u16) -> bool {
+        let fits = |count: u16| (count < max).then(|| count + 1);
+        self.memberships.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    /// Counts one such room less.
+    pub(super) fn part(&self) {
+        let before = self.memberships.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "a user joins before it parts");
     }
 
     /// Attaches `shard`, whose own index for this source is `local`. Events after `head` are announced to it.

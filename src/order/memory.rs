@@ -294,7 +294,7 @@ mod tests {
 
     /// An event that is published once, with an id of its own.
     fn once(key: u128, id: &str) -> Draft {
-        let claims = Claims { once: Some(claim(key)), repeat: None };
+        let claims = Claims { once: Some(claim(key)), ..Claims::default() };
         Draft { claims, id: EventId::new(id).ok(), ..Draft::to(Target::All, "x") }
     }
 
@@ -315,6 +315,22 @@ mod tests {
         assert_eq!((order.hub.head(), order.stats().replayed.get()), (2, 3));
     }
 
+    /// Its mutes and rates were not checked, because the key was known a moment ago.
+    #[test]
+    fn an_event_whose_key_was_known_does_not_go_out_when_the_key_is_forgotten() {
+        let order = MemoryOrder::remembering(hub(), 10);
+        let known = |key| {
+            let mut draft = once(key, "a");
+            draft.claims.is_known = true;
+            draft
+        };
+        let refused = propose(&order, vec![known(1)], Repeats::RefuseAll);
+        assert_eq!((refused, order.claims().0), (Err(Refused::at(0, Why::Running)), 0));
+        propose(&order, vec![once(1, "a")], Repeats::RefuseAll).expect("it is new");
+        let again = propose(&order, vec![known(1)], Repeats::RefuseAll).expect("a repeat");
+        assert_eq!((again.replayed, order.hub.head()), (1, 1));
+    }
+
     #[test]
     fn what_is_not_published_claims_nothing() {
         let order = MemoryOrder::remembering(hub(), 10);
@@ -324,7 +340,7 @@ mod tests {
         assert_eq!(refused, Err(Refused::at(1, Why::IdUsed)));
         assert_eq!(order.claims().0, 1);
         let mismatch = Draft {
-            claims: Claims { once: Some(Claim { content: 2, ..claim(1) }), repeat: None },
+            claims: Claims { once: Some(Claim { content: 2, ..claim(1) }), ..Claims::default() },
             ..once(1, "c")
         };
         let refused = propose(&order, vec![once(2, "b"), mismatch.clone()], Repeats::RefuseAll);

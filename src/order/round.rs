@@ -104,6 +104,11 @@ impl Round {
         };
         if let Some(once) = &claims.once {
             match look(table, once, turn, now)? {
+                // It was there when the event came, and its time has ended since. Sent again, it is an ordinary event.
+                Verdict::New if claims.is_known => {
+                    table.forget(once.key, turn);
+                    return Err(Why::Running);
+                }
                 Verdict::New => self.begun.push((index, once.key)),
                 old @ Verdict::Old(_) => return Ok(old),
             }

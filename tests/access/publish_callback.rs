@@ -13,6 +13,7 @@ use common::{BASE, TestServer, assert_problem};
 use serde_json::{Value, json};
 use tidegate::auth::api_keys;
 use tidegate::config::Config;
+use tidegate::http::api::publish::asking::ASKED_EVENTS_MAX;
 
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
@@ -127,6 +128,25 @@ fn a_batch_goes_out_whole_or_not_at_all_and_lines_as_far_as_they_may() {
         (403, &json!("too_loud"), &json!(2), &json!(1))
     );
     assert_eq!(said(&server, "asked", &me), ["one"]);
+}
+
+/// An array of thousands would hold its user's turn, and a place among those who wait, for hours.
+#[test]
+fn an_array_has_few_events_that_the_application_is_asked_about() {
+    let (application, (_, file)) = (Application::start(by_data), backend());
+    let server = server(&application, &file, |_| {});
+    let me = token("me", &["sse:publish", "sse:read"]);
+    let asked = |count: usize| vec![json!({"room": "asked", "data": "x"}); count];
+    let mixed = [asked(ASKED_EVENTS_MAX), vec![json!({"room": "other", "data": "x"})]].concat();
+    assert_eq!(publish(&server, &me, &json!(mixed)).status(), 200);
+    let answer = publish(&server, &me, &json!(asked(ASKED_EVENTS_MAX + 1)));
+    assert_problem(&answer, 413, "batch_too_large");
+    let detail = format!("at most {ASKED_EVENTS_MAX} events of an array");
+    assert!(answer.json()["detail"].as_str().expect("text").ends_with(&detail), "{}", answer.text());
+    assert_eq!(
+        (application.count(), said(&server, "asked", &me).len()),
+        (ASKED_EVENTS_MAX, ASKED_EVENTS_MAX)
+    );
 }
 
 #[test]

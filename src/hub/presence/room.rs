@@ -117,7 +117,7 @@ impl Room {
             member.seat = member.seat.min(seat);
             member.connections += 1;
         } else {
-            if !stats.admit() {
+            if !stats.admit(user) {
                 return;
             }
             let user = User(user.clone());
@@ -205,7 +205,7 @@ impl Room {
         let Some((user, member)) = self.members.remove_entry(user) else {
             return;
         };
-        stats.dismiss();
+        stats.dismiss(&user.0);
         self.connections -= member.connections;
         self.step += 1;
         if self.pending.left(&user, member.data().is_some(), self.step, self.shown) {

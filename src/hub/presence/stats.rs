@@ -11,6 +11,10 @@ use crate::types::words::words;
 /// Members of all rooms together. A user that comes past it listens without being a member.
 pub const PRESENCE_MEMBERS_MAX: usize = 1_000_000;
 
+/// Rooms in which one user is a member, those that it left within its grace included. More would let one user take the
+/// places of all others, by going from room to room. A user with eight streams of 64 rooms each is in 512.
+pub const MEMBERSHIPS_PER_USER_MAX: u16 = 1024;
+
 words! {
     /// Why a change is told to nobody.
     Suppressed {
@@ -65,7 +69,7 @@ impl PresenceStats {
         self.suppressed[why as usize].get()
     }
 
-    /// Users that did not become members because of [`PRESENCE_MEMBERS_MAX`].
+    /// Users that did not become members because of [`PRESENCE_MEMBERS_MAX`] or [`MEMBERSHIPS_PER_USER_MAX`].
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.get()
@@ -80,10 +84,16 @@ impl PresenceStats {
         self.suppressed[why as usize].add();
     }
 
-    /// Counts one more member, if there may be one. The log says so once in the life of the process.
-    pub(super) fn admit(&self) -> bool {
+    /// Counts `user` as one more member, if there may be one. If there are too many of all users, the log says so once
+    /// in the life of the process.
+    pub(super) fn admit(&self, user: &Source) -> bool {
+        if !user.join(MEMBERSHIPS_PER_USER_MAX) {
+            self.refused.add();
+            return false;
+        }
         let fits = self.members.rise_to(self.members_max);
         if !fits {
+            user.part();
             self.refused.add();
             if !self.was_said.swap(true, Ordering::Relaxed) {
                 let max = self.members_max;
@@ -96,8 +106,9 @@ impl PresenceStats {
         fits
     }
 
-    /// Counts one member less.
-    pub(super) fn dismiss(&self) {
+    /// Counts one member less, which was `user`.
+    pub(super) fn dismiss(&self, user: &Source) {
+        user.part();
         self.members.fall();
     }
 

@@ -32,7 +32,7 @@ impl Life<'_> {
         }
         let (key, content) = (self.rng.u32(0..KEYS), self.rng.u32(0..CONTENTS).saturating_sub(1));
         let time = Duration::from_millis(self.rng.u64(1..200));
-        Claims { once: Some(Claim { key: key.into(), content: content.into(), time }), repeat: None }
+        Claims { once: Some(Claim { key: key.into(), content: content.into(), time }), ..Claims::default() }
     }
 
     /// Decides as the order has to: adds to the model those of `events` that are published, and returns the answer.

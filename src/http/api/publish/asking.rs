@@ -15,6 +15,10 @@ use crate::hub::draft::{Draft, Target};
 use crate::types::name::EventName;
 use crate::upstream::publishing::{Publishing, Question, Said, Turn, Unheard};
 
+/// Events of one array that the application may be asked about. One after the other they wait for an answer each, and
+/// the array for all of them.
+pub const ASKED_EVENTS_MAX: usize = 64;
+
 /// The right to ask about the events of one request. Until it is dropped, other requests of the same user wait.
 pub(super) struct Asking<'c> {
     publishing: &'c Publishing,
@@ -30,7 +34,8 @@ impl<'c> Asking<'c> {
     ///
     /// # Errors
     ///
-    /// [`Code::WaitingFull`] if too many requests wait, of all or of this user; [`Code::CallbackUnavailable`] if the application cannot be asked.
+    /// [`Code::BatchTooLarge`] for an array with more than [`ASKED_EVENTS_MAX`] such events; [`Code::WaitingFull`] if too many requests wait, of all or of this user; [`Code::CallbackUnavailable`] if the
+    /// application cannot be asked.
     pub(super) async fn begin(
         context: &'c Context,
         exchange: &Rc<Exchange>,
@@ -42,8 +47,13 @@ impl<'c> Asking<'c> {
         let Some(token) = publisher.token() else {
             return Ok(None);
         };
-        if !drafts.into_iter().any(|draft| rules.asks(draft)) {
+        let asked = drafts.into_iter().filter(|draft| rules.asks(draft)).count();
+        if asked == 0 {
             return Ok(None);
+        }
+        if !waits && asked > ASKED_EVENTS_MAX {
+            let detail = "the application is asked about at most 64 events of an array";
+            return Err(Problem::new(Code::BatchTooLarge).with_detail(detail));
         }
         // A reload may have given a room this policy, while the client is made at the start only.
         let publishing = context.engine.upstream.publishing.as_ref().ok_or(Code::CallbackUnavailable)?;

@@ -1,7 +1,7 @@
 //! `POST {base}/publish`: one event, a batch, or a stream of lines that are published as they arrive.
 
 mod answer;
-mod asking;
+pub mod asking;
 pub mod compact;
 pub mod event_body;
 mod fault;

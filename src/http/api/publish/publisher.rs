@@ -21,7 +21,8 @@ pub(super) struct Publisher<'c> {
     pub(super) caller: &'c Caller,
     /// The user who publishes, or for whom a backend does.
     user: Option<UserName>,
-    /// Whose idempotency keys it uses: those of the token's user, of the API key, or of all others.
+    /// Whose idempotency keys it uses: those of the token's user, of the API key, of the token if it has a name, or of
+    /// all others.
     principal: String,
     /// The names that [`PublishLimit`](crate::engine::publish_limit::PublishLimit) uses, with their rates.
     rates: Vec<(String, Rate)>,
@@ -52,7 +53,9 @@ impl<'c> Publisher<'c> {
         let principal = match (own, key) {
             (Some(user), _) => format!("user {user}"),
             (None, Some(key)) => format!("key {}", key.name),
-            (None, None) => ANYBODY.into(),
+            (None, None) => identity
+                .and_then(|identity| identity.token.as_ref())
+                .map_or_else(|| ANYBODY.into(), |token| format!("token {token}")),
         };
         let rates = of_user.into_iter().chain(of_key).collect();
         Ok(Self { caller, user, principal, rates })
@@ -96,7 +99,8 @@ impl<'c> Publisher<'c> {
         uses: &mut Uses,
     ) -> Result<(), Problem> {
         let now = engine.clock.now();
-        if draft.claims.once.is_some_and(|once| engine.order.knows(&once, now)) {
+        draft.claims.is_known = draft.claims.once.is_some_and(|once| engine.order.knows(&once, now));
+        if draft.claims.is_known {
             return Ok(());
         }
         let rate = rules.check(self.caller, self.user.as_ref(), draft)?;
@@ -160,7 +164,7 @@ pub(super) struct Uses {
     rooms: HashMap<String, (Rate, u32)>,
 }
 
-/// The principal of requests that show no user and no API key.
+/// The principal of requests that show nothing which tells them from others.
 const ANYBODY: &str = "anybody";
 
 /// The header in which a backend, or a proxy of a server without authentication, names the user for whom it publishes.

@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use super::*;
 use crate::hub::presence::notice::PresenceNotices;
-use crate::hub::presence::stats::Suppressed;
+use crate::hub::presence::stats::{MEMBERSHIPS_PER_USER_MAX, Suppressed};
 
 #[test]
 fn one_user_is_one_member_over_all_its_connections() {
@@ -101,6 +101,28 @@ fn one_member_too_many_listens_without_being_one() {
     world.leave("one", one, true);
     world.enter("three");
     assert_eq!((world.members().len(), world.presence.stats().members()), (2, 2));
+}
+
+/// One user went through rooms and left a membership in each for its grace: nobody else could become a member.
+#[test]
+fn one_user_does_not_take_the_places_of_all() {
+    let mut world = World::new(POLICY);
+    let user = world.user("me");
+    let rooms: Vec<_> = (0..=MEMBERSHIPS_PER_USER_MAX)
+        .map(|n| source(SourceKind::Room, &n.to_string(), Some(POLICY)))
+        .collect();
+    for room in &rooms {
+        let _ = world.presence.enter(room, &user, world.now);
+        let _ = world.presence.leave(room, &user, world.now, false, world.now);
+    }
+    let counts = |world: &World| (world.presence.stats().members(), world.presence.stats().refused());
+    assert_eq!(counts(&world), (usize::from(MEMBERSHIPS_PER_USER_MAX), 1));
+    world.enter("other");
+    assert_eq!(world.members(), ["other"]);
+    world.pass(POLICY.grace);
+    assert_eq!(counts(&world), (1, 1));
+    let _ = world.presence.enter(&rooms[0], &user, world.now);
+    assert_eq!(counts(&world), (2, 1));
 }
 
 #[test]
