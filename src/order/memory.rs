@@ -274,7 +274,7 @@ mod tests {
     use crate::hub::history::HistoryBounds;
     use crate::hub::log::rules::LogBounds;
     use crate::hub::memory_level::MemoryLevel;
-    use crate::types::name::{EventId, RoomName};
+    use crate::types::name::{EventId, EventKey, RoomName};
     use crate::types::position::Epoch;
 
     fn hub() -> Arc<Hub> {
@@ -374,6 +374,23 @@ mod tests {
         assert_eq!(once(fresh), Ok(Published { is_repeat: true, ..first }));
         assert_eq!(order.answer_to(&claim(1), Moment(1)), Some(Published { is_repeat: true, ..first }));
         assert_eq!(order.hub.head(), 1);
+    }
+
+    /// The data of an event that was skipped for its version counted as said: with a newer version, it was refused.
+    #[test]
+    fn what_is_skipped_has_not_said_its_data() {
+        let order = MemoryOrder::remembering(hub(), 10);
+        let propose = |version, data| {
+            let draft = Draft {
+                key: EventKey::new("k").ok(),
+                version: Some(version),
+                claims: Claims { repeat: Some(claim(data)), ..Claims::default() },
+                ..Draft::to(Target::All, "x")
+            };
+            propose(&order, vec![draft], Repeats::RefuseAll).map(|published| published.skipped)
+        };
+        assert_eq!([propose(5, 1), propose(4, 2), propose(6, 2)], [Ok(0), Ok(1), Ok(0)]);
+        assert_eq!(propose(7, 2), Err(Refused::at(0, Why::SameData)));
     }
 
     /// With publishes refused, nothing new drove old events out: the engine stayed on the last level until they were too old.

@@ -17,12 +17,22 @@ pub(super) struct Round {
     turn: Option<Turn>,
     /// The key that the request itself has claimed.
     request: Option<u128>,
-    /// Keys that events have claimed, by the events' indices.
-    begun: Vec<(usize, u128)>,
+    /// What events have claimed.
+    begun: Vec<Begun>,
     /// Answers of the events, in their order; with a turn only.
     answers: Vec<Published>,
     /// The event that is refused. Those after it are not looked at.
     stop: Option<(usize, Why)>,
+}
+
+/// A claim of one event.
+#[derive(Debug)]
+struct Begun {
+    /// The event's index.
+    index: usize,
+    key: u128,
+    /// Whether its data is claimed. Only an event that goes out says something.
+    is_data: bool,
 }
 
 /// What becomes of an event by its claims.
@@ -109,13 +119,13 @@ impl Round {
                     table.forget(once.key, turn);
                     return Err(Why::Running);
                 }
-                Verdict::New => self.begun.push((index, once.key)),
+                Verdict::New => self.begun.push(Begun { index, key: once.key, is_data: false }),
                 old @ Verdict::Old(_) => return Ok(old),
             }
         }
         if let Some(repeat) = &claims.repeat {
             match look(table, repeat, turn, now) {
-                Ok(Verdict::New) => self.begun.push((index, repeat.key)),
+                Ok(Verdict::New) => self.begun.push(Begun { index, key: repeat.key, is_data: true }),
                 _ => return Err(Why::SameData),
             }
         }
@@ -139,8 +149,8 @@ impl Round {
         let Some(turn) = self.turn else {
             return;
         };
-        for (index, key) in &self.begun {
-            match self.answers.get(*index) {
+        for Begun { index, key, is_data } in &self.begun {
+            match self.answers.get(*index).filter(|answer| answer.events > 0 || !is_data) {
                 Some(answer) => table.finish(*key, turn, *answer),
                 None => table.forget(*key, turn),
             }
