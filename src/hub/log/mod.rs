@@ -126,8 +126,11 @@ impl Log {
     pub fn expire_oldest(&mut self) -> bool {
         if let Some((_, entry)) = self.kept.pop_first() {
             self.bytes -= entry.cost();
-            self.keys.forget(entry.key.as_ref(), entry.offset);
-            self.lost_to = self.lost_to.max(entry.offset);
+            // If it waits for its flush as well, it is lost when it is evicted.
+            if self.entries.front().is_none_or(|first| first.offset > entry.offset) {
+                self.keys.forget(entry.key.as_ref(), entry.offset);
+                self.lost_to = self.lost_to.max(entry.offset);
+            }
             return true;
         }
         self.shed_oldest(false)
@@ -146,9 +149,8 @@ impl Log {
         if keeps_newest && entry.key.is_some() && !entry.superseded {
             self.bytes += entry.cost();
             self.kept.insert(entry.offset, entry.clone());
-        } else {
-            self.keys.forget(entry.key.as_ref(), entry.offset);
         }
+        // Its key is known until it is evicted: a newer event takes its place in the flush that both wait for.
         self.expired += 1;
         self.pass_loose();
         true
@@ -169,8 +171,11 @@ impl Log {
                 self.keys.forget(entry.key.as_ref(), entry.offset);
             } else {
                 self.evicted_to = entry.offset;
-                if !entry.superseded && !self.kept.contains_key(&entry.offset) {
-                    self.lost_to = self.lost_to.max(entry.offset);
+                if !self.kept.contains_key(&entry.offset) {
+                    self.keys.forget(entry.key.as_ref(), entry.offset);
+                    if !entry.superseded {
+                        self.lost_to = self.lost_to.max(entry.offset);
+                    }
                 }
             }
             self.evicted += 1;

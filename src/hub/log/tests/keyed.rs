@@ -2,6 +2,7 @@
 
 use super::{BOUNDS, check, entry, keyed, newest_of_keys, offsets, rules};
 use crate::hub::log::entry::Entry;
+use crate::hub::log::rules::{LogBounds, LogRules};
 use crate::hub::log::{LOOSE_BYTES_KEPT, Log};
 use crate::rights::grant::PermissionName;
 use crate::types::name::EventKey;
@@ -109,7 +110,42 @@ fn an_older_version_of_a_key_is_known_for_as_long_as_its_newest_event_is_here() 
     for offset in 3..6 {
         log.append(entry(offset), None, BOUNDS.into(), 0);
     }
+    assert!(log.is_outdated(&a, 5), "it waits for its flush");
+    log.evict(2);
     assert!(!log.is_outdated(&a, 5) && log.keys.len() == 0);
+}
+
+/// An event that was driven out of the history took its key along before it was flushed. A newer event of the key then
+/// found nothing to take the place of, and both went out in one flush; without a history, that was every event.
+#[test]
+fn what_waits_for_its_flush_conflates_however_short_the_history_is() {
+    for events_max in 0..3 {
+        let mut log = Log::default();
+        let bounds = LogBounds { events_max, ..BOUNDS };
+        let rules = LogRules { bounds, ..rules(true, false) };
+        for (offset, key) in [(1, "a"), (2, "b"), (3, "c"), (4, "a"), (5, "b"), (6, "a")] {
+            log.append(keyed(offset, key), None, rules, 0);
+            check(&log);
+        }
+        assert_eq!((offsets(&log, 0), log.held()), (vec![3, 5, 6], events_max));
+        log.evict(6);
+        check(&log);
+        assert_eq!(log.keys.len(), events_max);
+    }
+}
+
+/// It was lost to slow readers although they could still have it.
+#[test]
+fn the_newest_of_a_key_is_not_lost_before_it_is_flushed() {
+    let mut log = Log::default();
+    for offset in 1..20 {
+        log.append(keyed(offset, &offset.to_string()), None, rules(false, true), 0);
+        check(&log);
+    }
+    assert_eq!((newest_of_keys(&log), log.lost_to()), ((14..20).collect(), 0));
+    log.evict(Offset::MAX);
+    check(&log);
+    assert_eq!((newest_of_keys(&log), log.lost_to()), ((14..20).collect(), 13));
 }
 
 #[test]
