@@ -1,15 +1,17 @@
-//! One request before its handler takes it.
+//! One request before its handler takes it, and what the handler has for it.
 
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
+use hyper::{Request, Response};
 
+use crate::answer::problem::Problem;
 use crate::engine::Engine;
 use crate::http::conn::exchange::Exchange;
+use crate::http::conn::response_body::ResponseBody;
 use crate::http::context::Context;
 use crate::policy::Policy;
 
@@ -26,6 +28,9 @@ pub struct Call<'c> {
     /// The client's address, if known.
     pub address: Option<IpAddr>,
 }
+
+/// The answer of a handler, or the problem that is the answer.
+pub type Handled = Result<Response<ResponseBody>, Problem>;
 
 impl<'c> Call<'c> {
     /// What all threads share.

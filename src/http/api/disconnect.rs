@@ -1,13 +1,10 @@
 //! `POST {base}/disconnect/{room}/{user}`: ends a user's streams in a room, and refuses new ones for a time.
 
-use hyper::Response;
 use serde::Serialize;
 
-use crate::answer::problem::Problem;
 use crate::http::api::json::json;
 use crate::http::api::query::DisconnectQuery;
-use crate::http::call::Call;
-use crate::http::conn::response_body::ResponseBody;
+use crate::http::call::{Call, Handled};
 use crate::http::gate::caller::Caller;
 use crate::order::change::Change;
 use crate::rights::grant::Action;
@@ -29,12 +26,7 @@ struct Disconnected {
 ///
 /// As [`Caller::may`]; [`Code::StayAwayFull`](crate::answer::problem::Code::StayAwayFull) with the time until there is
 /// a place.
-pub async fn disconnect(
-    call: &Call<'_>,
-    caller: &Caller,
-    room: RoomName,
-    user: UserName,
-) -> Result<Response<ResponseBody>, Problem> {
+pub async fn disconnect(call: &Call<'_>, caller: &Caller, room: RoomName, user: UserName) -> Handled {
     caller.may(Action::Disconnect(room.as_str()))?;
     let query = DisconnectQuery::parse(call.query())?;
     let stay_away = query.stay_away.unwrap_or(call.engine().config.stay_away);

@@ -1,13 +1,10 @@
 //! `GET {base}/info`: the server as a whole.
 
-use hyper::Response;
 use serde::Serialize;
 
-use crate::answer::problem::Problem;
 use crate::engine::Engine;
 use crate::http::api::json::json;
-use crate::http::call::Call;
-use crate::http::conn::response_body::ResponseBody;
+use crate::http::call::{Call, Handled};
 use crate::http::gate::caller::Caller;
 use crate::rights::grant::Action;
 use crate::shard::stats::Stats;
@@ -18,7 +15,7 @@ use crate::types::histogram::Tally;
 /// # Errors
 ///
 /// As [`Caller::may`].
-pub fn info(call: &Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
+pub fn info(call: &Call<'_>, caller: &Caller) -> Handled {
     caller.may(Action::Administer)?;
     Ok(json(&read(call.engine())))
 }

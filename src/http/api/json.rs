@@ -5,9 +5,8 @@ use hyper::Response;
 use hyper::header::{self, HeaderValue};
 use serde::Serialize;
 
-use crate::answer::problem::Problem;
 use crate::engine::buffers::Holds;
-use crate::http::call::Call;
+use crate::http::call::{Call, Handled};
 use crate::http::conn::held::Held;
 use crate::http::conn::response_body::ResponseBody;
 
@@ -23,7 +22,7 @@ pub fn json(value: &impl Serialize) -> Response<ResponseBody> {
 /// # Errors
 ///
 /// As [`Held::hold`].
-pub fn large(call: &Call<'_>, value: &impl Serialize) -> Result<Response<ResponseBody>, Problem> {
+pub fn large(call: &Call<'_>, value: &impl Serialize) -> Handled {
     let mut held = Held::new(&call.context.engine, call.exchange, Holds::Answer);
     let json = bytes(value);
     held.hold(json.len())?;

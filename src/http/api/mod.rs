@@ -27,7 +27,7 @@ use crate::http::api::json::set;
 use crate::http::api::query::StreamQuery;
 use crate::http::api::route::Route;
 use crate::http::api::welcome::{signpost, try_page};
-use crate::http::call::Call;
+use crate::http::call::{Call, Handled};
 use crate::http::conn::exchange::Exchange;
 use crate::http::conn::response_body::ResponseBody;
 use crate::http::context::Context;
@@ -83,7 +83,7 @@ async fn checked(
     response
 }
 
-async fn respond(call: Call<'_>, requester: &mut Requester) -> Result<Response<ResponseBody>, Problem> {
+async fn respond(call: Call<'_>, requester: &mut Requester) -> Handled {
     let config = &call.engine().config;
     if call.path() == "*" {
         return Ok(call.policy.cors.preflight(host::ALLOW, call.headers()));

@@ -3,11 +3,10 @@
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::answer::problem::Problem;
 use crate::engine::change::rfc3339;
 use crate::http::api::json::json;
 use crate::http::api::query::MuteQuery;
-use crate::http::call::Call;
+use crate::http::call::{Call, Handled};
 use crate::http::conn::response_body::ResponseBody;
 use crate::http::gate::caller::Caller;
 use crate::order::change::Change;
@@ -30,12 +29,7 @@ struct Muted<'a> {
 ///
 /// As [`Caller::may`]; [`Code::QueryInvalid`](crate::answer::problem::Code::QueryInvalid);
 /// [`Code::MutesFull`](crate::answer::problem::Code::MutesFull) with the time until there is a place.
-pub async fn mute(
-    call: &Call<'_>,
-    caller: &Caller,
-    room: RoomName,
-    user: UserName,
-) -> Result<Response<ResponseBody>, Problem> {
+pub async fn mute(call: &Call<'_>, caller: &Caller, room: RoomName, user: UserName) -> Handled {
     caller.may(Action::Disconnect(room.as_str()))?;
     let time = MuteQuery::parse(call.query())?.time;
     // Rounded up: a second is at least a second.
@@ -53,12 +47,7 @@ const NANOS_PER_S: u128 = 1_000_000_000;
 /// # Errors
 ///
 /// As [`Caller::may`].
-pub async fn unmute(
-    call: &Call<'_>,
-    caller: &Caller,
-    room: RoomName,
-    user: UserName,
-) -> Result<Response<ResponseBody>, Problem> {
+pub async fn unmute(call: &Call<'_>, caller: &Caller, room: RoomName, user: UserName) -> Handled {
     caller.may(Action::Disconnect(room.as_str()))?;
     call.engine().propose(Change::Unmute { user, room }).await?;
     let mut response = Response::new(ResponseBody::EMPTY);

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::fmt;
 
-use hyper::Response;
 use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -11,8 +10,7 @@ use serde_json::value::RawValue;
 use crate::answer::problem::{Code, Problem};
 use crate::http::api::json::json;
 use crate::http::api::publish::malformed;
-use crate::http::call::Call;
-use crate::http::conn::response_body::ResponseBody;
+use crate::http::call::{Call, Handled};
 use crate::http::gate::caller::Caller;
 use crate::http::request_body;
 use crate::hub::Hub;
@@ -38,7 +36,7 @@ struct Online<'a> {
 ///
 /// As [`Caller::may`]; [`Code::UsersInvalid`] with the place or the index if the body is no list of users;
 /// [`Code::BodyMalformed`] if it is no JSON.
-pub async fn online(call: Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
+pub async fn online(call: Call<'_>, caller: &Caller) -> Handled {
     caller.may(Action::Online)?;
     let engine = call.engine();
     let whole = request_body::collect(call, caller, BODY_BYTES_MAX).await?;

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use hyper::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::problem::{Code, Problem};
 use crate::http::api::json::json;
 use crate::http::api::publish::malformed;
-use crate::http::call::Call;
-use crate::http::conn::response_body::ResponseBody;
+use crate::http::call::{Call, Handled};
 use crate::http::gate::caller::Caller;
 use crate::http::request_body;
 use crate::hub::mailbox::{Command, Refresh, Refreshed};
@@ -48,7 +46,7 @@ struct RefreshAnswer {
 ///
 /// [`Code::Unauthorized`] without a token; [`Code::Forbidden`] if it has no user, or allows none of the streams;
 /// [`Code::ConnectionUnknown`] if there are no streams.
-pub async fn refresh(call: Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
+pub async fn refresh(call: Call<'_>, caller: &Caller) -> Handled {
     let engine = call.engine();
     let identity = match caller {
         Caller::Known(_, identity) => identity.clone(),
@@ -129,7 +127,7 @@ struct RevokeAnswer {
 ///
 /// [`Code::RevocationInvalid`] unless the body names exactly one of the two; [`Code::RevocationsFull`]. Then nothing is
 /// revoked.
-pub async fn revoke(call: Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
+pub async fn revoke(call: Call<'_>, caller: &Caller) -> Handled {
     let engine = call.engine();
     caller.may(Action::Administer)?;
     let body: RevokeBody = read(call, caller, Code::RevocationInvalid).await?;

@@ -1,16 +1,13 @@
 //! `GET {base}/rooms/{room}/members`: who is present in a room, in pages, in the order of their names.
 
-use hyper::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::answer::problem::Problem;
 use crate::engine::Engine;
 use crate::http::api::json;
 use crate::http::api::presence::has_presence;
 use crate::http::api::query::MembersQuery;
-use crate::http::call::Call;
-use crate::http::conn::response_body::ResponseBody;
+use crate::http::call::{Call, Handled};
 use crate::http::gate::caller::Caller;
 use crate::hub::presence::{MemberInfo, Page};
 use crate::rights::grant::Action;
@@ -25,11 +22,7 @@ const PAGE_BYTES_MAX: usize = 256 << 10;
 ///
 /// As [`Caller::may`]; any problem with the query; [`Code::PresenceOff`](crate::answer::problem::Code::PresenceOff); as
 /// [`json::large`].
-pub async fn members(
-    call: &Call<'_>,
-    caller: &Caller,
-    room: &RoomName,
-) -> Result<Response<ResponseBody>, Problem> {
+pub async fn members(call: &Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
     caller.may(Action::Members(room.as_str()))?;
     let query = MembersQuery::parse(call.query())?;
     has_presence(call.engine(), room)?;

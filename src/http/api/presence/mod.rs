@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::http::api::json::json;
 use crate::http::api::publish::publisher::on_behalf_of;
 use crate::http::api::rooms::check_known;
-use crate::http::call::Call;
+use crate::http::call::{Call, Handled};
 use crate::http::conn::response_body::ResponseBody;
 use crate::http::gate::caller::Caller;
 use crate::http::request_body;
@@ -34,11 +34,7 @@ struct Shown<'a> {
 ///
 /// As `may_be`; [`Code::PresenceOff`]; any problem with the body; [`Code::NotPresent`] if the user is no member;
 /// [`Code::RateLimited`].
-pub async fn put(
-    call: Call<'_>,
-    caller: &Caller,
-    room: &RoomName,
-) -> Result<Response<ResponseBody>, Problem> {
+pub async fn put(call: Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
     let user = may_be(&call, caller, room)?;
     let engine = call.engine();
     has_presence(engine, room)?;
@@ -70,7 +66,7 @@ pub async fn put(
 /// # Errors
 ///
 /// As `may_be`; [`Code::PresenceOff`].
-pub fn delete(call: &Call<'_>, caller: &Caller, room: &RoomName) -> Result<Response<ResponseBody>, Problem> {
+pub fn delete(call: &Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
     let user = may_be(call, caller, room)?;
     let engine = call.engine();
     has_presence(engine, room)?;

@@ -16,8 +16,6 @@ mod room_rules;
 
 use std::rc::Rc;
 
-use hyper::Response;
-
 use crate::answer::problem::{Code, Problem};
 use crate::http::api::publish::answer::PublishAnswer;
 use crate::http::api::publish::asking::Asking;
@@ -26,9 +24,8 @@ use crate::http::api::publish::fields::Event;
 use crate::http::api::publish::media::Media;
 use crate::http::api::publish::publisher::{Publisher, Uses};
 use crate::http::api::publish::room_rules::RoomRules;
-use crate::http::call::Call;
+use crate::http::call::{Call, Handled};
 use crate::http::conn::exchange::Exchange;
-use crate::http::conn::response_body::ResponseBody;
 use crate::http::context::Context;
 use crate::http::gate::caller::Caller;
 use crate::http::request_body;
@@ -46,7 +43,7 @@ use crate::types::name::OnceKey;
 ///
 /// Any problem with the request. In a stream of lines, what came before the problem stays published, and the answer
 /// says how much.
-pub async fn publish(call: Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
+pub async fn publish(call: Call<'_>, caller: &Caller) -> Handled {
     // All of this is checked before the body, which takes memory.
     caller.may_publish_something()?;
     call.engine().spare_memory(MemoryLevel::NoPublishes)?;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::Response;
 use serde::Serialize;
 
 use crate::answer::problem::{Code, Problem};
@@ -12,7 +11,7 @@ use crate::engine::buffers::Holds;
 use crate::http::api::json;
 use crate::http::api::query::HistoryQuery;
 use crate::http::api::rooms::check_known;
-use crate::http::call::Call;
+use crate::http::call::{Call, Handled};
 use crate::http::conn::held::Held;
 use crate::http::conn::response_body::ResponseBody;
 use crate::http::gate::caller::Caller;
@@ -32,11 +31,7 @@ use crate::wire::frame::Frame;
 /// # Errors
 ///
 /// As [`Caller::may`]; [`Code::RoomUnknown`]; any problem with the query; as [`Held::hold`].
-pub async fn history(
-    call: &Call<'_>,
-    caller: &Caller,
-    room: &RoomName,
-) -> Result<Response<ResponseBody>, Problem> {
+pub async fn history(call: &Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
     caller.may(Action::Read(room.as_str()))?;
     check_known(&call.engine().hub, room)?;
     let query = HistoryQuery::parse(call.query())?;

@@ -8,14 +8,12 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use hyper::Response;
 use serde::Serialize;
 
 use crate::answer::problem::{Code, Problem};
 use crate::http::api::json;
 use crate::http::api::query::{RoomsQuery, Sort};
-use crate::http::call::Call;
-use crate::http::conn::response_body::ResponseBody;
+use crate::http::call::{Call, Handled};
 use crate::http::gate::caller::Caller;
 use crate::hub::Hub;
 use crate::hub::source::Source;
@@ -28,7 +26,7 @@ use crate::types::moment::Moment;
 /// # Errors
 ///
 /// As [`Caller::may`]; any problem with the query; as [`json::large`].
-pub async fn list(call: &Call<'_>, caller: &Caller) -> Result<Response<ResponseBody>, Problem> {
+pub async fn list(call: &Call<'_>, caller: &Caller) -> Handled {
     caller.may(Action::Administer)?;
     let query = RoomsQuery::parse(call.query())?;
     let _turn = call.context.places.turn().await;

@@ -3,14 +3,12 @@
 pub mod history;
 pub mod list;
 
-use hyper::Response;
 use serde::Serialize;
 
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
 use crate::http::api::json;
-use crate::http::call::Call;
-use crate::http::conn::response_body::ResponseBody;
+use crate::http::call::{Call, Handled};
 use crate::http::gate::caller::Caller;
 use crate::hub::Hub;
 use crate::hub::mailbox::Command;
@@ -23,11 +21,7 @@ use crate::types::position::Offset;
 /// # Errors
 ///
 /// As [`Caller::may`]; [`Code::RoomUnknown`]; [`Code::Full`] if a shard's mailbox is full; as [`json::large`].
-pub async fn room(
-    call: &Call<'_>,
-    caller: &Caller,
-    room: &RoomName,
-) -> Result<Response<ResponseBody>, Problem> {
+pub async fn room(call: &Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
     caller.may(Action::Members(room.as_str()))?;
     check_known(&call.engine().hub, room)?;
     let _turn = call.context.places.turn().await;

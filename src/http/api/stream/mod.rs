@@ -14,7 +14,7 @@ use crate::http::api::query::StreamQuery;
 use crate::http::api::stream::negotiate::{accepts_gzip, heartbeat, is_through_varnish};
 use crate::http::api::stream::refuse::{log_refusal, refuse, stay_away, stream_response};
 use crate::http::api::stream::rooms::may_have_rooms;
-use crate::http::call::Call;
+use crate::http::call::{Call, Handled};
 use crate::http::conn::response_body::ResponseBody;
 use crate::http::conn::subscription::Subscription;
 use crate::http::gate::caller::Caller;
@@ -41,7 +41,7 @@ pub async fn stream(
     caller: Result<Caller, Problem>,
     query: &StreamQuery,
     requester: &mut Requester,
-) -> Result<Response<ResponseBody>, Problem> {
+) -> Handled {
     let caller = match caller {
         Ok(caller) => identify::subscriber(call, caller, query).await,
         unknown => unknown,
@@ -53,11 +53,7 @@ pub async fn stream(
     answered.inspect_err(|_| requester.user.clone_from(&query.user))
 }
 
-fn refuse_unidentified(
-    call: &Call<'_>,
-    problem: Problem,
-    query: &StreamQuery,
-) -> Result<Response<ResponseBody>, Problem> {
+fn refuse_unidentified(call: &Call<'_>, problem: Problem, query: &StreamQuery) -> Handled {
     let refusal = match problem.code {
         Code::AuthUnavailable => Refusal::Unidentified,
         Code::WaitingFull => Refusal::Waiting,
@@ -74,11 +70,7 @@ fn refuse_unidentified(
 /// # Errors
 ///
 /// If `caller` may not have the stream; [`Code::RoomMissing`] if it would have no source.
-fn subscribe(
-    call: &Call<'_>,
-    caller: &Caller,
-    query: &StreamQuery,
-) -> Result<Response<ResponseBody>, Problem> {
+fn subscribe(call: &Call<'_>, caller: &Caller, query: &StreamQuery) -> Handled {
     let (engine, headers, address) = (call.engine(), call.headers(), call.address);
     let now = engine.clock.now();
     may_have_rooms(&engine.hub, caller, query)?;
