@@ -14,8 +14,7 @@ use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::UpstreamUrl;
 use crate::rights::grant::PermissionError;
@@ -25,6 +24,7 @@ use crate::types::histogram::micros;
 use crate::upstream::answer::{ANSWER_BYTES_MAX, Decided, Times, decide};
 use crate::upstream::client::{Client, Failed};
 use crate::upstream::question::{Key, Question};
+use crate::upstream::queue::{self, Queued};
 use crate::upstream::stats::{Health, Outcome, Purpose, UpstreamStats};
 use crate::upstream::{Denied, Verdict};
 
@@ -143,14 +143,24 @@ impl Job {
         self.tell(verdict);
     }
 
-    /// Ends the job unsent: there are too many questions.
-    fn give_up(self) {
-        self.questions.stats.ended(Purpose::Callback, Outcome::Busy);
-        tracing::debug!("too many questions wait for the application");
-        self.end(Err(Denied::Busy));
+    fn tell(&mut self, verdict: Verdict) {
+        self.ended = true;
+        let mut inner = self.questions.inner.lock();
+        if let Some(decisions) = &mut inner.decisions {
+            decisions.keep(self.key, &verdict, Instant::now(), since_1970().as_secs());
+        }
+        inner.flights.remove(&self.key);
+        drop(inner);
+        // Waiters joined before the removal, so all of them get the verdict.
+        self.flight.send_replace(Some(verdict));
+    }
+}
+
+impl Queued for Job {
+    fn asked(&self) -> Instant {
+        self.asked
     }
 
-    /// Whether no waiter is left; then none can join any more.
     fn is_abandoned(&mut self) -> bool {
         // While the lock is held, no waiter can join.
         let mut inner = self.questions.inner.lock();
@@ -162,16 +172,10 @@ impl Job {
         abandoned
     }
 
-    fn tell(&mut self, verdict: Verdict) {
-        self.ended = true;
-        let mut inner = self.questions.inner.lock();
-        if let Some(decisions) = &mut inner.decisions {
-            decisions.keep(self.key, &verdict, Instant::now(), since_1970().as_secs());
-        }
-        inner.flights.remove(&self.key);
-        drop(inner);
-        // Waiters joined before the removal, so all of them get the verdict.
-        self.flight.send_replace(Some(verdict));
+    fn give_up(self) {
+        self.questions.stats.ended(Purpose::Callback, Outcome::Busy);
+        tracing::debug!("too many questions wait for the application");
+        self.end(Err(Denied::Busy));
     }
 }
 
@@ -193,28 +197,16 @@ pub(super) struct Asker {
 
 impl Asker {
     /// Sends questions in turns. Runs until its future is dropped.
-    pub(super) async fn run(mut self) {
-        let turns = Arc::new(Semaphore::new(self.terms.concurrency));
-        // Owns every request under way: dropping it ends them.
-        let mut requests = JoinSet::new();
-        loop {
-            let turn = turns.clone().acquire_owned().await.expect("the semaphore is never closed");
-            let Some(mut job) = self.jobs.recv().await else { return };
-            while requests.try_join_next().is_some() {}
-            if job.is_abandoned() {
-                continue;
-            }
-            if job.asked.elapsed() > self.terms.timeout {
-                job.give_up();
-                continue;
-            }
-            let (terms, client, said) = (self.terms.clone(), self.client.clone(), self.said.clone());
-            requests.spawn(async move {
+    pub(super) async fn run(self) {
+        let Self { terms, client, jobs, said } = self;
+        queue::run(jobs, terms.concurrency, terms.timeout, |job| {
+            let (terms, client, said) = (terms.clone(), client.clone(), said.clone());
+            async move {
                 let verdict = send(&terms, &client, &said, &job).await;
                 job.end(verdict);
-                drop(turn);
-            });
-        }
+            }
+        })
+        .await;
     }
 }
 

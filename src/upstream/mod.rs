@@ -14,6 +14,7 @@ pub mod notices;
 mod presence;
 pub mod publishing;
 pub mod question;
+mod queue;
 pub mod stats;
 
 use std::collections::HashMap;

@@ -13,12 +13,12 @@ use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard, Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard, mpsc, oneshot};
 
 use crate::answer::told::Told;
 use crate::config::UpstreamUrl;
 use crate::upstream::client::{Client, Failed};
+use crate::upstream::queue::{self, Queued};
 use crate::upstream::stats::{Health, Outcome, Purpose, UpstreamStats};
 
 /// Events that may wait for their turn.
@@ -80,6 +80,23 @@ struct Job {
     body: Bytes,
     asked: Instant,
     reply: oneshot::Sender<Result<Said, Unheard>>,
+    stats: Arc<UpstreamStats>,
+}
+
+impl Queued for Job {
+    fn asked(&self) -> Instant {
+        self.asked
+    }
+
+    fn is_abandoned(&mut self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn give_up(self) {
+        self.stats.ended(Purpose::Publish, Outcome::Busy);
+        // Its asker may be gone.
+        let _ = self.reply.send(Err(Unheard));
+    }
 }
 
 /// How the application is asked.
@@ -93,8 +110,7 @@ impl Publishing {
     /// Creates it, and the work that the upstream thread has to [run](Asker::run) for it.
     pub(super) fn new(terms: Terms, client: Client, stats: Arc<UpstreamStats>) -> (Self, Asker) {
         let (queue, jobs) = mpsc::channel(QUESTIONS_MAX);
-        let asker =
-            Asker { terms: Arc::new(terms), client, jobs, stats: stats.clone(), health: Arc::default() };
+        let asker = Asker { terms: Arc::new(terms), client, jobs, health: Arc::default() };
         (Self { queue, turns: Arc::default(), stats }, asker)
     }
 
@@ -133,9 +149,9 @@ impl Publishing {
     pub async fn ask(&self, question: &Question<'_>) -> Result<Said, Unheard> {
         let body = serde_json::to_vec(question).expect("texts always serialise").into();
         let (reply, answer) = oneshot::channel();
-        if self.queue.try_send(Job { body, asked: Instant::now(), reply }).is_err() {
-            self.stats.ended(Purpose::Publish, Outcome::Busy);
-            return Err(Unheard);
+        let job = Job { body, asked: Instant::now(), reply, stats: self.stats.clone() };
+        if let Err(refused) = self.queue.try_send(job) {
+            refused.into_inner().give_up();
         }
         answer.await.unwrap_or(Err(Unheard))
     }
@@ -146,38 +162,23 @@ pub(super) struct Asker {
     terms: Arc<Terms>,
     client: Client,
     jobs: mpsc::Receiver<Job>,
-    stats: Arc<UpstreamStats>,
     health: Arc<Health>,
 }
 
 impl Asker {
     /// Sends questions in turns. Runs until its future is dropped.
-    pub(super) async fn run(mut self) {
-        let turns = Arc::new(Semaphore::new(self.terms.concurrency));
-        // Owns every request under way: dropping it ends them.
-        let mut requests = JoinSet::new();
-        loop {
-            let turn = turns.clone().acquire_owned().await.expect("the semaphore is never closed");
-            let Some(job) = self.jobs.recv().await else { return };
-            while requests.try_join_next().is_some() {}
-            if job.reply.is_closed() {
-                continue;
-            }
-            if job.asked.elapsed() > self.terms.timeout {
-                self.stats.ended(Purpose::Publish, Outcome::Busy);
-                // Its asker may be gone.
-                let _ = job.reply.send(Err(Unheard));
-                continue;
-            }
-            let (terms, client) = (self.terms.clone(), self.client.clone());
-            let (stats, health) = (self.stats.clone(), self.health.clone());
-            requests.spawn(async move {
+    pub(super) async fn run(self) {
+        let Self { terms, client, jobs, health } = self;
+        queue::run(jobs, terms.concurrency, terms.timeout, |job| {
+            let (terms, client, health) = (terms.clone(), client.clone(), health.clone());
+            async move {
                 let asked = send(&terms, &client, job.body).await;
-                note(&stats, &health, &asked);
+                note(&job.stats, &health, &asked);
+                // Its asker may be gone.
                 let _ = job.reply.send(asked.map_err(|_| Unheard));
-                drop(turn);
-            });
-        }
+            }
+        })
+        .await;
     }
 }
 
