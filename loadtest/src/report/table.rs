@@ -29,40 +29,24 @@ const ROWS: [Row; 11] = [
             format!("memory of an idle connection, {}, each its own user", subscribers(settings))
         },
     },
-    Row {
-        scenarios: &[Scenario::Fanout],
-        key: "cpu_us",
-        unit: "µs",
-        label: |settings| format!("CPU per delivery, {}, {}", subscribers(settings), rate(settings)),
-    },
-    Row { scenarios: &[Scenario::Fanout], key: "p99_ms", unit: "ms", label: |_| P99.to_owned() },
-    Row {
-        scenarios: &[Scenario::Dense],
-        key: "cpu_us",
-        unit: "µs",
-        label: |settings| format!("CPU per delivery, {}, {}", subscribers(settings), rate(settings)),
-    },
-    Row { scenarios: &[Scenario::Dense], key: "p99_ms", unit: "ms", label: |_| P99.to_owned() },
-    Row {
-        scenarios: &[Scenario::Burst],
-        key: "cpu_us",
-        unit: "µs",
-        label: |settings| {
-            let burst = settings.burst;
-            format!("CPU per delivery, {}, bursts of {burst}, {}", subscribers(settings), rate(settings))
-        },
-    },
-    Row { scenarios: &[Scenario::Burst], key: "p99_ms", unit: "ms", label: |_| P99.to_owned() },
-    Row {
-        scenarios: &[Scenario::Rooms],
-        key: "cpu_us",
-        unit: "µs",
-        label: |settings| {
-            let rooms = grouped(settings.rooms as u64);
-            format!("CPU per delivery, {} in {rooms} rooms, {}", subscribers(settings), rate(settings))
-        },
-    },
-    Row { scenarios: &[Scenario::Rooms], key: "p99_ms", unit: "ms", label: |_| P99.to_owned() },
+    cpu(&[Scenario::Fanout], |settings| {
+        format!("CPU per delivery, {}, {}", subscribers(settings), rate(settings))
+    }),
+    same_p99(&[Scenario::Fanout]),
+    cpu(&[Scenario::Dense], |settings| {
+        format!("CPU per delivery, {}, {}", subscribers(settings), rate(settings))
+    }),
+    same_p99(&[Scenario::Dense]),
+    cpu(&[Scenario::Burst], |settings| {
+        let burst = settings.burst;
+        format!("CPU per delivery, {}, bursts of {burst}, {}", subscribers(settings), rate(settings))
+    }),
+    same_p99(&[Scenario::Burst]),
+    cpu(&[Scenario::Rooms], |settings| {
+        let rooms = grouped(settings.rooms as u64);
+        format!("CPU per delivery, {} in {rooms} rooms, {}", subscribers(settings), rate(settings))
+    }),
+    same_p99(&[Scenario::Rooms]),
     Row {
         scenarios: &[Scenario::Latency],
         key: "p99_ms",
@@ -77,7 +61,15 @@ const ROWS: [Row; 11] = [
     },
 ];
 
-const P99: &str = "p99 latency of the same";
+/// The cost of a delivery.
+const fn cpu(scenarios: &'static [Scenario], label: fn(&Settings) -> String) -> Row {
+    Row { scenarios, key: "cpu_us", unit: "µs", label }
+}
+
+/// The slow latencies of what the row before tells the cost of.
+const fn same_p99(scenarios: &'static [Scenario]) -> Row {
+    Row { scenarios, key: "p99_ms", unit: "ms", label: |_| "p99 latency of the same".to_owned() }
+}
 
 /// A table of text.
 #[derive(Clone, Debug)]
