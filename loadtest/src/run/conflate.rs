@@ -7,7 +7,6 @@ use std::io;
 use std::time::Duration;
 
 use super::one::Run;
-use super::traffic::FOREVER;
 use crate::client::fleet::{Command, Done, Fleet, Known};
 use crate::number::{count, per};
 use crate::report::found::Found;
@@ -16,15 +15,9 @@ use crate::report::special::Conflate;
 impl Run {
     /// Publishes, lets everybody catch up, and asks who has what.
     pub(super) fn conflate(&mut self, mut fleet: Fleet) -> io::Result<Done> {
-        self.meter.reset_peak();
-        let seconds = self.settings().seconds;
-        let feed = self.publish(self.settings(), self.warm_up().as_secs_f64() + count(seconds))?;
-        self.sleep_warm_up();
-        let window = self.open_window(&fleet)?;
+        let (feed, window) = self.begin_feed(&fleet)?;
         let before = feed.sent();
-        self.begin_series(&fleet, Some(seconds))?;
-        self.watch(&mut fleet, FOREVER, |_| feed.is_finished())?;
-        self.published.absorb(feed.join()?);
+        self.end_feed(&mut fleet, feed)?;
         let span = self.close_window(&window, &fleet)?;
         let updates = self.published.sent - before;
         self.progress.say("waiting for the last deliveries");

@@ -6,7 +6,6 @@ use std::io;
 
 use super::churn::BACK_MAX;
 use super::one::Run;
-use super::traffic::FOREVER;
 use crate::client::fleet::{Done, Fleet};
 use crate::number::{count, ms, per};
 use crate::report::found::Found;
@@ -15,15 +14,9 @@ use crate::report::special::Poll;
 impl Run {
     /// Publishes while all poll.
     pub(super) fn poll(&mut self, mut fleet: Fleet) -> io::Result<Done> {
-        self.meter.reset_peak();
-        let seconds = self.settings().seconds;
-        let feed = self.publish(self.settings(), self.warm_up().as_secs_f64() + count(seconds))?;
-        self.sleep_warm_up();
-        let window = self.open_window(&fleet)?;
+        let (feed, window) = self.begin_feed(&fleet)?;
         self.counted(&mut fleet)?;
-        self.begin_series(&fleet, Some(seconds))?;
-        self.watch(&mut fleet, FOREVER, |_| feed.is_finished())?;
-        self.published.absorb(feed.join()?);
+        self.end_feed(&mut fleet, feed)?;
         self.progress.say("waiting for the last deliveries");
         self.wait_delivered(&mut fleet)?;
         let span = self.close_window(&window, &fleet)?;

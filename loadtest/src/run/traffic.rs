@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::one::Run;
-use super::window::Span;
+use super::window::{Span, Window};
 use crate::client::fleet::{Command, Done, Fleet, Tally};
 use crate::client::publisher::Publisher;
 use crate::number::count;
@@ -14,15 +14,8 @@ use crate::target::meter::Meter;
 impl Run {
     /// Publishes and waits for everything to arrive.
     pub(super) fn traffic(&mut self, mut fleet: Fleet) -> io::Result<Done> {
-        self.meter.reset_peak();
-        let seconds = self.settings().seconds;
-        let warm_up = self.warm_up();
-        let feed = self.publish(self.settings(), warm_up.as_secs_f64() + count(seconds))?;
-        self.sleep_warm_up();
-        let window = self.open_window(&fleet)?;
-        self.begin_series(&fleet, Some(seconds))?;
-        self.watch(&mut fleet, FOREVER, |_| feed.is_finished())?;
-        self.published.absorb(feed.join()?);
+        let (feed, window) = self.begin_feed(&fleet)?;
+        self.end_feed(&mut fleet, feed)?;
         self.progress.say("waiting for the last deliveries");
         self.wait_delivered(&mut fleet)?;
         let span = self.close_window(&window, &fleet)?;
@@ -32,6 +25,23 @@ impl Run {
         self.judge_gzip(&done);
         self.judge_stuck(&done);
         Ok(done)
+    }
+
+    /// Begins to publish for the time that is set, and the window with it.
+    pub(super) fn begin_feed(&mut self, fleet: &Fleet) -> io::Result<(Publisher, Window)> {
+        self.meter.reset_peak();
+        let seconds = self.warm_up().as_secs_f64() + count(self.settings().seconds);
+        let feed = self.publish(self.settings(), seconds)?;
+        self.sleep_warm_up();
+        Ok((feed, self.open_window(fleet)?))
+    }
+
+    /// Watches until `feed` has published everything.
+    pub(super) fn end_feed(&mut self, fleet: &mut Fleet, feed: Publisher) -> io::Result<()> {
+        self.begin_series(fleet, Some(self.settings().seconds))?;
+        self.watch(fleet, FOREVER, |_| feed.is_finished())?;
+        self.published.absorb(feed.join()?);
+        Ok(())
     }
 
     /// Ends the run: sums, verdict, and the figures of the window. `counted` has its latencies, if they are not those
