@@ -48,3 +48,9 @@ pub fn grouped(value: u64) -> String {
     }
     text
 }
+
+/// Adds the counts of `$from` that are named to those of `$to`.
+macro_rules! add_counts {
+    ($to:expr, $from:expr; $($count:ident),+ $(,)?) => { $($to.$count += $from.$count;)+ };
+}
+pub(crate) use add_counts;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::caller::{Answer, Caller};
 use super::clock::Clock;
+use crate::number::add_counts;
 use crate::target::server::Target;
 
 /// What the requests with one key were answered with.
@@ -50,11 +51,7 @@ impl Verdict {
 
     /// Adds the sums of another key.
     pub fn absorb(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.refused += other.refused;
-        self.replayed += other.replayed;
-        self.other_ids += other.other_ids;
-        self.busy += other.busy;
+        add_counts!(self, other; requests, refused, replayed, other_ids, busy);
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::one::run_one;
 use crate::client::clock::Clock;
+use crate::number::add_counts;
 use crate::plan::job::Job;
 use crate::plan::scenario::{Scenario, Settings};
 use crate::report::found::{Found, Point, Scale};
@@ -37,20 +38,12 @@ fn sum(before: Option<Traffic>, mut last: Traffic) -> Traffic {
     let Some(before) = before else {
         return last;
     };
-    last.events_offered += before.events_offered;
-    last.events_sent += before.events_sent;
-    last.events_accepted += before.events_accepted;
-    last.requests_refused += before.requests_refused;
-    last.deliveries_expected += before.deliveries_expected;
-    last.deliveries += before.deliveries;
-    last.lost += before.lost;
-    last.lost_inside += before.lost_inside;
+    add_counts!(
+        last, before;
+        events_offered, events_sent, events_accepted, requests_refused, deliveries_expected, deliveries, lost,
+        lost_inside, duplicated, reordered, damaged, gaps, disconnects,
+    );
     last.lost_first = before.lost_first.or(last.lost_first);
-    last.duplicated += before.duplicated;
-    last.reordered += before.reordered;
-    last.damaged += before.damaged;
-    last.gaps += before.gaps;
-    last.disconnects += before.disconnects;
     last
 }
 

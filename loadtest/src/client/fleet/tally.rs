@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::client::wire::stream::Ending;
+use crate::number::add_counts;
 
 /// What the subscribers saw.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -130,35 +131,17 @@ impl Tally {
 
     /// Adds another thread's sums.
     pub fn merge(&mut self, other: &Self) {
-        self.deliveries += other.deliveries;
-        self.duplicated += other.duplicated;
-        self.reordered += other.reordered;
-        self.damaged += other.damaged;
-        self.gaps += other.gaps;
-        self.gaps_stuck += other.gaps_stuck;
-        self.refused += other.refused;
-        self.closing += other.closing;
-        self.foreign += other.foreign;
-        self.malformed += other.malformed;
-        self.ends_finished += other.ends_finished;
-        self.ends_boundary += other.ends_boundary;
-        self.ends_torn += other.ends_torn;
-        self.ends_reset += other.ends_reset;
+        add_counts!(
+            self, other;
+            deliveries, duplicated, reordered, damaged, gaps, gaps_stuck, refused, closing, foreign, malformed,
+            ends_finished, ends_boundary, ends_torn, ends_reset, left, retries, replayed, polls,
+            presence_begun, presence_counts, presence_named, deliveries_slow, checked, unknown,
+        );
         self.ended_ns.extend(&other.ended_ns);
         self.latency += &other.latency;
         self.connect += &other.connect;
         self.reconnect += &other.reconnect;
-        self.left += other.left;
-        self.retries += other.retries;
-        self.replayed += other.replayed;
-        self.polls += other.polls;
-        self.presence_begun += other.presence_begun;
-        self.presence_counts += other.presence_counts;
-        self.presence_named += other.presence_named;
         self.presence_last_ns = self.presence_last_ns.max(other.presence_last_ns);
-        self.deliveries_slow += other.deliveries_slow;
-        self.checked += other.checked;
-        self.unknown += other.unknown;
         if self.first_error.is_none() {
             self.first_error.clone_from(&other.first_error);
         }
