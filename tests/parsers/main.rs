@@ -2,7 +2,8 @@
 //!
 //! The checks are those of the fuzz targets, here on generated inputs and on inputs that fuzzing has found.
 
-#[path = "../../fuzz/checks.rs"]
+#[path = "../../fuzz/checks/mod.rs"]
 mod checks;
 
 mod parsers;
+mod pieces;

@@ -3,6 +3,7 @@
 //! kept.
 
 use crate::checks;
+use crate::pieces::{self, soup};
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -29,392 +30,6 @@ use tidegate::types::position::Epoch;
 use tidegate::upstream::answer;
 use tidegate::wire::control::Heartbeat;
 
-/// Pieces of publish bodies, good and bad.
-const JSON_PIECES: &[&str] = &[
-    "{",
-    "}",
-    "[",
-    "]",
-    ":",
-    ",",
-    " ",
-    "\n",
-    "\"",
-    "\\",
-    "\\u0061",
-    "\\ud800",
-    "\\\"",
-    "\0",
-    "é",
-    "😀",
-    "null",
-    "true",
-    "false",
-    "-0",
-    "1e9",
-    "1.50",
-    "\"room\":\"a\"",
-    "\"group\":\"b\"",
-    "\"user\":\"u\"",
-    "\"all\":true",
-    "\"data\":1",
-    "\"data\":\"x\"",
-    "\"data\":",
-    "\"event\":\"say\"",
-    "\"id\":\"m-1\"",
-    "\"exclude\":\"u\"",
-    "\"require\":\"p\"",
-    "\"key\":\"k\"",
-    "\"version\":7",
-    "\"store\":false",
-    "\"once\":\"o\"",
-    "{\"all\":true,\"data\":[ ]}",
-    "\"a\":1",
-];
-
-/// Pieces of an application's answers, good and bad.
-const ANSWER_PIECES: &[&str] = &[
-    "{",
-    "}",
-    "[",
-    "]",
-    ",",
-    " ",
-    "null",
-    "60",
-    "0",
-    "-1",
-    "\"user\":",
-    "\"user\":\"u\"",
-    "\"user\":null",
-    "\"\\n\"",
-    "\"permissions\":",
-    "\"permissions\":[\"sse:read:a\"]",
-    "\"permissions\":[]",
-    "\"sse:\"",
-    "\"expires_in\":60",
-    "\"expires_in\":",
-    "\"allow\":true",
-];
-
-/// Pieces of lists of users, good and bad.
-const USERS_PIECES: &[&str] =
-    &["{\"users\":[", "]}", "\"a\"", "\"a\"", ",", ",", "[", "]", "7", "null", "\"\"", "\\u0000", " ", "\n"];
-
-/// Pieces of query strings and paths, good and bad.
-const URL_PIECES: &[&str] = &[
-    "room",
-    "group",
-    "user",
-    "id",
-    "last_event_id",
-    "history",
-    "heartbeat",
-    "comment",
-    "limit",
-    "before",
-    "after",
-    "sort",
-    "poll",
-    "presence",
-    "silent",
-    "on",
-    "stay_away",
-    "for",
-    "stream",
-    "rooms",
-    "disconnect",
-    "=",
-    "=",
-    "&",
-    "/",
-    "/",
-    "?",
-    "+",
-    "%",
-    "%20",
-    "%2F",
-    "%2C",
-    ",",
-    ",",
-    "%00",
-    "%C3%A9",
-    "%FF",
-    ".",
-    "..",
-    "a",
-    "b",
-    "7",
-    "60s",
-    "é",
-];
-
-/// Pieces of header values, good and bad.
-const HEADER_PIECES: &[&str] = &[
-    "http://",
-    "https://",
-    "ours.example",
-    "evil.example",
-    ":80",
-    ":443",
-    ":8080",
-    "null",
-    "*",
-    "/",
-    ",",
-    ";",
-    "=",
-    " ",
-    "application/json",
-    "text/plain",
-    "charset",
-    "utf-8",
-    "\"",
-    "identity",
-    "gzip",
-];
-
-const REQUEST_PIECES: &[&str] = &[
-    "GET / HTTP/1.1\r\n",
-    "POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "POST /publish HTTP/1.1\r\nContent-Length: 7\r\n\r\n",
-    "Content-Length: 3\r\n",
-    "Transfer-Encoding: chunked\r\n",
-    "HTTP/1.0",
-    "Host: x\r\n",
-    "x: ",
-    "3\r\nabc\r\n",
-    "0\r\n",
-    "a;b=c",
-    "\r\n",
-    "\r\n\r\n",
-    "\r",
-    "\n",
-    "\t",
-    "\0",
-    ":",
-    " ",
-    "abc",
-    "0123456789012345678901234567890123456789",
-];
-
-/// Pieces of headers from proxies, good and bad.
-const HOP_PIECES: &[&str] = &[
-    "10.0.0.1",
-    "10.1.2.3:80",
-    "198.51.100.7",
-    "8.8.8.8:4711",
-    "[fd00::1]",
-    "[2001:db8::7]:80",
-    "2001:db8::7",
-    "::ffff:10.0.0.9",
-    "unix:",
-    "unknown",
-    "\"",
-    "_hidden",
-    ",",
-    ", ",
-    ",",
-    "\n",
-    "\t",
-    " ",
-    "[",
-    "]",
-    ":",
-    "0",
-    "999",
-    "é",
-];
-
-/// Pieces of tables of rooms, good and bad.
-const ROOM_PIECES: &[&str] = &[
-    "match = \"a\"",
-    "match = \"a*\"",
-    "match = \"a%2A\"",
-    "match = \"*\"",
-    "match = ",
-    "[[room]]",
-    "[[room]]",
-    "[room]",
-    "room = ",
-    "history_events = 5",
-    "history_bytes = \"4KiB\"",
-    "replay = \"latest\"",
-    "replay = 3",
-    "conflate = \"1s\"",
-    "presence = \"members\"",
-    "presence_grace = 0",
-    "events = [\"a\", \"b\"]",
-    "events = [\"a,b\"]",
-    "callbacks = [\"publish\", \"presence\"]",
-    "store = false",
-    "slow = ",
-    "gzip = \"on\"",
-    "\n",
-    "\n",
-    "\n",
-    "\"",
-    "{",
-    "}",
-    "[",
-    "]",
-    ", ",
-    ".",
-    "#",
-    "\u{7f}",
-    "é",
-];
-
-/// Pieces of settings, good and bad.
-const SETTINGS_PIECES: &[&str] = &[
-    "listen",
-    "admin_listen",
-    "trusted_proxies",
-    "cors_origins",
-    "base_path",
-    "shards",
-    "max_event_bytes",
-    "max_body_bytes",
-    "flush_interval",
-    "heartbeat",
-    "delivery_rate_per_user",
-    "gzip",
-    "log_level",
-    " = ",
-    " = ",
-    "=",
-    "\n",
-    "\n",
-    "\r\n",
-    "\r",
-    "\"",
-    "'",
-    "\"\"\"",
-    "[",
-    "]",
-    ", ",
-    "{",
-    "}",
-    ".",
-    "#",
-    "\\u0000",
-    "\\n",
-    "\u{7f}",
-    "é",
-    "0",
-    "10",
-    "0x400",
-    "1_000",
-    "-1",
-    "1e9",
-    "true",
-    "\"10ms\"",
-    "\"64KiB\"",
-    "\"off\"",
-    "\"50/s\"",
-    "\"/a/b\"",
-    "\"[::1]:80\"",
-    "\"unix:/run/a\"",
-    "[\"10.0.0.0/8\", \"unix\"]",
-    "\"https://a.example\"",
-    "1979-05-27T07:32:00Z",
-];
-
-/// Pieces of PROXY protocol headers, good and bad. Signatures of version 2 are put in front.
-const PROXY_PIECES: &[&str] = &[
-    "PROXY ",
-    "TCP4",
-    "TCP6",
-    "UNKNOWN",
-    " ",
-    " ",
-    " ",
-    "198.51.100.7",
-    "::1",
-    "::ffff:10.0.0.1",
-    "65535",
-    "0",
-    "+1",
-    "007",
-    "\r\n",
-    "\r",
-    "\n",
-    "\0",
-    "\u{20}\0\0\0",
-    "\u{21}\u{11}\0\u{c}",
-    "\u{21}!\0$",
-    "GET / HTTP/1.1\r\n",
-];
-
-/// Pieces of tokens' headers, claims and sets of keys, good and bad.
-const TOKEN_PIECES: &[&str] = &[
-    "{",
-    "}",
-    "[",
-    "]",
-    ",",
-    ".",
-    "=",
-    "\"alg\":\"HS256\"",
-    "\"alg\":\"none\"",
-    "\"kid\":\"a\"",
-    "\"typ\":\"JWT\"",
-    "\"exp\":2000000000",
-    "\"exp\":-1e308",
-    "\"sub\":\"bob\"",
-    "\"aud\":[\"a\",1]",
-    "\"permissions\":\"admin\"",
-    "\"keys\":[",
-    "\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"",
-    "\"kty\":\"oct\",\"alg\":\"HS256\",\"k\":\"eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg\"",
-    "\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"",
-    "\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AA\",\"y\":\"AA\"",
-    "\"use\":\"enc\"",
-    "\"kid\":\"b\"",
-    "eyJhbGciOiJIUzI1NiJ9",
-    "é",
-];
-
-/// Pieces of permissions, rooms and users, good and bad.
-const PERMISSION_PIECES: &[&str] = &[
-    "sse:", "read", "publish", "members", "user", "admin", "vip", ":", ":", "*", "{user}", "{", "}", "%",
-    "%2A", "%FF", "a", "b", "é", " ", "\n",
-];
-
-/// Pieces of credentials, good and bad.
-const CREDENTIAL_PIECES: &[&str] = &[
-    "Bearer ", "bearer", "Basic ", "t=", "t", "token=", "%74oken=", ";", "&", "=", " ", "\"", "a.b.c", "%2E",
-    "%", "é",
-];
-
-/// Pieces of files of API keys, good and bad.
-const API_KEY_PIECES: &[&str] = &[
-    "[a]\n",
-    "[b]\n",
-    "[\"tgk_x\"]\n",
-    "hash = ",
-    "\"sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"",
-    "\"sha256:00\"",
-    "\"tgk_AAAABBBBCCCC\"",
-    "tgk_AAAA",
-    "permissions = ",
-    "[]",
-    "[\"sse:publish\"]",
-    "[\"sse:reed\"]",
-    "publish_rate = ",
-    "\"5/s\"",
-    "\"fast\"",
-    "\n",
-    "\"",
-    "x = 1",
-    "é",
-];
-
-/// Texts made of `pieces`.
-fn soup(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
-    vec(prop::sample::select(pieces), 0..24).prop_map(|pieces| pieces.concat())
-}
-
 fn room() -> impl Strategy<Value = RoomName> {
     "[a-z/%+&= é😀]{1,20}".prop_map(|text| RoomName::new(&text).expect("no control characters"))
 }
@@ -428,7 +43,7 @@ fn event() -> impl Strategy<Value = Event> {
         prop_oneof![room().prop_map(Target::Room), user().prop_map(Target::User), Just(Target::All),];
     let name = "[a-z \"\\\\é]{1,10}".prop_filter_map("reserved", |text| EventName::new(&text).ok());
     let id = "[A-Za-z0-9._~-]{1,127}".prop_filter_map("not an id", |text| EventId::new(&text).ok());
-    let data = any::<String>().prop_filter("too long", |text| text.len() <= checks::EVENT_BYTES_MAX);
+    let data = any::<String>().prop_filter("too long", |text| text.len() <= checks::publish::EVENT_BYTES_MAX);
     let require = "[A-Za-z0-9._-]{1,64}".prop_map(|text| PermissionName::new(&text).expect("a name"));
     let key = "\\PC{1,20}".prop_filter_map("not a key", |text| EventKey::new(&text).ok());
     let once = "\\PC{1,20}".prop_filter_map("not a key", |text| OnceKey::new(&text).ok());
@@ -512,7 +127,7 @@ proptest! {
     }
 
     #[test]
-    fn anything_like_json_may_be_a_publish_body(text in soup(JSON_PIECES)) {
+    fn anything_like_json_may_be_a_publish_body(text in soup(pieces::JSON)) {
         checks::publish_body(text.as_bytes());
         checks::publish_body(format!("{{\"all\":true,\"data\":{text}}}").as_bytes());
         checks::compact(&text);
@@ -520,7 +135,7 @@ proptest! {
 
     #[test]
     fn anything_may_be_an_applications_answer(
-        text in prop_oneof![soup(ANSWER_PIECES), soup(ANSWER_PIECES).prop_map(|text| format!("{{{text}}}"))],
+        text in prop_oneof![soup(pieces::ANSWER), soup(pieces::ANSWER).prop_map(|text| format!("{{{text}}}"))],
         bytes in vec(any::<u8>(), 0..100),
     ) {
         checks::answer(text.as_bytes());
@@ -562,9 +177,9 @@ proptest! {
 
     #[test]
     fn valid_events_survive_the_body(event in event()) {
-        let printed = checks::to_json(&event);
+        let printed = checks::publish::to_json(&event);
         checks::publish_body(format!("[{printed},{printed:#}]").as_bytes());
-        let read = event_body::parse_event(printed.to_string().as_bytes(), checks::EVENT_BYTES_MAX);
+        let read = event_body::parse_event(printed.to_string().as_bytes(), checks::publish::EVENT_BYTES_MAX);
         prop_assert_eq!(read, Ok(event));
     }
 
@@ -586,7 +201,7 @@ proptest! {
 
     #[test]
     fn requests_are_framed_alike_however_they_are_cut(
-        text in soup(REQUEST_PIECES),
+        text in soup(pieces::REQUEST),
         bytes in vec(any::<u8>(), 0..100),
         step in 1..20_usize,
     ) {
@@ -596,7 +211,7 @@ proptest! {
 
     #[test]
     fn anything_may_come_where_a_proxy_introduces(
-        text in soup(PROXY_PIECES),
+        text in soup(pieces::PROXY),
         bytes in vec(any::<u8>(), 0..60),
     ) {
         for start in [&b""[..], b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0"] {
@@ -630,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn anything_may_be_a_query_or_a_path(text in prop_oneof![soup(URL_PIECES), any::<String>()]) {
+    fn anything_may_be_a_query_or_a_path(text in prop_oneof![soup(pieces::URL), any::<String>()]) {
         checks::query(&text);
         checks::query(&format!("room=a&{text}"));
         checks::path(&text);
@@ -662,7 +277,7 @@ proptest! {
                 query.rooms.push(room);
             }
         }
-        prop_assert_eq!(StreamQuery::parse(Some(&checks::to_query(&query))), Ok(query));
+        prop_assert_eq!(StreamQuery::parse(Some(&checks::request::to_query(&query))), Ok(query));
     }
 
     #[test]
@@ -682,14 +297,14 @@ proptest! {
     }
 
     #[test]
-    fn anything_may_be_a_list_of_users(text in prop_oneof![soup(USERS_PIECES), any::<String>()]) {
+    fn anything_may_be_a_list_of_users(text in prop_oneof![soup(pieces::USERS), any::<String>()]) {
         checks::online(text.as_bytes());
     }
 
     #[test]
     fn proxies_may_say_anything_about_a_client(
         peer in option::of(prop_oneof![any::<IpAddr>(), any::<[u8; 3]>().prop_map(ten)]),
-        text in soup(HOP_PIECES),
+        text in soup(pieces::HOP),
         bytes in vec(any::<u8>(), 0..60),
     ) {
         for text in [text.as_bytes(), &bytes] {
@@ -698,7 +313,7 @@ proptest! {
     }
 
     #[test]
-    fn anything_may_stand_in_the_settings(text in soup(SETTINGS_PIECES), any in any::<String>()) {
+    fn anything_may_stand_in_the_settings(text in soup(pieces::SETTINGS), any in any::<String>()) {
         checks::settings(&text);
         checks::settings(&any);
         checks::settings(&format!("gzip = 1\n{text}"));
@@ -706,7 +321,7 @@ proptest! {
 
     #[test]
     fn anything_may_stand_in_a_table_of_rooms(
-        text in soup(ROOM_PIECES),
+        text in soup(pieces::ROOM),
         room in prop_oneof![soup(&["a", "b", "-", "é"]), any::<String>()],
         any in any::<String>(),
     ) {
@@ -724,7 +339,7 @@ proptest! {
 
     #[test]
     fn anything_may_be_a_token(
-        text in prop_oneof![soup(TOKEN_PIECES), soup(TOKEN_PIECES).prop_map(|text| format!("{{{text}}}")), any::<String>()],
+        text in prop_oneof![soup(pieces::TOKEN), soup(pieces::TOKEN).prop_map(|text| format!("{{{text}}}")), any::<String>()],
         at in 0..200_usize,
         cut in 0..4_usize,
         put in "[A-Za-z0-9_.= -]{0,3}",
@@ -734,7 +349,7 @@ proptest! {
     }
 
     #[test]
-    fn anything_may_be_a_set_of_keys(text in soup(TOKEN_PIECES), bytes in vec(any::<u8>(), 0..100)) {
+    fn anything_may_be_a_set_of_keys(text in soup(pieces::TOKEN), bytes in vec(any::<u8>(), 0..100)) {
         checks::jwks(&bytes);
         checks::jwks(text.as_bytes());
         checks::jwks(format!("{{\"keys\":[{{{text}}}]}}").as_bytes());
@@ -742,9 +357,9 @@ proptest! {
 
     #[test]
     fn anything_may_be_a_permission(
-        text in soup(PERMISSION_PIECES),
-        room in soup(PERMISSION_PIECES),
-        user in option::of(soup(PERMISSION_PIECES)),
+        text in soup(pieces::PERMISSION),
+        room in soup(pieces::PERMISSION),
+        user in option::of(soup(pieces::PERMISSION)),
         any in any::<String>(),
     ) {
         checks::permission(&text, &room, user.as_deref());
@@ -754,22 +369,22 @@ proptest! {
 
     #[test]
     fn anything_may_show_who_asks(
-        headers in vec(option::of(soup(CREDENTIAL_PIECES)), 2),
-        query in option::of(soup(CREDENTIAL_PIECES)),
+        headers in vec(option::of(soup(pieces::CREDENTIAL)), 2),
+        query in option::of(soup(pieces::CREDENTIAL)),
     ) {
         let header = |at: usize| headers[at].as_deref().map(str::as_bytes);
         checks::credential(header(0), header(1), query.as_deref());
     }
 
     #[test]
-    fn anything_may_be_a_file_of_api_keys(text in soup(API_KEY_PIECES), any in any::<String>()) {
+    fn anything_may_be_a_file_of_api_keys(text in soup(pieces::API_KEY), any in any::<String>()) {
         checks::api_keys(&text);
         checks::api_keys(&any);
     }
 
     #[test]
     fn anything_may_be_a_header(
-        text in prop_oneof![soup(HEADER_PIECES), any::<String>()],
+        text in prop_oneof![soup(pieces::HEADER), any::<String>()],
         bytes in vec(any::<u8>(), 0..40),
     ) {
         checks::headers(text.as_bytes());
