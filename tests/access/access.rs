@@ -1,40 +1,16 @@
 //! Promise: every route checks the caller's rights. A request succeeds if its token, key or cookie allows it; any other
 //! request is refused, and the refusal tells nothing about what exists.
 
-use crate::common;
-
-use std::time::Duration;
-
-use common::bearer::{
-    FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, expired, key, lasting, nameless, now, sign,
-    token,
-};
-use common::conn::{Conn, Response, chunk, request};
-use common::signer::changed;
-use common::stream::Listener;
-use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::auth::api_keys;
-use tidegate::config::{Config, CorsOrigins, Rate};
 
-/// A credential that nginx with `auth_basic` has checked and passes on.
-const BASIC: &str = "Basic YW5uOnNlY3JldA==";
-
-/// Sets up everything: tokens, keys, the cookie `t`, `?token=`, and `lobby` for everyone.
-fn guarded(config: &mut Config) {
-    config.token_keys = vec![key(SECRET)];
-    config.public_rooms = vec![public("lobby")];
-    config.token_cookie = Some("t".to_owned());
-    config.token_query = true;
-}
-
-fn public(room: &str) -> tidegate::config::RoomPattern {
-    room.parse().expect("a pattern")
-}
-
-fn start() -> TestServer {
-    TestServer::with(guarded)
-}
+use crate::common::bearer::{
+    FOREIGN_SECRET, SECRET, TempFile, api_key_entry, bearer, expired, nameless, now, sign, token,
+};
+use crate::common::signer::changed;
+use crate::common::stream::Listener;
+use crate::common::{TestServer, assert_problem};
+use crate::guarded::{BASIC, ask, ask_as, guarded, listen_as, seen, start};
 
 /// Starts a server with API keys: for each the key, its permissions, and further lines.
 fn start_with_keys(keys: &[(&str, &str, &[&str], &str)]) -> (TestServer, TempFile) {
@@ -46,30 +22,6 @@ fn start_with_keys(keys: &[(&str, &str, &[&str], &str)]) -> (TestServer, TempFil
         config.api_keys_file = Some(file.path().to_owned());
     });
     (server, file)
-}
-
-/// Sends a request with these headers. For a stream, returns the head and the first event.
-fn ask(server: &TestServer, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
-    let mut conn = server.connect();
-    let headers = [&[("accept", "text/event-stream")], headers].concat();
-    conn.send(request(method, &format!("{BASE}{path}"), &headers, body.as_bytes()));
-    let head = conn.head();
-    if head.header("transfer-encoding") == Some("chunked") {
-        let event = conn.take_until(b"\n\n").expect("the first event");
-        return Response { head, body: event };
-    }
-    let length = head.header("content-length").map_or(0, |length| length.parse().expect("a number"));
-    let body = conn.take(length).expect("the whole body");
-    Response { head, body }
-}
-
-fn ask_as(server: &TestServer, method: &str, path: &str, token: &str, body: &str) -> Response {
-    ask(server, method, path, &[("authorization", &bearer(token))], body)
-}
-
-/// Returns all that a caller sees of an answer.
-fn seen(Response { head, body }: &Response) -> (String, String) {
-    (head.without_date(), String::from_utf8_lossy(body).into_owned())
 }
 
 /// A request, and the only permission that `ann` needs for it.
@@ -281,10 +233,6 @@ fn user_of(listener: &Listener) -> Value {
     listener.connected.json()["user"].clone()
 }
 
-fn listen_as(server: &TestServer, path: &str, token: &str) -> Listener {
-    server.listen_with(path, &[("authorization", &bearer(token))])
-}
-
 #[test]
 fn an_inbox_is_its_users_alone() {
     let server = start();
@@ -459,230 +407,6 @@ fn require_is_refused_only_where_nobody_could_meet_it() {
     }
 }
 
-/// Returns the data of all events in a room's history.
-fn history(server: &TestServer, room: &str) -> Vec<String> {
-    let answer = ask_as(server, "GET", &format!("/rooms/{room}/history"), &token("r", &["sse:read"]), "");
-    let events = answer.json()["events"].as_array().expect("a page").clone();
-    events.iter().map(|event| event["data"].as_str().expect("text").to_owned()).collect()
-}
-
-#[test]
-fn every_event_of_a_batch_is_looked_at_before_any_goes_out() {
-    let server = start();
-    let token = token("ann", &["sse:publish:a", "sse:publish:chat-{user}"]);
-    for (events, index) in [
-        (json!([{"room":"a","data":1},{"room":"b","data":2}]), 1),
-        (json!([{"room":"chat-bob","data":1},{"room":"a","data":2}]), 0),
-        (json!([{"room":"a","data":1},{"room":"a","data":2},{"user":"ann","data":3}]), 2),
-        (json!([{"room":"a","data":1},{"all":true,"data":2}]), 1),
-    ] {
-        let answer = ask_as(&server, "POST", "/publish", &token, &events.to_string());
-        assert_problem(&answer, 403, "forbidden");
-        assert_eq!(answer.json()["index"], index, "{events}");
-    }
-    assert_eq!(server.server().engine().hub.events_published(), 0);
-    let allowed = json!([{"room":"a","data":1},{"room":"chat-ann","data":2}]).to_string();
-    assert_eq!(ask_as(&server, "POST", "/publish", &token, &allowed).json()["published"], 2);
-}
-
-/// The server once read the body before it checked whether the sender may publish at all: with a token without any
-/// permission, a client could make the server hold bodies.
-#[test]
-fn who_may_publish_nothing_is_refused_before_the_body() {
-    let server = start();
-    let begin = |token: &str, path: &str| {
-        let mut conn = server.connect();
-        conn.send(format!(
-            "POST {BASE}{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 1000\r\n\r\n"
-        ));
-        conn.response()
-    };
-    for permissions in [&[][..], &["sse:read", "sse:members", "admin"]] {
-        assert_problem(&begin(&token("ann", permissions), "/publish"), 403, "forbidden");
-    }
-    assert_problem(&begin(&token("ann", &["sse:publish"]), "/revoke"), 403, "forbidden");
-    // A client that may publish somewhere is asked for the rest of the body.
-    let mut conn = begin_body(&server, &token("ann", &["sse:publish:elsewhere"]));
-    conn.send(r#"{"room":"a","data":1}"#);
-    assert_problem(&conn.response(), 403, "forbidden");
-}
-
-fn begin_body(server: &TestServer, token: &str) -> Conn {
-    let mut conn = server.connect();
-    conn.send(format!(
-        "POST {BASE}/publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 21\r\n\r\n"
-    ));
-    conn
-}
-
-const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
-
-#[test]
-fn every_line_is_looked_at_and_what_went_out_before_is_told() {
-    let server = start();
-    let token = token("ann", &["sse:publish:a"]);
-    let lines = "{\"room\":\"a\",\"data\":1}\n\n{\"room\":\"a\",\"data\":2}\n{\"room\":\"b\",\"data\":3}\n{\"room\":\"a\",\"data\":4}\n";
-    let answer = ask(&server, "POST", "/publish", &[NDJSON, ("authorization", &bearer(&token))], lines);
-    assert_problem(&answer, 403, "forbidden");
-    assert_eq!((&answer.json()["line"], &answer.json()["published"]), (&json!(4), &json!(2)));
-    assert_eq!(
-        (history(&server, "a"), history(&server, "b")),
-        (vec!["1".to_owned(), "2".to_owned()], vec![])
-    );
-    let nobody = ask(&server, "POST", "/publish", &[NDJSON], lines);
-    assert_problem(&nobody, 401, "unauthorized");
-    assert_eq!(nobody.json()["published"], Value::Null);
-}
-
-/// Begins a stream of lines and sends the first one.
-fn begin_lines(server: &TestServer, token: &str) -> Conn {
-    let mut conn = server.connect();
-    let head = format!(
-        "POST {BASE}/publish HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n\
-         authorization: Bearer {token}\r\ntransfer-encoding: chunked\r\n\r\n"
-    );
-    conn.send(head);
-    let before = history(server, "a").len();
-    conn.send(chunk("{\"room\":\"a\",\"data\":\"before\"}\n"));
-    eventually("the first line", || history(server, "a").len() > before);
-    conn
-}
-
-/// A request can outlast the right to make it: lines that came after the right had ended were once published all the
-/// same.
-#[test]
-fn lines_that_come_after_the_token_was_revoked_or_is_over_are_not_published() {
-    let server = TestServer::with(|config| {
-        guarded(config);
-        config.token_leeway = Duration::ZERO;
-    });
-    let short = common::bearer::lasting("ann", &["sse:publish"], 5);
-    let by_time = begin_lines(&server, &short);
-    eventually("the end of the token", || ask_as(&server, "POST", "/publish", &short, "").status() == 401);
-    let long = sign(SECRET, &json!({"jti": "j", "exp": now() + 900, "permissions": ["sse:publish"]}));
-    let by_name = begin_lines(&server, &long);
-    let revoked = ask_as(&server, "POST", "/revoke", &token("ops", &["admin"]), r#"{"token":"j"}"#);
-    assert_eq!(revoked.status(), 200);
-    for mut conn in [by_time, by_name] {
-        conn.send(chunk("{\"room\":\"a\",\"data\":\"after\"}\n"));
-        let answer = conn.response();
-        assert_problem(&answer, 401, "unauthorized");
-        assert_eq!(answer.json()["published"], 1);
-    }
-    assert_eq!(history(&server, "a"), ["before", "before"]);
-}
-
-/// Publishes `count` events with these headers, and returns the statuses.
-fn publish_often(server: &TestServer, headers: &[(&str, &str)], count: usize) -> Vec<u16> {
-    let event = r#"{"room":"a","data":1}"#;
-    (0..count).map(|_| ask(server, "POST", "/publish", headers, event).status()).collect()
-}
-
-#[test]
-fn rates_are_each_users_and_each_keys_own() {
-    let (quick, slow, other) = (api_keys::generate(), api_keys::generate(), api_keys::generate());
-    let keys = [
-        api_key_entry("quick", &quick, &["sse:publish"], ""),
-        api_key_entry("slow", &slow, &["sse:publish"], "publish_rate = \"2/h\""),
-        api_key_entry("other", &other, &["sse:publish"], "publish_rate = \"2/h\""),
-    ];
-    let file = TempFile::new(&keys.concat());
-    let server = TestServer::with(|config| {
-        guarded(config);
-        config.api_keys_file = Some(file.path().to_owned());
-        config.publish_rate_per_user = Some(Rate { events: 3, per: Duration::from_hours(1) });
-    });
-    let auth = |token: &str| bearer(token);
-    let ann = auth(&token("ann", &["sse:publish"]));
-    assert_eq!(publish_often(&server, &[("authorization", &ann)], 2), [200, 200]);
-    let again = auth(&common::bearer::lasting("ann", &["sse:publish"], 60));
-    let spent = publish_often(&server, &[("authorization", &again)], 2);
-    assert_eq!(spent, [200, 429], "another token is not another user");
-    let refused = ask(&server, "POST", "/publish", &[("authorization", &ann)], r#"{"room":"a","data":1}"#);
-    assert_problem(&refused, 429, "rate_limited");
-    let wait: u32 = refused.header("retry-after").expect("when").parse().expect("seconds");
-    assert!((1..=1201).contains(&wait), "{wait}");
-
-    // Only a backend may publish in another user's name.
-    let bob = auth(&token("bob", &["sse:publish"]));
-    let as_cid = [("authorization", &*bob), ("tidegate-user", "cid")];
-    assert_eq!(publish_often(&server, &as_cid, 4), [200, 200, 200, 429]);
-    let cid = auth(&token("cid", &["sse:publish"]));
-    assert_eq!(publish_often(&server, &[("authorization", &cid)], 3), [200; 3]);
-
-    let quick = auth(&quick);
-    assert_eq!(publish_often(&server, &[("authorization", &quick)], 10), [200; 10]);
-    assert_eq!(publish_often(&server, &[("authorization", &quick), ("tidegate-user", "ann")], 1), [429]);
-    let as_dan = [("authorization", &*quick), ("tidegate-user", "dan")];
-    assert_eq!(publish_often(&server, &as_dan, 4), [200, 200, 200, 429]);
-    assert_eq!(publish_often(&server, &[("authorization", &auth(&slow))], 3), [200, 200, 429]);
-    assert_eq!(publish_often(&server, &[("authorization", &auth(&other))], 3), [200, 200, 429]);
-}
-
-/// Checks the pages listed in the settings, with `cors_credentials` and without.
-#[test]
-fn a_cookie_counts_only_for_pages_that_may_use_it() {
-    for credentials in [true, false] {
-        assert_cookies_count_for_own_pages_and(credentials);
-    }
-}
-
-/// `credentials`: whether listed pages may use cookies.
-fn assert_cookies_count_for_own_pages_and(credentials: bool) {
-    let server = TestServer::with(|config| {
-        guarded(config);
-        config.cors_origins =
-            CorsOrigins::Only(vec!["https://app.example".into(), "https://b.example".into()]);
-        config.cors_credentials = credentials;
-    });
-    let token = token("ann", &["sse:read", "sse:publish"]);
-    let cookie = format!("t={token}");
-    let event = r#"{"room":"a","data":1}"#;
-    let status = |credential: (&str, &str), headers: &[(&str, &str)]| {
-        let headers = [&[credential], headers].concat();
-        let by = |method, path, body| {
-            let answer = ask(&server, method, path, &headers, body);
-            if answer.status() == 403 {
-                assert_problem(&answer, 403, "origin_forbidden");
-            }
-            answer.status()
-        };
-        [by("GET", "/stream?room=a", ""), by("GET", "/rooms/a/history", ""), by("POST", "/publish", event)]
-    };
-    let by_cookie = ("cookie", &*cookie);
-    for foreign in [
-        &[("origin", "https://evil.example")][..],
-        &[("origin", "null")],
-        &[("sec-fetch-site", "cross-site")],
-        &[("sec-fetch-site", "same-site")],
-        &[("sec-fetch-site", "")],
-        &[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
-        &[("origin", "http://localhost"), ("sec-fetch-site", "cross-site")],
-        &[("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")],
-    ] {
-        assert_eq!(status(by_cookie, foreign), [403; 3], "{foreign:?}");
-    }
-    for own in [
-        &[][..],
-        &[("origin", "http://localhost")],
-        &[("origin", "http://localhost"), ("sec-fetch-site", "same-origin")],
-        &[("sec-fetch-site", "none")],
-    ] {
-        assert_eq!(status(by_cookie, own), [200; 3], "{own:?}");
-    }
-    for listed in [
-        &[("origin", "https://app.example")][..],
-        &[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")],
-        &[("origin", "https://b.example"), ("sec-fetch-site", "same-site")],
-    ] {
-        let wanted = if credentials { [200; 3] } else { [403; 3] };
-        assert_eq!(status(by_cookie, listed), wanted, "{listed:?} {credentials}");
-    }
-    // Only a script sets `Authorization`, so the page's origin does not matter.
-    let by_hand = bearer(&token);
-    assert_eq!(status(("authorization", &by_hand), &[("sec-fetch-site", "cross-site")]), [200; 3]);
-}
-
 /// A proxy in front uses HTTP Basic: its credential once counted as a bad token, in a public room as well.
 #[test]
 fn what_a_proxy_in_front_has_looked_at_is_no_token() {
@@ -699,46 +423,6 @@ fn what_a_proxy_in_front_has_looked_at_is_no_token() {
         assert_problem(&answer, 401, "unauthorized");
     }
     server.metrics().assert("tidegate_refused_total{reason=\"unauthorized\"}", 4.0);
-}
-
-/// A browser sends one cookie for each path and domain for which it was set. With a stale one beside the fresh one, the
-/// answer was once 400, and no retry helped until the stale one was gone.
-#[test]
-fn of_several_cookies_the_good_one_counts() {
-    let server = start();
-    let fresh = token("ann", &["sse:read"]);
-    let longer = lasting("ann", &["sse:read", "sse:members"], 7200);
-    let stale = expired("ann", &["sse:read"]);
-    let foreign = sign(FOREIGN_SECRET, &json!({"sub": "eve", "exp": now() + 900, "permissions": ["admin"]}));
-    let of_bob = token("bob", &["sse:read"]);
-    let listen = |cookies: &[&str]| {
-        let line = cookies.iter().map(|token| format!("t={token}")).collect::<Vec<_>>().join("; ");
-        ask(&server, "GET", "/stream?room=vip", &[("cookie", &line)], "")
-    };
-    for good in [
-        &[&*stale, &fresh][..],
-        &[&fresh, &stale],
-        &[&stale, &foreign, "x", &fresh],
-        &["", &fresh],
-        &[&fresh, &longer],
-        &[&stale, &stale, &stale, &stale, &stale, &fresh],
-    ] {
-        let answer = listen(good);
-        assert_eq!(answer.status(), 200, "{good:?}: {}", answer.text());
-        assert!(answer.text().contains("\"user\":\"ann\""), "{}", answer.text());
-    }
-    for bad in [&[&*stale, &foreign][..], &["x", "y", "", &stale]] {
-        assert_problem(&listen(bad), 401, "unauthorized");
-    }
-    // The server cannot tell which of two users is meant, and a page of the same site may have set one of the cookies.
-    for unclear in [&[&*fresh, &of_bob][..], &[&of_bob, &stale, &fresh], &["1", "2", "3", "4", &fresh]] {
-        assert_problem(&listen(unclear), 400, "token_ambiguous");
-    }
-    // Of two tokens of one user, the one that lasts longest counts.
-    let both = format!("t={fresh}; t={longer}");
-    assert_eq!(ask(&server, "GET", "/rooms/vip", &[("cookie", &both)], "").status(), 200);
-    let other_way = format!("t={longer}; t={fresh}");
-    assert_eq!(ask(&server, "GET", "/rooms/vip", &[("cookie", &other_way)], "").status(), 200);
 }
 
 #[test]
