@@ -8,4 +8,5 @@ mod common;
 mod admin;
 mod admin_places;
 mod dashboard;
+mod dashboard_page;
 mod prometheus;
