@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::config::kinds::Kind;
+use crate::config::kinds::{Kind, Plain};
 use crate::rights::pattern::{Pattern, PatternError};
 
 /// Room patterns one setting may have.
@@ -73,91 +73,54 @@ impl Kind for PatternKind {
 }
 
 /// Text without commas and control characters.
-pub(crate) fn text() -> TextKind {
-    TextKind
+pub(crate) fn text() -> Plain<String> {
+    Plain {
+        placeholder: "TEXT",
+        wanted: |example| {
+            let example = if example.is_empty() { "tidegate" } else { example };
+            format!("1 to 256 characters without commas, such as {example}")
+        },
+        parse: parse_text,
+        print: String::clone,
+    }
 }
 
-pub(crate) struct TextKind;
-
-impl Kind for TextKind {
-    type Value = String;
-
-    fn placeholder(&self) -> &'static str {
-        "TEXT"
-    }
-
-    fn wanted(&self, example: &str) -> String {
-        let example = if example.is_empty() { "tidegate" } else { example };
-        format!("1 to 256 characters without commas, such as {example}")
-    }
-
-    fn parse(&self, text: &str) -> Option<String> {
-        let is_plain = |c: char| c != ',' && !c.is_control();
-        ((1..=TEXT_BYTES_MAX).contains(&text.len()) && text.chars().all(is_plain)).then(|| text.to_owned())
-    }
-
-    fn print(&self, value: &String) -> String {
-        value.clone()
-    }
+fn parse_text(text: &str) -> Option<String> {
+    let is_plain = |c: char| c != ',' && !c.is_control();
+    ((1..=TEXT_BYTES_MAX).contains(&text.len()) && text.chars().all(is_plain)).then(|| text.to_owned())
 }
 
 const TEXT_BYTES_MAX: usize = 256;
 
 /// The absolute path of a file.
-pub(crate) fn file_path() -> PathKind {
-    PathKind
+pub(crate) fn file_path() -> Plain<PathBuf> {
+    Plain {
+        placeholder: "FILE",
+        wanted: |example| format!("an absolute path such as {example}"),
+        parse: parse_path,
+        print: |path| path.display().to_string(),
+    }
 }
 
-pub(crate) struct PathKind;
-
-impl Kind for PathKind {
-    type Value = PathBuf;
-
-    fn placeholder(&self) -> &'static str {
-        "FILE"
-    }
-
-    fn wanted(&self, example: &str) -> String {
-        format!("an absolute path such as {example}")
-    }
-
-    fn parse(&self, text: &str) -> Option<PathBuf> {
-        let odd = |c: char| c == char::REPLACEMENT_CHARACTER || c.is_control();
-        (text.starts_with('/') && !text.contains(odd)).then(|| text.into())
-    }
-
-    fn print(&self, value: &PathBuf) -> String {
-        value.display().to_string()
-    }
+fn parse_path(text: &str) -> Option<PathBuf> {
+    let odd = |c: char| c == char::REPLACEMENT_CHARACTER || c.is_control();
+    (text.starts_with('/') && !text.contains(odd)).then(|| text.into())
 }
 
 /// The name of a cookie: a token of RFC 6265 §4.1.1.
-pub(crate) fn cookie_name() -> CookieKind {
-    CookieKind
+pub(crate) fn cookie_name() -> Plain<String> {
+    Plain {
+        placeholder: "NAME",
+        wanted: |example| format!("the name of a cookie such as {example}"),
+        parse: parse_cookie_name,
+        print: String::clone,
+    }
 }
 
-pub(crate) struct CookieKind;
-
-impl Kind for CookieKind {
-    type Value = String;
-
-    fn placeholder(&self) -> &'static str {
-        "NAME"
-    }
-
-    fn wanted(&self, example: &str) -> String {
-        format!("the name of a cookie such as {example}")
-    }
-
-    fn parse(&self, text: &str) -> Option<String> {
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        let fits = (1..=COOKIE_NAME_BYTES_MAX).contains(&text.len());
-        (fits && text.bytes().all(is_token)).then(|| text.to_owned())
-    }
-
-    fn print(&self, value: &String) -> String {
-        value.clone()
-    }
+fn parse_cookie_name(text: &str) -> Option<String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let fits = (1..=COOKIE_NAME_BYTES_MAX).contains(&text.len());
+    (fits && text.bytes().all(is_token)).then(|| text.to_owned())
 }
 
 const COOKIE_NAME_BYTES_MAX: usize = 64;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::config::kinds::Kind;
+use crate::config::kinds::Plain;
 
 /// Proxies a list may name. Each request is compared with each in turn.
 pub const TRUSTED_PROXIES_MAX: usize = 32;
@@ -46,39 +46,28 @@ impl fmt::Display for AddressRange {
 }
 
 /// `unix`, an address or a network.
-pub(crate) fn address_range() -> RangeKind {
-    RangeKind
+pub(crate) fn address_range() -> Plain<AddressRange> {
+    Plain {
+        placeholder: "ADDRESS",
+        wanted: |_| {
+            "unix, an IP address such as 10.0.0.5, or a network by its first address such as 10.0.0.0/24"
+                .to_owned()
+        },
+        parse: parse_range,
+        print: AddressRange::to_string,
+    }
 }
 
-pub(crate) struct RangeKind;
-
-impl Kind for RangeKind {
-    type Value = AddressRange;
-
-    fn placeholder(&self) -> &'static str {
-        "ADDRESS"
+fn parse_range(text: &str) -> Option<AddressRange> {
+    if text == "unix" {
+        return Some(AddressRange::Unix);
     }
-
-    fn wanted(&self, _: &str) -> String {
-        "unix, an IP address such as 10.0.0.5, or a network by its first address such as 10.0.0.0/24"
-            .to_owned()
-    }
-
-    fn parse(&self, text: &str) -> Option<AddressRange> {
-        if text == "unix" {
-            return Some(AddressRange::Unix);
-        }
-        let net = match text.parse::<IpAddr>() {
-            Ok(address) => address.into(),
-            Err(_) => text.parse::<IpNet>().ok()?,
-        };
-        // A network written by another of its addresses is a mistake, and the intended network cannot be guessed.
-        (net == net.trunc()).then(|| AddressRange::Net(canonical(net)))
-    }
-
-    fn print(&self, value: &AddressRange) -> String {
-        value.to_string()
-    }
+    let net = match text.parse::<IpAddr>() {
+        Ok(address) => address.into(),
+        Err(_) => text.parse::<IpNet>().ok()?,
+    };
+    // A network written by another of its addresses is a mistake, and the intended network cannot be guessed.
+    (net == net.trunc()).then(|| AddressRange::Net(canonical(net)))
 }
 
 /// Turns IPv4 networks mapped into IPv6 back into IPv4: addresses of peers are converted in the same way.
@@ -99,6 +88,7 @@ const MAPPED_PREFIX_LEN: u8 = 96;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::kinds::Kind as _;
 
     #[test]
     fn ranges_read_back() {

@@ -1,6 +1,6 @@
 //! Settings whose value is one of a few words.
 
-use crate::config::kinds::{Kind, Shape};
+use crate::config::kinds::{Kind, Plain, Shape};
 use crate::types::words::{Words, words};
 
 /// One of the words of `T`, in lower case.
@@ -31,29 +31,12 @@ impl<T: Words> Kind for Choice<T> {
 }
 
 /// `off` or `on`: a `bool` in the words that read best for a feature.
-pub(crate) fn switch() -> Switch {
-    Switch
-}
-
-pub(crate) struct Switch;
-
-impl Kind for Switch {
-    type Value = bool;
-
-    fn placeholder(&self) -> &'static str {
-        "WORD"
-    }
-
-    fn wanted(&self, _: &str) -> String {
-        "off or on".to_owned()
-    }
-
-    fn parse(&self, text: &str) -> Option<bool> {
-        truth(text)
-    }
-
-    fn print(&self, value: &bool) -> String {
-        if *value { "on" } else { "off" }.to_owned()
+pub(crate) fn switch() -> Plain<bool> {
+    Plain {
+        placeholder: "WORD",
+        wanted: |_| "off or on".to_owned(),
+        parse: truth,
+        print: |value| if *value { "on" } else { "off" }.to_owned(),
     }
 }
 

@@ -62,6 +62,35 @@ pub(crate) trait Kind {
     }
 }
 
+/// A kind for which these functions are enough: a value has no secrets, no zero and no parts.
+pub(crate) struct Plain<T> {
+    pub(crate) placeholder: &'static str,
+    /// Says what is accepted; its argument is an example.
+    pub(crate) wanted: fn(&str) -> String,
+    pub(crate) parse: fn(&str) -> Option<T>,
+    pub(crate) print: fn(&T) -> String,
+}
+
+impl<T> Kind for Plain<T> {
+    type Value = T;
+
+    fn placeholder(&self) -> &'static str {
+        self.placeholder
+    }
+
+    fn wanted(&self, example: &str) -> String {
+        (self.wanted)(example)
+    }
+
+    fn parse(&self, text: &str) -> Option<T> {
+        (self.parse)(text)
+    }
+
+    fn print(&self, value: &T) -> String {
+        (self.print)(value)
+    }
+}
+
 /// The form of a value in the layers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Shape {

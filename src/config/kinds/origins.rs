@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use hyper::header::HeaderName;
 
 use crate::config::kinds::requests::is_name;
-use crate::config::kinds::{Kind, Shape, entries};
+use crate::config::kinds::{Kind, Plain, Shape, entries};
 use crate::config::nearest::distance;
 
 /// Origins a list may have. Requests are compared with each in turn.
@@ -156,33 +156,20 @@ fn is_host(host: &str) -> bool {
 }
 
 /// The name of a header that a page may send.
-pub(crate) fn header_name() -> HeaderNameKind {
-    HeaderNameKind
+pub(crate) fn header_name() -> Plain<HeaderName> {
+    Plain {
+        placeholder: "HEADER",
+        wanted: |_| format!("a header's name of 1 to {HEADER_NAME_BYTES_MAX} bytes, such as x-request-id"),
+        parse: parse_header_name,
+        print: HeaderName::to_string,
+    }
 }
 
-pub(crate) struct HeaderNameKind;
-
-impl Kind for HeaderNameKind {
-    type Value = HeaderName;
-
-    fn placeholder(&self) -> &'static str {
-        "HEADER"
-    }
-
-    fn wanted(&self, _: &str) -> String {
-        format!("a header's name of 1 to {HEADER_NAME_BYTES_MAX} bytes, such as x-request-id")
-    }
-
-    /// Refuses `*`: it does not include `authorization`, and means a literal `*` where credentials are allowed (Fetch,
-    /// "`Access-Control-Allow-Headers`").
-    fn parse(&self, text: &str) -> Option<HeaderName> {
-        let fits = text.len() <= HEADER_NAME_BYTES_MAX && text != "*";
-        HeaderName::from_bytes(text.as_bytes()).ok().filter(|_| fits)
-    }
-
-    fn print(&self, value: &HeaderName) -> String {
-        value.to_string()
-    }
+/// Refuses `*`: it does not include `authorization`, and means a literal `*` where credentials are allowed (Fetch,
+/// "`Access-Control-Allow-Headers`").
+fn parse_header_name(text: &str) -> Option<HeaderName> {
+    let fits = text.len() <= HEADER_NAME_BYTES_MAX && text != "*";
+    HeaderName::from_bytes(text.as_bytes()).ok().filter(|_| fits)
 }
 
 const HEADER_NAME_BYTES_MAX: usize = 64;

@@ -1,40 +1,29 @@
 //! The base path: the prefix of `/stream`, `/publish` and the others.
 
-use crate::config::kinds::Kind;
+use crate::config::kinds::Plain;
 
 /// A path such as `/api/v1/sse`; `/` for none.
-pub(crate) fn base_path() -> PathKind {
-    PathKind
+pub(crate) fn base_path() -> Plain<String> {
+    Plain {
+        placeholder: "PATH",
+        wanted: |example| {
+            format!(
+                "a path of at most {PATH_BYTES_MAX} bytes of [A-Za-z0-9._~-] and /, such as {example}, or / for none"
+            )
+        },
+        parse: parse_prefix,
+        print: |prefix| if prefix.is_empty() { "/".to_owned() } else { prefix.clone() },
+    }
 }
 
-pub(crate) struct PathKind;
-
-impl Kind for PathKind {
-    type Value = String;
-
-    fn placeholder(&self) -> &'static str {
-        "PATH"
+/// Returns a prefix for `/stream`, so `/` becomes the empty string.
+fn parse_prefix(text: &str) -> Option<String> {
+    if text == "/" {
+        return Some(String::new());
     }
-
-    fn wanted(&self, example: &str) -> String {
-        format!(
-            "a path of at most {PATH_BYTES_MAX} bytes of [A-Za-z0-9._~-] and /, such as {example}, or / for none"
-        )
-    }
-
-    /// Returns a prefix for `/stream`, so `/` becomes the empty string.
-    fn parse(&self, text: &str) -> Option<String> {
-        if text == "/" {
-            return Some(String::new());
-        }
-        let fits = text.len() <= PATH_BYTES_MAX;
-        let mut segments = text.strip_prefix('/')?.split('/');
-        (fits && segments.all(is_segment)).then(|| text.to_owned())
-    }
-
-    fn print(&self, value: &String) -> String {
-        if value.is_empty() { "/".to_owned() } else { value.clone() }
-    }
+    let fits = text.len() <= PATH_BYTES_MAX;
+    let mut segments = text.strip_prefix('/')?.split('/');
+    (fits && segments.all(is_segment)).then(|| text.to_owned())
 }
 
 /// Whether clients leave `segment` as it is: it has only bytes that are never encoded (RFC 3986 §2.3), and is not one
@@ -49,6 +38,7 @@ const PATH_BYTES_MAX: usize = 128;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::kinds::Kind as _;
 
     #[test]
     fn a_path_can_be_put_before_another() {

@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hyper::header::HeaderName;
 
-use crate::config::kinds::Kind;
 use crate::config::kinds::secret::{MASK, Secret};
+use crate::config::kinds::{Kind, Plain};
 
 /// Headers a setting may require.
 pub const REQUIRED_HEADERS_MAX: usize = 16;
@@ -102,38 +102,25 @@ pub enum DeniedUserAgent {
 }
 
 /// `none`, or a part of a `User-Agent`.
-pub(crate) fn denied_user_agent() -> AgentKind {
-    AgentKind
-}
-
-pub(crate) struct AgentKind;
-
-impl Kind for AgentKind {
-    type Value = DeniedUserAgent;
-
-    fn placeholder(&self) -> &'static str {
-        "TEXT"
-    }
-
-    fn wanted(&self, _: &str) -> String {
-        "none, or 1 to 128 visible ASCII characters of a User-Agent such as curl/".to_owned()
-    }
-
-    fn parse(&self, text: &str) -> Option<DeniedUserAgent> {
-        if text == NO_USER_AGENT {
-            return Some(DeniedUserAgent::Absent);
-        }
-        let printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
-        let fits = (1..=AGENT_BYTES_MAX).contains(&text.len()) && text.bytes().all(printable);
-        fits.then(|| DeniedUserAgent::Containing(text.to_ascii_lowercase()))
-    }
-
-    fn print(&self, value: &DeniedUserAgent) -> String {
-        match value {
+pub(crate) fn denied_user_agent() -> Plain<DeniedUserAgent> {
+    Plain {
+        placeholder: "TEXT",
+        wanted: |_| "none, or 1 to 128 visible ASCII characters of a User-Agent such as curl/".to_owned(),
+        parse: parse_user_agent,
+        print: |value| match value {
             DeniedUserAgent::Absent => NO_USER_AGENT.to_owned(),
             DeniedUserAgent::Containing(text) => text.clone(),
-        }
+        },
     }
+}
+
+fn parse_user_agent(text: &str) -> Option<DeniedUserAgent> {
+    if text == NO_USER_AGENT {
+        return Some(DeniedUserAgent::Absent);
+    }
+    let printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    let fits = (1..=AGENT_BYTES_MAX).contains(&text.len()) && text.bytes().all(printable);
+    fits.then(|| DeniedUserAgent::Containing(text.to_ascii_lowercase()))
 }
 
 const NO_USER_AGENT: &str = "none";
@@ -160,42 +147,31 @@ impl HostPattern {
 }
 
 /// `push.example`, `*.push.example`, `10.0.0.5` or `[::1]`.
-pub(crate) fn host_pattern() -> HostKind {
-    HostKind
-}
-
-pub(crate) struct HostKind;
-
-impl Kind for HostKind {
-    type Value = HostPattern;
-
-    fn placeholder(&self) -> &'static str {
-        "NAME"
-    }
-
-    fn wanted(&self, _: &str) -> String {
-        "a name without a port such as push.example or *.push.example, or an IP address".to_owned()
-    }
-
-    fn parse(&self, text: &str) -> Option<HostPattern> {
-        let text = text.to_ascii_lowercase();
-        if let Some(rest) = text.strip_prefix('*') {
-            let name = rest.strip_prefix('.')?;
-            return is_name(name).then(|| HostPattern::Below(rest.to_owned()));
-        }
-        let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        if let Ok(address) = inner.unwrap_or(&text).parse::<Ipv6Addr>() {
-            return Some(HostPattern::Exact(format!("[{address}]")));
-        }
-        (text.parse::<Ipv4Addr>().is_ok() || is_name(&text)).then_some(HostPattern::Exact(text))
-    }
-
-    fn print(&self, value: &HostPattern) -> String {
-        match value {
+pub(crate) fn host_pattern() -> Plain<HostPattern> {
+    Plain {
+        placeholder: "NAME",
+        wanted: |_| {
+            "a name without a port such as push.example or *.push.example, or an IP address".to_owned()
+        },
+        parse: parse_host,
+        print: |value| match value {
             HostPattern::Exact(name) => name.clone(),
             HostPattern::Below(suffix) => format!("*{suffix}"),
-        }
+        },
     }
+}
+
+fn parse_host(text: &str) -> Option<HostPattern> {
+    let text = text.to_ascii_lowercase();
+    if let Some(rest) = text.strip_prefix('*') {
+        let name = rest.strip_prefix('.')?;
+        return is_name(name).then(|| HostPattern::Below(rest.to_owned()));
+    }
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Ok(address) = inner.unwrap_or(&text).parse::<Ipv6Addr>() {
+        return Some(HostPattern::Exact(format!("[{address}]")));
+    }
+    (text.parse::<Ipv4Addr>().is_ok() || is_name(&text)).then_some(HostPattern::Exact(text))
 }
 
 /// Whether `text` consists of labels of letters, digits, hyphens (RFC 1123 §2.1) and underscores, which are used in

@@ -1,7 +1,7 @@
 //! Kinds of the settings about rooms: what a subscriber begins with, names of events, and a few words.
 
-use crate::config::kinds::Kind;
 use crate::config::kinds::bounded::{Integer, integer};
+use crate::config::kinds::{Kind, Plain};
 use crate::hub::room_policy::Replay;
 use crate::types::name::EventName;
 use crate::types::words::words;
@@ -77,30 +77,15 @@ impl Kind for ReplayKind {
 }
 
 /// The name of an event, without a comma.
-pub(crate) fn event_name() -> EventNameKind {
-    EventNameKind
-}
-
-pub(crate) struct EventNameKind;
-
-impl Kind for EventNameKind {
-    type Value = EventName;
-
-    fn placeholder(&self) -> &'static str {
-        "NAME"
-    }
-
-    fn wanted(&self, _: &str) -> String {
-        "the name of an event such as chat, of 1 to 128 bytes, without commas, and none of the server's own"
-            .to_owned()
-    }
-
-    fn parse(&self, text: &str) -> Option<EventName> {
-        EventName::new(text).ok().filter(|name| !name.as_str().contains(','))
-    }
-
-    fn print(&self, value: &EventName) -> String {
-        value.as_str().to_owned()
+pub(crate) fn event_name() -> Plain<EventName> {
+    Plain {
+        placeholder: "NAME",
+        wanted: |_| {
+            "the name of an event such as chat, of 1 to 128 bytes, without commas, and none of the server's own"
+                .to_owned()
+        },
+        parse: |text| EventName::new(text).ok().filter(|name| !name.as_str().contains(',')),
+        print: |value| value.as_str().to_owned(),
     }
 }
 
