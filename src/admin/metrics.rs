@@ -21,6 +21,7 @@ use crate::shard::reason::{CloseReason, DropReason, GapReason, SkipReason};
 use crate::shard::stats::Stats;
 use crate::types::histogram::{Histogram, Tally};
 use crate::types::moment::Moment;
+use crate::types::words::Words;
 use crate::upstream::stats::{Outcome, Purpose};
 
 /// The metrics of one server.
@@ -347,59 +348,103 @@ impl Gauges {
 
 impl Counters {
     fn register() -> Self {
-        describe_counters();
-        let by = |name: &'static str, label: &'static str, values: &[&'static str]| -> Vec<Counter> {
-            values.iter().map(|value| counter!(name, label => *value)).collect()
+        let one = |name: &'static str, help: &'static str| {
+            describe_counter!(name, help);
+            counter!(name)
         };
+        let [opened, refused_connections] = by_label(
+            "tidegate_connections_total",
+            "Streams asked for, by whether they were opened or refused.",
+            "outcome",
+            ["opened", "refused"],
+        );
         Self {
-            opened: counter!("tidegate_connections_total", "outcome" => "opened"),
-            refused_connections: counter!("tidegate_connections_total", "outcome" => "refused"),
-            accepted: counter!("tidegate_accepted_total"),
-            accept_paused: counter!("tidegate_accept_paused_total"),
-            shed: counter!("tidegate_requests_shed_total"),
-            closed: by(
+            opened,
+            refused_connections,
+            accepted: one("tidegate_accepted_total", "Connections accepted, streams and publishes alike."),
+            accept_paused: one(
+                "tidegate_accept_paused_total",
+                "Times accepting paused because descriptors ran out.",
+            ),
+            shed: one(
+                "tidegate_requests_shed_total",
+                "HTTP connections that were idle or had an unfinished request, closed because others needed their place.",
+            ),
+            closed: by_reason::<CloseReason>(
                 "tidegate_connections_closed_total",
-                "reason",
-                &names(CloseReason::ALL, CloseReason::as_str),
+                "Streams that ended, by reason.",
             ),
-            published: counter!("tidegate_events_published_total"),
-            outdated: counter!("tidegate_events_outdated_total"),
-            replayed: counter!("tidegate_replayed_total"),
-            claims_dropped: counter!("tidegate_claims_dropped_total"),
-            delivered: counter!("tidegate_events_delivered_total"),
-            heartbeats: counter!("tidegate_heartbeats_total"),
-            bytes: ["plain", "gzip"]
-                .map(|encoding| counter!("tidegate_bytes_sent_total", "encoding" => encoding)),
-            dropped: by(
+            published: one("tidegate_events_published_total", "Events taken from publishers."),
+            outdated: one(
+                "tidegate_events_outdated_total",
+                "Events that were not published, because there is a newer version of what they are about.",
+            ),
+            replayed: one(
+                "tidegate_replayed_total",
+                "Publishes with an idempotency key that were answered as before: requests, and events with a key.",
+            ),
+            claims_dropped: one(
+                "tidegate_claims_dropped_total",
+                "Idempotency keys, and data that may not be repeated, forgotten before their time for want of places.",
+            ),
+            delivered: one(
+                "tidegate_events_delivered_total",
+                "Events written completely, counted once for each stream.",
+            ),
+            heartbeats: one("tidegate_heartbeats_total", "Heartbeats written to silent streams."),
+            bytes: by_label(
+                "tidegate_bytes_sent_total",
+                "Bytes that sockets of streams took, by encoding.",
+                "encoding",
+                ["plain", "gzip"],
+            ),
+            dropped: by_reason::<DropReason>(
                 "tidegate_events_dropped_total",
-                "reason",
-                &names(DropReason::ALL, DropReason::as_str),
+                "Events lost by open streams, counted once for each stream, by reason.",
             ),
-            skipped: by(
+            skipped: by_reason::<SkipReason>(
                 "tidegate_events_skipped_total",
-                "reason",
-                &names(SkipReason::ALL, SkipReason::as_str),
+                "Events that a room's policy left out for open streams, counted once for each stream, by reason.",
             ),
-            gaps: by("tidegate_gaps_total", "reason", &names(GapReason::ALL, GapReason::as_str)),
-            refused: by("tidegate_refused_total", "reason", &names(Refused::ALL, Refused::as_str)),
-            tokens_verified: counter!("tidegate_token_verifications_total"),
-            tokens_cached: counter!("tidegate_token_cache_hits_total"),
-            tokens_refused: by(
+            gaps: by_reason::<GapReason>("tidegate_gaps_total", "Gaps announced to subscribers, by reason."),
+            refused: by_reason::<Refused>("tidegate_refused_total", "Requests refused, by reason."),
+            tokens_verified: one(
+                "tidegate_token_verifications_total",
+                "Tokens whose signature was checked, good and bad.",
+            ),
+            tokens_cached: one(
+                "tidegate_token_cache_hits_total",
+                "Tokens found in the cache of good ones, so that only their times were checked.",
+            ),
+            tokens_refused: by_reason::<TokenError>(
                 "tidegate_tokens_refused_total",
-                "reason",
-                &names(TokenError::ALL, TokenError::as_str),
+                "Tokens that were refused, by reason.",
             ),
             upstream: upstream_requests(),
-            notices_dropped: counter!("tidegate_notices_dropped_total"),
-            presence_notices_dropped: counter!("tidegate_presence_notices_dropped_total"),
-            presence_suppressed: by(
-                "tidegate_presence_suppressed_total",
-                "reason",
-                &names(Suppressed::ALL, Suppressed::as_str),
+            notices_dropped: one(
+                "tidegate_notices_dropped_total",
+                "Streams whose end was not reported to the application.",
             ),
-            members_refused: counter!("tidegate_presence_members_refused_total"),
-            presence_sent: counter!("tidegate_presence_messages_total"),
-            presence_stale: counter!("tidegate_presence_stale_total"),
+            presence_notices_dropped: one(
+                "tidegate_presence_notices_dropped_total",
+                "Changes of presence that were not reported to the application.",
+            ),
+            presence_suppressed: by_reason::<Suppressed>(
+                "tidegate_presence_suppressed_total",
+                "Changes of presence that needed no message: cancelled by an opposite one, or undone within the grace.",
+            ),
+            members_refused: one(
+                "tidegate_presence_members_refused_total",
+                "Users that did not become members because there are the most members allowed, of all users or of this one.",
+            ),
+            presence_sent: one(
+                "tidegate_presence_messages_total",
+                "Messages about who is present, counted once for each stream.",
+            ),
+            presence_stale: one(
+                "tidegate_presence_stale_total",
+                "Messages about who is present that a slow stream did not take. It gets a state in their place.",
+            ),
         }
     }
 
@@ -456,94 +501,29 @@ impl Counters {
     }
 }
 
-/// Describes the counters.
-fn describe_counters() {
-    describe_counter!(
-        "tidegate_connections_total",
-        "Streams asked for, by whether they were opened or refused."
-    );
-    describe_counter!("tidegate_connections_closed_total", "Streams that ended, by reason.");
-    describe_counter!("tidegate_events_published_total", "Events taken from publishers.");
-    describe_counter!(
-        "tidegate_events_outdated_total",
-        "Events that were not published, because there is a newer version of what they are about."
-    );
-    describe_counter!(
-        "tidegate_replayed_total",
-        "Publishes with an idempotency key that were answered as before: requests, and events with a key."
-    );
-    describe_counter!(
-        "tidegate_claims_dropped_total",
-        "Idempotency keys, and data that may not be repeated, forgotten before their time for want of places."
-    );
-    describe_counter!(
-        "tidegate_events_delivered_total",
-        "Events written completely, counted once for each stream."
-    );
-    describe_counter!("tidegate_heartbeats_total", "Heartbeats written to silent streams.");
-    describe_counter!("tidegate_bytes_sent_total", "Bytes that sockets of streams took, by encoding.");
-    describe_counter!(
-        "tidegate_events_dropped_total",
-        "Events lost by open streams, counted once for each stream, by reason."
-    );
-    describe_counter!(
-        "tidegate_events_skipped_total",
-        "Events that a room's policy left out for open streams, counted once for each stream, by reason."
-    );
-    describe_counter!("tidegate_gaps_total", "Gaps announced to subscribers, by reason.");
-    describe_counter!("tidegate_refused_total", "Requests refused, by reason.");
-    describe_counter!("tidegate_accepted_total", "Connections accepted, streams and publishes alike.");
-    describe_counter!("tidegate_accept_paused_total", "Times accepting paused because descriptors ran out.");
-    describe_counter!(
-        "tidegate_upstream_requests_total",
-        "Requests to other servers, by purpose and outcome."
-    );
-    describe_counter!(
-        "tidegate_notices_dropped_total",
-        "Streams whose end was not reported to the application."
-    );
-    describe_presence();
-    describe_counter!(
-        "tidegate_requests_shed_total",
-        "HTTP connections that were idle or had an unfinished request, closed because others needed their place."
-    );
-    describe_counter!(
-        "tidegate_token_verifications_total",
-        "Tokens whose signature was checked, good and bad."
-    );
-    describe_counter!(
-        "tidegate_token_cache_hits_total",
-        "Tokens found in the cache of good ones, so that only their times were checked."
-    );
-    describe_counter!("tidegate_tokens_refused_total", "Tokens that were refused, by reason.");
+/// A counter for each of `values`.
+fn by_label<const N: usize>(
+    name: &'static str,
+    help: &'static str,
+    label: &'static str,
+    values: [&'static str; N],
+) -> [Counter; N] {
+    describe_counter!(name, help);
+    values.map(|value| counter!(name, label => value))
 }
 
-/// Describes the counters of presence.
-fn describe_presence() {
-    describe_counter!(
-        "tidegate_presence_notices_dropped_total",
-        "Changes of presence that were not reported to the application."
-    );
-    describe_counter!(
-        "tidegate_presence_messages_total",
-        "Messages about who is present, counted once for each stream."
-    );
-    describe_counter!(
-        "tidegate_presence_stale_total",
-        "Messages about who is present that a slow stream did not take. It gets a state in their place."
-    );
-    describe_counter!(
-        "tidegate_presence_suppressed_total",
-        "Changes of presence that needed no message: cancelled by an opposite one, or undone within the grace."
-    );
-    describe_counter!(
-        "tidegate_presence_members_refused_total",
-        "Users that did not become members because there are the most members allowed, of all users or of this one."
-    );
+/// A counter for each reason of a closed set.
+fn by_reason<T: Words>(name: &'static str, help: &'static str) -> Vec<Counter> {
+    describe_counter!(name, help);
+    T::ALL.iter().map(|reason| counter!(name, "reason" => reason.word())).collect()
 }
 
 /// A counter for each possible outcome of a request to another server.
 fn upstream_requests() -> Vec<(Purpose, Outcome, Counter)> {
+    describe_counter!(
+        "tidegate_upstream_requests_total",
+        "Requests to other servers, by purpose and outcome."
+    );
     let pairs =
         Purpose::ALL.iter().flat_map(|kind| kind.outcomes().iter().map(move |outcome| (*kind, *outcome)));
     let count = |(kind, outcome): (Purpose, Outcome)| {
@@ -551,10 +531,6 @@ fn upstream_requests() -> Vec<(Purpose, Outcome, Counter)> {
         (kind, outcome, counter!("tidegate_upstream_requests_total", &labels))
     };
     pairs.map(count).collect()
-}
-
-fn names<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Vec<&'static str> {
-    all.iter().map(|reason| name(*reason)).collect()
 }
 
 /// Appends a histogram, summed over threads, in the text exposition format. Threads record in parts of the metric's
