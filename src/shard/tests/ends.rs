@@ -32,28 +32,13 @@ fn who_joins_during_a_drain_gets_a_farewell_at_once() {
     let mut world = World::new(10, usize::MAX);
     let (_, first) = world.join(None, Start::Now, usize::MAX);
     let (_, second) = world.join(None, Start::Now, usize::MAX);
-    let permit = world.hub.admit(None, None, world.now).unwrap();
+    let permit = world.admit(None);
     world.hub.drain();
     world.step();
     assert!(text(&first).contains("event: closing"), "it has no reason to wait");
-    let socket = Rc::new(RefCell::new(Line { text: String::new(), room: usize::MAX, fails: false }));
-    let (user, address) = permit.keep();
-    let join = Join {
-        socket: socket.clone(),
-        head: Bytes::new(),
-        encoding: Encoding { chunked: true, gzip: false },
-        heartbeat: Heartbeat::Id,
-        rooms: vec![world.hub.rooms().get_or_create("r")].into(),
-        user,
-        address,
-        session: None,
-        start: Start::Now,
-        poll: None,
-        presence: Presence::Off,
-        sees_names: false,
-        probe: false,
-    };
-    world.shard.join(join, world.now).unwrap();
+    let join = world.arrival(&["r".to_owned()], permit, usize::MAX);
+    let encoding = Encoding { chunked: true, gzip: false };
+    let (_, socket) = world.enter(Join { encoding, heartbeat: Heartbeat::Id, ..join });
     assert!(text(&socket).contains("event: connected"), "{}", text(&socket));
     assert!(text(&socket).contains("event: closing"), "{}", text(&socket));
     assert!(text(&socket).ends_with("0\r\n\r\n"));

@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use futures_channel::oneshot;
 
-use crate::hub::admission::Caps;
+use crate::hub::admission::{Caps, Permit};
 use crate::hub::draft::{Draft, Target};
 use crate::hub::history::HistoryBounds;
 use crate::hub::log::LOG_OVERHEAD;
@@ -147,23 +147,36 @@ impl World {
         start: Start,
         room: usize,
     ) -> (ConnKey, Socket) {
-        let socket = Rc::new(RefCell::new(Line { text: String::new(), room, fails: false }));
-        let (user, address) = self.hub.admit(user, None, self.now).unwrap().keep();
-        let join = Join {
-            socket: socket.clone(),
+        let join = self.arrival(rooms, self.admit(user), room);
+        self.enter(Join { session, start, ..join })
+    }
+
+    fn admit(&self, user: Option<&str>) -> Permit {
+        self.hub.admit(user, None, self.now).unwrap()
+    }
+
+    /// A stream of `rooms` by itself, which starts now, on a socket that takes `room` bytes.
+    fn arrival(&self, rooms: &[String], permit: Permit, room: usize) -> Join<Socket> {
+        let (user, address) = permit.keep();
+        Join {
+            socket: Rc::new(RefCell::new(Line { text: String::new(), room, fails: false })),
             head: Bytes::new(),
             encoding: Encoding::default(),
             heartbeat: Heartbeat::Comment,
             rooms: rooms.iter().map(|room| self.hub.rooms().get_or_create(room)).collect(),
             user,
             address,
-            session,
-            start,
+            session: None,
+            start: Start::Now,
             poll: None,
             presence: Presence::Off,
             sees_names: false,
             probe: false,
-        };
+        }
+    }
+
+    fn enter(&mut self, join: Join<Socket>) -> (ConnKey, Socket) {
+        let socket = join.socket.clone();
         (self.shard.join(join, self.now).unwrap(), socket)
     }
 

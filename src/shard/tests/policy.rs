@@ -35,24 +35,9 @@ impl World {
     }
 
     fn poll(&mut self, start: Start, time: Duration, room: usize) -> (ConnKey, Socket) {
-        let socket = Rc::new(RefCell::new(Line { text: String::new(), room, fails: false }));
-        let (user, address) = self.hub.admit(None, None, self.now).unwrap().keep();
-        let join = Join {
-            socket: socket.clone(),
-            head: Bytes::new(),
-            encoding: Encoding { chunked: true, gzip: false },
-            heartbeat: Heartbeat::Comment,
-            rooms: vec![self.hub.rooms().get_or_create("r")].into(),
-            user,
-            address,
-            session: None,
-            start,
-            poll: Some(time),
-            presence: Presence::Off,
-            sees_names: false,
-            probe: false,
-        };
-        (self.shard.join(join, self.now).unwrap(), socket)
+        let join = self.arrival(&["r".to_owned()], self.admit(None), room);
+        let encoding = Encoding { chunked: true, gzip: false };
+        self.enter(Join { encoding, start, poll: Some(time), ..join })
     }
 
     fn skipped(&self, reason: SkipReason) -> u64 {

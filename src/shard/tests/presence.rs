@@ -21,46 +21,23 @@ fn set_policy(world: &World, presence: Option<PresencePolicy>) {
 
 impl World {
     fn watch(&mut self, user: &str, presence: Presence, room: usize) -> (ConnKey, Socket) {
-        self.watch_by(None, user, presence, room)
-    }
-
-    fn watch_by(
-        &mut self,
-        session: Option<Session>,
-        user: &str,
-        presence: Presence,
-        room: usize,
-    ) -> (ConnKey, Socket) {
-        self.watch_rooms(&["r".to_owned()], session, user, presence, room)
+        self.watch_rooms(&["r".to_owned()], user, presence, room)
     }
 
     fn watch_rooms(
         &mut self,
         rooms: &[String],
-        session: Option<Session>,
         user: &str,
         presence: Presence,
         room: usize,
     ) -> (ConnKey, Socket) {
-        let socket = Rc::new(RefCell::new(Line { text: String::new(), room, fails: false }));
-        let (user, address) = self.hub.admit(Some(user), None, self.now).unwrap().keep();
-        let sees_names = session.is_none();
-        let join = Join {
-            socket: socket.clone(),
-            head: Bytes::new(),
-            encoding: Encoding::default(),
-            heartbeat: Heartbeat::Comment,
-            rooms: rooms.iter().map(|room| self.hub.rooms().get_or_create(room)).collect(),
-            user,
-            address,
-            session,
-            start: Start::Now,
-            poll: None,
-            presence,
-            sees_names,
-            probe: false,
-        };
-        (self.shard.join(join, self.now).unwrap(), socket)
+        let join = self.arrival(rooms, self.admit(Some(user)), room);
+        self.enter(Join { presence, sees_names: true, ..join })
+    }
+
+    fn watch_by(&mut self, session: Option<Session>, user: &str) -> Socket {
+        let join = self.arrival(&["r".to_owned()], self.admit(Some(user)), usize::MAX);
+        self.enter(Join { session, presence: Presence::Member, ..join }).1
     }
 
     fn leave(&mut self, key: ConnKey) {
@@ -167,13 +144,13 @@ fn a_stream_of_many_large_rooms_gets_their_states_in_turns() {
         }
     }
     let states = |socket: &Socket| text(socket).matches(r#""type":"state""#).count();
-    let (key, slow) = world.watch_rooms(&rooms, None, "slow", Presence::Member, 10);
+    let (key, slow) = world.watch_rooms(&rooms, "slow", Presence::Member, 10);
     let held = world.shard.conns.get(key.slot).and_then(|conn| conn.lag.as_ref()).map(|lag| lag.rest.len());
     assert!(held.is_some_and(|held| held < BATCH_BYTES_MAX + 20_000), "{held:?}");
     slow.borrow_mut().room = usize::MAX;
     world.shard.on_writable(key, world.now);
     assert_eq!(states(&slow), 30);
-    let (_, fast) = world.watch_rooms(&rooms, None, "fast", Presence::Member, usize::MAX);
+    let (_, fast) = world.watch_rooms(&rooms, "fast", Presence::Member, usize::MAX);
     assert_eq!(states(&fast), 30);
 }
 
@@ -196,8 +173,8 @@ fn presence_moves_no_cursor_and_leaves_events_whole() {
 fn who_may_not_see_names_sees_counts() {
     let mut world = world();
     let session = |permissions: &[&str]| Some(Session { identity: holder(permissions), expires: None });
-    let (_, reads) = world.watch_by(session(&["sse:read"]), "a", Presence::Member, usize::MAX);
-    let (_, knows) = world.watch_by(session(&["sse:read", "sse:members"]), "b", Presence::Member, usize::MAX);
+    let reads = world.watch_by(session(&["sse:read"]), "a");
+    let knows = world.watch_by(session(&["sse:read", "sse:members"]), "b");
     world.step();
     world.watch("c", Presence::Member, usize::MAX);
     world.pass(Duration::from_secs(2));

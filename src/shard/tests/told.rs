@@ -6,6 +6,16 @@ use crate::shard::told::UNTOLD_MAX;
 /// `event: muted` as a stream in room `r` gets it.
 const MUTED: &str = "event: muted\ndata: {\"room\":\"r\",\"until\":null}\n\n";
 
+/// A world with a stream of `me` whose socket has taken three bytes of an event.
+fn owing() -> (World, ConnKey, Socket) {
+    let mut world = World::new(10, usize::MAX);
+    let (key, socket) = world.join_now(None, Some("me"));
+    socket.borrow_mut().room = 3;
+    world.publish(room(), "before", None);
+    world.step();
+    (world, key, socket)
+}
+
 fn mute(world: &mut World, user: &str) -> u32 {
     let (rooms, users) = (world.hub.rooms(), world.hub.users());
     let (room, user) = (rooms.get("r").expect("a room"), users.get(user).expect("a user"));
@@ -27,11 +37,7 @@ fn a_mute_is_told_to_the_users_streams_in_the_room_and_no_others() {
 /// It comes when there is room for it, after what the stream was owed before, and once.
 #[test]
 fn a_full_socket_is_told_when_it_has_room() {
-    let mut world = World::new(10, usize::MAX);
-    let (key, socket) = world.join_now(None, Some("me"));
-    socket.borrow_mut().room = 3;
-    world.publish(room(), "before", None);
-    world.step();
+    let (mut world, key, socket) = owing();
     assert_eq!(mute(&mut world, "me"), 1);
     for _ in 0..10 {
         world.step();
@@ -54,11 +60,7 @@ fn a_full_socket_is_told_when_it_has_room() {
 
 #[test]
 fn few_wait_to_be_told() {
-    let mut world = World::new(10, usize::MAX);
-    let (_, socket) = world.join_now(None, Some("me"));
-    socket.borrow_mut().room = 3;
-    world.publish(room(), "before", None);
-    world.step();
+    let (mut world, _, socket) = owing();
     for _ in 0..UNTOLD_MAX + 10 {
         assert_eq!(mute(&mut world, "me"), 1);
     }
