@@ -65,11 +65,7 @@ struct Body<'a> {
 ///
 /// [`Code::UsersInvalid`] or [`Code::BodyMalformed`].
 pub fn parse(body: &[u8]) -> Result<Vec<UserName>, Problem> {
-    let text = malformed::text(body)?;
-    let body: Body<'_> = serde_json::from_str(text).map_err(|err| {
-        let problem = malformed::from_json(text, &err, NOT_USERS);
-        if err.is_data() { Problem { code: Code::UsersInvalid, ..problem } } else { problem }
-    })?;
+    let body: Body<'_> = malformed::object(body, Code::UsersInvalid, NOT_USERS)?;
     let fault = Cell::new(None);
     let mut json = serde_json::Deserializer::from_str(body.users.get());
     let users = json.deserialize_seq(Users(&fault));

@@ -25,11 +25,7 @@ struct Body<'a> {
 /// [`Code::BodyMalformed`] if it is no JSON; [`Code::PresenceInvalid`] if it is another object, or data that some
 /// readers could not take; [`Code::PresenceTooLarge`].
 pub fn parse(body: &[u8]) -> Result<Option<PresenceData>, Problem> {
-    let text = malformed::text(body)?;
-    let body: Body<'_> = serde_json::from_str(text).map_err(|err| {
-        let problem = malformed::from_json(text, &err, NOT_DATA);
-        if err.is_data() { Problem { code: Code::PresenceInvalid, ..problem } } else { problem }
-    })?;
+    let body: Body<'_> = malformed::object(body, Code::PresenceInvalid, NOT_DATA)?;
     if body.data.get() == "null" {
         return Ok(None);
     }

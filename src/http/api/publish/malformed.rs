@@ -2,6 +2,8 @@
 //!
 //! Lines and columns are counted from 1, columns in bytes. A byte order mark at the beginning is not counted.
 
+use serde::Deserialize;
+
 use crate::answer::problem::{Code, Problem};
 
 /// Returns `body` without the UTF-8 byte order mark with which some editors and programs begin a file. A reader may
@@ -22,6 +24,24 @@ pub const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
 pub fn text(body: &[u8]) -> Result<&str, Problem> {
     let body = without_bom(body);
     std::str::from_utf8(body).map_err(|err| at(NOT_UTF8, body, err.valid_up_to()))
+}
+
+/// Reads a body that is one JSON object. `not_the_form` is the detail if it is JSON, but of another form, which is the
+/// problem `wrong`.
+///
+/// # Errors
+///
+/// [`Code::BodyMalformed`] if it is no JSON, else `wrong`.
+pub fn object<'a, T: Deserialize<'a>>(
+    body: &'a [u8],
+    wrong: Code,
+    not_the_form: &'static str,
+) -> Result<T, Problem> {
+    let text = text(body)?;
+    serde_json::from_str(text).map_err(|err| {
+        let problem = from_json(text, &err, not_the_form);
+        if err.is_data() { Problem { code: wrong, ..problem } } else { problem }
+    })
 }
 
 /// Returns the problem that `err` found in `text`.

@@ -72,17 +72,9 @@ impl DisconnectQuery {
     ///
     /// [`Code::QueryInvalid`].
     pub fn parse(query: Option<&str>) -> Result<Self, Problem> {
-        let mut stay_away = Once::default();
-        each(query, |name, value| {
-            if name != "stay_away" {
-                return Ok(());
-            }
-            let duration = duration(&decode(value)?).filter(|duration| *duration <= STAY_AWAY_MAX);
-            stay_away.set(duration.ok_or_else(|| {
-                invalid("a time is written as seconds, or as in 90s or 1h30m, at most a day")
-            })?)
-        })?;
-        Ok(Self { stay_away: stay_away.0 })
+        let detail = "a time is written as seconds, or as in 90s or 1h30m, at most a day";
+        let stay_away = time(query, "stay_away", |time| time <= STAY_AWAY_MAX, detail)?;
+        Ok(Self { stay_away })
     }
 }
 
@@ -155,6 +147,24 @@ fn number(text: &str) -> Option<usize> {
 fn page_limit(text: &str) -> Result<usize, Problem> {
     let number = number(text).filter(|number| (1..=LIMIT_MAX).contains(number));
     number.ok_or_else(|| Code::LimitInvalid.into())
+}
+
+/// Reads the parameter `wanted`: a time that `fits`. `detail` says how such a time is written.
+fn time(
+    query: Option<&str>,
+    wanted: &str,
+    fits: impl Fn(Duration) -> bool,
+    detail: &'static str,
+) -> Result<Option<Duration>, Problem> {
+    let mut time = Once::default();
+    each(query, |name, value| {
+        if name != wanted {
+            return Ok(());
+        }
+        let duration = duration(&decode(value)?).filter(|duration| fits(*duration));
+        time.set(duration.ok_or_else(|| invalid(detail))?)
+    })?;
+    Ok(time.0)
 }
 
 /// Parses whole seconds, or numbers with units.

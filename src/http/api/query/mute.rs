@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::answer::problem::Problem;
-use crate::http::api::query::{Once, decode, duration, each, invalid};
+use crate::http::api::query::time;
 
 /// The longest time a user can be muted, unless it is until somebody undoes it.
 pub const MUTE_MAX: Duration = Duration::from_hours(365 * 24);
@@ -22,17 +22,9 @@ impl MuteQuery {
     ///
     /// [`Code::QueryInvalid`](crate::answer::problem::Code::QueryInvalid).
     pub fn parse(query: Option<&str>) -> Result<Self, Problem> {
-        let mut time = Once::default();
-        each(query, |name, value| {
-            if name != "for" {
-                return Ok(());
-            }
-            let duration = duration(&decode(value)?).filter(|time| !time.is_zero() && *time <= MUTE_MAX);
-            time.set(duration.ok_or_else(|| {
-                invalid("a time is written as seconds, or as in 10m or 1h30m, above 0 and at most 365 days")
-            })?)
-        })?;
-        Ok(Self { time: time.0 })
+        let fits = |time: Duration| !time.is_zero() && time <= MUTE_MAX;
+        let detail = "a time is written as seconds, or as in 10m or 1h30m, above 0 and at most 365 days";
+        Ok(Self { time: time(query, "for", fits, detail)? })
     }
 }
 
