@@ -91,6 +91,43 @@ impl<T> Kind for Plain<T> {
     }
 }
 
+/// A kind whose values have secrets, or may have.
+pub(crate) struct Masked<T> {
+    pub(crate) plain: Plain<T>,
+    /// Text of a value with its secrets masked.
+    pub(crate) shown: fn(&T) -> String,
+    /// Masks the secrets of a text that is not accepted.
+    pub(crate) mask: fn(&str) -> String,
+}
+
+impl<T> Kind for Masked<T> {
+    type Value = T;
+
+    fn placeholder(&self) -> &'static str {
+        self.plain.placeholder
+    }
+
+    fn wanted(&self, example: &str) -> String {
+        self.plain.wanted(example)
+    }
+
+    fn parse(&self, text: &str) -> Option<T> {
+        self.plain.parse(text)
+    }
+
+    fn print(&self, value: &T) -> String {
+        self.plain.print(value)
+    }
+
+    fn shown(&self, value: &T) -> String {
+        (self.shown)(value)
+    }
+
+    fn masked(&self, text: &str) -> String {
+        (self.mask)(text)
+    }
+}
+
 /// The form of a value in the layers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Shape {

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use hyper::header::HeaderName;
 
 use crate::config::kinds::secret::{MASK, Secret};
-use crate::config::kinds::{Kind, Plain};
+use crate::config::kinds::{Kind as _, Masked, Plain};
 
 /// Headers a setting may require.
 pub const REQUIRED_HEADERS_MAX: usize = 16;
@@ -34,59 +34,48 @@ impl fmt::Debug for RequiredHeader {
 }
 
 /// `name`, or `name=value`.
-pub(crate) fn required_header() -> HeaderKind {
-    HeaderKind
+pub(crate) fn required_header() -> Masked<RequiredHeader> {
+    Masked {
+        plain: Plain {
+            placeholder: "HEADER",
+            wanted: |_| {
+                "a header's name such as x-forwarded-proto, or name=value with 1 to 256 visible ASCII characters and no comma"
+                    .to_owned()
+            },
+            parse: parse_header,
+            print: |header| header.with(Secret::reveal),
+        },
+        shown: |header| header.with(|_| MASK),
+        mask: |_| MASK.to_owned(),
+    }
 }
 
-pub(crate) struct HeaderKind;
-
-impl Kind for HeaderKind {
-    type Value = RequiredHeader;
-
-    fn placeholder(&self) -> &'static str {
-        "HEADER"
-    }
-
-    fn wanted(&self, _: &str) -> String {
-        "a header's name such as x-forwarded-proto, or name=value with 1 to 256 visible ASCII characters and no comma"
-            .to_owned()
-    }
-
-    fn parse(&self, text: &str) -> Option<RequiredHeader> {
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name.trim_end(), Some(value.trim_start())),
-            None => (text, None),
-        };
-        let is_plain = |value: &str| {
-            let printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
-            (1..=HEADER_VALUE_BYTES_MAX).contains(&value.len()) && value.bytes().all(printable)
-        };
-        if value.is_some_and(|value| !is_plain(value)) {
-            return None;
-        }
-        Some(RequiredHeader {
-            name: HeaderName::from_bytes(name.as_bytes()).ok()?,
-            value: value.map(Secret::new),
-        })
-    }
-
-    fn print(&self, RequiredHeader { name, value }: &RequiredHeader) -> String {
-        match value {
-            Some(value) => format!("{name}={}", value.reveal()),
-            None => name.to_string(),
+impl RequiredHeader {
+    /// Its text, with its value as `value` writes it.
+    fn with(&self, value: impl Fn(&Secret) -> &str) -> String {
+        match &self.value {
+            Some(secret) => format!("{}={}", self.name, value(secret)),
+            None => self.name.to_string(),
         }
     }
+}
 
-    fn shown(&self, RequiredHeader { name, value }: &RequiredHeader) -> String {
-        match value {
-            Some(_) => format!("{name}={MASK}"),
-            None => name.to_string(),
-        }
+fn parse_header(text: &str) -> Option<RequiredHeader> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name.trim_end(), Some(value.trim_start())),
+        None => (text, None),
+    };
+    let is_plain = |value: &str| {
+        let printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        (1..=HEADER_VALUE_BYTES_MAX).contains(&value.len()) && value.bytes().all(printable)
+    };
+    if value.is_some_and(|value| !is_plain(value)) {
+        return None;
     }
-
-    fn masked(&self, _: &str) -> String {
-        MASK.to_owned()
-    }
+    Some(RequiredHeader {
+        name: HeaderName::from_bytes(name.as_bytes()).ok()?,
+        value: value.map(Secret::new),
+    })
 }
 
 /// A bound on shared secrets.

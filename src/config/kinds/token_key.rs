@@ -9,9 +9,9 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
-use crate::config::kinds::Kind;
 use crate::config::kinds::secret::{MASK, Secret};
 use crate::config::kinds::upstream::{UpstreamUrl, upstream_url};
+use crate::config::kinds::{Kind, Masked, Plain};
 
 /// The most keys, and the most sources of key sets, of one server.
 pub const TOKEN_KEYS_MAX: usize = 16;
@@ -158,45 +158,30 @@ impl fmt::Display for JwksSource {
 }
 
 /// An absolute path or a URL.
-pub(crate) fn jwks_source() -> JwksKind {
-    JwksKind
+pub(crate) fn jwks_source() -> Masked<JwksSource> {
+    Masked {
+        plain: Plain {
+            placeholder: "SOURCE",
+            wanted: |_| {
+                "an absolute path, or a URL such as https://issuer.example/.well-known/jwks.json (http only on this machine)"
+                    .to_owned()
+            },
+            parse: parse_source,
+            print: |source| match source {
+                JwksSource::File(path) => path.display().to_string(),
+                JwksSource::Url(url) => upstream_url().print(url),
+            },
+        },
+        shown: JwksSource::to_string,
+        mask: |text| upstream_url().masked(text),
+    }
 }
 
-pub(crate) struct JwksKind;
-
-impl Kind for JwksKind {
-    type Value = JwksSource;
-
-    fn placeholder(&self) -> &'static str {
-        "SOURCE"
+fn parse_source(text: &str) -> Option<JwksSource> {
+    if text.starts_with('/') {
+        return Some(JwksSource::File(text.into()));
     }
-
-    fn wanted(&self, _: &str) -> String {
-        "an absolute path, or a URL such as https://issuer.example/.well-known/jwks.json (http only on this machine)"
-            .to_owned()
-    }
-
-    fn parse(&self, text: &str) -> Option<JwksSource> {
-        if text.starts_with('/') {
-            return Some(JwksSource::File(text.into()));
-        }
-        UpstreamUrl::parse(text).filter(UpstreamUrl::is_trustworthy).map(JwksSource::Url)
-    }
-
-    fn print(&self, value: &JwksSource) -> String {
-        match value {
-            JwksSource::File(path) => path.display().to_string(),
-            JwksSource::Url(url) => upstream_url().print(url),
-        }
-    }
-
-    fn shown(&self, value: &JwksSource) -> String {
-        value.to_string()
-    }
-
-    fn masked(&self, text: &str) -> String {
-        upstream_url().masked(text)
-    }
+    UpstreamUrl::parse(text).filter(UpstreamUrl::is_trustworthy).map(JwksSource::Url)
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
-use crate::config::kinds::Kind;
 use crate::config::kinds::secret::MASK;
+use crate::config::kinds::{Masked, Plain};
 
 /// The URL of another server: `http` or `https`, without user name, password or fragment. Its query may be secret, so
 /// it is sent and never shown.
@@ -63,39 +63,20 @@ fn masked(text: &str) -> String {
 }
 
 /// An [`UpstreamUrl`].
-pub(crate) fn upstream_url() -> UrlKind {
-    UrlKind
-}
-
-pub(crate) struct UrlKind;
-
-impl Kind for UrlKind {
-    type Value = UpstreamUrl;
-
-    fn placeholder(&self) -> &'static str {
-        "URL"
-    }
-
-    fn wanted(&self, example: &str) -> String {
-        format!(
-            "an http or https URL of at most {URL_BYTES_MAX} bytes without user name, password or fragment, such as {example}"
-        )
-    }
-
-    fn parse(&self, text: &str) -> Option<UpstreamUrl> {
-        UpstreamUrl::parse(text)
-    }
-
-    fn print(&self, value: &UpstreamUrl) -> String {
-        value.as_url().as_str().to_owned()
-    }
-
-    fn shown(&self, value: &UpstreamUrl) -> String {
-        value.to_string()
-    }
-
-    fn masked(&self, text: &str) -> String {
-        masked(text)
+pub(crate) fn upstream_url() -> Masked<UpstreamUrl> {
+    Masked {
+        plain: Plain {
+            placeholder: "URL",
+            wanted: |example| {
+                format!(
+                    "an http or https URL of at most {URL_BYTES_MAX} bytes without user name, password or fragment, such as {example}"
+                )
+            },
+            parse: UpstreamUrl::parse,
+            print: |url| url.as_url().as_str().to_owned(),
+        },
+        shown: UpstreamUrl::to_string,
+        mask: masked,
     }
 }
 
@@ -104,6 +85,7 @@ const URL_BYTES_MAX: usize = 2048;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::kinds::Kind as _;
 
     #[test]
     fn urls_read_back() {
