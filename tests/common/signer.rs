@@ -86,9 +86,7 @@ impl Pair {
         let pair = EcdsaKeyPair::generate(curve).expect("a key");
         let private = pair.to_pkcs8v1().expect("PKCS #8");
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("DER");
-        let encoding = EncodingKey::from_ec_der(private.as_ref());
-        let private = pem("PRIVATE KEY", private.as_ref());
-        Self::of(encoding, private, public.as_ref(), |pem| {
+        Self::of_der(private.as_ref(), public.as_ref(), EncodingKey::from_ec_der, |pem| {
             DecodingKey::from_ec_pem(pem).expect("a curve's key")
         })
     }
@@ -97,11 +95,18 @@ impl Pair {
         let pair = Ed25519KeyPair::generate().expect("a key");
         let private = pair.to_pkcs8v1().expect("PKCS #8");
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("DER");
-        let encoding = EncodingKey::from_ed_der(private.as_ref());
-        let private = pem("PRIVATE KEY", private.as_ref());
-        Self::of(encoding, private, public.as_ref(), |pem| {
+        Self::of_der(private.as_ref(), public.as_ref(), EncodingKey::from_ed_der, |pem| {
             DecodingKey::from_ed_pem(pem).expect("an Ed25519 key")
         })
+    }
+
+    fn of_der(
+        private: &[u8],
+        public: &[u8],
+        encode: fn(&[u8]) -> EncodingKey,
+        read: fn(&[u8]) -> DecodingKey,
+    ) -> Self {
+        Self::of(encode(private), pem("PRIVATE KEY", private), public, read)
     }
 
     fn of(private: EncodingKey, private_pem: String, der: &[u8], read: fn(&[u8]) -> DecodingKey) -> Self {
@@ -109,6 +114,12 @@ impl Pair {
         let jwk = Jwk::from_decoding_key(&read(&public), None).expect("a JWK");
         let jwk = serde_json::to_value(jwk).expect("JSON");
         Self { private, public, public_der: der.to_vec(), private_pem, jwk }
+    }
+
+    /// Returns the lines between the marks of its public half in PEM, joined.
+    pub fn public_body(&self) -> String {
+        let text = str::from_utf8(&self.public).expect("PEM");
+        text.lines().filter(|line| !line.starts_with('-')).collect()
     }
 
     /// Returns its public half as a member of a set, with `more` members.

@@ -6,6 +6,7 @@ use crate::common;
 use std::time::Duration;
 
 use common::conn::{Response, request};
+use common::stream::Listener;
 use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::config::{Config, DeliveryOverflow, Rate, RefusalStyle, RoomSettings, RoomTable, UserOverflow};
@@ -164,16 +165,27 @@ fn the_newest_stream_takes_the_place_of_the_oldest() {
     metrics.assert("tidegate_refused_total{reason=\"user_connections\"}", 0.0);
 }
 
+/// A server whose users get so many events; a stream of the user `u` in the room `a`, and one without a user.
+fn rated(rate: Rate, overflow: DeliveryOverflow) -> (TestServer, [Listener; 2]) {
+    let server = TestServer::with(|config| {
+        config.delivery_rate_per_user = Some(rate);
+        config.delivery_overflow = overflow;
+    });
+    let listeners = ["/stream/a/u", "/stream?room=a"].map(|path| server.listen(path));
+    (server, listeners)
+}
+
+/// Publishes the numbers up to `count` to the room `a`, in one batch.
+fn publish_numbers(server: &TestServer, count: u32) {
+    let events: Vec<Value> = (0..count).map(|n| json!({"room": "a", "data": n.to_string()})).collect();
+    server.post("/publish", &[], Value::from(events).to_string());
+}
+
 #[test]
 fn above_the_delivery_rate_the_oldest_are_dropped_and_that_is_told() {
-    let server = TestServer::with(|config| {
-        config.delivery_rate_per_user = Some(Rate { events: 5, per: Duration::from_hours(1) });
-        config.delivery_overflow = DeliveryOverflow::Drop;
-    });
-    let mut limited = server.listen("/stream/a/u");
-    let mut anonymous = server.listen("/stream?room=a");
-    let events: Vec<Value> = (0..12).map(|n| json!({"room": "a", "data": n.to_string()})).collect();
-    server.post("/publish", &[], Value::from(events).to_string());
+    let rate = Rate { events: 5, per: Duration::from_hours(1) };
+    let (server, [mut limited, mut anonymous]) = rated(rate, DeliveryOverflow::Drop);
+    publish_numbers(&server, 12);
     let (from, to) = (server.id(0), server.id(7));
     assert_eq!(
         limited.event(),
@@ -193,14 +205,9 @@ fn above_the_delivery_rate_the_oldest_are_dropped_and_that_is_told() {
 
 #[test]
 fn above_the_delivery_rate_events_wait_and_none_is_lost_where_that_is_set() {
-    let server = TestServer::with(|config| {
-        config.delivery_rate_per_user = Some(Rate { events: 10, per: Duration::from_secs(1) });
-        config.delivery_overflow = DeliveryOverflow::Defer;
-    });
-    let mut limited = server.listen("/stream/a/u");
-    let mut other = server.listen("/stream?room=a");
-    let events: Vec<Value> = (0..25).map(|n| json!({"room": "a", "data": n.to_string()})).collect();
-    server.post("/publish", &[], Value::from(events).to_string());
+    let rate = Rate { events: 10, per: Duration::from_secs(1) };
+    let (server, [mut limited, mut other]) = rated(rate, DeliveryOverflow::Defer);
+    publish_numbers(&server, 25);
     for listener in [&mut other, &mut limited] {
         for n in 1..=25 {
             assert_eq!(listener.event(), format!("id: {}\nroom: a\ndata: {}\n\n", server.id(n), n - 1));

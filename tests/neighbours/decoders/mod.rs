@@ -4,7 +4,7 @@
 
 use crate::common::neighbours;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -145,14 +145,19 @@ async fn gos_scanner_takes_64_kib_a_line_unless_it_is_told_otherwise() {
     std::fs::remove_file(&program).expect("nobody else removes it");
 }
 
-/// The two commands that the server itself suggests when it starts.
-#[tokio::test]
-async fn curl_listens_and_publishes() {
-    let Some(curl) = find("curl") else { return };
+/// curl, a server, and curl as a listener at it.
+async fn curl_listening() -> Option<(PathBuf, Server, Running)> {
+    let curl = find("curl")?;
     let server = Server::start(&[]).await;
     let mut listener = Running::start(&curl, &["-N", &server.url("/stream/lobby/me")]);
     listener.until_line("event: connected").await;
+    Some((curl, server, listener))
+}
 
+/// The two commands that the server itself suggests when it starts.
+#[tokio::test]
+async fn curl_listens_and_publishes() {
+    let Some((curl, server, mut listener)) = curl_listening().await else { return };
     let publish = server.url("/publish");
     let mut publisher = Running::start(&curl, &[&publish, "-d", r#"{"room":"lobby","data":"hello"}"#]);
     let answer = publisher.answer().await;
@@ -164,11 +169,7 @@ async fn curl_listens_and_publishes() {
 
 #[tokio::test]
 async fn curl_publishes_a_stream_of_lines_as_they_come() {
-    let Some(curl) = find("curl") else { return };
-    let server = Server::start(&[]).await;
-    let mut listener = Running::start(&curl, &["-N", &server.url("/stream/lobby/me")]);
-    listener.until_line("event: connected").await;
-
+    let Some((curl, server, mut listener)) = curl_listening().await else { return };
     let content_type = "content-type: application/x-ndjson";
     let url = server.url("/publish");
     let mut publisher = Running::start(&curl, &["-X", "POST", "-T", "-", "-H", content_type, &url]);
