@@ -390,6 +390,27 @@ mod tests {
     }
 
     #[test]
+    fn it_says_how_far_a_request_has_come() {
+        let places = |text: &str| {
+            let (_, guard) = passed(text, 1);
+            (guard.is_inside(), guard.is_in_head(), guard.is_in_body())
+        };
+        let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n";
+        for (text, wanted) in [
+            ("", (false, false, false)),
+            ("\r\n", (false, false, false)),
+            ("P", (true, true, false)),
+            ("POST / HTTP/1.1\r\n", (true, true, false)),
+            ("POST / HTTP/1.1\r\nHost", (true, true, false)),
+            (head, (true, false, true)),
+            (&format!("{head}ab"), (true, false, true)),
+            (&format!("{head}abc"), (false, false, false)),
+        ] {
+            assert_eq!(places(text), wanted, "{text:?}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_in_a_head_is_stopped_before_the_head_could_end() {
         let table = [
             ("GET / HTTP/1.1\n", "", "a bare LF"),
