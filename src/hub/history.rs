@@ -37,17 +37,25 @@ pub struct History {
     newest: Offset,
     bytes: usize,
     events: usize,
-    /// One entry for each log that has events, the first to expire first. Its offset is at or below that of the log's
-    /// oldest event (logs evict events without an update here), so it is corrected when it comes up.
-    oldest: BinaryHeap<Reverse<Oldest>>,
+    /// Each log that has events is in one of them: in that of its room's age, or of [`UNFLUSHED_PATIENCE`]. Hardly ever
+    /// more than two; at most one for each table of rooms, and two.
+    queues: Vec<Queue>,
     own_ids: OwnIds,
 }
 
+/// Logs whose events expire at the same age. In it, the oldest event is also the first to expire.
+#[derive(Debug)]
+struct Queue {
+    age_max: Duration,
+    logs: BinaryHeap<Reverse<Oldest>>,
+}
+
+/// A log by its oldest event. Logs evict events without an update here, so the log's own oldest event may be a newer one:
+/// the entry is corrected when it comes up.
 #[derive(Debug)]
 struct Oldest {
-    /// When the event expires by its age.
-    expires: Moment,
     offset: Offset,
+    published: Moment,
     source: Weak<Source>,
 }
 
@@ -64,7 +72,7 @@ impl PartialOrd for Oldest {
 }
 impl Ord for Oldest {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.expires, self.offset).cmp(&(other.expires, other.offset))
+        self.offset.cmp(&other.offset)
     }
 }
 
@@ -117,59 +125,77 @@ impl History {
         let queued = std::mem::replace(&mut log.in_oldest, true);
         self.change(source, log, |log| log.append(entry, version, rules, flushed));
         // A log that holds nothing is looked at soon: what is in it goes when it is flushed.
-        let expires =
-            if log.oldest().is_some() { published + age_max } else { published + UNFLUSHED_PATIENCE };
+        let age_max = if log.oldest().is_some() { age_max } else { UNFLUSHED_PATIENCE };
         source.set_last(offset);
         drop(slot);
         if !queued {
-            self.oldest.push(Reverse(Oldest { expires, offset, source: Arc::downgrade(source) }));
+            self.enqueue(age_max, Oldest { offset, published, source: Arc::downgrade(source) });
         }
         self.newest = offset;
     }
 
+    fn enqueue(&mut self, age_max: Duration, oldest: Oldest) {
+        let queue = match self.queues.iter().position(|queue| queue.age_max == age_max) {
+            Some(at) => &mut self.queues[at],
+            None => self.queues.push_mut(Queue { age_max, logs: BinaryHeap::new() }),
+        };
+        queue.logs.push(Reverse(oldest));
+    }
+
+    /// Takes the log with the oldest event of all if there is `too_much`, else one whose oldest event has expired by
+    /// `now`.
+    fn dequeue(&mut self, too_much: bool, now: Moment) -> Option<Oldest> {
+        let first = |queue: &Queue| queue.logs.peek().map(|Reverse(first)| (first.offset, first.published));
+        let queue = if too_much {
+            let with_logs = self.queues.iter_mut().filter(|queue| !queue.logs.is_empty());
+            with_logs.min_by_key(|queue| first(queue))
+        } else {
+            let has_expired = |queue: &&mut Queue| {
+                first(queue).is_some_and(|(_, published)| published + queue.age_max <= now)
+            };
+            self.queues.iter_mut().find(has_expired)
+        };
+        queue?.logs.pop().map(|Reverse(oldest)| oldest)
+    }
+
     /// Expires events that are too old or above the bound on bytes, in at most `work_max` steps. False if there is more
     /// to do.
+    ///
+    /// Above the bound, the oldest event of all goes, even if a shard has not flushed it: memory matters more. Its streams
+    /// get a gap. Nothing newer goes with it.
     pub fn trim(&mut self, bytes_max: usize, now: Moment, work_max: usize) -> bool {
         for _ in 0..work_max {
-            let Some(Reverse(oldest)) = self.oldest.pop() else {
-                return true;
-            };
-            let Some(source) = oldest.source.upgrade() else {
-                continue;
-            };
             let too_much = self.bytes > bytes_max;
-            let mut slot = source.log();
-            // Above the bound for all logs, memory matters more than shards that have not flushed yet.
-            let flushed = if too_much { Offset::MAX } else { source.flushed() };
-            let log = slot.get_or_create();
-            self.change(&source, log, |log| log.evict(flushed));
-            let Some((offset, published)) = log.oldest() else {
-                // The rest waits for its flush, which is due within a flush interval.
-                log.in_oldest = !log.is_empty();
-                let unflushed = log.last();
-                drop(slot);
-                if let Some(offset) = unflushed {
-                    let seen_before = offset == oldest.offset;
-                    let expires = now + UNFLUSHED_PATIENCE;
-                    self.oldest.push(Reverse(Oldest { expires, offset, source: oldest.source }));
-                    if seen_before {
-                        return true;
-                    }
-                }
+            let Some(Oldest { offset, published, source: weak }) = self.dequeue(too_much, now) else {
+                return true;
+            };
+            let Some(source) = weak.upgrade() else {
                 continue;
             };
-            let expires = published + source.with_policy(|policy| policy.age_max);
-            let done = offset == oldest.offset && !too_much && now < expires;
-            if offset == oldest.offset && !done {
-                self.change(&source, log, |log| {
+            let mut slot = source.log();
+            let flushed = source.flushed();
+            let log = slot.get_or_create();
+            let age_max = source.with_policy(|policy| policy.age_max);
+            let is_over = |oldest, age_max| oldest == offset && (too_much || published + age_max <= now);
+            let goes = log.oldest().is_some_and(|(oldest, _)| is_over(oldest, age_max));
+            let is_unflushed =
+                log.oldest().is_none() && too_much && log.first().is_some_and(|(first, _)| first == offset);
+            self.change(&source, log, |log| {
+                if goes {
                     log.expire_oldest();
-                    log.evict(flushed);
-                });
-            }
+                }
+                log.evict(flushed, if too_much && (goes || is_unflushed) { offset } else { 0 });
+            });
+            let next = match (log.oldest(), log.first()) {
+                (Some((offset, published)), _) => Some((age_max, offset, published)),
+                // It waits for its flush, which is due within a flush interval.
+                (None, Some((offset, _))) => Some((UNFLUSHED_PATIENCE, offset, now)),
+                (None, None) => None,
+            };
+            log.in_oldest = next.is_some();
             drop(slot);
-            self.oldest.push(Reverse(Oldest { expires, offset, source: oldest.source }));
-            if done {
-                return true;
+            if let Some((age_max, offset, published)) = next {
+                self.enqueue(age_max, Oldest { offset, published, source: weak });
             }
         }
         false
@@ -177,29 +203,32 @@ impl History {
 
     /// Puts the logs in order again, after the ages at which their events expire have changed.
     pub fn reorder(&mut self) {
-        let reordered = self.oldest.drain().filter_map(|Reverse(oldest)| {
-            let source = oldest.source.upgrade()?;
-            let published = source.log().get().and_then(Log::oldest).map(|(_, published)| published);
-            let age_max = source.with_policy(|policy| policy.age_max);
-            let expires = published.map_or(oldest.expires, |published| published + age_max);
-            Some(Reverse(Oldest { expires, ..oldest }))
-        });
-        let reordered: Vec<_> = reordered.collect();
-        self.oldest.extend(reordered);
+        for queue in std::mem::take(&mut self.queues) {
+            for Reverse(oldest) in queue.logs {
+                let Some(source) = oldest.source.upgrade() else { continue };
+                let holds = source.log().get().and_then(Log::oldest).is_some();
+                let age_max =
+                    if holds { source.with_policy(|policy| policy.age_max) } else { UNFLUSHED_PATIENCE };
+                self.enqueue(age_max, oldest);
+            }
+        }
     }
 
     /// Gives back the memory that a crowd of former logs has left unused.
     pub fn shrink(&mut self) {
-        if self.oldest.len() < self.oldest.capacity() / 4 {
-            self.oldest.shrink_to(2 * self.oldest.len());
+        self.queues.retain(|queue| !queue.logs.is_empty());
+        for Queue { logs, .. } in &mut self.queues {
+            if logs.len() < logs.capacity() / 4 {
+                logs.shrink_to(2 * logs.len());
+            }
         }
         self.own_ids.shrink();
     }
 
-    /// Capacity of the queue of oldest events.
+    /// Capacity of the queues.
     #[cfg(test)]
     pub(super) fn places(&self) -> usize {
-        self.oldest.capacity()
+        self.queues.iter().map(|queue| queue.logs.capacity()).sum()
     }
 
     /// Changes `log`, which belongs to `source`, and updates the sums.
@@ -301,6 +330,56 @@ mod tests {
         history.reorder();
         assert!(history.trim(usize::MAX, Moment(0) + AGE / 10, 100));
         assert_eq!([&long, &short].map(|room| room.log().get().map_or(0, Log::held)), [0, 1]);
+    }
+
+    fn unstored(history: &mut History, source: &Arc<Source>, published: Moment) {
+        let entry = entry(history.newest() + 1, published);
+        history.append(source, Entry { stored: false, ..entry }, None);
+    }
+
+    /// With the history full, an event that is not stored went before it was delivered: it was the first to expire. The
+    /// readiness probe is such an event, so the server took itself to be dead.
+    #[test]
+    fn a_full_history_makes_room_by_what_is_oldest_and_not_by_what_has_just_come() {
+        let (mut history, full, brief) = (History::default(), room(), room());
+        [&full, &brief].map(|room| room.attach(0, 0, 0));
+        for _ in 0..10 {
+            publish(&mut history, &full, Moment(0));
+        }
+        full.set_flushed(0, 10);
+        let bytes_max = history.bytes();
+        unstored(&mut history, &brief, Moment(0));
+        assert!(history.trim(bytes_max, Moment(0), 100));
+        let events = |room: &Source| room.log().get().map(|log| log.range(0, Offset::MAX).count());
+        assert_eq!([events(&full), events(&brief)], [Some(5), Some(1)]);
+        assert_eq!((full.log().expired_to(), brief.log().evicted_to()), (5, 0));
+    }
+
+    /// A room whose events expire earlier than others' was emptied first, down to the event that had just come.
+    #[test]
+    fn a_full_history_does_not_ask_for_ages() {
+        let (mut history, long, short) = (History::default(), room(), room());
+        short.set_policy(policy(AGE / 2));
+        for room in [&long, &short, &long, &short] {
+            publish(&mut history, room, Moment(0));
+        }
+        let bytes_max = history.bytes() - 1;
+        assert!(history.trim(bytes_max, Moment(0), 100));
+        assert_eq!([&long, &short].map(|room| room.log().expired_to()), [1, 0]);
+    }
+
+    #[test]
+    fn where_nothing_is_left_but_what_waits_for_its_flush_its_loss_is_told() {
+        let (mut history, room) = (History::default(), room());
+        room.attach(0, 0, 0);
+        for _ in 0..4 {
+            unstored(&mut history, &room, Moment(0));
+        }
+        let bytes_max = history.bytes() - 1;
+        assert!(history.trim(bytes_max, Moment(0), 100));
+        let log = room.log();
+        let left: Vec<_> = log.get().into_iter().flat_map(|log| log.range(0, Offset::MAX)).collect();
+        assert_eq!((log.evicted_to(), left.len(), left[0].offset), (1, 3, 2));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod full_history;
 mod gzip;
 mod heartbeat;
 mod inbox;

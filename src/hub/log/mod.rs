@@ -112,7 +112,7 @@ impl Log {
             self.expire_oldest();
         }
         self.compact(flushed);
-        self.evict(flushed);
+        self.evict(flushed, 0);
     }
 
     /// Whether an event of this key and version comes too late: one of its key with this version or a later one was
@@ -156,10 +156,11 @@ impl Log {
         true
     }
 
-    /// Evicts events at the front that are expired or loose, and flushed; or more than may wait.
-    pub fn evict(&mut self, flushed: Offset) {
+    /// Evicts events at the front that are expired or loose: those that are flushed, those up to `upto` although they may
+    /// not be, and those above the bounds on what may wait.
+    pub fn evict(&mut self, flushed: Offset, upto: Offset) {
         while self.expired > 0
-            && (self.entries[0].offset <= flushed
+            && (self.entries[0].offset <= flushed.max(upto)
                 || self.expired > UNFLUSHED_EVENTS_MAX
                 || self.other_bytes > UNFLUSHED_BYTES_MAX)
         {
@@ -169,8 +170,11 @@ impl Log {
             if self.is_loose(&entry) {
                 self.expired_ids.extend(entry.id.take());
                 self.keys.forget(entry.key.as_ref(), entry.offset);
+                if entry.offset > flushed {
+                    self.lose(&entry);
+                }
             } else {
-                self.evicted_to = entry.offset;
+                self.evicted_to = self.evicted_to.max(entry.offset);
                 if !self.kept.contains_key(&entry.offset) {
                     self.keys.forget(entry.key.as_ref(), entry.offset);
                     if !entry.superseded {
@@ -189,6 +193,19 @@ impl Log {
         }
     }
 
+    /// Notes that a loose event goes before all streams could have it: those below it get a gap. One that has a newer
+    /// event in its place is not missed.
+    fn lose(&mut self, entry: &Entry) {
+        if self.conflates && entry.superseded {
+            return;
+        }
+        self.expired_to = self.expired_to.max(entry.offset);
+        self.evicted_to = self.evicted_to.max(entry.offset);
+        if !entry.superseded {
+            self.lost_to = self.lost_to.max(entry.offset);
+        }
+    }
+
     /// Removes loose events in the middle, if there are many and they are flushed, or if more wait than may. Each event
     /// pays for a look at two others at most.
     fn compact(&mut self, flushed: Offset) {
@@ -196,24 +213,24 @@ impl Log {
         if in_the_middle == 0 || self.other_bytes <= self.compact_at.max(self.bytes + LOOSE_BYTES_KEPT) {
             return;
         }
-        let flushed = if self.other_bytes > UNFLUSHED_BYTES_MAX { Offset::MAX } else { flushed };
-        let Self { entries, conflates, keys, expired_ids, other_bytes, .. } = self;
-        let (mut at, mut removed, mut removed_expired) = (0, 0, 0);
-        entries.retain_mut(|entry| {
-            let is_loose = (*conflates && entry.superseded) || !entry.stored;
-            let goes = is_loose && entry.offset <= flushed;
-            if goes {
-                *other_bytes -= entry.cost();
-                expired_ids.extend(entry.id.take());
-                keys.forget(entry.key.as_ref(), entry.offset);
-                removed += 1;
-                removed_expired += usize::from(at < self.expired);
+        let upto = if self.other_bytes > UNFLUSHED_BYTES_MAX { Offset::MAX } else { flushed };
+        let mut rest = VecDeque::with_capacity(self.expired + self.held);
+        let expired = self.expired;
+        for (at, mut entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            if !self.is_loose(&entry) || entry.offset > upto {
+                rest.push_back(entry);
+                continue;
             }
-            at += 1;
-            !goes
-        });
-        self.expired -= removed_expired;
-        self.evicted += removed;
+            self.other_bytes -= entry.cost();
+            self.expired_ids.extend(entry.id.take());
+            self.keys.forget(entry.key.as_ref(), entry.offset);
+            if entry.offset > flushed {
+                self.lose(&entry);
+            }
+            self.evicted += 1;
+            self.expired -= usize::from(at < expired);
+        }
+        self.entries = rest;
         self.compact_at = 2 * self.other_bytes;
     }
 

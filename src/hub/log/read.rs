@@ -54,6 +54,12 @@ impl Log {
         self.entries.back().map(|entry| entry.offset)
     }
 
+    /// Offset and time of the oldest event that was not evicted, or kept for newcomers only.
+    #[must_use]
+    pub fn first(&self) -> Option<(Offset, Moment)> {
+        self.entries.front().map(|entry| (entry.offset, entry.published))
+    }
+
     /// Offset and time of the oldest event that a resume or a newcomer could have.
     #[must_use]
     pub fn oldest(&self) -> Option<(Offset, Moment)> {
@@ -102,11 +108,12 @@ impl Log {
         newest.take_while(move |entry| entry.offset <= upto)
     }
 
-    /// Offset of the last event before `offset` that is to be delivered, or the newest evicted offset if there is none.
+    /// Offset of the last event before `offset` that is to be delivered, or the newest evicted offset if that is above it.
     #[must_use]
     pub fn before(&self, offset: Offset) -> Offset {
         let at = self.entries.partition_point(|entry| entry.offset < offset);
         let is_due = |entry: &&Entry| !(self.conflates && entry.superseded);
-        self.entries.range(..at).rev().find(is_due).map_or(self.evicted_to, |entry| entry.offset)
+        let before = self.entries.range(..at).rev().find(is_due).map_or(0, |entry| entry.offset);
+        before.max(self.evicted_to)
     }
 }

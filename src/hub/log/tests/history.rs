@@ -30,7 +30,7 @@ fn a_burst_past_the_history_still_reaches_those_connected() {
     assert_eq!(log.expired_to(), 7, "a resume from below 7 is a gap");
     assert_eq!(log.evicted_to(), 0, "but no connected stream has lost anything");
     assert_eq!(offsets(&log, 0).len(), 10);
-    log.evict(10);
+    log.evict(10, 0);
     assert_eq!(log.evicted_to(), 7);
     assert_eq!(offsets(&log, 0), [8, 9, 10]);
 }
@@ -70,7 +70,7 @@ fn a_burst_does_not_keep_its_peak() {
         for offset in 1..=burst {
             log.append(entry(offset), None, LogBounds { events_max: held, ..BOUNDS }.into(), 0);
         }
-        log.evict(Offset::MAX);
+        log.evict(Offset::MAX, 0);
         assert_eq!(log.held(), held);
         log.entries.capacity()
     };
@@ -92,7 +92,7 @@ fn bytes_are_what_is_there() {
     assert_eq!(log.cost(), cost * 2 + LOG_OVERHEAD);
     while log.expire_oldest() {}
     assert_eq!(log.bytes(), cost * 2, "unflushed events still take memory");
-    log.evict(Offset::MAX);
+    log.evict(Offset::MAX, 0);
     assert_eq!((log.bytes(), log.cost(), log.is_empty()), (0, 0, true));
 }
 
@@ -112,7 +112,7 @@ fn an_own_id_is_charged_until_its_event_expires() {
         "it waits for a flush without its id"
     );
     assert_eq!(log.take_expired_ids(), []);
-    log.evict(Offset::MAX);
+    log.evict(Offset::MAX, 0);
     assert_eq!((log.take_expired_ids(), log.bytes()), (vec![], 3 * plain));
 }
 

@@ -94,7 +94,7 @@ fn newcomers_get_the_newest_of_keys_that_others_drove_out() {
     while log.expire_oldest() {
         check(&log);
     }
-    log.evict(Offset::MAX);
+    log.evict(Offset::MAX, 0);
     assert_eq!((log.is_empty(), log.bytes(), log.keys.len()), (true, 0, 0));
 }
 
@@ -111,7 +111,7 @@ fn an_older_version_of_a_key_is_known_for_as_long_as_its_newest_event_is_here() 
         log.append(entry(offset), None, BOUNDS.into(), 0);
     }
     assert!(log.is_outdated(&a, 5), "it waits for its flush");
-    log.evict(2);
+    log.evict(2, 0);
     assert!(!log.is_outdated(&a, 5) && log.keys.len() == 0);
 }
 
@@ -128,7 +128,7 @@ fn what_waits_for_its_flush_conflates_however_short_the_history_is() {
             check(&log);
         }
         assert_eq!((offsets(&log, 0), log.held()), (vec![3, 5, 6], events_max));
-        log.evict(6);
+        log.evict(6, 0);
         check(&log);
         assert_eq!(log.keys.len(), events_max);
     }
@@ -143,7 +143,7 @@ fn the_newest_of_a_key_is_not_lost_before_it_is_flushed() {
         check(&log);
     }
     assert_eq!((newest_of_keys(&log), log.lost_to()), ((14..20).collect(), 0));
-    log.evict(Offset::MAX);
+    log.evict(Offset::MAX, 0);
     check(&log);
     assert_eq!((newest_of_keys(&log), log.lost_to()), ((14..20).collect(), 13));
 }

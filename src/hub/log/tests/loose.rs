@@ -2,7 +2,7 @@
 
 use super::{BOUNDS, check, entry, offsets};
 use crate::hub::log::entry::Entry;
-use crate::hub::log::{LOOSE_BYTES_KEPT, Log, UNFLUSHED_BYTES_MAX};
+use crate::hub::log::{LOOSE_BYTES_KEPT, Log, UNFLUSHED_BYTES_MAX, UNFLUSHED_EVENTS_MAX};
 use crate::types::moment::Moment;
 use crate::types::position::Offset;
 
@@ -32,8 +32,24 @@ fn where_nothing_is_stored_nothing_is_lost_and_nothing_stays() {
             (vec![offset], 0, 0, 0)
         );
     }
-    log.evict(Offset::MAX);
+    log.evict(Offset::MAX, 0);
     assert!(log.is_empty() && log.bytes() == 0);
+}
+
+/// They went as if they had been flushed: a shard that was behind sent nothing in their place.
+#[test]
+fn what_is_not_stored_and_goes_before_its_flush_is_a_gap() {
+    let mut log = Log::default();
+    let last = UNFLUSHED_EVENTS_MAX as u64 + 3;
+    for offset in 1..=last {
+        log.append(Entry { stored: false, ..entry(offset) }, None, BOUNDS.into(), 0);
+    }
+    check(&log);
+    assert_eq!((log.evicted_to(), log.expired_to(), log.lost_to()), (3, 3, 3));
+    log.evict(0, 5);
+    assert_eq!((log.evicted_to(), offsets(&log, 0)[0]), (5, 6));
+    log.evict(last, 0);
+    assert_eq!((log.evicted_to(), log.is_empty()), (5, true), "the rest was flushed");
 }
 
 #[test]
@@ -50,5 +66,7 @@ fn many_loose_events_between_two_that_are_held_are_removed() {
         log.append(Entry { stored: false, ..entry(offset) }, None, BOUNDS.into(), 9_999);
     }
     assert!(log.bytes() < 3 * UNFLUSHED_BYTES_MAX, "a shard that hangs: {}", log.bytes());
+    assert!(log.evicted_to() > 100_000, "what it lost is told: {}", log.evicted_to());
+    assert!(log.before(400_000) >= log.evicted_to(), "a batch does not pass over it");
     check(&log);
 }
