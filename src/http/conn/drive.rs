@@ -1,7 +1,7 @@
 //! Drives one connection while it is HTTP: hyper serves it until it ends, expires or becomes a stream.
 
 use std::convert::Infallible;
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -45,20 +45,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     // hyper's buffers take 16 KiB. A client that only connects does not get them.
-    let came = poll_fn(|cx| {
-        if !ahead.is_empty() {
-            return Poll::Ready(true);
-        }
-        if !exchange.poll_expired(cx) {
-            return stream.poll_readable(cx).map(|()| true);
-        }
-        let came = stream.has_input();
-        if came {
-            exchange.spare();
-        }
-        Poll::Ready(came)
-    });
-    if !came.await {
+    if ahead.is_empty() && !has_come(exchange, &stream).await {
         return None;
     }
     let engine = places.engine();
@@ -67,31 +54,7 @@ where
     // `max_buf_size` applies only while a head is incomplete.
     http.max_buf_size(head_bytes_max).max_header_size(head_bytes_max).writev(false);
     let mut connection = http.serve_connection(io, service);
-    let ended = poll_fn(|cx| {
-        let expired = exchange.poll_expired(cx);
-        if expired && !exchange.is_answered() {
-            return Poll::Ready(Ended::Expired);
-        }
-        let polled = Pin::new(&mut connection).poll(cx);
-        if exchange.is_head_complete() {
-            return Poll::Ready(Ended::Stream);
-        }
-        if expired && polled.is_pending() {
-            if exchange.is_answered() {
-                return Poll::Ready(Ended::Expired);
-            }
-            // The next request has already begun to arrive.
-            exchange.spare();
-        }
-        places.look_at(exchange);
-        polled.map(|result| {
-            if let Err(err) = result {
-                tracing::debug!(%err, "connection ended");
-            }
-            Ended::Closed
-        })
-    });
-    let socket = match ended.await {
+    let socket = match end_of(places, exchange, &mut connection).await {
         Ended::Closed => {
             let io = connection.into_parts().io;
             if io.is_interrupted() {
@@ -112,6 +75,53 @@ where
         engine.stats.count(Refused::BadRequest);
     }
     socket
+}
+
+/// Waits for input; without any, until the connection expires.
+async fn has_come(exchange: &Exchange, stream: &Stream) -> bool {
+    poll_fn(|cx| {
+        if !exchange.poll_expired(cx) {
+            return stream.poll_readable(cx).map(|()| true);
+        }
+        let came = stream.has_input();
+        if came {
+            exchange.spare();
+        }
+        Poll::Ready(came)
+    })
+    .await
+}
+
+/// Has hyper work until its part ends.
+async fn end_of<C>(places: &Places, exchange: &Rc<Exchange>, connection: &mut C) -> Ended
+where
+    C: Future<Output = hyper::Result<()>> + Unpin,
+{
+    poll_fn(|cx| {
+        let expired = exchange.poll_expired(cx);
+        if expired && !exchange.is_answered() {
+            return Poll::Ready(Ended::Expired);
+        }
+        let polled = Pin::new(&mut *connection).poll(cx);
+        if exchange.is_head_complete() {
+            return Poll::Ready(Ended::Stream);
+        }
+        if expired && polled.is_pending() {
+            if exchange.is_answered() {
+                return Poll::Ready(Ended::Expired);
+            }
+            // The next request has already begun to arrive.
+            exchange.spare();
+        }
+        places.look_at(exchange);
+        polled.map(|result| {
+            if let Err(err) = result {
+                tracing::debug!(%err, "connection ended");
+            }
+            Ended::Closed
+        })
+    })
+    .await
 }
 
 /// Time a peer that was interrupted gets to read the answer.
