@@ -203,35 +203,10 @@ impl Server {
         // Not the policy of a table for `*`, by which the probe could be late.
         let probe_policy = Arc::new(rooms::own_policy(&engine.config));
         let probe_room = Arc::new(Source::new(SourceKind::Room, "", count, 0, probe_policy));
-        let mut probe = Probe { room: probe_room.clone(), streams: Vec::new() };
-        let mut by_shard: Vec<Vec<PublicListener>> = (0..count).map(|_| Vec::new()).collect();
-        for listeners in opened {
-            // On its own sockets the server refuses connections until it ends; on inherited ones they are left to the
-            // next process.
-            let until = if listeners.inherited { Stage::Draining } else { Stage::Ending };
-            for (shard, socket) in listeners.sockets.into_iter().enumerate() {
-                let listener = Listener::new(&listeners.address, socket);
-                by_shard[shard].push(PublicListener { listener, proxied: listeners.proxied, until });
-            }
-        }
+        let mut probe = Probe { room: probe_room, streams: Vec::new() };
         let mut workers = Vec::new();
-        for (index, (listeners, poll)) in by_shard.into_iter().zip(polls).enumerate() {
-            let (near, far) = std::os::unix::net::UnixStream::pair()?;
-            near.set_nonblocking(true)?;
-            far.set_nonblocking(true)?;
-            probe.streams.push(far);
-            let stop = Arc::new(Notify::new());
-            let worker = Worker {
-                engine: engine.clone(),
-                index,
-                poll,
-                listeners,
-                requests_max: (engine.config.max_requests / count).max(1),
-                probe: (near.into(), probe_room.clone()),
-                stop: stop.clone(),
-            };
-            let thread = std::thread::Builder::new().name(format!("shard-{index}"));
-            workers.push(Running { thread: thread.spawn(move || worker.run())?, stop });
+        for (index, (listeners, poll)) in by_shard(opened, count).into_iter().zip(polls).enumerate() {
+            workers.push(start_worker(&engine, index, poll, listeners, &mut probe)?);
         }
         let (stop_admin, stopped) = tokio::sync::oneshot::channel();
         let admin_socket = admin_listener.as_mut().and_then(|listeners| {
@@ -416,6 +391,47 @@ fn open(
     adopted.collect()
 }
 
+/// The sockets of all listeners, for each of `count` shards.
+fn by_shard(opened: Vec<Listeners>, count: usize) -> Vec<Vec<PublicListener>> {
+    let mut by_shard: Vec<Vec<PublicListener>> = (0..count).map(|_| Vec::new()).collect();
+    for listeners in opened {
+        // On its own sockets the server refuses connections until it ends; on inherited ones they are left to the next
+        // process.
+        let until = if listeners.inherited { Stage::Draining } else { Stage::Ending };
+        for (shard, socket) in listeners.sockets.into_iter().enumerate() {
+            let listener = Listener::new(&listeners.address, socket);
+            by_shard[shard].push(PublicListener { listener, proxied: listeners.proxied, until });
+        }
+    }
+    by_shard
+}
+
+/// Starts the thread of a shard, with a stream of the probe.
+fn start_worker(
+    engine: &Arc<Engine>,
+    index: usize,
+    poll: mio::Poll,
+    listeners: Vec<PublicListener>,
+    probe: &mut Probe,
+) -> io::Result<Running> {
+    let (near, far) = std::os::unix::net::UnixStream::pair()?;
+    near.set_nonblocking(true)?;
+    far.set_nonblocking(true)?;
+    probe.streams.push(far);
+    let stop = Arc::new(Notify::new());
+    let worker = Worker {
+        engine: engine.clone(),
+        index,
+        poll,
+        listeners,
+        requests_max: (engine.config.max_requests / engine.config.shards).max(1),
+        probe: (near.into(), probe.room.clone()),
+        stop: stop.clone(),
+    };
+    let thread = std::thread::Builder::new().name(format!("shard-{index}"));
+    Ok(Running { thread: thread.spawn(move || worker.run())?, stop })
+}
+
 /// Runs the admin listener and the housekeeping, which must not wait for a busy shard.
 fn run_admin(
     engine: &Engine,
@@ -426,17 +442,6 @@ fn run_admin(
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let tidy = async {
-            let mut interval = tokio::time::interval(TIDY_INTERVAL);
-            loop {
-                interval.tick().await;
-                engine.hub.tidy(engine.clock.now());
-                engine.access.revocations.sweep(engine.clock.unix_s());
-                engine.publish_limit.sweep(engine.clock.now());
-                engine.order.tidy(engine.clock.now());
-                crate::engine::memory::give_back();
-            }
-        };
         let serve = async {
             let Some(listener) = listener else { return std::future::pending().await };
             admin.clone().serve(listener).await
@@ -446,28 +451,43 @@ fn run_admin(
             let _ = stopped.await;
             admin.dashboard().close().await;
         };
-        let watch = async {
-            let Some(time) = watchdog else { return std::future::pending().await };
-            let mut interval = tokio::time::interval(time / WATCHDOG_SIGNS);
-            loop {
-                interval.tick().await;
-                match admin.is_delivering().await {
-                    Ok(()) => supervision::say_alive(),
-                    Err(reason) => tracing::warn!(reason, "the watchdog is not notified"),
-                }
-            }
-        };
         tokio::select! {
-            () = tidy => Ok(()),
+            () = tidy(engine) => Ok(()),
             // Also without an open page: a page that opens later shows the last minutes, and the list of rooms has each
             // room's rate from here.
             () = admin.dashboard().watch(engine) => Ok(()),
             () = crate::engine::memory::watch(engine) => Ok(()),
-            () = watch => Ok(()),
+            () = notify(admin, watchdog) => Ok(()),
             result = serve => result,
             () = ended => Ok(()),
         }
     })
+}
+
+/// Forgets what is over, again and again.
+async fn tidy(engine: &Engine) {
+    let mut interval = tokio::time::interval(TIDY_INTERVAL);
+    loop {
+        interval.tick().await;
+        engine.hub.tidy(engine.clock.now());
+        engine.access.revocations.sweep(engine.clock.unix_s());
+        engine.publish_limit.sweep(engine.clock.now());
+        engine.order.tidy(engine.clock.now());
+        crate::engine::memory::give_back();
+    }
+}
+
+/// Notifies the watchdog, if there is one, as long as events are delivered.
+async fn notify(admin: &Admin, watchdog: Option<Duration>) {
+    let Some(time) = watchdog else { return std::future::pending().await };
+    let mut interval = tokio::time::interval(time / WATCHDOG_SIGNS);
+    loop {
+        interval.tick().await;
+        match admin.is_delivering().await {
+            Ok(()) => supervision::say_alive(),
+            Err(reason) => tracing::warn!(reason, "the watchdog is not notified"),
+        }
+    }
 }
 
 /// Notifications within the watchdog's time: one may be late.
