@@ -1,0 +1,70 @@
+/**
+ * Long polling, for networks that hold streams back: polls, one after the other, that look like one stream.
+ *
+ * Loaded only when it is needed. To those who read it, it is `send`: the same request, and an answer that goes on.
+ */
+
+import { answer } from "./encode.js";
+import { parser } from "./parser.js";
+import { send } from "./request.js";
+import { POLLS_FOR_MS, TICK_MS } from "./timing.js";
+
+/** How long a poll waits for an event. The first is short, so that the stream is soon open. */
+const FIRST_POLL_S = 1;
+const POLL_S = 25;
+
+/**
+ * @param {import("./request.js").Reach & { transport?: string }} reach
+ * @param {string} path
+ * @param {string | null | undefined} token
+ * @param {{ signal: AbortSignal }} attempt
+ */
+export default async function poll(reach, path, token, { signal }) {
+  const query = new URLSearchParams(path.split("?")[1]);
+  /** @param {number} seconds */
+  const ask = (seconds) => {
+    query.set("poll", "" + seconds);
+    return send(reach, "/stream?" + query, token, { signal });
+  };
+  const ends = reach.transport == "poll" ? Infinity : Date.now() + POLLS_FOR_MS;
+
+  /** @param {Response} polled */
+  const frames = async function* (polled) {
+    for (let isFirst = true; ; isFirst = false) {
+      const began = Date.now();
+      let isOver = false;
+      for await (const frame of read(polled)) {
+        // Where the next poll goes on.
+        if (frame.id) query.set("last_event_id", frame.id);
+        isOver ||= frame.event == "overload" || frame.event == "closing";
+        // The stream is opened once. After that, an answer shows that it lives.
+        yield isFirst || frame.event != "connected" ? frame : { id: frame.id ?? "" };
+      }
+      if (isOver || Date.now() >= ends) return;
+      // Events that come one after the other share a poll.
+      await new Promise((next) => setTimeout(next, began + TICK_MS - Date.now()));
+      signal.throwIfAborted();
+      polled = await ask(POLL_S);
+      // The user has been told to stay away: the next attempt hears of it.
+      if (!polled.body) return;
+    }
+  };
+
+  const polled = await ask(FIRST_POLL_S);
+  return polled.body ? answer(polled, frames(polled)) : polled;
+}
+
+/**
+ * The frames of one answer.
+ *
+ * @param {Response} from
+ */
+async function* read(from) {
+  const parse = parser();
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (from.body).getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    yield* parse(value);
+  }
+}
