@@ -4,8 +4,7 @@
  * Loaded only when it is needed. To those who read it, it is `send`: the same request, and an answer that goes on.
  */
 
-import { answer } from "./encode.js";
-import { parser } from "./parser.js";
+import { encode, read } from "./frames.js";
 import { send } from "./request.js";
 import { POLLS_FOR_MS, TICK_MS } from "./timing.js";
 
@@ -51,20 +50,15 @@ export default async function poll(reach, path, token, { signal }) {
   };
 
   const polled = await ask(FIRST_POLL_S);
-  return polled.body ? answer(polled, frames(polled)) : polled;
-}
-
-/**
- * The frames of one answer.
- *
- * @param {Response} from
- */
-async function* read(from) {
-  const parse = parser();
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (from.body).getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    yield* parse(value);
-  }
+  if (!polled.body) return polled;
+  const all = frames(polled);
+  /** @type {UnderlyingDefaultSource<Uint8Array>} */
+  const source = {
+    async pull(out) {
+      const { done, value } = await all.next();
+      if (done) out.close();
+      else out.enqueue(encode(value));
+    },
+  };
+  return new Response(new ReadableStream(source, { highWaterMark: 0 }), polled);
 }
