@@ -342,7 +342,8 @@ mod tests {
     #[test]
     fn a_full_history_makes_room_by_what_is_oldest_and_not_by_what_has_just_come() {
         let (mut history, full, brief) = (History::default(), room(), room());
-        [&full, &brief].map(|room| room.attach(0, 0, 0));
+        full.attach(0, 0, 0);
+        brief.attach(0, 0, 0);
         for _ in 0..10 {
             publish(&mut history, &full, Moment(0));
         }

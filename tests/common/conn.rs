@@ -182,7 +182,7 @@ impl Conn {
     /// Returns the next response, whole.
     pub fn response(&mut self) -> Response {
         let head = self.head();
-        let body = if matches!(head.status(), 100..200 | 204) {
+        let body = if matches!(head.status(), 100..200 | 204 | 304) {
             Vec::new()
         } else if let Some(length) = head.header("content-length") {
             self.take(length.parse().expect("a number")).expect("the whole body")

@@ -9,6 +9,7 @@ mod common;
 
 mod answers;
 mod bad_requests;
+mod client;
 mod cors;
 mod endings;
 mod framing;

@@ -1,6 +1,7 @@
 //! From a request to its answer. Each resource has one handler; a new surface is a folder beside these and an arm of
 //! `respond`.
 
+pub mod client;
 pub mod disconnect;
 pub mod info;
 pub mod json;
@@ -93,6 +94,7 @@ async fn respond(call: Call<'_>, requester: &mut Requester) -> Handled {
         Route::Welcome => welcome::welcome(&call),
         Route::TryPage(file) if try_page::is_served(config.try_page, call.policy) => file.response(),
         Route::TryPage(_) => return Err(signpost::outside(call.path())),
+        Route::Client { module, has_version } => module.response(has_version, call.headers()),
         Route::StreamPath { room, user } => {
             let caller = caller(&call, requester);
             let query = StreamQuery::parse_with_path(call.query(), vec![room], Some(user))?;

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use hyper::Method;
 
 use crate::answer::problem::{Code, Problem};
+use crate::http::api::client::Module;
 use crate::http::api::welcome::signpost;
 use crate::http::api::welcome::try_page::File;
 use crate::shard::join::ROOMS_MAX;
@@ -39,6 +40,13 @@ pub enum Route {
     Welcome,
     /// `GET` of a file of the page at `/`, whatever the base path.
     TryPage(File),
+    /// `GET {base}/client.js`, or of one of its modules.
+    Client {
+        /// The module.
+        module: Module,
+        /// Whether the path has the version in it.
+        has_version: bool,
+    },
     /// `GET {base}/stream/{room}/{user}`.
     StreamPath {
         /// The only room of the stream.
@@ -189,7 +197,12 @@ impl Route {
                 let undone = *method == Method::DELETE;
                 Ok(if undone { Self::Unmute { room, user } } else { Self::Mute { room, user } })
             }),
-            known => Err(signpost::below(known)),
+            other => match Module::at(other) {
+                Some((module, has_version)) => {
+                    answer(method, READ, || Ok(Self::Client { module, has_version }))
+                }
+                None => Err(signpost::below(other)),
+            },
         }
     }
 }

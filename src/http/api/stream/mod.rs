@@ -1,6 +1,6 @@
 //! `GET {base}/stream…`: from a request to a place in a shard.
 
-mod negotiate;
+pub(in crate::http::api) mod negotiate;
 mod refuse;
 mod rooms;
 

@@ -4,7 +4,7 @@ use hyper::header::{self, HeaderMap};
 
 use crate::wire::control::Heartbeat;
 
-pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+pub(in crate::http::api) fn accepts_gzip(headers: &HeaderMap) -> bool {
     accepts(headers, header::ACCEPT_ENCODING, "gzip")
 }
 
@@ -40,7 +40,10 @@ pub(super) fn accepts(headers: &HeaderMap, name: header::HeaderName, wanted: &st
 }
 
 /// The items of a header that is a list (RFC 9110 §5.6.1).
-fn list(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
+pub(in crate::http::api) fn list(
+    headers: &HeaderMap,
+    name: header::HeaderName,
+) -> impl Iterator<Item = &str> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
 }

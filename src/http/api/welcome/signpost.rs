@@ -50,6 +50,7 @@ fn resource(first: &str) -> Option<&'static str> {
         "disconnect" => "a user is disconnected with POST to /disconnect/ROOM/USER",
         "refresh" | "revoke" => "this path takes POST, and nothing is below it",
         "info" => "nothing is below /info",
+        "client" | "client.js" => "the JavaScript client is at /client.js, and at /VERSION/client.js",
         _ => return None,
     })
 }
