@@ -89,8 +89,7 @@ fn text(base: &str, policy: &Policy) -> String {
     let version = if policy.authority.is_none() { env!("CARGO_PKG_VERSION") } else { "" };
     let token = match &policy.authority {
         None => "none",
-        Some(_) if policy.places.query => "query",
-        Some(_) => "header",
+        Some(_) => "wanted",
     };
     PAGE.replace("{base}", base.trim_matches('/')).replace("{token}", token).replace("{version}", version)
 }
