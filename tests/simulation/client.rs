@@ -18,6 +18,13 @@ pub(crate) enum Item {
     Comment,
 }
 
+impl Item {
+    /// Returns whether it is an event of this name.
+    pub(crate) fn is(&self, event: &str) -> bool {
+        matches!(self, Self::Event { name, .. } if name == event)
+    }
+}
+
 /// All layers below and including `EventSource`.
 pub(crate) struct Client {
     head: usize,

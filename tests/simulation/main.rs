@@ -1,10 +1,16 @@
 //! The core against a model: whole lives of hubs and shards over fake sockets, thousands of them, each drawn from one
 //! seed and checked against an independent model of what every subscriber is owed.
 //!
+//! Rooms have policies of all kinds, which change under way; events have keys and versions and are published once; users
+//! are present, muted and sent away; sockets take what they like. What a room's policy promises is checked as what every
+//! room promises: what a newcomer begins with, what a slow reader gets, what one write may have, what the log holds.
+//!
 //! `TIDEGATE_SIM_SEED=123 cargo test --test simulation` replays one seed and prints what it does.
 //! `TIDEGATE_SIM_SEEDS=1000000 cargo test --release --test simulation` runs more than the usual number.
 
 mod client;
+mod held;
+mod kind;
 mod life;
 mod listener;
 mod model;
@@ -12,7 +18,9 @@ mod net;
 mod plan;
 mod present;
 mod right;
+mod room;
 mod tally;
+mod writes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};

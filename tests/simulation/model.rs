@@ -3,11 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use tidegate::hub::room_policy::Slow;
 use tidegate::types::position::Offset;
 
+use super::held::Rules;
 use super::listener::Listener;
-use super::plan::{ROOMS, USERS};
+use super::plan::{Plan, ROOMS, USERS};
 use super::right::Claim;
+use super::room::Room;
 
 /// The addressees of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,10 +30,21 @@ pub(crate) struct Event {
     pub id: Option<String>,
     /// What it is the newest of.
     pub key: Option<u8>,
+    /// The version of that.
+    pub version: Option<u64>,
     /// Whether it becomes history.
     pub stored: bool,
     /// The data as a browser reads it.
     pub text: String,
+    /// When it was published.
+    pub at: u64,
+}
+
+impl Event {
+    /// Whether it is for the same subscribers as `other`, as far as the two themselves say.
+    pub(crate) fn is_for_same(&self, other: &Self) -> bool {
+        (self.exclude, self.is_for_vips) == (other.exclude, other.is_for_vips)
+    }
 }
 
 impl fmt::Debug for Event {
@@ -52,18 +66,14 @@ pub(crate) struct Order {
     by_text: HashMap<String, Offset>,
     /// Ids that publishers chose.
     own_ids: HashSet<String>,
-    /// The newest event of each key in a room. One that is not stored is not newer than one that is.
-    newest: HashMap<(usize, u8), Offset>,
-    /// Events whose place the next one of their key took: it was for the same subscribers.
-    superseded: HashSet<Offset>,
-    /// Rooms in which an event of a key may be left out because of a newer one, at any time in this life.
-    pub skips: [bool; ROOMS],
-    /// Rooms whose logs conflated when they last got an event.
-    conflates: [bool; ROOMS],
+    /// What else is known of each room.
+    pub known: [Room; ROOMS],
+    /// Whether events say which room they are from.
+    pub says_room: bool,
 }
 
 impl Order {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         Self {
             events: Vec::new(),
             rooms: Default::default(),
@@ -71,10 +81,8 @@ impl Order {
             all: Vec::new(),
             by_text: HashMap::new(),
             own_ids: HashSet::new(),
-            newest: HashMap::new(),
-            superseded: HashSet::new(),
-            skips: [false; ROOMS],
-            conflates: [false; ROOMS],
+            known: std::array::from_fn(|_| Room::new(plan.is_unlimited_together())),
+            says_room: plan.says_room,
         }
     }
 
@@ -92,15 +100,9 @@ impl Order {
         events.position(|event| event.and_then(|event| event.id.clone()).is_some_and(|id| !ids.insert(id)))
     }
 
-    /// Adds an event. `conflates`: its room does now.
-    pub(crate) fn push(&mut self, event: Event, conflates: bool) {
+    /// Adds an event. `rules` are those of its room, if it is to one.
+    pub(crate) fn push(&mut self, event: Event, rules: Option<Rules>) {
         let offset = self.head() + 1;
-        if let To::Room(room) = event.to {
-            self.conflates[room] = conflates;
-            if let Some(key) = event.key {
-                self.supersede((room, key), &event, offset);
-            }
-        }
         self.own_ids.extend(event.id.clone());
         match event.to {
             To::Room(room) => self.rooms[room].push(offset),
@@ -109,20 +111,22 @@ impl Order {
         }
         let twin = self.by_text.insert(event.text.clone(), offset);
         assert_eq!(twin, None, "every event's data is unique");
+        let to = event.to;
         self.events.push(event);
+        if let (To::Room(room), Some(rules)) = (to, rules) {
+            let events = &self.events;
+            self.known[room].add(offset, rules, |offset| &events[usize::try_from(offset).unwrap() - 1]);
+        }
     }
 
-    fn supersede(&mut self, key: (usize, u8), event: &Event, offset: Offset) {
-        if let Some(before) = self.newest.get(&key).copied() {
-            let old = self.event(before);
-            if old.stored && !event.stored {
-                return;
-            }
-            if (old.exclude, old.is_for_vips) == (event.exclude, event.is_for_vips) {
-                self.superseded.insert(before);
-            }
-        }
-        self.newest.insert(key, offset);
+    /// Returns what is known of the room of an event.
+    fn room_of(&self, offset: Offset) -> Option<&Room> {
+        if let To::Room(room) = self.event(offset).to { Some(&self.known[room]) } else { None }
+    }
+
+    /// Returns the event that took the place of another, if one did.
+    pub(crate) fn successor(&self, offset: Offset) -> Option<Offset> {
+        self.room_of(offset).and_then(|room| room.successor(offset))
     }
 
     pub(crate) fn event(&self, offset: Offset) -> &Event {
@@ -135,17 +139,21 @@ impl Order {
 
     /// Returns whether a newcomer who asks for history may have the event, by its room's policy.
     pub(crate) fn is_history(&self, offset: Offset) -> bool {
-        let event = self.event(offset);
-        let is_hidden = matches!(event.to, To::Room(room) if self.conflates[room]);
-        event.stored && !(is_hidden && self.superseded.contains(&offset))
+        let is_hidden = self.room_of(offset).is_some_and(Room::conflates_now);
+        self.event(offset).stored && !(is_hidden && self.successor(offset).is_some())
     }
 
-    /// Returns whether the event may be left out: it was not to be kept, or its key has a newer one.
+    /// Returns whether the event may be left out for a subscriber that cannot keep up: it was not to be kept, or its key
+    /// has a newer one.
     pub(crate) fn may_be_skipped(&self, offset: Offset) -> bool {
-        let event = self.event(offset);
-        let has_newer =
-            matches!(event.to, To::Room(room) if self.skips[room]) && self.superseded.contains(&offset);
-        !event.stored || has_newer
+        !self.event(offset).stored || self.room_of(offset).is_some_and(|room| room.may_skip(offset, false))
+    }
+
+    /// Returns whether one write may not have the event together with its successor.
+    pub(crate) fn is_hidden_in_one_write(&self, offset: Offset, is_catching_up: bool) -> bool {
+        self.room_of(offset).is_some_and(|room| {
+            room.always_conflates() || is_catching_up && room.slow() == Some(Slow::Latest)
+        })
     }
 
     /// Returns the offsets of the events to one source.
@@ -185,7 +193,24 @@ impl Order {
             true => listener.rights.claim(offset, event.to),
             false => Claim::Must,
         };
-        if claim == Claim::Must && self.may_be_skipped(offset) { Claim::May } else { claim }
+        if claim == Claim::Must { self.claim_by_policy(listener, offset) } else { claim }
+    }
+
+    /// Returns whether `listener`, whose event this is, gets it although it may be no history.
+    fn claim_by_policy(&self, listener: &Listener, offset: Offset) -> Claim {
+        let event = self.event(offset);
+        let was_there = offset > listener.joined_at;
+        let room = self.room_of(offset);
+        let is_hidden = self.successor(offset).is_some_and(|newer| newer <= listener.joined_at);
+        if is_hidden && room.is_some_and(Room::always_conflates) {
+            return Claim::No;
+        }
+        if !event.stored && !was_there && event.at < listener.opened {
+            return Claim::No;
+        }
+        let is_at_hand = event.stored || was_there && listener.keeps_up;
+        let may_skip = room.is_some_and(|room| room.may_skip(offset, listener.keeps_up));
+        if is_at_hand && !may_skip { Claim::Must } else { Claim::May }
     }
 
     /// Returns the offset up to which a log bounded by number alone has dropped its events.

@@ -17,11 +17,22 @@ pub(crate) enum Temper {
     Stuck,
 }
 
+/// Bytes that a socket took at one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Write {
+    /// Where they begin.
+    pub at: usize,
+    /// Whether the subscriber had fallen behind, and has taken now what was begun.
+    pub is_catching_up: bool,
+}
+
 /// One socket, from the kernel's side.
 #[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub(crate) struct Wire {
     /// The bytes it took.
     pub bytes: Vec<u8>,
+    /// By what calls.
+    pub writes: Vec<Write>,
     /// Their number when it last took all it was offered.
     pub whole: usize,
     /// The bytes it was offered last and did not take.
@@ -106,6 +117,7 @@ impl Net for FakeNet {
         *socket = self.wires.len();
         self.wires.push(Wire {
             bytes: Vec::new(),
+            writes: Vec::new(),
             whole: 0,
             refused: Vec::new(),
             temper: self.next_temper,
@@ -145,6 +157,8 @@ impl Net for FakeNet {
         let result = self.accepted(temper, bytes.len());
         let wire = &mut self.wires[*socket];
         let sent = *result.as_ref().unwrap_or(&0);
+        let is_catching_up = self.poked == Some(*socket) && !wire.wants_write;
+        wire.writes.push(Write { at: wire.bytes.len(), is_catching_up });
         wire.refused.drain(..sent);
         wire.bytes.extend_from_slice(&bytes[..sent]);
         if sent == bytes.len() {

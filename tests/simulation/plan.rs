@@ -7,51 +7,22 @@ use tidegate::hub::Overflow;
 use tidegate::hub::admission::Caps;
 use tidegate::hub::history::HistoryBounds;
 use tidegate::hub::log::rules::LogBounds;
-use tidegate::hub::room_policy::{PresencePolicy, Slow};
 use tidegate::types::rate::Rate;
+
+use super::kind::Kind;
 
 /// Number of names for rooms.
 pub(crate) const ROOMS: usize = 6;
 /// Number of names for users.
 pub(crate) const USERS: usize = 5;
 
-/// What the policy of a room says.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Kind {
-    pub conflates: bool,
-    pub stores: bool,
-    pub slow: Slow,
-    pub presence: bool,
-}
-
-impl Kind {
-    /// A room without a policy.
-    pub(crate) const PLAIN: Self = Self { conflates: false, stores: true, slow: Slow::Gap, presence: false };
-
-    fn draw(rng: &mut Rng) -> Self {
-        Self {
-            conflates: rng.bool(),
-            stores: rng.u32(0..4) > 0,
-            slow: *rng.choice(&[Slow::Gap, Slow::Gap, Slow::Close, Slow::Latest]).expect("some"),
-            presence: rng.bool(),
-        }
-    }
-}
-
-/// How long a member stays after its last connection, and how often presence is told, in the simulation.
-pub(crate) const PRESENCE: PresencePolicy = PresencePolicy {
-    names: true,
-    grace: Duration::from_millis(150),
-    interval: Duration::from_millis(40),
-    members_max: 100,
-};
-
 /// A bound that no seed reaches.
-const HUGE: usize = 1 << 40;
-const LONG: Duration = Duration::from_hours(24);
+pub(crate) const HUGE: usize = 1 << 40;
+pub(crate) const LONG: Duration = Duration::from_hours(24);
 
 /// Everything that stays the same for the lives of one seed.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub(crate) struct Plan {
     pub shards: usize,
     pub history: HistoryBounds,
@@ -89,13 +60,17 @@ pub(crate) struct Plan {
     pub claims: bool,
     /// Of a hundred connections, those that poll.
     pub polling: u32,
+    /// Whether events say which room they are from.
+    pub says_room: bool,
+    /// Whether users are muted.
+    pub mutes: bool,
 }
 
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let one_in = |rng: &mut Rng, n: u32| rng.u32(0..n) == 0;
         let big = one_in(rng, 128);
-        let fat = !big && one_in(rng, 100);
+        let fat = !big && one_in(rng, 50);
         let log = LogBounds {
             events_max: *rng.choice(&[0, 1, 2, 5, 10, 20]).expect("some"),
             bytes_max: if one_in(rng, 5) { rng.usize(200..3000) } else { HUGE },
@@ -144,16 +119,18 @@ impl Plan {
             excluding: *rng.choice(&[0, 0, 20]).expect("some"),
             requiring: *rng.choice(&[0, 0, 20, 70]).expect("some"),
             expiring: *rng.choice(&[0, 0, 30]).expect("some"),
-            kinds: rng.bool().then(|| std::array::from_fn(|_| Kind::draw(rng))),
+            kinds: (fat || rng.bool()).then(|| std::array::from_fn(|_| Kind::draw(rng, history))),
             claims: rng.bool(),
             polling: *rng.choice(&[0, 0, 0, 30]).expect("some"),
+            says_room: rng.u32(0..4) > 0,
+            mutes: one_in(rng, 4),
         }
     }
 
-    /// Returns whether a log drops events by their number alone.
+    /// Returns whether a log without a policy drops events by their number alone.
     pub(crate) fn counts_only(&self) -> bool {
         let is_unlimited = self.history.log.bytes_max == HUGE && self.is_unlimited_together();
-        is_unlimited && self.history.age_max == LONG && self.kinds.is_none()
+        is_unlimited && self.history.age_max == LONG
     }
 
     /// Returns whether the history as a whole is unbounded, so that only slow subscribers can lose events.

@@ -1,6 +1,6 @@
 //! Invariants that hold at any time, and for every connection at its end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tidegate::hub::source::Source;
@@ -15,11 +15,13 @@ use super::{Life, room_name, user_name};
 impl Life<'_> {
     /// Processes the connections that a shard has closed.
     pub(super) fn collect(&mut self, at: usize) {
+        self.nodes[at].note_the_slow();
         let closed = std::mem::take(&mut self.nodes[at].shard.net_mut().closed);
         for wire in closed {
             self.say(|| format!("socket {wire} of shard {at} is closed"));
             let walk = self.judge(at, wire, true);
             self.nodes[at].live.retain(|live| *live != wire);
+            self.note_leaving(at, wire, &walk);
             if let Some(last) = walk.ids.last() {
                 let any = self.rng.choice(&walk.ids).expect("there is a last").clone();
                 self.ids.extend([any, last.clone()]);
@@ -37,10 +39,7 @@ impl Life<'_> {
         let wire = &node.shard.net_mut().wires[wire];
         let (mut client, delivered) = listener.hear(wire);
         let walk = listener.walk(client.items(), &self.order, epoch);
-        // Catching up with more than one batch takes several writes, between which the log may drop events.
-        let is_patient = !wire.was_short && !listener.is_rated && !self.plan.fat;
-        let may_lose = !is_patient || !self.plan.is_unlimited_together();
-        assert!(may_lose || !walk.gaps.contains(&"slow"), "only the slow are: {listener:?}");
+        listener.check_writes(wire, &self.order, is_over);
         if is_over {
             let is_expired = walk.closing.as_deref() == Some(CloseReason::Expired.as_str());
             let end = listener.rights.newest().and_then(|token| token.ends);
@@ -84,13 +83,19 @@ impl Life<'_> {
             assert_eq!(node.stats.lagging.get(), lagging as u64);
         }
         self.check_history();
+        self.check_members();
     }
 
     pub(super) fn check_history(&self) {
         let (mut events, mut bytes) = (0, 0);
+        let known = &self.order.known;
+        let bounds: HashMap<String, usize> =
+            (0..ROOMS).map(|room| (room_name(room), known[room].events_max())).collect();
         let mut add = |source: &Arc<Source>| {
             if let Some(log) = source.log().get() {
-                assert!(log.held() <= self.plan.history.log.events_max);
+                let events_max = bounds.get(source.name()).unwrap_or(&self.plan.history.log.events_max);
+                assert!(log.held() <= *events_max, "{} holds {}", source.name(), log.held());
+                assert!(log.lost_to() <= log.evicted_to() && log.evicted_to() <= log.expired_to());
                 events += log.held();
                 bytes += log.cost() + if log.is_empty() { 0 } else { source.attachment_bytes() };
             }

@@ -24,6 +24,7 @@ impl Life<'_> {
             3..6 => {
                 self.come_to_rest();
                 self.check_presence();
+                self.tidy();
             }
             _ => {
                 self.come_to_rest();
@@ -67,14 +68,21 @@ impl Life<'_> {
                 self.now += FLUSH_PAUSE_MICROS;
             }
         }
-        for at in 0..self.nodes.len() {
-            let node = &mut self.nodes[at];
-            for wire in &node.live {
-                let listener = &node.listeners[*wire];
-                let (client, _) = listener.hear(&node.shard.net_mut().wires[*wire]);
+        self.check_rest();
+    }
+
+    /// Checks that every subscriber has everything.
+    fn check_rest(&self) {
+        for (at, node) in self.nodes.iter().enumerate() {
+            for (wire, listener) in node.live_ones() {
+                let (client, _) = listener.hear(&node.shard.net().wires[wire]);
                 let walk = listener.walk(client.items(), &self.order, self.hub.epoch());
                 assert!(walk.begun, "everyone is welcomed");
                 assert!(listener.opening.gap.is_none() || !walk.gaps.is_empty(), "the gap was told");
+                let has_replay = walk.has_replay || listener.opening.replay.is_none();
+                assert!(has_replay, "the policies bring something: {listener:?}");
+                assert!(!walk.must_close, "its room ends streams that lose events: {listener:?}");
+                assert_eq!(walk.mutings, listener.mutings, "told of each mute: {listener:?}");
                 let owed = self.order.next_for(listener, walk.position);
                 assert_eq!(owed, None, "socket {wire} of shard {at} is still owed, after {}", walk.position);
             }
@@ -99,8 +107,8 @@ impl Life<'_> {
         }
         self.let_pass(LASTS_MAX);
         assert!(
-            self.live().all(|listener| may_stay(&listener) || listener.poll),
-            "nobody outlives its right"
+            self.live().all(|listener| may_stay(&listener)),
+            "nobody outlives its right, and no poll its time"
         );
         let left = self.live().filter(may_stay).count();
         assert!(left == staying || self.plan.lease.is_some(), "{left} are left of {staying} who may stay");
