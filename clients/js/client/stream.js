@@ -376,7 +376,7 @@ export function connect(options) {
     if (rooms.size != before && current) go();
   };
 
-  for (const type of ["online", "pageshow", "visibilitychange", "resume", "pagehide"]) {
+  for (const type of ["online", "pageshow", "visibilitychange", "pagehide"]) {
     globalThis.addEventListener?.(type, type == "pagehide" ? park : wake, page);
   }
   move(options.since ?? (withStore(keep, (store) => store.getItem(key)) || null));

@@ -147,7 +147,8 @@ function join(name, reach, query) {
     for (const reader of [...readers]) reader.end(Error("away"));
   };
   // A page that is put away or frozen must not let the others wait.
-  for (const type of ["pagehide", "freeze"]) addEventListener(type, away, quit);
+  addEventListener("pagehide", away, quit);
+  document.addEventListener("freeze", away, quit);
 
   /** @param {LockOptions} how */
   const stand = (how) =>
@@ -212,10 +213,9 @@ export default async function share(reach, path, token, attempt) {
   /** @type {ReadableStreamDefaultController<Uint8Array>} */
   let out;
   const body = new ReadableStream({ start: (controller) => void (out = controller) });
+  const whole = new Response(body, { headers: { "content-type": "text/event-stream" } });
 
   return new Promise((resolve, reject) => {
-    const open = () => resolve(new Response(body, { headers: { "content-type": "text/event-stream" } }));
-
     /** @param {Frame} frame */
     const give = (frame) => {
       const { id } = frame;
@@ -252,11 +252,19 @@ export default async function share(reach, path, token, attempt) {
         if (at) asked.set("last_event_id", at);
         const answer = await send(reach, "/stream?" + asked, token, mine);
         if (!answer.body) return resolve(answer);
-        open();
+        let hasAsked = false;
+        resolve(whole);
         for await (const frame of read(answer)) {
           if (mine != own) return;
+          if (frame.event == "connected") {
+            const connected = JSON.parse(/** @type {string} */ (frame.data));
+            enter(key + connected.user);
+            frame.data = JSON.stringify({ ...connected, via: "stream" });
+          }
           give(frame);
-          if (frame.event == "connected") enter(key + JSON.parse(/** @type {string} */ (frame.data)).user);
+          // Only for a time: perhaps it was late, and can be in the next stream of the leader.
+          if (!poll && at && !hasAsked) ask();
+          hasAsked = !!at;
         }
         if (mine != own) return;
         own = undefined;
@@ -295,7 +303,7 @@ export default async function share(reach, path, token, attempt) {
             own?.abort();
             own = undefined;
             following = begin;
-            open();
+            resolve(whole);
             give({ event: "connected", data: JSON.stringify({ ...connected, via: group?.leads() ? "stream" : "tab" }) });
           } else if (following) alone();
         }

@@ -119,9 +119,12 @@ export class Network {
   }
 }
 
+/** The longest wait before a test gives up. */
+const PATIENCE_MS = Number(process.env.PATIENCE_MS ?? 60_000);
+
 /** Waits until `is` is true. Only a failure takes long. */
 export async function until(what, is, instead = () => "") {
-  const deadline = Date.now() + 60_000;
+  const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
     const found = await is();
     if (found) return found;
