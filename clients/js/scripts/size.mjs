@@ -6,6 +6,10 @@ import { build } from "esbuild";
 /** Bytes of each part at most, and of all together. */
 const PARTS = {
   core: ["client.js", 3200],
+  tabs: ["client/tabs.js", 1200],
+  presence: ["client/presence.js", 600],
+  react: ["client/react.js", 400],
+  vue: ["client/vue.js", 400],
 };
 const ALL_MAX = 6700;
 
@@ -16,7 +20,7 @@ const LATER = ["./tabs.js", "./poll.js"];
 let all = 0;
 let failed = false;
 for (const [name, [entry, max]] of Object.entries(PARTS)) {
-  const external = name == "core" ? LATER : [...CORE.map((file) => `./${file}.js`), ...LATER, "../client.js", "react", "vue"];
+  const external = name == "core" ? LATER : [...[...CORE, "presence"].map((file) => `./${file}.js`), ...LATER, "../client.js", "react", "vue"].filter((file) => file != `./${name}.js`);
   const { outputFiles } = await build({
     entryPoints: [entry],
     absWorkingDir: new URL("..", import.meta.url).pathname,

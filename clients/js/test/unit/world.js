@@ -95,7 +95,7 @@ export class World {
 }
 
 /** One request, and what becomes of it. */
-class Request {
+export class Request {
   constructor(url, init) {
     this.url = url;
     this.init = init;

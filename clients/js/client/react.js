@@ -1,0 +1,98 @@
+/**
+ * Hooks for React 18 and 19. A stream opens when its component is mounted, and closes with it; on a server none opens.
+ */
+
+import { useEffect, useRef, useState } from "react";
+
+import { connect } from "../client.js";
+import { NOBODY, presence } from "./presence.js";
+
+/** @typedef {import("./stream.js").Status} Status */
+
+/**
+ * A stream for as long as the component lives. Options that are functions are always the newest; when another option
+ * changes, a new stream takes the place of the old one.
+ *
+ * @template {Record<string, any>} [E=Record<string, any>]
+ * @param {import("./stream.js").Options<E>} options
+ * @returns {import("./stream.js").Stream<E> | undefined} `undefined` before the component is mounted
+ */
+export function useStream(options) {
+  const newest = useNewest(/** @type {Record<string, any>} */ (options));
+  const [stream, put] = useState();
+  useEffect(
+    () => {
+      const lasting = { ...newest.current };
+      for (const name in lasting) {
+        if (lasting[name]?.call) lasting[name] = (/** @type {any[]} */ ...args) => newest.current[name](...args);
+      }
+      const opened = connect(lasting);
+      put(/** @type {any} */ (opened));
+      return opened.close;
+    },
+    // Functions are not in it, and so are no reason for a new stream.
+    [JSON.stringify(options)],
+  );
+  return stream;
+}
+
+/**
+ * What was given at the last render, for what runs later.
+ *
+ * @template T
+ * @param {T} value
+ */
+function useNewest(value) {
+  const newest = useRef(value);
+  newest.current = value;
+  return newest;
+}
+
+/**
+ * Calls `listener` for each event of `type` while the component is mounted. It is always the newest function.
+ *
+ * @template {Record<string, any>} E
+ * @template {keyof E & string} K
+ * @param {import("./stream.js").Stream<E> | undefined} stream
+ * @param {K} type
+ * @param {(message: import("./listeners.js").Message<E[K]>) => void} listener
+ * @param {{ room?: string }} [options]
+ */
+export function useEvent(stream, type, listener, options) {
+  const newest = useNewest(listener);
+  useEffect(() => stream?.on(type, (message) => newest.current(message), options), [stream, type, options?.room]);
+}
+
+/**
+ * The state of a stream.
+ *
+ * @param {import("./stream.js").Stream<any> | undefined} stream
+ * @returns {Status | undefined} `undefined` without a stream
+ */
+export function useStatus(stream) {
+  const [now, put] = useState(stream?.status);
+  useEffect(() => {
+    put(stream?.status);
+    return stream?.watch(put);
+  }, [stream]);
+  return now;
+}
+
+/**
+ * Who is in `room`, on a stream with `presence: true`.
+ *
+ * @template [D=any]
+ * @param {import("./stream.js").Stream<any> | undefined} stream
+ * @param {string} room
+ * @returns {import("./presence.js").Presence<D>}
+ */
+export function usePresence(stream, room) {
+  const [now, put] = useState(NOBODY);
+  useEffect(() => {
+    put(NOBODY);
+    const followed = stream && presence(stream, room);
+    followed?.watch(put);
+    return followed?.close;
+  }, [stream, room]);
+  return now;
+}
