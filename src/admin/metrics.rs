@@ -17,6 +17,7 @@ use crate::engine::machine::Machine;
 use crate::engine::stats::Refused;
 use crate::hub::memory_level::MemoryLevel;
 use crate::hub::presence::stats::Suppressed;
+use crate::order::claims::Kind;
 use crate::shard::reason::{CloseReason, DropReason, GapReason, SkipReason};
 use crate::shard::stats::Stats;
 use crate::types::histogram::{Histogram, Tally};
@@ -60,7 +61,7 @@ struct Gauges {
     waiting_max: Gauge,
     http_bytes: Gauge,
     http_bytes_max: Gauge,
-    claims: Gauge,
+    claims: [Gauge; 2],
     claims_max: Gauge,
     muted: Gauge,
 }
@@ -75,7 +76,7 @@ struct Counters {
     published: Counter,
     outdated: Counter,
     replayed: Counter,
-    claims_dropped: Counter,
+    claims_dropped: [Counter; 2],
     delivered: Counter,
     heartbeats: Counter,
     bytes: [Counter; 2],
@@ -297,11 +298,14 @@ impl Gauges {
                 "tidegate_http_max_bytes",
                 "Bytes that bodies and answers may hold together.",
             ),
-            claims: register(
-                "tidegate_claims",
-                "Idempotency keys, and data that may not be repeated, that are remembered.",
-            ),
-            claims_max: register("tidegate_claims_max", "Those that may be remembered at once."),
+            claims: Kind::ALL.map(|kind| {
+                describe_gauge!(
+                    "tidegate_claims",
+                    "What is remembered: idempotency keys (key), and data that may not be repeated (data)."
+                );
+                gauge!("tidegate_claims", "kind" => kind.as_str())
+            }),
+            claims_max: register("tidegate_claims_max", "Those of one kind that may be remembered at once."),
             muted: register("tidegate_muted_users", "Muted users, counted once for each room."),
         }
     }
@@ -338,9 +342,11 @@ impl Gauges {
         self.waiting_max.set(size(engine.config.max_waiting_requests));
         self.http_bytes.set(size(engine.buffers.held()));
         self.http_bytes_max.set(size(engine.buffers.bytes_max()));
-        let (claims, claims_max, _) = engine.order.claims();
-        self.claims.set(size(claims));
-        self.claims_max.set(size(claims_max));
+        for (kind, gauge) in Kind::ALL.into_iter().zip(&self.claims) {
+            let claims = engine.order.claims(kind);
+            gauge.set(size(claims.held));
+            self.claims_max.set(size(claims.max));
+        }
         self.muted.set(size(engine.hub.mutes().len()));
         self.gzip_ratio.set(if packed == 0 { 0.0 } else { count(plain) / count(packed) });
     }
@@ -383,9 +389,11 @@ impl Counters {
                 "tidegate_replayed_total",
                 "Publishes with an idempotency key that were answered as before: requests, and events with a key.",
             ),
-            claims_dropped: one(
+            claims_dropped: by_label(
                 "tidegate_claims_dropped_total",
                 "Idempotency keys, and data that may not be repeated, forgotten before their time for want of places.",
+                "kind",
+                Kind::ALL.map(Kind::as_str),
             ),
             delivered: one(
                 "tidegate_events_delivered_total",
@@ -457,7 +465,9 @@ impl Counters {
         self.published.absolute(engine.hub.events_published());
         self.outdated.absolute(engine.order.stats().skipped.get());
         self.replayed.absolute(engine.order.stats().replayed.get());
-        self.claims_dropped.absolute(engine.order.claims().2);
+        for (kind, counter) in Kind::ALL.into_iter().zip(&self.claims_dropped) {
+            counter.absolute(engine.order.claims(kind).dropped);
+        }
         self.delivered.absolute(sum(engine, |stats| &stats.delivered));
         self.heartbeats.absolute(sum(engine, |stats| &stats.heartbeats));
         for (at, counter) in self.bytes.iter().enumerate() {

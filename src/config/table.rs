@@ -317,8 +317,8 @@ settings! {
         /// publishes nothing.
         idempotency_time: Duration = "5m", duration(SECOND..=24 * HOUR);
 
-        /// Idempotency keys, and data that `refuse_repeats` compares, that are remembered at once. Those that would end
-        /// next are forgotten first. 0 remembers none.
+        /// Idempotency keys that are remembered at once; as much of the data that `refuse_repeats` compares is remembered
+        /// beside them. The oldest are forgotten first. 0 remembers none.
         idempotency_keys: usize = "100000", integer(0..=10_000_000);
     }
 

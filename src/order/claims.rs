@@ -4,10 +4,11 @@
 //! comes later with the same claim gets the first one's answer. Time is an argument, and nothing here depends on the
 //! process, so every node that decides the same entries in the same order decides alike.
 //!
-//! Bounded: the table holds so many claims. One more takes the place of the claim that would be forgotten next, which
-//! is counted. It takes memory for the claims that it holds.
+//! Bounded: a table holds so many claims. One more takes the place of the oldest, which is counted. It takes memory for
+//! the claims that it holds. Keys and data have a table each: whoever may publish can fill the one for data, and what
+//! others have made safe with keys must not make room for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 
@@ -42,14 +43,77 @@ pub enum Found {
     Other,
 }
 
+/// What can be claimed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// An idempotency key, of a request or of an event.
+    Key,
+    /// Data that may not be repeated.
+    Data,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Key, Self::Data];
+
+    /// The word in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Data => "data",
+        }
+    }
+}
+
 /// The claims of the last minutes.
+#[derive(Debug)]
+pub struct Claimed {
+    /// By [`Kind`].
+    tables: [ClaimTable; 2],
+    turns: u64,
+}
+
+impl Claimed {
+    /// Tables of at most `claims_max` claims each. With 0, everyone is the first.
+    #[must_use]
+    pub fn new(claims_max: usize) -> Self {
+        Self { tables: [ClaimTable::new(claims_max), ClaimTable::new(claims_max)], turns: 0 }
+    }
+
+    /// The turn of the next publish that claims something.
+    pub fn next_turn(&mut self) -> Turn {
+        self.turns += 1;
+        Turn(self.turns)
+    }
+
+    /// The claims of one kind.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> &ClaimTable {
+        &self.tables[kind as usize]
+    }
+
+    /// The claims of one kind.
+    pub fn of_mut(&mut self, kind: Kind) -> &mut ClaimTable {
+        &mut self.tables[kind as usize]
+    }
+
+    /// Forgets the claims whose time is over.
+    pub fn sweep(&mut self, now: Moment) {
+        self.tables.iter_mut().for_each(|table| table.sweep(now));
+    }
+}
+
+/// The claims of one kind.
 #[derive(Debug)]
 pub struct ClaimTable {
     claims: HashMap<u128, Held>,
-    /// The same claims, by when they are forgotten.
-    by_end: BTreeSet<(Moment, u128)>,
+    /// The keys of the same claims, oldest first. Each claim has an age of its own, which grows.
+    by_age: BTreeMap<u64, u128>,
+    /// The ages of the same claims, by when they are forgotten.
+    by_end: BTreeSet<(Moment, u64)>,
+    next_age: u64,
     claims_max: usize,
-    turns: u64,
     dropped: u64,
 }
 
@@ -57,6 +121,7 @@ pub struct ClaimTable {
 struct Held {
     content: u128,
     until: Moment,
+    age: u64,
     state: State,
 }
 
@@ -70,13 +135,8 @@ impl ClaimTable {
     /// A table of at most `claims_max` claims. With 0, everyone is the first.
     #[must_use]
     pub fn new(claims_max: usize) -> Self {
-        Self { claims: HashMap::new(), by_end: BTreeSet::new(), claims_max, turns: 0, dropped: 0 }
-    }
-
-    /// The turn of the next publish that claims something.
-    pub fn next_turn(&mut self) -> Turn {
-        self.turns += 1;
-        Turn(self.turns)
+        let (claims, by_age, by_end) = Default::default();
+        Self { claims, by_age, by_end, next_age: 0, claims_max, dropped: 0 }
     }
 
     /// What is known of `claim`.
@@ -95,9 +155,11 @@ impl ClaimTable {
         if found == Found::New && self.claims_max > 0 {
             self.remove(claim.key);
             self.make_room(now);
-            let until = now + claim.time;
-            self.by_end.insert((until, claim.key));
-            let held = Held { content: claim.content, until, state: State::Running(turn) };
+            let (age, until) = (self.next_age, now + claim.time);
+            self.next_age += 1;
+            self.by_age.insert(age, claim.key);
+            self.by_end.insert((until, age));
+            let held = Held { content: claim.content, until, age, state: State::Running(turn) };
             self.claims.insert(claim.key, held);
         }
         found
@@ -119,9 +181,7 @@ impl ClaimTable {
 
     /// Forgets the claims whose time is over, and gives back the memory that a crowd of them has left unused.
     pub fn sweep(&mut self, now: Moment) {
-        while self.by_end.first().is_some_and(|(until, _)| *until <= now) {
-            self.drop_first();
-        }
+        self.drop_ended(now);
         if self.claims.len() < self.claims.capacity() / 4 {
             self.claims.shrink_to(2 * self.claims.len());
         }
@@ -153,24 +213,25 @@ impl ClaimTable {
 
     /// Makes room for one more claim.
     fn make_room(&mut self, now: Moment) {
-        while self.by_end.first().is_some_and(|(until, _)| *until <= now) {
-            self.drop_first();
-        }
+        self.drop_ended(now);
         while self.claims.len() >= self.claims_max {
-            self.drop_first();
+            let Some((_, oldest)) = self.by_age.first_key_value() else { return };
+            self.remove(*oldest);
             self.dropped += 1;
         }
     }
 
-    fn drop_first(&mut self) {
-        if let Some((_, key)) = self.by_end.pop_first() {
-            self.claims.remove(&key);
+    fn drop_ended(&mut self, now: Moment) {
+        while let Some((_, age)) = self.by_end.first().filter(|(until, _)| *until <= now) {
+            let key = self.by_age.get(age).copied().expect("each claim is in all three");
+            self.remove(key);
         }
     }
 
     fn remove(&mut self, key: u128) {
         if let Some(held) = self.claims.remove(&key) {
-            self.by_end.remove(&(held.until, key));
+            self.by_age.remove(&held.age);
+            self.by_end.remove(&(held.until, held.age));
         }
     }
 }
@@ -195,15 +256,13 @@ mod tests {
     }
 
     fn table(claims_max: usize) -> (ClaimTable, Turn) {
-        let mut table = ClaimTable::new(claims_max);
-        let turn = table.next_turn();
-        (table, turn)
+        (ClaimTable::new(claims_max), Turn(1))
     }
 
     #[test]
     fn the_first_one_has_the_claim_and_the_others_its_answer() {
         let (mut table, first) = table(10);
-        let second = table.next_turn();
+        let second = Turn(2);
         assert_eq!(table.claim(&claim(1), first, NOW), Found::New);
         assert_eq!(table.claim(&claim(1), second, NOW), Found::Running(first));
         table.finish(1, second, Published::one(5, 2));
@@ -228,8 +287,8 @@ mod tests {
         let (mut table, turn) = table(10);
         assert_eq!(table.claim(&claim(1), turn, NOW), Found::New);
         table.forget(1, turn);
-        assert!(table.is_empty() && table.by_end.is_empty());
-        let second = table.next_turn();
+        assert!(table.is_empty() && table.by_age.is_empty() && table.by_end.is_empty());
+        let second = Turn(2);
         assert_eq!(table.claim(&claim(1), second, NOW), Found::New);
         table.forget(1, turn);
         table.finish(1, second, Published::one(5, 2));
@@ -251,18 +310,42 @@ mod tests {
         // Claimed again before it was swept.
         assert_eq!(table.claim(&claim(1), turn, soon), Found::New);
         table.sweep(soon + MINUTE);
-        assert_eq!((table.len(), table.by_end.len(), table.dropped()), (0, 0, 0));
+        assert_eq!((table.len(), table.by_age.len(), table.by_end.len(), table.dropped()), (0, 0, 0, 0));
     }
 
+    /// The one that would have ended first used to make room: a room that refuses repeats for an hour filled the table,
+    /// and in another, which refuses them for some seconds, each was forgotten at once.
     #[test]
-    fn the_one_that_ends_first_makes_room() {
+    fn the_oldest_makes_room_whenever_it_ends() {
         let (mut table, turn) = table(2);
-        let short = Claim { time: Duration::from_secs(1), ..claim(1) };
-        for claim in [claim(2), short, claim(3)] {
+        let short = Claim { time: Duration::from_secs(1), ..claim(2) };
+        for claim in [claim(1), short, claim(3)] {
             assert_eq!(table.claim(&claim, turn, NOW), Found::New);
         }
         assert_eq!((table.len(), table.dropped()), (2, 1));
         assert_eq!([1, 2, 3].map(|key| table.find(&claim(key), NOW) == Found::New), [true, false, false]);
+        // What has ended makes room first, and is not counted.
+        assert_eq!(table.claim(&claim(4), turn, NOW + short.time), Found::New);
+        assert_eq!((table.len(), table.dropped()), (2, 1));
+        assert!(matches!(table.find(&claim(3), NOW + short.time), Found::Running(_)));
+    }
+
+    /// Both had the same places, and those that ended first went first. Data that may not be repeated for an hour drove
+    /// out each new key: some dozens of messages a second, by anyone who may publish, and retries published twice.
+    #[test]
+    fn data_does_not_take_the_places_of_keys() {
+        let mut claimed = Claimed::new(10);
+        let turn = claimed.next_turn();
+        let hour = |key| Claim { time: Duration::from_hours(1), ..claim(key) };
+        for key in 0..100 {
+            assert_eq!(claimed.of_mut(Kind::Data).claim(&hour(key), turn, NOW), Found::New);
+        }
+        assert_eq!(claimed.of_mut(Kind::Key).claim(&claim(1), turn, NOW), Found::New);
+        for key in 100..200 {
+            assert_eq!(claimed.of_mut(Kind::Data).claim(&hour(key), turn, NOW), Found::New);
+        }
+        assert_eq!(claimed.of(Kind::Key).find(&claim(1), NOW), Found::Running(turn));
+        assert_eq!([Kind::Key, Kind::Data].map(|kind| claimed.of(kind).dropped()), [0, 190]);
     }
 
     #[test]
@@ -273,7 +356,7 @@ mod tests {
             assert_eq!(table.claim(&claim(key), turn, NOW), Found::New);
             table.finish(key, turn, Published::one(5, 2));
         }
-        assert_eq!((table.len(), table.by_end.len()), (100, 100));
+        assert_eq!((table.len(), table.by_age.len(), table.by_end.len()), (100, 100, 100));
         assert_eq!(u128::from(table.dropped()), count - 100);
         assert!(table.claims.capacity() <= 448, "{} places", table.claims.capacity());
         assert!(matches!(table.find(&claim(count - 1), NOW), Found::Done(_)));
@@ -297,7 +380,8 @@ mod tests {
         const CLAIMS: usize = 100_000;
         // A place and its byte of control; half of the places may be empty. A tree's nodes are half full at worst.
         let place = size_of::<(u128, Held)>() + 1;
-        let bytes = place * (CLAIMS * 8 / 7).next_power_of_two() + 2 * size_of::<(Moment, u128)>() * CLAIMS;
+        let in_trees = size_of::<u64>() + size_of::<u128>() + size_of::<(Moment, u64)>();
+        let bytes = place * (CLAIMS * 8 / 7).next_power_of_two() + 2 * in_trees * CLAIMS;
         assert!(bytes <= 20 << 20, "{bytes}");
     }
 }

@@ -10,7 +10,7 @@ use crate::hub::draft::{Claim, Claims, Draft};
 use crate::hub::own_ids::Repeats;
 use crate::hub::source::Source;
 use crate::hub::{Hub, Published};
-use crate::order::claims::{ClaimTable, Found, RequestClaim, Turn};
+use crate::order::claims::{Claimed, Found, Kind, RequestClaim, Turn};
 use crate::order::refused::{Refused, Why};
 use crate::order::round::Round;
 use crate::types::count::Count;
@@ -21,7 +21,7 @@ use crate::types::moment::Moment;
 pub struct MemoryOrder {
     hub: Arc<Hub>,
     /// Locked before the hub's history, and only by publishes that claim something.
-    claims: Arc<Mutex<ClaimTable>>,
+    claims: Arc<Mutex<Claimed>>,
     stats: Arc<OrderStats>,
 }
 
@@ -41,10 +41,10 @@ impl MemoryOrder {
         Self::remembering(hub, 0)
     }
 
-    /// The order that `hub` follows. It remembers so many claims.
+    /// The order that `hub` follows. It remembers so many claims of each kind.
     #[must_use]
     pub fn remembering(hub: Arc<Hub>, claims_max: usize) -> Self {
-        let claims = Arc::new(Mutex::new(ClaimTable::new(claims_max)));
+        let claims = Arc::new(Mutex::new(Claimed::new(claims_max)));
         Self { hub, claims, stats: Arc::default() }
     }
 
@@ -121,13 +121,12 @@ impl MemoryOrder {
         // No publisher waits while an event is encoded.
         let mut events: Vec<Prepared> = drafts.into_iter().map(|draft| self.hub.prepare(draft)).collect();
         let mut round = Round::default();
-        let mut table = (!is_plain).then(|| self.claims.lock());
-        if let Some(table) = table.as_deref_mut() {
-            if let Some(first) = round.begin(table, request, now)? {
-                self.stats.replayed.add();
-                return Ok(first);
+        let mut claimed = (!is_plain).then(|| self.claims.lock());
+        if let Some(claimed) = claimed.as_deref_mut() {
+            if let Some(first) = round.begin(claimed, request, now)? {
+                return Ok(self.again(first));
             }
-            round.claim(table, &claims, &mut events, repeats, now)?;
+            round.claim(claimed, &claims, &mut events, repeats, now)?;
         }
         let mut applying = self.hub.applying(Counts::Yes);
         applying.pass_outdated(&mut events);
@@ -135,11 +134,11 @@ impl MemoryOrder {
             round.stop_at(index);
         }
         let published = apply(&mut applying, events, &mut round, now);
-        if let Some(table) = table.as_deref_mut() {
-            round.finish(table, &published);
+        if let Some(claimed) = claimed.as_deref_mut() {
+            round.finish(claimed, &published);
         }
         let wakers = applying.finish(now);
-        drop(table);
+        drop(claimed);
         self.stats.replayed.add_many(published.replayed.into());
         self.stats.skipped.add_many(published.skipped.into());
         for (shard, waker) in wakers {
@@ -148,25 +147,25 @@ impl MemoryOrder {
         round.result(published)
     }
 
-    /// The answer of an earlier publish that made the same claim with the same content, if there was one.
-    #[must_use]
-    pub fn answer_to(&self, claim: &Claim, now: Moment) -> Option<Published> {
-        let first = self.known(claim, now)?;
-        self.stats.replayed.add();
-        Some(Published { is_repeat: true, ..first })
+    /// The answer of an earlier request that made the same claim with the same content, if there was one.
+    ///
+    /// # Errors
+    ///
+    /// If the same was claimed for something else, or has no answer yet.
+    pub fn answer_to(&self, claim: &Claim, now: Moment) -> Result<Option<Published>, Refused> {
+        let found = self.claims.lock().of(Kind::Key).find(claim, now);
+        match found {
+            Found::New => Ok(None),
+            Found::Done(first) => Ok(Some(self.again(first))),
+            Found::Running(_) => Err(Refused::whole(Why::Running)),
+            Found::Other => Err(Refused::whole(Why::Mismatch)),
+        }
     }
 
-    /// Whether an event or request with this claim was published before.
+    /// Whether an event with this claim was published before.
     #[must_use]
     pub fn knows(&self, claim: &Claim, now: Moment) -> bool {
-        self.known(claim, now).is_some()
-    }
-
-    fn known(&self, claim: &Claim, now: Moment) -> Option<Published> {
-        match self.claims.lock().find(claim, now) {
-            Found::Done(first) => Some(first),
-            Found::New | Found::Running(_) | Found::Other => None,
-        }
+        matches!(self.claims.lock().of(Kind::Key).find(claim, now), Found::Done(_))
     }
 
     /// Claims for a request that is not published at once. The claim is free again when the value is dropped.
@@ -174,23 +173,29 @@ impl MemoryOrder {
     /// # Errors
     ///
     /// If the same was claimed for something else, or has no answer yet.
-    pub fn begin(&self, claim: &Claim, now: Moment) -> Result<Begun<'_>, Refused> {
-        let mut table = self.claims.lock();
-        let turn = table.next_turn();
-        match table.claim(claim, turn, now) {
-            Found::New => Ok(Begun { order: self, claim: *claim, turn: Some(turn) }),
-            // Published since the caller looked: `propose_once` has the answer.
-            Found::Done(_) => Ok(Begun { order: self, claim: *claim, turn: None }),
+    pub fn begin(&self, claim: &Claim, now: Moment) -> Result<First<'_>, Refused> {
+        let mut claimed = self.claims.lock();
+        let turn = claimed.next_turn();
+        match claimed.of_mut(Kind::Key).claim(claim, turn, now) {
+            Found::New => Ok(First::Now(Begun { order: self, claim: *claim, turn })),
+            Found::Done(first) => Ok(First::Before(self.again(first))),
             Found::Running(_) => Err(Refused::whole(Why::Running)),
             Found::Other => Err(Refused::whole(Why::Mismatch)),
         }
     }
 
-    /// Claims that are held, the most that may be, and how many were forgotten before their time.
+    /// Counts a request that was published before, whose answer was `first`.
+    fn again(&self, first: Published) -> Published {
+        self.stats.replayed.add();
+        Published { is_repeat: true, ..first }
+    }
+
+    /// How many claims of a kind there are.
     #[must_use]
-    pub fn claims(&self) -> (usize, usize, u64) {
-        let table = self.claims.lock();
-        (table.len(), table.claims_max(), table.dropped())
+    pub fn claims(&self, kind: Kind) -> ClaimCounts {
+        let claimed = self.claims.lock();
+        let table = claimed.of(kind);
+        ClaimCounts { held: table.len(), max: table.claims_max(), dropped: table.dropped() }
     }
 
     /// Its counters.
@@ -239,27 +244,44 @@ fn apply(applying: &mut Applying<'_>, events: Vec<Prepared>, round: &mut Round, 
     published
 }
 
+/// How many claims of one kind there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClaimCounts {
+    /// Claims that are held.
+    pub held: usize,
+    /// The most that may be.
+    pub max: usize,
+    /// Claims that were forgotten before their time, because others needed their places.
+    pub dropped: u64,
+}
+
+/// Whether a request is the first with its claim.
+pub enum First<'o> {
+    /// It is, and has the claim.
+    Now(Begun<'o>),
+    /// The answer of the first one.
+    Before(Published),
+}
+
 /// A claim that is held until the request is published, or given up.
 pub struct Begun<'o> {
     order: &'o MemoryOrder,
     claim: Claim,
-    turn: Option<Turn>,
+    turn: Turn,
 }
 
 impl Begun<'_> {
     /// The claim, for [`MemoryOrder::propose_once`].
     #[must_use]
     pub fn request(&self) -> RequestClaim {
-        RequestClaim { claim: self.claim, turn: self.turn }
+        RequestClaim { claim: self.claim, turn: Some(self.turn) }
     }
 }
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        if let Some(turn) = self.turn {
-            // Nothing happens if the request was published.
-            self.order.claims.lock().forget(self.claim.key, turn);
-        }
+        // Nothing happens if the request was published.
+        self.order.claims.lock().of_mut(Kind::Key).forget(self.claim.key, self.turn);
     }
 }
 
@@ -325,7 +347,7 @@ mod tests {
             draft
         };
         let refused = propose(&order, vec![known(1)], Repeats::RefuseAll);
-        assert_eq!((refused, order.claims().0), (Err(Refused::at(0, Why::Running)), 0));
+        assert_eq!((refused, order.claims(Kind::Key).held), (Err(Refused::at(0, Why::Running)), 0));
         propose(&order, vec![once(1, "a")], Repeats::RefuseAll).expect("it is new");
         let again = propose(&order, vec![known(1)], Repeats::RefuseAll).expect("a repeat");
         assert_eq!((again.replayed, order.hub.head()), (1, 1));
@@ -338,20 +360,20 @@ mod tests {
         // The second has a used id, so the first does not go out either.
         let refused = propose(&order, vec![once(2, "b"), once(3, "a")], Repeats::RefuseAll);
         assert_eq!(refused, Err(Refused::at(1, Why::IdUsed)));
-        assert_eq!(order.claims().0, 1);
+        assert_eq!(order.claims(Kind::Key).held, 1);
         let mismatch = Draft {
             claims: Claims { once: Some(Claim { content: 2, ..claim(1) }), ..Claims::default() },
             ..once(1, "c")
         };
         let refused = propose(&order, vec![once(2, "b"), mismatch.clone()], Repeats::RefuseAll);
         assert_eq!(refused, Err(Refused::at(1, Why::Mismatch)));
-        assert_eq!((order.claims().0, order.hub.head()), (1, 1));
+        assert_eq!((order.claims(Kind::Key).held, order.hub.head()), (1, 1));
         // Lines stop there: the one before goes out, and those after it are free.
         let lines = vec![once(1, "a"), once(2, "b"), mismatch, once(4, "d")];
         let refused = propose(&order, lines, Repeats::EndThere).expect_err("a mismatch");
         let before = refused.before.expect("two were good");
         assert_eq!((refused.index, before.events, before.replayed), (Some(2), 1, 1));
-        assert_eq!((order.claims().0, order.hub.head()), (2, 2));
+        assert_eq!((order.claims(Kind::Key).held, order.hub.head()), (2, 2));
         let rest = propose(&order, vec![once(4, "d")], Repeats::EndThere).expect("it is new");
         assert_eq!((rest.events, rest.replayed), (1, 0));
     }
@@ -364,15 +386,18 @@ mod tests {
             order.propose_once(request, [draft], Moment(1), |_, _, waker| waker.wake())
         };
         let fresh = RequestClaim { claim: claim(1), turn: None };
-        let begun = order.begin(&claim(1), Moment(1)).expect("it is free");
+        let Ok(First::Now(begun)) = order.begin(&claim(1), Moment(1)) else { panic!("it is free") };
         assert_eq!(once(fresh), Err(Refused::whole(Why::Running)));
+        assert_eq!(order.answer_to(&claim(1), Moment(1)), Err(Refused::whole(Why::Running)));
         assert_eq!(order.begin(&claim(1), Moment(1)).err(), Some(Refused::whole(Why::Running)));
         drop(begun);
-        let begun = order.begin(&claim(1), Moment(1)).expect("it is free again");
+        let Ok(First::Now(begun)) = order.begin(&claim(1), Moment(1)) else { panic!("it is free again") };
         let first = once(begun.request()).expect("it is new");
         drop(begun);
-        assert_eq!(once(fresh), Ok(Published { is_repeat: true, ..first }));
-        assert_eq!(order.answer_to(&claim(1), Moment(1)), Some(Published { is_repeat: true, ..first }));
+        let again = Published { is_repeat: true, ..first };
+        assert_eq!(once(fresh), Ok(again));
+        assert_eq!(order.answer_to(&claim(1), Moment(1)), Ok(Some(again)));
+        assert!(matches!(order.begin(&claim(1), Moment(1)), Ok(First::Before(before)) if before == again));
         assert_eq!(order.hub.head(), 1);
     }
 

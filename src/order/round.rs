@@ -7,7 +7,7 @@ use crate::hub::Published;
 use crate::hub::apply::Prepared;
 use crate::hub::draft::{Claim, Claims};
 use crate::hub::own_ids::Repeats;
-use crate::order::claims::{ClaimTable, Found, RequestClaim, Turn};
+use crate::order::claims::{Claimed, Found, Kind, RequestClaim, Turn};
 use crate::order::refused::{Refused, Why};
 use crate::types::moment::Moment;
 
@@ -31,13 +31,14 @@ struct Begun {
     /// The event's index.
     index: usize,
     key: u128,
-    /// Whether its data is claimed. Only an event that goes out says something.
-    is_data: bool,
+    kind: Kind,
 }
 
 /// What becomes of an event by its claims.
 enum Verdict {
     New,
+    /// The same turn has claimed it before, and there is no answer yet.
+    Own,
     Old(Published),
 }
 
@@ -49,20 +50,19 @@ impl Round {
     /// If the request is refused.
     pub(super) fn begin(
         &mut self,
-        table: &mut ClaimTable,
+        claimed: &mut Claimed,
         request: Option<RequestClaim>,
         now: Moment,
     ) -> Result<Option<Published>, Refused> {
-        let turn = request.and_then(|request| request.turn).unwrap_or_else(|| table.next_turn());
+        let turn = request.and_then(|request| request.turn).unwrap_or_else(|| claimed.next_turn());
         self.turn = Some(turn);
         let Some(RequestClaim { claim, .. }) = request else {
             return Ok(None);
         };
-        match look(table, &claim, turn, now).map_err(Refused::whole)? {
-            Verdict::New => self.request = Some(claim.key),
-            // It was claimed for this turn before the body was decided about.
-            Verdict::Old(first) if first == Published::default() => self.request = Some(claim.key),
-            Verdict::Old(first) => return Ok(Some(Published { is_repeat: true, ..first })),
+        match look(claimed, Kind::Key, &claim, turn, now).map_err(Refused::whole)? {
+            // Its own, if it was claimed for this turn before the body was decided about.
+            Verdict::New | Verdict::Own => self.request = Some(claim.key),
+            Verdict::Old(first) => return Ok(Some(first)),
         }
         Ok(None)
     }
@@ -75,15 +75,16 @@ impl Round {
     /// If one of them is refused, and with it all others.
     pub(super) fn claim(
         &mut self,
-        table: &mut ClaimTable,
+        claimed: &mut Claimed,
         claims: &[Claims],
         events: &mut Vec<Prepared>,
         repeats: Repeats,
         now: Moment,
     ) -> Result<(), Refused> {
         for (index, (claims, event)) in claims.iter().zip(&mut *events).enumerate() {
-            match self.decide(table, index, claims, now) {
+            match self.decide(claimed, index, claims, now) {
                 Ok(Verdict::New) => {}
+                Ok(Verdict::Own) => event.replay(Published::default()),
                 Ok(Verdict::Old(first)) => event.replay(first),
                 Err(why) => {
                     self.stop = Some((index, why));
@@ -98,13 +99,13 @@ impl Round {
         if repeats == Repeats::EndThere {
             return Ok(());
         }
-        self.finish(table, &Published::default());
+        self.finish(claimed, &Published::default());
         Err(Refused::at(index, why))
     }
 
     fn decide(
         &mut self,
-        table: &mut ClaimTable,
+        claimed: &mut Claimed,
         index: usize,
         claims: &Claims,
         now: Moment,
@@ -113,19 +114,19 @@ impl Round {
             return Ok(Verdict::New);
         };
         if let Some(once) = &claims.once {
-            match look(table, once, turn, now)? {
+            match look(claimed, Kind::Key, once, turn, now)? {
                 // It was there when the event came, and its time has ended since. Sent again, it is an ordinary event.
                 Verdict::New if claims.is_known => {
-                    table.forget(once.key, turn);
+                    claimed.of_mut(Kind::Key).forget(once.key, turn);
                     return Err(Why::Running);
                 }
-                Verdict::New => self.begun.push(Begun { index, key: once.key, is_data: false }),
-                old @ Verdict::Old(_) => return Ok(old),
+                Verdict::New => self.begun.push(Begun { index, key: once.key, kind: Kind::Key }),
+                repeat @ (Verdict::Own | Verdict::Old(_)) => return Ok(repeat),
             }
         }
         if let Some(repeat) = &claims.repeat {
-            match look(table, repeat, turn, now) {
-                Ok(Verdict::New) => self.begun.push(Begun { index, key: repeat.key, is_data: true }),
+            match look(claimed, Kind::Data, repeat, turn, now) {
+                Ok(Verdict::New) => self.begun.push(Begun { index, key: repeat.key, kind: Kind::Data }),
                 _ => return Err(Why::SameData),
             }
         }
@@ -145,20 +146,24 @@ impl Round {
     }
 
     /// Gives the claims their answers, and frees those that came to nothing.
-    pub(super) fn finish(&self, table: &mut ClaimTable, published: &Published) {
+    pub(super) fn finish(&self, claimed: &mut Claimed, published: &Published) {
         let Some(turn) = self.turn else {
             return;
         };
-        for Begun { index, key, is_data } in &self.begun {
-            match self.answers.get(*index).filter(|answer| answer.events > 0 || !is_data) {
+        for Begun { index, key, kind } in &self.begun {
+            let table = claimed.of_mut(*kind);
+            // Only an event that goes out says its data.
+            let counts = |answer: &&Published| *kind == Kind::Key || answer.events > 0;
+            match self.answers.get(*index).filter(counts) {
                 Some(answer) => table.finish(*key, turn, *answer),
                 None => table.forget(*key, turn),
             }
         }
         if let Some(key) = self.request {
+            let keys = claimed.of_mut(Kind::Key);
             match self.stop {
-                None => table.finish(key, turn, *published),
-                Some(_) => table.forget(key, turn),
+                None => keys.finish(key, turn, *published),
+                Some(_) => keys.forget(key, turn),
             }
         }
     }
@@ -177,12 +182,12 @@ impl Round {
     }
 }
 
-/// Claims for `turn`. What the same turn has claimed before counts as published, with an empty answer.
-fn look(table: &mut ClaimTable, claim: &Claim, turn: Turn, now: Moment) -> Result<Verdict, Why> {
-    match table.claim(claim, turn, now) {
+/// Claims for `turn`.
+fn look(claimed: &mut Claimed, kind: Kind, claim: &Claim, turn: Turn, now: Moment) -> Result<Verdict, Why> {
+    match claimed.of_mut(kind).claim(claim, turn, now) {
         Found::New => Ok(Verdict::New),
         Found::Done(first) => Ok(Verdict::Old(first)),
-        Found::Running(its) if its == turn => Ok(Verdict::Old(Published::default())),
+        Found::Running(its) if its == turn => Ok(Verdict::Own),
         Found::Running(_) => Err(Why::Running),
         Found::Other => Err(Why::Mismatch),
     }

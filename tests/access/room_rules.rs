@@ -21,6 +21,7 @@ fn server(tables: &str, file: &TempFile) -> TestServer {
         config.token_keys = vec![key(SECRET)];
         config.api_keys_file = read.api_keys_file;
         (config.rooms, config.room_tables) = (read.rooms, read.room_tables);
+        config.idempotency_keys = read.idempotency_keys;
     })
 }
 
@@ -142,4 +143,29 @@ fn the_same_user_does_not_say_the_same_again() {
     // A repeat that says it is one gets its answer.
     let once = json!({"room": "chat", "data": "sure", "once": "k"});
     assert_eq!([(); 2].map(|()| publish(&server, &me, &once).status()), [200, 200]);
+}
+
+/// Both were remembered in the same places, and what ends first made room. With repeats refused for longer than a key
+/// lasts, anybody's messages drove out each new key, and a publisher that tried again published twice.
+#[test]
+fn what_users_say_does_not_make_keys_forgotten() {
+    let file = TempFile::new(&api_key_entry("shop", &api_keys::generate(), &["sse:publish"], ""));
+    let tables = "idempotency_keys = 10\n[[room]]\nmatch = \"chat\"\nrefuse_repeats = \"1h\"";
+    let server = server(tables, &file);
+    let (me, you) = (token("me", &["sse:publish"]), token("you", &["sse:publish"]));
+    let say = |from: u32| {
+        let events = (from..from + 20).map(|n| event("chat", &n.to_string()));
+        assert_eq!(publish(&server, &me, &events.collect()).status(), 200);
+    };
+    say(0);
+    let paid = json!({"room": "orders", "data": "paid", "once": "order-17"});
+    let first = publish(&server, &you, &paid);
+    say(20);
+    let again = publish(&server, &you, &paid);
+    assert_eq!((again.header("idempotency-replayed"), again.text()), (Some("true"), first.text()));
+    let metrics = server.metrics();
+    for (kind, held, dropped) in [("key", 1.0, 0.0), ("data", 10.0, 30.0)] {
+        metrics.assert(&format!("tidegate_claims{{kind=\"{kind}\"}}"), held);
+        metrics.assert(&format!("tidegate_claims_dropped_total{{kind=\"{kind}\"}}"), dropped);
+    }
 }

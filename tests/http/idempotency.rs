@@ -55,7 +55,7 @@ fn a_repeat_is_answered_as_the_first_and_publishes_nothing() {
     let metrics = server.metrics();
     metrics.assert("tidegate_events_published_total", 6.0);
     metrics.assert("tidegate_replayed_total", 9.0);
-    metrics.assert("tidegate_claims", 4.0);
+    metrics.assert("tidegate_claims{kind=\"key\"}", 4.0);
     metrics.assert("tidegate_claims_max", 100_000.0);
 }
 
@@ -190,8 +190,8 @@ fn a_bounded_number_is_remembered() {
     }
     assert!(is_replayed(&publish(&server, "24", body)) && !is_replayed(&publish(&server, "0", body)));
     let metrics = server.metrics();
-    metrics.assert("tidegate_claims", 10.0);
-    metrics.assert("tidegate_claims_dropped_total", 16.0);
+    metrics.assert("tidegate_claims{kind=\"key\"}", 10.0);
+    metrics.assert("tidegate_claims_dropped_total{kind=\"key\"}", 16.0);
 }
 
 /// Clients that had no answer in time try again, all at once.

@@ -6,6 +6,7 @@ use crate::admin::live::rooms::{Hottest, Rooms, rounded};
 use crate::engine::Engine;
 use crate::engine::process;
 use crate::hub::presence::stats::Suppressed;
+use crate::order::claims::Kind;
 use crate::shard::reason::{CloseReason, DropReason, GapReason, SkipReason};
 use crate::shard::stats::Stats;
 use crate::types::histogram::{TIME_BUCKETS, Tally};
@@ -180,7 +181,7 @@ impl Sampler {
             suppressed: now.suppressed - before.suppressed,
             skipped: Counts::since(SkipReason::ALL, SkipReason::as_str, &now.skipped, &before.skipped),
             replayed: now.replayed - before.replayed,
-            claims: engine.order.claims().0,
+            claims: engine.order.claims(Kind::Key).held,
             rooms,
         }
     }

@@ -34,6 +34,7 @@ use crate::hub::draft::{Claim, Draft};
 use crate::hub::memory_level::MemoryLevel;
 use crate::hub::own_ids::Repeats;
 use crate::order::claims::RequestClaim;
+use crate::order::memory::First;
 use crate::order::refused::{Refused, Why};
 use crate::types::name::OnceKey;
 
@@ -103,7 +104,7 @@ async fn publish_events(
         drafts.map(|(index, event)| publisher.draft(engine, event).map_err(|problem| place(problem, index)));
     let mut drafts: Vec<Draft> = drafts.collect::<Result<_, _>>()?;
     // A repeat is answered although its sender may be above its rate by now.
-    let answered = || claim.and_then(|claim| engine.order.answer_to(&claim, engine.clock.now()));
+    let answered = || claim.and_then(|claim| engine.order.answer_to(&claim, engine.clock.now()).ok().flatten());
     if let Some(first) = answered() {
         return Ok(first);
     }
@@ -131,8 +132,12 @@ async fn publish_events(
     if let Some(first) = answered() {
         return Ok(first);
     }
-    let begun = claim.map(|claim| engine.order.begin(&claim, engine.clock.now()));
-    let begun = begun.transpose().map_err(&refused)?;
+    let first = claim.map(|claim| engine.order.begin(&claim, engine.clock.now()));
+    let begun = match first.transpose().map_err(&refused)? {
+        Some(First::Before(first)) => return Ok(first),
+        Some(First::Now(begun)) => Some(begun),
+        None => None,
+    };
     for (index, draft) in drafts.iter_mut().enumerate() {
         asking.ask(rules, draft).await.map_err(|problem| place(problem, index))?;
     }
