@@ -4,6 +4,9 @@
 
 use crate::common;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use common::application::{Application, Asked, Reply};
@@ -12,7 +15,7 @@ use common::conn::{Response, request};
 use common::{BASE, TestServer, assert_problem};
 use serde_json::{Value, json};
 use tidegate::auth::api_keys;
-use tidegate::config::Config;
+use tidegate::config::{Config, Rate};
 use tidegate::http::api::publish::asking::ASKED_EVENTS_MAX;
 
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
@@ -233,4 +236,144 @@ fn who_is_muted_while_the_application_is_asked_does_not_publish() {
     let refused = lines.response();
     assert_eq!((refused.status(), &refused.json()["line"]), (403, &json!(1)));
     assert_eq!(said(&server, "asked", &token("ops", &["sse:read"])), Vec::<String>::new());
+}
+
+/// The key of an event freed a repeat from rates, rules and mutes, but not from the question: it was asked about again, and
+/// refused as `muted`, by the application, or for want of its answer, where the first time was to be answered again.
+#[test]
+fn an_event_that_was_published_is_not_asked_about_again() {
+    let down = Arc::new(AtomicBool::new(false));
+    let is_down = down.clone();
+    let answer = move |_: &Asked| Reply::With(if is_down.load(Relaxed) { 403 } else { 200 }, "{}".into());
+    let (application, (_, file)) = (Application::start(answer), backend());
+    let server = server(&application, &file, |_| {});
+    let me = token("me", &["sse:publish", "sse:read"]);
+    let event = |key: &str| json!({"room": "asked", "data": key, "once": key});
+    let lines = |keys: &[&str]| {
+        let body = keys.iter().map(|key| event(key).to_string()).collect::<Vec<_>>().join("\n");
+        server.post("/publish", &[("authorization", &bearer(&me)), NDJSON], body)
+    };
+    let first = publish(&server, &me, &event("a"));
+    let array = publish(&server, &me, &json!([event("b"), event("c")]));
+    let some_lines = lines(&["d", "e"]);
+    assert_eq!([first.status(), array.status(), some_lines.status()], [200; 3]);
+    assert_eq!(application.count(), 5);
+
+    let ops = bearer(&token("ops", &["admin"]));
+    for is_muted in [false, true] {
+        down.store(true, Relaxed);
+        if is_muted {
+            assert_eq!(server.post("/rooms/asked/mute/me", &[("authorization", &ops)], "").status(), 200);
+        }
+        let again = publish(&server, &me, &event("a"));
+        assert_eq!((again.status(), again.text()), (200, first.text()));
+        let again = publish(&server, &me, &json!([event("b"), event("c")]));
+        assert_eq!((again.status(), &again.json()["replayed"]), (200, &json!(2)), "{}", again.text());
+        let again = lines(&["d", "e"]);
+        assert_eq!((again.status(), &again.json()["replayed"]), (200, &json!(2)), "{}", again.text());
+    }
+    assert_eq!(application.count(), 5);
+
+    // What is new among what is not is asked about all the same.
+    let unmute = format!("{BASE}/rooms/asked/mute/me");
+    server.connect().round(&request("DELETE", &unmute, &[("authorization", &ops)], b""));
+    let mixed = publish(&server, &me, &json!([event("a"), event("new")]));
+    assert_problem(&mixed, 403, "publish_refused");
+    assert_eq!((&mixed.json()["index"], application.count()), (&json!(1), 6));
+    let mixed = lines(&["a", "new"]);
+    assert_problem(&mixed, 403, "publish_refused");
+    assert_eq!((&mixed.json()["line"], application.count()), (&json!(2), 7));
+    down.store(false, Relaxed);
+    let mixed = publish(&server, &me, &json!([event("a"), event("new")]));
+    assert_eq!((mixed.status(), &mixed.json()["replayed"]), (200, &json!(1)));
+    assert_eq!(said(&server, "asked", &me), ["a", "b", "c", "d", "e", "new"]);
+}
+
+/// It was sent again while the first waited: one of the two was asked about and published, and so was the other one.
+#[test]
+fn an_event_that_waits_behind_its_twin_is_not_asked_about() {
+    let (application, (_, file)) = (Application::always(Reply::Held(200, "{}".into())), backend());
+    let server = server(&application, &file, |_| {});
+    let me = bearer(&token("me", &["sse:publish", "sse:read"]));
+    let event = json!({"room": "asked", "data": "x", "once": "k"}).to_string();
+    let mut twins = [server.connect(), server.connect()];
+    for twin in &mut twins {
+        let headers = [("authorization", &*me)];
+        twin.send(request("POST", &format!("{BASE}/publish"), &headers, event.as_bytes()));
+    }
+    server.wait_for("tidegate_waiting_requests", 2.0);
+    application.release();
+    let answers = twins.map(|mut twin| twin.response());
+    assert_eq!(answers[0].text(), answers[1].text());
+    assert_eq!((answers.map(|answer| answer.status()), application.count()), ([200; 2], 1));
+}
+
+/// A retry waited for the turn of its user behind the very request that it repeats, for minutes at worst, and had to have
+/// a rate left.
+#[test]
+fn a_retry_of_what_is_being_asked_about_is_told_at_once() {
+    let (application, (_, file)) = (Application::always(Reply::Held(200, "{}".into())), backend());
+    let server = server(&application, &file, |config| {
+        config.publish_rate_per_user = Some(Rate { events: 2, per: Duration::from_hours(1) });
+    });
+    let me = bearer(&token("me", &["sse:publish", "sse:read"]));
+    let post = |key: &str, data: &str| {
+        let headers = [("authorization", &*me), ("idempotency-key", key)];
+        let body = json!({"room": "asked", "data": data}).to_string();
+        let mut conn = server.connect();
+        conn.send(request("POST", &format!("{BASE}/publish"), &headers, body.as_bytes()));
+        conn
+    };
+    let mut first = post("a", "one");
+    common::eventually("the application is asked", || application.count() == 1);
+    // It waits for its turn.
+    let mut second = post("b", "two");
+    server.wait_for("tidegate_waiting_requests", 2.0);
+    for (key, data) in [("a", "one"), ("b", "two")] {
+        assert_problem(&post(key, data).response(), 409, "idempotency_busy");
+        assert_problem(&post(key, "other").response(), 422, "idempotency_mismatch");
+    }
+    application.release();
+    let answers = [first.response(), second.response()];
+    for ((key, data), answer) in [("a", "one"), ("b", "two")].into_iter().zip(&answers) {
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        let again = post(key, data).response();
+        assert_eq!((again.text(), again.header("idempotency-replayed")), (answer.text(), Some("true")));
+    }
+    assert_eq!(application.count(), 2);
+}
+
+/// Whatever they publish, and for whomever.
+#[test]
+fn backends_are_not_asked_about() {
+    let (application, (backend, file)) = (Application::always(Reply::With(403, String::new())), backend());
+    let server = server(&application, &file, |_| {});
+    let (authorization, event) = (bearer(&backend), json!({"room": "asked", "data": "x"}).to_string());
+    let headers = [("authorization", &*authorization), ("tidegate-user", "me")];
+    let with = |more: (&'static str, &'static str)| [headers[0], headers[1], more];
+    for (headers, body) in [
+        (&headers[..1], event.clone()),
+        (&headers[..], event.clone()),
+        (&headers[..], format!("[{event},{event}]")),
+        (&with(NDJSON)[..], format!("{event}\n{event}")),
+        (&with(("idempotency-key", "k"))[..], event.clone()),
+    ] {
+        assert_eq!(server.post("/publish", headers, body).status(), 200);
+    }
+    assert_eq!(application.count(), 0);
+}
+
+/// The settings name the one server that is asked.
+#[test]
+fn no_redirect_is_followed() {
+    let elsewhere = Application::always(Reply::With(200, "{}".into()));
+    for status in [301, 302, 307, 308] {
+        let head = format!("HTTP/1.1 {status} x\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", elsewhere.url("/"));
+        let (application, (_, file)) = (Application::always(Reply::Raw(head.into_bytes())), backend());
+        let server = server(&application, &file, |_| {});
+        let me = token("me", &["sse:publish", "sse:read"]);
+        let answer = publish(&server, &me, &json!({"room": "asked", "data": "x"}));
+        assert_problem(&answer, 503, "callback_unavailable");
+        assert_eq!((application.count(), elsewhere.count()), (1, 0));
+    }
 }

@@ -6,12 +6,13 @@ use std::rc::Rc;
 
 use crate::answer::problem::{Code, Problem};
 use crate::http::api::publish::fields;
-use crate::http::api::publish::publisher::Publisher;
+use crate::http::api::publish::publisher::{self, Publisher};
 use crate::http::api::publish::room_rules::RoomRules;
 use crate::http::conn::exchange::Exchange;
 use crate::http::conn::places::{Wait, Waiting};
 use crate::http::context::Context;
 use crate::hub::draft::{Draft, Target};
+use crate::rights::identity::Identity;
 use crate::types::name::EventName;
 use crate::upstream::publishing::{Publishing, Question, Said, Turn, Unheard};
 
@@ -19,8 +20,21 @@ use crate::upstream::publishing::{Publishing, Question, Said, Turn, Unheard};
 /// the array for all of them.
 pub const ASKED_EVENTS_MAX: usize = 64;
 
+/// How many of `drafts` the application has to be asked about.
+pub(super) fn count<'d>(
+    publisher: &Publisher<'_>,
+    rules: &RoomRules,
+    drafts: impl IntoIterator<Item = &'d Draft>,
+) -> usize {
+    if publisher.token().is_none() {
+        return 0;
+    }
+    drafts.into_iter().filter(|draft| rules.asks(draft)).count()
+}
+
 /// The right to ask about the events of one request. Until it is dropped, other requests of the same user wait.
 pub(super) struct Asking<'c> {
+    context: &'c Context,
     publishing: &'c Publishing,
     user: Option<String>,
     _waiting: Option<Waiting>,
@@ -29,8 +43,8 @@ pub(super) struct Asking<'c> {
 }
 
 impl<'c> Asking<'c> {
-    /// Waits until it is this request's turn, if the application has to be asked about one of `drafts`. `None` if not.
-    /// `waits`: the request has the right to wait long already.
+    /// Waits until it is this request's turn to have the application asked about `asked` events. `waits`: the request has
+    /// the right to wait long already.
     ///
     /// # Errors
     ///
@@ -40,17 +54,9 @@ impl<'c> Asking<'c> {
         context: &'c Context,
         exchange: &Rc<Exchange>,
         publisher: &Publisher<'_>,
-        rules: &RoomRules,
         waits: bool,
-        drafts: impl IntoIterator<Item = &Draft>,
-    ) -> Result<Option<Self>, Problem> {
-        let Some(token) = publisher.token() else {
-            return Ok(None);
-        };
-        let asked = drafts.into_iter().filter(|draft| rules.asks(draft)).count();
-        if asked == 0 {
-            return Ok(None);
-        }
+        asked: usize,
+    ) -> Result<Self, Problem> {
         if !waits && asked > ASKED_EVENTS_MAX {
             let detail = "the application is asked about at most 64 events of an array";
             return Err(Problem::new(Code::BatchTooLarge).with_detail(detail));
@@ -58,21 +64,23 @@ impl<'c> Asking<'c> {
         // A reload may have given a room this policy, while the client is made at the start only.
         let publishing = context.engine.upstream.publishing.as_ref().ok_or(Code::CallbackUnavailable)?;
         let waiting = (!waits).then(|| context.places.wait(exchange, Wait::Question)).transpose()?;
-        let turn = match token.user() {
+        let user = publisher.token().and_then(Identity::user).map(ToOwned::to_owned);
+        let turn = match &user {
             Some(user) => Some(publishing.turn(user).await.map_err(|_| Code::WaitingFull)?),
             None => None,
         };
-        let user = token.user().map(ToOwned::to_owned);
-        Ok(Some(Self { publishing, user, _waiting: waiting, _turn: turn }))
+        Ok(Self { context, publishing, user, _waiting: waiting, _turn: turn })
     }
 
-    /// Asks about `draft`, if its room says so. Puts in the data that the application gives.
+    /// Asks about `draft`, if its room says so and it was not published before: by now, another request may have done
+    /// that. Puts in the data that the application gives.
     ///
     /// # Errors
     ///
     /// [`Code::PublishRefused`] with what the application says; [`Code::CallbackUnavailable`] without an answer that
     /// counts; [`Code::EventTooLarge`] if its data is too large for the room.
     pub(super) async fn ask(&self, rules: &RoomRules, draft: &mut Draft) -> Result<(), Problem> {
+        publisher::note_known(&self.context.engine, draft);
         let (Target::Room(room), true) = (&draft.target, rules.asks(draft)) else {
             return Ok(());
         };

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::engine::buffers::Holds;
 use crate::engine::lifecycle::Stage;
 use crate::http::api::publish::answer::{PublishAnswer, Tally};
-use crate::http::api::publish::asking::Asking;
+use crate::http::api::publish::asking::{self, Asking};
 use crate::http::api::publish::lines::Lines;
 use crate::http::api::publish::publisher::{Publisher, Uses};
 use crate::http::api::publish::room_rules::RoomRules;
@@ -173,10 +173,12 @@ async fn ask(
 ) -> Result<(), Problem> {
     let (context, exchange, waits) = (stream.context, stream.exchange, stream.waiting.is_some());
     let rules = RoomRules::now(&context.engine);
-    let all = drafts.iter().map(|(_, draft)| draft);
-    let asking = match Asking::begin(context, exchange, publisher, &rules, waits, all).await {
-        Ok(Some(asking)) => asking,
-        Ok(None) => return Ok(()),
+    let asked = asking::count(publisher, &rules, drafts.iter().map(|(_, draft)| draft));
+    if asked == 0 {
+        return Ok(());
+    }
+    let asking = match Asking::begin(context, exchange, publisher, waits, asked).await {
+        Ok(asking) => asking,
         Err(problem) => {
             drafts.clear();
             return Err(problem);

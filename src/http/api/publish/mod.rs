@@ -103,17 +103,6 @@ async fn publish_events(
     let drafts =
         drafts.map(|(index, event)| publisher.draft(engine, event).map_err(|problem| place(problem, index)));
     let mut drafts: Vec<Draft> = drafts.collect::<Result<_, _>>()?;
-    // A repeat is answered although its sender may be above its rate by now.
-    let answered = || claim.and_then(|claim| engine.order.answer_to(&claim, engine.clock.now()).ok().flatten());
-    if let Some(first) = answered() {
-        return Ok(first);
-    }
-    let mut uses = Uses::default();
-    for (index, draft) in drafts.iter_mut().enumerate() {
-        let checked = publisher.check(engine, rules, draft, &mut uses);
-        checked.map_err(|problem| place(problem, index))?;
-    }
-    publisher.take(engine, &uses)?;
     let refused = |Refused { index, why, .. }: Refused| {
         let problem = Problem::new(code(why));
         match index {
@@ -121,23 +110,36 @@ async fn publish_events(
             None => problem,
         }
     };
-    let Some(asking) = Asking::begin(context, exchange, publisher, rules, false, &drafts).await? else {
+    // A repeat is answered although its sender may be above its rate by now.
+    if let Some(claim) = &claim {
+        let first = engine.order.answer_to(claim, engine.clock.now()).map_err(&refused)?;
+        if let Some(first) = first {
+            return Ok(first);
+        }
+    }
+    let mut uses = Uses::default();
+    for (index, draft) in drafts.iter_mut().enumerate() {
+        let checked = publisher.check(engine, rules, draft, &mut uses);
+        checked.map_err(|problem| place(problem, index))?;
+    }
+    let asked = asking::count(publisher, rules, &drafts);
+    if asked == 0 {
+        publisher.take(engine, &uses)?;
         let published = match claim {
             Some(claim) => engine.publish_once(RequestClaim { claim, turn: None }, drafts),
             None => engine.publish(drafts, Repeats::RefuseAll),
         };
         return published.map_err(refused);
-    };
-    // The same request may have been published while this one waited for its turn.
-    if let Some(first) = answered() {
-        return Ok(first);
     }
+    // Before it waits: whoever sends it again meanwhile is told at once, and pays nothing.
     let first = claim.map(|claim| engine.order.begin(&claim, engine.clock.now()));
     let begun = match first.transpose().map_err(&refused)? {
         Some(First::Before(first)) => return Ok(first),
         Some(First::Now(begun)) => Some(begun),
         None => None,
     };
+    publisher.take(engine, &uses)?;
+    let asking = Asking::begin(context, exchange, publisher, false, asked).await?;
     for (index, draft) in drafts.iter_mut().enumerate() {
         asking.ask(rules, draft).await.map_err(|problem| place(problem, index))?;
     }

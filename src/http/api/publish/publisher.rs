@@ -98,8 +98,7 @@ impl<'c> Publisher<'c> {
         draft: &mut Draft,
         uses: &mut Uses,
     ) -> Result<(), Problem> {
-        let now = engine.clock.now();
-        draft.claims.is_known = draft.claims.once.is_some_and(|once| engine.order.knows(&once, now));
+        note_known(engine, draft);
         if draft.claims.is_known {
             return Ok(());
         }
@@ -129,14 +128,14 @@ impl<'c> Publisher<'c> {
     }
 
     /// Checks again what may have changed while the application was asked about `draft`: a moderator may have muted the
-    /// user, or revoked the token, because of that very event.
+    /// user, or revoked the token, because of that very event. One that was published before does not go out again.
     ///
     /// # Errors
     ///
     /// [`Code::Muted`]; as [`Caller::is_still_known`].
     pub(super) fn may_still(&self, engine: &Engine, draft: &Draft) -> Result<(), Problem> {
         self.caller.is_still_known(&engine.access)?;
-        self.is_heard(engine, draft)
+        if draft.claims.is_known { Ok(()) } else { self.is_heard(engine, draft) }
     }
 
     /// Takes `uses` from its rates and those of the rooms.
@@ -154,6 +153,12 @@ impl<'c> Publisher<'c> {
         let taken = engine.publish_limit.take(&own.chain(rooms).collect::<Vec<_>>(), engine.clock.now());
         taken.map_err(|seconds| Problem::new(Code::RateLimited).retry_after_s(seconds))
     }
+}
+
+/// Notes in `draft` whether it was published before.
+pub(super) fn note_known(engine: &Engine, draft: &mut Draft) {
+    let now = engine.clock.now();
+    draft.claims.is_known = draft.claims.once.is_some_and(|once| engine.order.knows(&once, now));
 }
 
 /// What the events of a request take from rates.

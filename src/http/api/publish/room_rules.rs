@@ -70,9 +70,10 @@ impl RoomRules {
         Ok(policy.publish_rate)
     }
 
-    /// Whether the application is asked about `draft`, if a user publishes it.
+    /// Whether the application is asked about `draft`, if a user publishes it. An event that was published before does
+    /// not go out again, so nobody is asked.
     pub(super) fn asks(&self, draft: &Draft) -> bool {
-        self.policy(draft).is_some_and(|policy| policy.callbacks.publish)
+        !draft.claims.is_known && self.policy(draft).is_some_and(|policy| policy.callbacks.publish)
     }
 
     /// Checks the size of the data again, which the application has replaced.
