@@ -23,6 +23,7 @@ use crate::shard::net::Net;
 use crate::shard::presence;
 pub use crate::shard::presence::Presence;
 use crate::shard::reason::{CloseReason, GapReason};
+use crate::shard::replay::Newest;
 use crate::shard::room::LocalRoom;
 use crate::types::moment::Moment;
 use crate::types::name::{EVENT_ID_BYTES_MAX, is_id_byte};
@@ -69,7 +70,7 @@ impl Start {
 
 /// Whether a stream that begins as the policies say begins with events of `source`.
 fn is_replayed(source: &Arc<Source>) -> bool {
-    let replays = !matches!(source.policy().replay, Replay::Off | Replay::Newest(0));
+    let replays = source.with_policy(|policy| !matches!(policy.replay, Replay::Off | Replay::Newest(0)));
     replays && source.log().get().is_some_and(|log| !log.is_empty())
 }
 
@@ -270,30 +271,26 @@ impl<N: Net> Shard<N> {
         let Some(conn) = self.conns.get(slot) else {
             return (Vec::new(), 0);
         };
-        let mut items = Vec::new();
+        let mut newest = Newest::new(BATCH_BYTES_MAX);
         for membership in conn.memberships() {
             let room = &self.rooms[membership.room as usize];
+            let replay = room.policy.replay;
+            if replay == Replay::Off {
+                continue;
+            }
             let log = room.source.log();
             let Some(log) = log.get() else {
                 continue;
             };
             let is_owed = |entry: &&Entry| entry.offset <= head && is_for(entry, &room.source, conn);
-            match room.policy.replay {
+            let offer = |entry: &Entry| newest.offer(entry);
+            match replay {
                 Replay::Off => {}
-                Replay::Latest => items.extend(log.newest_of_keys(head).filter(is_owed).map(Item::from)),
-                Replay::Newest(count) => {
-                    items.extend(log.newest_first().filter(is_owed).take(count).map(Item::from));
-                }
+                Replay::Latest => log.newest_of_keys(head).filter(is_owed).for_each(offer),
+                Replay::Newest(count) => log.newest_first().filter(is_owed).take(count).for_each(offer),
             }
         }
-        items.sort_unstable_by_key(|item| item.offset);
-        let mut bytes = 0;
-        let fitting = items.iter().rev().take_while(|item| {
-            bytes += item.frame.len();
-            bytes <= BATCH_BYTES_MAX
-        });
-        let left_out = items.len() - fitting.count();
-        (items.split_off(left_out), left_out)
+        newest.into_items()
     }
 
     /// The cursor below the newest `count` events that the connection may have.

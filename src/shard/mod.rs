@@ -22,6 +22,7 @@ pub mod notice;
 mod poll;
 mod presence;
 pub mod reason;
+mod replay;
 mod room;
 pub mod session;
 mod shrink;
@@ -131,6 +132,8 @@ pub struct Shard<N: Net> {
     tending: Tending,
     /// Connections whose session has an end.
     expiring: u32,
+    /// Times of polls in `ready` and `due`.
+    polls: poll::Timers,
     /// Streams that are to be told something when their sockets have room.
     untold: told::Waiting,
     deflater: Deflater,
@@ -166,6 +169,7 @@ impl<N: Net> Shard<N> {
             due: BinaryHeap::new(),
             tending: Tending::default(),
             expiring: 0,
+            polls: poll::Timers::default(),
             untold: told::Waiting::new(),
             deflater: Deflater::default(),
             rng: fastrand::Rng::with_seed(seed),

@@ -1,10 +1,13 @@
 //! What a room's policy changes: conflation, slow readers, what a newcomer begins with, and polls.
 
 use super::*;
-use crate::hub::room_policy::{RoomPolicies, RoomPolicy, Slow};
+use crate::hub::log::entry::Entry;
+use crate::hub::room_policy::{Replay, RoomPolicies, RoomPolicy, Slow};
 use crate::rights::pattern::Pattern;
+use crate::shard::poll::TIMERS_KEPT;
 use crate::shard::reason::SkipReason;
 use crate::types::name::EventKey;
+use crate::types::position::Offset;
 
 /// A world in which room `r` has this policy.
 fn world(events_max: usize, change: impl FnOnce(&mut RoomPolicy)) -> World {
@@ -224,7 +227,6 @@ fn a_room_that_stores_nothing_has_no_history_and_no_gap() {
 
 #[test]
 fn a_newcomer_begins_with_what_the_policy_says() {
-    use crate::hub::room_policy::Replay;
     for (replay, start, wanted) in [
         (Replay::Off, Start::ByPolicy, ""),
         (Replay::Latest, Start::ByPolicy, "quiet b2 a3"),
@@ -252,7 +254,6 @@ fn a_newcomer_begins_with_what_the_policy_says() {
 /// The newest event of a quiet room was old. A resume from its id brought what the join had left out, or a gap.
 #[test]
 fn a_newcomer_with_a_replay_resumes_from_where_it_joined() {
-    use crate::hub::room_policy::Replay;
     let mut world = world(2, |policy| policy.replay = Replay::Latest);
     world.publish_key("a", "a1");
     for n in 0..10 {
@@ -270,7 +271,6 @@ fn a_newcomer_with_a_replay_resumes_from_where_it_joined() {
 /// All of it is held for a socket that takes nothing, so it has the bound of a batch. What does not fit is told.
 #[test]
 fn a_replay_is_bounded_and_says_what_did_not_fit() {
-    use crate::hub::room_policy::Replay;
     for replay in [Replay::Latest, Replay::Newest(100)] {
         let mut world = world(100, |policy| policy.replay = replay);
         for n in 0..10 {
@@ -286,7 +286,6 @@ fn a_replay_is_bounded_and_says_what_did_not_fit() {
 /// The socket took a part of the first write. Logs do not have what is below the cursor.
 #[test]
 fn a_replay_arrives_whole_however_little_the_socket_takes() {
-    use crate::hub::room_policy::Replay;
     for room_bytes in 0..400 {
         let mut world = world(2, |policy| policy.replay = Replay::Latest);
         for n in 0..10 {
@@ -308,7 +307,62 @@ fn a_replay_arrives_whole_however_little_the_socket_takes() {
     }
 }
 
+/// The newest events of all keys of all rooms were copied and put in order first, and then most of them dropped.
+#[test]
+fn no_more_of_a_replay_is_held_than_is_given() {
+    use crate::shard::replay::Newest;
+    let world = world(usize::MAX, |policy| policy.replay = Replay::Latest);
+    for n in 0..500 {
+        // Large ones between small ones: what is older than one that does not fit is left out, however small.
+        world.publish_key(&n.to_string(), &"x".repeat(if n % 7 == 0 { 900 } else { 9 }));
+    }
+    let source = world.hub.rooms().get("r").expect("a room");
+    let log = source.log();
+    let entries: Vec<&Entry> = log.get().expect("events").newest_of_keys(Offset::MAX).collect();
+    assert_eq!(entries.len(), 500);
+    for bytes_max in [0, 100, 1_000, 10_000, usize::MAX] {
+        let mut bytes = 0;
+        let fits = |entry: &&&Entry| {
+            bytes += entry.frame.len();
+            bytes <= bytes_max
+        };
+        let mut wanted: Vec<Offset> =
+            entries.iter().rev().take_while(fits).map(|entry| entry.offset).collect();
+        wanted.reverse();
+        let mut orders = [entries.clone(), entries.clone(), entries.clone()];
+        orders[1].reverse();
+        orders[2].sort_by_key(|entry| entry.offset % 11);
+        for order in orders {
+            let mut newest = Newest::new(bytes_max);
+            for entry in order {
+                newest.offer(entry);
+                assert!(newest.held().1 <= bytes_max);
+            }
+            let (items, left_out) = newest.into_items();
+            let offsets: Vec<Offset> = items.iter().map(|item| item.offset).collect();
+            assert_eq!((&offsets, left_out), (&wanted, 500 - wanted.len()), "{bytes_max}");
+        }
+    }
+}
+
 const POLL: Duration = Duration::from_secs(25);
+
+/// The time of each waited for up to a minute: a million of them, of clients that poll again at once.
+#[test]
+fn polls_that_have_ended_leave_little_behind() {
+    let mut world = World::new(100, usize::MAX);
+    world.publish(room(), "one", None);
+    let (waiting, _) = world.poll(Start::Now, POLL, usize::MAX);
+    for _ in 0..20 * TIMERS_KEPT {
+        let (key, _) = world.poll(Start::History(1), POLL, usize::MAX);
+        assert_eq!(world.are_open(&[key]), [false]);
+        assert!(world.shard.due.len() <= TIMERS_KEPT + 1, "{}", world.shard.due.len());
+    }
+    assert_eq!(world.are_open(&[waiting]), [true]);
+    world.pass(POLL);
+    assert_eq!((world.are_open(&[waiting]), world.shard.due.len()), (vec![false], 0));
+    assert_eq!(world.shard.polls.timers, 0);
+}
 
 #[test]
 fn a_poll_ends_with_the_flush_that_answers_it() {
