@@ -178,8 +178,11 @@ impl Hub {
     }
 
     /// Replaces the policies of all rooms. The shards must be told ([`Command::Policies`](mailbox::Command::Policies)).
+    /// A reload that changes none of them takes no lock.
     pub fn set_policies(&self, policies: RoomPolicies, now: Moment) {
-        self.rooms.set_policies(policies);
+        if !self.rooms.set_policies(policies) {
+            return;
+        }
         self.history.lock().reorder();
         self.presence.policies_changed(now).into_iter().for_each(std::task::Waker::wake);
     }

@@ -30,7 +30,8 @@ impl Seats {
         assert!(rooms.len() <= u64::BITS as usize, "the request was checked");
         let mut seats = Self { rooms, taken: 0 };
         for at in 0..seats.rooms.len() {
-            let Some(max) = seats.rooms[at].policy().listeners_max else { continue };
+            let max = seats.rooms[at].with_policy(|policy| policy.listeners_max);
+            let Some(max) = max else { continue };
             // On an error, dropping `seats` gives those back that it has.
             seats.rooms[at].enter(max).ok_or(Refusal::RoomFull)?;
             seats.taken |= 1 << at;

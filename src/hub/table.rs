@@ -66,17 +66,27 @@ impl Table {
         }
     }
 
-    /// Replaces the policies of all sources, those that exist included.
-    pub fn set_policies(&self, policies: RoomPolicies) {
+    /// Replaces the policies of all sources, those that exist included. Returns false if they are the same.
+    pub fn set_policies(&self, policies: RoomPolicies) -> bool {
+        if **self.policies.load() == policies {
+            return false;
+        }
         // First for new sources: one that is made meanwhile has the new policy, or is among those visited below.
         self.policies.store(Arc::new(policies));
         self.for_each(|source| source.set_policy(self.policy_of(source.name())));
+        true
     }
 
     /// The policies in force.
     #[must_use]
     pub fn policies(&self) -> Arc<RoomPolicies> {
         self.policies.load_full()
+    }
+
+    /// Whether a room of this name may be used at all.
+    #[must_use]
+    pub fn knows(&self, room: &str) -> bool {
+        self.policies.load().knows(room)
     }
 
     /// Whether an event says which room it is from.
@@ -219,6 +229,7 @@ impl Forgotten {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rights::pattern::Pattern;
 
     #[test]
     fn one_name_is_one_source() {
@@ -228,6 +239,22 @@ mod tests {
         assert!(!Arc::ptr_eq(&source, &table.get_or_create("b")));
         assert!(table.get("c").is_none());
         assert_eq!(table.len(), 2);
+    }
+
+    /// Each reload wrote the policy of every room again, and put all logs in order with the history locked.
+    #[test]
+    fn the_same_policies_again_change_nothing() {
+        let table = Table::new(SourceKind::Room, 1, RoomPolicy::example());
+        let policies = || {
+            let tables = vec![(Pattern::exactly("a"), RoomPolicy::example())];
+            RoomPolicies { tables, ..RoomPolicies::default() }
+        };
+        let room = table.get_or_create("a");
+        assert!(table.set_policies(policies()));
+        let policy = room.policy();
+        assert!(!table.set_policies(policies()) && Arc::ptr_eq(&policy, &room.policy()));
+        assert!(table.set_policies(RoomPolicies { listed: true, ..policies() }));
+        assert!(!Arc::ptr_eq(&policy, &room.policy()) && !table.knows("b"));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub async fn room(call: &Call<'_>, caller: &Caller, room: &RoomName) -> Handled 
 ///
 /// [`Code::RoomUnknown`] if they list the rooms that there are (`rooms = "listed"`), and this is none of them.
 pub fn check_known(hub: &Hub, room: &RoomName) -> Result<(), Problem> {
-    if hub.rooms().policies().knows(room.as_str()) { Ok(()) } else { Err(Code::RoomUnknown.into()) }
+    if hub.rooms().knows(room.as_str()) { Ok(()) } else { Err(Code::RoomUnknown.into()) }
 }
 
 /// Users a room lists by name.
