@@ -1,6 +1,6 @@
 //! `GET {base}/rooms`: the rooms that there are, the largest or busiest first, in pages.
 //!
-//! The thread composes one answer at a time and keeps a page of rooms, however many there are. It goes through the table
+//! The thread composes one answer at a time and keeps a page of rooms, however many there are; for the others it allocates nothing. It goes through the table
 //! a share at a time, holds no lock while it looks at a room, and lets its other work go on between two shares.
 //! O(rooms) for each page.
 
@@ -41,7 +41,7 @@ pub async fn list(call: &Call<'_>, caller: &Caller) -> Handled {
 
 /// How many members `room` has, if that is known.
 fn members(hub: &Hub, room: &str, now: Moment) -> Option<usize> {
-    let room = hub.rooms().get(room).filter(|room| room.policy().presence.is_some())?;
+    let room = hub.rooms().get(room).filter(|room| room.with_policy(|policy| policy.presence.is_some()))?;
     Some(hub.presence().page(&room, None, 0, 0, now).total)
 }
 
@@ -76,60 +76,67 @@ struct Listed {
     per_s: f64,
 }
 
-impl Listed {
-    /// What `source` is now; `None` if it has neither connections nor events.
+/// What a room is ranked by. Reading it allocates nothing: most rooms are not on the page.
+#[derive(Clone, Copy, Debug)]
+struct Figures {
+    listeners: u32,
+    events: usize,
+    bytes: usize,
+    per_s: f64,
+}
+
+impl Figures {
+    /// Those of `source` now; `None` if it has neither connections nor events.
     fn of(source: &Source) -> Option<Self> {
         let listeners = source.connections();
         let (events, bytes, per_s) =
             source.log().get().map_or((0, 0, 0.0), |log| (log.held(), log.bytes(), log.per_s()));
-        let policy = source.policy().pattern.clone();
         let per_s = (f64::from(per_s) * 1000.0).round() / 1000.0;
-        (listeners > 0 || events > 0).then(|| Self {
-            room: source.name().into(),
-            policy,
-            listeners,
-            members: None,
-            events,
-            bytes,
-            per_s,
-        })
+        (listeners > 0 || events > 0).then_some(Self { listeners, events, bytes, per_s })
     }
 
     /// What it is sorted by: the largest first.
-    fn value(&self, sort: Sort) -> u64 {
-        match sort {
+    fn value(&self, sort: Sort) -> Reverse<u64> {
+        Reverse(match sort {
             Sort::Listeners => self.listeners.into(),
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "to a thousandth")]
             Sort::Rate => (self.per_s * 1000.0).round() as u64,
             Sort::Bytes => self.bytes as u64,
             Sort::Name => 0,
-        }
+        })
     }
 
-    /// Its place in the list: rooms of the same value are in alphabetical order.
-    fn place(&self, sort: Sort) -> Place {
-        (Reverse(self.value(sort)), self.room.clone())
+    fn listed(self, source: &Source) -> Listed {
+        let Self { listeners, events, bytes, per_s } = self;
+        let policy = source.with_policy(|policy| policy.pattern.clone());
+        Listed { room: source.name().into(), policy, listeners, members: None, events, bytes, per_s }
     }
 }
 
-type Place = (Reverse<u64>, Box<str>);
+/// A place in the list: rooms of the same value are in alphabetical order.
+type Place<N> = (Reverse<u64>, N);
 
 /// The first rooms of a list. The last of them is on top, and makes place for one that comes before it.
 struct Best {
     sort: Sort,
     /// Only rooms after this place.
-    after: Option<Place>,
+    after: Option<Place<Box<str>>>,
     count_max: usize,
     heap: BinaryHeap<Ranked>,
     total: usize,
     has_more: bool,
 }
 
-struct Ranked(Place, Listed);
+struct Ranked(Reverse<u64>, Listed);
 
+impl Ranked {
+    fn place(&self) -> Place<&str> {
+        (self.0, &self.1.room)
+    }
+}
 impl PartialEq for Ranked {
     fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
+        self.place() == other.place()
     }
 }
 impl Eq for Ranked {}
@@ -140,26 +147,30 @@ impl PartialOrd for Ranked {
 }
 impl Ord for Ranked {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
+        self.place().cmp(&other.place())
     }
 }
 
 impl Best {
-    fn offer(&mut self, room: Listed) {
+    /// Takes `source`, if it is among the first so far.
+    fn offer(&mut self, source: &Source) {
+        let Some(figures) = Figures::of(source) else {
+            return;
+        };
         self.total += 1;
-        let place = room.place(self.sort);
-        if self.after.as_ref().is_some_and(|after| place <= *after) {
+        let place = (figures.value(self.sort), source.name());
+        if self.after.as_ref().is_some_and(|(value, room)| place <= (*value, &**room)) {
             return;
         }
         let is_full = self.heap.len() == self.count_max;
         self.has_more |= is_full;
-        if is_full && self.heap.peek().is_some_and(|last| last.0 < place) {
+        if is_full && self.heap.peek().is_some_and(|last| last.place() < place) {
             return;
         }
         if is_full {
             self.heap.pop();
         }
-        self.heap.push(Ranked(place, room));
+        self.heap.push(Ranked(place.0, figures.listed(source)));
     }
 
     fn into_page(self) -> Page {
@@ -189,19 +200,19 @@ async fn read(table: &Table, query: &RoomsQuery) -> Result<Page, Problem> {
     let mut sources: Vec<Arc<Source>> = Vec::new();
     for share in 0..Table::shares() {
         table.visit(share, |source| sources.push(source.clone()));
-        sources.drain(..).filter_map(|source| Listed::of(&source)).for_each(|room| best.offer(room));
+        sources.drain(..).for_each(|source| best.offer(&source));
         tokio::task::yield_now().await;
     }
     Ok(best.into_page())
 }
 
 /// Where `room` is in the list now.
-fn place_of(table: &Table, room: &str, sort: Sort) -> Result<Place, Problem> {
+fn place_of(table: &Table, room: &str, sort: Sort) -> Result<Place<Box<str>>, Problem> {
     if sort == Sort::Name {
         return Ok((Reverse(0), room.into()));
     }
-    let found = table.get(room).and_then(|source| Listed::of(&source));
-    found.map(|found| found.place(sort)).ok_or_else(|| {
+    let found = table.get(room).and_then(|source| Figures::of(&source));
+    found.map(|found| (found.value(sort), room.into())).ok_or_else(|| {
         let gone = "this room is gone, and its place in the list with it; begin again, or sort by name";
         Problem::new(Code::QueryInvalid).with_detail(gone).about("after")
     })
