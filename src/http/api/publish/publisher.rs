@@ -5,7 +5,7 @@ use hyper::header::HeaderMap;
 
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
-use crate::engine::publish_limit::Use;
+use crate::engine::publish_limit::{Use, Whose};
 use crate::http::api::publish::fields::Event;
 use crate::http::api::publish::idempotency;
 use crate::http::api::publish::room_rules::RoomRules;
@@ -106,7 +106,7 @@ impl<'c> Publisher<'c> {
         self.is_heard(engine, draft)?;
         uses.events += 1;
         if let (Target::Room(room), Some(rate)) = (&draft.target, rate) {
-            uses.rooms.entry(format!("room {room}")).or_insert((rate, 0)).1 += 1;
+            uses.rooms.entry_ref(room.as_str()).or_insert((rate, 0)).1 += 1;
         }
         Ok(())
     }
@@ -147,9 +147,14 @@ impl<'c> Publisher<'c> {
         if uses.events == 0 {
             return Ok(());
         }
-        let own = self.rates.iter().map(|(name, rate)| Use { name, rate: *rate, events: uses.events });
-        let rooms =
-            uses.rooms.iter().map(|(name, (rate, events))| Use { name, rate: *rate, events: *events });
+        let own = self.rates.iter().map(|(name, rate)| {
+            let (whose, events) = (Whose::Publisher, uses.events);
+            Use { whose, name, rate: *rate, events }
+        });
+        let rooms = uses.rooms.iter().map(|(name, (rate, events))| {
+            let (whose, events) = (Whose::Room, *events);
+            Use { whose, name, rate: *rate, events }
+        });
         let taken = engine.publish_limit.take(&own.chain(rooms).collect::<Vec<_>>(), engine.clock.now());
         taken.map_err(|seconds| Problem::new(Code::RateLimited).retry_after_s(seconds))
     }
