@@ -24,7 +24,8 @@ use crate::upstream::stats::{Health, Outcome, Purpose, UpstreamStats};
 /// Events that may wait for their turn.
 pub const QUESTIONS_MAX: usize = 1024;
 
-/// Publishers whose turns are remembered before those that are over are forgotten.
+/// Publishers whose turns are remembered before those that are over are looked for. Twice as many as were not over then
+/// are remembered before the next look, so that a crowd does not pay for a look with each of its requests.
 const TURNS_KEPT: usize = 256;
 
 /// Requests of one user that may wait for their turn. More would let one user hold the places of all.
@@ -70,8 +71,31 @@ pub struct Publishing {
     stats: Arc<UpstreamStats>,
 }
 
-/// The turns of publishers, by user. Those that nobody waits for are forgotten in time.
-type Turns = HashMap<Box<str>, Weak<TurnLock<()>>>;
+/// The turns of publishers. Those that nobody waits for are forgotten in time.
+#[derive(Debug, Default)]
+struct Turns {
+    /// By user.
+    known: HashMap<Box<str>, Weak<TurnLock<()>>>,
+    /// How many there are at the next look.
+    look_at: usize,
+}
+
+impl Turns {
+    /// The lock that is the turn of `user`.
+    fn of(&mut self, user: &str) -> Arc<TurnLock<()>> {
+        if let Some(lock) = self.known.get(user).and_then(Weak::upgrade) {
+            return lock;
+        }
+        if self.known.len() >= self.look_at.max(TURNS_KEPT) {
+            self.known.retain(|_, turn| turn.strong_count() > 0);
+            self.look_at = 2 * self.known.len();
+            self.known.shrink_to(self.look_at.max(TURNS_KEPT));
+        }
+        let lock = Arc::default();
+        self.known.insert(user.into(), Arc::downgrade(&lock));
+        lock
+    }
+}
 
 /// The right to ask for one publisher. The next request of that publisher waits until it is dropped.
 pub struct Turn(#[allow(dead_code, reason = "it is held, not read")] OwnedMutexGuard<()>);
@@ -121,18 +145,7 @@ impl Publishing {
     ///
     /// If [`TURN_WAITERS_MAX`] wait already.
     pub async fn turn(&self, user: &str) -> Result<Turn, TooMany> {
-        let lock = {
-            let mut turns = self.turns.lock();
-            if turns.len() >= TURNS_KEPT {
-                turns.retain(|_, turn| turn.strong_count() > 0);
-            }
-            let known = turns.get(user).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let lock = Arc::<TurnLock<()>>::default();
-                turns.insert(user.into(), Arc::downgrade(&lock));
-                lock
-            })
-        };
+        let lock = self.turns.lock().of(user);
         // Whoever has the turn holds it too, and so does `lock`.
         if Arc::strong_count(&lock) >= TURN_WAITERS_MAX + 2 {
             return Err(TooMany);
@@ -272,7 +285,27 @@ mod tests {
         for n in 0..10 * TURNS_KEPT {
             drop(publishing.turn(&n.to_string()).await);
         }
-        assert!(publishing.turns.lock().len() <= TURNS_KEPT);
+        assert!(publishing.turns.lock().known.len() <= TURNS_KEPT);
+    }
+
+    /// Each further request of a crowd looked through the turns of all.
+    #[test]
+    fn turns_are_looked_through_once_for_as_many_as_there_are() {
+        let (mut turns, mut looks, mut before) = (Turns::default(), 0, 0);
+        let crowd: Vec<_> = (0..20 * TURNS_KEPT)
+            .map(|n| {
+                let lock = turns.of(&n.to_string());
+                looks += usize::from(turns.look_at != before);
+                before = turns.look_at;
+                lock
+            })
+            .collect();
+        assert!(looks <= 5, "{looks}");
+        drop(crowd);
+        for n in 0..100 * TURNS_KEPT {
+            drop(turns.of(&format!("other {n}")));
+        }
+        assert!(turns.known.len() <= TURNS_KEPT && turns.known.capacity() <= 4 * TURNS_KEPT);
     }
 
     #[tokio::test]
