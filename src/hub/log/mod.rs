@@ -66,7 +66,7 @@ pub struct Log {
     lost_to: Offset,
     /// Events removed so far; with the length, every event's number in this log.
     evicted: u64,
-    /// Number of events at the last [`Log::count_since_look`].
+    /// Number of events at the last [`Log::look`].
     counted_at_look: u64,
     /// Events a second between the last two looks.
     per_s: f32,

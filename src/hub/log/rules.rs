@@ -5,7 +5,7 @@
 pub struct LogBounds {
     /// Events a resume can get at most.
     pub events_max: usize,
-    /// Bytes these may take, as [`Entry::cost`] counts them.
+    /// Bytes these may take, as [`Entry::cost`](super::entry::Entry::cost) counts them.
     pub bytes_max: usize,
 }
 
