@@ -16,7 +16,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`Code::StayAwayFull`], [`Code::MutesFull`] or [`Code::RevocationsFull`] if the table is full, and then nothing is
-    /// changed; [`Code::Full`] if a shard has too much mail.
+    /// changed; [`Code::Full`] if a shard has too much mail to end streams. Then new ones are refused already.
     pub async fn propose(&self, change: Change) -> Result<u32, Problem> {
         self.apply(&change).await
     }
@@ -27,7 +27,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`Code::StayAwayFull`], [`Code::MutesFull`] or [`Code::RevocationsFull`] if the table is full; nothing is changed
-    /// then. [`Code::Full`] if a shard's mailbox is full.
+    /// then. [`Code::Full`] if a shard's mailbox is full; a mute has none to end, and is in force.
     async fn apply(&self, change: &Change) -> Result<u32, Problem> {
         match change {
             Change::Disconnect { user, room, stay_away } => {
@@ -70,7 +70,8 @@ impl Engine {
         let until = until.map(|until| rfc3339(until).into_boxed_str());
         let command =
             |reply| Command::Muted { user: user.clone(), room: room.clone(), until: until.clone(), reply };
-        Ok(self.ask_shards(command).await?.iter().sum())
+        // In force whether they hear of it or not: to answer that the server is full would not be true.
+        Ok(self.tell_shards(command).await.iter().sum())
     }
 
     async fn disconnect(&self, user: &UserName, room: &RoomName) -> Result<u32, Problem> {

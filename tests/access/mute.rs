@@ -11,7 +11,10 @@ use common::stream::Listener;
 use common::{BASE, TestServer, assert_problem, eventually};
 use tidegate::auth::api_keys;
 use tidegate::config::Config;
+use tidegate::hub::mailbox::Command;
 use tidegate::hub::mutes::MUTES_MAX;
+use tidegate::order::change::Change;
+use tidegate::types::name::{RoomName, UserName};
 
 fn with_tokens(config: &mut Config) {
     config.token_keys = vec![key(SECRET)];
@@ -143,4 +146,31 @@ fn a_table_that_is_full_mutes_nobody_more() {
     assert!((3000..=3601).contains(&wait), "{wait}");
     assert_eq!(server.post("/publish", &[("tidegate-user", "me")], r#"{"room":"a","data":1}"#).status(), 200);
     server.metrics().assert("tidegate_refused_total{reason=\"mutes\"}", 1.0);
+}
+
+/// The mute was in force, but the answer was 503 `full`: a thread had too many questions to tell its streams.
+#[test]
+fn a_mute_that_cannot_be_told_is_in_force_and_answered_so() {
+    let server = TestServer::with(|config| {
+        with_tokens(config);
+        config.shards = 1;
+    });
+    let mut there = listen(&server, "/stream/a/me", "me");
+    let engine = server.server().engine();
+    let room = engine.hub.rooms().get("a").expect("a room");
+    let (user, name) = (UserName::new("me").expect("a name"), RoomName::new("a").expect("a name"));
+    let change = Change::Mute { user, room: name, until: None };
+    {
+        // Its thread does not get to its mail.
+        let _busy = engine.shards[0].core.lock();
+        let question =
+            || Command::Members { room: room.clone(), reply: futures_channel::oneshot::channel().0 };
+        while engine.hub.mailbox(0).send(question()).is_ok() {}
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        assert_eq!(runtime.block_on(engine.propose(change)).ok(), Some(0));
+    }
+    assert_problem(&publish(&server, "me", "a"), 403, "muted");
+    // Told again, now that there is room.
+    assert_eq!(mute(&server, "/rooms/a/mute/me").status(), 200);
+    assert_eq!(there.event(), "event: muted\ndata: {\"room\":\"a\",\"until\":null}\n\n");
 }

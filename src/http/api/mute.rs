@@ -28,7 +28,8 @@ struct Muted<'a> {
 /// # Errors
 ///
 /// As [`Caller::may`]; [`Code::QueryInvalid`](crate::answer::problem::Code::QueryInvalid);
-/// [`Code::MutesFull`](crate::answer::problem::Code::MutesFull) with the time until there is a place.
+/// [`Code::MutesFull`](crate::answer::problem::Code::MutesFull) with the time until there is a place. Once it is in
+/// force there is no error, also if a stream cannot be told.
 pub async fn mute(call: &Call<'_>, caller: &Caller, room: RoomName, user: UserName) -> Handled {
     caller.may(Action::Disconnect(room.as_str()))?;
     let time = MuteQuery::parse(call.query())?.time;
