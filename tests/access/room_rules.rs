@@ -4,8 +4,8 @@
 use crate::common;
 
 use common::bearer::{SECRET, TempFile, api_key_entry, bearer, key, token};
-use common::conn::Response;
-use common::{TestServer, assert_problem};
+use common::conn::{Response, request};
+use common::{BASE, TestServer, assert_problem};
 use serde_json::{Value, json};
 use tidegate::auth::api_keys;
 use tidegate::config::Config;
@@ -167,5 +167,38 @@ fn what_users_say_does_not_make_keys_forgotten() {
     for (kind, held, dropped) in [("key", 1.0, 0.0), ("data", 10.0, 30.0)] {
         metrics.assert(&format!("tidegate_claims{{kind=\"{kind}\"}}"), held);
         metrics.assert(&format!("tidegate_claims_dropped_total{{kind=\"{kind}\"}}"), dropped);
+    }
+}
+
+/// The page once said that nobody can be muted or disconnected in a room that the settings do not list.
+#[test]
+fn in_a_room_that_is_not_listed_one_can_be_muted_and_disconnected_and_nothing_else() {
+    let file = TempFile::new(&api_key_entry("shop", &api_keys::generate(), &["sse:publish"], ""));
+    let tables = "rooms = \"listed\"\n[[room]]\nmatch = \"hall\"\npresence = \"members\"";
+    let server = server(tables, &file);
+    let ops = bearer(&token("ops", &["admin", "sse:read", "sse:publish", "sse:members"]));
+    let ask = |method: &str, path: &str, body: &str| {
+        let headers = [("authorization", &*ops)];
+        server.connect().round(&request(method, &format!("{BASE}{path}"), &headers, body.as_bytes()))
+    };
+    for (method, path, body) in [
+        ("GET", "/stream/gone", ""),
+        ("GET", "/stream?room=hall&room=gone", ""),
+        ("GET", "/rooms/gone", ""),
+        ("GET", "/rooms/gone/history", ""),
+        ("GET", "/rooms/gone/members", ""),
+        ("PUT", "/presence/gone", r#"{"data":1}"#),
+        ("DELETE", "/presence/gone", ""),
+        ("POST", "/publish", r#"{"room":"gone","data":1}"#),
+    ] {
+        assert_problem(&ask(method, path, body), 403, "room_unknown");
+    }
+    for (method, path, status) in [
+        ("POST", "/rooms/gone/mute/me", 200),
+        ("DELETE", "/rooms/gone/mute/me", 204),
+        ("POST", "/disconnect/gone/me", 200),
+        ("GET", "/rooms/hall", 200),
+    ] {
+        assert_eq!(ask(method, path, "").status(), status, "{method} {path}");
     }
 }
