@@ -18,6 +18,7 @@ use tidegate::types::position::Epoch;
 use tidegate::upstream::answer::ANSWER_BYTES_MAX;
 use tidegate::upstream::callback::{Callback, QUESTIONS_MAX};
 use tidegate::upstream::client::ClientError;
+use tidegate::upstream::publishing::{self, Budget, Unheard};
 use tidegate::upstream::question::Question;
 use tidegate::upstream::stats::{Outcome, Purpose};
 use tidegate::upstream::{Denied, Running, Upstream};
@@ -240,6 +241,45 @@ async fn the_queue_is_bounded_and_the_next_is_told_so() {
     }
     assert!(same.await.expect("no panic").is_ok());
     assert_eq!(application.count(), 1 + QUESTIONS_MAX);
+}
+
+/// As many bytes as anyone wants.
+struct Plenty;
+
+impl Budget for Plenty {
+    fn hold(&mut self, _: usize) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn the_queue_of_questions_about_events_is_bounded() {
+    let application = Application::always(Reply::Held(200, "{}".into()));
+    let asking = Asking::with(&application.url("/"), |config| {
+        config.publish_callback = config.auth_callback.take();
+        config.publish_callback_timeout = PATIENCE;
+        config.auth_callback_concurrency = 1;
+    });
+    let publishing = asking.upstream.publishing.as_ref().expect("a callback is set");
+    let ask = |n: usize| {
+        let publishing = publishing.clone();
+        tokio::spawn(async move {
+            let data = n.to_string();
+            let question = publishing::Question { user: None, room: "lobby", event: None, data: &data };
+            publishing.ask(&question, 1 << 10, Box::new(Plenty)).await.map(|_| ())
+        })
+    };
+    let mut asked = vec![ask(0)];
+    until("the first is asked", || application.under_way().0 == 1).await;
+    asked.extend((1..=publishing::QUESTIONS_MAX).map(ask));
+    all_wait().await;
+    assert_eq!(ask(9999).await.expect("no panic"), Err(Unheard::NoAnswer));
+    assert_eq!(asking.upstream.stats.requests(Purpose::Publish, Outcome::Busy), 1);
+    application.release();
+    for asked in asked {
+        assert_eq!(asked.await.expect("no panic"), Ok(()));
+    }
+    assert_eq!((application.count(), application.under_way().1), (1 + publishing::QUESTIONS_MAX, 1));
 }
 
 #[tokio::test]

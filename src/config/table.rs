@@ -268,8 +268,8 @@ settings! {
         /// limit, or the machine's memory.
         memory_limit: MemoryLimit = "auto", memory_limit();
 
-        /// Bytes that bodies of requests and answers may hold together, without the first 16 KiB of each. The next is
-        /// refused with 503. `auto` is 64 MiB, or an eighth of the memory limit if that is less.
+        /// Bytes that bodies of requests, answers, and questions about events may hold together, without the first 16 KiB
+        /// of each. The next is refused with 503. `auto` is 64 MiB, or an eighth of the memory limit if that is less.
         http_total_bytes: Option<usize> = "auto", auto_or(size(MIB..=64 * GIB), "64MiB");
     }
 

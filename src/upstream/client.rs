@@ -123,21 +123,37 @@ impl Client {
 
     /// Sends `request` and reads the answer, of at most `bytes_max` bytes, within `time`.
     ///
-    /// If the connection breaks before the answer, for example because the server closes it at that moment, the request
-    /// is sent once more: all requests here are safe to repeat.
+    /// # Errors
+    ///
+    /// If there is no valid answer in time.
     pub(super) async fn ask(
         &self,
         request: Request,
         bytes_max: usize,
         time: Duration,
     ) -> Result<Fetched, Failed> {
+        self.ask_within(request, bytes_max, time, |_| true).await
+    }
+
+    /// The same with an answer that is large. Before its bytes are kept, `hold` is told how many they will be in all; if
+    /// it says no, the answer counts for nothing ([`Outcome::Busy`]).
+    ///
+    /// If the connection breaks before the answer, for example because the server closes it at that moment, the request
+    /// is sent once more: all requests here are safe to repeat.
+    pub(super) async fn ask_within(
+        &self,
+        request: Request,
+        bytes_max: usize,
+        time: Duration,
+        mut hold: impl FnMut(usize) -> bool,
+    ) -> Result<Fetched, Failed> {
         let again = request.try_clone();
         let asked = async {
             match (self.0.execute(request).await, again) {
                 (Err(err), Some(again)) if err.is_request() && !err.is_connect() => {
-                    read(self.0.execute(again).await, bytes_max).await
+                    read(self.0.execute(again).await, bytes_max, &mut hold).await
                 }
-                (result, _) => read(result, bytes_max).await,
+                (result, _) => read(result, bytes_max, &mut hold).await,
             }
         };
         let in_time = tokio::time::timeout(time, asked).await;
@@ -158,13 +174,25 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, ClientError> {
     if found.is_empty() { Err(ClientError::Certificates(path.to_owned())) } else { Ok(found) }
 }
 
-async fn read(result: reqwest::Result<reqwest::Response>, bytes_max: usize) -> Result<Fetched, Failed> {
+async fn read(
+    result: reqwest::Result<reqwest::Response>,
+    bytes_max: usize,
+    hold: &mut impl FnMut(usize) -> bool,
+) -> Result<Fetched, Failed> {
     let mut response = result.map_err(failed)?;
     let status = response.status();
-    let mut body = Vec::new();
+    let mut body: Vec<u8> = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > bytes_max {
+        let wanted = body.len() + chunk.len();
+        if wanted > bytes_max {
             return Err(Failed::new(Outcome::Malformed, format!("it has more than {bytes_max} bytes")));
+        }
+        if wanted > body.capacity() {
+            let capacity = wanted.max(2 * body.capacity()).min(bytes_max);
+            if !hold(capacity) {
+                return Err(Failed::new(Outcome::Busy, "there is no room for the answer"));
+            }
+            body.reserve_exact(capacity - body.len());
         }
         body.extend_from_slice(&chunk);
     }

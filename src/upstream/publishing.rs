@@ -2,6 +2,7 @@
 //!
 //! One request for each event. At most `auth_callback_concurrency` are under way, [`QUESTIONS_MAX`] more wait for no
 //! longer than an answer may take, and the next are answered [`Unheard`]. Nothing is kept: each event is its own question.
+//! What a question and its answer hold is taken from whatever [`Budget`] the asker has.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -55,9 +56,24 @@ pub enum Said {
     No(Told),
 }
 
-/// The application gave no answer that counts.
+/// What bounds the bytes that a question and its answer hold.
+pub trait Budget: Send {
+    /// Holds `bytes` in all from now on, until the budget is dropped. Returns false if there is no room for them; then it
+    /// holds what it held before.
+    fn hold(&mut self, bytes: usize) -> bool;
+}
+
+/// An answer, and the bytes that it holds together with its question.
+pub type Heard = (Said, Box<dyn Budget>);
+
+/// Why there is no answer that counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Unheard;
+pub enum Unheard {
+    /// The application gave none.
+    NoAnswer,
+    /// There is no room for it, or for the question.
+    NoRoom,
+}
 
 /// Too many requests of a user wait for their turn.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -102,8 +118,10 @@ pub struct Turn(#[allow(dead_code, reason = "it is held, not read")] OwnedMutexG
 
 struct Job {
     body: Bytes,
+    budget: Box<dyn Budget>,
+    answer_bytes_max: usize,
     asked: Instant,
-    reply: oneshot::Sender<Result<Said, Unheard>>,
+    reply: oneshot::Sender<Result<Heard, Unheard>>,
     stats: Arc<UpstreamStats>,
 }
 
@@ -119,7 +137,7 @@ impl Queued for Job {
     fn give_up(self) {
         self.stats.ended(Purpose::Publish, Outcome::Busy);
         // Its asker may be gone.
-        let _ = self.reply.send(Err(Unheard));
+        let _ = self.reply.send(Err(Unheard::NoAnswer));
     }
 }
 
@@ -153,20 +171,30 @@ impl Publishing {
         Ok(Turn(lock.lock_owned().await))
     }
 
-    /// Asks about an event. Waits up to twice `publish_callback_timeout`: for its turn, and for the answer. An event
-    /// whose future is dropped is not asked about.
+    /// Asks about an event, whose answer may have `answer_bytes_max`. Waits up to twice `publish_callback_timeout`: for its
+    /// turn, and for the answer. An event whose future is dropped is not asked about.
     ///
     /// # Errors
     ///
-    /// If there is no answer in time, an invalid one, or too many others wait.
-    pub async fn ask(&self, question: &Question<'_>) -> Result<Said, Unheard> {
-        let body = serde_json::to_vec(question).expect("texts always serialise").into();
+    /// If there is no answer in time, an invalid one, too many others wait, or `budget` has no room.
+    pub async fn ask(
+        &self,
+        question: &Question<'_>,
+        answer_bytes_max: usize,
+        mut budget: Box<dyn Budget>,
+    ) -> Result<Heard, Unheard> {
+        // Written first, because only then its size is known: one for each thread at a time.
+        let body: Bytes = serde_json::to_vec(question).expect("texts always serialise").into();
+        if !budget.hold(body.len()) {
+            return Err(Unheard::NoRoom);
+        }
         let (reply, answer) = oneshot::channel();
-        let job = Job { body, asked: Instant::now(), reply, stats: self.stats.clone() };
+        let (asked, stats) = (Instant::now(), self.stats.clone());
+        let job = Job { body, budget, answer_bytes_max, asked, reply, stats };
         if let Err(refused) = self.queue.try_send(job) {
             refused.into_inner().give_up();
         }
-        answer.await.unwrap_or(Err(Unheard))
+        answer.await.unwrap_or(Err(Unheard::NoAnswer))
     }
 }
 
@@ -185,20 +213,31 @@ impl Asker {
         queue::run(jobs, terms.concurrency, terms.timeout, |job| {
             let (terms, client, health) = (terms.clone(), client.clone(), health.clone());
             async move {
-                let asked = send(&terms, &client, job.body).await;
-                note(&job.stats, &health, &asked);
+                let Job { body, mut budget, answer_bytes_max, reply, stats, .. } = job;
+                let held = body.len();
+                let hold = |bytes| budget.hold(held + bytes);
+                let asked = send(&terms, &client, body, answer_bytes_max, hold).await;
+                note(&stats, &health, &asked);
+                let heard = match asked {
+                    Ok(said) => Ok((said, budget)),
+                    Err(Failed { outcome: Outcome::Busy, .. }) => Err(Unheard::NoRoom),
+                    Err(_) => Err(Unheard::NoAnswer),
+                };
                 // Its asker may be gone.
-                let _ = job.reply.send(asked.map_err(|_| Unheard));
+                let _ = reply.send(heard);
             }
         })
         .await;
     }
 }
 
-/// Bytes an answer may have: an event's data in JSON, which may be six times as long, is far below.
-const ANSWER_BYTES_MAX: usize = 8 << 20;
-
-async fn send(terms: &Terms, client: &Client, body: Bytes) -> Result<Said, Failed> {
+async fn send(
+    terms: &Terms,
+    client: &Client,
+    body: Bytes,
+    answer_bytes_max: usize,
+    hold: impl FnMut(usize) -> bool,
+) -> Result<Said, Failed> {
     let request = client
         .http()
         .post(terms.url.as_url().clone())
@@ -207,7 +246,7 @@ async fn send(terms: &Terms, client: &Client, body: Bytes) -> Result<Said, Faile
         .body(body)
         .build()
         .map_err(|_| Failed::new(Outcome::Unreachable, "the request cannot be built"))?;
-    let answer = client.ask(request, ANSWER_BYTES_MAX, terms.timeout).await?;
+    let answer = client.ask_within(request, answer_bytes_max, terms.timeout, hold).await?;
     decide(answer.status, &answer.body)
 }
 
@@ -218,6 +257,10 @@ fn note(stats: &UpstreamStats, health: &Health, asked: &Result<Said, Failed>) {
         Err(Failed { outcome, cause }) => (*outcome, cause.as_str()),
     };
     stats.ended(Purpose::Publish, outcome);
+    if outcome == Outcome::Busy {
+        // That it does not fit says nothing about the application.
+        return;
+    }
     let (is_news, name) = (health.note(outcome), outcome.as_str());
     tracing::debug!(outcome = name, cause, "the application was asked about an event");
     if is_news && outcome.is_answer() {
@@ -231,6 +274,16 @@ fn note(stats: &UpstreamStats, health: &Health, asked: &Result<Said, Failed>) {
     }
 }
 
+impl Said {
+    /// What the `body` of a yes (200) says; `None` if it is no JSON object.
+    #[must_use]
+    pub fn of_yes(body: &[u8]) -> Option<Self> {
+        let mut members: Members = serde_json::from_slice(body).ok()?;
+        let data = members.remove("data").filter(|data| data.get() != "null");
+        Some(data.map_or(Self::Yes, Self::With))
+    }
+}
+
 /// The members of a yes. Not a struct: serde would take an array for one.
 type Members = std::collections::HashMap<String, Box<RawValue>>;
 
@@ -238,10 +291,8 @@ type Members = std::collections::HashMap<String, Box<RawValue>>;
 fn decide(status: StatusCode, body: &[u8]) -> Result<Said, Failed> {
     match status {
         StatusCode::OK => {
-            let mut members: Members = serde_json::from_slice(body)
-                .map_err(|_| Failed::new(Outcome::Malformed, "the body is not a JSON object"))?;
-            let data = members.remove("data").filter(|data| data.get() != "null");
-            Ok(data.map_or(Said::Yes, Said::With))
+            let malformed = || Failed::new(Outcome::Malformed, "the body is not a JSON object");
+            Said::of_yes(body).ok_or_else(malformed)
         }
         StatusCode::FORBIDDEN => Ok(Said::No(Told::read(body))),
         other => Err(Failed::new(Outcome::Status, format!("status {}", other.as_u16()))),

@@ -53,7 +53,7 @@ words! {
         Status = "status",
         /// An answer that is invalid or too long.
         Malformed = "malformed",
-        /// Not sent: too many others were waiting.
+        /// Not sent, because too many others were waiting; or there was no room for the answer.
         Busy = "busy",
     }
 }

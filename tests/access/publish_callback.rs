@@ -368,7 +368,8 @@ fn backends_are_not_asked_about() {
 fn no_redirect_is_followed() {
     let elsewhere = Application::always(Reply::With(200, "{}".into()));
     for status in [301, 302, 307, 308] {
-        let head = format!("HTTP/1.1 {status} x\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", elsewhere.url("/"));
+        let head =
+            format!("HTTP/1.1 {status} x\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", elsewhere.url("/"));
         let (application, (_, file)) = (Application::always(Reply::Raw(head.into_bytes())), backend());
         let server = server(&application, &file, |_| {});
         let me = token("me", &["sse:publish", "sse:read"]);
@@ -376,4 +377,71 @@ fn no_redirect_is_followed() {
         assert_problem(&answer, 503, "callback_unavailable");
         assert_eq!((application.count(), elsewhere.count()), (1, 0));
     }
+}
+
+/// An answer had 8 MiB at most, whatever events a room takes: a replacement that the settings allow was refused.
+#[test]
+fn the_application_may_give_data_as_large_as_the_room_takes() {
+    const EVENT_BYTES: usize = 10 << 20;
+    let answer = |asked: &Asked| match asked.json()["data"].as_str().expect("text") {
+        "plain" => Reply::With(200, json!({"data": "x".repeat(EVENT_BYTES)}).to_string()),
+        // Six bytes for each.
+        "escaped" => Reply::With(200, json!({"data": "\u{7}".repeat(EVENT_BYTES)}).to_string()),
+        _ => Reply::With(200, json!({"data": "x".repeat(7 * EVENT_BYTES)}).to_string()),
+    };
+    let (application, (_, file)) = (Application::start(answer), backend());
+    let server = server(&application, &file, |config| {
+        config.room_tables[0].settings.max_event_bytes = Some(EVENT_BYTES);
+        config.max_body_bytes = 2 * EVENT_BYTES;
+        config.http_total_bytes = Some(20 * EVENT_BYTES);
+        config.history_total_bytes = Some(10 * EVENT_BYTES);
+        config.publish_callback_timeout = common::PATIENCE;
+    });
+    let me = token("me", &["sse:publish", "sse:read"]);
+    for data in ["plain", "escaped"] {
+        let answer = publish(&server, &me, &json!({"room": "asked", "data": data}));
+        assert_eq!(answer.status(), 200, "{data}: {}", answer.text());
+    }
+    let larger = publish(&server, &me, &json!({"room": "asked", "data": "larger"}));
+    assert_problem(&larger, 503, "callback_unavailable");
+    server.wait_for("tidegate_http_bytes", 0.0);
+}
+
+/// What waited for the application, and what it answered, was in no bound: 1,024 questions and answers of some megabytes.
+#[test]
+fn questions_and_answers_hold_bytes_of_the_one_budget() {
+    let answer = |asked: &Asked| {
+        let data = asked.json()["data"].as_str().expect("text").to_owned();
+        let wanted = json!({"data": "y".repeat(200 << 10)}).to_string();
+        if data == "large" { Reply::With(200, wanted) } else { Reply::Held(200, "{}".into()) }
+    };
+    let (application, (_, file)) = (Application::start(answer), backend());
+    let server = server(&application, &file, |config| {
+        config.room_tables[0].settings.max_event_bytes = None;
+        (config.max_event_bytes, config.max_body_bytes) = (256 << 10, 128 << 10);
+        config.http_total_bytes = Some(128 << 10);
+    });
+    let me = token("me", &["sse:publish", "sse:read"]);
+    let large = publish(&server, &me, &json!({"room": "asked", "data": "large"}));
+    assert_problem(&large, 503, "buffers_full");
+    assert_eq!(application.count(), 1);
+    server.wait_for("tidegate_http_bytes", 0.0);
+
+    // The body and the question, without what is free of each.
+    let post = |user: &str, bytes: usize| {
+        let body = json!({"room": "asked", "data": "x".repeat(bytes)}).to_string();
+        let headers = [("authorization", &*bearer(&token(user, &["sse:publish"])))];
+        let mut conn = server.connect();
+        conn.send(request("POST", &format!("{BASE}/publish"), &headers, body.as_bytes()));
+        conn
+    };
+    let mut waiting = post("me", 60 << 10);
+    common::eventually("it is asked about", || application.count() == 2);
+    let held = server.metrics().get("tidegate_http_bytes");
+    assert!((80_000.0..100_000.0).contains(&held), "{held}");
+    // The body fits, the question does not.
+    assert_problem(&post("you", 50 << 10).response(), 503, "buffers_full");
+    application.release();
+    assert_eq!(waiting.response().status(), 200);
+    server.wait_for("tidegate_http_bytes", 0.0);
 }

@@ -1,24 +1,33 @@
 //! Asks the application about what users publish, in rooms whose policy says so (`publish_callback`).
 //!
-//! An event that the application was not asked about, or did not answer for, is not published.
+//! An event that the application was not asked about, or did not answer for, is not published. Questions and answers hold
+//! bytes of the same budget as bodies, and what an answer gives holds them until its event is published.
 
 use std::rc::Rc;
 
 use crate::answer::problem::{Code, Problem};
+use crate::engine::buffers::Holds;
 use crate::http::api::publish::fields;
 use crate::http::api::publish::publisher::{self, Publisher};
 use crate::http::api::publish::room_rules::RoomRules;
 use crate::http::conn::exchange::Exchange;
+use crate::http::conn::held::Share;
 use crate::http::conn::places::{Wait, Waiting};
 use crate::http::context::Context;
 use crate::hub::draft::{Draft, Target};
 use crate::rights::identity::Identity;
 use crate::types::name::EventName;
-use crate::upstream::publishing::{Publishing, Question, Said, Turn, Unheard};
+use crate::upstream::publishing::{Budget, Publishing, Question, Said, Turn, Unheard};
 
 /// Events of one array that the application may be asked about. One after the other they wait for an answer each, and
 /// the array for all of them.
 pub const ASKED_EVENTS_MAX: usize = 64;
+
+/// Bytes that one byte of text may take in JSON, as in `\\u0007`.
+const ESCAPED_BYTES_MAX: usize = 6;
+
+/// Bytes an answer may have beside the data: other members, and white space.
+const ANSWER_EXTRA_BYTES: usize = 64 << 10;
 
 /// How many of `drafts` the application has to be asked about.
 pub(super) fn count<'d>(
@@ -37,6 +46,8 @@ pub(super) struct Asking<'c> {
     context: &'c Context,
     publishing: &'c Publishing,
     user: Option<String>,
+    /// What the data holds that the application has given.
+    given: Vec<Box<dyn Budget>>,
     _waiting: Option<Waiting>,
     /// `None` for a token without a user: it may be anybody's, and has no order to keep.
     _turn: Option<Turn>,
@@ -69,7 +80,7 @@ impl<'c> Asking<'c> {
             Some(user) => Some(publishing.turn(user).await.map_err(|_| Code::WaitingFull)?),
             None => None,
         };
-        Ok(Self { context, publishing, user, _waiting: waiting, _turn: turn })
+        Ok(Self { context, publishing, user, given: Vec::new(), _waiting: waiting, _turn: turn })
     }
 
     /// Asks about `draft`, if its room says so and it was not published before: by now, another request may have done
@@ -78,8 +89,9 @@ impl<'c> Asking<'c> {
     /// # Errors
     ///
     /// [`Code::PublishRefused`] with what the application says; [`Code::CallbackUnavailable`] without an answer that
-    /// counts; [`Code::EventTooLarge`] if its data is too large for the room.
-    pub(super) async fn ask(&self, rules: &RoomRules, draft: &mut Draft) -> Result<(), Problem> {
+    /// counts; [`Code::BuffersFull`] if there is no room for the question or the answer; [`Code::EventTooLarge`] if its
+    /// data is too large for the room.
+    pub(super) async fn ask(&mut self, rules: &RoomRules, draft: &mut Draft) -> Result<(), Problem> {
         publisher::note_known(&self.context.engine, draft);
         let (Target::Room(room), true) = (&draft.target, rules.asks(draft)) else {
             return Ok(());
@@ -90,14 +102,22 @@ impl<'c> Asking<'c> {
             event: draft.name.as_ref().map(EventName::as_str),
             data: &draft.data,
         };
-        match self.publishing.ask(&question).await {
-            Ok(Said::Yes) => Ok(()),
-            Ok(Said::With(data)) => {
+        let answer_bytes_max = rules.bytes_max(draft) * ESCAPED_BYTES_MAX + ANSWER_EXTRA_BYTES;
+        let share = Box::new(Share::new(&self.context.engine, Holds::Body));
+        match self.publishing.ask(&question, answer_bytes_max, share).await {
+            Ok((Said::Yes, _)) => Ok(()),
+            Ok((Said::With(data), mut held)) => {
                 draft.data = fields::text_of(&data).ok_or(Code::CallbackUnavailable)?;
+                // Less than before, so there is room.
+                held.hold(draft.data.len());
+                self.given.push(held);
                 rules.fits_room(draft)
             }
-            Ok(Said::No(told)) => Err(Problem { told: Some(Box::new(told)), ..Code::PublishRefused.into() }),
-            Err(Unheard) => Err(Code::CallbackUnavailable.into()),
+            Ok((Said::No(told), _)) => {
+                Err(Problem { told: Some(Box::new(told)), ..Code::PublishRefused.into() })
+            }
+            Err(Unheard::NoAnswer) => Err(Code::CallbackUnavailable.into()),
+            Err(Unheard::NoRoom) => Err(Code::BuffersFull.into()),
         }
     }
 }

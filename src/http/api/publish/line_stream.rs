@@ -177,7 +177,7 @@ async fn ask(
     if asked == 0 {
         return Ok(());
     }
-    let asking = match Asking::begin(context, exchange, publisher, waits, asked).await {
+    let mut asking = match Asking::begin(context, exchange, publisher, waits, asked).await {
         Ok(asking) => asking,
         Err(problem) => {
             drafts.clear();

@@ -139,7 +139,7 @@ async fn publish_events(
         None => None,
     };
     publisher.take(engine, &uses)?;
-    let asking = Asking::begin(context, exchange, publisher, false, asked).await?;
+    let mut asking = Asking::begin(context, exchange, publisher, false, asked).await?;
     for (index, draft) in drafts.iter_mut().enumerate() {
         asking.ask(rules, draft).await.map_err(|problem| place(problem, index))?;
     }

@@ -76,6 +76,12 @@ impl RoomRules {
         !draft.claims.is_known && self.policy(draft).is_some_and(|policy| policy.callbacks.publish)
     }
 
+    /// Bytes that data may have in the room of `draft`.
+    pub(super) fn bytes_max(&self, draft: &Draft) -> usize {
+        let of_room = self.policy(draft).and_then(|policy| policy.event_bytes_max);
+        of_room.unwrap_or(self.server_bytes_max)
+    }
+
     /// Checks the size of the data again, which the application has replaced.
     ///
     /// # Errors
