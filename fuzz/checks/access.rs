@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::Value;
+use tidegate::answer::told::Told;
 use tidegate::auth::api_keys::ApiKeys;
 use tidegate::auth::claims::Parts;
 use tidegate::auth::jwks::{self, JWKS_KEYS_MAX};
@@ -18,6 +19,7 @@ use tidegate::rights::grant::{Action, Grant, Permission};
 use tidegate::rights::pattern::Pattern;
 use tidegate::types::name::UserName;
 use tidegate::upstream::answer;
+use tidegate::upstream::publishing::Said;
 
 use super::settings::read_settings;
 
@@ -37,6 +39,27 @@ pub(crate) fn answer(bytes: &[u8]) {
     assert_eq!(refinement.user.as_ref().map(UserName::as_str), value["user"].as_str());
     assert_eq!(refinement.grant.is_some(), value["permissions"].is_array());
     assert_eq!(refinement.expires_in.map(Into::into), value["expires_in"].as_u64());
+}
+
+/// What the application says about an event: a yes is an object, and its data is what it says. A no has a code and a title
+/// that can be passed on.
+pub(crate) fn said(bytes: &[u8]) {
+    if let Some(said) = Said::of_yes(bytes) {
+        assert!(bytes.trim_ascii().starts_with(b"{"));
+        // `Value` does not read all JSON: `1e999`, half surrogate pairs.
+        if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
+            let given = match said {
+                Said::Yes => Value::Null,
+                Said::With(data) => serde_json::from_str(data.get()).expect("it was read before"),
+                Said::No(told) => panic!("{told:?}"),
+            };
+            assert_eq!(given, value["data"]);
+        }
+    }
+    let told = Told::read(bytes);
+    let is_code = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    assert!((1..=64).contains(&told.code().len()) && told.code().bytes().all(is_code), "{}", told.code());
+    assert!((1..=128).contains(&told.title().len()) && !told.title().contains(char::is_control));
 }
 
 /// A file of API keys is read without panic; a text that is no key finds no entry, and no message contains a key.

@@ -5,6 +5,7 @@
 
 mod access;
 mod peer;
+mod presence;
 pub(crate) mod publish;
 pub(crate) mod request;
 mod settings;
@@ -12,9 +13,10 @@ mod stream;
 
 use std::net::Ipv6Addr;
 
-pub(crate) use self::access::{answer, api_keys, changed_token, credential, jwks, permission, token};
+pub(crate) use self::access::{answer, api_keys, changed_token, credential, jwks, permission, said, token};
 pub(crate) use self::peer::{forwarded, proxy_header};
-pub(crate) use self::publish::{compact, lines, publish_body};
+pub(crate) use self::presence::presence_body;
+pub(crate) use self::publish::{compact, idempotency_key, lines, publish_body};
 pub(crate) use self::request::{guard, headers, online, path, query};
 pub(crate) use self::settings::{room_tables, settings};
 pub(crate) use self::stream::{cursor, encode_then_parse};
@@ -55,6 +57,11 @@ pub(crate) const TARGETS: &[(&str, Run)] = &[
         guard(requests, (*step).into());
     }),
     ("headers", headers),
+    ("idempotency_key", |input| {
+        // Each line is a header; without any, there is none.
+        let lines = input.split(|byte| *byte == b'\n').filter(|_| !input.is_empty());
+        idempotency_key(&lines.collect::<Vec<_>>());
+    }),
     ("jwks", jwks),
     ("lines", |input| {
         let (sizes, body) = input.split_at(input.len().min(8));
@@ -68,6 +75,7 @@ pub(crate) const TARGETS: &[(&str, Run)] = &[
         let permission_text = parts.next().unwrap_or_default();
         permission(permission_text, parts.next().unwrap_or("lobby"), parts.next());
     }),
+    ("presence_body", presence_body),
     ("proxy_header", proxy_header),
     ("publish_body", publish_body),
     ("query", |input| query(text(input))),
@@ -76,6 +84,7 @@ pub(crate) const TARGETS: &[(&str, Run)] = &[
         let (room, tables) = text(input).split_once('\x1f').unwrap_or(("lobby", text(input)));
         room_tables(room, tables);
     }),
+    ("said", said),
     ("settings", |input| settings(text(input))),
     ("token", |input| {
         token(text(input));

@@ -3,12 +3,15 @@
 use std::iter;
 
 use bytes::Bytes;
+use hyper::header::{HeaderMap, HeaderValue};
 use serde_json::value::{RawValue, Value};
 use tidegate::answer::problem::{Code, Problem};
 use tidegate::http::api::publish::event_body::EventBody;
 use tidegate::http::api::publish::fields::Event;
+use tidegate::http::api::publish::idempotency::{self, IDEMPOTENCY_KEY};
 use tidegate::http::api::publish::lines::{Line, Lines};
 use tidegate::http::api::publish::malformed::without_bom;
+use tidegate::http::api::publish::media::Media;
 use tidegate::http::api::publish::{compact, event_body};
 use tidegate::hub::draft::{Claims, Target};
 use tidegate::rights::grant::PermissionName;
@@ -72,6 +75,23 @@ pub(crate) fn to_json(event: &Event) -> Value {
         json["store"] = false.into();
     }
     json
+}
+
+/// The key of a request is that of its one header, as it was sent; two headers are none.
+pub(crate) fn idempotency_key(values: &[&[u8]]) {
+    let header = |value: &&[u8]| Some((IDEMPOTENCY_KEY, HeaderValue::from_bytes(value).ok()?));
+    let Some(headers) = values.iter().map(header).collect::<Option<HeaderMap>>() else {
+        return; // Not valid in a header.
+    };
+    match idempotency::key(&headers, Media::Json) {
+        Ok(None) => assert!(values.is_empty()),
+        Ok(Some(key)) => {
+            assert_eq!(values, [key.as_str().as_bytes()]);
+            assert!((1..=128).contains(&key.as_str().len()) && !key.as_str().contains(char::is_control));
+        }
+        Err(problem) => assert!(problem.code == Code::IdempotencyKeyInvalid && !values.is_empty()),
+    }
+    assert_eq!(idempotency::key(&headers, Media::Ndjson).is_ok(), values.is_empty(), "lines take none");
 }
 
 /// Compact JSON means the same as the original, is no longer, and cannot be made more compact.

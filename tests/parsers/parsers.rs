@@ -143,6 +143,18 @@ proptest! {
     }
 
     #[test]
+    fn anything_may_be_shown_said_or_a_key(text in soup(pieces::JSON), bytes in vec(any::<u8>(), 0..100)) {
+        for json in [text.clone(), format!("{{\"data\":{text}}}"), format!("{{\"code\":\"a\",\"title\":{text}}}")] {
+            checks::presence_body(json.as_bytes());
+            checks::said(json.as_bytes());
+        }
+        checks::presence_body(&bytes);
+        checks::said(&bytes);
+        checks::idempotency_key(&[text.as_bytes()]);
+        checks::idempotency_key(&bytes.split(|byte| *byte == b',').collect::<Vec<_>>());
+    }
+
+    #[test]
     fn every_proper_yes_is_understood(
         user in option::of(user()),
         permissions in option::of(vec(any::<String>(), 0..300)),
