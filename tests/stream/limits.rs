@@ -6,7 +6,7 @@ use crate::common;
 use std::time::Duration;
 
 use common::conn::{Response, request};
-use common::stream::Listener;
+use common::stream::{End, Listener};
 use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::config::{Config, DeliveryOverflow, Rate, RefusalStyle, RoomSettings, RoomTable, UserOverflow};
@@ -489,4 +489,31 @@ fn nobody_is_replaced_by_a_stream_that_finds_its_room_full() {
     assert_soft(&server, "/stream/small/u", "room_full");
     server.publish(&json!({"room": "other", "data": "still here"}));
     assert_eq!(tab.data(), "still here");
+}
+
+/// A poll takes the places that a stream takes, is refused as one is, and gives them back at its end.
+#[test]
+fn a_poll_has_the_limits_of_a_stream() {
+    let server = with_small_rooms(|config| config.max_connections_per_user = Some(1));
+    let polls = ["/stream/small/a?poll=60", "/stream/small/b?poll=60"].map(|path| server.listen(path));
+    assert_soft(&server, "/stream/small/c?poll=60", "room_full");
+    assert_problem(&ask(&server, "/stream/small/c?poll=60", &[]), 503, "room_full");
+    assert_soft(&server, "/stream/other/a?poll=60", "user_connections");
+    server.publish(&json!({"room": "small", "data": "x"}));
+    for mut poll in polls {
+        assert_eq!((poll.data(), poll.end()), ("x".to_owned(), End::LastChunk));
+    }
+    welcome_again(&server, "/stream/small/c?poll=60");
+
+    for (full, change) in [
+        ("full", (|config| config.max_connections = 1) as fn(&mut Config)),
+        ("address_connections", |config| config.max_connections_per_address = Some(1)),
+    ] {
+        let server = TestServer::with(change);
+        let poll = server.listen("/stream/a/u?poll=60");
+        assert_soft(&server, "/stream/a/v?poll=60", full);
+        assert_soft(&server, "/stream/a/v", full);
+        drop(poll);
+        welcome_again(&server, "/stream/a/v?poll=60");
+    }
 }

@@ -246,3 +246,28 @@ fn bytes_after_the_request_do_not_disturb_the_stream() {
     listener.closing("disconnected");
     assert_eq!(listener.end(), End::LastChunk);
 }
+
+/// `event_room = "off"`, for those who count bytes.
+#[test]
+fn where_that_is_off_no_event_says_which_room_it_is_from() {
+    for (is_on, line) in [(true, "room: a\n"), (false, "")] {
+        let server = TestServer::with(|config| config.event_room = is_on);
+        let mut conn = server.connect();
+        conn.send(request("GET", &format!("{BASE}/stream/a/u"), &[], b""));
+        assert!(conn.fill());
+        let _head = conn.head();
+        conn.take_unread();
+        let mut expect = |event: String| {
+            let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+            let mut bytes = Vec::new();
+            while bytes.len() < chunk.len() && conn.fill() {
+                bytes.extend(conn.take_unread());
+            }
+            assert_eq!(String::from_utf8(bytes).expect("text"), chunk);
+        };
+        let id = server.publish(&json!({"room": "a", "event": "say", "data": "x\ny"}));
+        expect(format!("event: say\nid: {id}\n{line}data: x\ndata: y\n\n"));
+        let id = server.publish(&json!({"user": "u", "data": "z"}));
+        expect(format!("id: {id}\ndata: z\n\n"));
+    }
+}
