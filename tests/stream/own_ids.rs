@@ -4,7 +4,7 @@
 use crate::common;
 
 use common::stream::Listener;
-use common::{TestServer, assert_problem};
+use common::{TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::types::position::Epoch;
 
@@ -152,4 +152,25 @@ fn an_own_id_from_before_a_restart_is_a_gap() {
     publish_as(&server, "own.2", &json!({"room": "a"}));
     let mut listener = server.resume("/stream?room=a", "own.1");
     assert_unknown(&mut listener, "own.1", &server.id(1), ",\"all\":true");
+}
+
+/// Where an event was that is in no history, nobody knows by its id. The server's own id says the place by itself.
+#[test]
+fn a_resume_from_an_own_id_of_an_event_that_is_not_kept_is_a_gap() {
+    let server = TestServer::start();
+    let mut first = server.listen("/stream?room=a");
+    publish_as(&server, "typing.1", &json!({"room": "a", "store": false}));
+    let typing = server.publish(&json!({"room": "a", "store": false, "data": "typing"}));
+    publish_as(&server, "kept.1", &json!({"room": "a"}));
+    assert_eq!([0; 3].map(|_| first.data()), ["typing.1", "typing", "kept.1"]);
+    eventually("it has left the log", || {
+        server.publish(&json!({"room": "other", "data": 1}));
+        server.resume("/stream?room=a", "typing.1").event().starts_with("event: gap\n")
+    });
+    let mut second = server.resume("/stream?room=a", "typing.1");
+    assert!(second.event().contains("\"reason\":\"unknown\""));
+    let mut second = server.resume("/stream?room=a", &typing);
+    assert_eq!(second.data(), "kept.1");
+    publish_as(&server, "kept.2", &json!({"room": "a"}));
+    assert_eq!(server.resume("/stream?room=a", "kept.1").data(), "kept.2");
 }
