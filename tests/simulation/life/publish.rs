@@ -6,6 +6,7 @@ use tidegate::hub::Published;
 use tidegate::hub::draft::{Claim, Claims, Draft, Target};
 use tidegate::hub::own_ids::Repeats;
 use tidegate::order::claims::RequestClaim;
+use tidegate::order::memory::First;
 use tidegate::order::refused::Refused;
 use tidegate::rights::grant::PermissionName;
 use tidegate::types::name::{EventId, EventKey, EventName, NameError, RoomName, UserName};
@@ -69,8 +70,10 @@ impl Life<'_> {
         if self.rng.bool() {
             return self.publisher.propose_once(RequestClaim { claim, turn: None }, drafts, now, wake);
         }
-        let begun = self.publisher.begin(&claim, now)?;
-        self.publisher.propose_once(begun.request(), drafts, now, wake)
+        match self.publisher.begin(&claim, now)? {
+            First::Now(begun) => self.publisher.propose_once(begun.request(), drafts, now, wake),
+            First::Before(first) => Ok(first),
+        }
     }
 
     /// Begins a request that is never published: its claim is free again.
