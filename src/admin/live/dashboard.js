@@ -1,4 +1,4 @@
-// The live page. An EventSource brings one sample a second, the first five minutes at once; everything else is drawing.
+// The live page. A stream brings one sample a second, the first five minutes at once; everything else is drawing.
 // Names of rooms are what users chose: they go into the page as text, never as markup.
 "use strict";
 
@@ -473,7 +473,6 @@ const STATES = { ready: "Ready", full: "Full", draining: "Draining", lost: "Conn
 let heard = 0;
 // The same moment by the clock on the wall.
 let heardAt = 0;
-let lastId = "";
 let notice = "";
 
 function setState(state, why) {
@@ -503,35 +502,37 @@ function show() {
 }
 
 let due = 0;
-function take({ data, lastEventId }) {
-  const sample = JSON.parse(data);
+function take({ data: sample }) {
   if (newest() && sample.up_ms <= newest().up_ms) samples = [];
   samples.push(sample);
   samples = samples.filter((s) => sample.up_ms - s.up_ms <= WINDOW_MS);
-  [heard, heardAt, lastId] = [performance.now(), Date.now(), lastEventId];
+  [heard, heardAt] = [performance.now(), Date.now()];
   // History comes as three hundred events at once, and is drawn once.
   clearTimeout(due);
   due = setTimeout(show, 20);
 }
 
-function listen() {
-  const source = new EventSource(`dashboard/stream${lastId && `?last_event_id=${encodeURIComponent(lastId)}`}`);
-  source.addEventListener("sample", take);
-  source.addEventListener("gap", ({ data }) => {
-    const { reason } = JSON.parse(data);
+async function listen() {
+  const { connect } = await import("./client.js");
+  let refusal;
+  const onError = ({ status }) => {
+    refusal = status && "The server refused the stream: perhaps too many pages are open. Trying again.";
+  };
+  const backoff = { capMs: RETRY_MS };
+  const stream = connect({ url: "dashboard", transport: "stream", staleMs: 2 * STALE_MS, backoff, onError });
+  stream.on("sample", take);
+  stream.on("gap", ({ data: { reason } }) => {
     if (reason === "restart" || reason === "unknown") {
       samples = [];
       restarted = true;
       notice = `The server was restarted; seen here at ${new Date().toLocaleTimeString()}. What was before is gone.`;
     }
   });
-  source.addEventListener("closing", () => setState("lost", "The server closed its streams to end. Waiting for the next one."));
-  source.addEventListener("error", () => {
-    if (source.readyState !== EventSource.CLOSED) return lost();
-    // Refused: as many pages as may be are open. Browsers give up on that; this page does not.
-    lost("The server refused the stream: perhaps too many pages are open. Trying again.");
-    source.close();
-    setTimeout(listen, RETRY_MS);
+  stream.watch(({ state, reason }) => {
+    if (state !== "waiting" && state !== "offline" && state !== "closed") return;
+    lost(reason === "drain" ? "The server closed its streams to end. Waiting for the next one." : refusal);
+    // Where a client gives up, this page does not.
+    if (state === "closed") setTimeout(stream.reconnect, RETRY_MS);
   });
 }
 

@@ -5,6 +5,8 @@ use http_body_util::Full;
 use hyper::Response;
 use hyper::header::{self, HeaderName, HeaderValue};
 
+use crate::http::api::client::{self, Module};
+
 /// Path, type and text of each file.
 const FILES: [(&str, &str, &str); 4] = [
     ("/dashboard", "text/html; charset=utf-8", include_str!("index.html")),
@@ -35,11 +37,22 @@ const RULES_HIDDEN: &str = r#"<section id="rules" aria-label="Rooms with rules" 
 /// The same, once there is something to say about them.
 const RULES_SHOWN: &str = r#"<section id="rules" aria-label="Rooms with rules">"#;
 
+/// Type and text of the file at `path`, or of that module of the JavaScript client, with which the page listens.
+fn known(path: &str) -> Option<(&'static str, &'static str)> {
+    let file = FILES.iter().find(|(known, ..)| *known == path).map(|(_, kind, text)| (*kind, *text));
+    let module = || {
+        let below: Vec<&str> = path.strip_prefix("/dashboard/")?.split('/').collect();
+        let (module, has_version) = Module::at(&below)?;
+        (!has_version).then(|| (client::TYPE, module.text()))
+    };
+    file.or_else(module)
+}
+
 /// Returns the file at `path`, if there is one. With `shows_rules` the page has a place for rooms with rules from the
 /// start, so that nothing moves when the first sample comes.
 #[must_use]
 pub fn file(path: &str, shows_rules: bool) -> Option<Response<Full<Bytes>>> {
-    let (_, kind, text) = FILES.iter().find(|(known, ..)| *known == path)?;
+    let (kind, text) = known(path)?;
     let body = if shows_rules {
         Bytes::from(text.replace(RULES_HIDDEN, RULES_SHOWN))
     } else {
@@ -57,7 +70,7 @@ pub fn file(path: &str, shows_rules: bool) -> Option<Response<Full<Bytes>>> {
 /// Whether the page has a file at `path`.
 #[must_use]
 pub fn is_file(path: &str) -> bool {
-    FILES.iter().any(|(known, ..)| *known == path)
+    known(path).is_some()
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ use crate::http::conn::response_body::ResponseBody;
 /// The version in the longer addresses.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The type of the modules.
+pub const TYPE: &str = "text/javascript; charset=utf-8";
+
 /// Paths and texts of the modules that a browser loads. Those for React and Vue need a bundler, which has them from the
 /// package.
 const MODULES: &[(&str, &str)] = &[
@@ -37,6 +40,7 @@ const MODULES: &[(&str, &str)] = &[
     ("client/listeners.js", include_str!("../../../clients/js/client/listeners.js")),
     ("client/parser.js", include_str!("../../../clients/js/client/parser.js")),
     ("client/poll.js", include_str!("../../../clients/js/client/poll.js")),
+    ("client/presence.js", include_str!("../../../clients/js/client/presence.js")),
     ("client/publish.js", include_str!("../../../clients/js/client/publish.js")),
     ("client/request.js", include_str!("../../../clients/js/client/request.js")),
     ("client/stream.js", include_str!("../../../clients/js/client/stream.js")),
@@ -104,6 +108,12 @@ impl Module {
         MODULES.iter().position(is_it).map(|index| (Self(index), has_version))
     }
 
+    /// Its text.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        MODULES[self.0].1
+    }
+
     /// The answer to a request with these `headers` for the module.
     #[must_use]
     pub fn response(self, has_version: bool, headers: &HeaderMap) -> Response<ResponseBody> {
@@ -119,7 +129,7 @@ impl Module {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;
         }
-        set(&mut response, header::CONTENT_TYPE, "text/javascript; charset=utf-8");
+        set(&mut response, header::CONTENT_TYPE, TYPE);
         if is_gzip {
             set(&mut response, header::CONTENT_ENCODING, "gzip");
         }
