@@ -97,8 +97,6 @@ pub struct Conn<S> {
     pub heartbeat: Heartbeat,
     /// What it sees of who is present (`shard::presence`).
     pub sees: u8,
-    /// Of so many of its rooms it was sent the state, if not of all.
-    pub shown: u16,
     /// The socket.
     pub socket: S,
     /// When something was last written.
@@ -272,7 +270,6 @@ mod tests {
             cursor: 0,
             flags: 0,
             sees: 0,
-            shown: 0,
             encoding: Encoding::default(),
             heartbeat: Heartbeat::default(),
             socket: (),

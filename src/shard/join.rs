@@ -156,7 +156,6 @@ impl<N: Net> Shard<N> {
             cursor: 0,
             flags,
             sees: presence::flags(join.presence, join.sees_names),
-            shown: 0,
             encoding: join.encoding,
             heartbeat: join.heartbeat,
             socket,

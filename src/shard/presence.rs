@@ -1,8 +1,9 @@
 //! Tells connections who is present in their rooms, and the hub which of their users are.
 //!
 //! Messages carry no id and move no cursor: they are state, not history. A connection whose socket is full when a
-//! message comes is marked, and gets a fresh state when it has room.
+//! message comes is marked in that room, and gets the room's state when it has space.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -39,7 +40,7 @@ pub(super) mod sees {
     pub(in crate::shard) const SILENTLY: u8 = 2;
     /// It sees names although it has no identity that says so: no authentication is set up.
     pub(in crate::shard) const NAMES: u8 = 4;
-    /// What it knows is out of date.
+    /// What it knows of one of its rooms is out of date.
     pub(in crate::shard) const STALE: u8 = 8;
 }
 
@@ -49,8 +50,8 @@ const WRITES_PER_TURN: usize = 64;
 /// A room's presence in one shard.
 #[derive(Debug, Default)]
 pub(super) struct LocalPresence {
-    /// Connections that see it.
-    watchers: u32,
+    /// The connections that see it, by slot.
+    watchers: BTreeMap<u32, Watcher>,
     /// Number of the message up to which they were told.
     rev: u64,
     /// Whether work is queued.
@@ -59,14 +60,20 @@ pub(super) struct LocalPresence {
     job: Option<Job>,
 }
 
-/// Messages on their way to a room's connections. It may stop after any of them.
+/// A connection that sees who is present in a room.
+#[derive(Debug)]
+struct Watcher {
+    /// Whether what it knows of the room is out of date, or nothing.
+    is_stale: bool,
+}
+
+/// Messages on their way to a room's watchers. It may stop after any of them.
 #[derive(Debug)]
 struct Job {
     names: Framed,
     counts: Framed,
-    /// The portion that it is at, and how many of its members are left. Counts down, as a flush does.
-    portion: u32,
-    left: usize,
+    /// The watchers that are left are those in slots below it.
+    below: u32,
 }
 
 /// Bytes of messages, framed once for each encoding that is asked for.
@@ -125,35 +132,38 @@ impl<N: Net> Shard<N> {
             if let Some(user) = self.member(slot) {
                 wake(self.hub.presence().enter(&source, &user, self.now));
             }
-            self.rooms[room as usize].presence.get_or_insert_default().watchers += 1;
+            let presence = self.rooms[room as usize].presence.get_or_insert_default();
+            presence.watchers.insert(slot, Watcher { is_stale: true });
             self.hub.presence().watch(&source, self.settings.index);
         }
         plain.append(&mut self.next_states(slot));
     }
 
-    /// The states of the rooms of which the connection at `slot` was not sent any, about [`BATCH_BYTES_MAX`] bytes. It is
-    /// marked if there are more.
+    /// The states of rooms of which the connection at `slot` has none that is up to date, about [`BATCH_BYTES_MAX`]
+    /// bytes, each room once. It is marked if there are more.
     fn next_states(&mut self, slot: u32) -> Vec<u8> {
         let (mut plain, rooms) = (Vec::new(), self.rooms_that_it_sees(slot));
         let Some(conn) = self.conns.get_mut(slot) else {
             return plain;
         };
-        let from = std::mem::take(&mut conn.shown);
         conn.sees &= !sees::STALE;
-        for (at, (room, source)) in (0..).zip(&rooms).skip(from.into()) {
+        for (room, source) in &rooms {
+            let presence = self.rooms[*room as usize].presence.as_deref_mut();
+            let Some(LocalPresence { watchers, rev, job, .. }) = presence else { continue };
+            let is_alone = watchers.len() == 1;
+            let Some(watcher) = watchers.get_mut(&slot).filter(|watcher| watcher.is_stale) else { continue };
             if plain.len() > BATCH_BYTES_MAX {
-                conn.shown = at;
                 conn.sees |= sees::STALE;
                 break;
             }
+            watcher.is_stale = false;
             let Some(state) = self.hub.presence().state(source, view(conn, source), self.now) else {
                 continue;
             };
             plain.extend_from_slice(&state.bytes);
-            if let Some(presence) = &mut self.rooms[*room as usize].presence
-                && presence.watchers == 1
-            {
-                presence.rev = state.rev;
+            // A job would bring it older messages yet, which only the later ones put right.
+            if is_alone && job.is_none() {
+                *rev = state.rev;
             }
         }
         plain
@@ -166,8 +176,8 @@ impl<N: Net> Shard<N> {
             let user = self.member(slot);
             let opened = self.conns.get(slot).map_or(self.now, |conn| conn.opened);
             if let Some(presence) = &mut self.rooms[room as usize].presence {
-                presence.watchers = presence.watchers.saturating_sub(1);
-                if presence.watchers == 0 {
+                presence.watchers.remove(&slot);
+                if presence.watchers.is_empty() {
                     self.rooms[room as usize].presence = None;
                     self.hub.presence().unwatch(&source, self.settings.index);
                 }
@@ -207,29 +217,30 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Sends a room's messages to some of its connections. Comes back for the others.
+    /// Sends a room's messages to some of its watchers. Comes back for the others.
     pub(super) fn send_presence(&mut self, room: u32, budget: &mut usize) {
         let Some(local) = self.rooms.get_mut(room as usize) else {
             return;
         };
-        let (source, portions) = (local.source.clone(), local.portions());
+        let source = local.source.clone();
         // The room may be gone, or its index reused.
         let Some(presence) = &mut local.presence else {
             return;
         };
         presence.pending = false;
-        let job = presence.job.take().or_else(|| self.next_presence(room, &source, portions));
+        let job = presence.job.take().or_else(|| self.next_presence(room, &source));
         let Some(mut job) = job else {
             return;
         };
         let writes = WRITES_PER_TURN.min(*budget);
         for _ in 0..writes {
-            let Some(slot) = self.next_presence_slot(room, &mut job) else {
+            let Some(slot) = self.next_watcher(room, &job) else {
                 // There may be newer messages.
                 return self.schedule_presence(room);
             };
             *budget -= 1;
-            self.tell_presence(slot, &source, &mut job);
+            job.below = slot;
+            self.tell_presence(slot, room, &mut job);
         }
         if let Some(presence) = self.rooms.get_mut(room as usize).and_then(|room| room.presence.as_mut()) {
             presence.job = Some(job);
@@ -238,7 +249,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// The messages that a room's connections lack, or their states.
-    fn next_presence(&mut self, room: u32, source: &Arc<Source>, portions: u32) -> Option<Job> {
+    fn next_presence(&mut self, room: u32, source: &Arc<Source>) -> Option<Job> {
         let presence = self.rooms[room as usize].presence.as_mut()?;
         let (names, counts) = match self.hub.presence().messages_after(source, presence.rev) {
             Messages::None => return None,
@@ -254,50 +265,39 @@ impl<N: Net> Shard<N> {
                 (framed(&names.bytes), framed(&counts.bytes))
             }
         };
-        Some(Job { names, counts, portion: portions, left: 0 })
+        Some(Job { names, counts, below: u32::MAX })
     }
 
-    fn next_presence_slot(&self, room: u32, job: &mut Job) -> Option<u32> {
-        let local = self.rooms.get(room as usize)?;
-        loop {
-            // Members, or all of a portion, may have left since.
-            let members = local.portion(job.portion).map_or(&[][..], |portion| &portion.members);
-            job.left = job.left.min(members.len());
-            if let Some(left) = job.left.checked_sub(1) {
-                job.left = left;
-                return Some(members[left]);
-            }
-            job.portion = job.portion.checked_sub(1)?;
-            job.left = usize::MAX;
-        }
+    fn next_watcher(&self, room: u32, job: &Job) -> Option<u32> {
+        let presence = self.rooms.get(room as usize)?.presence.as_ref()?;
+        presence.watchers.range(..job.below).next_back().map(|(slot, _)| *slot)
     }
 
-    fn tell_presence(&mut self, slot: u32, source: &Source, job: &mut Job) {
-        let Some(conn) = self.conns.get_mut(slot) else {
+    fn tell_presence(&mut self, slot: u32, room: u32, job: &mut Job) {
+        let (local, conn) = (&mut self.rooms[room as usize], self.conns.get_mut(slot));
+        let watcher = local.presence.as_mut().and_then(|presence| presence.watchers.get_mut(&slot));
+        let Some((watcher, conn)) = watcher.zip(conn).filter(|(_, conn)| !conn.has(flag::CLOSING)) else {
             return;
         };
-        if conn.sees & sees::PRESENCE == 0 || conn.has(flag::CLOSING) {
-            return;
-        }
         if conn.has(flag::BLOCKED) {
+            watcher.is_stale = true;
             conn.sees |= sees::STALE;
-            conn.shown = 0;
             self.stats.presence_stale.add(1);
             return;
         }
-        let (framed, upto) = match view(conn, source) {
-            View::Names => (&mut job.names, conn.cursor),
-            View::Counts => (&mut job.counts, conn.cursor),
+        let framed = match view(conn, &local.source) {
+            View::Names => &mut job.names,
+            View::Counts => &mut job.counts,
         };
         if framed.plain.is_empty() {
             return;
         }
-        let bytes = framed.bytes(conn.encoding);
+        let (bytes, upto) = (framed.bytes(conn.encoding), conn.cursor);
         self.stats.presence_sent.add(1);
         self.write(slot, &[Piece { bytes, upto, published: self.now, events: 0 }]);
     }
 
-    /// Sends states to a connection that was not sent all of them or missed messages, as far as its socket has room.
+    /// Sends a connection the states that it lacks, as far as its socket has space.
     pub(super) fn refresh_presence(&mut self, slot: u32) {
         loop {
             let conn = self.conns.get(slot).filter(|conn| conn.sees & sees::STALE != 0);

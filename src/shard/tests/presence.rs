@@ -36,13 +36,51 @@ impl World {
     }
 
     fn watch_by(&mut self, session: Option<Session>, user: &str) -> Socket {
+        self.watch_as(session, user, Presence::Member).1
+    }
+
+    fn watch_as(&mut self, session: Option<Session>, user: &str, presence: Presence) -> (ConnKey, Socket) {
         let join = self.arrival(&["r".to_owned()], self.admit(Some(user)), usize::MAX);
-        self.enter(Join { session, presence: Presence::Member, ..join }).1
+        self.enter(Join { session, presence, ..join })
     }
 
     fn leave(&mut self, key: ConnKey) {
         self.shard.on_closed(key, CloseReason::Client, self.now);
     }
+
+    /// Closes the streams of `user` in room `r`.
+    fn disconnect(&mut self, user: &str) {
+        let (user, room) = (self.hub.users().get(user).unwrap(), self.hub.rooms().get("r").unwrap());
+        let (reply, _answer) = oneshot::channel();
+        assert!(self.hub.mailbox(0).send(Command::Disconnect { user, room, reply }).is_ok());
+        self.step();
+    }
+
+    /// Makes `count` users with long names members of `rooms`, as if by another shard.
+    fn crowd(&self, rooms: &[String], count: usize) {
+        for n in 0..count {
+            self.enter_elsewhere(&format!("{n}{}", "x".repeat(100)), rooms);
+        }
+    }
+
+    /// A stream of `user` in another shard begins.
+    fn enter_elsewhere(&self, user: &str, rooms: &[String]) {
+        let (user, _) = self.hub.admit(Some(user), None, self.now).unwrap().keep();
+        for room in rooms {
+            let room = self.hub.rooms().get_or_create(room);
+            let _ = self.hub.presence().enter(&room, user.as_ref().unwrap(), self.now);
+        }
+    }
+}
+
+fn session(permissions: &[&str]) -> Session {
+    Session { identity: holder(permissions), expires: None }
+}
+
+/// The kinds of presence messages that a connection was sent.
+fn kinds(socket: &Socket) -> Vec<String> {
+    let kind = |message: String| message.split('"').nth(3).map(ToOwned::to_owned);
+    messages(socket).into_iter().filter_map(kind).collect()
 }
 
 /// The presence messages a connection was sent.
@@ -86,22 +124,20 @@ fn a_stream_that_did_not_ask_sees_nothing_and_a_silent_one_is_not_seen() {
     assert!(seen.contains("you") && !seen.contains("off") && !seen.contains("silent"), "{seen}");
 }
 
+fn is_left(socket: &Socket, user: &str) -> bool {
+    let leave = format!(r#""leave":["{user}"]"#);
+    messages(socket).last().is_some_and(|last| last.contains(&leave))
+}
+
 #[test]
 fn who_is_disconnected_leaves_at_once() {
     let mut world = world();
     let (_, me) = world.watch("me", Presence::Member, usize::MAX);
     world.watch("you", Presence::Member, usize::MAX);
     world.pass(Duration::from_secs(2));
-    let (user, room) = (world.hub.users().get("you").unwrap(), world.hub.rooms().get("r").unwrap());
-    let (reply, _answer) = oneshot::channel();
-    assert!(world.hub.mailbox(0).send(Command::Disconnect { user, room, reply }).is_ok());
+    world.disconnect("you");
     world.step();
-    world.step();
-    assert!(
-        messages(&me).last().is_some_and(|last| last.contains(r#""leave":["you"]"#)),
-        "{:?}",
-        messages(&me)
-    );
+    assert!(is_left(&me, "you"), "{:?}", messages(&me));
 }
 
 #[test]
@@ -132,17 +168,7 @@ fn a_slow_connection_gets_a_state_in_place_of_what_it_missed() {
 fn a_stream_of_many_large_rooms_gets_their_states_in_turns() {
     let mut world = world();
     let rooms: Vec<String> = (0..30).map(|n| format!("r{n}")).collect();
-    for n in 0..100 {
-        let user = format!("{n}{}", "x".repeat(100));
-        let (user, _) = world.hub.admit(Some(&user), None, world.now).unwrap().keep();
-        for room in &rooms {
-            let _ = world.hub.presence().enter(
-                &world.hub.rooms().get_or_create(room),
-                &user.clone().unwrap(),
-                world.now,
-            );
-        }
-    }
+    world.crowd(&rooms, 100);
     let states = |socket: &Socket| text(socket).matches(r#""type":"state""#).count();
     let (key, slow) = world.watch_rooms(&rooms, "slow", Presence::Member, 10);
     let held = world.shard.conns.get(key.slot).and_then(|conn| conn.lag.as_ref()).map(|lag| lag.rest.len());
@@ -152,6 +178,48 @@ fn a_stream_of_many_large_rooms_gets_their_states_in_turns() {
     assert_eq!(states(&slow), 30);
     let (_, fast) = world.watch_rooms(&rooms, "fast", Presence::Member, usize::MAX);
     assert_eq!(states(&fast), 30);
+}
+
+/// A message of any room that came meanwhile made the stream begin with its first room again. With a change a second,
+/// it was sent the states of the first rooms for ever, and those of the last never.
+#[test]
+fn a_slow_stream_of_many_large_rooms_gets_all_their_states() {
+    let mut world = world();
+    let rooms: Vec<String> = (0..30).map(|n| format!("r{n}")).collect();
+    world.crowd(&rooms, 100);
+    let (key, slow) = world.watch_rooms(&rooms, "slow", Presence::Member, 10);
+    for n in 0..6 {
+        world.enter_elsewhere(&format!("new{n}"), &rooms[..1]);
+        world.pass(Duration::from_secs(2));
+        slow.borrow_mut().room = BATCH_BYTES_MAX;
+        world.shard.on_writable(key, world.now);
+    }
+    slow.borrow_mut().room = usize::MAX;
+    world.shard.on_writable(key, world.now);
+    let states = |room: &str| {
+        let begin = format!("event: presence\nroom: {room}\ndata: {{\"type\":\"state\"");
+        text(&slow).matches(&begin).count()
+    };
+    let others: Vec<usize> = rooms[1..].iter().map(|room| states(room)).collect();
+    assert_eq!(others, [1; 29]);
+    assert!((2..=7).contains(&states("r0")), "{}", states("r0"));
+    assert!(text(&slow).rfind("new5") > text(&slow).rfind("new4"));
+}
+
+#[test]
+fn who_missed_a_message_of_one_room_is_sent_the_state_of_that_room() {
+    let mut world = world();
+    let rooms = ["q", "r", "s"].map(ToOwned::to_owned);
+    let (key, slow) = world.watch_rooms(&rooms, "slow", Presence::Member, usize::MAX);
+    slow.borrow_mut().room = 10;
+    world.publish(room(), "fills the socket", None);
+    world.step();
+    world.watch("new", Presence::Member, usize::MAX);
+    world.pass(Duration::from_secs(2));
+    slow.borrow_mut().room = usize::MAX;
+    world.shard.on_writable(key, world.now);
+    let (all, of_r) = (text(&slow).matches("event: presence").count(), kinds(&slow));
+    assert_eq!((all, of_r), (4, vec!["state".to_owned(); 2]));
 }
 
 #[test]
@@ -172,9 +240,8 @@ fn presence_moves_no_cursor_and_leaves_events_whole() {
 #[test]
 fn who_may_not_see_names_sees_counts() {
     let mut world = world();
-    let session = |permissions: &[&str]| Some(Session { identity: holder(permissions), expires: None });
-    let reads = world.watch_by(session(&["sse:read"]), "a");
-    let knows = world.watch_by(session(&["sse:read", "sse:members"]), "b");
+    let reads = world.watch_by(Some(session(&["sse:read"])), "a");
+    let knows = world.watch_by(Some(session(&["sse:read", "sse:members"])), "b");
     world.step();
     world.watch("c", Presence::Member, usize::MAX);
     world.pass(Duration::from_secs(2));
@@ -216,4 +283,18 @@ fn a_large_room_is_told_in_turns_and_everybody_is() {
         assert!(messages(socket).concat().contains("new"), "{n}");
     }
     assert_eq!(world.stats.presence_sent.get(), 501, "the newcomer included");
+}
+
+/// Each of the room's streams took a part of the step, although one of them watched.
+#[test]
+fn a_room_with_one_watcher_costs_one_write() {
+    let mut world = world();
+    let (_, me) = world.watch("me", Presence::Silent, usize::MAX);
+    for _ in 0..1000 {
+        world.join(None, Start::Now, usize::MAX);
+    }
+    world.pass(Duration::from_secs(2));
+    world.enter_elsewhere("new", &["r".to_owned()]);
+    world.step();
+    assert_eq!(kinds(&me), ["state", "diff"]);
 }
