@@ -99,7 +99,7 @@ pub struct Refresh {
 pub struct Refreshed {
     /// Connections that have the new session.
     pub connections: u32,
-    /// Connections in a room that the session does not allow. They keep the old session.
+    /// Connections in a room that the session does not allow, or not silently. They keep the old session.
     pub refused: u32,
 }
 

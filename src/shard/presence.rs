@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::hub::presence::sent::{Message, Messages, View};
 use crate::hub::source::Source;
 use crate::rights::grant::Action;
+use crate::rights::identity::Identity;
 use crate::shard::batch::{BATCH_BYTES_MAX, Piece};
 use crate::shard::conn::{Conn, flag};
 use crate::shard::net::Net;
@@ -65,6 +66,8 @@ pub(super) struct LocalPresence {
 struct Watcher {
     /// Whether what it knows of the room is out of date, or nothing.
     is_stale: bool,
+    /// What its newest state showed. Messages are of the same view.
+    view: View,
 }
 
 /// Messages on their way to a room's watchers. It may stop after any of them.
@@ -133,7 +136,7 @@ impl<N: Net> Shard<N> {
                 wake(self.hub.presence().enter(&source, &user, self.now));
             }
             let presence = self.rooms[room as usize].presence.get_or_insert_default();
-            presence.watchers.insert(slot, Watcher { is_stale: true });
+            presence.watchers.insert(slot, Watcher { is_stale: true, view: View::Counts });
             self.hub.presence().watch(&source, self.settings.index);
         }
         plain.append(&mut self.next_states(slot));
@@ -156,8 +159,8 @@ impl<N: Net> Shard<N> {
                 conn.sees |= sees::STALE;
                 break;
             }
-            watcher.is_stale = false;
-            let Some(state) = self.hub.presence().state(source, view(conn, source), self.now) else {
+            (watcher.is_stale, watcher.view) = (false, view(conn, source));
+            let Some(state) = self.hub.presence().state(source, watcher.view, self.now) else {
                 continue;
             };
             plain.extend_from_slice(&state.bytes);
@@ -274,8 +277,8 @@ impl<N: Net> Shard<N> {
     }
 
     fn tell_presence(&mut self, slot: u32, room: u32, job: &mut Job) {
-        let (local, conn) = (&mut self.rooms[room as usize], self.conns.get_mut(slot));
-        let watcher = local.presence.as_mut().and_then(|presence| presence.watchers.get_mut(&slot));
+        let (presence, conn) = (&mut self.rooms[room as usize].presence, self.conns.get_mut(slot));
+        let watcher = presence.as_mut().and_then(|presence| presence.watchers.get_mut(&slot));
         let Some((watcher, conn)) = watcher.zip(conn).filter(|(_, conn)| !conn.has(flag::CLOSING)) else {
             return;
         };
@@ -285,7 +288,7 @@ impl<N: Net> Shard<N> {
             self.stats.presence_stale.add(1);
             return;
         }
-        let framed = match view(conn, &local.source) {
+        let framed = match watcher.view {
             View::Names => &mut job.names,
             View::Counts => &mut job.counts,
         };
@@ -312,6 +315,28 @@ impl<N: Net> Shard<N> {
                 self.write(slot, &[piece]);
             }
         }
+    }
+
+    /// Follows a change of the rights of the connection at `slot`: where it sees something else from now on, it gets a
+    /// state. Changes to what it was shown before would be no use to it.
+    pub(super) fn reread_rights(&mut self, slot: u32) {
+        for (room, source) in self.rooms_that_it_sees(slot) {
+            let presence = self.rooms[room as usize].presence.as_mut();
+            let watcher = presence.and_then(|presence| presence.watchers.get_mut(&slot));
+            let Some((watcher, conn)) = watcher.zip(self.conns.get_mut(slot)) else { continue };
+            if watcher.view != view(conn, &source) {
+                watcher.is_stale = true;
+                conn.sees |= sees::STALE;
+            }
+        }
+        self.refresh_presence(slot);
+    }
+
+    /// Whether `identity` allows what the connection at `slot` sees without being seen, if it is silent.
+    pub(super) fn may_be_silent(&self, slot: u32, identity: &Identity) -> bool {
+        let is_silent = self.conns.get(slot).is_some_and(|conn| conn.sees & sees::SILENTLY != 0);
+        let may_see = |(_, room): (u32, Arc<Source>)| identity.allows(Action::Members(room.name()));
+        !is_silent || self.rooms_that_it_sees(slot).into_iter().all(may_see)
     }
 
     /// Follows a change of policies in `room`, which has presence: if what its connections know is from before it, they

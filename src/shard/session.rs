@@ -116,8 +116,8 @@ impl<N: Net> Shard<N> {
         ended
     }
 
-    /// Gives a new session to those connections of a user whose rooms it all allows. A connection that another identity
-    /// opened in the user's name keeps its own.
+    /// Gives a new session to those connections of a user whose rooms it all allows, and silence in them to those that
+    /// are silent. A connection that another identity opened in the user's name keeps its own.
     pub(super) fn refresh(&mut self, refresh: &Refresh) -> Refreshed {
         let mut refreshed = Refreshed::default();
         for slot in self.slots_of_user(&refresh.user) {
@@ -130,7 +130,8 @@ impl<N: Net> Shard<N> {
             }
             let is_allowed =
                 |source: &Arc<Source>| source.kind() != SourceKind::Room || (refresh.may_read)(source.name());
-            if !self.sources(slot).all(is_allowed) {
+            let may_be_silent = self.may_be_silent(slot, &refresh.session.identity);
+            if !may_be_silent || !self.sources(slot).all(is_allowed) {
                 refreshed.refused += 1;
                 continue;
             }
@@ -153,6 +154,7 @@ impl<N: Net> Shard<N> {
         conn.identity = session.map(|session| session.identity.clone());
         let before = std::mem::replace(&mut conn.expiry, expiry);
         self.count_expiring(before, expiry);
+        self.reread_rights(slot);
     }
 
     /// Updates the number of connections whose session can expire.

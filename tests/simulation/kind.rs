@@ -7,6 +7,7 @@ use tidegate::hub::history::HistoryBounds;
 use tidegate::hub::room_policy::{PresencePolicy, Replay, RoomPolicy, Slow};
 
 use super::held::Rules;
+use super::plan::USERS;
 
 /// What the policy of a room says.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +80,11 @@ impl Kind {
             presence: self.presence,
             ..RoomPolicy::of_server(self.history.log, self.history.age_max)
         }
+    }
+
+    /// Whether its members are named however many they are.
+    pub(crate) fn names_always(&self) -> bool {
+        self.presence.is_some_and(|presence| presence.names && presence.members_max >= USERS)
     }
 
     /// What it says about the room's log.

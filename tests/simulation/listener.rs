@@ -211,6 +211,11 @@ impl Listener {
         assert!(self.rooms.iter().any(is_own), "a room of its own, not {data}");
     }
 
+    /// Returns whether it may know who is in this room. Without authentication, anyone may.
+    pub(crate) fn sees_names(&self, room: usize) -> bool {
+        self.rights.newest().is_none_or(|token| token.pass.sees_names(room))
+    }
+
     fn presence(&self, walk: &mut Walk, room: &str, data: &str) {
         assert_ne!(self.presence, Presence::Off, "it did not ask");
         let data: Value = serde_json::from_str(data).expect("JSON");

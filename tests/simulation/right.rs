@@ -38,11 +38,16 @@ impl Pass {
         }
     }
 
+    /// Returns whether it may know who is in this room, and not only how many are.
+    pub(crate) fn sees_names(self, room: usize) -> bool {
+        self.is_vip(To::Room(room))
+    }
+
     fn grant(self) -> Grant {
         let permissions = match self {
             Self::Plain => vec!["dj".to_owned(), "vip:elsewhere".to_owned()],
-            Self::VipOf(room) => vec![format!("vip:room-{room}")],
-            Self::Vip => vec!["vip".to_owned()],
+            Self::VipOf(room) => vec![format!("vip:room-{room}"), format!("sse:members:room-{room}")],
+            Self::Vip => vec!["vip".to_owned(), "sse:members".to_owned()],
         };
         Grant::parse(permissions.iter().map(String::as_str)).0
     }

@@ -48,6 +48,17 @@ impl World {
         self.shard.on_closed(key, CloseReason::Client, self.now);
     }
 
+    /// Gives all streams of `user` a session with these permissions.
+    fn refresh(&mut self, user: &str, permissions: &[&str]) -> Refreshed {
+        let user = self.hub.users().get(user).expect("it is here");
+        let (reply, mut answer) = oneshot::channel();
+        let (session, may_read) = (session(permissions), Arc::new(|_: &str| true));
+        let refresh = Refresh { user, connection: None, session, may_read, reply };
+        assert!(self.hub.mailbox(0).send(Command::Refresh(Box::new(refresh))).is_ok());
+        self.step();
+        answer.try_recv().expect("it is answered").expect("by now")
+    }
+
     /// Closes the streams of `user` in room `r`.
     fn disconnect(&mut self, user: &str) {
         let (user, room) = (self.hub.users().get(user).unwrap(), self.hub.rooms().get("r").unwrap());
@@ -248,6 +259,57 @@ fn who_may_not_see_names_sees_counts() {
     let (reads, knows) = (messages(&reads).concat(), messages(&knows).concat());
     assert!(!reads.contains("user") && reads.contains(r#""total":3"#), "{reads}");
     assert!(knows.contains(r#""user":"c""#), "{knows}");
+}
+
+/// A stream was sent the changes of names that it did not have, and kept those that it had for ever.
+#[test]
+fn a_stream_whose_right_to_names_changes_gets_a_state() {
+    let mut world = world();
+    let me = world.watch_by(Some(session(&["sse:read"])), "me");
+    let (you, _) = world.watch("you", Presence::Member, usize::MAX);
+    world.pass(Duration::from_secs(2));
+    let _ = world.refresh("me", &["sse:read", "sse:members"]);
+    world.watch("third", Presence::Member, usize::MAX);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(kinds(&me), ["count", "count", "state", "diff"]);
+    let _ = world.refresh("me", &["sse:read"]);
+    world.leave(you);
+    world.pass(Duration::from_secs(20));
+    assert_eq!(kinds(&me)[4..], ["count", "count"]);
+    let _ = world.refresh("me", &["sse:read", "sse:members"]);
+    let last = messages(&me).pop().unwrap();
+    assert!(last.contains(r#""type":"state""#) && !last.contains("you") && last.contains("third"), "{last}");
+    let before = messages(&me).len();
+    let _ = world.refresh("me", &["sse:read", "sse:members:r"]);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(messages(&me).len(), before, "it sees what it saw before");
+}
+
+/// The same while its socket is full.
+#[test]
+fn a_slow_stream_whose_right_to_names_changes_gets_a_state() {
+    let mut world = world();
+    let (key, me) = world.watch_as(Some(session(&["sse:members"])), "me", Presence::Member);
+    world.step();
+    me.borrow_mut().room = 3;
+    world.publish(room(), "fills the socket", None);
+    world.step();
+    let _ = world.refresh("me", &["sse:read"]);
+    me.borrow_mut().room = usize::MAX;
+    world.shard.on_writable(key, world.now);
+    assert_eq!(kinds(&me), ["state", "count"]);
+}
+
+/// To watch without being seen takes `sse:members`, and a stream kept watching with a session that lacked it.
+#[test]
+fn a_silent_stream_does_not_take_a_session_that_may_not_be_silent() {
+    let mut world = world();
+    world.watch_as(Some(session(&["sse:members"])), "me", Presence::Silent);
+    world.step();
+    let refused = world.refresh("me", &["sse:read"]);
+    assert_eq!(refused, Refreshed { connections: 0, refused: 1 });
+    let granted = world.refresh("me", &["sse:members:r"]);
+    assert_eq!(granted, Refreshed { connections: 1, refused: 0 });
 }
 
 #[test]

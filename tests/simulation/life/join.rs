@@ -83,7 +83,12 @@ impl Life<'_> {
         let poll =
             (self.rng.u32(0..100) < self.plan.polling).then(|| Duration::from_millis(self.rng.u64(1..900)));
         let encoding = Encoding { chunked: !self.one_in(4), gzip: self.one_in(4) && poll.is_none() };
-        let presence = *self.rng.choice(&[Presence::Off, Presence::Member, Presence::Silent]).unwrap();
+        let may_be_silent = pass.is_none_or(|pass| rooms.iter().all(|room| pass.sees_names(*room)));
+        let presence = match self.rng.u32(0..3) {
+            0 => Presence::Off,
+            1 if may_be_silent => Presence::Silent,
+            _ => Presence::Member,
+        };
         let heartbeat = if self.rng.bool() { Heartbeat::Id } else { Heartbeat::Comment };
         let presented = match &start {
             Start::After(id) => id.clone(),

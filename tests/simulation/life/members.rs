@@ -172,6 +172,9 @@ impl Life<'_> {
                 let walk = listener.walk(client.items(), &self.order, self.hub.epoch());
                 let known = walk.present.get(&room_name(room)).expect("every stream begins with a state");
                 assert_eq!(known.total, members.len() as u64, "members of {room}: {members:?}, {known:?}");
+                let is_named = self.kinds[room].names_always() && listener.sees_names(room);
+                assert!(!is_named || known.members.is_some(), "{known:?}, {listener:?}");
+                assert!(listener.sees_names(room) || known.members.is_none(), "{known:?}, {listener:?}");
                 let knows = known.members.as_ref().is_none_or(|known| *known == members);
                 assert!(knows, "{members:?}, {known:?}");
             }

@@ -8,6 +8,7 @@ use tidegate::hub::mailbox::{Command, Refresh, Refreshed};
 use tidegate::rights::identity::Standing;
 use tidegate::rights::revocation::Whose;
 use tidegate::rights::revocation::{Revoked, When};
+use tidegate::shard::join::Presence;
 use tidegate::shard::reason::CloseReason;
 use tidegate::types::moment::Moment;
 use tidegate::types::name::UserName;
@@ -62,7 +63,11 @@ impl Life<'_> {
         };
         let mut meant = self.open(at, is_meant);
         meant.retain(|wire| only.is_none_or(|only| only == *wire));
-        let may_not = |listener: &Listener| unread.is_some_and(|room| listener.rooms.contains(&room));
+        let may_not = |listener: &Listener| {
+            let is_seen = listener.presence != Presence::Silent;
+            let may_be_silent = is_seen || listener.rooms.iter().all(|room| token.pass.sees_names(*room));
+            !may_be_silent || unread.is_some_and(|room| listener.rooms.contains(&room))
+        };
         let (kept, changed): (Vec<usize>, Vec<usize>) =
             meant.into_iter().partition(|wire| may_not(&self.nodes[at].listeners[*wire]));
         for wire in &changed {

@@ -19,7 +19,7 @@ pub(super) fn may_have_rooms(hub: &Hub, caller: &Caller, query: &StreamQuery) ->
     // Later, so that whoever may not listen anyway does not find out which rooms there are.
     query.rooms.iter().try_for_each(|room| check_known(hub, room))?;
     if query.presence != Presence::Silent {
-        // What a stream sees is asked for each message: names with `sse:members`, counts without.
+        // What a stream sees is asked with each of its states: names with `sse:members`, counts without.
         return Ok(());
     }
     // To watch without being seen takes more than to be there.
