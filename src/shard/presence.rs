@@ -9,7 +9,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 
-use crate::hub::presence::sent::{Message, Messages, View};
+use crate::hub::presence::sent::{Message, Messages, Told, View};
 use crate::hub::source::Source;
 use crate::rights::grant::Action;
 use crate::rights::identity::Identity;
@@ -53,8 +53,8 @@ const WRITES_PER_TURN: usize = 64;
 pub(super) struct LocalPresence {
     /// The connections that see it, by slot.
     watchers: BTreeMap<u32, Watcher>,
-    /// Number of the message up to which they were told.
-    rev: u64,
+    /// The message up to which they were told.
+    told: Told,
     /// Whether work is queued.
     pub(super) pending: bool,
     /// What is being sent.
@@ -152,7 +152,7 @@ impl<N: Net> Shard<N> {
         conn.sees &= !sees::STALE;
         for (room, source) in &rooms {
             let presence = self.rooms[*room as usize].presence.as_deref_mut();
-            let Some(LocalPresence { watchers, rev, job, .. }) = presence else { continue };
+            let Some(LocalPresence { watchers, told, job, .. }) = presence else { continue };
             let is_alone = watchers.len() == 1;
             let Some(watcher) = watchers.get_mut(&slot).filter(|watcher| watcher.is_stale) else { continue };
             if plain.len() > BATCH_BYTES_MAX {
@@ -166,7 +166,7 @@ impl<N: Net> Shard<N> {
             plain.extend_from_slice(&state.bytes);
             // A job would bring it older messages yet, which only the later ones put right.
             if is_alone && job.is_none() {
-                *rev = state.rev;
+                *told = state.told;
             }
         }
         plain
@@ -254,16 +254,16 @@ impl<N: Net> Shard<N> {
     /// The messages that a room's connections lack, or their states.
     fn next_presence(&mut self, room: u32, source: &Arc<Source>) -> Option<Job> {
         let presence = self.rooms[room as usize].presence.as_mut()?;
-        let (names, counts) = match self.hub.presence().messages_after(source, presence.rev) {
+        let (names, counts) = match self.hub.presence().messages_after(source, presence.told) {
             Messages::None => return None,
             Messages::Next(messages) => {
-                presence.rev = messages.last()?.rev;
+                presence.told.rev = messages.last()?.rev;
                 (Framed::of(&messages, View::Names), Framed::of(&messages, View::Counts))
             }
             Messages::Behind => {
                 let state = |view| self.hub.presence().state(source, view, self.now);
                 let (names, counts) = (state(View::Names)?, state(View::Counts)?);
-                presence.rev = names.rev;
+                presence.told = names.told;
                 let framed = |bytes: &Bytes| Framed { plain: bytes.to_vec(), ..Framed::default() };
                 (framed(&names.bytes), framed(&counts.bytes))
             }

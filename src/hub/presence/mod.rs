@@ -35,6 +35,7 @@ mod tests;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ use crate::hub::presence::change::{PresenceChange, Seat};
 use crate::hub::presence::data::PresenceData;
 use crate::hub::presence::due::Due;
 use crate::hub::presence::room::{News, Room};
-use crate::hub::presence::sent::{Messages, View};
+use crate::hub::presence::sent::{Messages, Told, View};
 use crate::hub::presence::stats::{PRESENCE_MEMBERS_MAX, PresenceStats};
 use crate::hub::source::Source;
 use crate::types::moment::Moment;
@@ -63,8 +64,8 @@ pub const TICK_ROOMS_MAX: usize = 512;
 /// What a stream begins with, or begins anew with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct State {
-    /// Number of the message up to which it is. Later messages may repeat what it shows already.
-    pub rev: u64,
+    /// The message up to which it is. Later messages may repeat what it shows already.
+    pub told: Told,
     /// The complete bytes of the event.
     pub bytes: Bytes,
 }
@@ -130,6 +131,8 @@ pub struct Presence {
     hasher: RandomState,
     shares: Box<[Mutex<Share>]>,
     due: Mutex<Due>,
+    /// Lives that rooms have begun.
+    lives: AtomicU64,
     stats: PresenceStats,
 }
 
@@ -149,6 +152,7 @@ impl Presence {
             hasher: RandomState::new(),
             shares: (0..SHARES).map(|_| Mutex::default()).collect(),
             due: Mutex::default(),
+            lives: AtomicU64::new(0),
             stats: PresenceStats::new(members_max),
         }
     }
@@ -262,10 +266,10 @@ impl Presence {
         self.find(&mut share, room).map(|state| state.state(view, now))
     }
 
-    /// What a shard has to send whose streams have everything up to the message `rev`.
-    pub fn messages_after(&self, room: &Arc<Source>, rev: u64) -> Messages {
+    /// What a shard has to send whose streams have everything up to `told`.
+    pub fn messages_after(&self, room: &Arc<Source>, told: Told) -> Messages {
         let mut share = self.share(room).lock();
-        self.find(&mut share, room).map_or(Messages::None, |state| state.messages_after(rev))
+        self.find(&mut share, room).map_or(Messages::None, |state| state.messages_after(told))
     }
 
     /// Up to `limit` members of `room` whose names come after `after`, and about `bytes_max` bytes of them. A room
@@ -388,7 +392,8 @@ impl Presence {
             share.entry(hash, |state| Arc::ptr_eq(&state.source, room), |state| self.hash(&state.source));
         let entry = entry.or_insert_with(|| {
             self.stats.rooms.rise();
-            Box::new(Room::new(room.clone(), presence, policy.callbacks.presence))
+            let life = 1 + self.lives.fetch_add(1, Ordering::Relaxed);
+            Box::new(Room::new(room.clone(), presence, policy.callbacks.presence, life))
         });
         Some(&mut **entry.into_mut())
     }

@@ -13,7 +13,7 @@ use crate::hub::presence::member::Member;
 use crate::hub::presence::message::{self, Diff, Listed, Named, Totals};
 use crate::hub::presence::notice::PresenceKind;
 use crate::hub::presence::pending::{Pending, Step, Unsent};
-use crate::hub::presence::sent::{MESSAGES_KEPT_FOR, Message, Messages, Sent, View};
+use crate::hub::presence::sent::{MESSAGES_KEPT_FOR, Message, Messages, Sent, Told, View};
 use crate::hub::presence::stats::{PresenceStats, Suppressed};
 use crate::hub::presence::user::User;
 use crate::hub::presence::{MemberInfo, Page, State};
@@ -43,9 +43,10 @@ pub(super) struct Room {
     watching: Vec<usize>,
     /// What the last message left the streams with that may see names.
     view: View,
-    rev: u64,
+    /// The newest message.
+    newest: Told,
     /// Members as of the last message.
-    told: usize,
+    members_told: usize,
     sent: Sent,
     /// When the last message was, and whether it was a count.
     last: Option<(Moment, bool)>,
@@ -68,7 +69,8 @@ pub(super) enum News {
 }
 
 impl Room {
-    pub(super) fn new(source: Arc<Source>, policy: PresencePolicy, is_told: bool) -> Self {
+    /// A room without members, in a `life` of its own.
+    pub(super) fn new(source: Arc<Source>, policy: PresencePolicy, is_told: bool, life: u64) -> Self {
         let view = if policy.names { View::Names } else { View::Counts };
         Self {
             source,
@@ -79,8 +81,8 @@ impl Room {
             connections: 0,
             watching: Vec::new(),
             view,
-            rev: 0,
-            told: 0,
+            newest: Told { life, rev: 0 },
+            members_told: 0,
             sent: Sent::default(),
             last: None,
             pending: nothing(view),
@@ -271,7 +273,8 @@ impl Room {
             }
             (_, View::Names, _) => None,
             (View::Counts, View::Counts, Pending::Total(first))
-                if self.told == self.members.len() && first.is_none_or(|first| self.shown < first) =>
+                if self.members_told == self.members.len()
+                    && first.is_none_or(|first| self.shown < first) =>
             {
                 stats.suppress(Suppressed::Cancelled);
                 return News::None;
@@ -284,8 +287,8 @@ impl Room {
     /// Takes `message` as the newest. Without one, streams need a fresh state.
     fn record(&mut self, message: Option<Message>, view: View, now: Moment) -> News {
         self.view = view;
-        self.rev += 1;
-        self.told = self.members.len();
+        self.newest.rev += 1;
+        self.members_told = self.members.len();
         match message {
             Some(message) => self.sent.push(message),
             None => self.sent.clear(),
@@ -328,7 +331,7 @@ impl Room {
     }
 
     fn count(&self) -> Message {
-        let rev = self.rev + 1;
+        let rev = self.newest.rev + 1;
         Message::count(rev, message::count(self.source.name(), self.totals(rev)))
     }
 
@@ -356,7 +359,7 @@ impl Room {
         if diff.is_empty() {
             return None;
         }
-        let (name, rev) = (self.source.name(), self.rev + 1);
+        let (name, rev) = (self.source.name(), self.newest.rev + 1);
         let totals = self.totals(rev);
         let counts = diff.moves().then(|| message::count(name, totals));
         Some(Message::diff(rev, message::diff(name, totals, &diff), counts))
@@ -365,7 +368,7 @@ impl Room {
     /// What a stream with this view begins with. Shows what is pending as well.
     pub(super) fn state(&mut self, view: View, now: Moment) -> State {
         self.shown = self.step;
-        let (name, totals) = (self.source.name(), self.totals(self.rev));
+        let (name, totals) = (self.source.name(), self.totals(self.newest.rev));
         // Where names are not kept for the next message, it is a count or makes everybody get a state. So a stream
         // that begins with a count here gets no diff without a state before it.
         let is_named = view == View::Names && matches!(self.pending, Pending::Names(_));
@@ -379,23 +382,23 @@ impl Room {
         } else {
             message::count(name, totals)
         };
-        State { rev: self.rev, bytes }
+        State { told: self.newest, bytes }
     }
 
-    pub(super) fn messages_after(&self, rev: u64) -> Messages {
-        self.sent.after(rev, self.rev)
+    pub(super) fn messages_after(&self, told: Told) -> Messages {
+        self.sent.after(told, self.newest)
     }
 
     /// The number of the message from which on everything up to now is told.
     pub(super) fn told_by(&self) -> u64 {
-        self.rev + u64::from(!self.pending.is_empty())
+        self.newest.rev + u64::from(!self.pending.is_empty())
     }
 
     /// Members after `after`, in the order of their names.
     pub(super) fn page(&self, after: Option<&str>, limit: usize, bytes_max: usize, now: Moment) -> Page {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = self.members.range::<str, _>((start, Bound::Unbounded)).peekable();
-        let Totals { rev, total, connections } = self.totals(self.rev);
+        let Totals { rev, total, connections } = self.totals(self.newest.rev);
         let mut page = Page { rev, total, connections, members: Vec::new(), has_more: false };
         let mut bytes = 0;
         while page.members.len() < limit && bytes < bytes_max {

@@ -11,6 +11,16 @@ pub const MESSAGES_KEPT: usize = 8;
 /// How long messages are kept, so that a quiet room holds none. A busy shard takes milliseconds.
 pub const MESSAGES_KEPT_FOR: Duration = Duration::from_secs(2);
 
+/// Up to which message of a room streams were told. Numbers begin anew when a room gets presence again, or is needed
+/// again, so they say nothing without the life that they are of.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Told {
+    /// The life of the room; 0 before they were told anything.
+    pub life: u64,
+    /// Number of the message within it.
+    pub rev: u64,
+}
+
 /// What a stream sees of a room.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum View {
@@ -83,13 +93,17 @@ impl Sent {
         self.0.is_empty()
     }
 
-    /// What comes after the message `rev`, if the newest is `newest`.
-    pub(super) fn after(&self, rev: u64, newest: u64) -> Messages {
-        if rev == newest {
+    /// What comes after `told`, if the newest message is `newest`.
+    pub(super) fn after(&self, told: Told, newest: Told) -> Messages {
+        if told == newest {
             return Messages::None;
         }
+        let rev = told.rev;
         match self.0.front() {
-            Some(first) if (first.rev..=newest).contains(&(rev.saturating_add(1))) => {
+            Some(first)
+                if told.life == newest.life
+                    && (first.rev..=newest.rev).contains(&(rev.saturating_add(1))) =>
+            {
                 Messages::Next(self.0.iter().filter(|message| message.rev > rev).cloned().collect())
             }
             _ => Messages::Behind,
@@ -104,19 +118,22 @@ mod tests {
     #[test]
     fn who_is_too_far_behind_gets_a_state() {
         let mut sent = Sent::default();
-        assert_eq!(sent.after(3, 4), Messages::Behind);
+        let told = |life, rev| Told { life, rev };
+        assert_eq!(sent.after(told(1, 3), told(1, 4)), Messages::Behind);
         for rev in 5..20 {
             sent.push(Message::count(rev, Bytes::new()));
         }
-        let revs = |rev| match sent.after(rev, 19) {
+        let revs_in = |life, rev| match sent.after(told(life, rev), told(2, 19)) {
             Messages::Next(messages) => Some(messages.iter().map(|message| message.rev).collect::<Vec<_>>()),
             Messages::None => Some(Vec::new()),
             Messages::Behind => None,
         };
+        let revs = |rev| revs_in(2, rev);
         assert_eq!(revs(19), Some(vec![]));
         assert_eq!(revs(17), Some(vec![18, 19]));
         assert_eq!(revs(11).map(|revs| revs.len()), Some(MESSAGES_KEPT));
-        assert_eq!((revs(10), revs(20), revs(u64::MAX)), (None, None, None), "also from a former life");
+        assert_eq!((revs(10), revs(20), revs(u64::MAX)), (None, None, None));
+        assert_eq!((revs_in(1, 17), revs_in(1, 19), revs_in(0, 0)), (None, None, None), "from another life");
     }
 
     #[test]

@@ -312,6 +312,22 @@ fn a_silent_stream_does_not_take_a_session_that_may_not_be_silent() {
     assert_eq!(granted, Refreshed { connections: 1, refused: 0 });
 }
 
+/// Both lives of the room had come to their first message, so the shard took its streams to be up to date.
+#[test]
+fn streams_are_told_of_a_room_that_began_anew() {
+    let mut world = world();
+    let (_, old) = world.watch("old", Presence::Member, usize::MAX);
+    world.step();
+    assert!(messages(&old)[0].contains(r#""rev":1,"#), "{:?}", messages(&old));
+    set_policy(&world, None);
+    set_policy(&world, Some(PresencePolicy::default()));
+    world.enter_elsewhere("new", &["r".to_owned()]);
+    world.pass(Duration::from_secs(2));
+    let last = messages(&old).pop().unwrap();
+    assert!(last.contains(r#""type":"state""#) && last.contains(r#""rev":1,"#), "{last}");
+    assert!(last.contains("new") && !last.contains("old"), "{last}");
+}
+
 #[test]
 fn a_reload_turns_presence_on_and_off_under_way() {
     let mut world = world();
@@ -325,6 +341,8 @@ fn a_reload_turns_presence_on_and_off_under_way() {
     world.pass(Duration::from_secs(2));
     let seen = messages(&me).concat();
     assert!(seen.contains(r#""user":"you""#), "{seen}");
+    // It got changes to what it had never been shown.
+    assert_eq!(kinds(&me), ["state", "diff"]);
     set_policy(&world, None);
     let before = messages(&me).len();
     world.watch("late", Presence::Member, usize::MAX);

@@ -17,7 +17,7 @@ fn the_first_change_after_a_quiet_interval_goes_at_once_and_the_next_wait() {
     assert_eq!(reader.names(), ["a"]);
     world.pass(SECOND);
     reader.pull(&world);
-    assert_eq!((reader.names(), reader.rev), (vec!["a", "b", "c"], 2));
+    assert_eq!((reader.names(), reader.told.rev), (vec!["a", "b", "c"], 2));
     world.pass(SECOND * 5);
     world.enter("d");
     reader.pull(&world);
@@ -88,7 +88,7 @@ fn data_is_what_was_put_last() {
     let rev = |put| if let Put::Done { rev, .. } = put { rev } else { panic!("{put:?}") };
     let first = rev(world.put("me", Some("1")));
     reader.pull(&world);
-    assert_eq!((first, reader.rev), (reader.rev, first), "told at once");
+    assert_eq!((first, reader.told.rev), (reader.told.rev, first), "told at once");
     let second = rev(world.put("me", Some("2")));
     let third = rev(world.put("me", Some("{\"status\":\"away\"}")));
     assert_eq!((second, third), (first + 1, first + 1), "told with the next message");
@@ -133,7 +133,7 @@ fn a_large_room_is_counted_until_it_is_well_below_its_bound() {
         world.leave(user, *entered, true);
     }
     world.pass(SECOND * 4);
-    assert_eq!(world.presence.messages_after(&world.room, reader.rev), Messages::None);
+    assert_eq!(world.presence.messages_after(&world.room, reader.told), Messages::None);
     world.pass(SECOND);
     reader.pull(&world);
     assert_eq!(
@@ -171,7 +171,7 @@ fn who_may_not_see_names_is_told_numbers() {
     world.pass(SECOND);
     reader.pull(&world);
     assert_eq!((reader.kinds.as_slice(), reader.total), (&["count".to_owned(), "count".to_owned()][..], 1));
-    assert_eq!(reader.rev, 2, "the data was a message for others");
+    assert_eq!(reader.told.rev, 2, "the data was a message for others");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_quiet_room_holds_no_messages() {
     let slow = world.reader(View::Names);
     world.enter("me");
     world.pass(MESSAGES_KEPT_FOR);
-    assert_eq!(world.presence.messages_after(&world.room, slow.rev), Messages::Behind);
+    assert_eq!(world.presence.messages_after(&world.room, slow.told), Messages::Behind);
     assert_eq!(world.presence.due.lock().len(), 0, "there is nothing left to do");
 }
 
@@ -218,9 +218,9 @@ fn who_is_alone_causes_no_message() {
     world.enter("me");
     let reader = world.reader(View::Names);
     assert_eq!(reader.names(), ["me"]);
-    assert_eq!(world.presence.messages_after(&world.room, reader.rev), Messages::None);
+    assert_eq!(world.presence.messages_after(&world.room, reader.told), Messages::None);
     world.pass(SECOND * 3);
-    assert_eq!(world.presence.messages_after(&world.room, reader.rev), Messages::None);
+    assert_eq!(world.presence.messages_after(&world.room, reader.told), Messages::None);
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn a_member_takes_little_memory() {
 #[test]
 fn ends_of_graces_are_bounded() {
     let mut world = World::new(POLICY);
-    let mut room = room::Room::new(world.room.clone(), POLICY, false);
+    let mut room = room::Room::new(world.room.clone(), POLICY, false, 1);
     let user = world.user("me");
     let stats = PresenceStats::new(10);
     for n in 0..10_000 {

@@ -108,7 +108,8 @@ impl World {
     /// A reader whose stream begins now, on shard 0.
     fn reader(&self, view: View) -> Reader {
         self.presence.watch(&self.room, 0);
-        let mut reader = Reader { view, rev: 0, total: 0, members: None, kinds: Vec::new() };
+        let (told, kinds) = Default::default();
+        let mut reader = Reader { view, told, total: 0, members: None, kinds };
         reader.begin(self);
         reader
     }
@@ -119,7 +120,7 @@ impl World {
 struct Reader {
     view: View,
     /// Up to which message its shard has delivered.
-    rev: u64,
+    told: Told,
     total: u64,
     /// The members with their data; `None` after a count.
     members: Option<BTreeMap<String, Option<String>>>,
@@ -129,21 +130,21 @@ struct Reader {
 
 impl Reader {
     fn begin(&mut self, world: &World) {
-        if let Some(State { rev, bytes }) = world.presence.state(&world.room, self.view, world.now) {
-            self.rev = rev;
+        if let Some(State { told, bytes }) = world.presence.state(&world.room, self.view, world.now) {
+            self.told = told;
             self.take(&bytes);
         }
     }
 
     /// Gets what its shard has to deliver.
     fn pull(&mut self, world: &World) {
-        match world.presence.messages_after(&world.room, self.rev) {
+        match world.presence.messages_after(&world.room, self.told) {
             Messages::None => {}
             Messages::Behind => self.begin(world),
             Messages::Next(messages) => {
                 for message in messages {
-                    assert_eq!(message.rev, self.rev + 1, "messages are consecutive");
-                    self.rev = message.rev;
+                    assert_eq!(message.rev, self.told.rev + 1, "messages are consecutive");
+                    self.told.rev = message.rev;
                     if let Some(bytes) = message.bytes(self.view) {
                         self.take(bytes);
                     }
@@ -157,7 +158,7 @@ impl Reader {
         let json = text.strip_prefix("event: presence\nroom: lobby\ndata: ").expect("the fields");
         let json: Value = serde_json::from_str(json.strip_suffix("\n\n").expect("its end")).expect("JSON");
         let kind = json["type"].as_str().expect("a type");
-        assert_eq!(json["rev"], self.rev);
+        assert_eq!(json["rev"], self.told.rev);
         match kind {
             "state" => self.members = Some(named(&json["members"]).collect()),
             "count" => self.members = None,

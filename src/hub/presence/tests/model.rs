@@ -153,7 +153,8 @@ impl Life {
         assert_eq!(rev, last + 1, "two messages at once");
         let intervals = if was_count { COUNT_INTERVALS } else { 1 };
         assert!(self.world.now >= at + self.policy.interval * intervals, "too early");
-        let is_count = match self.world.presence.messages_after(&self.world.room, last) {
+        let told = Told { rev: last, ..self.readers[0].told };
+        let is_count = match self.world.presence.messages_after(&self.world.room, told) {
             Messages::Next(messages) => messages[0]
                 .bytes(View::Names)
                 .is_some_and(|bytes| bytes.windows(7).any(|text| text == b"\"count\"")),
