@@ -42,8 +42,9 @@ pub async fn serve(context: Rc<Context>, accepted: Accepted) {
         return;
     };
     let engine = &context.engine;
-    let now = engine.clock.now();
     let mut shard = context.shard();
+    // Under the lock: the shard's time does not go back.
+    let now = engine.clock.now();
     let joined = shard.join(subscription.into_join(socket, head), now);
     // Under the same lock: a revocation since the check did not close this stream, because it had not joined.
     if let Ok(key) = joined {

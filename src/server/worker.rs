@@ -319,8 +319,9 @@ fn poll_events(
 
 fn take_event(context: &Context, event: &mio::event::Event) {
     let key = ConnKey::from_u64(event.token().0 as u64);
-    let now = context.engine.clock.now();
     let mut shard = context.shard();
+    // Under the lock: the shard's time does not go back.
+    let now = context.engine.clock.now();
     if event.is_error() {
         let failure = shard.socket_mut(key).and_then(|socket| socket.take_error().ok().flatten());
         return shard.on_failed(key, failure.map_or(io::ErrorKind::Other, |err| err.kind()), now);

@@ -9,6 +9,8 @@ use std::task::Waker;
 
 use bytes::Bytes;
 
+use crate::hub::presence::Entered;
+use crate::hub::presence::change::Seat;
 use crate::hub::presence::sent::{Message, Messages, Told, View};
 use crate::hub::source::Source;
 use crate::rights::grant::Action;
@@ -58,7 +60,7 @@ pub(super) struct LocalPresence {
     /// Whether work is queued.
     pub(super) pending: bool,
     /// What is being sent.
-    job: Option<Job>,
+    job: Option<Box<Job>>,
 }
 
 /// A connection that sees who is present in a room.
@@ -68,6 +70,8 @@ struct Watcher {
     is_stale: bool,
     /// What its newest state showed. Messages are of the same view.
     view: View,
+    /// With which its user leaves; `None` if it did not enter by this connection.
+    seat: Option<Seat>,
 }
 
 /// Messages on their way to a room's watchers. It may stop after any of them.
@@ -132,11 +136,14 @@ impl<N: Net> Shard<N> {
     /// them: [`Shard::refresh_presence`] sends the others.
     pub(super) fn begin_presence(&mut self, slot: u32, plain: &mut Vec<u8>) {
         for (room, source) in self.rooms_that_it_sees(slot) {
+            let mut watcher = Watcher { is_stale: true, view: View::Counts, seat: None };
             if let Some(user) = self.member(slot) {
-                wake(self.hub.presence().enter(&source, &user, self.now));
+                let Entered { seat, wakers } = self.hub.presence().enter(&source, &user, self.now);
+                watcher.seat = seat;
+                wake(wakers);
             }
             let presence = self.rooms[room as usize].presence.get_or_insert_default();
-            presence.watchers.insert(slot, Watcher { is_stale: true, view: View::Counts });
+            presence.watchers.insert(slot, watcher);
             self.hub.presence().watch(&source, self.settings.index);
         }
         plain.append(&mut self.next_states(slot));
@@ -176,18 +183,20 @@ impl<N: Net> Shard<N> {
     pub(super) fn end_presence(&mut self, slot: u32, reason: CloseReason) {
         let at_once = matches!(reason, CloseReason::Disconnected | CloseReason::Revoked);
         for (room, source) in self.rooms_that_it_sees(slot) {
-            let user = self.member(slot);
-            let opened = self.conns.get(slot).map_or(self.now, |conn| conn.opened);
-            if let Some(presence) = &mut self.rooms[room as usize].presence {
-                presence.watchers.remove(&slot);
-                if presence.watchers.is_empty() {
-                    self.rooms[room as usize].presence = None;
-                    self.hub.presence().unwatch(&source, self.settings.index);
-                }
+            let Some(presence) = &mut self.rooms[room as usize].presence else { continue };
+            let seat = presence.watchers.remove(&slot).and_then(|watcher| watcher.seat);
+            if presence.watchers.is_empty() {
+                self.rooms[room as usize].presence = None;
+                self.hub.presence().unwatch(&source, self.settings.index);
             }
-            if let Some(user) = user {
-                wake(self.hub.presence().leave(&source, &user, opened, at_once, self.now));
-            }
+            self.leave_presence(slot, &source, seat, at_once);
+        }
+    }
+
+    fn leave_presence(&self, slot: u32, room: &Arc<Source>, seat: Option<Seat>, at_once: bool) {
+        let user = self.conns.get(slot).and_then(|conn| conn.user.as_ref());
+        if let Some((user, seat)) = user.zip(seat) {
+            wake(self.hub.presence().leave(room, user, seat, at_once, self.now));
         }
     }
 
@@ -252,7 +261,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// The messages that a room's connections lack, or their states.
-    fn next_presence(&mut self, room: u32, source: &Arc<Source>) -> Option<Job> {
+    fn next_presence(&mut self, room: u32, source: &Arc<Source>) -> Option<Box<Job>> {
         let presence = self.rooms[room as usize].presence.as_mut()?;
         let (names, counts) = match self.hub.presence().messages_after(source, presence.told) {
             Messages::None => return None,
@@ -268,7 +277,7 @@ impl<N: Net> Shard<N> {
                 (framed(&names.bytes), framed(&counts.bytes))
             }
         };
-        Some(Job { names, counts, below: u32::MAX })
+        Some(Box::new(Job { names, counts, below: u32::MAX }))
     }
 
     fn next_watcher(&self, room: u32, job: &Job) -> Option<u32> {

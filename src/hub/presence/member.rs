@@ -8,7 +8,7 @@ use crate::types::rate_limiter::RateLimiter;
 /// A user that is present in a room.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// The seat of the stream that made it a member. Streams with older seats do not count.
+    /// The seat of the stream that made it a member. Streams with smaller seats do not count.
     pub(super) seat: Seat,
     /// When it became a member.
     pub(super) since: Moment,

@@ -34,6 +34,7 @@ mod user;
 mod tests;
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -68,6 +69,16 @@ pub struct State {
     pub told: Told,
     /// The complete bytes of the event.
     pub bytes: Bytes,
+}
+
+/// What became of a [`Presence::enter`].
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Entered {
+    /// With which the stream leaves; `None` without presence in the room.
+    pub seat: Option<Seat>,
+    /// Shards to wake.
+    pub wakers: Vec<Waker>,
 }
 
 /// What became of a [`Presence::put`].
@@ -133,6 +144,8 @@ pub struct Presence {
     due: Mutex<Due>,
     /// Lives that rooms have begun.
     lives: AtomicU64,
+    /// Seats that streams have taken.
+    seats: AtomicU64,
     stats: PresenceStats,
 }
 
@@ -153,6 +166,7 @@ impl Presence {
             shares: (0..SHARES).map(|_| Mutex::default()).collect(),
             due: Mutex::default(),
             lives: AtomicU64::new(0),
+            seats: AtomicU64::new(0),
             stats: PresenceStats::new(members_max),
         }
     }
@@ -186,24 +200,31 @@ impl Presence {
     ///
     /// For a new stream: first this, then [`Presence::watch`], then [`Presence::state`]. So a user who is alone causes
     /// no message.
-    #[must_use]
-    pub fn enter(&self, room: &Arc<Source>, user: &Arc<Source>, now: Moment) -> Vec<Waker> {
-        self.apply(room, user, PresenceChange::Enter { seat: Seat(now.0) }, now)
+    pub fn enter(&self, room: &Arc<Source>, user: &Arc<Source>, now: Moment) -> Entered {
+        let mut share = self.share(room).lock();
+        let Some(state) = self.find_or_create(&mut share, room) else {
+            return Entered::default();
+        };
+        // Under the room's lock, and of one counter for all of its lives: so later streams have larger seats.
+        let seat = Seat(NonZeroU64::MIN.saturating_add(self.seats.fetch_add(1, Ordering::Relaxed)));
+        self.change(state, user, PresenceChange::Enter { seat }, now);
+        let wakers = self.advance(state, now);
+        self.forget_if_unused(&mut share, room);
+        Entered { seat: Some(seat), wakers }
     }
 
-    /// A stream of `user` has ended, which entered at `entered`. If it was the member's last one, its grace begins, or
-    /// it leaves `at_once`. A stream that is older than the member (it was withdrawn and came again), or that never
-    /// entered, changes nothing.
+    /// A stream of `user` has ended, which entered with this `seat`. If it was the member's last one, its grace begins,
+    /// or it leaves `at_once`. A stream that is older than the member (it was withdrawn and came again) changes nothing.
     #[must_use]
     pub fn leave(
         &self,
         room: &Arc<Source>,
         user: &Arc<Source>,
-        entered: Moment,
+        seat: Seat,
         at_once: bool,
         now: Moment,
     ) -> Vec<Waker> {
-        self.apply(room, user, PresenceChange::Leave { seat: Seat(entered.0), at_once }, now)
+        self.apply(room, user, PresenceChange::Leave { seat, at_once }, now)
     }
 
     /// `user` shows `data`, or nothing, unless it is no member or does this too often ([`PUT_RATE`]).

@@ -115,8 +115,6 @@ impl Room {
             if member.connections == 0 {
                 stats.suppress(Suppressed::Grace);
             }
-            // Shards read the time before they get here, so they may come in another order than their seats.
-            member.seat = member.seat.min(seat);
             member.connections += 1;
         } else {
             if !stats.admit(user) {
@@ -137,7 +135,7 @@ impl Room {
         self.connections += 1;
     }
 
-    /// A stream of `user` that entered with `seat` has ended.
+    /// A stream of `user` with this `seat` has ended.
     pub(super) fn leave(
         &mut self,
         user: &str,

@@ -59,17 +59,15 @@ impl World {
         user.clone()
     }
 
-    /// Returns when it entered, which is different for each stream.
-    fn enter(&mut self, name: &str) -> Moment {
+    /// Returns the seat of the stream.
+    fn enter(&mut self, name: &str) -> Seat {
         let user = self.user(name);
-        self.now = self.now + Duration::from_micros(1);
-        let _ = self.presence.enter(&self.room, &user, self.now);
-        self.now
+        self.presence.enter(&self.room, &user, self.now).seat.expect("the room has presence")
     }
 
-    fn leave(&mut self, name: &str, entered: Moment, at_once: bool) {
+    fn leave(&mut self, name: &str, seat: Seat, at_once: bool) {
         let user = self.user(name);
-        let _ = self.presence.leave(&self.room, &user, entered, at_once, self.now);
+        let _ = self.presence.leave(&self.room, &user, seat, at_once, self.now);
     }
 
     fn withdraw(&mut self, name: &str) {

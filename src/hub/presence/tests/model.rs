@@ -6,7 +6,7 @@ use super::*;
 #[derive(Clone, Debug)]
 struct Stream {
     user: String,
-    entered: Moment,
+    seat: Seat,
     /// Whether it counts: its user was not withdrawn since.
     counts: bool,
 }
@@ -62,19 +62,18 @@ impl Life {
     }
 
     fn enter(&mut self, user: String) {
-        let entered = self.world.enter(&user);
+        let seat = self.world.enter(&user);
         self.members.entry(user.clone()).or_default().gone = None;
-        self.streams.push(Stream { user, entered, counts: true });
+        self.streams.push(Stream { user, seat, counts: true });
     }
 
     fn leave(&mut self) {
         if self.streams.is_empty() {
             return;
         }
-        let Stream { user, entered, counts } =
-            self.streams.swap_remove(self.rng.usize(0..self.streams.len()));
+        let Stream { user, seat, counts } = self.streams.swap_remove(self.rng.usize(0..self.streams.len()));
         let at_once = self.rng.u32(0..3) == 0;
-        self.world.leave(&user, entered, at_once);
+        self.world.leave(&user, seat, at_once);
         if !counts || self.streams.iter().any(|stream| stream.user == user && stream.counts) {
             return;
         }
