@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::hub::mailbox::Command;
 use crate::hub::source::{ABSENT, Source};
 use crate::shard::advance::Turn;
-use crate::shard::conn::{Lag, flag};
+use crate::shard::conn::{Conn, Lag, flag};
 use crate::shard::expiry::Expiry;
 use crate::shard::net::{self, Net};
 use crate::shard::notice::Notice;
@@ -100,14 +100,14 @@ impl<N: Net> Shard<N> {
 
     /// Whether the connection's user was told to stay away from one of its rooms.
     pub(super) fn is_away(&self, slot: u32) -> bool {
-        let Some((conn, user)) = self.conns.get(slot).and_then(|conn| Some((conn, conn.user.as_ref()?)))
-        else {
-            return false;
-        };
-        conn.memberships().any(|membership| {
-            let room = &self.rooms[membership.room as usize].source;
-            self.hub.is_away(user.name(), room.name(), self.now)
-        })
+        let mut memberships = self.conns.get(slot).into_iter().flat_map(Conn::memberships);
+        memberships.any(|membership| self.is_away_from(slot, &self.rooms[membership.room as usize].source))
+    }
+
+    /// Whether the connection's user was told to stay away from `room`.
+    pub(super) fn is_away_from(&self, slot: u32, room: &Source) -> bool {
+        let user = self.conns.get(slot).and_then(|conn| conn.user.as_ref());
+        user.is_some_and(|user| self.hub.is_away(user.name(), room.name(), self.now))
     }
 
     /// Closes the oldest connection of `user` that is not closing yet. If there is none, passes the command to the next
@@ -141,7 +141,7 @@ impl<N: Net> Shard<N> {
         };
         let memberships: Vec<_> = conn.memberships().collect();
         self.put_notice(slot, reason);
-        self.end_presence(slot, reason);
+        self.end_presence(slot);
         self.unlink_user(slot);
         // Room by room, while the connection is still in the table: leaving a room may change its place in another.
         for membership in memberships {

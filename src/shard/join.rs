@@ -184,6 +184,7 @@ impl<N: Net> Shard<N> {
             self.close(key.slot, CloseReason::Drain);
         } else if self.is_away(key.slot) {
             // Its user was told to stay away after its admission, before there was a connection to close.
+            self.leave_at_once(key.slot, |shard, room| shard.is_away_from(key.slot, room));
             self.close(key.slot, CloseReason::Disconnected);
         }
         Ok(key)

@@ -399,6 +399,7 @@ impl<N: Net> Shard<N> {
                 for slot in self.slots_of_user(&user) {
                     if self.is_in(slot, &room) {
                         closed += 1;
+                        self.leave_at_once(slot, |_, left| Arc::ptr_eq(left, &room));
                         self.close(slot, reason::CloseReason::Disconnected);
                     }
                 }

@@ -18,7 +18,6 @@ use crate::rights::identity::Identity;
 use crate::shard::batch::{BATCH_BYTES_MAX, Piece};
 use crate::shard::conn::{Conn, flag};
 use crate::shard::net::Net;
-use crate::shard::reason::CloseReason;
 use crate::shard::{Shard, Work};
 use crate::types::moment::Moment;
 use crate::wire::encoding::Encoding;
@@ -70,7 +69,7 @@ struct Watcher {
     is_stale: bool,
     /// What its newest state showed. Messages are of the same view.
     view: View,
-    /// With which its user leaves; `None` if it did not enter by this connection.
+    /// With which its user leaves; `None` if it did not enter by this connection, or has left.
     seat: Option<Seat>,
 }
 
@@ -179,9 +178,8 @@ impl<N: Net> Shard<N> {
         plain
     }
 
-    /// Notes that the connection at `slot` ends. Its user stays a member for a time, unless it was sent away.
-    pub(super) fn end_presence(&mut self, slot: u32, reason: CloseReason) {
-        let at_once = matches!(reason, CloseReason::Disconnected | CloseReason::Revoked);
+    /// Notes that the connection at `slot` ends. Its user stays a member for a time where it has not left.
+    pub(super) fn end_presence(&mut self, slot: u32) {
         for (room, source) in self.rooms_that_it_sees(slot) {
             let Some(presence) = &mut self.rooms[room as usize].presence else { continue };
             let seat = presence.watchers.remove(&slot).and_then(|watcher| watcher.seat);
@@ -189,7 +187,20 @@ impl<N: Net> Shard<N> {
                 self.rooms[room as usize].presence = None;
                 self.hub.presence().unwatch(&source, self.settings.index);
             }
-            self.leave_presence(slot, &source, seat, at_once);
+            self.leave_presence(slot, &source, seat, false);
+        }
+    }
+
+    /// Ends the membership by the connection at `slot` without a grace, in those of its rooms that `is_left` names: it
+    /// may not be there any more, and is about to be closed.
+    pub(super) fn leave_at_once(&mut self, slot: u32, is_left: impl Fn(&Self, &Arc<Source>) -> bool) {
+        for (room, source) in self.rooms_that_it_sees(slot) {
+            if is_left(self, &source) {
+                let presence = self.rooms[room as usize].presence.as_mut();
+                let watcher = presence.and_then(|presence| presence.watchers.get_mut(&slot));
+                let seat = watcher.and_then(|watcher| watcher.seat.take());
+                self.leave_presence(slot, &source, seat, true);
+            }
         }
     }
 

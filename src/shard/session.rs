@@ -13,7 +13,7 @@ use crate::hub::source::{Source, SourceKind};
 use crate::rights::identity::{Identity, KeyId, Session, Standing};
 use crate::rights::revocation::Whose;
 use crate::shard::Shard;
-use crate::shard::conn::{ConnKey, Membership, flag};
+use crate::shard::conn::{Conn, ConnKey, Membership, flag};
 use crate::shard::expiry::{Due, Expiry};
 use crate::shard::net::Net;
 use crate::shard::reason::CloseReason;
@@ -76,7 +76,7 @@ impl<N: Net> Shard<N> {
     pub fn review_one(&mut self, key: ConnKey, may_stay: &dyn Fn(&Standing<'_>) -> bool, now: Moment) {
         self.now = now;
         if let Some(slot) = self.conns.find(key).filter(|slot| !self.may_stay(*slot, may_stay)) {
-            self.end(slot, CloseReason::Revoked);
+            self.end_reviewed(&[slot], may_stay);
         }
     }
 
@@ -84,19 +84,33 @@ impl<N: Net> Shard<N> {
     pub(super) fn review(&mut self, may_stay: &dyn Fn(&Standing<'_>) -> bool) -> u32 {
         let slots = self.conns.iter().map(|(slot, _)| slot).filter(|slot| !self.may_stay(*slot, may_stay));
         let slots: Vec<u32> = slots.collect();
-        self.end_all(&slots)
+        self.end_reviewed(&slots, may_stay)
+    }
+
+    /// Ends the connections at `slots`, which may not stay in all of their rooms. The others are left as by any end.
+    fn end_reviewed(&mut self, slots: &[u32], may_stay: &dyn Fn(&Standing<'_>) -> bool) -> u32 {
+        for slot in slots {
+            self.leave_at_once(*slot, |shard, room| !shard.may_stay_in(*slot, Some(room.name()), may_stay));
+        }
+        self.end_all(slots)
     }
 
     fn may_stay(&self, slot: u32, may_stay: &dyn Fn(&Standing<'_>) -> bool) -> bool {
-        // The server's own probe has no identity, and needs none.
-        let Some(conn) = self.conns.get(slot).filter(|conn| !conn.has(flag::PROBE)) else {
-            return true;
-        };
-        let (identity, user) = (conn.identity.as_deref(), conn.user.as_deref().map(Source::name));
-        let may_stay = |room| may_stay(&Standing { identity, user, room });
         let room_of = |membership: Membership| self.rooms[membership.room as usize].source.name();
-        let mut rooms = conn.memberships().map(room_of).peekable();
+        let rooms = self.conns.get(slot).into_iter().flat_map(Conn::memberships).map(room_of);
+        let mut rooms = rooms.peekable();
+        let may_stay = |room| self.may_stay_in(slot, room, may_stay);
         if rooms.peek().is_none() { may_stay(None) } else { rooms.all(|room| may_stay(Some(room))) }
+    }
+
+    /// Whether the connection may stay in `room`; with `None`, whether it may if it has none.
+    fn may_stay_in(&self, slot: u32, room: Option<&str>, may_stay: &dyn Fn(&Standing<'_>) -> bool) -> bool {
+        // The server's own probe has no identity, and needs none.
+        let conn = self.conns.get(slot).filter(|conn| !conn.has(flag::PROBE));
+        conn.is_none_or(|conn| {
+            let (identity, user) = (conn.identity.as_deref(), conn.user.as_deref().map(Source::name));
+            may_stay(&Standing { identity, user, room })
+        })
     }
 
     /// Ends all connections that `whose` selects. Returns how many there were.
@@ -104,6 +118,9 @@ impl<N: Net> Shard<N> {
         let is_meant = |identity: &Arc<Identity>| whose.means(identity);
         let slots = self.conns.iter().filter(|(_, conn)| conn.identity.as_ref().is_some_and(is_meant));
         let slots: Vec<u32> = slots.map(|(slot, _)| slot).collect();
+        for slot in &slots {
+            self.leave_at_once(*slot, |_, _| true);
+        }
         self.end_all(&slots)
     }
 

@@ -82,6 +82,12 @@ impl World {
             let _ = self.hub.presence().enter(&room, user.as_ref().unwrap(), self.now);
         }
     }
+
+    fn members(&self, room: &str) -> Vec<String> {
+        let room = self.hub.rooms().get_or_create(room);
+        let page = self.hub.presence().page(&room, None, usize::MAX, usize::MAX, self.now);
+        page.members.iter().map(|member| member.user.name().to_owned()).collect()
+    }
 }
 
 fn session(permissions: &[&str]) -> Session {
@@ -149,6 +155,40 @@ fn who_is_disconnected_leaves_at_once() {
     world.disconnect("you");
     world.step();
     assert!(is_left(&me, "you"), "{:?}", messages(&me));
+}
+
+/// The stream ended as a whole, and its user left all of its rooms at once.
+#[test]
+fn who_is_disconnected_from_one_room_keeps_its_grace_in_the_others() {
+    for room in [usize::MAX, 10] {
+        let mut world = world();
+        let (key, you) = world.watch_rooms(&["r".to_owned(), "q".to_owned()], "you", Presence::Member, room);
+        world.pass(Duration::from_secs(2));
+        world.disconnect("you");
+        assert_eq!((world.members("r"), world.members("q")), (vec![], vec!["you".to_owned()]));
+        // A slow stream ends only now.
+        you.borrow_mut().room = usize::MAX;
+        world.shard.on_writable(key, world.now);
+        assert_eq!(world.are_open(&[key]), [false]);
+        world.pass(Duration::from_secs(14));
+        assert_eq!(world.members("q"), ["you"]);
+        world.pass(Duration::from_secs(2));
+        assert_eq!(world.members("q"), [""; 0]);
+    }
+}
+
+/// A right to one room was lost by a reload, and its user left all rooms at once.
+#[test]
+fn who_may_not_stay_in_one_room_keeps_its_grace_in_the_others() {
+    let mut world = world();
+    world.watch_rooms(&["r".to_owned(), "q".to_owned()], "you", Presence::Member, usize::MAX);
+    world.step();
+    let (reply, _answer) = oneshot::channel();
+    let command = Command::Review { may_stay: Arc::new(|standing| standing.room != Some("r")), reply };
+    assert!(world.hub.mailbox(0).send(command).is_ok());
+    world.step();
+    assert_eq!((world.members("r"), world.members("q")), (vec![], vec!["you".to_owned()]));
+    assert_eq!(world.shard.conns().len(), 0);
 }
 
 #[test]
