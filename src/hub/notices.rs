@@ -32,20 +32,18 @@ impl<T> Default for Notices<T> {
 }
 
 impl<T> Notices<T> {
-    /// Adds a notice, or drops and counts it if the queue is full.
-    pub fn put(&self, notice: T) {
-        let waker = {
-            let mut inner = self.inner.lock();
-            if inner.waiting.len() >= NOTICES_MAX {
-                drop(inner);
-                return self.drop_count(1);
-            }
-            inner.waiting.push_back(notice);
-            inner.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
+    /// Adds a notice, or drops and counts it if the queue is full. Returns the reader's waker if it waits, to be woken
+    /// once no lock is held.
+    #[must_use]
+    pub fn put(&self, notice: T) -> Option<Waker> {
+        let mut inner = self.inner.lock();
+        if inner.waiting.len() >= NOTICES_MAX {
+            drop(inner);
+            self.drop_count(1);
+            return None;
         }
+        inner.waiting.push_back(notice);
+        inner.waker.take()
     }
 
     /// Takes up to `max` notices, oldest first. Pending if there are none: then the next notice wakes `waker`.
@@ -90,7 +88,7 @@ mod tests {
     fn the_queue_is_bounded_and_counts_what_it_drops() {
         let notices = Notices::default();
         for notice in 0..NOTICES_MAX + 3 {
-            notices.put(notice);
+            assert!(notices.put(notice).is_none(), "nobody waits");
         }
         assert_eq!((notices.waiting(), notices.dropped()), (NOTICES_MAX, 3));
         let Poll::Ready(taken) = notices.poll_take(2, Waker::noop()) else { panic!("there are some") };
@@ -102,7 +100,7 @@ mod tests {
     fn an_empty_queue_is_waited_for() {
         let notices = Notices::default();
         assert!(notices.poll_take(1, Waker::noop()).is_pending());
-        notices.put(1);
+        assert!(notices.put(1).is_some() && notices.put(2).is_none(), "the reader is woken once");
         assert!(notices.poll_take(1, Waker::noop()).is_ready());
     }
 }

@@ -176,7 +176,7 @@ impl<N: Net> Shard<N> {
             return;
         };
         let rooms = conn.memberships().map(|membership| self.rooms[membership.room as usize].source.clone());
-        notices.put(Notice {
+        let waker = notices.put(Notice {
             user: conn.user.clone(),
             rooms: rooms.collect(),
             shard: self.settings.index,
@@ -185,6 +185,9 @@ impl<N: Net> Shard<N> {
             opened: conn.opened,
             closed: self.now,
         });
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     fn unlink_user(&mut self, slot: u32) {

@@ -14,8 +14,9 @@
 //! Clients put in what `join` and `update` name (data that is left out is no data), take out what `leave` names if they
 //! have it, and replace everything on a `state`. After a `count` they know nobody by name.
 //!
-//! Each of `SHARES` has a lock; it is held while a message is composed. Locks of mailboxes and of the rooms that are due are
-//! taken under it, never the other way round.
+//! Each of `SHARES` has a lock; it is held while a message is composed. Locks of mailboxes, of the notices to the
+//! application and of the rooms that are due are taken under it, never the other way round. Wakers are returned, to be
+//! woken when it is free.
 
 pub mod change;
 pub mod data;
@@ -77,7 +78,7 @@ pub struct State {
 pub struct Entered {
     /// With which the stream leaves; `None` without presence in the room.
     pub seat: Option<Seat>,
-    /// Shards to wake.
+    /// Whom to wake.
     pub wakers: Vec<Waker>,
 }
 
@@ -89,7 +90,7 @@ pub enum Put {
     Done {
         /// Number of the message from which on everybody has been told.
         rev: u64,
-        /// Shards to wake.
+        /// Whom to wake.
         wakers: Vec<Waker>,
     },
     /// The user is no member.
@@ -102,7 +103,7 @@ pub enum Put {
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Tick {
-    /// Shards to wake.
+    /// Whom to wake.
     pub wakers: Vec<Waker>,
     /// Whether more rooms are due: then the next tick should come soon.
     pub has_more: bool,
@@ -256,7 +257,7 @@ impl Presence {
         self.apply(room, user, PresenceChange::Withdraw, now)
     }
 
-    /// Applies a change. The returned shards are to be woken, once no lock is held.
+    /// Applies a change. The returned wakers are to be woken, once no lock is held.
     #[must_use]
     pub fn apply(
         &self,
@@ -347,8 +348,9 @@ impl Presence {
             return self.advance(state, now);
         }
         state.clear(&self.stats);
+        let wakers = state.teller.take().into_iter().collect();
         self.forget(&mut share, room);
-        Vec::new()
+        wakers
     }
 
     /// Follows the policies of all rooms after a reload.
@@ -380,14 +382,15 @@ impl Presence {
             let source = state.source.clone();
             self.due.lock().set(&source, &mut state.place, at);
         }
+        let teller = state.teller.take().into_iter();
         if news == News::None {
-            return Vec::new();
+            return teller.collect();
         }
         let tell = |shard: &usize| {
             let source = state.source.claim_presence(*shard).then(|| state.source.clone())?;
             self.mailboxes[*shard].announce_presence(source)
         };
-        state.watching().iter().filter_map(tell).collect()
+        teller.chain(state.watching().iter().filter_map(tell)).collect()
     }
 
     fn share(&self, room: &Arc<Source>) -> &Mutex<Share> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::hub::presence::change::Seat;
@@ -57,6 +58,8 @@ pub(super) struct Room {
     shown: Step,
     /// Its place among the rooms that are due.
     pub(super) place: Option<Place>,
+    /// Who tells the application, to be woken once no lock is held.
+    pub(super) teller: Option<Waker>,
 }
 
 /// What a [`Room::settle`] has to pass on.
@@ -89,6 +92,7 @@ impl Room {
             step: 0,
             shown: 0,
             place: None,
+            teller: None,
         }
     }
 
@@ -123,12 +127,10 @@ impl Room {
             let user = User(user.clone());
             self.step += 1;
             self.pending.entered(&user, self.step);
-            if self.is_told {
-                if self.members.is_empty() {
-                    stats.note(PresenceKind::Occupied, &self.source, None);
-                }
-                stats.note(PresenceKind::Join, &self.source, Some(&user.0));
+            if self.members.is_empty() {
+                self.note(PresenceKind::Occupied, None, stats);
             }
+            self.note(PresenceKind::Join, Some(&user), stats);
             self.members.insert(user, Member::new(seat, now));
             self.bound_pending();
         }
@@ -212,11 +214,17 @@ impl Room {
             stats.suppress(Suppressed::Cancelled);
         }
         self.bound_pending();
-        if self.is_told {
-            stats.note(PresenceKind::Leave, &self.source, Some(&user.0));
-            if self.members.is_empty() {
-                stats.note(PresenceKind::Vacated, &self.source, None);
-            }
+        self.note(PresenceKind::Leave, Some(&user), stats);
+        if self.members.is_empty() {
+            self.note(PresenceKind::Vacated, None, stats);
+        }
+    }
+
+    fn note(&mut self, kind: PresenceKind, user: Option<&User>, stats: &PresenceStats) {
+        if self.is_told
+            && let Some(teller) = stats.note(kind, &self.source, user.map(|user| &user.0))
+        {
+            self.teller = Some(teller);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 
 use crate::hub::presence::notice::{PresenceKind, PresenceNotice, PresenceNotices};
 use crate::hub::source::Source;
@@ -112,9 +113,15 @@ impl PresenceStats {
         self.members.fall();
     }
 
-    pub(super) fn note(&self, kind: PresenceKind, room: &Arc<Source>, user: Option<&Arc<Source>>) {
-        if let Some(notices) = self.notices.get() {
-            notices.put(PresenceNotice { kind, room: room.clone(), user: user.cloned() });
-        }
+    /// Tells the application. Returns the waker of whoever does that, as [`PresenceNotices::put`].
+    #[must_use]
+    pub(super) fn note(
+        &self,
+        kind: PresenceKind,
+        room: &Arc<Source>,
+        user: Option<&Arc<Source>>,
+    ) -> Option<Waker> {
+        let notice = PresenceNotice { kind, room: room.clone(), user: user.cloned() };
+        self.notices.get()?.put(notice)
     }
 }

@@ -1,6 +1,7 @@
 //! When a member leaves, and what stays of it.
 
-use std::task::Poll;
+use std::sync::atomic::AtomicUsize;
+use std::task::{Poll, Wake};
 
 use super::*;
 use crate::hub::presence::notice::PresenceNotices;
@@ -220,6 +221,49 @@ fn the_application_is_told_after_the_grace() {
     assert_eq!(told(), ["lobby leave one"]);
     world.withdraw("two");
     assert_eq!(told(), ["lobby leave two", "lobby vacated "]);
+}
+
+/// Wakes nobody, but checks that it could do anything.
+struct Woken {
+    world: Arc<World>,
+    times: AtomicUsize,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        let is_free = |share: &Mutex<Share>| share.try_lock().is_some();
+        assert!(self.world.presence.shares.iter().all(is_free), "woken under a lock");
+        self.times.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The reader of the notices was woken under the lock of the room.
+#[test]
+fn whoever_tells_the_application_is_woken_when_the_room_is_free() {
+    let mut world = World::new(POLICY);
+    let notices = Arc::<PresenceNotices>::default();
+    world.presence.stats().tell(notices.clone());
+    let user = world.user("me");
+    let world = Arc::new(world);
+    let woken = Arc::new(Woken { world: world.clone(), times: AtomicUsize::new(0) });
+    let waker = Waker::from(woken.clone());
+    let wait = || {
+        while notices.poll_take(100, &waker).is_ready() {}
+    };
+    let wake = |wakers: Vec<Waker>| wakers.into_iter().for_each(Waker::wake);
+    wait();
+    let Entered { seat, wakers } = world.presence.enter(&world.room, &user, world.now);
+    wake(wakers);
+    wait();
+    let seat = seat.expect("the room has presence");
+    wake(world.presence.leave(&world.room, &user, seat, false, world.now));
+    wake(world.presence.tick(world.now + POLICY.grace).wakers);
+    wait();
+    let _ = world.presence.enter(&world.room, &user, world.now);
+    wait();
+    world.room.set_policy(room_policy(None));
+    wake(world.presence.policy_changed(&world.room, world.now));
+    assert_eq!(woken.times.load(Ordering::Relaxed), 3);
 }
 
 /// A node of the tree has 11 members, so ten of a room share one, with the room itself: some 0.1 KiB each.
