@@ -8,6 +8,10 @@ use bytes::Bytes;
 /// Messages that are kept for one room. A shard that is further behind sends a fresh state.
 pub const MESSAGES_KEPT: usize = 8;
 
+/// Bytes of them. Where members show much, a message with more than this is not kept at all: then a fresh state is hardly
+/// longer.
+pub const MESSAGES_BYTES_MAX: usize = 64 << 10;
+
 /// How long messages are kept, so that a quiet room holds none. A busy shard takes milliseconds.
 pub const MESSAGES_KEPT_FOR: Duration = Duration::from_secs(2);
 
@@ -50,6 +54,10 @@ impl Message {
         Self { rev, names: bytes.clone(), counts: Some(bytes) }
     }
 
+    fn len(&self) -> usize {
+        self.names.len() + self.counts.as_ref().map_or(0, Bytes::len)
+    }
+
     /// The bytes for streams with this view; `None` if there is nothing new for them.
     #[must_use]
     pub fn bytes(&self, view: View) -> Option<&Bytes> {
@@ -72,25 +80,32 @@ pub enum Messages {
     Behind,
 }
 
-/// The newest messages. Invariant: their numbers are consecutive, and the last one's is the room's.
+/// The newest messages. Invariant: their numbers are consecutive, and the last one's is the room's; they are at most
+/// [`MESSAGES_KEPT`], with [`MESSAGES_BYTES_MAX`] bytes.
 #[derive(Debug, Default)]
-pub(super) struct Sent(VecDeque<Message>);
+pub(super) struct Sent {
+    messages: VecDeque<Message>,
+    bytes: usize,
+}
 
 impl Sent {
     pub(super) fn push(&mut self, message: Message) {
-        if self.0.len() == MESSAGES_KEPT {
-            self.0.pop_front();
+        self.bytes += message.len();
+        self.messages.push_back(message);
+        while (self.messages.len() > MESSAGES_KEPT || self.bytes > MESSAGES_BYTES_MAX)
+            && let Some(oldest) = self.messages.pop_front()
+        {
+            self.bytes -= oldest.len();
         }
-        self.0.push_back(message);
     }
 
     /// Forgets all messages and gives their memory back.
     pub(super) fn clear(&mut self) {
-        self.0 = VecDeque::new();
+        *self = Self::default();
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.messages.is_empty()
     }
 
     /// What comes after `told`, if the newest message is `newest`.
@@ -99,12 +114,12 @@ impl Sent {
             return Messages::None;
         }
         let rev = told.rev;
-        match self.0.front() {
+        match self.messages.front() {
             Some(first)
                 if told.life == newest.life
                     && (first.rev..=newest.rev).contains(&(rev.saturating_add(1))) =>
             {
-                Messages::Next(self.0.iter().filter(|message| message.rev > rev).cloned().collect())
+                Messages::Next(self.messages.iter().filter(|message| message.rev > rev).cloned().collect())
             }
             _ => Messages::Behind,
         }
@@ -134,6 +149,21 @@ mod tests {
         assert_eq!(revs(11).map(|revs| revs.len()), Some(MESSAGES_KEPT));
         assert_eq!((revs(10), revs(20), revs(u64::MAX)), (None, None, None));
         assert_eq!((revs_in(1, 17), revs_in(1, 19), revs_in(0, 0)), (None, None, None), "from another life");
+    }
+
+    #[test]
+    fn messages_are_bounded_in_bytes() {
+        let mut sent = Sent::default();
+        let told = |rev| Told { life: 1, rev };
+        let mut push = |rev, bytes: usize| {
+            sent.push(Message::diff(rev, vec![0; bytes].into(), None));
+            (sent.messages.len(), sent.bytes, sent.after(told(rev - 1), told(rev)) == Messages::Behind)
+        };
+        assert_eq!(push(1, MESSAGES_BYTES_MAX - 1), (1, MESSAGES_BYTES_MAX - 1, false));
+        assert_eq!(push(2, 1), (2, MESSAGES_BYTES_MAX, false));
+        assert_eq!(push(3, 9), (2, 10, false), "the oldest goes first");
+        assert_eq!(push(4, MESSAGES_BYTES_MAX + 1), (0, 0, true), "nobody gets it");
+        assert_eq!(push(5, 5), (1, 5, false));
     }
 
     #[test]
