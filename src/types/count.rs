@@ -39,13 +39,24 @@ impl Gauge {
     /// Adds one, unless the value is `max` already: then returns false.
     #[must_use]
     pub fn rise_to(&self, max: usize) -> bool {
-        let fits = |count: usize| (count < max).then(|| count + 1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+        self.take(1, max)
     }
 
     /// Subtracts one.
     pub fn fall(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.give(1);
+    }
+
+    /// Adds `count`, unless the value would be larger than `max`: then returns false.
+    #[must_use]
+    pub fn take(&self, count: usize, max: usize) -> bool {
+        let fits = |taken: usize| taken.checked_add(count).filter(|taken| *taken <= max);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    /// Subtracts `count`.
+    pub fn give(&self, count: usize) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// The value.

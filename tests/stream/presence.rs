@@ -13,8 +13,9 @@ use common::stream::Listener;
 use common::{BASE, TestServer, assert_problem, eventually};
 use serde_json::{Value, json};
 use tidegate::auth::api_keys;
-use tidegate::config::{Config, UpstreamUrl};
+use tidegate::config::{Config, MemoryLimit, UpstreamUrl};
 use tidegate::hub::log::rules::LogBounds;
+use tidegate::hub::memory_level::MemoryLevel;
 use tidegate::hub::room_policy::{PresencePolicy, RoomCallbacks, RoomPolicies, RoomPolicy};
 use tidegate::rights::pattern::Pattern;
 
@@ -239,6 +240,18 @@ fn members_come_in_pages() {
     );
     assert_eq!((names(&rest), &rest["has_more"]), (vec![json!("c")], &json!(false)));
     drop(streams);
+}
+
+/// Changes of data took memory when publishes did not any more.
+#[test]
+fn short_of_memory_members_show_nothing_new() {
+    let server = with(|config| config.memory_limit = MemoryLimit::Off, MEMBERS);
+    let _me = listen(&server, "me");
+    assert_eq!(put(&server, "me", r#"{"data":1}"#).status(), 200);
+    server.server().engine().hub.set_memory_level(MemoryLevel::NoPublishes);
+    assert_problem(&put(&server, "me", r#"{"data":2}"#), 503, "memory_exhausted");
+    assert_eq!(put(&server, "me", r#"{"data":null}"#).status(), 200, "that gives memory back");
+    assert_eq!(delete(&server, "me").status(), 204);
 }
 
 #[test]

@@ -8,6 +8,10 @@ use serde_json::Value;
 /// Bytes of JSON text that a member may show.
 pub const PRESENCE_DATA_BYTES_MAX: usize = 1024;
 
+/// Bytes that all members together may show: some sixty for each of the most members that there can be. Whoever would show
+/// more shows what it did before.
+pub const PRESENCE_DATA_TOTAL_BYTES_MAX: usize = 64 << 20;
+
 /// Why a text cannot be shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -60,6 +64,11 @@ impl PresenceData {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Bytes of a member's data, if it has any.
+    pub(super) fn len_of(data: Option<&Self>) -> usize {
+        data.map_or(0, |data| data.as_str().len())
     }
 }
 

@@ -47,7 +47,7 @@ use parking_lot::Mutex;
 
 use crate::hub::mailbox::Mailbox;
 use crate::hub::presence::change::{PresenceChange, Seat};
-use crate::hub::presence::data::PresenceData;
+use crate::hub::presence::data::{PRESENCE_DATA_TOTAL_BYTES_MAX, PresenceData};
 use crate::hub::presence::due::Due;
 use crate::hub::presence::room::{News, Room};
 use crate::hub::presence::sent::{Messages, Told, View};
@@ -95,6 +95,8 @@ pub enum Put {
     },
     /// The user is no member.
     NotPresent,
+    /// All members together show [`PRESENCE_DATA_TOTAL_BYTES_MAX`] bytes.
+    Full,
     /// The member changes its data too often; it may at this moment.
     Limited(Moment),
 }
@@ -157,10 +159,10 @@ impl Presence {
     /// Nobody is present. News go to `mailboxes`, one for each shard.
     #[must_use]
     pub fn new(mailboxes: Arc<[Mailbox]>) -> Self {
-        Self::with_members_max(mailboxes, PRESENCE_MEMBERS_MAX)
+        Self::with_bounds(mailboxes, PRESENCE_MEMBERS_MAX, PRESENCE_DATA_TOTAL_BYTES_MAX)
     }
 
-    fn with_members_max(mailboxes: Arc<[Mailbox]>, members_max: usize) -> Self {
+    fn with_bounds(mailboxes: Arc<[Mailbox]>, members_max: usize, data_bytes_max: usize) -> Self {
         Self {
             mailboxes,
             hasher: RandomState::new(),
@@ -168,7 +170,7 @@ impl Presence {
             due: Mutex::default(),
             lives: AtomicU64::new(0),
             seats: AtomicU64::new(0),
-            stats: PresenceStats::new(members_max),
+            stats: PresenceStats::new(members_max, data_bytes_max),
         }
     }
 
@@ -228,7 +230,8 @@ impl Presence {
         self.apply(room, user, PresenceChange::Leave { seat, at_once }, now)
     }
 
-    /// `user` shows `data`, or nothing, unless it is no member or does this too often ([`PUT_RATE`]).
+    /// `user` shows `data`, or nothing, unless it is no member, does this too often ([`PUT_RATE`]), or all together show
+    /// too much.
     pub fn put(
         &self,
         room: &Arc<Source>,
@@ -243,8 +246,8 @@ impl Presence {
         match state.take_put(user.name(), now) {
             None => Put::NotPresent,
             Some(next) if next > now => Put::Limited(next),
+            Some(_) if !state.put(user.name(), data, &self.stats) => Put::Full,
             Some(_) => {
-                self.change(state, user, PresenceChange::Put { data }, now);
                 let wakers = self.advance(state, now);
                 Put::Done { rev: state.told_by(), wakers }
             }
@@ -369,7 +372,9 @@ impl Presence {
             PresenceChange::Leave { seat, at_once } => {
                 state.leave(user.name(), seat, at_once, now, &self.stats);
             }
-            PresenceChange::Put { data } => state.put(user.name(), data, &self.stats),
+            PresenceChange::Put { data } => {
+                state.put(user.name(), data, &self.stats);
+            }
             PresenceChange::Withdraw => state.remove(user.name(), &self.stats),
         }
     }

@@ -186,20 +186,25 @@ impl Room {
         Some(next)
     }
 
-    /// `user` shows `data`.
-    pub(super) fn put(&mut self, user: &str, data: Option<PresenceData>, stats: &PresenceStats) {
+    /// `user` shows `data`, if it is a member and all members together do not show too much. Returns false if they do.
+    pub(super) fn put(&mut self, user: &str, data: Option<PresenceData>, stats: &PresenceStats) -> bool {
         let Some(member) = self.members.get_mut(user) else {
-            return;
+            return true;
         };
         let had_data = member.data().is_some();
+        if !stats.show(data.as_ref(), PresenceData::len_of(member.data())) {
+            return false;
+        }
         if !member.set_data(data) {
-            return stats.suppress(Suppressed::Cancelled);
+            stats.suppress(Suppressed::Cancelled);
+            return true;
         }
         self.step += 1;
         if let Some((user, _)) = self.members.get_key_value(user) {
             self.pending.updated(user, had_data, self.step);
         }
         self.bound_pending();
+        true
     }
 
     /// `user` is no member from now on, whatever streams it has.
@@ -207,7 +212,7 @@ impl Room {
         let Some((user, member)) = self.members.remove_entry(user) else {
             return;
         };
-        stats.dismiss(&user.0);
+        stats.dismiss(&user.0, member.data());
         self.connections -= member.connections;
         self.step += 1;
         if self.pending.left(&user, member.data().is_some(), self.step, self.shown) {

@@ -1,9 +1,11 @@
-//! What all rooms count together: members and their bound, suppressed changes, and notices to the application.
+//! What all rooms count together: members and what they show, with their bounds, suppressed changes, and notices to the
+//! application.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
+use crate::hub::presence::data::PresenceData;
 use crate::hub::presence::notice::{PresenceKind, PresenceNotice, PresenceNotices};
 use crate::hub::source::Source;
 use crate::types::count::{Count, Gauge};
@@ -31,6 +33,9 @@ words! {
 pub struct PresenceStats {
     members: Gauge,
     members_max: usize,
+    /// Bytes that members show.
+    data_bytes: Gauge,
+    data_bytes_max: usize,
     pub(super) rooms: Gauge,
     suppressed: [Count; Suppressed::ALL.len()],
     refused: Count,
@@ -40,10 +45,12 @@ pub struct PresenceStats {
 }
 
 impl PresenceStats {
-    pub(super) fn new(members_max: usize) -> Self {
+    pub(super) fn new(members_max: usize, data_bytes_max: usize) -> Self {
         Self {
             members: Gauge::default(),
             members_max,
+            data_bytes: Gauge::default(),
+            data_bytes_max,
             rooms: Gauge::default(),
             suppressed: Default::default(),
             refused: Count::default(),
@@ -107,10 +114,20 @@ impl PresenceStats {
         fits
     }
 
-    /// Counts one member less, which was `user`.
-    pub(super) fn dismiss(&self, user: &Source) {
+    /// Counts one member less, which was `user` and showed `data`.
+    pub(super) fn dismiss(&self, user: &Source, data: Option<&PresenceData>) {
         user.part();
         self.members.fall();
+        self.data_bytes.give(PresenceData::len_of(data));
+    }
+
+    /// Counts `data` as shown in place of what took `before` bytes, if there may be so much.
+    pub(super) fn show(&self, data: Option<&PresenceData>, before: usize) -> bool {
+        let bytes = PresenceData::len_of(data);
+        // Less is always welcome.
+        let fits = bytes <= before || self.data_bytes.take(bytes - before, self.data_bytes_max);
+        self.data_bytes.give(before.saturating_sub(bytes));
+        fits
     }
 
     /// Tells the application. Returns the waker of whoever does that, as [`PresenceNotices::put`].
@@ -121,7 +138,7 @@ impl PresenceStats {
         room: &Arc<Source>,
         user: Option<&Arc<Source>>,
     ) -> Option<Waker> {
-        let notice = PresenceNotice { kind, room: room.clone(), user: user.cloned() };
-        self.notices.get()?.put(notice)
+        let notices = self.notices.get()?;
+        notices.put(PresenceNotice { kind, room: room.clone(), user: user.cloned() })
     }
 }

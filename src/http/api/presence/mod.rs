@@ -15,6 +15,7 @@ use crate::http::call::{Call, Handled};
 use crate::http::conn::response_body::ResponseBody;
 use crate::http::gate::caller::Caller;
 use crate::http::request_body;
+use crate::hub::memory_level::MemoryLevel;
 use crate::hub::presence::Put;
 use crate::rights::grant::Action;
 use crate::types::name::{RoomName, UserName};
@@ -33,7 +34,7 @@ struct Shown<'a> {
 /// # Errors
 ///
 /// As `may_be`; [`Code::PresenceOff`]; any problem with the body; [`Code::NotPresent`] if the user is no member;
-/// [`Code::RateLimited`].
+/// [`Code::RateLimited`]; [`Code::MemoryExhausted`] if memory is short, or all members together show too much.
 pub async fn put(call: Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
     let user = may_be(&call, caller, room)?;
     let engine = call.engine();
@@ -42,6 +43,11 @@ pub async fn put(call: Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
         let whole = request_body::collect(call, caller, body::BODY_BYTES_MAX).await;
         body::parse(&whole.map_err(body::too_large)?.bytes)?
     };
+    // Whoever shows nothing any more gives memory back.
+    if let Some(data) = &data {
+        engine.grew(data.as_str().len());
+        engine.spare_memory(MemoryLevel::NoPublishes)?;
+    }
     let (rooms, users) = (engine.hub.rooms(), engine.hub.users());
     let (Some(inside), Some(inbox)) = (rooms.get(room.as_str()), users.get(user.as_str())) else {
         return Err(Code::NotPresent.into());
@@ -53,6 +59,7 @@ pub async fn put(call: Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
             Ok(json(&Shown { room: room.as_str(), user: user.as_str(), rev }))
         }
         Put::NotPresent => Err(Code::NotPresent.into()),
+        Put::Full => Err(Code::MemoryExhausted.into()),
         Put::Limited(at) => {
             let seconds = u32::try_from(at.since(now).as_secs() + 1).unwrap_or(u32::MAX);
             Err(Problem::new(Code::RateLimited).retry_after_s(seconds))

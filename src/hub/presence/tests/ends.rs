@@ -94,7 +94,7 @@ fn a_stream_counts_by_when_it_entered_and_not_by_when_it_began() {
 
 #[test]
 fn one_member_too_many_listens_without_being_one() {
-    let mut world = World::with_members_max(POLICY, 2);
+    let mut world = World::with_bounds(POLICY, 2, 0);
     let one = world.enter("one");
     world.enter("two");
     let third = world.enter("three");
@@ -274,13 +274,38 @@ fn a_member_takes_little_memory() {
     assert!(member <= 56 && room <= 384, "{member} {room}");
 }
 
+/// A million members could show a gigabyte.
+#[test]
+fn what_all_members_show_is_bounded_together() {
+    let mut world = World::with_bounds(POLICY, 100, 10);
+    let is_full = |world: &mut World, user: &str, data: Option<&str>| {
+        world.pass(SECOND);
+        matches!(world.put(user, data), Put::Full)
+    };
+    let seats = ["a", "b", "c"].map(|user| world.enter(user));
+    assert!(!is_full(&mut world, "a", Some("123456")) && !is_full(&mut world, "b", Some("1234")));
+    assert!(is_full(&mut world, "c", Some("1")));
+    assert!(!is_full(&mut world, "c", None));
+    assert!(!is_full(&mut world, "a", Some("654321")), "as much as before");
+    assert!(!is_full(&mut world, "a", Some("65432")) && !is_full(&mut world, "c", Some("1")));
+    assert!(is_full(&mut world, "a", Some("654321")));
+    let data = world.page().members[0].data.as_ref().map(|data| data.as_str().to_owned());
+    assert_eq!(data.as_deref(), Some("65432"), "it shows what it showed before");
+    world.leave("b", seats[1], true);
+    assert!(!is_full(&mut world, "c", Some("12345")) && is_full(&mut world, "c", Some("123456")));
+    world.set_policy(None);
+    world.set_policy(Some(POLICY));
+    world.enter("d");
+    assert!(!is_full(&mut world, "d", Some("1234567890")));
+}
+
 /// Members that are withdrawn and come again leave ends of graces behind.
 #[test]
 fn ends_of_graces_are_bounded() {
     let mut world = World::new(POLICY);
     let mut room = room::Room::new(world.room.clone(), POLICY, false, 1);
     let user = world.user("me");
-    let stats = PresenceStats::new(10);
+    let stats = PresenceStats::new(10, 0);
     for n in 1..10_000 {
         let seat = Seat(NonZeroU64::new(n).expect("from 1"));
         room.enter(&user, seat, world.now, &stats);

@@ -41,13 +41,13 @@ fn source(kind: SourceKind, name: &str, presence: Option<PresencePolicy>) -> Arc
 
 impl World {
     fn new(policy: PresencePolicy) -> Self {
-        Self::with_members_max(policy, PRESENCE_MEMBERS_MAX)
+        Self::with_bounds(policy, PRESENCE_MEMBERS_MAX, PRESENCE_DATA_TOTAL_BYTES_MAX)
     }
 
-    fn with_members_max(policy: PresencePolicy, members_max: usize) -> Self {
+    fn with_bounds(policy: PresencePolicy, members_max: usize, data_bytes_max: usize) -> Self {
         let mailboxes = (0..2).map(|_| Mailbox::default()).collect();
         Self {
-            presence: Presence::with_members_max(mailboxes, members_max),
+            presence: Presence::with_bounds(mailboxes, members_max, data_bytes_max),
             room: source(SourceKind::Room, "lobby", Some(policy)),
             users: BTreeMap::new(),
             now: Moment(1_000_000_000),
