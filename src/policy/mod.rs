@@ -123,13 +123,16 @@ impl Policy {
     /// Whether an open stream may stay, judged by one of its rooms, or by its inbox if it has none.
     #[must_use]
     pub fn lets_stay(&self, standing: &Standing<'_>) -> bool {
-        let Standing { identity, user, room } = *standing;
+        let Standing { identity, user, sees_names, room } = *standing;
         let is_public = |room| self.authority.as_ref().is_some_and(|authority| authority.is_public(room));
         let may_read = |identity: &Identity, room| identity.allows(Action::Read(room)) || is_public(room);
         match identity {
             Some(identity) => self.trusts(identity) && room.is_none_or(|room| may_read(identity, room)),
-            // A stream that was opened without authentication may have chosen any user's name.
-            None => self.authority.is_none() || (user.is_none() && room.is_some_and(is_public)),
+            // A stream that was opened without authentication may have chosen any user's name, and see those of others. It
+            // comes back as anyone else does.
+            None => {
+                self.authority.is_none() || (user.is_none() && !sees_names && room.is_some_and(is_public))
+            }
         }
     }
 }

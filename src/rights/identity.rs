@@ -52,6 +52,9 @@ pub struct Standing<'a> {
     pub identity: Option<&'a Identity>,
     /// The user it listens as, if any.
     pub user: Option<&'a str>,
+    /// Whether it is told who is there although it has no identity that says so: no authentication was set up when it
+    /// was opened.
+    pub sees_names: bool,
     /// One of its rooms; `None` for a stream of an inbox alone.
     pub room: Option<&'a str>,
 }

@@ -121,9 +121,14 @@ pub(super) fn flags(presence: Presence, sees_names: bool) -> u8 {
 fn view<S>(conn: &Conn<S>, room: &Source) -> View {
     let may = match conn.identity.as_deref() {
         Some(identity) => identity.allows(Action::Members(room.name())),
-        None => conn.sees & sees::NAMES != 0,
+        None => sees_names(conn),
     };
     if may { View::Names } else { View::Counts }
+}
+
+/// Whether `conn` sees names without an identity.
+pub(super) fn sees_names<S>(conn: &Conn<S>) -> bool {
+    conn.sees & sees::NAMES != 0
 }
 
 fn wake(wakers: Vec<Waker>) {

@@ -16,6 +16,7 @@ use crate::shard::Shard;
 use crate::shard::conn::{Conn, ConnKey, Membership, flag};
 use crate::shard::expiry::{Due, Expiry};
 use crate::shard::net::Net;
+use crate::shard::presence;
 use crate::shard::reason::CloseReason;
 use crate::types::moment::Moment;
 use crate::wire::control;
@@ -109,7 +110,7 @@ impl<N: Net> Shard<N> {
         let conn = self.conns.get(slot).filter(|conn| !conn.has(flag::PROBE));
         conn.is_none_or(|conn| {
             let (identity, user) = (conn.identity.as_deref(), conn.user.as_deref().map(Source::name));
-            may_stay(&Standing { identity, user, room })
+            may_stay(&Standing { identity, user, sees_names: presence::sees_names(conn), room })
         })
     }
 

@@ -254,6 +254,34 @@ fn short_of_memory_members_show_nothing_new() {
     assert_eq!(delete(&server, "me").status(), 204);
 }
 
+/// A stream from before authentication was set up stayed in a room that is open to everyone, and kept seeing the names
+/// that nobody else could see any more.
+#[test]
+fn who_saw_names_without_authentication_comes_back_and_sees_numbers() {
+    let server = start(MEMBERS);
+    let mut seeing = Seeing::of(server.listen("/stream?room=lobby&presence=on"));
+    assert_eq!(seeing.told()["type"], "state");
+    let mut silent = server.listen("/stream?room=lobby&presence=on&silent=on");
+    assert!(silent.event().contains(r#""type":"state""#));
+    let mut other = server.listen("/stream?room=lobby");
+    let settings = Config {
+        token_keys: vec![key(SECRET)],
+        public_rooms: vec!["lobby".parse().expect("a pattern")],
+        ..server.server().engine().config.clone()
+    };
+    server.server().reload(&settings).expect("good settings");
+    seeing.stream.closing("revoked");
+    silent.closing("revoked");
+    set(&server, Some(MEMBERS));
+    let mut back = Seeing::of(server.listen("/stream?room=lobby&presence=on"));
+    assert_eq!(back.told()["type"], "count");
+    let backend = bearer(&token("app", &["sse:publish"]));
+    let event = r#"{"room":"lobby","data":"still here"}"#;
+    let headers = [("authorization", backend.as_str()), ("content-type", "application/json")];
+    assert_eq!(server.post("/publish", &headers, event).status(), 200);
+    assert_eq!(other.data(), "still here");
+}
+
 #[test]
 fn a_room_without_presence_says_so() {
     let server = start(MEMBERS);
