@@ -16,6 +16,8 @@ use tidegate::auth::api_keys;
 use tidegate::config::{Config, MemoryLimit, UpstreamUrl};
 use tidegate::hub::log::rules::LogBounds;
 use tidegate::hub::memory_level::MemoryLevel;
+use tidegate::hub::presence::Put;
+use tidegate::hub::presence::data::PresenceData;
 use tidegate::hub::room_policy::{PresencePolicy, RoomCallbacks, RoomPolicies, RoomPolicy};
 use tidegate::rights::pattern::Pattern;
 
@@ -240,6 +242,36 @@ fn members_come_in_pages() {
     );
     assert_eq!((names(&rest), &rest["has_more"]), (vec![json!("c")], &json!(false)));
     drop(streams);
+}
+
+/// Members of a room that show as much as they may filled a page with a megabyte.
+#[test]
+fn a_page_of_members_is_bounded_in_bytes() {
+    let server = start(MEMBERS);
+    let hub = &server.server().engine().hub;
+    let (room, now) = (hub.rooms().get_or_create("lobby"), server.server().engine().clock.now());
+    let data = PresenceData::new(&format!("\"{}\"", "x".repeat(1022))).expect("as much as there may be");
+    let name = |n: usize| format!("{n:03}");
+    for n in 0..600 {
+        let (user, _) = hub.admit(Some(&name(n)), None, now).expect("a place").keep();
+        let user = user.expect("it has one");
+        let _ = hub.presence().enter(&room, &user, now);
+        assert!(matches!(hub.presence().put(&room, &user, Some(data.clone()), now), Put::Done { .. }));
+    }
+    let mut seen = Vec::new();
+    loop {
+        let after = seen.last().map_or(String::new(), |last| format!("&after={last}"));
+        let answer = server.get(&format!("/rooms/lobby/members?limit=1000{after}"));
+        assert!(answer.text().len() <= (256 << 10) + 2048, "{} bytes", answer.text().len());
+        let page = answer.json();
+        let members = page["members"].as_array().expect("a list");
+        seen.extend(members.iter().map(|member| member["user"].as_str().expect("a name").to_owned()));
+        if page["has_more"] != true {
+            break;
+        }
+        assert!(members.len() > 200, "it is full");
+    }
+    assert_eq!(seen, (0..600).map(name).collect::<Vec<_>>());
 }
 
 /// Changes of data took memory when publishes did not any more.

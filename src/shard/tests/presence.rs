@@ -177,6 +177,21 @@ fn who_is_disconnected_from_one_room_keeps_its_grace_in_the_others() {
     }
 }
 
+#[test]
+fn who_is_revoked_leaves_at_once() {
+    let mut world = world();
+    let (_, me) = world.watch("me", Presence::Member, usize::MAX);
+    let doomed = session(&["sse:read"]);
+    world.watch_by(Some(doomed.clone()), "you");
+    world.pass(Duration::from_secs(2));
+    let (reply, _answer) = oneshot::channel();
+    let command = Command::Revoke { whose: Whose::Identity(doomed.identity), reply };
+    assert!(world.hub.mailbox(0).send(command).is_ok());
+    world.step();
+    world.step();
+    assert!(is_left(&me, "you"), "{:?}", messages(&me));
+}
+
 /// A right to one room was lost by a reload, and its user left all rooms at once.
 #[test]
 fn who_may_not_stay_in_one_room_keeps_its_grace_in_the_others() {
