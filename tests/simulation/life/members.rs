@@ -51,6 +51,7 @@ impl Life<'_> {
                 assert_eq!(own.map(|own| own.data.clone()), Some(data), "it shows what it put");
             }
             Put::NotPresent => assert!(!is_member, "user {user} is in room {room}"),
+            Put::Full => panic!("a few bytes fit"),
             Put::Limited(at) => assert!(is_member && at > self.moment(), "{at:?}"),
         }
     }

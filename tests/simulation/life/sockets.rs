@@ -129,6 +129,14 @@ impl Life<'_> {
         let sent = self.hub.mailbox(at).send(Command::Disconnect { user: inbox, room: source, reply });
         assert!(sent.is_ok());
         self.say(|| format!("disconnect user {user} from room {room} at shard {at}"));
+        for wire in &before {
+            // One with a full socket stays for a while, but not in that room.
+            let listener = &mut self.nodes[at].listeners[*wire];
+            if listener.is_present_in(room) {
+                self.graces.remove(&(user, room));
+            }
+            listener.withdrawn.push(room);
+        }
         if self.step(at) == Step::Again {
             return;
         }
