@@ -67,7 +67,7 @@ impl PublishLimit {
         }
         let mut limiters = self.limiters.lock();
         for whose in [Whose::Publisher, Whose::Room] {
-            limiters[whose as usize].make_room(uses.iter().filter(|one| one.whose == whose), now)?;
+            limiters[whose as usize].make_room(whose, uses, now)?;
         }
         for Use { whose, name, rate, events } in uses {
             let limiter = limiters[*whose as usize].known.get(*name).copied().unwrap_or_default();
@@ -94,19 +94,16 @@ impl PublishLimit {
 }
 
 impl Limiters {
-    /// Makes room for those of `uses` that are new.
+    /// Makes room for those of `uses` that are new here.
     ///
     /// # Errors
     ///
     /// The seconds to wait, if there is none.
-    fn make_room<'u, 'n: 'u>(
-        &mut self,
-        uses: impl Iterator<Item = &'u Use<'n>> + Clone,
-        now: Moment,
-    ) -> Result<(), u32> {
+    fn make_room(&mut self, whose: Whose, uses: &[Use<'_>], now: Moment) -> Result<(), u32> {
         let Self { known, look_at } = self;
-        let count = uses.clone().count();
-        if known.len() + count <= PUBLISHERS_MAX || uses.clone().all(|one| known.contains_key(one.name)) {
+        let mut own = uses.iter().filter(|one| one.whose == whose);
+        let count = own.clone().count();
+        if known.len() + count <= PUBLISHERS_MAX || own.all(|one| known.contains_key(one.name)) {
             return Ok(());
         }
         if now >= *look_at {
