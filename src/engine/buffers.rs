@@ -1,7 +1,7 @@
-//! Bytes that bodies of requests and answers hold, of all connections together: one budget, from which bytes are taken
-//! before anything is buffered.
+//! Bytes that bodies of requests, answers and questions to the application hold, of all connections together: one budget,
+//! from which bytes are taken before anything is buffered.
 //!
-//! Guarantees: beyond [`FREE_BYTES`] for each request and one answer, no more than the bound is held at once; a request
+//! Guarantees: beyond [`FREE_BYTES`] for each request, one answer, one question and what its answers give, no more than the bound is held at once; a request
 //! over it is refused with [`Code::BuffersFull`](crate::answer::problem::Code::BuffersFull); bytes are given back when their holder is dropped. Small requests
 //! never use the budget.
 

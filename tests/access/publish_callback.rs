@@ -413,7 +413,11 @@ fn questions_and_answers_hold_bytes_of_the_one_budget() {
     let answer = |asked: &Asked| {
         let data = asked.json()["data"].as_str().expect("text").to_owned();
         let wanted = json!({"data": "y".repeat(200 << 10)}).to_string();
-        if data == "large" { Reply::With(200, wanted) } else { Reply::Held(200, "{}".into()) }
+        match &*data {
+            "large" => Reply::With(200, wanted),
+            "some" => Reply::With(200, json!({"data": "y".repeat(15 << 10)}).to_string()),
+            _ => Reply::Held(200, "{}".into()),
+        }
     };
     let (application, (_, file)) = (Application::start(answer), backend());
     let server = server(&application, &file, |config| {
@@ -425,7 +429,12 @@ fn questions_and_answers_hold_bytes_of_the_one_budget() {
     let large = publish(&server, &me, &json!({"room": "asked", "data": "large"}));
     assert_problem(&large, 503, "buffers_full");
     assert_eq!(application.count(), 1);
+    // Each of them would be free by itself.
+    let some = |count: usize| Value::from(vec![json!({"room": "asked", "data": "some"}); count]);
+    assert_problem(&publish(&server, &me, &some(12)), 503, "buffers_full");
+    assert_eq!(publish(&server, &me, &some(4)).status(), 200);
     server.wait_for("tidegate_http_bytes", 0.0);
+    let asked = application.count();
 
     // The body and the question, without what is free of each.
     let post = |user: &str, bytes: usize| {
@@ -436,7 +445,7 @@ fn questions_and_answers_hold_bytes_of_the_one_budget() {
         conn
     };
     let mut waiting = post("me", 60 << 10);
-    common::eventually("it is asked about", || application.count() == 2);
+    common::eventually("it is asked about", || application.count() == asked + 1);
     let held = server.metrics().get("tidegate_http_bytes");
     assert!((80_000.0..100_000.0).contains(&held), "{held}");
     // The body fits, the question does not.

@@ -110,6 +110,8 @@ const LABELS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("tidegate_bytes_sent_total", "encoding", &["plain", "gzip"]),
+    ("tidegate_claims", "kind", &["key", "data"]),
+    ("tidegate_claims_dropped_total", "kind", &["key", "data"]),
     ("tidegate_events_dropped_total", "reason", &["slow", "rate"]),
     ("tidegate_events_skipped_total", "reason", &["conflated", "latest", "unstored"]),
     ("tidegate_gaps_total", "reason", &["evicted", "restart", "slow", "unknown"]),

@@ -17,7 +17,7 @@ use crate::http::context::Context;
 use crate::hub::draft::{Draft, Target};
 use crate::rights::identity::Identity;
 use crate::types::name::EventName;
-use crate::upstream::publishing::{Budget, Publishing, Question, Said, Turn, Unheard};
+use crate::upstream::publishing::{Publishing, Question, Said, Turn, Unheard};
 
 /// Events of one array that the application may be asked about. One after the other they wait for an answer each, and
 /// the array for all of them.
@@ -46,8 +46,9 @@ pub(super) struct Asking<'c> {
     context: &'c Context,
     publishing: &'c Publishing,
     user: Option<String>,
-    /// What the data holds that the application has given.
-    given: Vec<Box<dyn Budget>>,
+    /// What the data holds that the application has given, of all events together: each by itself may be small.
+    given: Share,
+    given_bytes: usize,
     _waiting: Option<Waiting>,
     /// `None` for a token without a user: it may be anybody's, and has no order to keep.
     _turn: Option<Turn>,
@@ -80,7 +81,8 @@ impl<'c> Asking<'c> {
             Some(user) => Some(publishing.turn(user).await.map_err(|_| Code::WaitingFull)?),
             None => None,
         };
-        Ok(Self { context, publishing, user, given: Vec::new(), _waiting: waiting, _turn: turn })
+        let given = Share::new(&context.engine, Holds::Body);
+        Ok(Self { context, publishing, user, given, given_bytes: 0, _waiting: waiting, _turn: turn })
     }
 
     /// Asks about `draft`, if its room says so and it was not published before: by now, another request may have done
@@ -106,12 +108,12 @@ impl<'c> Asking<'c> {
         let share = Box::new(Share::new(&self.context.engine, Holds::Body));
         match self.publishing.ask(&question, answer_bytes_max, share).await {
             Ok((Said::Yes, _)) => Ok(()),
-            Ok((Said::With(data), mut held)) => {
+            Ok((Said::With(data), held)) => {
                 draft.data = fields::text_of(&data).ok_or(Code::CallbackUnavailable)?;
-                // Less than before, so there is room.
-                held.hold(draft.data.len());
-                self.given.push(held);
-                rules.fits_room(draft)
+                rules.fits_room(draft)?;
+                drop((data, held));
+                self.given_bytes += draft.data.len();
+                self.given.hold(self.given_bytes)
             }
             Ok((Said::No(told), _)) => {
                 Err(Problem { told: Some(Box::new(told)), ..Code::PublishRefused.into() })
