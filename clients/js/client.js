@@ -12,12 +12,12 @@
  * @typedef {import("./client/stream.js").Gap} Gap
  * @typedef {import("./client/stream.js").Why} Why
  * @typedef {import("./client/stream.js").Status} Status
+ * @typedef {import("./client/stream.js").Options} Options
  * @typedef {import("./client/request.js").TidegateError} TidegateError
  * @typedef {import("./client/publish.js").Draft} Draft
  * @typedef {import("./client/publish.js").Published} Published
  */
 /** @template [D=any] @typedef {import("./client/listeners.js").Message<D>} Message */
-/** @template {Record<string, any>} [E=Record<string, any>] @typedef {import("./client/stream.js").Options<E>} Options */
 /** @template {Record<string, any>} [E=Record<string, any>] @typedef {import("./client/stream.js").Stream<E>} Stream */
 
 export { connect } from "./client/stream.js";

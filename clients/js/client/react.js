@@ -14,7 +14,7 @@ import { NOBODY, presence } from "./presence.js";
  * changes, a new stream takes the place of the old one.
  *
  * @template {Record<string, any>} [E=Record<string, any>]
- * @param {import("./stream.js").Options<E>} options
+ * @param {import("./stream.js").Options} options
  * @returns {import("./stream.js").Stream<E> | undefined} `undefined` before the component is mounted
  */
 export function useStream(options) {

@@ -39,15 +39,14 @@ import { POLLS_FOR_MS, SHORTS, TICK_MS, TIMER_MAX_MS } from "./timing.js";
  * @property {"stream" | "poll" | "tab"} via
  * @property {number} attempt failures since the last stream that held
  * @property {number | null} retryAt when the next attempt is, in milliseconds since 1970
- * @property {string | null} reason why the state is not `open`: a word of the server's, or `network`, `timeout`, `ended`,
- *   `stale`, `token`, `content_type`
- * @property {string | null} cursor the last id, at the time of this change
+ * @property {string | null} reason why the state is not `open`: a word of the server's, or `network`, `timeout`, `cut`, `ended`, `token`,
+ *   `content_type`, or the status of a refusal that says no more
+ * @property {string | null} cursor the last id, always the present one
  * @property {string | null} connection the stream's name on the server
  * @property {string | null} user whose stream it is
  */
 
 /**
- * @template {Record<string, any>} [E=Record<string, any>] names of events, each with its data
  * @typedef {object} Extra
  * @property {string | string[]} [rooms]
  * @property {string} [user] unless the token names the user
@@ -67,11 +66,11 @@ import { POLLS_FOR_MS, SHORTS, TICK_MS, TIMER_MAX_MS } from "./timing.js";
  * @property {(error: any) => void} [onError] `console.error` for what listeners throw, unless given
  */
 
-/** @template {Record<string, any>} [E=Record<string, any>] @typedef {import("./request.js").Reach & Extra<E>} Options */
+/** @typedef {import("./request.js").Reach & Extra} Options */
 
 /**
  * @template {Record<string, any>} [E=Record<string, any>]
- * @typedef {object} Stream
+ * @typedef {object} Offer
  * @property {Status} status a new object at each change of its state
  * @property {<K extends keyof E & string>(type: K, listener: (message: import("./listeners.js").Message<E[K]>) => void,
  *   options?: { room?: string, signal?: AbortSignal }) => () => void} on
@@ -83,8 +82,13 @@ import { POLLS_FOR_MS, SHORTS, TICK_MS, TIMER_MAX_MS } from "./timing.js";
  * @property {(...rooms: string[]) => void} leave
  * @property {() => void} reconnect asks again at once, also after the server has closed the stream
  * @property {() => void} close
- * @property {() => AsyncIterableIterator<Message>} [Symbol.asyncIterator]
- * @property {() => PromiseLike<void>} [Symbol.asyncDispose]
+ */
+
+/**
+ * A stream: what it offers, `for await`, and `await using`.
+ *
+ * @template {Record<string, any>} [E=Record<string, any>]
+ * @typedef {Offer<E> & AsyncIterable<Message> & AsyncDisposable} Stream
  */
 
 /**
@@ -92,8 +96,8 @@ import { POLLS_FOR_MS, SHORTS, TICK_MS, TIMER_MAX_MS } from "./timing.js";
  * that is closed at once sends nothing. It goes on until it is closed, by `close()` or by the server.
  *
  * @template {Record<string, any>} [E=Record<string, any>]
- * @param {Options<E>} options
- * @returns {Stream<E>}
+ * @param {Options} options
+ * @returns {Stream<E>} `E` names the events, each with its data
  */
 export function connect(options) {
   const { user, token, keep, history, transport = "auto", parse = "json", onGap, onError } = options;

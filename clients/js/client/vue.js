@@ -11,7 +11,7 @@ import { connect } from "../client.js";
  * server none opens. When the options change, a new stream takes the place of the old one.
  *
  * @template {Record<string, any>} [E=Record<string, any>]
- * @param {import("vue").MaybeRefOrGetter<import("./stream.js").Options<E>>} options
+ * @param {import("vue").MaybeRefOrGetter<import("./stream.js").Options>} options
  * @returns {{
  *   stream: import("vue").ShallowRef<import("./stream.js").Stream<E> | undefined>,
  *   status: import("vue").ShallowRef<import("./stream.js").Status | undefined>,
