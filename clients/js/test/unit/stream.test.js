@@ -1085,6 +1085,18 @@ describe("rooms and restarts", () => {
     assert.equal(world.requests.length, 2, "nothing changed");
   });
 
+  test("a listener that joins a room gets nothing twice", async (t) => {
+    const world = new World(t);
+    const stream = world.connect();
+    const { data } = record(stream);
+    stream.onAny(({ data }) => data == 2 && stream.join("b"));
+    await settled();
+    await world.last.connects("k3v9q2-1", { text: [2, 3].map((n) => event(`k3v9q2-${n}`, String(n))).join("") });
+    assert.equal(world.requests.length, 2);
+    assert.equal(world.last.query.get("last_event_id"), "k3v9q2-2");
+    assert.deepEqual(data(), [2], "what follows comes with the new stream");
+  });
+
   test("join does not shorten a wait", async (t) => {
     const world = new World(t);
     const stream = world.connect();
