@@ -2,7 +2,7 @@
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { once } from "node:events";
-import { createServer } from "node:http";
+import { createServer, request } from "node:http";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,14 +19,29 @@ export const skip = noServer || (existsSync(PROGRAM) || process.env.CI == "true"
 
 const TYPES = { ".js": "text/javascript", ".html": "text/html; charset=utf-8" };
 
-/** Serves the client's files, and an empty page at every other path. */
-export async function site(t) {
-  const server = createServer((request, response) => {
-    const { pathname } = new URL(request.url, "http://any");
-    const file = join(ROOT, pathname);
-    const isFile = file.startsWith(ROOT) && /^\/(client|test)/.test(pathname) && existsSync(file);
-    response.setHeader("content-type", TYPES[isFile ? extname(file) : ".html"] ?? "text/plain");
-    response.end(isFile ? readFileSync(file) : "<!doctype html><title>A page</title><body>");
+/**
+ * Serves the client's files, and a page at every other path. With a `server`, what is below its base path is the server's,
+ * but for the client's files, which are there, too.
+ */
+export async function site(t, { html = "<!doctype html><title>A page</title><body>", server: other = undefined } = {}) {
+  const server = createServer((asked, answer) => {
+    const { pathname } = new URL(asked.url, "http://any");
+    const file = join(ROOT, pathname.replace("/api/v1/sse/client", "/client"));
+    const isFile = file.startsWith(ROOT) && /\/client/.test(pathname) && existsSync(file);
+    if (other && !isFile && pathname.startsWith("/api/")) {
+      const { method, url, headers } = asked;
+      const passed = request({ host: "127.0.0.1", port: other.port, method, path: url, headers }, (got) => {
+        got.on("error", () => answer.destroy());
+        answer.writeHead(got.statusCode, got.headers);
+        got.pipe(answer);
+      });
+      passed.on("error", () => answer.destroy());
+      answer.on("close", () => passed.destroy());
+      asked.pipe(passed);
+      return;
+    }
+    answer.setHeader("content-type", TYPES[isFile ? extname(file) : ".html"] ?? "text/plain");
+    answer.end(isFile ? readFileSync(file) : html);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
