@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// The test that runs each block: the document, the language, how the block begins (all blocks of that language, if
 /// empty), and the test. The test reads the block from the document, so that a change of the block changes the test.
-const CLAIMS: [(&str, &str, &str, &str); 50] = [
+const CLAIMS: [(&str, &str, &str, &str); 51] = [
     ("README.md", "sh", "cargo run --release", "commands_in_the_tree_are_there"),
     ("README.md", "sh", "curl -N http://127.0.0.1:8080/", "the_first_commands_work"),
     ("README.md", "html", "<script>", "the_first_script_shows_what_comes"),
@@ -30,6 +30,7 @@ const CLAIMS: [(&str, &str, &str, &str); 50] = [
         r#"{"epoch":"k3v9q2","events":[{"type""#,
         "the_application_hears_of_members_as_shown",
     ),
+    ("docs/client.md", "html", "", "the_client_works_as_shown"),
     ("docs/deploying.md", "toml", "listen = [\"unix:", "settings_of_the_guides_are_right"),
     ("docs/deploying.md", "sh", "podman build", "the_container_is_started_as_its_file_says"),
     ("docs/operations.md", "sh", "tidegate --config", "a_token_is_looked_into_as_shown"),
