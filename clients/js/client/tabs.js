@@ -7,12 +7,12 @@
  * know what others have seen.
  *
  * A reader's first request is its own, a poll: it tells whose the stream is, and brings what a newcomer gets. Then the
- * reader asks the leader. If the leader's stream has its rooms and is not ahead of its place, the reader is in. Otherwise
- * the leader asks all where they are, and opens a stream that has all rooms and begins at the smallest place. A leader that
- * does not answer is frozen: its lock is taken.
+ * reader asks the leader. The leader asks all where they are, and opens a stream that has all rooms and begins at the
+ * smallest place. A leader that does not answer is frozen: its lock is taken. A reader that is late, or may not be with the
+ * others, polls once more.
  *
- * The first request ends by itself because a browser has six connections to a host over HTTP/1.1: more tabs than that,
- * opened at once, would hold all of them, and the leader would get none.
+ * Its own requests end by themselves because a browser has six connections to a host over HTTP/1.1: more tabs than that
+ * would hold all of them, and the leader would get none.
  */
 
 import { isPast, position } from "./cursor.js";
@@ -20,17 +20,17 @@ import { encode, read } from "./frames.js";
 import { send } from "./request.js";
 
 /** @typedef {import("./parser.js").Frame} Frame */
-/** @typedef {import("./request.js").Reach & { staleMs?: number }} Reach */
+/** @typedef {import("./request.js").Reach} Reach */
 
 /**
  * What tabs tell each other. One of:
  *
  * - `ask`: a reader wants to be in the leader's stream
- * - `who`: the leader wants to know who is there
+ * - `who`: the leader wants to know who is there; it also shows that it lives
  * - `begin`: the leader's stream of this name has `rooms`, all of it above `at`
  * - `of`, `frame`: a frame of the stream of this name
  * - `end`: the stream of this name is over, or was not opened because of `failure`
- * - `alone`: each reader is to have its own stream
+ * - `alone`: there is no stream for all
  *
  * @typedef {{ ask?: Ask, who?: 1, begin?: number, rooms?: string[], at?: string, connected?: object, of?: number, frame?: Frame,
  *   end?: number, failure?: object, alone?: 1 }} News
@@ -42,6 +42,8 @@ import { send } from "./request.js";
 const GATHER_MS = 100;
 /** A leader answers at once. After this it is frozen. */
 const DEAF_MS = 1500;
+/** How long a reader polls that may not be with the others. */
+const POLL_S = 25;
 /** Frames that wait for a reader. One that is further behind begins anew, from its place. */
 const FRAMES_MAX = 1000;
 
@@ -67,10 +69,6 @@ function join(name, reach, query) {
   const quit = new AbortController();
   /** @type {AbortController | undefined} the leader's stream */
   let stream;
-  /** @type {News | undefined} what it has */
-  let has;
-  /** When it was heard of. */
-  let heard = 0;
   /** @type {Map<number, Ask> | undefined} while tabs say where they are */
   let asks;
   /** @type {((value: unknown) => void) | undefined} gives the lock back */
@@ -85,15 +83,8 @@ function join(name, reach, query) {
 
   /** @param {News} news */
   const hear = (news) => {
-    const { ask } = news;
-    if (ask && release) {
-      const isAlive = Date.now() - heard < (reach.staleMs ?? 50_000);
-      const isIn = has?.rooms && ask.rooms.every((room) => has?.rooms?.includes(room)) && isNotAhead(has.at, ask.at);
-      // Who is present is told at the beginning of a stream only.
-      if (isAlive && isIn && !/presence/.test(query)) say(/** @type {News} */ (has));
-      else gather(ask);
-    }
-    if (!ask) for (const reader of [...readers]) reader.hear(news);
+    if (!news.ask) for (const reader of [...readers]) reader.hear(news);
+    else if (release) gather(news.ask);
   };
   channel.onmessage = ({ data }) => hear(data);
 
@@ -105,39 +96,35 @@ function join(name, reach, query) {
       say({ who: 1 });
     }
     if (ask) asks.set(ask.id, ask);
+    // The leader lives.
     say({});
   };
 
   /** Opens a stream for all who have asked, and passes it on. */
   const lead = async () => {
     const all = [...(asks?.values() ?? [])];
-    asks = has = undefined;
+    asks = undefined;
     stream?.abort();
-    if (quit.signal.aborted || !all.length) return;
+    if (quit.signal.aborted || !all[0]) return;
     const mine = (stream = new AbortController());
     const begin = Math.random();
-    const rooms = [...new Set(all.flatMap((ask) => ask.rooms))];
+    const rooms = all.flatMap((ask) => ask.rooms);
     const at = all.map((ask) => ask.at).reduce((least, next) => (isNotAhead(next, least) ? next : least));
     let failure;
     try {
       const asked = new URLSearchParams(query);
-      for (const room of rooms) asked.append("room", room);
+      for (const room of new Set(rooms)) asked.append("room", room);
       asked.set("last_event_id", at);
-      for await (const frame of read(await send(reach, "/stream?" + asked, all[all.length - 1].token, mine))) {
+      for await (const frame of read(await send(reach, "/stream?" + asked, all[0].token, mine))) {
         if (mine != stream) return;
-        heard = Date.now();
-        if (frame.event == "connected") say((has = { begin, rooms, at, connected: JSON.parse(/** @type {string} */ (frame.data)) }));
-        else {
-          if (has && position(frame.id)) has.at = /** @type {string} */ (frame.id);
-          say({ of: begin, frame });
-        }
+        const { event, data = "" } = frame;
+        say(event == "connected" ? { begin, rooms, at, connected: JSON.parse(data) } : { of: begin, frame });
       }
     } catch (error) {
-      const { status, code, message, retryMs } = /** @type {any} */ (error);
-      failure = { status, code, message, retryMs };
+      const { status, code, retryMs } = /** @type {any} */ (error);
+      failure = { status, code, retryMs };
     }
     if (mine != stream) return;
-    has = undefined;
     // It may be because of one tab's rooms. Each finds out for itself.
     say(/^4(?!08|29)/.test(/** @type {any} */ (failure)?.status) ? { alone: 1 } : { end: begin, failure });
   };
@@ -193,19 +180,17 @@ export default async function share(reach, path, token, attempt) {
   if (!globalThis.navigator?.locks) return send(reach, path, token, attempt);
   const query = new URLSearchParams(path.split("?")[1]);
   const rooms = query.getAll("room");
-  const since = query.get("last_event_id");
+  /** @type {string | null | undefined} the last position that was given */
+  let at = position(query.get("last_event_id"))?.[0];
   for (const name of ["room", "last_event_id", "history"]) query.delete(name);
   const key = reach.url + "?" + query;
   const id = Math.random();
-  /** @type {string | null | undefined} the last position that was given */
-  let at = position(since)?.[0];
   /** @type {Set<string>} ids of publishers since then */
   const ids = new Set();
   /** @type {ReturnType<typeof join> | undefined} */
   let group;
   /** @type {AbortController | undefined} its own request */
   let own;
-  let isPolling = false;
   /** @type {number | undefined} the leader's stream that it is in */
   let following;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -228,10 +213,11 @@ export default async function share(reach, path, token, attempt) {
       else out.enqueue(encode(frame));
     };
 
-    const ask = () => {
-      clearTimeout(deaf);
+    const ask = () => group?.say({ ask: { id, rooms, at: /** @type {string} */ (at), token } });
+    /** Asks, and minds whether there is an answer. */
+    const call = () => {
       deaf = setTimeout(() => group?.seize(), DEAF_MS);
-      group?.say({ ask: { id, rooms, at: /** @type {string} */ (at), token } });
+      ask();
     };
 
     /** @param {string} name */
@@ -241,18 +227,15 @@ export default async function share(reach, path, token, attempt) {
       group.add(reader);
     };
 
-    /** A request of its own: a poll at first, and a stream if there is nothing to share. @param {string} [poll] */
-    const alone = async (poll = "") => {
-      own?.abort();
+    /** Polls by itself, and then asks. @param {number} seconds */
+    const alone = async (seconds) => {
       following = undefined;
       const mine = (own = new AbortController());
-      isPolling = !!poll;
       try {
-        const asked = new URLSearchParams(path.split("?")[1] + poll);
+        const asked = new URLSearchParams(path.split("?")[1] + "&poll=" + seconds);
         if (at) asked.set("last_event_id", at);
         const answer = await send(reach, "/stream?" + asked, token, mine);
         if (!answer.body) return resolve(answer);
-        let hasAsked = false;
         resolve(whole);
         for await (const frame of read(answer)) {
           if (mine != own) return;
@@ -262,14 +245,11 @@ export default async function share(reach, path, token, attempt) {
             frame.data = JSON.stringify({ ...connected, via: "stream" });
           }
           give(frame);
-          // Only for a time: perhaps it was late, and can be in the next stream of the leader.
-          if (!poll && at && !hasAsked) ask();
-          hasAsked = !!at;
         }
         if (mine != own) return;
         own = undefined;
-        isPolling = false;
-        if (poll && at) ask();
+        // A refusal has no place.
+        if (at) call();
         else reader.end();
       } catch (error) {
         if (mine == own) reader.end(error);
@@ -289,26 +269,23 @@ export default async function share(reach, path, token, attempt) {
           else out.close();
         } catch {}
       },
-      hear({ who, begin, rooms: has, at: from, connected, of, frame, end: over, failure, alone: each }) {
+      hear({ who, begin, rooms: has = [], at: from, connected, of, frame, end: over, failure, alone: isNone }) {
         if (frame) {
-          if (of != following) return;
+          const { id, room = null } = frame;
           // Of other rooms, only the place is of interest.
-          return give(frame.room == null || rooms.includes(frame.room) ? frame : { id: frame.id });
+          if (of == following) give(room == null || rooms.includes(room) ? frame : { id });
+          return;
         }
-        if (isPolling) return;
+        if (own) return;
         clearTimeout(deaf);
         if (who) ask();
-        if (begin && begin != following) {
-          if (rooms.every((room) => has?.includes(room)) && isNotAhead(from, at)) {
-            own?.abort();
-            own = undefined;
-            following = begin;
-            resolve(whole);
-            give({ event: "connected", data: JSON.stringify({ ...connected, via: group?.leads() ? "stream" : "tab" }) });
-          } else if (following) alone();
-        }
-        if (each && !own) alone();
-        if (over && (over == following || (!own && !following))) reader.end(failure && Object.assign(Error(), failure));
+        if (begin && rooms.every((room) => has.includes(room)) && isNotAhead(from, at)) {
+          following = begin;
+          resolve(whole);
+          give({ event: "connected", data: JSON.stringify({ ...connected, via: group?.leads() ? "stream" : "tab" }) });
+        } else if (begin) alone(1);
+        if (isNone) alone(POLL_S);
+        if (over && over == (following ?? over)) reader.end(failure && Object.assign(Error(), failure));
       },
     };
 
@@ -316,7 +293,7 @@ export default async function share(reach, path, token, attempt) {
     const name = at && names.get(key);
     if (name) {
       enter(name);
-      ask();
-    } else alone("&poll=1");
+      call();
+    } else alone(1);
   });
 }
