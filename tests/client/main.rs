@@ -48,6 +48,11 @@ fn the_client_is_exact_in_a_browser() {
 }
 
 #[test]
+fn the_client_is_exact_in_firefox() {
+    run("node", &["--test", "test/browser/firefox.test.js"]);
+}
+
+#[test]
 fn tabs_share_one_stream() {
     run("node", &["--test", "test/browser/tabs.test.js"]);
 }

@@ -1,20 +1,10 @@
 /**
- * Frames on their way: read from an answer, and made into bytes again, for what stands between a server and a reader.
+ * Frames on their way, for what stands between a server and a reader: long polling, and tabs.
  */
 
 import { parser } from "./parser.js";
 
 /** @typedef {import("./parser.js").Frame} Frame */
-
-const encoder = new TextEncoder();
-
-/** @param {Frame} frame */
-export function encode(frame) {
-  /** @type {[string, any][]} */
-  const fields = Object.entries(frame);
-  const lines = fields.flatMap(([name, value]) => value.split("\n").map((/** @type {string} */ line) => name + ": " + line));
-  return encoder.encode(lines.join("\n") + "\n\n");
-}
 
 /**
  * The frames of one answer.

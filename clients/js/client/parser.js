@@ -13,6 +13,7 @@
  * @property {string} [data] its lines, joined by LF
  * @property {string | null} [room]
  * @property {string} [retry] milliseconds, if it is a number
+ * @property {"stream" | "poll" | "tab"} [via] how it came, if something stands between server and reader
  */
 
 /** Characters of one frame. The server's events have 16 MiB at most, so more is no event stream. */

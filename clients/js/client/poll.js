@@ -4,7 +4,7 @@
  * Loaded only when it is needed. To those who read it, it is `send`: the same request, and an answer that goes on.
  */
 
-import { encode, read } from "./frames.js";
+import { read } from "./frames.js";
 import { send } from "./request.js";
 import { POLLS_FOR_MS, TICK_MS } from "./timing.js";
 
@@ -37,7 +37,7 @@ export default async function poll(reach, path, token, { signal }) {
         if (frame.id) query.set("last_event_id", frame.id);
         isOver ||= frame.event == "overload" || frame.event == "closing";
         // The stream is opened once. After that, an answer shows that it lives.
-        yield isFirst || frame.event != "connected" ? frame : { id: frame.id ?? "" };
+        yield isFirst || frame.event != "connected" ? { ...frame, via: "poll" } : { id: frame.id ?? "" };
       }
       if (isOver || Date.now() >= ends) return;
       // Events that come one after the other share a poll.
@@ -52,12 +52,12 @@ export default async function poll(reach, path, token, { signal }) {
   const polled = await ask(FIRST_POLL_S);
   if (!polled.body) return polled;
   const all = frames(polled);
-  /** @type {UnderlyingDefaultSource<Uint8Array>} */
+  /** @type {UnderlyingDefaultSource} */
   const source = {
     async pull(out) {
       const { done, value } = await all.next();
       if (done) out.close();
-      else out.enqueue(encode(value));
+      else out.enqueue(value);
     },
   };
   return new Response(new ReadableStream(source, { highWaterMark: 0 }), polled);

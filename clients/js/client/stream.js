@@ -36,7 +36,7 @@ import { POLLS_FOR_MS, SHORTS, TICK_MS, TIMER_MAX_MS } from "./timing.js";
 /**
  * @typedef {object} Status
  * @property {"idle" | "connecting" | "open" | "waiting" | "offline" | "closed"} state
- * @property {"stream" | "poll" | "tab"} via
+ * @property {"stream" | "poll" | "tab"} via how the last stream came that was open
  * @property {number} attempt failures since the last stream that held
  * @property {number | null} retryAt when the next attempt is, in milliseconds since 1970
  * @property {string | null} reason why the state is not `open`: a word of the server's, or `network`, `timeout`, `cut`, `ended`, `token`,
@@ -180,7 +180,7 @@ export function connect(options) {
    *
    * @param {Frame} frame
    */
-  const take = async ({ id = null, event: type = "message", data: text, room = null, retry }) => {
+  const take = async ({ id = null, event: type = "message", data: text, room = null, retry, via = "stream" }) => {
     if (/^\d+$/.test(/** @type {string} */ (retry))) retryMs = +(/** @type {string} */ (retry));
     if (!isOwn(type) && isPast(position(id), seen)) return;
     const mine = current;
@@ -199,7 +199,7 @@ export function connect(options) {
     }
     if (type == "connected") {
       why = "connect";
-      const { connection, user = null, via = status.via } = data;
+      const { connection, user = null } = data;
       change({ state: "open", connection, user, via });
     }
     if (/^(overload|closing)$/.test(type)) farewell = data.reason;
@@ -258,7 +258,7 @@ export function connect(options) {
       phase = "timeout";
       mine.abort(Error(phase));
     });
-    change({ state: "connecting", via: polls ? "poll" : "stream" });
+    change({ state: "connecting" });
 
     const listen = async () => {
       const bearer = await ask(why);
@@ -281,7 +281,7 @@ export function connect(options) {
       if (!/event-stream/.test(/** @type {string} */ (answer.headers.get("content-type")))) return;
       phase = "cut";
       const frames = parser();
-      const reader = /** @type {ReadableStream<Uint8Array>} */ (answer.body).getReader();
+      const reader = /** @type {ReadableStream<any>} */ (answer.body).getReader();
       for (;;) {
         const { done, value } = await reader.read();
         if (mine != current) return;
@@ -291,7 +291,8 @@ export function connect(options) {
           first = heard;
           after(TICK_MS, tick);
         }
-        for (const frame of frames(value)) {
+        // What stands between server and reader gives whole frames.
+        for (const frame of value.length ? frames(value) : [value]) {
           await take(frame);
           if (mine != current) return;
         }

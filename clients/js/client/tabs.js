@@ -16,26 +16,27 @@
  */
 
 import { isPast, position } from "./cursor.js";
-import { encode, read } from "./frames.js";
+import { read } from "./frames.js";
 import { send } from "./request.js";
 
 /** @typedef {import("./parser.js").Frame} Frame */
 /** @typedef {import("./request.js").Reach} Reach */
 
+/** @typedef {import("./cursor.js").Position} Position */
+
 /**
- * What tabs tell each other. One of:
+ * What tabs tell each other:
  *
- * - `ask`: a reader wants to be in the leader's stream
- * - `who`: the leader wants to know who is there; it also shows that it lives
- * - `begin`: the leader's stream of this name has `rooms`, all of it above `at`
- * - `of`, `frame`: a frame of the stream of this name
- * - `end`: the stream of this name is over, or was not opened because of `failure`
+ * - `ask` of a reader by its name, with its rooms, its place and its token: it wants to be in the leader's stream
+ * - `who` are there, the leader wants to know; and `here` it is
+ * - `begin` of the leader's stream of that name: it has these rooms, above that place; the frame `connected`
+ * - `frame` of the stream of that name
+ * - `end` of the stream of that name, or why it was not opened
  * - `alone`: there is no stream for all
  *
- * @typedef {{ ask?: Ask, who?: 1, begin?: number, rooms?: string[], at?: string, connected?: object, of?: number, frame?: Frame,
- *   end?: number, failure?: object, alone?: 1 }} News
- * @typedef {{ id: number, rooms: string[], at: string, token?: string | null }} Ask
- * @typedef {{ hear: (news: News) => void, end: (error?: unknown) => void }} Reader
+ * @typedef {["ask", number, string[], Position, (string | null)?] | ["who"] | ["here"] | ["begin", number, string[], Position, Frame] |
+ *   ["frame", number, Frame] | ["end", number, object?] | ["alone"]} News
+ * @typedef {{ hear: (news: any[]) => void, end: (error?: unknown) => void }} Reader
  */
 
 /** How long tabs have to say where they are. */
@@ -52,15 +53,12 @@ const groups = new Map();
 /** The group of those who ask for the same: whose stream that is is known after the first. @type {Map<string, string>} */
 const names = new Map();
 
-/** @param {string | null | undefined} one @param {string | null | undefined} other */
-const isNotAhead = (one, other) => isPast(position(one), position(other));
-
 /**
  * Makes this tab one of a group.
  *
  * @param {string} name
  * @param {Reach} reach
- * @param {string} query what all its streams ask for
+ * @param {URLSearchParams} query what all its streams ask for
  */
 function join(name, reach, query) {
   const channel = new BroadcastChannel(name);
@@ -69,35 +67,35 @@ function join(name, reach, query) {
   const quit = new AbortController();
   /** @type {AbortController | undefined} the leader's stream */
   let stream;
-  /** @type {Map<number, Ask> | undefined} while tabs say where they are */
+  /** @type {Map<number, [string[], Position, (string | null)?]> | undefined} while tabs say where they are */
   let asks;
   /** @type {((value: unknown) => void) | undefined} gives the lock back */
   let release;
+  let isOver = false;
 
   /** Tells all tabs, this one as well. @param {News} news */
-  const say = (news) => {
-    if (quit.signal.aborted) return;
+  const say = (...news) => {
+    if (isOver) return;
     channel.postMessage(news);
     hear(news);
   };
 
-  /** @param {News} news */
+  /** @param {any[]} news */
   const hear = (news) => {
-    if (!news.ask) for (const reader of [...readers]) reader.hear(news);
-    else if (release) gather(news.ask);
+    if (news[0] != "ask") readers.forEach((reader) => reader.hear(news));
+    else if (release) gather(...news);
   };
   channel.onmessage = ({ data }) => hear(data);
 
-  /** @param {Ask} [ask] */
-  const gather = (ask) => {
+  /** @param {any[]} ask */
+  const gather = (...[, id, ...ask]) => {
     if (!asks) {
       asks = new Map();
       setTimeout(lead, GATHER_MS);
-      say({ who: 1 });
+      say("who");
     }
-    if (ask) asks.set(ask.id, ask);
-    // The leader lives.
-    say({});
+    if (id) asks.set(id, /** @type {any} */ (ask));
+    say("here");
   };
 
   /** Opens a stream for all who have asked, and passes it on. */
@@ -105,20 +103,20 @@ function join(name, reach, query) {
     const all = [...(asks?.values() ?? [])];
     asks = undefined;
     stream?.abort();
-    if (quit.signal.aborted || !all[0]) return;
+    if (isOver || !all[0]) return;
     const mine = (stream = new AbortController());
     const begin = Math.random();
-    const rooms = all.flatMap((ask) => ask.rooms);
-    const at = all.map((ask) => ask.at).reduce((least, next) => (isNotAhead(next, least) ? next : least));
+    const rooms = all.flatMap(([rooms]) => rooms);
+    const at = all.map(([, at]) => at).reduce((least, next) => (isPast(next, least) ? next : least));
     let failure;
     try {
       const asked = new URLSearchParams(query);
       for (const room of new Set(rooms)) asked.append("room", room);
-      asked.set("last_event_id", at);
-      for await (const frame of read(await send(reach, "/stream?" + asked, all[0].token, mine))) {
+      asked.set("last_event_id", /** @type {RegExpExecArray} */ (at)[0]);
+      for await (const frame of read(await send(reach, "/stream?" + asked, all[0][2], mine))) {
         if (mine != stream) return;
-        const { event, data = "" } = frame;
-        say(event == "connected" ? { begin, rooms, at, connected: JSON.parse(data) } : { of: begin, frame });
+        if (frame.event == "connected") say("begin", begin, rooms, at, frame);
+        else say("frame", begin, frame);
       }
     } catch (error) {
       const { status, code, retryMs } = /** @type {any} */ (error);
@@ -126,22 +124,20 @@ function join(name, reach, query) {
     }
     if (mine != stream) return;
     // It may be because of one tab's rooms. Each finds out for itself.
-    say(/^4(?!08|29)/.test(/** @type {any} */ (failure)?.status) ? { alone: 1 } : { end: begin, failure });
+    if (/^4(?!08|29)/.test(failure?.status)) say("alone");
+    else say("end", begin, failure);
   };
 
   /** Ends all readers of this tab, and with the last one its part in the group. */
-  const away = () => {
-    for (const reader of [...readers]) reader.end(Error("away"));
-  };
-  // A page that is put away or frozen must not let the others wait.
-  addEventListener("pagehide", away, quit);
+  const away = () => readers.forEach((reader) => reader.end(Error("away")));
+  // A page that is frozen must not let the others wait. One that is put away aborts its attempts.
   document.addEventListener("freeze", away, quit);
 
   /** @param {LockOptions} how */
   const stand = (how) =>
     navigator.locks
       .request(name, how, () => {
-        if (quit.signal.aborted) return;
+        if (isOver) return;
         gather();
         return new Promise((done) => (release = done));
       })
@@ -150,15 +146,13 @@ function join(name, reach, query) {
   stand({ signal: quit.signal });
 
   return {
+    readers,
     say,
     seize: () => stand({ steal: true }),
     leads: () => release,
-    /** @param {Reader} reader */
-    add: (reader) => readers.add(reader),
-    /** @param {Reader} reader */
-    remove(reader) {
-      readers.delete(reader);
+    leave() {
       if (readers.size) return;
+      isOver = true;
       groups.delete(name);
       quit.abort();
       stream?.abort();
@@ -180,8 +174,8 @@ export default async function share(reach, path, token, attempt) {
   if (!globalThis.navigator?.locks) return send(reach, path, token, attempt);
   const query = new URLSearchParams(path.split("?")[1]);
   const rooms = query.getAll("room");
-  /** @type {string | null | undefined} the last position that was given */
-  let at = position(query.get("last_event_id"))?.[0];
+  /** The last position that was given. */
+  let at = position(query.get("last_event_id"));
   for (const name of ["room", "last_event_id", "history"]) query.delete(name);
   const key = reach.url + "?" + query;
   const id = Math.random();
@@ -195,7 +189,7 @@ export default async function share(reach, path, token, attempt) {
   let following;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let deaf;
-  /** @type {ReadableStreamDefaultController<Uint8Array>} */
+  /** @type {ReadableStreamDefaultController<Frame>} */
   let out;
   const body = new ReadableStream({ start: (controller) => void (out = controller) });
   const whole = new Response(body, { headers: { "content-type": "text/event-stream" } });
@@ -204,27 +198,27 @@ export default async function share(reach, path, token, attempt) {
     /** @param {Frame} frame */
     const give = (frame) => {
       const { id } = frame;
-      if (id && (isNotAhead(id, at) || ids.has(id))) return;
-      if (position(id)) {
-        at = id;
+      const place = position(id);
+      if (isPast(place, at) || ids.has(/** @type {string} */ (id))) return;
+      if (place) {
+        at = place;
         ids.clear();
       } else if (id) ids.add(id);
       if (/** @type {number} */ (out.desiredSize) < -FRAMES_MAX || ids.size > FRAMES_MAX) reader.end(Error("slow"));
-      else out.enqueue(encode(frame));
+      else out.enqueue(frame);
     };
 
-    const ask = () => group?.say({ ask: { id, rooms, at: /** @type {string} */ (at), token } });
-    /** Asks, and minds whether there is an answer. */
-    const call = () => {
-      deaf = setTimeout(() => group?.seize(), DEAF_MS);
-      ask();
-    };
-
+    const ask = () => group?.say("ask", id, rooms, at, token);
     /** @param {string} name */
     const enter = (name) => {
       names.set(key, name);
-      groups.set(name, (group = groups.get(name) ?? join(name, reach, "" + query)));
-      group.add(reader);
+      groups.set(name, (group = groups.get(name) ?? join(name, reach, query)));
+      group.readers.add(reader);
+    };
+    /** Asks, and minds whether the leader answers. */
+    const call = () => {
+      deaf = setTimeout(() => group?.seize(), DEAF_MS);
+      ask();
     };
 
     /** Polls by itself, and then asks. @param {number} seconds */
@@ -233,17 +227,13 @@ export default async function share(reach, path, token, attempt) {
       const mine = (own = new AbortController());
       try {
         const asked = new URLSearchParams(path.split("?")[1] + "&poll=" + seconds);
-        if (at) asked.set("last_event_id", at);
+        if (at) asked.set("last_event_id", at[0]);
         const answer = await send(reach, "/stream?" + asked, token, mine);
         if (!answer.body) return resolve(answer);
         resolve(whole);
         for await (const frame of read(answer)) {
           if (mine != own) return;
-          if (frame.event == "connected") {
-            const connected = JSON.parse(/** @type {string} */ (frame.data));
-            enter(key + connected.user);
-            frame.data = JSON.stringify({ ...connected, via: "stream" });
-          }
+          if (frame.event == "connected") enter(key + JSON.parse(/** @type {string} */ (frame.data)).user);
           give(frame);
         }
         if (mine != own) return;
@@ -262,30 +252,32 @@ export default async function share(reach, path, token, attempt) {
         clearTimeout(deaf);
         own?.abort();
         own = following = undefined;
-        group?.remove(reader);
+        group?.readers.delete(reader);
+        group?.leave();
         reject(error);
         try {
           if (error) out.error(error);
           else out.close();
         } catch {}
       },
-      hear({ who, begin, rooms: has = [], at: from, connected, of, frame, end: over, failure, alone: isNone }) {
-        if (frame) {
-          const { id, room = null } = frame;
+      hear([type, of, more, from, connected]) {
+        if (type == "frame") {
+          const { id, room = null } = more;
           // Of other rooms, only the place is of interest.
-          if (of == following) give(room == null || rooms.includes(room) ? frame : { id });
+          if (of == following) give(room == null || rooms.includes(room) ? more : { id });
           return;
         }
         if (own) return;
         clearTimeout(deaf);
-        if (who) ask();
-        if (begin && rooms.every((room) => has.includes(room)) && isNotAhead(from, at)) {
-          following = begin;
+        if (type == "who") ask();
+        if (type == "begin" && rooms.every((room) => more.includes(room)) && isPast(from, at)) {
+          following = of;
           resolve(whole);
-          give({ event: "connected", data: JSON.stringify({ ...connected, via: group?.leads() ? "stream" : "tab" }) });
-        } else if (begin) alone(1);
-        if (isNone) alone(POLL_S);
-        if (over && over == (following ?? over)) reader.end(failure && Object.assign(Error(), failure));
+          // It begins before this reader's place.
+          give({ ...connected, id: null, via: group?.leads() ? "stream" : "tab" });
+        } else if (type == "begin") alone(1);
+        if (type == "alone") alone(POLL_S);
+        if (type == "end" && of == (following ?? of)) reader.end(more && Object.assign(Error(more.code ?? "network"), more));
       },
     };
 

@@ -52,6 +52,31 @@ export async function site(t, { html = "<!doctype html><title>A page</title><bod
   return `http://127.0.0.1:${server.address().port}`;
 }
 
+const FIREFOX = process.env.FIREFOX ?? "/usr/bin/firefox-esr";
+
+/** Whether tests in Firefox can run. In CI they have to. */
+export const skipFirefox = noServer || (existsSync(FIREFOX) || process.env.CI == "true" ? false : `${FIREFOX} is not installed`);
+
+/** Firefox, as {@link browser}. */
+export async function firefox(t) {
+  const folder = mkdtempSync(join(tmpdir(), "tidegate-browser-"));
+  const started = await puppeteer.launch({
+    browser: "firefox",
+    executablePath: FIREFOX,
+    headless: true,
+    userDataDir: join(folder, "profile"),
+    env: { ...process.env, HOME: folder },
+    extraPrefsFirefox: { "network.proxy.type": 0 },
+  });
+  t.after(() => end(started, folder));
+  return started;
+}
+
+async function end(started, folder) {
+  await started.close().catch(() => started.process()?.kill("SIGKILL"));
+  rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+}
+
 /** A browser of its own, without any other's files, and without a network beyond this machine. */
 export async function browser(t) {
   const folder = mkdtempSync(join(tmpdir(), "tidegate-browser-"));
@@ -69,10 +94,7 @@ export async function browser(t) {
       "--disable-background-networking", "--disable-component-update", "--disable-sync",
     ],
   });
-  t.after(async () => {
-    await started.close().catch(() => started.process()?.kill("SIGKILL"));
-    rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
-  });
+  t.after(() => end(started, folder));
   return started;
 }
 

@@ -755,8 +755,8 @@ describe("long polling", () => {
     assert.equal(world.requests.length, 4);
     assert.equal(world.requests[2].isAborted, true);
     assert.equal(world.last.query.get("poll"), "1", "the first is short");
-    assert.equal(stream.status.via, "poll");
     await world.last.connects("k3v9q2-1");
+    assert.equal(stream.status.via, "poll");
     await world.last.ends();
     assert.equal(stream.status.state, "open");
     await world.pass(1000);
