@@ -9,6 +9,8 @@ import { publish } from "../../client.js";
 import { Network, Server, until } from "../server.js";
 import { Tab, browser, site, skip } from "./browser.js";
 
+/** More than is published while a stream is away. */
+const LONG = { HISTORY_EVENTS: "1000000", HISTORY_BYTES: "100MiB" };
 const FAST = { backoff: { baseMs: 50, capMs: 500 } };
 const numbers = (from, to) => [...Array(to - from).keys()].map((n) => n + from);
 
@@ -26,7 +28,7 @@ describe("a stream in Chromium", { skip }, () => {
   });
 
   const start = async (t, options = {}) => {
-    server = await Server.start(t, { RETRY: "100ms", CORS_ORIGINS: origin });
+    server = await Server.start(t, { RETRY: "100ms", CORS_ORIGINS: origin, ...LONG });
     const network = await Network.before(t, server);
     const tab = await Tab.open(chromium, origin, { url: network.url, user: "me", rooms: "a", ...FAST, ...options });
     t.after(() => tab.page.close());

@@ -7,6 +7,8 @@ import { publish } from "../../client.js";
 import { Network, Server, until } from "../server.js";
 import { Tab, firefox, site, skipFirefox as skip } from "./browser.js";
 
+/** More than is published while a stream is away. */
+const LONG = { HISTORY_EVENTS: "1000000", HISTORY_BYTES: "100MiB" };
 const FAST = { backoff: { baseMs: 20, capMs: 100 } };
 const numbers = (from, to) => [...Array(to - from).keys()].map((n) => n + from);
 
@@ -28,7 +30,7 @@ describe("a stream in Firefox", { skip }, () => {
   };
 
   test("is exact over 50 cuts, a server that is away, and a restart", async (t) => {
-    server = await Server.start(t, { RETRY: "100ms", CORS_ORIGINS: origin });
+    server = await Server.start(t, { RETRY: "100ms", CORS_ORIGINS: origin, ...LONG });
     const network = await Network.before(t, server);
     const tab = await Tab.open(browser, origin, { url: network.url, user: "me", rooms: "a", transport: "stream", ...FAST });
     t.after(() => tab.page.close());
