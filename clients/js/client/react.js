@@ -18,34 +18,24 @@ import { NOBODY, presence } from "./presence.js";
  * @returns {import("./stream.js").Stream<E> | undefined} `undefined` before the component is mounted
  */
 export function useStream(options) {
-  const newest = useNewest(/** @type {Record<string, any>} */ (options));
+  const newest = useRef(/** @type {Record<string, any>} */ (options));
+  newest.current = options;
   const [stream, put] = useState();
   useEffect(
     () => {
-      const lasting = { ...newest.current };
+      /** @type {Record<string, any>} */
+      const lasting = { ...options };
       for (const name in lasting) {
-        if (lasting[name]?.call) lasting[name] = (/** @type {any[]} */ ...args) => newest.current[name](...args);
+        if (lasting[name]?.call) lasting[name] = (/** @type {any} */ one, /** @type {any} */ two) => newest.current[name](one, two);
       }
       const opened = connect(lasting);
       put(/** @type {any} */ (opened));
       return opened.close;
     },
-    // Functions are not in it, and so are no reason for a new stream.
-    [JSON.stringify(options)],
+    // Functions are not in it, and so are no reason for a new stream; nor is what a storage holds.
+    [JSON.stringify({ ...options, keep: 0 })],
   );
   return stream;
-}
-
-/**
- * What was given at the last render, for what runs later.
- *
- * @template T
- * @param {T} value
- */
-function useNewest(value) {
-  const newest = useRef(value);
-  newest.current = value;
-  return newest;
 }
 
 /**
@@ -59,7 +49,8 @@ function useNewest(value) {
  * @param {{ room?: string }} [options]
  */
 export function useEvent(stream, type, listener, options) {
-  const newest = useNewest(listener);
+  const newest = useRef(listener);
+  newest.current = listener;
   useEffect(() => stream?.on(type, (message) => newest.current(message), options), [stream, type, options?.room]);
 }
 

@@ -81,6 +81,21 @@ export default (name) => {
     assert.deepEqual(seen, ["n two", "gap two"]);
   });
 
+  test(`${name} ${version}: what a storage holds is no reason for a new stream`, async (t) => {
+    const { fetch, requests } = network();
+    const storage = { getItem: () => null, setItem: (key, value) => (storage[key] = value) };
+    const Component = () => {
+      useStream({ rooms: "a", fetch, keep: { storage } });
+      return null;
+    };
+    const { render } = mount(t, Component);
+    await render({});
+    await then(() => requests[0].connects("k3v9q2-1"));
+    storage.changed = true;
+    await render({});
+    assert.equal(requests.length, 1);
+  });
+
   test(`${name} ${version}: usePresence shows who is in a room`, async (t) => {
     const { fetch, requests } = network();
     let now;
