@@ -35,6 +35,7 @@ pub const TYPE: &str = "text/javascript; charset=utf-8";
 /// package.
 const MODULES: &[(&str, &str)] = &[
     ("client.js", include_str!("../../../clients/js/client.js")),
+    ("client/ai.js", include_str!("../../../clients/js/client/ai.js")),
     ("client/cursor.js", include_str!("../../../clients/js/client/cursor.js")),
     ("client/frames.js", include_str!("../../../clients/js/client/frames.js")),
     ("client/listeners.js", include_str!("../../../clients/js/client/listeners.js")),
