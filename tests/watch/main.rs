@@ -10,3 +10,4 @@ mod admin_places;
 mod dashboard;
 mod dashboard_page;
 mod prometheus;
+mod promised;
