@@ -154,8 +154,8 @@ describe("tabs", { skip }, () => {
     await shared(tabs);
     await some(0, 10);
     for (const tab of tabs) await tab.has(9);
-    for (const tab of tabs) {
-      const from = (await tabs[0].got()).length;
+    for (const [index, tab] of tabs.entries()) {
+      const from = 10 + 10 * index;
       await tab.page.reload();
       await some(from, from + 10);
       await tab.listen();
