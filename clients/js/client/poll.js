@@ -60,5 +60,7 @@ export default async function poll(reach, path, token, { signal }) {
       else out.enqueue(value);
     },
   };
-  return new Response(new ReadableStream(source, { highWaterMark: 0 }), polled);
+  // No `Response`: the chunks of its body would have to be bytes.
+  const { status, headers } = polled;
+  return { status, headers, body: new ReadableStream(source, { highWaterMark: 0 }) };
 }

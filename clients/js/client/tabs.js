@@ -192,7 +192,8 @@ export default async function share(reach, path, token, attempt) {
   /** @type {ReadableStreamDefaultController<Frame>} */
   let out;
   const body = new ReadableStream({ start: (controller) => void (out = controller) });
-  const whole = new Response(body, { headers: { "content-type": "text/event-stream" } });
+  /** No `Response`: the chunks of its body would have to be bytes. @type {any} */
+  const whole = { body, headers: new Map([["content-type", "text/event-stream"]]) };
 
   return new Promise((resolve, reject) => {
     /** @param {Frame} frame */
