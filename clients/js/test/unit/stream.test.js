@@ -554,6 +554,17 @@ describe("answers", () => {
     });
   }
 
+  test("a stream that the server has closed stays so, whatever the page does", async (t) => {
+    const world = new World(t);
+    const stream = world.connect();
+    await settled();
+    await world.last.refuses(403, "forbidden");
+    world.sleeps(600_000);
+    for (const type of ["online", "pageshow", "visibilitychange", "pagehide", "pageshow"]) await world.happens(type);
+    assert.equal(world.requests.length, 1);
+    assert.equal(stream.status.state, "closed");
+  });
+
   test("a refusal that is no problem has its status", async (t) => {
     const world = new World(t);
     const stream = world.connect();
@@ -820,6 +831,22 @@ describe("long polling", () => {
     assert.ok(lasted >= 295_000 && lasted <= 330_000, String(lasted));
     await world.last.connects("k3v9q2-1");
     assert.equal(stream.status.via, "stream");
+  });
+
+  test("ends after five minutes, however badly it goes, and one bad stream is no reason to begin again", async (t) => {
+    const world = new World(t);
+    world.connect();
+    await settled();
+    await held(world);
+    const began = Date.now();
+    while (world.last.query.has("poll")) {
+      assert.ok(Date.now() - began < 400_000, "a stream is tried");
+      await world.pass(5000);
+    }
+    await world.last.opens();
+    await world.pass(10_000);
+    await world.pass(30_000);
+    assert.equal(world.last.query.has("poll"), false);
   });
 
   test("asks again at once after an answer, and once a second at most", async (t) => {
