@@ -48,6 +48,7 @@ fn the_head_is_exact() {
          x-accel-buffering: no\r\n\
          vary: accept-encoding\r\n\
          content-encoding: gzip\r\n\
+         connection: close\r\n\
          x-content-type-options: nosniff\r\n\
          transfer-encoding: chunked\r\n\
          date: -\r\n\r\n"

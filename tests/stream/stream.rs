@@ -20,6 +20,7 @@ fn the_head_and_connected_come_with_the_first_read() {
          content-type: text/event-stream\r\n\
          cache-control: no-store, no-transform\r\n\
          x-accel-buffering: no\r\n\
+         connection: close\r\n\
          x-content-type-options: nosniff\r\n\
          transfer-encoding: chunked\r\n\
          date: -\r\n\r\n"

@@ -137,10 +137,9 @@ fn begin(
     if gzip {
         set(header::CONTENT_ENCODING, "gzip");
     }
-    if query.poll.is_some() {
-        // Its client comes back at once, and would find the connection closed.
-        set(header::CONNECTION, "close");
-    }
+    // The connection ends with the stream (RFC 9112 §9.6). A client that comes back at once, as after a poll, would find it
+    // closed; a pool of connections would send its next request there.
+    set(header::CONNECTION, "close");
     response
 }
 
