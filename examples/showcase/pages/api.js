@@ -1,0 +1,32 @@
+/**
+ * Requests to the application, and the token for Tidegate.
+ */
+
+/**
+ * Sends a request to the application. With a `body` it is a POST of that as JSON.
+ *
+ * Rejects with an error that has a `code` if the application refuses.
+ */
+export async function api(path, { body, method = body ? "POST" : "GET", ...more } = {}) {
+  const headers = body ? { "content-type": "application/json" } : {};
+  const answer = await fetch(`/app/${path}`, { method, headers, body: body && JSON.stringify(body), ...more });
+  if (answer.ok) return answer.status == 204 ? null : answer.json();
+  const problem = await answer.json().catch(() => ({ code: "internal", title: answer.statusText }));
+  throw Object.assign(Error(problem.title), { code: problem.code, status: answer.status });
+}
+
+let held = null;
+let endsAt = 0;
+
+/**
+ * A token for Tidegate. `connect({ token })` calls this when it needs one, and says why: the one before was refused or ends
+ * soon, or the stream connects anew. Only in the last case the one that is held will do.
+ */
+export async function token(why = "connect") {
+  if (why != "connect" || Date.now() > endsAt) {
+    const { token, expires_in_s } = await api("token", { method: "POST" });
+    held = token;
+    endsAt = Date.now() + (expires_in_s - 60) * 1000;
+  }
+  return held;
+}

@@ -1,0 +1,98 @@
+/**
+ * Every text of the pages, in English and Chinese, and the choice between them.
+ *
+ * A page writes `<h1 data-i18n="chat.title"></h1>`, or `t("chat.joined", { name })` in a script. For an attribute it writes
+ * `data-i18n-placeholder="chat.write"`.
+ */
+
+const LANGUAGES = ["en", "zh"];
+
+/** Both languages stand side by side, so that no text is forgotten in one of them. */
+export const TEXTS = {
+  "brand": ["Tidegate showcase", "Tidegate 示例"],
+  "skip": ["Skip to content", "跳到正文"],
+  "pages": ["Pages", "页面"],
+  "language": ["中文", "English"],
+  "close": ["Close", "关闭"],
+  "cancel": ["Cancel", "取消"],
+
+  "sign.in": ["Choose a name", "取个名字"],
+  "sign.why": [
+    "The others see it. There is no password: the name is yours in this browser.",
+    "其他人会看到它。不需要密码：这个名字在本浏览器中归你使用。",
+  ],
+  "sign.name": ["Your name", "你的名字"],
+  "sign.go": ["Go", "进入"],
+  "sign.out": ["Sign out", "退出"],
+
+  "state.idle": ["Connecting…", "正在连接…"],
+  "state.connecting": ["Connecting…", "正在连接…"],
+  "state.open": ["Live", "已连接"],
+  "state.waiting": ["Connection lost, trying again…", "连接中断，正在重试…"],
+  "state.offline": ["Offline", "离线"],
+  "state.closed": ["Closed by the server", "已被服务器关闭"],
+
+  "index.title": ["What a push tier is for", "推送层能做什么"],
+  "index.lead": [
+    "Small applications, each with one file on the server. Open a page in two windows with two names, and use them side by side.",
+    "几个小应用，每个在服务器端只有一个文件。用两个名字在两个窗口里打开同一个页面，一起试用。",
+  ],
+
+  "error.unknown": ["That did not work: {title}", "操作失败：{title}"],
+  "error.network": ["The server cannot be reached. Try again in a moment.", "无法连接服务器，请稍后再试。"],
+  "error.internal": ["Something is broken on the server.", "服务器内部出错。"],
+  "error.signed_out": ["Choose a name first.", "请先取个名字。"],
+  "error.name_invalid": [
+    "A name has 1 to 24 letters, digits, spaces, hyphens and underscores.",
+    "名字由 1 到 24 个字母、汉字、数字、空格、连字符或下划线组成。",
+  ],
+  "error.name_taken": ["Somebody else has this name.", "这个名字已被使用。"],
+  "error.names_full": ["There are no more names to give.", "名字已经用完。"],
+  "error.push_unavailable": ["This cannot be delivered at the moment. Try again.", "暂时无法送达，请重试。"],
+  "error.rate_limited": ["That was too fast. Wait a moment.", "操作太快，请稍等。"],
+  "error.forbidden": ["You may not do this.", "你没有这个权限。"],
+  "error.not_found": ["This is not there any more.", "内容已不存在。"],
+};
+
+/** The language that the user chose, or the first of the browser's that there is. */
+export const language = (() => {
+  const wanted = [localStorage.getItem("language"), ...navigator.languages];
+  const known = wanted.map((tag) => LANGUAGES.find((one) => tag?.toLowerCase().split("-")[0] == one));
+  return known.find(Boolean) ?? "en";
+})();
+
+/** Changes the language. The page is loaded again, because texts that were shown already have been put together. */
+export function switchLanguage() {
+  localStorage.setItem("language", LANGUAGES.find((one) => one != language));
+  location.reload();
+}
+
+/** The text `key`, with `{name}` replaced by `values.name`. */
+export function t(key, values = {}) {
+  const text = TEXTS[key][LANGUAGES.indexOf(language)];
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+/** What to say of an error: a refusal of the application's, or a request that did not come through. */
+export function sorry({ code = "network", message: title }) {
+  return `error.${code}` in TEXTS ? t(`error.${code}`) : t("error.unknown", { title });
+}
+
+/** Writes the texts into `part` of the page. */
+export function translate(part = document) {
+  for (const element of part.querySelectorAll("[data-i18n]")) element.textContent = t(element.dataset.i18n);
+  for (const name of ["placeholder", "aria-label", "title"]) {
+    for (const element of part.querySelectorAll(`[data-i18n-${name}]`)) {
+      element.setAttribute(name, t(element.getAttribute(`data-i18n-${name}`)));
+    }
+  }
+}
+
+const time = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
+const day = new Intl.DateTimeFormat(language, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+
+/** A time of today, or a day and its time. */
+export function when(ms) {
+  const date = new Date(ms);
+  return (date.toDateString() == new Date().toDateString() ? time : day).format(date);
+}

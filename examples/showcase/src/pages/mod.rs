@@ -1,0 +1,29 @@
+//! The server part of each page: one file each, or one file with a folder.
+
+mod chat;
+
+use axum::Router;
+use axum::routing::any;
+
+use crate::answer::Refusal;
+use crate::app::App;
+use crate::names;
+
+/// The tables of all pages.
+pub(crate) const SCHEMAS: [&str; 2] = [names::SCHEMA, chat::SCHEMA];
+
+/// Rooms that every signed-in user may read.
+pub(crate) const READS: [&str; 1] = ["chat-*"];
+
+/// Rooms in which every signed-in user may see who is there.
+pub(crate) const MEMBERS: [&str; 1] = ["chat-*"];
+
+pub(crate) fn routes() -> Router<App> {
+    let nothing = any(async || Refusal::not_found("there is nothing at this path"));
+    Router::new().merge(chat::routes()).route("/app/{*path}", nothing)
+}
+
+/// What has to be done before the first request.
+pub(crate) async fn begin(app: &App) -> Result<(), Refusal> {
+    chat::begin(app).await
+}

@@ -1,0 +1,105 @@
+//! The way to Tidegate: plain HTTP with an API key, as every backend would do it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::answer::Refusal;
+
+#[derive(Clone)]
+pub(crate) struct Push {
+    http: reqwest::Client,
+    base: Url,
+    key: String,
+}
+
+/// What Tidegate says of a request that it refuses.
+#[derive(Deserialize)]
+struct Problem {
+    code: String,
+    title: String,
+}
+
+/// Pauses before a publish is sent again. Whoever waits for the answer has given up after that.
+const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+
+impl Push {
+    pub(crate) fn new(tidegate: SocketAddr, key: String) -> Self {
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(5))
+            .build()
+            .expect("the default TLS works");
+        let base = format!("http://{tidegate}/api/v1/sse").parse().expect("an address makes a URL");
+        Self { http, base, key }
+    }
+
+    /// Publishes one event, or a list of them, for `user`: who is muted, says the same again or sends too fast is refused.
+    ///
+    /// `once` names this publish. If no answer comes, nobody knows whether the events went out. With a name they can be
+    /// sent again, and go out once.
+    pub(crate) async fn publish(&self, events: &Value, user: &str, once: &str) -> Result<(), Refusal> {
+        let mut pauses = AGAIN_AFTER.iter();
+        loop {
+            let request = self.request(Method::POST, &["publish"], &[]).json(events);
+            // A header's bytes may be any UTF-8.
+            let named =
+                request.header("tidegate-user", user.as_bytes()).header("idempotency-key", once.as_bytes());
+            match (self.send(named).await, pauses.next()) {
+                (Err(refusal), Some(pause)) if refusal.may_pass() => tokio::time::sleep(*pause).await,
+                (outcome, _) => return outcome,
+            }
+        }
+    }
+
+    /// Sends a request without a body to the path that `segments` make.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        segments: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<(), Refusal> {
+        self.send(self.request(method, segments, query)).await
+    }
+
+    fn request(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        // This percent-encodes names, and an integrator who formats the path by hand would forget that.
+        url.path_segments_mut().expect("http has paths").extend(segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.http.request(method, url).bearer_auth(&self.key)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<(), Refusal> {
+        let unavailable = |why: &dyn std::fmt::Display| {
+            tracing::warn!("Tidegate: {why}");
+            Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "push_unavailable",
+                "this cannot be delivered at the moment",
+            )
+        };
+        let answer = request.send().await.map_err(|err| unavailable(&err))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        // These are about the user, who has to be told. Everything else is between Tidegate and us.
+        let is_of_the_user = matches!(
+            status,
+            StatusCode::FORBIDDEN
+                | StatusCode::CONFLICT
+                | StatusCode::PAYLOAD_TOO_LARGE
+                | StatusCode::TOO_MANY_REQUESTS
+        );
+        match answer.json::<Problem>().await {
+            Ok(problem) if is_of_the_user => Err(Refusal::new(status, problem.code, problem.title)),
+            Ok(problem) => Err(unavailable(&format_args!("{status} {}", problem.code))),
+            Err(err) => Err(unavailable(&err)),
+        }
+    }
+}
