@@ -3,13 +3,13 @@
  */
 
 /**
- * Sends a request to the application. With a `body` it is a POST of that as JSON.
+ * Sends a request to the application. With a `body` it is a POST of that as JSON, with a `file` one of the file as it is.
  *
  * Rejects with an error that has a `code` if the application refuses.
  */
-export async function api(path, { body, method = body ? "POST" : "GET", ...more } = {}) {
+export async function api(path, { body, file, method = body || file ? "POST" : "GET" } = {}) {
   const headers = body ? { "content-type": "application/json" } : {};
-  const answer = await fetch(`/app/${path}`, { method, headers, body: body && JSON.stringify(body), ...more });
+  const answer = await fetch(`/app/${path}`, { method, headers, body: file ?? (body && JSON.stringify(body)) });
   if (answer.ok) return answer.status == 204 ? null : answer.json();
   const problem = await answer.json().catch(() => ({ code: "internal", title: answer.statusText }));
   throw Object.assign(Error(problem.title), { code: problem.code, status: answer.status });

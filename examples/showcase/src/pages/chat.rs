@@ -1,12 +1,15 @@
 //! The chat: rooms, private messages, pictures, search, and an admin who can mute.
 //!
 //! The way of a message. It is stored as *not sent*, published, and marked as *sent*. If this process dies in between, the
-//! next one publishes it again: with the same id, so nobody gets it twice. Readers get pages of sent messages from the
-//! database, and what is new from Tidegate. A stream begins with the room's newest events (`history`), so nothing falls
-//! between the two; what comes both ways has the same id.
+//! next one publishes it again: with the same id, so nobody gets it twice.
+//!
+//! The page opens its stream and then loads the newest messages from here. A message is in one of the two, or in both and
+//! then with the same id.
 
 mod images;
 mod store;
+
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Json, Path, State};
@@ -29,6 +32,9 @@ const TEXT_CHARACTERS_MAX: usize = 2000;
 const KEY_CHARACTERS_MAX: usize = 64;
 /// People in the list of a room, present or not.
 const PEOPLE_MAX: usize = 100;
+/// How long a page waits for messages that are being published.
+const SETTLE_LOOK: Duration = Duration::from_millis(20);
+const SETTLE_LOOKS: usize = 100;
 const MUTE_MINUTES_MAX: i64 = 24 * 60;
 
 pub(crate) fn routes() -> Router<App> {
@@ -87,6 +93,15 @@ async fn page(
     Params(Before { before }): Params<Before>,
 ) -> Result<Json<Value>, Refusal> {
     let place = Place::of(&place, &user)?;
+    // A message that is just being published may have passed before the page's stream was open, and is not sent as far as the
+    // database knows. What becomes of it is known in a moment.
+    for _ in 0..SETTLE_LOOKS {
+        let key = place.key(&user.name);
+        if !app.database.run(move |connection| Ok(store::is_sending(connection, &key, now_ms())?)).await? {
+            break;
+        }
+        tokio::time::sleep(SETTLE_LOOK).await;
+    }
     app.database
         .run(move |connection| {
             place.check(connection)?;

@@ -1,6 +1,7 @@
 //! Pictures in the chat: files next to the database, whose names nobody can guess.
 
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Json, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -26,8 +27,9 @@ const KINDS: [(&[u8], &str); 4] = [
 pub(super) async fn upload(
     State(app): State<App>,
     user: User,
-    bytes: Bytes,
+    bytes: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let bytes = bytes.unwrap_or_default();
     let kind = KINDS.iter().find(|(beginning, _)| bytes.starts_with(beginning)).map(|(_, kind)| *kind);
     let refusal =
         || Refusal::invalid("image_invalid", "an image is a PNG, JPEG, GIF or WebP file of at most 2 MiB");

@@ -14,6 +14,8 @@ const FOUND_MAX: usize = 50;
 const TALKS_MAX: usize = 50;
 /// Messages that one place keeps.
 const MESSAGES_MAX: i64 = 10_000;
+/// More than a publish takes, its repeats included.
+const SENDING_MS: i64 = 20_000;
 const QUOTE_CHARACTERS: i64 = 120;
 
 pub(crate) const SCHEMA: &str = "
@@ -217,6 +219,12 @@ pub(super) fn remove(connection: &Connection, id: i64) -> rusqlite::Result<()> {
 pub(super) fn unsent(connection: &Connection) -> rusqlite::Result<Vec<Message>> {
     let query = format!("SELECT {COLUMNS} WHERE NOT m.sent ORDER BY m.id");
     connection.prepare(&query)?.query_map([QUOTE_CHARACTERS], |row| message(row, None))?.collect()
+}
+
+/// Whether a message of this place is on its way. What has waited for longer than a publish takes waits for a start.
+pub(super) fn is_sending(connection: &Connection, place_key: &str, now: i64) -> rusqlite::Result<bool> {
+    let query = "SELECT EXISTS (SELECT 1 FROM messages WHERE NOT sent AND place = ? AND id > ?)";
+    connection.query_row(query, params![place_key, (now - SENDING_MS) * 1000], |row| row.get(0))
 }
 
 /// The newest messages of a place that are older than `before`, the oldest first, and whether there are more.
