@@ -64,6 +64,7 @@ export const TEXTS = {
   "chat.count": ["{count} here", "{count} 人在此"],
   "chat.unread": ["{count} new", "{count} 条新消息"],
   "chat.reply": ["Reply", "回复"],
+  "chat.reply.to": ["Reply to {name}", "回复 {name}"],
   "chat.write": ["Write to {room}", "发送到{room}"],
   "chat.send": ["Send", "发送"],
   "chat.sending": ["sending…", "发送中…"],

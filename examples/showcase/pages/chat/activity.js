@@ -14,15 +14,22 @@ export function tellActivity(stream, room) {
   const tabs = new BroadcastChannel("activity");
   tabs.onmessage = () => note(false);
 
+  let isTelling = false;
   const tell = async () => {
     const status = Date.now() - lastAt < IDLE_MS ? "online" : "idle";
-    if (status == told || stream.status.state != "open") return;
-    told = status;
-    const headers = { "content-type": "application/json", authorization: `Bearer ${await token()}` };
-    const body = JSON.stringify({ data: { status } });
-    const answer = await fetch(`/api/v1/sse/presence/${room}`, { method: "PUT", headers, body }).catch(() => null);
-    // The next look tries again.
-    if (!answer?.ok) told = null;
+    // One after the other: of two at once, the server might take the older one last.
+    if (status == told || isTelling || stream.status.state != "open") return;
+    isTelling = true;
+    try {
+      const headers = { "content-type": "application/json", authorization: `Bearer ${await token()}` };
+      const body = JSON.stringify({ data: { status } });
+      const answer = await fetch(`/api/v1/sse/presence/${room}`, { method: "PUT", headers, body });
+      if (answer.ok) told = status;
+    } catch {
+      // The next look tries again.
+    }
+    isTelling = false;
+    if (told == status) tell();
   };
   const note = (isHere = true) => {
     if (isHere && Date.now() - lastAt > 5000) tabs.postMessage("active");

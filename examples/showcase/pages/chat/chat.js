@@ -17,6 +17,9 @@ const EVERYONE = "chat-everyone";
 await start();
 const me = await api("chat");
 
+const side = document.querySelector(".side");
+const wide = matchMedia("(min-width: 900px)");
+
 /** The open panels, by place: a room, or `@` and a name. */
 const panels = new Map();
 const unread = new Map();
@@ -99,6 +102,7 @@ function close(place) {
 /** Opens a place and puts the cursor into it. */
 function visit(place) {
   const panel = open(place);
+  if (!wide.matches) side.open = false;
   panel.element.scrollIntoView({ inline: "start", block: "nearest" });
   panel.focus();
 }
@@ -178,7 +182,8 @@ showState(stream, document.querySelector("#state"));
 prepareSearch(document.querySelector("#search"), open);
 tellActivity(stream, EVERYONE);
 // On a phone the lists would take the whole first screen.
-document.querySelector(".side").open = matchMedia("(min-width: 900px)").matches;
+wide.onchange = () => (side.open = wide.matches);
+wide.onchange();
 const wanted = location.hash.slice(1).split(",").filter(Boolean).map(decodeURIComponent);
 for (const place of wanted.filter((place) => me.rooms.includes(place) || place.startsWith("@"))) open(place);
 if (!panels.size) me.rooms.slice(0, matchMedia("(min-width: 1200px)").matches ? 2 : 1).forEach(open);

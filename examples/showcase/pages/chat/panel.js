@@ -149,7 +149,9 @@ export class Panel {
     const isOwn = from == this.me.user;
     const article = make("article", { className: isOwn ? "message own" : "message" });
     const time = make("time", { dateTime: new Date(id / 1000).toISOString() }, when(id / 1000));
-    article.append(make("p", { className: "by" }, make("strong", {}, from), " ", time));
+    const reply = make("button", { className: "quiet reply", ariaLabel: t("chat.reply.to", { name: from }) }, t("chat.reply"));
+    reply.onclick = () => this.#answer({ id, from, text });
+    article.append(make("p", { className: "by" }, make("strong", {}, from), " ", time, " ", reply));
     if (quote) {
       const cite = make("button", { className: "quote" }, make("strong", {}, quote.from), ` ${quote.text}`);
       cite.onclick = () => this.goTo(quote.id);
@@ -157,9 +159,6 @@ export class Panel {
     }
     if (text) article.append(make("p", { className: "text" }, text));
     if (image) article.append(this.#picture(image, from));
-    const reply = make("button", { className: "quiet reply" }, t("chat.reply"));
-    reply.onclick = () => this.#answer({ id, from, text });
-    article.append(reply);
     return article;
   }
 
@@ -209,7 +208,7 @@ export class Panel {
     this.text.ariaLabel = this.text.placeholder;
     const file = make("input", { type: "file", accept: "image/png,image/jpeg,image/gif,image/webp", hidden: true });
     const attach = make("button", { type: "button", className: "quiet", ariaLabel: t("chat.image.add"), title: t("chat.image.add") });
-    attach.append(make("span", { ariaHidden: "true" }, "🖼"));
+    attach.append(make("span", { className: "icon" }));
     attach.onclick = () => file.click();
     file.onchange = () => {
       this.#attach(file.files[0]);
@@ -304,13 +303,14 @@ export class Panel {
           const { id } = await api(pathOf(this.place), { body });
           return this.show({ id, from, text, quote, key, image: draft.uploaded });
         } catch (error) {
+          // The stream has brought the message: only the answer was lost.
+          if (!this.#pending.has(key)) return;
           // Without a status there was no answer.
           if (pause == null || (error.status && error.status < 500)) throw error;
           await new Promise((go) => setTimeout(go, pause));
         }
       }
     } catch (error) {
-      if (!this.#pending.has(key)) return;
       if (!error.status || error.status >= 500 || error.status == 429) this.#offerAgain(draft, line, error);
       else this.#takeBack(draft, line, error);
     }
