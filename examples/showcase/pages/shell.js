@@ -5,7 +5,7 @@ import { api } from "/api.js";
 import { language, sorry, switchLanguage, t, translate } from "/i18n.js";
 
 /** The pages: the folder of each, which is the beginning of the keys of its texts, too. */
-export const PAGES = ["chat"];
+export const PAGES = ["chat", "notifications"];
 
 /** Makes an element with properties and children. Texts are texts, whatever they contain. */
 export function make(tag, properties = {}, ...children) {
@@ -30,7 +30,8 @@ export async function start({ needsName = true } = {}) {
   const nav = make("nav", { ariaLabel: t("pages") }, ...links);
   const change = make("button", { className: "quiet", onclick: switchLanguage, lang: language == "en" ? "zh" : "en" });
   change.textContent = t("language");
-  document.body.prepend(make("header", { className: "bar" }, skip, brand, nav, make("div", { className: "end" }, me, change)));
+  const state = make("p", { id: "state", role: "status" });
+  document.body.prepend(make("header", { className: "bar" }, skip, brand, nav, make("div", { className: "end" }, state, me, change)));
 
   const session = await api("session");
   const user = session.user || !needsName ? session : await askName(true);
@@ -86,10 +87,9 @@ function askName(isNeeded) {
   });
 }
 
-/** Shows in `place` how the stream is. */
-export function showState(stream, place) {
-  place.role = "status";
-  place.classList.add("state");
+/** Shows in the bar how the stream is. */
+export function showState(stream) {
+  const place = document.querySelector("#state");
   const show = ({ state }) => {
     place.dataset.state = state;
     place.textContent = t(`state.${state}`);

@@ -5,7 +5,7 @@
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
 use tower_http::services::ServeDir;
-use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::set_header::{SetResponseHeader, SetResponseHeaderLayer};
 
 const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/pages");
 
@@ -20,11 +20,14 @@ pub(crate) fn with(router: Router) -> Router {
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "same-origin"),
-        // Ask each time whether there is a newer one.
-        (header::CACHE_CONTROL, "no-cache"),
+        // What the application answers is for one user.
+        (header::CACHE_CONTROL, "no-store"),
     ];
+    // The browser keeps a page and asks each time whether there is a newer one.
+    let fresh = HeaderValue::from_static("no-cache");
+    let pages = SetResponseHeader::if_not_present(ServeDir::new(PAGES), header::CACHE_CONTROL, fresh);
     let set = |router: Router, (name, value): (HeaderName, &'static str)| {
         router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)))
     };
-    headers.into_iter().fold(router.fallback_service(ServeDir::new(PAGES)), set)
+    headers.into_iter().fold(router.fallback_service(pages), set)
 }

@@ -178,7 +178,7 @@ function askPerson(room, name) {
   dialog.showModal();
 }
 
-showState(stream, document.querySelector("#state"));
+showState(stream);
 prepareSearch(document.querySelector("#search"), open);
 tellActivity(stream, EVERYONE);
 // On a phone the lists would take the whole first screen.

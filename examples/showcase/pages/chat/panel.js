@@ -204,8 +204,8 @@ export class Panel {
   // Writing.
 
   #makeForm() {
-    this.text = make("textarea", { rows: 1, maxLength: 2000, placeholder: t("chat.write", { room: nameOf(this.place) }) });
-    this.text.ariaLabel = this.text.placeholder;
+    this.text = make("textarea", { rows: 1, maxLength: 2000, placeholder: t("chat.placeholder") });
+    this.text.ariaLabel = t("chat.write", { room: nameOf(this.place) });
     const file = make("input", { type: "file", accept: "image/png,image/jpeg,image/gif,image/webp", hidden: true });
     const attach = make("button", { type: "button", className: "quiet", ariaLabel: t("chat.image.add"), title: t("chat.image.add") });
     attach.append(make("span", { className: "icon" }));

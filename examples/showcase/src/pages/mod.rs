@@ -1,6 +1,7 @@
 //! The server part of each page: one file each, or one file with a folder.
 
 mod chat;
+mod notifications;
 
 use axum::Router;
 use axum::routing::any;
@@ -10,7 +11,7 @@ use crate::app::App;
 use crate::names;
 
 /// The tables of all pages.
-pub(crate) const SCHEMAS: [&str; 2] = [names::SCHEMA, chat::SCHEMA];
+pub(crate) const SCHEMAS: [&str; 3] = [names::SCHEMA, chat::SCHEMA, notifications::SCHEMA];
 
 /// Rooms that every signed-in user may read.
 pub(crate) const READS: [&str; 1] = ["chat-*"];
@@ -20,7 +21,7 @@ pub(crate) const MEMBERS: [&str; 1] = ["chat-*"];
 
 pub(crate) fn routes() -> Router<App> {
     let nothing = any(async || Refusal::not_found("there is nothing at this path"));
-    Router::new().merge(chat::routes()).route("/app/{*path}", nothing)
+    Router::new().merge(chat::routes()).merge(notifications::routes()).route("/app/{*path}", nothing)
 }
 
 /// What has to be done before the first request.

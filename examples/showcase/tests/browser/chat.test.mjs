@@ -1,7 +1,7 @@
 // The chat, used by three people at once.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { browser, look, showcase, until } from "./world.mjs";
+import { arrived, browser, look, showcase, until } from "./world.mjs";
 
 let server, chromium, ann, bob;
 before(async () => {
@@ -17,8 +17,6 @@ after(async () => {
   await server?.end();
   await chromium?.end();
 });
-
-const arrived = (page) => until(page, "an open stream", () => document.querySelector("#state")?.dataset.state == "open");
 
 const panel = (place) => `section[aria-labelledby="title-${place}"]`;
 

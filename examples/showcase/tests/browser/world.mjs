@@ -96,6 +96,10 @@ export async function until(page, what, condition, ...values) {
   }
 }
 
+/** Waits until the page's stream is open. */
+export const arrived = (page) =>
+  until(page, "an open stream", () => document.querySelector("#state")?.dataset.state == "open");
+
 /** Checks the page with axe-core, all of WCAG 2.2 A and AA. */
 export async function accessible(page, what) {
   await page.evaluate(await readFile(AXE, "utf8"));
