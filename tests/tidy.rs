@@ -21,7 +21,16 @@ fn files(place: &str) -> Vec<(PathBuf, String)> {
 }
 
 /// Our own files, without third-party crates and build output.
-const PLACES: [&str; 6] = ["src", "tests", "benches", "loadtest", "fuzz/fuzz_targets", "fuzz/checks"];
+const PLACES: [&str; 8] = [
+    "src",
+    "tests",
+    "benches",
+    "loadtest",
+    "fuzz/fuzz_targets",
+    "fuzz/checks",
+    "examples/showcase/src",
+    "examples/showcase/tests",
+];
 
 #[test]
 fn every_file_opens_with_what_it_is_for() {

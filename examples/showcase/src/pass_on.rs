@@ -1,7 +1,8 @@
 //! Passes `/api/v1/sse/…` on to Tidegate, so that pages and streams have one origin. In production nginx does this:
 //! `deploy/nginx-site.conf`.
 //!
-//! Nothing is buffered: a request and its answer flow while they come.
+//! The client comes this way, too: a page imports `/api/v1/sse/client.js`. Nothing is buffered: a request and its answer flow
+//! while they come.
 
 use std::net::SocketAddr;
 
@@ -14,23 +15,12 @@ use axum::routing::any;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tower_http::services::ServeDir;
 
 type Way = (Client<HttpConnector, Body>, SocketAddr);
 
-/// The client as it is in this repository.
-const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../clients/js");
-
 pub(crate) fn routes(tidegate: SocketAddr) -> Router {
     let client = Client::builder(TokioExecutor::new()).build_http();
-    Router::new()
-        .route("/api/v1/sse/{*path}", any(pass_on))
-        .with_state((client, tidegate))
-        .nest_service("/api/v1/sse/client", ServeDir::new(format!("{CLIENT}/client")))
-        .route_service(
-            "/api/v1/sse/client.js",
-            tower_http::services::ServeFile::new(format!("{CLIENT}/client.js")),
-        )
+    Router::new().route("/api/v1/sse/{*path}", any(pass_on)).with_state((client, tidegate))
 }
 
 async fn pass_on(State((client, tidegate)): State<Way>, mut request: Request) -> Response {
