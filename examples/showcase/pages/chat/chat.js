@@ -45,8 +45,13 @@ stream.watch(({ state }) => state == "open" && fresh.forEach(load));
 
 function load(panel) {
   fresh.delete(panel);
-  // Without an answer the next opening of the stream tries again.
-  panel.load().catch(() => panels.has(panel.place) && fresh.add(panel));
+  panel.load().catch((error) => {
+    if (!panels.has(panel.place)) return;
+    say(sorry(error));
+    // A name in the address that nobody has. Otherwise the next opening of the stream tries again.
+    if (error.status == 404) close(panel.place);
+    else fresh.add(panel);
+  });
 }
 
 // The id of a message is the id of its event: `m.` and a number.

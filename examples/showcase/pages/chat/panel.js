@@ -60,7 +60,10 @@ export class Panel {
 
   // What is there.
 
-  /** Loads the newest messages, in place of what is shown. */
+  /**
+   * Loads the newest messages, in place of what is shown. After a `join`, the stream has brought what was said in the room since
+   * its last event; what was said before that is not there, so there would be a hole.
+   */
   async load() {
     const { messages, has_more, muted_until } = await api(pathOf(this.place));
     for (const [id, element] of this.#shown) {

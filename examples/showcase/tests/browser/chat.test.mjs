@@ -200,8 +200,10 @@ test("history comes on join, and by scrolling back to the first message", async 
     }
   });
   await ann.evaluate(() => [...document.querySelectorAll("#rooms button")].find((one) => one.textContent == "Workshop").click());
-  await shows(ann, "chat-workshop", "line 70");
-  assert.equal((await texts(ann, "chat-workshop"))[0], "line 41");
+  await until(ann, "the newest page", (selector) => {
+    const all = [...document.querySelectorAll(`${selector} .text`)].map((one) => one.textContent);
+    return all[0] == "line 41" && all.at(-1) == "line 70";
+  }, panel("chat-workshop"));
   await until(ann, "the first line", (selector) => {
     const log = document.querySelector(`${selector} .log`);
     log.scrollTop = 0;
