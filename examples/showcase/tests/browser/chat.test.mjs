@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { arrived, browser, look, showcase, until } from "./world.mjs";
 
-let server, chromium, ann, bob;
+let server, chromium, ann, bob, cat;
 before(async () => {
   server = await showcase();
   chromium = await browser(server.url);
@@ -19,6 +19,12 @@ after(async () => {
 });
 
 const panel = (place) => `section[aria-labelledby="title-${place}"]`;
+
+/** A picture to send. */
+const HARBOUR = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 480 240"><rect width="480" height="240" fill="#f6c38b"/>
+  <circle cx="340" cy="118" r="46" fill="#f2784b"/><path fill="#0b6a75" d="M0 140q60-22 120 0t120 0 120 0 120 0v100H0z"/>
+  <path fill="#084c54" d="M0 180q60-22 120 0t120 0 120 0 120 0v60H0z"/><path fill="#fff" d="M120 60v70H70zm10-10 44 80h-44z"/>
+  <path fill="#7a3b2e" d="M60 138h130l-22 26H82z"/></svg>`;
 
 /** Writes a text as a person would, and sends it by Enter. */
 async function write(page, place, text) {
@@ -82,7 +88,7 @@ test("another tab of the sender has the message, once", async () => {
 });
 
 test("who comes and goes is told, and a reload is neither", async () => {
-  const cat = await chromium.visitor("cat", "/chat/#chat-lobby");
+  cat = await chromium.visitor("cat", "/chat/#chat-lobby");
   const notice = (page, text) =>
     until(page, text, (text) => [...document.querySelectorAll(".notice")].some((one) => one.textContent == text), text);
   await notice(ann, "cat came in");
@@ -93,9 +99,11 @@ test("who comes and goes is told, and a reload is neither", async () => {
   await shows(ann, "chat-lobby", "I am back");
   const notices = await ann.$$eval(".notice", (all) => all.map((one) => one.textContent));
   assert.deepEqual(notices.filter((text) => text.startsWith("cat")), ["cat came in"]);
-  await cat.context.close();
-  await notice(ann, "cat left");
-  await status(ann, "cat", "offline");
+  const eve = await chromium.visitor("eve", "/chat/#chat-lobby");
+  await notice(ann, "eve came in");
+  await eve.context.close();
+  await notice(ann, "eve left");
+  await status(ann, "eve", "offline");
 });
 
 test("others see who types and who is idle", async () => {
@@ -145,12 +153,42 @@ test("a reply quotes, and an image is sent and shown", async () => {
   await write(bob, "chat-lobby", "Morning, ann");
   await until(ann, "the quote", () => document.querySelector(".quote")?.textContent == "ann Good morning <b>all</b>");
 
-  const picture = `${server.folder}/picture.png`;
-  await bob.screenshot({ path: picture, clip: { x: 0, y: 0, width: 480, height: 200 } });
+  const picture = `${server.folder}/harbour.png`;
+  await chromium.draw(HARBOUR, picture);
   const file = await bob.$(`${panel("chat-lobby")} input[type=file]`);
   await file.uploadFile(picture);
   await write(bob, "chat-lobby", "What it looks like");
   await until(ann, "the image", () => document.querySelector(".picture img")?.naturalWidth > 0);
+});
+
+test("all looks as it should", async () => {
+  await look(ann, "chat");
+});
+
+test("the keyboard alone gets everywhere", async () => {
+  await cat.bringToFront();
+  const reached = new Set();
+  const where = () =>
+    cat.evaluate(() => {
+      const { activeElement: at } = document;
+      return at.id || at.dataset.person || at.ariaLabel || at.placeholder || at.textContent;
+    });
+  // From the search field, once around.
+  await cat.focus("#search input");
+  for (let at = ""; at != "Search messages"; at = await where()) {
+    reached.add(await where());
+    await cat.keyboard.press("Tab");
+    assert.ok(reached.size < 100);
+  }
+  for (const one of ["Lobby", "Kitchen", "ann", "bob", "Leave Lobby", "Reply to ann", "Add an image", "Write to Lobby", "Send"]) {
+    assert.ok([...reached].some((name) => name.startsWith(one)), `${one} in ${[...reached]}`);
+  }
+  // A dialog opens, keeps the focus, and gives it back.
+  await cat.focus('[data-person="bob"]');
+  await cat.keyboard.press("Enter");
+  await until(cat, "the dialog", () => document.activeElement.closest("dialog"));
+  await cat.keyboard.press("Escape");
+  await until(cat, "the focus", () => document.activeElement.dataset.person == "bob");
 });
 
 test("a double click and a retry send once, and a repeat gets a kind word", async () => {
@@ -245,10 +283,6 @@ test("an admin mutes and unmutes, and nobody else does", async () => {
   await isMuted(false);
   await write(bob, "chat-lobby", "Thank you");
   await shows(ann, "chat-lobby", "Thank you");
-});
-
-test("all looks as it should", async () => {
-  await look(ann, "chat");
 });
 
 test("after a restart nothing is missing, and nobody does anything", async () => {

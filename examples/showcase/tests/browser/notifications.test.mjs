@@ -157,6 +157,8 @@ test("after a restart nothing is missing, and nobody does anything", async () =>
 
 test("all looks as it should", async () => {
   await look(cat, "notifications");
+  await cat.goto(server.url);
+  await look(cat, "index");
 });
 
 test("all is there in Chinese", async () => {

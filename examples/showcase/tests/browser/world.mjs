@@ -78,6 +78,13 @@ export async function browser(url) {
       await page.waitForFunction(() => !document.querySelector("dialog"));
       return Object.assign(page, { another: open, context });
     },
+    /** Draws a picture into a file. */
+    async draw(svg, path) {
+      const page = await chromium.newPage();
+      await page.setContent(svg);
+      await (await page.$("svg")).screenshot({ path });
+      await page.close();
+    },
     faults,
     async end() {
       await chromium.close();
@@ -118,6 +125,7 @@ const LOOKS = [
 
 /** Looks at the page as it is in light and dark and on a phone: for accessibility, and for pictures if they are wanted. */
 export async function look(page, name) {
+  await until(page, "nothing that goes away by itself", () => !document.querySelector(".told > *"));
   for (const [look, scheme, width, height] of LOOKS) {
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }, { name: "prefers-reduced-motion", value: "reduce" }]);
     await page.setViewport({ width, height });
