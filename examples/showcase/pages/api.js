@@ -15,6 +15,12 @@ export async function api(path, { body, file, method = body || file ? "POST" : "
   throw Object.assign(Error(problem.title), { code: problem.code, status: answer.status });
 }
 
+/** A name for a message that nobody has used: a retry has the same, and is one message. */
+export function newKey() {
+  // `crypto.randomUUID` is missing on a page without https, such as on a phone that looks at this machine.
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 let held = null;
 let endsAt = 0;
 

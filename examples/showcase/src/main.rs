@@ -24,6 +24,7 @@ use axum::Router;
 use axum::serve::ListenerExt as _;
 use clap::{Arg, Command, value_parser};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::database::Database;
@@ -77,11 +78,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .merge(pass_on::routes(tidegate.address));
     tokio::select! {
         served = axum::serve(listener, static_files::with(router)).into_future() => served?,
-        pressed = tokio::signal::ctrl_c() => pressed?,
+        ended = told_to_end() => ended?,
     }
     // Streams are told to come back, and those who listen elsewhere would now reach another instance.
     tokio::task::spawn_blocking(move || tidegate.server.drain()).await??;
     Ok(())
+}
+
+/// Waits for Ctrl-C, or for the signal by which service managers end a program.
+async fn told_to_end() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed,
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 /// Where data is. A temporary folder goes away with the process.

@@ -39,15 +39,17 @@ impl Push {
     /// Publishes one event, or a list of them, for `user`: who is muted, says the same again or sends too fast is refused.
     ///
     /// `once` names this publish. If no answer comes, nobody knows whether the events went out. With a name they can be
-    /// sent again, and go out once.
-    pub(crate) async fn publish(&self, events: &Value, user: &str, once: &str) -> Result<(), Refusal> {
-        let mut pauses = AGAIN_AFTER.iter();
+    /// sent again, and go out once. Without one they are sent once, and may be lost.
+    pub(crate) async fn publish(&self, events: &Value, user: &str, once: Option<&str>) -> Result<(), Refusal> {
+        let mut pauses = if once.is_some() { &AGAIN_AFTER[..] } else { &[] }.iter();
         loop {
-            let request = self.request(Method::POST, &["publish"], &[]).json(events);
+            let mut request = self.request(Method::POST, &["publish"], &[]).json(events);
             // A header's bytes may be any UTF-8.
-            let named =
-                request.header("tidegate-user", user.as_bytes()).header("idempotency-key", once.as_bytes());
-            match (self.send(named).await, pauses.next()) {
+            request = request.header("tidegate-user", user.as_bytes());
+            if let Some(once) = once {
+                request = request.header("idempotency-key", once);
+            }
+            match (self.send(request).await, pauses.next()) {
                 (Err(refusal), Some(pause)) if refusal.may_pass() => tokio::time::sleep(*pause).await,
                 (outcome, _) => return outcome,
             }

@@ -2,6 +2,7 @@
  * Tells the others whether somebody sits in front of this page: `online`, or `idle` after a minute without a key or a touch,
  * or when the page is not seen.
  */
+import { show } from "/api/v1/sse/client/presence.js";
 import { token } from "/api.js";
 
 const IDLE_MS = 60_000;
@@ -21,10 +22,8 @@ export function tellActivity(stream, room) {
     if (status == told || isTelling || stream.status.state != "open") return;
     isTelling = true;
     try {
-      const headers = { "content-type": "application/json", authorization: `Bearer ${await token()}` };
-      const body = JSON.stringify({ data: { status } });
-      const answer = await fetch(`/api/v1/sse/presence/${room}`, { method: "PUT", headers, body });
-      if (answer.ok) told = status;
+      await show("/api/v1/sse", room, { status }, { token: await token() });
+      told = status;
     } catch {
       // The next look tries again.
     }

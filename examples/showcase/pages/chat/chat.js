@@ -37,8 +37,7 @@ const stream = connect({
     for (const panel of missed) panel.notice(t("chat.gap"));
   },
 });
-const people = new People(me, stream, EVERYONE, draw);
-people.onNews = (room, text) => panels.get(room)?.notice(text);
+const people = new People(me, stream, EVERYONE, { draw, news: (room, text) => panels.get(room)?.notice(text) });
 
 // Load the messages when the stream is open, not before: what is said in between would be in neither of the two.
 stream.watch(({ state }) => state == "open" && fresh.forEach(load));
@@ -84,6 +83,7 @@ function open(place) {
       if (stream.status.state == "open") load(panel);
     } else {
       fresh.add(panel);
+      people.follow(place);
       stream.join(place);
     }
     remember();

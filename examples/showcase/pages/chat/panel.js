@@ -1,13 +1,15 @@
 /**
  * One place of the chat on the page: its messages, who is there, and the form to write.
  */
-import { api } from "/api.js";
+import { api, newKey } from "/api.js";
 import { sorry, t, when } from "/i18n.js";
 import { make, say } from "/shell.js";
 import { nameOf, pathOf } from "/chat/places.js";
 
 /** How near the end of the log still counts as its end. */
 const END_PX = 60;
+/** Messages that stay on the page while more come: it may be open for days. */
+const SHOWN_MAX = 300;
 /** How often others are told that somebody types. */
 const TYPING_MS = 3000;
 const IMAGE_BYTES_MAX = 2 << 20;
@@ -21,6 +23,7 @@ export class Panel {
   #pending = new Map();
   #hasMore = false;
   #isLoading = false;
+  #staysAtEnd = true;
   #quote = null;
   #image = null;
   #typedAt = 0;
@@ -44,7 +47,12 @@ export class Panel {
     new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && this.#loadOlder(), { root: this.log }).observe(this.older);
     this.newest = make("button", { className: "newest", hidden: true }, t("chat.newest"));
     this.newest.onclick = () => this.#toEnd();
-    this.log.onscroll = () => this.#isAtEnd() && (this.newest.hidden = true);
+    this.log.onscroll = () => {
+      this.#staysAtEnd = this.#isAtEnd();
+      if (this.#staysAtEnd) this.newest.hidden = true;
+    };
+    // A phone's keyboard, another panel: who reads the newest message goes on reading it.
+    new ResizeObserver(() => this.#staysAtEnd && this.#toEnd()).observe(this.log);
 
     this.typing = make("p", { className: "typing" });
     this.element = make(
@@ -122,12 +130,12 @@ export class Panel {
     this.#put(message.id, this.#draw(message));
   }
 
-  /** A line that nobody said. */
+  /** A line that nobody said, after the newest message. */
   notice(text) {
-    this.#put(Date.now() * 1000, make("p", { className: "notice" }, text));
+    this.#put(Math.max(0, ...this.#shown.keys()) + 0.5, make("p", { className: "notice" }, text));
   }
 
-  /** Puts an element into the log, in the order of ids. They are times, so notices fit in between. */
+  /** Puts an element into the log, in the order of ids. */
   #put(id, element) {
     const isAtEnd = this.#isAtEnd();
     element.dataset.id = id;
@@ -135,8 +143,20 @@ export class Panel {
     while (after.dataset.id > id) after = after.previousElementSibling;
     after.after(element);
     if (!element.classList.contains("notice")) this.#shown.set(id, element);
-    if (isAtEnd) this.#toEnd();
-    else if (after == this.log.lastElementChild?.previousElementSibling) this.newest.hidden = false;
+    if (isAtEnd) {
+      this.#trim();
+      this.#toEnd();
+    } else if (after == this.log.lastElementChild?.previousElementSibling) this.newest.hidden = false;
+  }
+
+  /** Takes the oldest away. Scrolling back brings them again. */
+  #trim() {
+    while (this.#shown.size > SHOWN_MAX) {
+      const oldest = this.older.nextElementSibling;
+      this.#shown.delete(+oldest.dataset.id);
+      oldest.remove();
+      this.#more(true);
+    }
   }
 
   #isAtEnd() {
@@ -168,9 +188,8 @@ export class Panel {
   #picture(image, from) {
     const href = `/app/chat/images/${image}`;
     const picture = make("img", { alt: t("chat.image.by", { name: from }) });
-    const isAtEnd = this.#isAtEnd();
     // Its height is known only now.
-    picture.onload = () => isAtEnd && this.#toEnd();
+    picture.onload = () => this.#staysAtEnd && this.#toEnd();
     picture.src = href;
     return make("a", { className: "picture", href, target: "_blank" }, picture);
   }
@@ -277,7 +296,7 @@ export class Panel {
   }
 
   #submit() {
-    const draft = { text: this.text.value.trim(), quote: this.#quote, image: this.#image, key: crypto.randomUUID() };
+    const draft = { text: this.text.value.trim(), quote: this.#quote, image: this.#image, key: newKey() };
     // A second click finds nothing to send.
     if (!draft.text && !draft.image) return;
     this.text.value = "";

@@ -1,6 +1,7 @@
 /**
  * Who is there: members by presence, and who types.
  */
+import { presence } from "/api/v1/sse/client/presence.js";
 import { t } from "/i18n.js";
 
 /** How long "is typing" is shown after the last word of it. */
@@ -8,47 +9,50 @@ const TYPING_MS = 4000;
 
 export class People {
   /** By room: who is present, each with what they show. */
-  #members = new Map();
-  /** By room: how many are present, also where they are too many to name. */
-  #totals = new Map();
+  #rooms = new Map();
+  /** Rooms of which nobody knows yet who came and who left. */
+  #unknown = new Set();
   /** By place: who types, with the timer that ends it. */
   #typing = new Map();
 
-  constructor(me, stream, everyone, draw) {
-    Object.assign(this, { me, everyone, draw });
+  /** `news` is called with a room and a text when somebody comes or goes, `draw` when anything is different. */
+  constructor(me, stream, everyone, { draw, news }) {
+    Object.assign(this, { me, stream, everyone, draw, news });
     this.known = new Set(me.people);
-    stream.on("presence", ({ room, data }) => this.#take(room, data));
+    // A stream begins with who is there. How that differs from what was before is no news.
+    stream.watch(({ state }) => state == "open" && this.#rooms.forEach((_, room) => this.#unknown.add(room)));
+    this.follow(everyone);
   }
 
-  /** Called with the room and a text when somebody comes or goes. */
-  onNews = () => {};
+  /** Looks who is in a room. The stream has to join it. */
+  follow(room) {
+    const followed = presence(this.stream, room);
+    let before = followed.current;
+    this.#rooms.set(room, followed);
+    followed.watch((now) => {
+      for (const name of now.members.keys()) this.known.add(name);
+      if (!this.#unknown.delete(room) && before.isNamed && now.isNamed) this.#tell(room, before.members, now.members);
+      before = now;
+      this.draw();
+    });
+  }
 
-  #take(room, { type, total, members = [], join = [], update = [], leave = [] }) {
-    const present = this.#members.get(room) ?? new Map();
-    this.#members.set(room, present);
-    this.#totals.set(room, total);
-    // A `state` has everybody, and a `count` names nobody.
-    if (type != "diff") present.clear();
-    for (const { user } of join) if (!present.has(user) && user != this.me.user) this.onNews(room, t("chat.joined", { name: user }));
-    for (const user of leave) if (present.delete(user)) this.onNews(room, t("chat.left", { name: user }));
-    for (const { user, data } of [...members, ...join, ...update]) {
-      present.set(user, data);
-      this.known.add(user);
-    }
-    this.draw();
+  #tell(room, before, now) {
+    for (const name of now.keys()) if (!before.has(name) && name != this.me.user) this.news(room, t("chat.joined", { name }));
+    for (const name of before.keys()) if (!now.has(name) && name != this.me.user) this.news(room, t("chat.left", { name }));
   }
 
   /** The user has left the room. */
   forget(room) {
-    this.#members.delete(room);
-    this.#totals.delete(room);
+    this.#rooms.get(room)?.close();
+    this.#rooms.delete(room);
   }
 
   /** How somebody is: `typing`, `online`, `idle` or `offline`. */
   status(name) {
     for (const names of this.#typing.values()) if (names.has(name)) return "typing";
-    const present = this.#members.get(this.everyone);
-    return present?.has(name) ? (present.get(name)?.status ?? "online") : "offline";
+    const { members } = this.#rooms.get(this.everyone).current;
+    return members.has(name) ? (members.get(name)?.status ?? "online") : "offline";
   }
 
   /** Everybody, those who are there first. */
@@ -61,13 +65,13 @@ export class People {
 
   /** Who is in a room. */
   in(room) {
-    const names = [...(this.#members.get(room)?.keys() ?? [])].sort((a, b) => a.localeCompare(b));
+    const names = [...this.#rooms.get(room).current.members.keys()].sort((a, b) => a.localeCompare(b));
     return names.map((name) => ({ name, status: this.status(name) }));
   }
 
-  /** How many are in a room. */
+  /** How many are in a room, also where they are too many to name. */
   count(room) {
-    return this.#totals.get(room) ?? 0;
+    return this.#rooms.get(room).current.total;
   }
 
   types(place, name) {

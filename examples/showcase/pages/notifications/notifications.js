@@ -2,7 +2,7 @@
  * Notifications: the inbox is loaded from the application, and what is new comes by the stream.
  */
 import { connect } from "/api/v1/sse/client.js";
-import { api, token } from "/api.js";
+import { api, newKey, token } from "/api.js";
 import { sorry, t, when } from "/i18n.js";
 import { make, say, showState, start } from "/shell.js";
 import { prepareDesktop } from "/notifications/desktop.js";
@@ -123,7 +123,7 @@ function recipients() {
   return [...document.querySelectorAll("[name=person]:checked")].map(({ value }) => value);
 }
 
-let key = crypto.randomUUID();
+let key = newKey();
 find("send").onsubmit = async (event) => {
   event.preventDefault();
   const form = event.target;
@@ -133,7 +133,7 @@ find("send").onsubmit = async (event) => {
   try {
     await api("notifications", { body: { to: to == "users" ? { users: recipients() } : to, text, key } });
     // Until here it is the same notice, however often it is sent.
-    key = crypto.randomUUID();
+    key = newKey();
     form.text.value = "";
     find("told").textContent = t("notifications.sent");
   } catch (error) {
@@ -143,7 +143,7 @@ find("send").onsubmit = async (event) => {
 };
 find("text").oninput = () => {
   // Another text is another notice.
-  key = crypto.randomUUID();
+  key = newKey();
   find("told").textContent = "";
 };
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::answer::{Body, Params, Refusal};
 use crate::app::App;
-use crate::names::{User, now_ms};
+use crate::names::{User, now_ms, random_name};
 
 use self::store::{Message, Place};
 
@@ -154,7 +154,7 @@ async fn send(
 /// Publishes a stored message, and stores what became of it.
 async fn publish(app: &App, message: Message) -> Result<(), Refusal> {
     let id = message.id;
-    let outcome = app.push.publish(&events(&message), &message.from, &format!("chat-{id}")).await;
+    let outcome = app.push.publish(&events(&message), &message.from, Some(&format!("chat-{id}"))).await;
     match &outcome {
         Ok(()) => app.database.run(move |connection| Ok(store::mark_sent(connection, id)?)).await?,
         // Nobody knows whether it went out. The page may try again with its key, and a start does.
@@ -194,6 +194,8 @@ async fn typing(
     Path(place): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let place = Place::of(&place, &user)?;
+    let checked = place.clone();
+    app.database.run(move |connection| checked.check(connection)).await?;
     let data = json!({ "from": user.name });
     let event = match &place {
         Place::Room(room) => {
@@ -201,7 +203,7 @@ async fn typing(
         }
         Place::With(other) => json!({ "user": other, "event": "typing", "data": data, "store": false }),
     };
-    app.push.publish(&event, &user.name, &crate::names::random_name()).await?;
+    app.push.publish(&event, &user.name, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -246,7 +248,7 @@ async fn unmute(
     app.push.ask(Method::DELETE, &["rooms", &room, "mute", &user], &[]).await?;
     // Tidegate tells a page that its user is muted, but not that this is over.
     let event = json!({ "user": user, "event": "unmuted", "data": { "room": room } });
-    app.push.publish(&event, &admin.name, &crate::names::random_name()).await?;
+    app.push.publish(&event, &admin.name, Some(&random_name())).await?;
     app.database
         .run(move |connection| {
             connection.execute("DELETE FROM mutes WHERE room = ? AND user = ?", params![room, user])?;

@@ -135,6 +135,7 @@ struct Draft {
     key: String,
 }
 
+/// Here everybody may write to everyone. In your application this is where that is decided.
 async fn send(
     State(app): State<App>,
     user: User,
@@ -153,7 +154,7 @@ async fn send(
     let events: Vec<Value> = notices.iter().map(event).collect();
     // All in one request: they go out together or not at all.
     let once = format!("notices-{}", notices.first().map_or(0, |notice| notice.id));
-    app.push.publish(&json!(events), &user.name, &once).await?;
+    app.push.publish(&json!(events), &user.name, Some(&once)).await?;
     Ok((StatusCode::CREATED, Json(json!({ "notices": notices.len() }))))
 }
 
@@ -236,7 +237,7 @@ async fn read(
             Ok(transaction.commit()?)
         })
         .await?;
-    app.push.publish(&event, &name, &random_name()).await?;
+    app.push.publish(&event, &name, Some(&random_name())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

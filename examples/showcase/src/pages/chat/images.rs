@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::names::{User, now_ms, random_name};
 
 /// Pictures that are kept. A message whose picture is gone says so.
-const IMAGES_MAX: i64 = 500;
+const IMAGES_MAX: i64 = 200;
 
 /// How the files of each kind begin. What the browser calls the file does not count.
 const KINDS: [(&[u8], &str); 4] = [

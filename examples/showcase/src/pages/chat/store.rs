@@ -12,8 +12,8 @@ pub(super) const ROOMS: [&str; 3] = ["chat-lobby", "chat-kitchen", "chat-worksho
 const PAGE: usize = 30;
 const FOUND_MAX: usize = 50;
 const TALKS_MAX: usize = 50;
-/// Messages that one place keeps.
-const MESSAGES_MAX: i64 = 10_000;
+/// Messages that are kept. Beyond that the oldest one goes for each new one.
+const MESSAGES_MAX: i64 = 20_000;
 /// More than a publish takes, its repeats included.
 const SENDING_MS: i64 = 20_000;
 const QUOTE_CHARACTERS: i64 = 120;
@@ -198,14 +198,12 @@ pub(super) fn add(
     Ok(stored)
 }
 
-/// Lets readers have it, and forgets the oldest of a place that has too many.
+/// Lets readers have it, and forgets what is too old.
 pub(super) fn mark_sent(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     connection.execute("UPDATE messages SET sent = 1 WHERE id = ?", [id])?;
     connection.execute(
-        "DELETE FROM messages WHERE id = (
-            SELECT id FROM messages WHERE place = (SELECT place FROM messages WHERE id = ?)
-            ORDER BY id DESC LIMIT 1 OFFSET ?)",
-        [id, MESSAGES_MAX],
+        "DELETE FROM messages WHERE id <= (SELECT id FROM messages ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        [MESSAGES_MAX],
     )?;
     Ok(())
 }
