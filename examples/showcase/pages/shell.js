@@ -90,8 +90,10 @@ function askName(isNeeded) {
 /** Shows in the bar how the stream is. */
 export function showState(stream) {
   const place = document.querySelector("#state");
-  const show = ({ state }) => {
+  const show = ({ state, reason }) => {
     place.dataset.state = state;
+    // For whoever wonders why.
+    place.title = reason ?? "";
     place.textContent = t(`state.${state}`);
   };
   show(stream.status);

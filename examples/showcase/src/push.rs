@@ -40,7 +40,12 @@ impl Push {
     ///
     /// `once` names this publish. If no answer comes, nobody knows whether the events went out. With a name they can be
     /// sent again, and go out once. Without one they are sent once, and may be lost.
-    pub(crate) async fn publish(&self, events: &Value, user: &str, once: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) async fn publish(
+        &self,
+        events: &Value,
+        user: &str,
+        once: Option<&str>,
+    ) -> Result<(), Refusal> {
         let mut pauses = if once.is_some() { &AGAIN_AFTER[..] } else { &[] }.iter();
         loop {
             let mut request = self.request(Method::POST, &["publish"], &[]).json(events);
