@@ -34,8 +34,8 @@ export const TEXTS = {
 
   "index.title": ["What a push tier is for", "推送层能做什么"],
   "index.lead": [
-    "Small applications, each with one file on the server. Open a page in two windows with two names, and use them side by side.",
-    "几个小应用，每个在服务器端只有一个文件。用两个名字在两个窗口里打开同一个页面，一起试用。",
+    "Small applications, each with one file on the server. Open a page in two windows, one of them private, with two names, and use them side by side.",
+    "几个小应用，每个在服务器端只有一个文件。在普通窗口和隐私窗口里用两个名字打开同一个页面，一起试用。",
   ],
 
   "chat.title": ["Chat", "聊天"],

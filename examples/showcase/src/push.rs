@@ -104,6 +104,8 @@ impl Push {
                 | StatusCode::TOO_MANY_REQUESTS
         );
         match answer.json::<Problem>().await {
+            // The same publish is under way from elsewhere. Its answer will do for this one, too.
+            Ok(problem) if problem.code == "idempotency_busy" => Err(unavailable(&problem.code)),
             Ok(problem) if is_of_the_user => Err(Refusal::new(status, problem.code, problem.title)),
             Ok(problem) => Err(unavailable(&format_args!("{status} {}", problem.code))),
             Err(err) => Err(unavailable(&err)),

@@ -23,6 +23,17 @@ const wide = matchMedia("(min-width: 900px)");
 /** The open panels, by place: a room, or `@` and a name. */
 const panels = new Map();
 const unread = new Map();
+/** By private conversation, the newest message that was shown here. So a number waits also for who comes later. */
+const seenKey = `chat.seen.${me.user}`;
+const seen = JSON.parse(localStorage.getItem(seenKey) ?? "{}");
+for (const { with: name, newest } of me.talks) if (newest > (seen[`@${name}`] ?? 0)) unread.set(`@${name}`, 1);
+
+function see(place, id) {
+  if (!place.startsWith("@") || id <= (seen[place] ?? 0)) return;
+  seen[place] = id;
+  localStorage.setItem(seenKey, JSON.stringify(seen));
+}
+
 /** Panels whose messages are still to be loaded. */
 const fresh = new Set();
 
@@ -73,7 +84,7 @@ stream.on("unmuted", ({ data: { room } }) => panels.get(room)?.mute(null));
 /** Opens the panel of a place, or goes to it. */
 function open(place) {
   if (!panels.has(place)) {
-    const panel = new Panel(place, { me, people, askPerson, close });
+    const panel = new Panel(place, { me, people, askPerson, close, see });
     panels.set(place, panel);
     document.querySelector("#panels").append(panel.element);
     // Private messages come to the inbox, which is part of every stream.

@@ -23,6 +23,7 @@ export class Panel {
   #pending = new Map();
   #hasMore = false;
   #isLoading = false;
+  #olderSeen;
   #staysAtEnd = true;
   #quote = null;
   #image = null;
@@ -32,8 +33,8 @@ export class Panel {
   /** Resolves when the first messages are there. */
   loaded = new Promise((done) => (this.#isLoaded = done));
 
-  constructor(place, { me, people, askPerson, close }) {
-    Object.assign(this, { place, me, people, askPerson });
+  constructor(place, { me, people, askPerson, close, see }) {
+    Object.assign(this, { place, me, people, askPerson, see });
     const title = make("h2", { id: `title-${place}`, tabIndex: -1 }, nameOf(place));
     const away = make("button", { className: "quiet", ariaLabel: t("chat.leave", { room: nameOf(place) }) }, "✕");
     away.onclick = () => close(place);
@@ -43,8 +44,9 @@ export class Panel {
     this.older.onclick = () => this.#loadOlder();
     this.log = make("div", { className: "log", role: "log", tabIndex: 0 }, this.older);
     this.log.setAttribute("aria-labelledby", title.id);
-    // Scrolling to the first message brings those before it.
-    new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && this.#loadOlder(), { root: this.log }).observe(this.older);
+    // Scrolling to the first message brings those before it. Of several changes at once the last one counts.
+    const look = (changes) => changes.at(-1).isIntersecting && this.#loadOlder();
+    this.#olderSeen = new IntersectionObserver(look, { root: this.log });
     this.newest = make("button", { className: "newest", hidden: true }, t("chat.newest"));
     this.newest.onclick = () => this.#toEnd();
     this.log.onscroll = () => {
@@ -106,6 +108,9 @@ export class Panel {
   #more(hasMore) {
     this.#hasMore = hasMore;
     this.older.hidden = !hasMore;
+    // Looks anew, because on a tall screen one page may not be enough.
+    this.#olderSeen.unobserve(this.older);
+    this.#olderSeen.observe(this.older);
   }
 
   /** Shows the message with this id, and loads older ones until it is there. */
@@ -127,6 +132,7 @@ export class Panel {
     this.#pending.delete(message.key);
     if (this.#shown.has(message.id)) return;
     this.people.stopsTyping(this.place, message.from);
+    this.see(this.place, message.id);
     this.#put(message.id, this.#draw(message));
   }
 
@@ -139,14 +145,15 @@ export class Panel {
   #put(id, element) {
     const isAtEnd = this.#isAtEnd();
     element.dataset.id = id;
-    let after = this.log.lastElementChild;
+    const last = this.log.lastElementChild;
+    let after = last;
     while (after.dataset.id > id) after = after.previousElementSibling;
     after.after(element);
     if (!element.classList.contains("notice")) this.#shown.set(id, element);
-    if (isAtEnd) {
-      this.#trim();
-      this.#toEnd();
-    } else if (after == this.log.lastElementChild?.previousElementSibling) this.newest.hidden = false;
+    const isNew = after == last;
+    if (isAtEnd && isNew) this.#trim();
+    if (isAtEnd) this.#toEnd();
+    else if (isNew) this.newest.hidden = false;
   }
 
   /** Takes the oldest away. Scrolling back brings them again. */
@@ -155,7 +162,7 @@ export class Panel {
       const oldest = this.older.nextElementSibling;
       this.#shown.delete(+oldest.dataset.id);
       oldest.remove();
-      this.#more(true);
+      if (!this.#hasMore) this.#more(true);
     }
   }
 

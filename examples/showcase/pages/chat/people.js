@@ -18,7 +18,7 @@ export class People {
   /** `news` is called with a room and a text when somebody comes or goes, `draw` when anything is different. */
   constructor(me, stream, everyone, { draw, news }) {
     Object.assign(this, { me, stream, everyone, draw, news });
-    this.known = new Set(me.people);
+    this.known = new Set([...me.people, ...me.talks.map((talk) => talk.with)]);
     // A stream begins with who is there. How that differs from what was before is no news.
     stream.watch(({ state }) => state == "open" && this.#rooms.forEach((_, room) => this.#unknown.add(room)));
     this.follow(everyone);

@@ -1,7 +1,7 @@
 //! The chat: rooms, private messages, pictures, search, and an admin who can mute.
 //!
-//! The way of a message. It is stored as *not sent*, published, and marked as *sent*. If this process dies in between, the
-//! next one publishes it again: with the same id, so nobody gets it twice.
+//! The way of a message. It is stored as *not sent*, published, and marked as *sent*. If that stops half-way, it is published
+//! again: with the same id, so nobody gets it twice.
 //!
 //! The page opens its stream and then loads the newest messages from here. A message is in one of the two, or in both and
 //! then with the same id.
@@ -35,6 +35,8 @@ const PEOPLE_MAX: usize = 100;
 /// How long a page waits for messages that are being published.
 const SETTLE_LOOK: Duration = Duration::from_millis(20);
 const SETTLE_LOOKS: usize = 100;
+/// How often messages are looked for that could not be published.
+const SEND_AGAIN: Duration = Duration::from_secs(30);
 const MUTE_MINUTES_MAX: i64 = 24 * 60;
 
 pub(crate) fn routes() -> Router<App> {
@@ -51,15 +53,26 @@ pub(crate) fn routes() -> Router<App> {
 /// What a start has to make up for: Tidegate forgets mutes when it ends, and messages may wait to be sent.
 pub(crate) async fn begin(app: &App) -> Result<(), Refusal> {
     let now = now_ms();
-    let (mutes, unsent) = app
-        .database
-        .run(move |connection| Ok((store::mutes(connection, now)?, store::unsent(connection)?)))
-        .await?;
+    let mutes = app.database.run(move |connection| Ok(store::mutes(connection, now)?)).await?;
     for (room, user, until) in mutes {
         tell_mute(app, &room, &user, (until - now) / 1000).await?;
     }
-    for message in unsent {
-        // A refusal is remembered by `publish`, and is no reason not to start.
+    send_again(app, now).await?;
+    let app = app.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(SEND_AGAIN).await;
+            // Without a database there is nothing to send, and the log has the reason.
+            let _ = send_again(&app, now_ms() - store::SENDING_MS).await;
+        }
+    });
+    Ok(())
+}
+
+/// Publishes messages from before `until` that are stored and not sent.
+async fn send_again(app: &App, until: i64) -> Result<(), Refusal> {
+    for message in app.database.run(move |connection| Ok(store::unsent(connection, until)?)).await? {
+        // `publish` stores the outcome.
         let _ = publish(app, message).await;
     }
     Ok(())
@@ -146,7 +159,8 @@ async fn send(
         .await?;
     let id = message.id;
     if !message.is_sent {
-        publish(&app, message).await?;
+        // In a task of its own: who closes the page now would otherwise end it half-way.
+        tokio::spawn(async move { publish(&app, message).await }).await.expect("it does not panic")?;
     }
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
 }
@@ -157,7 +171,7 @@ async fn publish(app: &App, message: Message) -> Result<(), Refusal> {
     let outcome = app.push.publish(&events(&message), &message.from, Some(&format!("chat-{id}"))).await;
     match &outcome {
         Ok(()) => app.database.run(move |connection| Ok(store::mark_sent(connection, id)?)).await?,
-        // Nobody knows whether it went out. The page may try again with its key, and a start does.
+        // Nobody knows whether it went out. The page may try again with its key, and `send_again` does.
         Err(refusal) if refusal.may_pass() => {}
         // Muted, or the same again: it was never said.
         Err(_) => app.database.run(move |connection| Ok(store::remove(connection, id)?)).await?,

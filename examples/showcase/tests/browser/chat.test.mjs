@@ -131,7 +131,10 @@ test("private messages are for two, and wait with a number", async () => {
   await bob.locator("dialog .strong").click();
   await write(bob, "@ann", "Just between us");
   await shows(bob, "@ann", "Just between us");
-  await until(ann, "a number at bob", () => document.querySelector("#people .badge")?.textContent == "1 new");
+  const number = () => until(ann, "a number at bob", () => document.querySelector("#people .badge")?.textContent == "1 new");
+  await number();
+  await ann.reload();
+  await number();
   await ann.locator("#people .person:has(.badge)").click();
   await shows(ann, "@bob", "Just between us");
   await write(ann, "@bob", "Our secret");
@@ -242,6 +245,8 @@ test("history comes on join, and by scrolling back to the first message", async 
     const all = [...document.querySelectorAll(`${selector} .text`)].map((one) => one.textContent);
     return all[0] == "line 41" && all.at(-1) == "line 70";
   }, panel("chat-workshop"));
+  // A page that is not seen does not notice that it scrolls.
+  await ann.bringToFront();
   await until(ann, "the first line", (selector) => {
     const log = document.querySelector(`${selector} .log`);
     log.scrollTop = 0;

@@ -15,7 +15,7 @@ const TALKS_MAX: usize = 50;
 /// Messages that are kept. Beyond that the oldest one goes for each new one.
 const MESSAGES_MAX: i64 = 20_000;
 /// More than a publish takes, its repeats included.
-const SENDING_MS: i64 = 20_000;
+pub(super) const SENDING_MS: i64 = 20_000;
 const QUOTE_CHARACTERS: i64 = 120;
 
 pub(crate) const SCHEMA: &str = "
@@ -213,10 +213,11 @@ pub(super) fn remove(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Messages that a process stored and did not mark as sent.
-pub(super) fn unsent(connection: &Connection) -> rusqlite::Result<Vec<Message>> {
-    let query = format!("SELECT {COLUMNS} WHERE NOT m.sent ORDER BY m.id");
-    connection.prepare(&query)?.query_map([QUOTE_CHARACTERS], |row| message(row, None))?.collect()
+/// Messages from before `until` that are not marked as sent.
+pub(super) fn unsent(connection: &Connection, until: i64) -> rusqlite::Result<Vec<Message>> {
+    let query = format!("SELECT {COLUMNS} WHERE NOT m.sent AND m.id < ?2 ORDER BY m.id");
+    let bounds = params![QUOTE_CHARACTERS, until * 1000];
+    connection.prepare(&query)?.query_map(bounds, |row| message(row, None))?.collect()
 }
 
 /// Whether a message of this place is on its way. What has waited for longer than a publish takes waits for a start.
@@ -272,13 +273,22 @@ pub(super) fn people(connection: &Connection, most: usize) -> rusqlite::Result<V
     connection.prepare(&query)?.query_map([], |row| row.get(0))?.collect()
 }
 
+/// A private conversation of a user.
+#[derive(Debug, Serialize)]
+pub(super) struct Talk {
+    with: String,
+    /// The newest message of the other one, or 0.
+    newest: i64,
+}
+
 /// With whom `me` has private conversations, the newest first.
-pub(super) fn talks(connection: &Connection, me: &str) -> rusqlite::Result<Vec<String>> {
+pub(super) fn talks(connection: &Connection, me: &str) -> rusqlite::Result<Vec<Talk>> {
     let query = format!(
-        "SELECT iif(one = ?1, other, one) AS name FROM messages WHERE sent AND (one = ?1 OR other = ?1)
-         GROUP BY name ORDER BY max(id) DESC LIMIT {TALKS_MAX}"
+        "SELECT iif(one = ?1, other, one) AS name, max(iif(sender = ?1, 0, id)) FROM messages
+         WHERE sent AND (one = ?1 OR other = ?1) GROUP BY name ORDER BY max(id) DESC LIMIT {TALKS_MAX}"
     );
-    connection.prepare(&query)?.query_map([me], |row| row.get(0))?.collect()
+    let talk = |row: &Row<'_>| Ok(Talk { with: row.get(0)?, newest: row.get(1)? });
+    connection.prepare(&query)?.query_map([me], talk)?.collect()
 }
 
 /// Until when `user` is muted in a room, in milliseconds since 1970.
@@ -352,19 +362,21 @@ mod tests {
         assert_ne!(first.id, other.id);
         // What is not sent yet is nobody's to read, and waits for the next start.
         assert!(page(&connection, "chat-lobby", None).expect("a page").0.is_empty());
-        assert_eq!(unsent(&connection).expect("a list").len(), 2);
+        assert_eq!(unsent(&connection, now_ms() + 1000).expect("a list").len(), 2);
     }
 
     #[test]
     fn private_messages_are_for_two() {
         let mut connection = new();
         // A name that would match others if it were a pattern.
-        say(&mut connection, &Place::With("a_b".into()), "bob", "the secret word");
+        let id = say(&mut connection, &Place::With("a_b".into()), "bob", "the secret word");
         say(&mut connection, &lobby(), "bob", "no secret");
         for (me, found) in [("bob", 2), ("a_b", 2), ("axb", 1), ("A_B", 1)] {
             assert_eq!(search(&connection, me, "secret").expect("a search").len(), found, "{me}");
         }
-        assert_eq!(talks(&connection, "a_b").expect("a list"), ["bob"]);
+        let [talk] = &talks(&connection, "a_b").expect("a list")[..] else { panic!("one conversation") };
+        assert_eq!((&*talk.with, talk.newest), ("bob", id));
+        assert_eq!(talks(&connection, "bob").expect("a list")[0].newest, 0);
         assert!(talks(&connection, "axb").expect("a list").is_empty());
     }
 
