@@ -138,8 +138,10 @@ function join(name, reach, query) {
     navigator.locks
       .request(name, how, () => {
         if (isOver) return;
+        // Before it asks who is there: the answers of this very tab come at once.
+        const held = new Promise((done) => (release = done));
         gather();
-        return new Promise((done) => (release = done));
+        return held;
       })
       // Another tab has taken the lock, because this one did not answer.
       .catch(away);
