@@ -41,6 +41,8 @@ const stream = connect({
   rooms: [EVERYONE],
   token,
   presence: true,
+  // A browser has six connections to a host over HTTP/1.1, and each stream would hold one.
+  tabs: true,
   // Too much came while this page was away. Nothing new is read until the messages are loaded again.
   onGap: async ({ rooms, inbox }) => {
     const missed = [...panels.values()].filter(({ place }) => rooms.includes(place) || (inbox && place.startsWith("@")));

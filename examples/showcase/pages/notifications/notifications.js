@@ -20,6 +20,8 @@ const read = new Set();
 
 const stream = connect({
   token,
+  // A browser has six connections to a host over HTTP/1.1, and each stream would hold one.
+  tabs: true,
   // Without rooms: every stream has its user's inbox, and what is for everyone.
   onGap: load,
 });

@@ -84,6 +84,20 @@ test("what is read in one tab is read in the other, and stays read", async () =>
   assert.equal((await inbox(bob)).length, 4);
 });
 
+test("ten tabs share one stream", async () => {
+  const tabs = [];
+  for (let n = 0; n < 9; n++) tabs.push(await bob.another());
+  for (const tab of tabs) await arrived(tab);
+  await send(ann, ["bob"], "For all of your tabs");
+  for (const tab of [bob, ...tabs]) {
+    await until(tab, "the notice", () => document.querySelector("#notices .text").textContent == "For all of your tabs");
+  }
+  for (const tab of tabs) await tab.close();
+  await bob.bringToFront();
+  await bob.$eval("#read-all", (button) => button.click());
+  await unread(bob, 0);
+});
+
 test("the browser's own notifications come after consent, and while nobody looks", async () => {
   const tab = await cat.another();
   await tab.evaluateOnNewDocument(() => {
@@ -152,7 +166,7 @@ test("after a restart nothing is missing, and nobody does anything", async () =>
   await send(ann, ["bob"], "After the restart");
   await arrived(bob);
   await until(bob, "the notice", () => document.querySelector("#notices .text").textContent == "After the restart");
-  assert.equal((await inbox(bob)).length, 6);
+  assert.equal((await inbox(bob)).length, 7);
 });
 
 test("all looks as it should", async () => {
