@@ -116,6 +116,26 @@ export const TEXTS = {
   "notifications.desktop.on": ["On the desktop while this page is in the background.", "页面在后台时显示桌面通知。"],
   "notifications.desktop.off": ["The browser does not allow it. Its settings for this page can change that.", "浏览器不允许。可在浏览器的网站设置中更改。"],
 
+  "tickers.title": ["Tickers", "行情"],
+  "tickers.card": [
+    "200 prices, once as they change and once conflated: the newest of each, once a second.",
+    "200 个价格：一边逐笔推送，一边合并推送，每秒只发各价格的最新值。",
+  ],
+  "tickers.lead": [
+    "The same 200 prices twice. A person reads no faster than the left side; the right side costs what it costs.",
+    "同样的 200 个价格，两种推送方式。左侧的速度已足够阅读，右侧则要付出更多流量。",
+  ],
+  "tickers.saved": ["What conflation saves", "合并推送的节省"],
+  "tickers.saves": ["{part} fewer events", "少发 {part} 的事件"],
+  "tickers.rate": ["{rate}/s", "{rate}/秒"],
+  "tickers.conflated": ["Conflated", "合并推送"],
+  "tickers.conflated.hint": ["Once a second, the newest of each price that changed.", "每秒一次，只发有变化的价格的最新值。"],
+  "tickers.every": ["Every change", "逐笔推送"],
+  "tickers.every.hint": ["Each change, at once.", "每次变化，立即发送。"],
+  "tickers.up": ["up", "上涨"],
+  "tickers.down": ["down", "下跌"],
+  "tickers.pause": ["Hold the boards", "暂停刷新"],
+
   "error.unknown": ["That did not work: {title}", "操作失败：{title}"],
   "error.network": ["The server cannot be reached. Try again in a moment.", "无法连接服务器，请稍后再试。"],
   "error.internal": ["Something is broken on the server.", "服务器内部出错。"],

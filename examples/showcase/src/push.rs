@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -21,6 +21,13 @@ pub(crate) struct Push {
 struct Problem {
     code: String,
     title: String,
+}
+
+/// What Tidegate says of a publish.
+#[derive(Deserialize)]
+struct Published {
+    #[serde(default)]
+    subscribers: u64,
 }
 
 /// Pauses before a publish is sent again. Whoever waits for the answer has given up after that.
@@ -56,7 +63,7 @@ impl Push {
             }
             match (self.send(request).await, pauses.next()) {
                 (Err(refusal), Some(pause)) if refusal.may_pass() => tokio::time::sleep(*pause).await,
-                (outcome, _) => return outcome,
+                (outcome, _) => return outcome.map(drop),
             }
         }
     }
@@ -68,7 +75,17 @@ impl Push {
         segments: &[&str],
         query: &[(&str, &str)],
     ) -> Result<(), Refusal> {
-        self.send(self.request(method, segments, query)).await
+        self.send(self.request(method, segments, query)).await.map(drop)
+    }
+
+    /// Publishes for the application itself, and says how many streams the events are for.
+    ///
+    /// There is no second try: use it for what will be said anew anyway.
+    pub(crate) async fn tell(&self, events: &Value) -> Result<u64, Refusal> {
+        let answer = self.send(self.request(Method::POST, &["publish"], &[]).json(events)).await?;
+        // Without the member, every event of the batch was older than what is there.
+        let published: Published = answer.json().await.map_err(|err| unavailable(&err))?;
+        Ok(published.subscribers)
     }
 
     fn request(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
@@ -81,19 +98,11 @@ impl Push {
         self.http.request(method, url).bearer_auth(&self.key)
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<(), Refusal> {
-        let unavailable = |why: &dyn std::fmt::Display| {
-            tracing::warn!("Tidegate: {why}");
-            Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "push_unavailable",
-                "this cannot be delivered at the moment",
-            )
-        };
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Refusal> {
         let answer = request.send().await.map_err(|err| unavailable(&err))?;
         let status = answer.status();
         if status.is_success() {
-            return Ok(());
+            return Ok(answer);
         }
         // These are about the user, who has to be told. Everything else is between Tidegate and us.
         let is_of_the_user = matches!(
@@ -111,4 +120,10 @@ impl Push {
             Err(err) => Err(unavailable(&err)),
         }
     }
+}
+
+fn unavailable(why: &dyn std::fmt::Display) -> Refusal {
+    tracing::warn!("Tidegate: {why}");
+    let title = "this cannot be delivered at the moment";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "push_unavailable", title)
 }

@@ -2,6 +2,7 @@
 
 mod chat;
 mod notifications;
+mod tickers;
 
 use axum::Router;
 use axum::routing::any;
@@ -26,5 +27,6 @@ pub(crate) fn routes() -> Router<App> {
 
 /// What has to be done before the first request.
 pub(crate) async fn begin(app: &App) -> Result<(), Refusal> {
+    tickers::begin(app);
     chat::begin(app).await
 }

@@ -1,0 +1,129 @@
+/**
+ * The ticker boards. Each has a stream of its own, and counts what reaches it.
+ *
+ * They cannot share one: a stream has one order, so each write of the busy room would bring along what the conflated room has.
+ */
+import { connect } from "/api/v1/sse/client.js";
+import { language, t } from "/i18n.js";
+import { make, showState, start } from "/shell.js";
+
+const SECOND = 1000;
+/** The rate is that of so many seconds: in a single one, a conflated room may have two rounds or none. */
+const MEASURED_S = 4;
+const SPEAK_EVERY_S = 20;
+
+const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
+const count = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
+const money = new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const percent = new Intl.NumberFormat(language, { style: "percent" });
+
+class Board {
+  cells = new Map();
+  /** The newest of each price that is not drawn yet. */
+  waiting = new Map();
+  /** Events in each of the last seconds, the current one first. */
+  seconds = [0];
+
+  constructor(room, name) {
+    const title = make("h2", { id: room }, t(`tickers.${name}`));
+    const state = make("p");
+    this.list = make("ul", { className: "prices" });
+    this.list.setAttribute("aria-labelledby", room);
+    this.element = make("section", { className: "sheet board" }, title, state, make("p", { className: "hint" }, t(`tickers.${name}.hint`)), this.list);
+    this.element.setAttribute("aria-labelledby", room);
+    document.querySelector(".boards").append(this.element);
+
+    this.bar = make("meter", { min: 0, value: 0 });
+    this.bar.ariaLabel = t(`tickers.${name}`);
+    this.rateText = make("span", {}, "–");
+    document.querySelector("#rates").append(make("dt", {}, t(`tickers.${name}`)), make("dd", {}, this.bar, this.rateText));
+
+    // Everybody may read these rooms, so there is no token. And no `onGap`: what is missed of a price is replaced by its next
+    // change.
+    this.stream = connect({ rooms: room });
+    showState(this.stream, state);
+    this.stream.on("price", ({ data }) => this.take(data));
+    // The prices of the beginning are no changes: the clock starts after them.
+    this.stream.on("replayed", () => (this.seconds = [0]));
+  }
+
+  take(price) {
+    this.seconds[0] += 1;
+    this.waiting.set(price.symbol, price);
+  }
+
+  /** Events a second, once there is a whole second. */
+  get rate() {
+    const whole = this.seconds.slice(1);
+    return whole.length ? whole.reduce((sum, one) => sum + one) / whole.length : null;
+  }
+
+  nextSecond() {
+    this.seconds = [0, ...this.seconds.slice(0, MEASURED_S)];
+  }
+
+  draw() {
+    for (const { symbol, cents, opened } of this.waiting.values()) {
+      const cell = this.cells.get(symbol) ?? this.add(symbol);
+      const isUp = cents >= opened;
+      cell.price.textContent = money.format(cents / 100);
+      cell.move.textContent = isUp ? "▲" : "▼";
+      cell.move.ariaLabel = t(isUp ? "tickers.up" : "tickers.down");
+      if (cell.cents != null && cell.cents != cents && !isCalm.matches) {
+        const colour = getComputedStyle(cell.element).getPropertyValue(cents > cell.cents ? "--up" : "--down");
+        cell.element.animate([{ backgroundColor: colour }, { backgroundColor: "transparent" }], 700);
+      }
+      cell.cents = cents;
+      cell.element.dataset.move = isUp ? "up" : "down";
+    }
+    this.waiting.clear();
+  }
+
+  /** A cell for a price, in alphabetical order. */
+  add(symbol) {
+    const price = make("span", { className: "price" });
+    const move = make("span", { className: "move", role: "img" });
+    const element = make("li", {}, make("span", { className: "symbol" }, symbol), price, move);
+    const after = [...this.cells].filter(([other]) => other > symbol).sort()[0]?.[1].element ?? null;
+    this.list.insertBefore(element, after);
+    this.cells.set(symbol, { element, price, move });
+    return this.cells.get(symbol);
+  }
+}
+
+await start({ needsName: false });
+const conflated = new Board("ticker-conflated", "conflated");
+const every = new Board("ticker-every", "every");
+const boards = [conflated, every];
+
+// Events may come far more often than the screen is drawn, so they only wait here. That is what a page would do without
+// conflation as well; but the events would be sent, and parsed, all the same.
+let isPaused = false;
+requestAnimationFrame(function draw() {
+  if (!isPaused) boards.forEach((board) => board.draw());
+  requestAnimationFrame(draw);
+});
+
+// What moves by itself has to be stoppable. The events are still counted.
+const pause = document.querySelector("#pause");
+pause.onclick = () => {
+  isPaused = !isPaused;
+  pause.ariaPressed = `${isPaused}`;
+};
+
+let seconds = 0;
+setInterval(() => {
+  boards.forEach((board) => board.nextSecond());
+  // In the background a browser lets timers wait, and a second would have the events of many.
+  if (document.hidden) boards.forEach((board) => (board.seconds = [0]));
+  if (boards.some((board) => board.rate == null || board.stream.status.state != "open")) return;
+  const most = Math.max(every.rate, conflated.rate, 1);
+  for (const board of boards) {
+    board.bar.max = most;
+    board.bar.value = board.rate;
+    board.rateText.textContent = t("tickers.rate", { rate: count.format(board.rate) });
+  }
+  const saved = t("tickers.saves", { part: percent.format(1 - Math.min(1, conflated.rate / (every.rate || 1))) });
+  document.querySelector("#saved").textContent = saved;
+  if (++seconds % SPEAK_EVERY_S == MEASURED_S) document.querySelector("#spoken").textContent = saved;
+}, SECOND);
