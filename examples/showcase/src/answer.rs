@@ -38,7 +38,6 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "not_found", title)
     }
 
-    #[cfg(test)]
     pub(crate) fn code(&self) -> &str {
         &self.code
     }

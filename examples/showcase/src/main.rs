@@ -11,6 +11,7 @@ mod names;
 mod pages;
 mod pass_on;
 mod push;
+mod running;
 mod static_files;
 mod tidegate;
 

@@ -2,6 +2,7 @@
 
 mod chat;
 mod notifications;
+mod progress;
 mod tickers;
 
 use axum::Router;
@@ -12,21 +13,26 @@ use crate::app::App;
 use crate::names;
 
 /// The tables of all pages.
-pub(crate) const SCHEMAS: [&str; 3] = [names::SCHEMA, chat::SCHEMA, notifications::SCHEMA];
+pub(crate) const SCHEMAS: [&str; 4] = [names::SCHEMA, chat::SCHEMA, notifications::SCHEMA, progress::SCHEMA];
 
-/// Rooms that every signed-in user may read.
-pub(crate) const READS: [&str; 1] = ["chat-*"];
+/// Rooms that every signed-in user may read. `{user}` is the user's own name, so there each has their own.
+pub(crate) const READS: [&str; 2] = ["chat-*", "progress-{user}"];
 
 /// Rooms in which every signed-in user may see who is there.
 pub(crate) const MEMBERS: [&str; 1] = ["chat-*"];
 
 pub(crate) fn routes() -> Router<App> {
     let nothing = any(async || Refusal::not_found("there is nothing at this path"));
-    Router::new().merge(chat::routes()).merge(notifications::routes()).route("/app/{*path}", nothing)
+    Router::new()
+        .merge(chat::routes())
+        .merge(notifications::routes())
+        .merge(progress::routes())
+        .route("/app/{*path}", nothing)
 }
 
 /// What has to be done before the first request.
 pub(crate) async fn begin(app: &App) -> Result<(), Refusal> {
     tickers::begin(app);
+    progress::begin(app).await?;
     chat::begin(app).await
 }

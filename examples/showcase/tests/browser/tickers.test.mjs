@@ -22,6 +22,8 @@ const prices = (page, room) =>
 
 test("who comes has all prices at once, without a name", async () => {
   for (const page of [ann, bob]) {
+    // A page that is not seen is not drawn.
+    await page.bringToFront();
     for (const room of ["ticker-conflated", "ticker-every"]) {
       await until(page, `200 prices in ${room}`, (room) => document.querySelectorAll(`.prices[aria-labelledby=${room}] li`).length == 200, room);
     }
