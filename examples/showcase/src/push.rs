@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::body::Bytes;
+use http_body_util::channel::Channel;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::answer::Refusal;
 
@@ -29,6 +32,9 @@ struct Published {
     #[serde(default)]
     subscribers: u64,
 }
+
+/// How long a request with lines may last.
+const LINES_TIME_MAX: Duration = Duration::from_mins(5);
 
 /// Pauses before a publish is sent again. Whoever waits for the answer has given up after that.
 const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
@@ -86,6 +92,40 @@ impl Push {
         // Without the member, every event of the batch was older than what is there.
         let published: Published = answer.json().await.map_err(|err| unavailable(&err))?;
         Ok(published.subscribers)
+    }
+
+    /// Publishes lines, each as it arrives, until their sender is dropped.
+    ///
+    /// If the request breaks, all of them are sent again. So each has to have a name of its own (`once`), by which Tidegate
+    /// leaves out what it has.
+    pub(crate) async fn lines(self, mut lines: mpsc::Receiver<String>) -> Result<(), Refusal> {
+        let mut sent: Vec<Bytes> = Vec::new();
+        let mut pauses = AGAIN_AFTER.iter();
+        loop {
+            let (mut sender, body) = Channel::<Bytes>::new(16);
+            let request = self.request(Method::POST, &["publish"], &[]);
+            let request = request.header("content-type", "application/x-ndjson").timeout(LINES_TIME_MAX);
+            let request = self.send(request.body(reqwest::Body::wrap(body)));
+            let feed = async {
+                let mut next = 0;
+                loop {
+                    if next == sent.len() {
+                        let Some(line) = lines.recv().await else { break };
+                        sent.push(line.into());
+                    }
+                    if sender.send_data(sent[next].clone()).await.is_err() {
+                        break;
+                    }
+                    next += 1;
+                }
+                drop(sender);
+            };
+            let ((), outcome) = tokio::join!(feed, request);
+            match (outcome, pauses.next()) {
+                (Err(refusal), Some(pause)) if refusal.may_pass() => tokio::time::sleep(*pause).await,
+                (outcome, _) => return outcome.map(drop),
+            }
+        }
     }
 
     fn request(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> RequestBuilder {

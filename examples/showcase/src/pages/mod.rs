@@ -1,5 +1,6 @@
 //! The server part of each page: one file each, or one file with a folder.
 
+mod ai;
 mod chat;
 mod notifications;
 mod progress;
@@ -13,10 +14,11 @@ use crate::app::App;
 use crate::names;
 
 /// The tables of all pages.
-pub(crate) const SCHEMAS: [&str; 4] = [names::SCHEMA, chat::SCHEMA, notifications::SCHEMA, progress::SCHEMA];
+pub(crate) const SCHEMAS: [&str; 5] =
+    [names::SCHEMA, chat::SCHEMA, notifications::SCHEMA, progress::SCHEMA, ai::SCHEMA];
 
 /// Rooms that every signed-in user may read. `{user}` is the user's own name, so there each has their own.
-pub(crate) const READS: [&str; 2] = ["chat-*", "progress-{user}"];
+pub(crate) const READS: [&str; 3] = ["chat-*", "progress-{user}", "ai-*"];
 
 /// Rooms in which every signed-in user may see who is there.
 pub(crate) const MEMBERS: [&str; 1] = ["chat-*"];
@@ -27,6 +29,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(chat::routes())
         .merge(notifications::routes())
         .merge(progress::routes())
+        .merge(ai::routes())
         .route("/app/{*path}", nothing)
 }
 
@@ -34,5 +37,6 @@ pub(crate) fn routes() -> Router<App> {
 pub(crate) async fn begin(app: &App) -> Result<(), Refusal> {
     tickers::begin(app);
     progress::begin(app).await?;
+    ai::begin(app).await?;
     chat::begin(app).await
 }
