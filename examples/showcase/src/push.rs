@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use http_body_util::channel::Channel;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -92,6 +93,12 @@ impl Push {
         // Without the member, every event of the batch was older than what is there.
         let published: Published = answer.json().await.map_err(|err| unavailable(&err))?;
         Ok(published.subscribers)
+    }
+
+    /// Asks Tidegate for something.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T, Refusal> {
+        let answer = self.send(self.request(Method::GET, segments, &[])).await?;
+        answer.json().await.map_err(|err| unavailable(&err))
     }
 
     /// Publishes lines, each as it arrives, until their sender is dropped.

@@ -2,6 +2,7 @@
 
 mod ai;
 mod chat;
+mod monitor;
 mod notifications;
 mod progress;
 mod tickers;
@@ -18,7 +19,7 @@ pub(crate) const SCHEMAS: [&str; 5] =
     [names::SCHEMA, chat::SCHEMA, notifications::SCHEMA, progress::SCHEMA, ai::SCHEMA];
 
 /// Rooms that every signed-in user may read. `{user}` is the user's own name, so there each has their own.
-pub(crate) const READS: [&str; 3] = ["chat-*", "progress-{user}", "ai-*"];
+pub(crate) const READS: [&str; 4] = ["chat-*", "progress-{user}", "ai-*", "monitor"];
 
 /// Rooms in which every signed-in user may see who is there.
 pub(crate) const MEMBERS: [&str; 1] = ["chat-*"];
@@ -36,6 +37,7 @@ pub(crate) fn routes() -> Router<App> {
 /// What has to be done before the first request.
 pub(crate) async fn begin(app: &App) -> Result<(), Refusal> {
     tickers::begin(app);
+    monitor::begin(app);
     progress::begin(app).await?;
     ai::begin(app).await?;
     chat::begin(app).await
