@@ -30,6 +30,26 @@ fn notifications_work_for_three_at_once() {
     run("notifications.test.mjs", &["node", "chromium"]);
 }
 
+#[test]
+fn progress_is_the_same_in_two_tabs() {
+    run("progress.test.mjs", &["node", "chromium"]);
+}
+
+#[test]
+fn an_answer_of_the_ai_is_read_by_two_at_once() {
+    run("ai.test.mjs", &["node", "chromium"]);
+}
+
+#[test]
+fn the_monitor_moves_for_two_at_once() {
+    run("monitor.test.mjs", &["node", "chromium"]);
+}
+
+#[test]
+fn tickers_are_conflated_for_two_at_once() {
+    run("tickers.test.mjs", &["node", "chromium"]);
+}
+
 /// Runs the tests in `file`, if this machine has the `programs` that they need. In CI it has to have them.
 #[track_caller]
 fn run(file: &str, programs: &[&str]) {

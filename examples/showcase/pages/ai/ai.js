@@ -29,7 +29,6 @@ class Answer {
     at("answer").hidden = false;
     at("asked").textContent = about.question;
     at("by").textContent = t("ai.by", { name: about.user, time: when(about.since) });
-    at("state").hidden = true;
     this.setState(about.state);
     if (about.state != "running") return this.replace(about.text ?? "");
     this.stream = connect({
@@ -38,8 +37,7 @@ class Answer {
       // What is missing here, the application has in the end.
       onGap: () => say(t("ai.part")),
     });
-    at("state").hidden = false;
-    showState(this.stream, at("state"));
+    showState(this.stream);
     this.stream.on("words", ({ data }) => this.add(data));
     // All that was said before this page came. It is no news, so it is not typed.
     this.stream.on("replayed", () => (this.shown = this.text.length));
@@ -51,9 +49,14 @@ class Answer {
     this.text += text;
   }
 
+  /** Where nothing more comes, no stream is needed, and the bar has nothing to say of one. */
+  close() {
+    this.stream?.close();
+    at("state").textContent = "";
+  }
+
   async end() {
-    this.stream.close();
-    at("state").hidden = true;
+    this.close();
     const about = await api(`ai/${this.about.id}`).catch((error) => say(sorry(error)));
     if (!about || answer != this) return;
     // The same, unless there was a gap.
@@ -122,7 +125,7 @@ requestAnimationFrame(function draw() {
 /** Shows the answer in the address. */
 async function open() {
   const id = location.hash.slice(1);
-  answer?.stream?.close();
+  answer?.close();
   answer = null;
   drawn.data = "";
   at("answer").hidden = true;

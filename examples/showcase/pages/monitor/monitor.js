@@ -48,7 +48,7 @@ const charts = Object.entries(figures).flatMap(([place, rows]) =>
 );
 
 const stream = connect({ rooms: "monitor", token });
-showState(stream, document.querySelector("#state"));
+showState(stream);
 
 let isPaused = false;
 let isDue = false;

@@ -19,7 +19,7 @@ const list = document.querySelector("#jobs");
 const items = new Map();
 
 const stream = connect({ rooms: room, token });
-showState(stream, document.querySelector("#state"));
+showState(stream);
 stream.on("job", ({ data }) => show(data));
 // The room brings the newest state of what runs, and this brings what is over and forgotten there. After a gap, too: it comes
 // with an opening.
@@ -51,6 +51,7 @@ function show(job) {
   item.job = job;
   const part = job.total ? job.done / job.total : 1;
   item.element.dataset.state = job.state;
+  item.element.dataset.error = job.error ?? "";
   item.bar.value = part;
   item.part.textContent = percent.format(part);
   item.text.textContent = describe(job);

@@ -26,10 +26,9 @@ class Board {
 
   constructor(room, name) {
     const title = make("h2", { id: room }, t(`tickers.${name}`));
-    const state = make("p");
     this.list = make("ul", { className: "prices" });
     this.list.setAttribute("aria-labelledby", room);
-    this.element = make("section", { className: "sheet board" }, title, state, make("p", { className: "hint" }, t(`tickers.${name}.hint`)), this.list);
+    this.element = make("section", { className: "sheet board" }, title, make("p", { className: "hint" }, t(`tickers.${name}.hint`)), this.list);
     this.element.setAttribute("aria-labelledby", room);
     document.querySelector(".boards").append(this.element);
 
@@ -41,7 +40,7 @@ class Board {
     // Everybody may read these rooms, so there is no token. And no `onGap`: what is missed of a price is replaced by its next
     // change.
     this.stream = connect({ rooms: room });
-    showState(this.stream, state);
+    this.stream.watch(({ state }) => (this.element.dataset.state = state));
     this.stream.on("price", ({ data }) => this.take(data));
     // The prices of the beginning are no changes: the clock starts after them.
     this.stream.on("replayed", () => (this.seconds = [0]));
@@ -95,6 +94,7 @@ await start({ needsName: false });
 const conflated = new Board("ticker-conflated", "conflated");
 const every = new Board("ticker-every", "every");
 const boards = [conflated, every];
+showState(every.stream);
 
 // Events may come far more often than the screen is drawn, so they only wait here. That is what a page would do without
 // conflation as well; but the events would be sent, and parsed, all the same.

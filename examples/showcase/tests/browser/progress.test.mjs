@@ -5,7 +5,7 @@ import { request } from "node:http";
 import { readdir, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { browser, look, showcase, until } from "./world.mjs";
+import { arrived, browser, look, showcase, until } from "./world.mjs";
 
 let server, chromium, ann, tab, bob;
 before(async () => {
@@ -20,8 +20,6 @@ after(async () => {
   await server?.end();
   await chromium?.end();
 });
-
-const arrived = (page) => until(page, "an open stream", () => document.querySelector("#state")?.dataset.state == "open");
 
 /** Waits until the job of this name is in a state, and has more than a part of its way behind it. */
 const job = (page, name, state, part = 0) =>

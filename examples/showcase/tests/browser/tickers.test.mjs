@@ -69,7 +69,7 @@ test("all looks as it should", async () => {
 
 test("after a restart the boards go on by themselves", async () => {
   await server.stop();
-  await until(ann, "a page that waits", () => [...document.querySelectorAll(".state")].every((one) => one.dataset.state != "open"));
+  await until(ann, "a page that waits", () => [...document.querySelectorAll(".board")].every((one) => one.dataset.state != "open"));
   const before = await prices(ann, "ticker-conflated");
   await server.start();
   await until(ann, "new prices", (before) => {
