@@ -220,7 +220,7 @@ export const TEXTS = {
   "monitor.delivered": ["Events delivered", "送达的事件"],
   "monitor.bytes": ["Sent", "发送流量"],
   "monitor.rate": ["{rate}/s", "{rate}/秒"],
-  "monitor.ago": ["5 min ago", "5 分钟前"],
+  "monitor.ago": ["{minutes} min ago", "{minutes} 分钟前"],
   "monitor.now": ["now", "现在"],
   "monitor.label": [
     "{name} in the last five minutes: now {now}, at least {low}, at most {high}",

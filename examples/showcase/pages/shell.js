@@ -32,6 +32,8 @@ export async function start({ needsName = true } = {}) {
   change.textContent = t("language");
   const state = make("p", { id: "state", role: "status" });
   document.body.prepend(make("header", { className: "bar" }, skip, brand, nav, make("div", { className: "end" }, state, me, change)));
+  // On a phone the pages are a row that scrolls.
+  nav.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
   const session = await api("session");
   const user = session.user || !needsName ? session : await askName(true);

@@ -5,6 +5,8 @@ import { t } from "/i18n.js";
 import { make } from "/shell.js";
 
 const SPAN_MS = 300_000;
+/** A chart that has just begun would be a line at its edge. */
+const SPAN_BEGIN_MS = 60_000;
 /** Longer than this between two values is a hole, and no line goes over it. */
 const HOLE_MS = 5000;
 const WIDTH = 300;
@@ -30,13 +32,14 @@ export class Chart {
     this.value = make("p", { className: "value" }, "–");
     this.more = make("p", { className: "hint more" });
     this.scale = make("span");
+    this.ago = make("span");
     const image = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
     this.image = image;
     for (const part of [0.25, 0.5, 0.75]) image.append(svg("line", { x1: 0, x2: WIDTH, y1: HEIGHT * part, y2: HEIGHT * part, class: "grid" }));
     this.area = svg("path", { class: "area" });
     this.line = svg("path", { class: "line" });
     image.append(this.area, this.line);
-    const axis = make("p", { className: "axis hint", ariaHidden: "true" }, make("span", {}, t("monitor.ago")), make("span", {}, t("monitor.now")));
+    const axis = make("p", { className: "axis hint", ariaHidden: "true" }, this.ago, make("span", {}, t("monitor.now")));
     const plot = make("div", { className: "plot" }, image, this.scale);
     this.scale.ariaHidden = "true";
     this.element = make("section", { className: "sheet chart" }, make("h3", {}, name), this.value, this.more, plot, axis);
@@ -61,7 +64,9 @@ export class Chart {
     const values = this.points.map(([, value]) => value).filter((value) => value != null);
     const most = Math.max(...values, 0);
     const top = this.top ?? round(most);
-    const x = (at) => (WIDTH - ((newest[0] - at) / SPAN_MS) * WIDTH).toFixed(1);
+    const span = newest[0] - this.points[0][0] < SPAN_BEGIN_MS ? SPAN_BEGIN_MS : SPAN_MS;
+    this.ago.textContent = t("monitor.ago", { minutes: span / 60_000 });
+    const x = (at) => (WIDTH - ((newest[0] - at) / span) * WIDTH).toFixed(1);
     const y = (value) => (HEIGHT - (value / top) * (HEIGHT - 2)).toFixed(1);
     const runs = split(this.points);
     this.line.setAttribute("d", runs.map((run) => `M${run.map(([at, value]) => `${x(at)},${y(value)}`).join("L")}`).join(""));

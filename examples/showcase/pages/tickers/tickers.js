@@ -21,8 +21,8 @@ class Board {
   cells = new Map();
   /** The newest of each price that is not drawn yet. */
   waiting = new Map();
-  /** Events in each of the last seconds, the current one first. */
-  seconds = [0];
+  /** Events in each of the last seconds, and when it began; the current one first. A timer's seconds are longer than real ones. */
+  seconds = [];
 
   constructor(room, name) {
     const title = make("h2", { id: room }, t(`tickers.${name}`));
@@ -43,25 +43,30 @@ class Board {
     this.stream.watch(({ state }) => (this.element.dataset.state = state));
     this.stream.on("price", ({ data }) => this.take(data));
     // The prices of the beginning are no changes: the clock starts after them.
-    this.stream.on("replayed", () => (this.seconds = [0]));
+    this.stream.on("replayed", () => (this.seconds = []));
   }
 
   take(price) {
-    this.seconds[0] += 1;
+    if (this.seconds.length) this.seconds[0].events += 1;
     this.waiting.set(price.symbol, price);
   }
 
   /** Events a second, once there is a whole second. */
   get rate() {
     const whole = this.seconds.slice(1);
-    return whole.length ? whole.reduce((sum, one) => sum + one) / whole.length : null;
+    if (!whole.length) return null;
+    return (whole.reduce((sum, { events }) => sum + events, 0) / (this.seconds[0].at - whole.at(-1).at)) * SECOND;
   }
 
   nextSecond() {
-    this.seconds = [0, ...this.seconds.slice(0, MEASURED_S)];
+    this.seconds = [{ events: 0, at: performance.now() }, ...this.seconds.slice(0, MEASURED_S)];
   }
 
   draw() {
+    if (!this.waiting.size) return;
+    // Read once, before anything changes: after each change the browser would work all styles out anew.
+    const style = getComputedStyle(this.list);
+    const [up, down] = ["--up", "--down"].map((name) => style.getPropertyValue(name));
     for (const { symbol, cents, opened } of this.waiting.values()) {
       const cell = this.cells.get(symbol) ?? this.add(symbol);
       const isUp = cents >= opened;
@@ -69,8 +74,7 @@ class Board {
       cell.move.textContent = isUp ? "▲" : "▼";
       cell.move.ariaLabel = t(isUp ? "tickers.up" : "tickers.down");
       if (cell.cents != null && cell.cents != cents && !isCalm.matches) {
-        const colour = getComputedStyle(cell.element).getPropertyValue(cents > cell.cents ? "--up" : "--down");
-        cell.element.animate([{ backgroundColor: colour }, { backgroundColor: "transparent" }], 700);
+        cell.element.animate([{ backgroundColor: cents > cell.cents ? up : down }, { backgroundColor: "transparent" }], 700);
       }
       cell.cents = cents;
       cell.element.dataset.move = isUp ? "up" : "down";
@@ -114,8 +118,6 @@ pause.onclick = () => {
 let seconds = 0;
 setInterval(() => {
   boards.forEach((board) => board.nextSecond());
-  // In the background a browser lets timers wait, and a second would have the events of many.
-  if (document.hidden) boards.forEach((board) => (board.seconds = [0]));
   if (boards.some((board) => board.rate == null || board.stream.status.state != "open")) return;
   const most = Math.max(every.rate, conflated.rate, 1);
   for (const board of boards) {
