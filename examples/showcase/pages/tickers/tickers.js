@@ -32,10 +32,10 @@ class Board {
     this.element.setAttribute("aria-labelledby", room);
     document.querySelector(".boards").append(this.element);
 
-    this.bar = make("meter", { min: 0, value: 0 });
-    this.bar.ariaLabel = t(`tickers.${name}`);
-    this.rateText = make("span", {}, "–");
-    document.querySelector("#rates").append(make("dt", {}, t(`tickers.${name}`)), make("dd", {}, this.bar, this.rateText));
+    // The figure beside it says the same.
+    this.bar = make("span", { className: "bar-fill" });
+    this.rateText = make("span", { className: "rate" }, "–");
+    document.querySelector("#rates").append(make("dt", {}, t(`tickers.${name}`)), make("dd", {}, make("span", { className: "bar-whole", ariaHidden: "true" }, this.bar), this.rateText));
 
     // Everybody may read these rooms, so there is no token. And no `onGap`: what is missed of a price is replaced by its next
     // change.
@@ -121,8 +121,7 @@ setInterval(() => {
   if (boards.some((board) => board.rate == null || board.stream.status.state != "open")) return;
   const most = Math.max(every.rate, conflated.rate, 1);
   for (const board of boards) {
-    board.bar.max = most;
-    board.bar.value = board.rate;
+    board.bar.style.width = `${(board.rate / most) * 100}%`;
     board.rateText.textContent = t("tickers.rate", { rate: count.format(board.rate) });
   }
   const saved = t("tickers.saves", { part: percent.format(1 - Math.min(1, conflated.rate / (every.rate || 1))) });
