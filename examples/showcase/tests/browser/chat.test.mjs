@@ -304,3 +304,14 @@ test("after a restart nothing is missing, and nobody does anything", async () =>
   await shows(ann, "chat-lobby", "Said into the dark");
   await shows(ann, "chat-lobby", "Thank you");
 });
+
+test("all is there in Chinese", async () => {
+  const min = await chromium.visitor("小明", "/chat/#chat-lobby,chat-kitchen", { language: "zh-CN" });
+  await arrived(min);
+  await until(min, "the rooms", () => document.querySelector("#rooms").textContent == "大厅厨房工作室");
+  await write(min, "chat-lobby", "大家好！");
+  await shows(ann, "chat-lobby", "大家好！");
+  await status(ann, "小明", "online");
+  await look(min, "chat-zh");
+  await min.context.close();
+});
