@@ -138,10 +138,11 @@ function join(name, reach, query) {
     navigator.locks
       .request(name, how, () => {
         if (isOver) return;
-        // Before it asks who is there: the answers of this very tab come at once.
-        const held = new Promise((done) => (release = done));
-        gather();
-        return held;
+        return new Promise((done) => {
+          // First, because this tab's own answer is heard at once, and only by a leader.
+          release = done;
+          gather();
+        });
       })
       // Another tab has taken the lock, because this one did not answer.
       .catch(away);

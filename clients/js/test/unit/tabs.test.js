@@ -1,0 +1,137 @@
+// Tabs that share a stream, without a browser: each is a module of its own, with stand-ins for locks and channels.
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import { World, event, own, settled } from "./world.js";
+
+/** Web Locks for one page or several. */
+class Locks {
+  held = new Map();
+  waiting = [];
+
+  request(name, { steal, signal }, use) {
+    return new Promise((resolve, reject) => {
+      const wish = { name, use, resolve, reject };
+      if (signal?.aborted) return reject(signal.reason);
+      signal?.addEventListener("abort", () => {
+        if (!this.waiting.includes(wish)) return;
+        this.waiting.splice(this.waiting.indexOf(wish), 1);
+        reject(signal.reason);
+      });
+      if (steal) {
+        this.held.get(name)?.reject(new Error("stolen"));
+        this.held.delete(name);
+        this.waiting.unshift(wish);
+      } else this.waiting.push(wish);
+      queueMicrotask(() => this.next());
+    });
+  }
+
+  next() {
+    for (const wish of [...this.waiting]) {
+      if (this.held.has(wish.name)) continue;
+      this.waiting.splice(this.waiting.indexOf(wish), 1);
+      this.held.set(wish.name, wish);
+      const end = (settle) => (value) => {
+        if (this.held.get(wish.name) == wish) this.held.delete(wish.name);
+        settle(value);
+        this.next();
+      };
+      Promise.resolve({}).then(wish.use).then(end(wish.resolve), end(wish.reject));
+    }
+  }
+}
+
+/** Channels that deliver with the next microtask. */
+class Channel {
+  static all = new Set();
+  constructor(name) {
+    this.name = name;
+    Channel.all.add(this);
+  }
+  postMessage(message) {
+    const data = structuredClone(message);
+    for (const other of Channel.all) if (other != this && other.name == this.name) queueMicrotask(() => Channel.all.has(other) && other.onmessage?.({ data }));
+  }
+  close() {
+    Channel.all.delete(this);
+  }
+}
+
+/** A world with tabs. */
+function start(t) {
+  const world = new World(t);
+  const random = { n: 0 };
+  // Names are told apart by chance.
+  t.mock.method(Math, "random", () => (random.n += 1 / 1024));
+  navigator.locks = new Locks();
+  const before = globalThis.BroadcastChannel;
+  globalThis.BroadcastChannel = Channel;
+  t.after(() => (globalThis.BroadcastChannel = before));
+  return world;
+}
+
+let loaded = 0;
+
+/** One more tab: what it was given, and how its stream ended. */
+async function open(world, t, { reach, at, token, rooms = ["a"], module } = {}) {
+  module ??= (await import(`../../client/tabs.js?${loaded++}`)).default;
+  reach ??= { url: "/sse", fetch: world.fetch };
+  const attempt = new AbortController();
+  t.after(() => attempt.abort(new Error("over")));
+  const tab = { module, reach, attempt, frames: [], end: undefined };
+  const query = new URLSearchParams(rooms.map((room) => ["room", room]));
+  if (at) query.append("last_event_id", at);
+  tab.done = module(reach, "/stream?" + query, token, attempt).then(async (answer) => {
+    tab.answer = answer;
+    if (!answer.body) return;
+    for await (const frame of answer.body) tab.frames.push(frame);
+    tab.end = "ended";
+  });
+  tab.done.catch((error) => (tab.end = error));
+  await settled();
+  return tab;
+}
+
+const polls = (world) => world.requests.filter(({ query }) => query.has("poll"));
+const streams = (world) => world.requests.filter(({ query }) => !query.has("poll"));
+const live = (world) => streams(world).filter(({ isAborted, body }) => !isAborted && body);
+const data = ({ frames }) => frames.filter((frame) => frame.data != null && !frame.event).map((frame) => frame.data);
+
+/** The tab's first poll is answered, and the stream of all opens. */
+async function enters(world, more = {}) {
+  await world.last.connects("k3v9q2-1", more);
+  await world.last.ends();
+  await world.pass(250);
+  await world.last.connects("k3v9q2-1", more);
+}
+
+describe("tabs", () => {
+  test("a new leader hears its own tab: the last of two goes on at once", async (t) => {
+    const world = start(t);
+    const one = await open(world, t);
+    await enters(world);
+    const two = await open(world, t);
+    await enters(world);
+    assert.equal(live(world).length, 1);
+    one.attempt.abort(new Error("closed"));
+    await world.pass(250);
+    assert.equal(world.last.isAborted, false);
+    await world.last.connects("k3v9q2-1", { text: event("k3v9q2-2", "2") });
+    assert.deepEqual(data(two), ["2"]);
+  });
+
+  test("a new leader hears its own tab: a lone one whose stream broke has the next at once", async (t) => {
+    const world = start(t);
+    const { module, reach } = await open(world, t);
+    await enters(world);
+    await world.last.breaks();
+    const before = streams(world).length;
+    const again = await open(world, t, { module, reach, at: "k3v9q2-1" });
+    await world.pass(250);
+    assert.equal(streams(world).length, before + 1);
+    await world.last.connects("k3v9q2-1", { text: event("k3v9q2-2", "2") });
+    assert.deepEqual(data(again), ["2"]);
+  });
+});
