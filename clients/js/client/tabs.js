@@ -130,8 +130,8 @@ function join(name, reach, query) {
 
   /** Ends all readers of this tab, and with the last one its part in the group. */
   const away = () => readers.forEach((reader) => reader.end(Error("away")));
-  // A page that is frozen must not let the others wait. One that is put away aborts its attempts.
-  document.addEventListener("freeze", away, quit);
+  // Workers have no page. A page that is frozen must not let the others wait. One that is put away aborts its attempts.
+  globalThis.document?.addEventListener("freeze", away, quit);
 
   /** @param {LockOptions} how */
   const stand = (how) =>
@@ -173,6 +173,8 @@ function join(name, reach, query) {
  * @returns {Promise<Response>}
  */
 export default async function share(reach, path, token, attempt) {
+  // It may be over since this module was asked for.
+  attempt.signal.throwIfAborted();
   // Without locks each tab has its own stream.
   if (!globalThis.navigator?.locks) return send(reach, path, token, attempt);
   const query = new URLSearchParams(path.split("?")[1]);

@@ -134,4 +134,31 @@ describe("tabs", () => {
     await world.last.connects("k3v9q2-1", { text: event("k3v9q2-2", "2") });
     assert.deepEqual(data(again), ["2"]);
   });
+
+  test("an attempt that is over before it begins leaves nothing behind", async (t) => {
+    const world = start(t);
+    const { default: share } = await import(`../../client/tabs.js?${loaded++}`);
+    const reach = { url: "/sse", fetch: world.fetch };
+    await assert.rejects(share(reach, "/stream?room=a", undefined, { signal: AbortSignal.abort(new Error("closed")) }), /closed/);
+    assert.equal(world.requests.length, 0);
+  });
+
+  test("a stream that is closed while the module is loading leaves nothing behind", async (t) => {
+    const world = start(t);
+    const stream = world.connect({ tabs: true });
+    await Promise.resolve();
+    await Promise.resolve();
+    stream.close();
+    await new Promise((next) => setImmediate(next));
+    await settled();
+    assert.deepEqual(world.requests.filter(({ isAborted }) => !isAborted), []);
+  });
+
+  test("a worker has no document", async (t) => {
+    const world = start(t);
+    globalThis.document = undefined;
+    const one = await open(world, t);
+    await enters(world, { text: event("k3v9q2-2", "2") });
+    assert.deepEqual(data(one), ["2"]);
+  });
 });
