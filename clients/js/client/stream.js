@@ -306,7 +306,7 @@ export function connect(options) {
       rest();
       error && fail(error);
       // A status of the application's own request for a token is not the server's.
-      const { status: refused, code = phase, retryMs: floor = 0 } = (phase == "network" && error) || {};
+      const { status: refused, code = phase, retryMs: floor = 0 } = (phase != "token" && error) || {};
       if (refused == 401 && provider && why == "connect") {
         why = "refused";
         return go();

@@ -30,12 +30,12 @@ import { send } from "./request.js";
  * - `ask` of a reader by its name, with its rooms, its place and its token: it wants to be in the leader's stream
  * - `who` are there, the leader wants to know; and `here` it is
  * - `begin` of the leader's stream of that name: it has these rooms, above that place; the frame `connected`
- * - `frame` of the stream of that name
- * - `end` of the stream of that name, or why it was not opened
+ * - `frame` of the stream of that name; one without a name refuses all
+ * - `end` of the stream of that name; one without a name was not opened, and ends all
  * - `alone`: there is no stream for all
  *
  * @typedef {["ask", number, string[], Position, (string | null)?] | ["who"] | ["here"] | ["begin", number, string[], Position, Frame] |
- *   ["frame", number, Frame] | ["end", number, object?] | ["alone"]} News
+ *   ["frame", number | undefined, Frame] | ["end", number | undefined, object?] | ["alone"]} News
  * @typedef {{ hear: (news: any[]) => void, end: (error?: unknown) => void }} Reader
  */
 
@@ -100,12 +100,13 @@ function join(name, reach, query) {
 
   /** Opens a stream for all who have asked, and passes it on. */
   const lead = async () => {
-    const all = [...(asks?.values() ?? [])];
+    const all = [.../** @type {NonNullable<typeof asks>} */ (asks).values()];
     asks = undefined;
     stream?.abort();
     if (isOver || !all[0]) return;
     const mine = (stream = new AbortController());
-    const begin = Math.random();
+    /** @type {number | undefined} */
+    let begin;
     const rooms = all.flatMap(([rooms]) => rooms);
     const at = all.map(([, at]) => at).reduce((least, next) => (isPast(next, least) ? next : least));
     let failure;
@@ -113,18 +114,20 @@ function join(name, reach, query) {
       const asked = new URLSearchParams(query);
       for (const room of new Set(rooms)) asked.append("room", room);
       asked.set("last_event_id", /** @type {RegExpExecArray} */ (at)[0]);
-      for await (const frame of read(await send(reach, "/stream?" + asked, all[0][2], mine))) {
+      const answer = await send(reach, "/stream?" + asked, all[0][2], mine);
+      if (!answer.body) throw { status: 204 };
+      for await (const frame of read(answer)) {
         if (mine != stream) return;
-        if (frame.event == "connected") say("begin", begin, rooms, at, frame);
+        if (frame.event == "connected") say("begin", (begin = Math.random()), rooms, at, frame);
         else say("frame", begin, frame);
       }
     } catch (error) {
-      const { status, code, retryMs } = /** @type {any} */ (error);
-      failure = { status, code, retryMs };
+      // What the server said. A message of its own would not come through.
+      failure = { .../** @type {any} */ (error) };
     }
     if (mine != stream) return;
-    // It may be because of one tab's rooms. Each finds out for itself.
-    if (/^4(?!08|29)/.test(failure?.status)) say("alone");
+    // It may be because of one tab's rooms, or the user is to stay away (204). Each finds out for itself.
+    if (/^(204|4(?!08|29))/.test(failure?.status)) say("alone");
     else say("end", begin, failure);
   };
 
@@ -186,7 +189,7 @@ export default async function share(reach, path, token, attempt) {
   const id = Math.random();
   /** @type {Set<string>} ids of publishers since then */
   const ids = new Set();
-  /** @type {ReturnType<typeof join> | undefined} */
+  /** Its tab's, once it is known. @type {ReturnType<typeof join>} */
   let group;
   /** @type {AbortController | undefined} its own request */
   let own;
@@ -198,11 +201,12 @@ export default async function share(reach, path, token, attempt) {
   let out;
   const body = new ReadableStream({ start: (controller) => void (out = controller) });
   /** No `Response`: the chunks of its body would have to be bytes. @type {any} */
-  const whole = { body, headers: new Map([["content-type", "text/event-stream"]]) };
+  const whole = { body, headers: { get: () => "text/event-stream" } };
 
   return new Promise((resolve, reject) => {
     /** @param {Frame} frame */
     const give = (frame) => {
+      resolve(whole);
       const { id } = frame;
       const place = position(id);
       if (isPast(place, at) || ids.has(/** @type {string} */ (id))) return;
@@ -214,7 +218,7 @@ export default async function share(reach, path, token, attempt) {
       else out.enqueue(frame);
     };
 
-    const ask = () => group?.say("ask", id, rooms, at, token);
+    const ask = () => group.say("ask", id, rooms, at, token);
     /** @param {string} name */
     const enter = (name) => {
       names.set(key, name);
@@ -223,7 +227,7 @@ export default async function share(reach, path, token, attempt) {
     };
     /** Asks, and minds whether the leader answers. */
     const call = () => {
-      deaf = setTimeout(() => group?.seize(), DEAF_MS);
+      deaf = setTimeout(() => group.seize(), DEAF_MS);
       ask();
     };
 
@@ -235,16 +239,20 @@ export default async function share(reach, path, token, attempt) {
         const asked = new URLSearchParams(path.split("?")[1] + "&poll=" + seconds);
         if (at) asked.set("last_event_id", at[0]);
         const answer = await send(reach, "/stream?" + asked, token, mine);
-        if (!answer.body) return resolve(answer);
-        resolve(whole);
+        if (!answer.body) {
+          // What has begun as a stream ends as one, and the next attempt hears that the user is to stay away.
+          resolve(answer);
+          return reader.end();
+        }
         for await (const frame of read(answer)) {
           if (mine != own) return;
           if (frame.event == "connected") enter(key + JSON.parse(/** @type {string} */ (frame.data)).user);
           give(frame);
+          // A refusal has no place.
+          if (/^(overload|closing)$/.test(/** @type {string} */ (frame.event))) at = null;
         }
         if (mine != own) return;
         own = undefined;
-        // A refusal has no place.
         if (at) call();
         else reader.end();
       } catch (error) {
@@ -267,23 +275,24 @@ export default async function share(reach, path, token, attempt) {
         } catch {}
       },
       hear([type, of, more, from, connected]) {
+        if (own) return;
+        // What has no name is for all who have no other request.
+        const isMine = (of ?? following) == following;
         if (type == "frame") {
           const { id, room = null } = more;
           // Of other rooms, only the place is of interest.
-          if (of == following) give(room == null || rooms.includes(room) ? more : { id });
+          if (isMine) give(room == null || rooms.includes(room) ? more : { id });
           return;
         }
-        if (own) return;
         clearTimeout(deaf);
         if (type == "who") ask();
         if (type == "begin" && rooms.every((room) => more.includes(room)) && isPast(from, at)) {
           following = of;
-          resolve(whole);
           // It begins before this reader's place.
-          give({ ...connected, id: null, via: group?.leads() ? "stream" : "tab" });
+          give({ ...connected, id: null, via: group.leads() ? "stream" : "tab" });
         } else if (type == "begin") alone(1);
         if (type == "alone") alone(POLL_S);
-        if (type == "end" && of == (following ?? of)) reader.end(more && Object.assign(Error(more.code ?? "network"), more));
+        if (type == "end" && isMine) reader.end(more && Object.assign(Error(more.code ?? "network"), more));
       },
     };
 

@@ -917,9 +917,14 @@ describe("long polling", () => {
     await world.last.connects("k3v9q2-1");
     await world.last.ends();
     await world.pass(1000);
-    await world.last.refuses(403, "forbidden");
-    assert.deepEqual([stream.status.state, stream.status.reason], ["waiting", "cut"]);
-    await world.pass(6001);
+    await world.last.refuses(503, "draining", { "retry-after": "9" });
+    assert.deepEqual([stream.status.state, stream.status.reason], ["waiting", "draining"]);
+    await world.pass(8500);
+    assert.equal(world.requests.length, 4, "Retry-After counts between polls, too");
+    await world.pass(501);
+    await world.last.connects("k3v9q2-1");
+    await world.last.ends();
+    await world.pass(1000);
     await world.last.refuses(403, "forbidden");
     assert.deepEqual([stream.status.state, stream.status.reason], ["closed", "forbidden"]);
   });

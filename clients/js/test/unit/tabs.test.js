@@ -161,4 +161,65 @@ describe("tabs", () => {
     await enters(world, { text: event("k3v9q2-2", "2") });
     assert.deepEqual(data(one), ["2"]);
   });
+
+  test("204 to the leader is heard by each tab: this attempt ends, and the next one has it", async (t) => {
+    const world = start(t);
+    const one = await open(world, t);
+    await enters(world);
+    await world.last.breaks();
+    const again = await open(world, t, { ...one, at: "k3v9q2-1" });
+    await world.pass(250);
+    await world.last.refuses(204);
+    assert.ok(world.last.query.has("poll"), "it asks by itself");
+    await world.last.refuses(204);
+    await again.done;
+    assert.equal(again.answer.status, 204);
+  });
+
+  test("204 to a poll of a stream that has begun ends it", async (t) => {
+    const world = start(t);
+    const one = await open(world, t);
+    await world.last.connects("k3v9q2-1");
+    await world.last.ends();
+    await world.pass(250);
+    await world.last.refuses(204);
+    await world.last.refuses(204);
+    assert.equal(one.end, "ended");
+  });
+
+  test("a stream that is not opened ends those who were in the one before it", async (t) => {
+    const world = start(t);
+    const one = await open(world, t);
+    await enters(world);
+    const two = await open(world, t);
+    await world.last.connects("k3v9q2-1");
+    await world.last.ends();
+    await world.pass(250);
+    await world.last.refuses(503, "full", { "retry-after": "9" });
+    for (const { end } of [one, two]) assert.deepEqual([end.status, end.code, end.retryMs], [503, "full", 9000]);
+  });
+
+  test("overload in place of a stream is told to all, with its retry", async (t) => {
+    const world = start(t);
+    const one = await open(world, t);
+    await enters(world);
+    const two = await open(world, t);
+    await world.last.connects("k3v9q2-1");
+    await world.last.ends();
+    await world.pass(250);
+    await world.last.sends(`retry: 7000\n${own("overload", { reason: "full" })}`);
+    await world.last.ends();
+    for (const { frames, end } of [one, two]) {
+      assert.equal(end, "ended");
+      assert.deepEqual([frames.at(-1).event, frames.at(-1).retry], ["overload", "7000"]);
+    }
+  });
+
+  test("overload in answer to a tab's own poll ends it, also where it has a place", async (t) => {
+    const world = start(t);
+    const one = await open(world, t, { at: "k3v9q2-1" });
+    await world.last.sends(`retry: 7000\n${own("overload", { reason: "full" })}`);
+    await world.last.ends();
+    assert.equal(one.end, "ended");
+  });
 });
