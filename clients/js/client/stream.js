@@ -253,11 +253,8 @@ export function connect(options) {
     let first = 0;
     let phase = "token";
     farewell = undefined;
-    // The first poll takes a second where its answer comes in one piece.
-    after(connectMs + (polls ? TICK_MS : 0), () => {
-      phase = "timeout";
-      mine.abort(Error(phase));
-    });
+    // A provider has longer each time, so that a slow one gets there, and one that hangs is asked again.
+    after(connectMs * (failures + 1), () => settle(Error(phase)));
     change({ state: "connecting" });
 
     const listen = async () => {
@@ -273,6 +270,8 @@ export function connect(options) {
       add("history", history);
       add("presence", options.presence ? "on" : null);
       phase = "network";
+      // The first poll takes a second where its answer comes in one piece.
+      after(connectMs + (polls ? TICK_MS : 0), () => settle(Error((phase = "timeout"))));
       const ways = await (polls ? import("./poll.js") : options.tabs ? import("./tabs.js") : { default: send });
       const answer = await ways.default(options, "/stream?" + query, bearer, mine);
       if (mine != current) return;
@@ -346,10 +345,10 @@ export function connect(options) {
     if (isDue()) go();
     else after(TICK_MS, tick);
   };
-  /** Whether it is time to ask anew. A hidden page can wait. */
+  /** Whether it is time to ask anew. A hidden page can wait, but nothing else tells it of a network. */
   const isDue = () =>
-    globalThis.document?.visibilityState != "hidden" &&
-    (/idle|offline/.test(status.state) || Date.now() - heard > staleMs);
+    status.state == "offline" ||
+    (globalThis.document?.visibilityState != "hidden" && (status.state == "idle" || Date.now() - heard > staleMs));
   /** The page is seen again, or its computer has a network again. */
   const wake = () => isDue() && pause(notBefore - Date.now(), status.reason);
 

@@ -397,6 +397,21 @@ describe("waiting", () => {
     assert.equal(world.requests.length, 2);
   });
 
+  test("a hidden page comes back with the network, too", async (t) => {
+    const world = new World(t);
+    const stream = world.connect();
+    await settled();
+    await world.last.connects("k3v9q2-1");
+    await world.turns("hidden");
+    world.onLine = false;
+    await world.last.breaks();
+    await world.pass(5000);
+    assert.equal(stream.status.state, "offline");
+    world.onLine = true;
+    await world.happens("online");
+    assert.equal(world.requests.length, 2);
+  });
+
   test("online does not come before the server's retry", async (t) => {
     const world = new World(t);
     const stream = world.connect();
@@ -716,6 +731,38 @@ describe("the token", () => {
     assert.equal(world.requests.length, 0);
     await world.pass(250);
     assert.deepEqual(errors, ["session over", "session over"]);
+  });
+
+  test("a provider that hangs is asked again, and is no reason to poll", async (t) => {
+    const world = new World(t);
+    let count = 0;
+    const errors = [];
+    const token = () => (++count < 4 ? new Promise(() => {}) : "four");
+    const stream = world.connect({ token, onError: ({ message }) => errors.push(message) });
+    await world.pass(10_001);
+    assert.deepEqual([stream.status.state, stream.status.reason], ["waiting", "token"]);
+    await world.pass(60_000);
+    assert.equal(world.requests.length, 1);
+    assert.equal(world.last.query.has("poll"), false);
+    assert.equal(world.last.headers.authorization, "Bearer four");
+    assert.deepEqual(errors, ["token", "token", "token"]);
+  });
+
+  test("a provider that is slow gets there, and the request has its time after it", async (t) => {
+    const world = new World(t);
+    const stream = world.connect({ token: () => new Promise((done) => setTimeout(done, 25_000, "slow")) });
+    for (let ms = 0; ms < 120_000 && !world.requests.length; ms += 250) await world.pass(250);
+    assert.equal(world.last?.headers.authorization, "Bearer slow");
+    await world.pass(9500);
+    await world.last.connects("k3v9q2-1");
+    assert.equal(stream.status.state, "open");
+  });
+
+  test("a fetch that hangs and does not look at its signal is given up", async (t) => {
+    const world = new World(t);
+    const stream = world.connect({ fetch: () => new Promise(() => {}) });
+    await world.pass(10_001);
+    assert.deepEqual([stream.status.state, stream.status.reason], ["waiting", "timeout"]);
   });
 
   test("expiring asks the provider, and refreshes this stream", async (t) => {
