@@ -28,7 +28,7 @@ import { send } from "./request.js";
  * What tabs tell each other:
  *
  * - `ask` of a reader by its name, with its rooms, its place and its token: it wants to be in the leader's stream
- * - `who` are there, the leader wants to know; and `here` it is
+ * - `who` are there, the leader wants to know; or `here` it is, and wants to know already
  * - `begin` of the leader's stream of that name: it has these rooms, above that place; the frame `connected`
  * - `frame` of the stream of that name; one without a name refuses all
  * - `end` of the stream of that name; one without a name was not opened, and ends all
@@ -48,10 +48,13 @@ const POLL_S = 25;
 /** Frames that wait for a reader. One that is further behind begins anew, from its place. */
 const FRAMES_MAX = 1000;
 
+/** Whose stream it is. @param {Frame} connected */
+const userOf = ({ data }) => JSON.parse(/** @type {string} */ (data)).user;
+
 /** @type {Map<string, ReturnType<typeof join>>} */
 const groups = new Map();
-/** The group of those who ask for the same: whose stream that is is known after the first. @type {Map<string, string>} */
-const names = new Map();
+/** The group that a stream was in: whose it is is known after its first request. @type {WeakMap<Reach, string>} */
+const names = new WeakMap();
 
 /**
  * Makes this tab one of a group.
@@ -89,13 +92,12 @@ function join(name, reach, query) {
 
   /** @param {any[]} ask */
   const gather = (...[, id, ...ask]) => {
-    if (!asks) {
-      asks = new Map();
-      setTimeout(lead, GATHER_MS);
-      say("who");
-    }
+    const before = asks;
+    asks ??= new Map();
+    // The first to ask has begun anew, so its token is the newest.
     if (id) asks.set(id, /** @type {any} */ (ask));
-    say("here");
+    if (!before) setTimeout(lead, GATHER_MS);
+    say(before ? "here" : "who");
   };
 
   /** Opens a stream for all who have asked, and passes it on. */
@@ -108,31 +110,32 @@ function join(name, reach, query) {
     /** @type {number | undefined} */
     let begin;
     const rooms = all.flatMap(([rooms]) => rooms);
-    const at = all.map(([, at]) => at).reduce((least, next) => (isPast(next, least) ? next : least));
+    const at = all.map(([, at]) => at).reduce((at, next) => (isPast(next, at) ? next : at));
     let failure;
     try {
       const asked = new URLSearchParams(query);
       for (const room of new Set(rooms)) asked.append("room", room);
-      asked.set("last_event_id", /** @type {RegExpExecArray} */ (at)[0]);
+      asked.append("last_event_id", /** @type {RegExpExecArray} */ (at)[0]);
       const answer = await send(reach, "/stream?" + asked, all[0][2], mine);
-      if (!answer.body) throw { status: 204 };
+      // 204 is a refusal here: the user is to stay away.
+      if (!answer.body) throw { status: 400 };
       for await (const frame of read(answer)) {
         if (mine != stream) return;
         if (frame.event == "connected") say("begin", (begin = Math.random()), rooms, at, frame);
         else say("frame", begin, frame);
       }
     } catch (error) {
-      // What the server said. A message of its own would not come through.
-      failure = { .../** @type {any} */ (error) };
+      // An error would come through without what the server said.
+      failure = { message: "" + error, .../** @type {any} */ (error) };
     }
     if (mine != stream) return;
-    // It may be because of one tab's rooms, or the user is to stay away (204). Each finds out for itself.
-    if (/^(204|4(?!08|29))/.test(failure?.status)) say("alone");
+    // It may be because of one tab's rooms. Each finds out for itself.
+    if (/^4(?!08|29)/.test(failure?.status)) say("alone");
     else say("end", begin, failure);
   };
 
   /** Ends all readers of this tab, and with the last one its part in the group. */
-  const away = () => readers.forEach((reader) => reader.end(Error("away")));
+  const away = () => readers.forEach((reader) => reader.end(Error("freeze")));
   // Workers have no page. A page that is frozen must not let the others wait. One that is put away aborts its attempts.
   globalThis.document?.addEventListener("freeze", away, quit);
 
@@ -187,7 +190,7 @@ export default async function share(reach, path, token, attempt) {
   for (const name of ["room", "last_event_id", "history"]) query.delete(name);
   const key = reach.url + "?" + query;
   const id = Math.random();
-  /** @type {Set<string>} ids of publishers since then */
+  /** @type {Set<string>} the last ids of publishers, which say nothing of an order */
   const ids = new Set();
   /** Its tab's, once it is known. @type {ReturnType<typeof join>} */
   let group;
@@ -199,9 +202,9 @@ export default async function share(reach, path, token, attempt) {
   let deaf;
   /** @type {ReadableStreamDefaultController<Frame>} */
   let out;
-  const body = new ReadableStream({ start: (controller) => void (out = controller) });
+  const body = new ReadableStream({ start: (own) => void (out = own) });
   /** No `Response`: the chunks of its body would have to be bytes. @type {any} */
-  const whole = { body, headers: { get: () => "text/event-stream" } };
+  const whole = { body, headers: { get: () => "event-stream" } };
 
   return new Promise((resolve, reject) => {
     /** @param {Frame} frame */
@@ -210,18 +213,17 @@ export default async function share(reach, path, token, attempt) {
       const { id } = frame;
       const place = position(id);
       if (isPast(place, at) || ids.has(/** @type {string} */ (id))) return;
-      if (place) {
-        at = place;
-        ids.clear();
-      } else if (id) ids.add(id);
-      if (/** @type {number} */ (out.desiredSize) < -FRAMES_MAX || ids.size > FRAMES_MAX) reader.end(Error("slow"));
+      if (place) at = place;
+      else if (id) ids.add(id);
+      if (ids.size > FRAMES_MAX) ids.delete(/** @type {string} */ (ids.values().next().value));
+      if (/** @type {number} */ (out.desiredSize) < -FRAMES_MAX) reader.end(Error("slow"));
       else out.enqueue(frame);
     };
 
     const ask = () => group.say("ask", id, rooms, at, token);
     /** @param {string} name */
     const enter = (name) => {
-      names.set(key, name);
+      names.set(reach, name);
       groups.set(name, (group = groups.get(name) ?? join(name, reach, query)));
       group.readers.add(reader);
     };
@@ -233,7 +235,6 @@ export default async function share(reach, path, token, attempt) {
 
     /** Polls by itself, and then asks. @param {number} seconds */
     const alone = async (seconds) => {
-      following = undefined;
       const mine = (own = new AbortController());
       try {
         const asked = new URLSearchParams(path.split("?")[1] + "&poll=" + seconds);
@@ -246,7 +247,7 @@ export default async function share(reach, path, token, attempt) {
         }
         for await (const frame of read(answer)) {
           if (mine != own) return;
-          if (frame.event == "connected") enter(key + JSON.parse(/** @type {string} */ (frame.data)).user);
+          if (frame.event == "connected") enter(key + userOf(frame));
           give(frame);
           // A refusal has no place.
           if (/^(overload|closing)$/.test(/** @type {string} */ (frame.event))) at = null;
@@ -265,19 +266,17 @@ export default async function share(reach, path, token, attempt) {
       end(error) {
         clearTimeout(deaf);
         own?.abort();
-        own = following = undefined;
+        own = undefined;
         group?.readers.delete(reader);
         group?.leave();
         reject(error);
-        try {
-          if (error) out.error(error);
-          else out.close();
-        } catch {}
+        if (error) out.error(error);
+        else out.close();
       },
       hear([type, of, more, from, connected]) {
         if (own) return;
         // What has no name is for all who have no other request.
-        const isMine = (of ?? following) == following;
+        const isMine = of == null || of == following;
         if (type == "frame") {
           const { id, room = null } = more;
           // Of other rooms, only the place is of interest.
@@ -286,18 +285,24 @@ export default async function share(reach, path, token, attempt) {
         }
         clearTimeout(deaf);
         if (type == "who") ask();
-        if (type == "begin" && rooms.every((room) => more.includes(room)) && isPast(from, at)) {
-          following = of;
-          // It begins before this reader's place.
-          give({ ...connected, id: null, via: group.leads() ? "stream" : "tab" });
-        } else if (type == "begin") alone(1);
+        if (type == "begin") {
+          if (key + userOf(connected) != names.get(reach)) {
+            // Somebody's token has another user than it had before. Each tab asks anew whose its stream is.
+            names.delete(reach);
+            reader.end();
+          } else if (rooms.every((room) => more.includes(room)) && isPast(from, at)) {
+            following = of;
+            // It begins before this reader's place.
+            give({ ...connected, id: null, via: group.leads() ? "stream" : "tab" });
+          } else alone(1);
+        }
         if (type == "alone") alone(POLL_S);
-        if (type == "end" && isMine) reader.end(more && Object.assign(Error(more.code ?? "network"), more));
+        if (type == "end" && isMine) reader.end(more && Object.assign(Error(), more));
       },
     };
 
     attempt.signal.addEventListener("abort", () => reader.end(attempt.signal.reason));
-    const name = at && names.get(key);
+    const name = at && names.get(reach);
     if (name) {
       enter(name);
       call();

@@ -222,4 +222,65 @@ describe("tabs", () => {
     await world.last.ends();
     assert.equal(one.end, "ended");
   });
+
+  test("another stream in the same page is of its own user", async (t) => {
+    const world = start(t);
+    const one = await open(world, t);
+    await enters(world);
+    one.attempt.abort(new Error("closed"));
+    const two = await open(world, t, { module: one.module, reach: { ...one.reach }, at: "k3v9q2-1" });
+    assert.ok(world.last.query.has("poll"), "it asks whose it is");
+    await enters(world, { user: "v", text: event("k3v9q2-2", "2") });
+    assert.deepEqual(data(two), ["2"]);
+  });
+
+  test("a tab does not follow a stream of another user", async (t) => {
+    const world = start(t);
+    const one = await open(world, t);
+    await enters(world);
+    const two = await open(world, t);
+    await world.last.connects("k3v9q2-1");
+    await world.last.ends();
+    await world.pass(250);
+    await world.last.connects("k3v9q2-1", { user: "v", text: event("k3v9q2-2", "private") });
+    for (const tab of [one, two]) {
+      assert.deepEqual(data(tab), []);
+      assert.equal(tab.end, "ended");
+    }
+    const again = await open(world, t, { ...one, at: "k3v9q2-1" });
+    assert.ok(world.last.query.has("poll"));
+    await enters(world, { user: "v", text: event("k3v9q2-2", "3") });
+    assert.deepEqual(data(again), ["3"]);
+  });
+
+  test("the leader asks with the token of the tab that begins", async (t) => {
+    const world = start(t);
+    await open(world, t, { token: "old" });
+    await enters(world);
+    await open(world, t, { token: "new" });
+    await enters(world);
+    assert.equal(live(world).length, 1);
+    assert.equal(world.last.headers.authorization, "Bearer new");
+  });
+
+  test("an event with an id of its publisher comes once, whatever stands after it", async (t) => {
+    const world = start(t);
+    const one = await open(world, t);
+    const text = event("mine", "1") + event("k3v9q2-5", "2") + event("theirs", "3");
+    await enters(world, { text });
+    await open(world, t);
+    await enters(world, { text });
+    assert.deepEqual(data(one), ["1", "2", "3"]);
+  });
+
+  test("ids of publishers without end end nothing", async (t) => {
+    const world = start(t);
+    const one = await open(world, t);
+    await enters(world);
+    for (let n = 0; n < 3; n++) {
+      await world.last.sends(Array.from({ length: 500 }, (_, index) => event(`mine ${n} ${index}`, "1")).join(""));
+    }
+    assert.equal(one.end, undefined);
+    assert.equal(data(one).length, 1500);
+  });
 });
