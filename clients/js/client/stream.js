@@ -310,6 +310,7 @@ export function connect(options) {
         why = "refused";
         return go();
       }
+      why = "connect";
       // 408 and 429 may pass, as all of 5xx do.
       if (/^4(?!08|29)/.test(refused)) return stop("closed", code);
       // Two pages that replace each other's streams would do so for ever.

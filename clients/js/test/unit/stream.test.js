@@ -709,6 +709,18 @@ describe("the token", () => {
     assert.equal(world.requests.length, 4);
   });
 
+  test("after a second try that had no answer, it is asked as for the first", async (t) => {
+    const world = new World(t);
+    const asked = [];
+    world.connect({ token: (why) => (asked.push(why), "t") });
+    await settled();
+    await world.last.refuses(401, "unauthorized");
+    await world.last.fails();
+    await world.pass(1000);
+    await world.last.refuses(401, "unauthorized");
+    assert.deepEqual(asked, ["connect", "refused", "connect", "refused"]);
+  });
+
   test("401 closes where there is nobody to ask", async (t) => {
     const world = new World(t);
     const stream = world.connect({ token: "fixed" });
