@@ -41,7 +41,8 @@ const askToStop = (url, room, options) => publish(url, { room, event: "stop", da
  */
 export function readStream(url, { room, ...options }) {
   const stream = connect({ history: 1e6, ...options, url, rooms: room, parse: "text" });
-  const events = stream.events();
+  // As many as the history may have: an answer that is longer than what is read of it at once has no gap.
+  const events = stream.events(undefined, { max: 1e6 });
   /** @type {(closed: Closed) => void} */
   let settle;
   /** @type {Promise<Closed>} */
@@ -80,13 +81,15 @@ export function chatTransport(url, { send: begin, ...options }) {
   /**
    * @param {string} room
    * @param {any[]} first chunks that are there already
-   * @param {{ since?: string, asked?: any }} from where to go on, or what to ask for once the stream is open
+   * @param {string} [since] where to go on
+   * @param {any} [asked] what to ask for once the stream is open
    */
-  const read = (room, first, { since, asked }) => {
+  const read = (room, first, since, asked) => {
+    asked?.abortSignal?.throwIfAborted();
     const stream = connect({ ...options, url, rooms: room, since });
     return new ReadableStream({
       start(out) {
-        /** @param {any} chunk */
+        /** Throws after the end, and after `cancel`. @param {any} chunk */
         const put = (chunk) => {
           out.enqueue(chunk);
           if (!ENDS.test(chunk.type)) return;
@@ -101,13 +104,12 @@ export function chatTransport(url, { send: begin, ...options }) {
         stream.watch(({ state, reason }) => {
           if (state == "closed" && reason) fail(reason);
           // Only now: what is published from here on is for this stream.
-          if (state == "open" && asked) Promise.resolve(asked).then(begin).catch(fail);
-          if (state == "open") asked = undefined;
+          if (state == "open" && asked) Promise.resolve(asked).then(begin).catch(fail).catch(() => {}), (asked = 0);
         });
-        asked?.abortSignal?.addEventListener("abort", () => {
-          put({ type: "abort" });
-          askToStop(url, room, options).catch(() => {});
-        });
+        asked?.abortSignal?.addEventListener("abort", () =>
+          // What is over is not stopped.
+          Promise.resolve({ type: "abort" }).then(put).then(() => askToStop(url, room, options)).catch(() => {}),
+        );
       },
       cancel: stream.close,
     });
@@ -115,26 +117,29 @@ export function chatTransport(url, { send: begin, ...options }) {
 
   return {
     /** @param {any} asked */
-    sendMessages: async (asked) => read(asked.chatId, [], { asked }),
+    sendMessages: async (asked) => read(asked.chatId, [], undefined, asked),
 
     /** The answer that is being written, from its beginning; `null` if there is none. @param {{ chatId: string }} chat */
     async reconnectToStream({ chatId }) {
       /** @type {any[]} */
       let parts = [];
       let since;
+      /** @type {string | false} */
       let before = "";
+      let start;
       // From the newest page back to where the answer begins.
       do {
         const path = `/rooms/${encodeURIComponent(chatId)}/history?limit=1000${before}`;
+        /** @type {any} */
         const page = await (await send({ ...options, url }, path, options.token)).json();
-        before = page.has_more ? "&before=" + page.before : "";
+        before = page.has_more && "&before=" + page.before;
         const chunks = page.events.filter((/** @type {any} */ { event }) => event == "chunk");
         since ??= chunks.at(-1)?.id;
         parts = [...chunks.map((/** @type {any} */ { data }) => JSON.parse(data)), ...parts];
-      } while (before && !parts.some(({ type }) => type == "start"));
-      const start = parts.findLastIndex(({ type }) => type == "start");
+        start = parts.findLastIndex(({ type }) => type == "start");
+      } while (before && start < 0);
       parts = parts.slice(start);
-      return start < 0 || parts.some(({ type }) => ENDS.test(type)) ? null : read(chatId, parts, { since });
+      return start < 0 || parts.some(({ type }) => ENDS.test(type)) ? null : read(chatId, parts, since);
     },
   };
 }
