@@ -513,7 +513,10 @@ function take({ data: sample }) {
 }
 
 async function listen() {
-  const { connect } = await import("./client.js");
+  const { connect } = await import("./client.js").catch((error) => {
+    lost("The client for streams could not be loaded. Reload this page.");
+    throw error;
+  });
   let refusal;
   const onError = ({ status }) => {
     refusal = status && "The server refused the stream: perhaps too many pages are open. Trying again.";
@@ -529,6 +532,7 @@ async function listen() {
     }
   });
   stream.watch(({ state, reason }) => {
+    if (state === "open") refusal = undefined;
     if (state !== "waiting" && state !== "offline" && state !== "closed") return;
     lost(reason === "drain" ? "The server closed its streams to end. Waiting for the next one." : refusal);
     // Where a client gives up, this page does not.

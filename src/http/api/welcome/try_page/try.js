@@ -69,7 +69,11 @@ function listening() {
 
 async function open() {
   setState("connecting");
-  const { connect } = await client();
+  const { connect } = await client().catch((error) => {
+    tell("The client for streams could not be loaded. Reload this page.");
+    stop("closed");
+    throw error;
+  });
   if (document.body.dataset.state !== "connecting") return;
   // Texts arrive as they were sent: this page shows them.
   stream = connect({ url, ...listening(), token: token(), parse: "text", onError: refused });
