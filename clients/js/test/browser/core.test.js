@@ -67,16 +67,6 @@ describe("a stream in Chromium", { skip }, () => {
     assert.deepEqual(await tab.got(), numbers(0, 10));
   });
 
-  test("is exact over a tab that stands still", async (t) => {
-    const [tab] = await start(t, { staleMs: 2000 });
-    await some(0, 5);
-    await tab.has(4);
-    tab.block(4000);
-    await some(5, 50);
-    await tab.has(49);
-    assert.deepEqual(await tab.got(), numbers(0, 50));
-  });
-
   test("does not keep its page out of the cache for going back, and goes on there", async (t) => {
     const [tab] = await start(t);
     await some(0, 5);

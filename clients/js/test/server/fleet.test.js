@@ -57,6 +57,7 @@ test("200 clients are exact over kills, drains and a full server", { skip }, asy
   await everywhere(n - 1);
 
   for (const [index, { got, reasons }] of clients.entries()) {
+    assert.equal(got[0], 0, `client ${index} has the first`);
     for (let at = 1; at < got.length; at++) {
       const [before, here] = [got[at - 1], got[at]];
       if (typeof here == "string" || typeof before == "string") continue;
