@@ -2,6 +2,7 @@
  * Who is there (docs/presence.md): the members of one room, kept up to date by a stream with `presence: true`.
  */
 
+import { callers } from "./listeners.js";
 import { send } from "./request.js";
 
 /**
@@ -28,8 +29,8 @@ export const NOBODY = { members: new Map(), total: 0, connections: 0, isNamed: f
  */
 export function presence(stream, room) {
   let current = NOBODY;
-  /** @type {Set<(presence: Presence) => void>} */
-  const watchers = new Set();
+  /** @type {ReturnType<typeof callers<Presence>>} */
+  const watchers = callers(console.error);
   const close = stream.on(
     "presence",
     ({ data: { type, total, connections, members = [], join = [], update = [], leave = [] } }) => {
@@ -38,7 +39,7 @@ export function presence(stream, room) {
       for (const { user, data } of [...members, ...join, ...update]) all.set(user, data);
       for (const user of leave) all.delete(user);
       current = { members: all, total, connections, isNamed: type != "count" };
-      for (const watcher of [...watchers]) watcher(current);
+      watchers.call(current);
     },
     { room },
   );
@@ -46,10 +47,7 @@ export function presence(stream, room) {
     get current() {
       return current;
     },
-    watch(watcher) {
-      watchers.add(watcher);
-      return () => watchers.delete(watcher);
-    },
+    watch: watchers.add,
     close,
   };
 }

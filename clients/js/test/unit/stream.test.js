@@ -5,6 +5,7 @@ import { describe, test } from "node:test";
 
 // Loaded before a test asks for it, so that it comes at once.
 import "../../client/poll.js";
+import { presence } from "../../client/presence.js";
 import { Store, World, event, gap, own, settled } from "./world.js";
 
 /** Everything that listeners of a stream are given, and its states. */
@@ -1153,6 +1154,25 @@ describe("iterating", () => {
     assert.deepEqual(await never.next(), { value: undefined, done: true });
     assert.equal((await aborted.next()).value.data, 1, "what it had before");
     assert.deepEqual(await aborted.next(), { value: undefined, done: true });
+  });
+});
+
+describe("presence", () => {
+  test("a watcher that throws does not keep the news from the others", async (t) => {
+    const world = new World(t);
+    const told = t.mock.method(console, "error", () => {});
+    const stream = world.connect({ presence: true });
+    const here = presence(stream, "a");
+    const totals = [];
+    here.watch(() => assert.fail("mine"));
+    const off = here.watch(({ total }) => totals.push(total));
+    await settled();
+    const news = (total) => `event: presence\nroom: a\ndata: {"type":"count","total":${total},"connections":1}\n\n`;
+    await world.last.connects("k3v9q2-1", { text: news(1) + news(2) });
+    off();
+    await world.last.sends(news(3));
+    assert.deepEqual(totals, [1, 2]);
+    assert.equal(told.mock.callCount(), 3);
   });
 });
 
