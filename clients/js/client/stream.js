@@ -271,7 +271,7 @@ export function connect(options) {
       add("presence", options.presence ? "on" : null);
       phase = "network";
       // The first poll takes a second where its answer comes in one piece.
-      after(connectMs + (polls ? TICK_MS : 0), () => settle(Error((phase = "timeout"))));
+      after(connectMs + +polls * TICK_MS, () => settle(Error((phase = "timeout"))));
       const ways = await (polls ? import("./poll.js") : options.tabs ? import("./tabs.js") : { default: send });
       const answer = await ways.default(options, "/stream?" + query, bearer, mine);
       if (mine != current) return;
@@ -322,9 +322,8 @@ export function connect(options) {
         shorts = 0;
         pollUntil = now + POLLS_FOR_MS;
       }
-      const floorMs = Math.max(floor, retryMs);
-      notBefore = now + floorMs;
-      pause(Math.max(floorMs, Math.random() * Math.min(capMs, baseMs * 2 ** failures++)), farewell ?? code);
+      notBefore = now + Math.max(floor, retryMs);
+      pause(Math.max(notBefore - now, Math.random() * Math.min(capMs, baseMs * 2 ** failures++)), farewell ?? code);
     };
 
     listen().then(settle, settle);
@@ -377,15 +376,16 @@ export function connect(options) {
    */
   const alter = (how) => (...names) => {
     const before = rooms.size;
+    const mine = current;
     names.map((name) => rooms[how](name));
-    // In another state the next attempt has them.
-    if (rooms.size != before && current) go();
+    // What is altered at once is asked for once. In another state the next attempt has it.
+    if (rooms.size != before && mine) queueMicrotask(() => mine == current && go());
   };
 
   for (const type of ["online", "pageshow", "visibilitychange", "pagehide"]) {
     globalThis.addEventListener?.(type, type == "pagehide" ? park : wake, page);
   }
-  move(options.since ?? (withStore(keep, (store) => store.getItem(key)) || null));
+  move(options.since ?? /** @type {string | null} */ (withStore(keep, (store) => store.getItem(key))));
   onAbort(options.signal, close);
   queueMicrotask(go);
 

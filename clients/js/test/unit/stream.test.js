@@ -1196,6 +1196,25 @@ describe("rooms and restarts", () => {
     assert.equal(world.requests.length, 2, "nothing changed");
   });
 
+  test("what is altered at once is one attempt, and may be without a room between", async (t) => {
+    const world = new World(t);
+    let asked = 0;
+    const stream = world.connect({ user: undefined, token: () => `${++asked}` });
+    await settled();
+    await world.last.connects("k3v9q2-5");
+    const { states } = record(stream);
+    stream.leave("a");
+    for (const room of ["b", "c", "d"]) stream.join(room);
+    await settled();
+    assert.equal(asked, 2);
+    assert.deepEqual(states.map(({ state }) => state), ["connecting"]);
+    assert.deepEqual(world.last.query.getAll("room"), ["b", "c", "d"]);
+    stream.join("e");
+    stream.close();
+    await settled();
+    assert.equal(stream.status.state, "closed");
+  });
+
   test("a listener that joins a room gets nothing twice", async (t) => {
     const world = new World(t);
     const stream = world.connect();
