@@ -6,26 +6,26 @@
 
 import { read } from "./frames.js";
 import { send } from "./request.js";
-import { POLLS_FOR_MS, TICK_MS } from "./timing.js";
+import { TICK_MS } from "./timing.js";
 
 /** How long a poll waits for an event. The first is short, so that the stream is soon open. */
 const FIRST_POLL_S = 1;
 const POLL_S = 25;
 
 /**
- * @param {import("./request.js").Reach & { transport?: string }} reach
+ * @param {import("./request.js").Reach} reach
  * @param {string} path
  * @param {string | null | undefined} token
  * @param {{ signal: AbortSignal }} attempt
+ * @param {number} ends when a stream is tried again
  */
-export default async function poll(reach, path, token, { signal }) {
+export default async function poll(reach, path, token, { signal }, ends) {
   const query = new URLSearchParams(path.split("?")[1]);
   /** @param {number} seconds */
   const ask = (seconds) => {
     query.set("poll", "" + seconds);
     return send(reach, "/stream?" + query, token, { signal });
   };
-  const ends = reach.transport == "poll" ? Infinity : Date.now() + POLLS_FOR_MS;
 
   /** @param {Response} polled */
   const frames = async function* (polled) {

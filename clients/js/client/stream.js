@@ -272,8 +272,9 @@ export function connect(options) {
       phase = "network";
       // The first poll takes a second where its answer comes in one piece.
       after(connectMs + +polls * TICK_MS, () => settle(Error((phase = "timeout"))));
+      /** @type {{ default: (...all: [any, string, any, AbortController, number]) => Promise<any> }} */
       const ways = await (polls ? import("./poll.js") : options.tabs ? import("./tabs.js") : { default: send });
-      const answer = await ways.default(options, "/stream?" + query, bearer, mine);
+      const answer = await ways.default(options, "/stream?" + query, bearer, mine, pollUntil);
       if (mine != current) return;
       if (answer.status == 204) return stop("closed", "disconnected");
       phase = "content_type";

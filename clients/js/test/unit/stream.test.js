@@ -893,6 +893,22 @@ describe("long polling", () => {
     assert.equal(stream.status.via, "stream");
   });
 
+  test("lasts five minutes, also if it began anew in between", async (t) => {
+    const world = new World(t);
+    world.connect();
+    await settled();
+    await held(world);
+    const began = Date.now();
+    for (let count = 0; world.last.query.has("poll"); count++) {
+      await world.last.connects("k3v9q2-1");
+      await world.pass(25_000);
+      await (count % 4 == 3 ? world.last.breaks() : world.last.ends());
+      await world.pass(4000);
+    }
+    const lasted = Date.now() - began;
+    assert.ok(lasted >= 295_000 && lasted <= 330_000, String(lasted));
+  });
+
   test("ends after five minutes, however badly it goes, and one bad stream is no reason to begin again", async (t) => {
     const world = new World(t);
     world.connect();
