@@ -92,9 +92,8 @@ export function iterate(messages, states, rooms, isOver, type, { signal, max = 1
     queue.push(message);
     if (queue.length > max) {
       // Whoever iterates is slower than the stream. What does not fit becomes a gap, as it does on the server.
-      const { id } = message;
-      const data = { rooms: [...rooms], inbox: true, all: true, from: last?.id, to: id, reason: "slow" };
-      queue = [{ type: "gap", data, id, room: null }];
+      const data = { rooms: [...rooms], inbox: true, all: true, from: last?.id ?? "", to: message.id ?? "", reason: "slow" };
+      queue = [{ type: "gap", data, id: message.id, room: null }];
     }
     wake?.();
   });

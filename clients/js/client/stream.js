@@ -378,7 +378,7 @@ export function connect(options) {
   const alter = (how) => (...names) => {
     const before = rooms.size;
     const mine = current;
-    names.map((name) => rooms[how](name));
+    for (const name of names) rooms[how](name);
     // What is altered at once is asked for once. In another state the next attempt has it.
     if (rooms.size != before && mine) queueMicrotask(() => mine == current && go());
   };

@@ -1136,11 +1136,20 @@ describe("iterating", () => {
     await world.last.connects("k3v9q2-10", { text: nine.join("") });
     const given = [];
     for (let n = 0; n < 3; n++) given.push((await iterator.next()).value.data);
-    const lost = { rooms: ["a"], inbox: true, all: true, from: undefined, to: "k3v9q2-17", reason: "slow" };
+    const lost = { rooms: ["a"], inbox: true, all: true, from: "", to: "k3v9q2-17", reason: "slow" };
     assert.deepEqual(given, [lost, 7, 8]);
     await world.last.sends([...Array(5).keys()].map((n) => event(`k3v9q2-${n + 21}`, "1", { type: "x" })).join(""));
     const { value } = await iterator.next();
     assert.deepEqual([value.type, value.data.from, value.data.to], ["gap", "k3v9q2-19", "k3v9q2-24"]);
+  });
+
+  test("a gap of events without ids has empty ones, as its type says", async (t) => {
+    const world = new World(t);
+    const iterator = world.connect().events("presence", { max: 1 });
+    await settled();
+    await world.last.connects("k3v9q2-1", { text: own("presence", {}).repeat(2) });
+    const { value } = await iterator.next();
+    assert.deepEqual([value.type, value.data.from, value.data.to], ["gap", "", ""]);
   });
 
   test("the server's gaps are given, whatever was asked for", async (t) => {
