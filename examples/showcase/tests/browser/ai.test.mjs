@@ -22,12 +22,12 @@ async function ask(page, question) {
   await page.locator("#question").fill(question);
   await page.focus("#question");
   await page.keyboard.press("Enter");
-  await until(page, "the answer to begin", (question) => document.querySelector("#asked").textContent == question && document.querySelector("#text").textContent.length > 20, question);
+  await until(page, "the answer to begin", (question) => document.querySelector("#asked")?.textContent == question && document.querySelector("#text")?.textContent.length > 20, question);
 }
 
 const text = (page) => page.$eval("#text", (one) => one.textContent);
-const state = (page, state) => until(page, state, (state) => document.querySelector("#answer").dataset.state == state, state);
-const holds = (page, part) => until(page, part, (part) => document.querySelector("#text").textContent.includes(part), part);
+const state = (page, state) => until(page, state, (state) => document.querySelector("#answer")?.dataset.state == state, state);
+const holds = (page, part) => until(page, part, (part) => document.querySelector("#text")?.textContent.includes(part), part);
 const stored = (page) => page.evaluate(async () => (await (await fetch(`/app/ai/${location.hash.slice(1)}`)).json()).text);
 
 test("a reload in the middle goes on, and a late reader has all of it", async () => {
@@ -59,12 +59,12 @@ test("an answer that is stopped has the same end for both", async () => {
   await ask(ann, "Go on");
   const hash = new URL(ann.url()).hash;
   await bob.evaluate((hash) => (location.hash = hash), hash);
-  await until(bob, "the question", () => document.querySelector("#asked").textContent == "Go on");
+  await until(bob, "the question", () => document.querySelector("#asked")?.textContent == "Go on");
   await ann.locator("#stop").click();
   for (const page of [ann, bob]) {
     await page.bringToFront();
     await state(page, "stopped");
-    await until(page, "the whole text", (whole) => document.querySelector("#text").textContent == whole, await stored(page));
+    await until(page, "the whole text", (whole) => document.querySelector("#text")?.textContent == whole, await stored(page));
   }
 });
 

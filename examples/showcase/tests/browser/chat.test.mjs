@@ -110,7 +110,7 @@ test("others see who types and who is idle", async () => {
   await bob.focus(`${panel("chat-lobby")} textarea`);
   await bob.keyboard.type("hm");
   await status(ann, "bob", "typing");
-  await until(ann, "the line of who types", () => document.querySelector(".typing").textContent == "bob: typing…");
+  await until(ann, "the line of who types", () => document.querySelector(".typing")?.textContent == "bob: typing…");
   await status(ann, "bob", "online");
   const setVisible = (state) =>
     bob.evaluate((state) => {
@@ -269,7 +269,7 @@ test("an admin mutes and unmutes, and nobody else does", async () => {
   await ann.locator(`${panel("chat-lobby")} [data-person="bob"]`).click();
   await ann.evaluate(() => [...document.querySelectorAll("dialog button")].find((one) => one.textContent.startsWith("Mute")).click());
   const isMuted = (muted) =>
-    until(bob, `bob's form, muted: ${muted}`, (selector, muted) => document.querySelector(`${selector} textarea`).disabled == muted, panel("chat-lobby"), muted);
+    until(bob, `bob's form, muted: ${muted}`, (selector, muted) => document.querySelector(`${selector} textarea`)?.disabled == muted, panel("chat-lobby"), muted);
   await isMuted(true);
   // A page that insists, and one that is loaded again, get no further.
   const refused = (body) =>
@@ -292,7 +292,7 @@ test("an admin mutes and unmutes, and nobody else does", async () => {
 
 test("after a restart nothing is missing, and nobody does anything", async () => {
   await server.stop();
-  await until(ann, "a page that waits", () => document.querySelector("#state").dataset.state != "open");
+  await until(ann, "a page that waits", () => document.querySelector("#state")?.dataset.state != "open");
   // Written while the server is away: the page goes on trying, then there is a button.
   await write(bob, "chat-lobby", "Said into the dark");
   await until(bob, "a button to try again", () => document.querySelector(".pending .error button"));
@@ -308,7 +308,7 @@ test("after a restart nothing is missing, and nobody does anything", async () =>
 test("all is there in Chinese", async () => {
   const min = await chromium.visitor("小明", "/chat/#chat-lobby,chat-kitchen", { language: "zh-CN" });
   await arrived(min);
-  await until(min, "the rooms", () => document.querySelector("#rooms").textContent == "大厅厨房工作室");
+  await until(min, "the rooms", () => document.querySelector("#rooms")?.textContent == "大厅厨房工作室");
   await write(min, "chat-lobby", "大家好！");
   await shows(ann, "chat-lobby", "大家好！");
   await status(ann, "小明", "online");

@@ -24,7 +24,7 @@ test("every figure is there, and moves", async () => {
   });
   const before = await points(ann);
   await until(ann, "a longer line", (before) =>
-    document.querySelector('section[aria-label="Processors"] .line').getAttribute("d").split(/[ML]/).length - 1 > before + 2, before);
+    document.querySelector('section[aria-label="Processors"] .line')?.getAttribute("d").split(/[ML]/).length - 1 > before + 2, before);
   for (const name of ["Processors", "Memory", "Disk"]) assert.match(await value(ann, name), /^\d+%$/);
   const label = await ann.$eval('section[aria-label="Memory"] svg', (one) => one.getAttribute("aria-label"));
   assert.match(label, /^Memory in the last five minutes: now \d+%, at least \d+%, at most \d+%$/);
@@ -35,11 +35,11 @@ test("who comes later has what went before, and both see one more connection", a
   const drawn = await points(ann);
   bob = await chromium.visitor("bob", "/monitor/");
   await until(bob, "the line of before", (drawn) =>
-    document.querySelector('section[aria-label="Processors"] .line').getAttribute("d")?.split(/[ML]/).length - 1 >= drawn, drawn);
+    document.querySelector('section[aria-label="Processors"] .line')?.getAttribute("d")?.split(/[ML]/).length - 1 >= drawn, drawn);
   for (const page of [bob, ann]) {
     await page.bringToFront();
     await until(page, "one more connection", (wanted) =>
-      document.querySelector('section[aria-label="Connections"] .value').textContent == wanted, `${+connections + 1}`);
+      document.querySelector('section[aria-label="Connections"] .value')?.textContent == wanted, `${+connections + 1}`);
   }
 });
 
@@ -50,12 +50,12 @@ test("held charts stand still", async () => {
   await bob.bringToFront();
   const before = await points(bob);
   await until(bob, "a longer line", (before) =>
-    document.querySelector('section[aria-label="Processors"] .line').getAttribute("d").split(/[ML]/).length - 1 > before, before);
+    document.querySelector('section[aria-label="Processors"] .line')?.getAttribute("d").split(/[ML]/).length - 1 > before, before);
   await ann.bringToFront();
   assert.equal(await points(ann), held);
   await ann.locator("#pause").click();
   await until(ann, "a longer line", (held) =>
-    document.querySelector('section[aria-label="Processors"] .line').getAttribute("d").split(/[ML]/).length - 1 > held, held);
+    document.querySelector('section[aria-label="Processors"] .line')?.getAttribute("d").split(/[ML]/).length - 1 > held, held);
 });
 
 test("all looks as it should", async () => {
@@ -64,9 +64,9 @@ test("all looks as it should", async () => {
 
 test("a restart leaves a hole in the charts, and they go on", async () => {
   await server.stop();
-  await until(ann, "a page that waits", () => document.querySelector("#state").dataset.state != "open");
+  await until(ann, "a page that waits", () => document.querySelector("#state")?.dataset.state != "open");
   const before = await points(ann);
   await server.start();
   await until(ann, "a longer line", (before) =>
-    document.querySelector('section[aria-label="Processors"] .line').getAttribute("d").split(/[ML]/).length - 1 > before, before);
+    document.querySelector('section[aria-label="Processors"] .line')?.getAttribute("d").split(/[ML]/).length - 1 > before, before);
 });

@@ -21,7 +21,7 @@ after(async () => {
 const inbox = (page) => page.$$eval("#notices .text", (all) => all.map((one) => one.textContent));
 
 const unread = (page, count) =>
-  until(page, `${count} unread`, (count) => document.querySelector("#unread").textContent == `${count} unread`, count);
+  until(page, `${count} unread`, (count) => document.querySelector("#unread")?.textContent == `${count} unread`, count);
 
 /** Sends a text: `to` is a list of names, `all` or `staff`. */
 async function send(page, to, text) {
@@ -36,7 +36,7 @@ async function send(page, to, text) {
   await page.$eval("#text", (field) => (field.value = ""));
   await page.type("#text", text);
   await page.$eval("#send button", (button) => button.click());
-  await until(page, "“Sent.”", () => document.querySelector("#told").textContent == "Sent.");
+  await until(page, "“Sent.”", () => document.querySelector("#told")?.textContent == "Sent.");
 }
 
 test("one, several and everyone get what is for them, at once", async () => {
@@ -62,9 +62,9 @@ test("only those with the permission get what needs it", async () => {
   await send(bob, "staff", "For staff");
   // The first user has the permission from the beginning.
   await unread(ann, 2);
-  await until(cat, "the notice", () => document.querySelector("#notices .text").textContent == "For staff");
+  await until(cat, "the notice", () => document.querySelector("#notices .text")?.textContent == "For staff");
   await send(bob, ["bob"], "A mark");
-  await until(bob, "the mark", () => document.querySelector("#notices .text").textContent == "A mark");
+  await until(bob, "the mark", () => document.querySelector("#notices .text")?.textContent == "A mark");
   assert.ok(!(await inbox(bob)).includes("For staff"));
 });
 
@@ -90,7 +90,7 @@ test("ten tabs share one stream", async () => {
   for (const tab of tabs) await arrived(tab);
   await send(ann, ["bob"], "For all of your tabs");
   for (const tab of [bob, ...tabs]) {
-    await until(tab, "the notice", () => document.querySelector("#notices .text").textContent == "For all of your tabs");
+    await until(tab, "the notice", () => document.querySelector("#notices .text")?.textContent == "For all of your tabs");
   }
   for (const tab of tabs) await tab.close();
   await bob.bringToFront();
@@ -116,10 +116,10 @@ test("the browser's own notifications come after consent, and while nobody looks
   await send(ann, ["cat"], "Before consent");
   const setVisible = (state) =>
     tab.evaluate((state) => Object.defineProperty(document, "visibilityState", { configurable: true, get: () => state }), state);
-  const has = (text) => until(tab, text, (text) => document.querySelector("#notices .text").textContent == text, text);
+  const has = (text) => until(tab, text, (text) => document.querySelector("#notices .text")?.textContent == text, text);
   await has("Before consent");
   await tab.$eval("#desktop", (button) => button.click());
-  await until(tab, "the button to be gone", () => document.querySelector("#desktop").hidden);
+  await until(tab, "the button to be gone", () => document.querySelector("#desktop")?.hidden);
   await setVisible("visible");
   await send(ann, ["cat"], "In front of you");
   await has("In front of you");
@@ -137,7 +137,7 @@ test("a double click sends once, and bad input gets a reason", async () => {
   });
   await ann.type("#text", "To nobody");
   await ann.$eval("#send button", (button) => button.click());
-  await until(ann, "a reason", () => document.querySelector("#told").textContent == "Choose 1 to 50 people.");
+  await until(ann, "a reason", () => document.querySelector("#told")?.textContent == "Choose 1 to 50 people.");
   const answers = await ann.evaluate(async () => {
     const post = async (body) => {
       const headers = { "content-type": "application/json" };
@@ -160,12 +160,12 @@ test("a double click sends once, and bad input gets a reason", async () => {
 
 test("after a restart nothing is missing, and nobody does anything", async () => {
   await server.stop();
-  await until(bob, "a page that waits", () => document.querySelector("#state").dataset.state != "open");
+  await until(bob, "a page that waits", () => document.querySelector("#state")?.dataset.state != "open");
   await server.start();
   await arrived(ann);
   await send(ann, ["bob"], "After the restart");
   await arrived(bob);
-  await until(bob, "the notice", () => document.querySelector("#notices .text").textContent == "After the restart");
+  await until(bob, "the notice", () => document.querySelector("#notices .text")?.textContent == "After the restart");
   assert.equal((await inbox(bob)).length, 7);
 });
 
@@ -179,7 +179,7 @@ test("all is there in Chinese", async () => {
   const min = await chromium.visitor("小明", "/notifications/", { language: "zh-CN" });
   await arrived(min);
   await send(ann, ["小明"], "你好");
-  await until(min, "the notice", () => document.querySelector("#unread").textContent == "1 条未读");
+  await until(min, "the notice", () => document.querySelector("#unread")?.textContent == "1 条未读");
   assert.equal(await min.title(), "(1) 通知");
   await look(min, "notifications-zh");
   await min.context.close();

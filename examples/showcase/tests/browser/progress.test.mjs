@@ -138,7 +138,7 @@ test("a task goes through its steps, with and without its page", async () => {
   assert.match(await textOf(bob, "primes.txt"), /^Step 1 of 3/);
   await bob.reload();
   await job(bob, "primes.txt", "running", 0.1);
-  await until(bob, "the second step", () => document.querySelector("#jobs").innerText.includes("Step 2 of 3"));
+  await until(bob, "the second step", () => document.querySelector("#jobs")?.innerText.includes("Step 2 of 3"));
   await look(bob, "progress");
   await job(bob, "primes.txt", "done", 1);
   const text = await bob.evaluate((id) => fetch(`/app/progress/files/${id}`).then((answer) => answer.text()), await idOf(bob, "primes.txt"));
@@ -158,7 +158,7 @@ test("a restart ends what was running, and says so", async () => {
   await server.stop();
   await server.start();
   await arrived(bob);
-  await until(bob, "a word about it", () => document.querySelector("#jobs li .text").textContent == "The server was started again meanwhile.");
+  await until(bob, "a word about it", () => document.querySelector("#jobs li .text")?.textContent == "The server was started again meanwhile.");
   await arrived(ann);
   await job(ann, "tide.bin", "done");
 });

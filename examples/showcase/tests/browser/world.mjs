@@ -96,6 +96,7 @@ export async function browser(url) {
 }
 
 /** Waits until `condition` is true in the page. The page's text is in the failure. */
+// A condition that throws is not asked again. A page that is loaded anew has nothing for a moment, so each has to take that.
 export async function until(page, what, condition, ...values) {
   try {
     return await page.waitForFunction(condition, { timeout: PATIENCE_MS, polling: 50 }, ...values);
