@@ -303,6 +303,13 @@ async fn a_page_that_finds_no_place_gets_one_later() {
     page.state("ready").await;
 }
 
+/// It was moved to this file once, and the script then took no picture, and said nothing.
+#[test]
+fn the_script_that_wants_pictures_names_the_test_that_takes_them() {
+    let file = module_path!().rsplit("::").next().expect("a module");
+    assert!(include_str!("../../scripts/chat").contains(&format!("\"{file}::screenshot\"")));
+}
+
 /// Takes the pictures of `docs/operations.md`, of a running server at `TIDEGATE_DASHBOARD`, or at the default address:
 /// `cargo test --test watch -- --ignored screenshot`. `TIDEGATE_PICTURE` begins other names of files, as in `scripts/chat`.
 #[tokio::test]
