@@ -176,15 +176,15 @@ impl History {
             let flushed = source.flushed();
             let log = slot.get_or_create();
             let age_max = source.with_policy(|policy| policy.age_max);
-            let is_over = |oldest, age_max| oldest == offset && (too_much || published + age_max <= now);
-            let goes = log.oldest().is_some_and(|(oldest, _)| is_over(oldest, age_max));
-            let is_unflushed =
-                log.oldest().is_none() && too_much && log.first().is_some_and(|(first, _)| first == offset);
+            // Otherwise the log has moved on, and is put where it belongs now.
+            let is_it = |first: Option<(Offset, Moment)>| first.is_some_and(|(first, _)| first == offset);
+            let goes = is_it(log.oldest()) && (too_much || published + age_max <= now);
+            let goes_unflushed = too_much && (goes || log.oldest().is_none() && is_it(log.first()));
             self.change(&source, log, |log| {
                 if goes {
                     log.expire_oldest();
                 }
-                log.evict(flushed, if too_much && (goes || is_unflushed) { offset } else { 0 });
+                log.evict(flushed, if goes_unflushed { offset } else { 0 });
             });
             let next = match (log.oldest(), log.first()) {
                 (Some((offset, published)), _) => Some((age_max, offset, published)),

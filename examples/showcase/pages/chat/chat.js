@@ -198,7 +198,7 @@ function askPerson(room, name) {
 
 showState(stream);
 prepareSearch(document.querySelector("#search"), open);
-tellActivity(stream, EVERYONE);
+tellActivity(stream, EVERYONE, me.user);
 // On a phone the lists would take the whole first screen.
 wide.onchange = () => (side.open = wide.matches);
 wide.onchange();

@@ -124,6 +124,25 @@ test("others see who types and who is idle", async () => {
   await bob.locator(`${panel("chat-lobby")} textarea`).fill("");
 });
 
+test("a tab that is idle does not make somebody idle who uses another", async () => {
+  const tab = await bob.another();
+  await arrived(tab);
+  await bob.bringToFront();
+  await bob.keyboard.press("Shift");
+  await status(ann, "bob", "online");
+  // The other tab has the last word, for a moment: so it was when it became hidden just after this one was shown.
+  const told = (page) => page.waitForRequest((request) => request.method() == "PUT" && request.url().includes("/presence/"));
+  const again = told(bob);
+  await tab.evaluate(async () => {
+    const { show } = await import("/api/v1/sse/client/presence.js");
+    const { token } = await import("/api.js");
+    await show("/api/v1/sse", "chat-everyone", { status: "idle" }, { token: await token() });
+  });
+  assert.deepEqual(JSON.parse((await again).postData()), { data: { status: "online" } });
+  await status(ann, "bob", "online");
+  await tab.close();
+});
+
 test("private messages are for two, and wait with a number", async () => {
   const dan = await chromium.visitor("dan", "/chat/#chat-lobby");
   await arrived(dan);
