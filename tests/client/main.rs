@@ -63,6 +63,16 @@ fn the_client_works_as_shown() {
 }
 
 #[test]
+fn each_state_of_a_stream_is_seen() {
+    run("node", &["--test", "test/browser/states.test.js"]);
+}
+
+#[test]
+fn the_examples_with_react_and_vue_work() {
+    run("node", &["--test", "test/browser/examples.test.js"]);
+}
+
+#[test]
 fn the_client_is_small_and_its_types_fit() {
     run("npm", &["run", "check"]);
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// The test that runs each block: the document, the language, how the block begins (all blocks of that language, if
 /// empty), and the test. The test reads the block from the document, so that a change of the block changes the test.
-const CLAIMS: [(&str, &str, &str, &str); 51] = [
+const CLAIMS: [(&str, &str, &str, &str); 57] = [
     ("README.md", "sh", "cargo run --release", "commands_in_the_tree_are_there"),
     ("README.md", "sh", "curl -N http://127.0.0.1:8080/", "the_first_commands_work"),
     ("README.md", "html", "<script>", "the_first_script_shows_what_comes"),
@@ -49,6 +49,12 @@ const CLAIMS: [(&str, &str, &str, &str); 51] = [
     ("docs/proxies.md", "vcl", "sub vcl_backend_fetch", "varnish_that_hides_itself_passes_gzip_on"),
     ("docs/proxies.md", "js", "import compression", "express_with_compression_leaves_streams_alone"),
     ("docs/proxies.md", "js", "export default", "the_development_server_of_webpack_leaves_streams_alone"),
+    ("docs/publishing.md", "sh", "export TIDEGATE_URL", "each_language_publishes_once"),
+    ("docs/publishing.md", "sh", "curl", "each_language_publishes_once"),
+    ("docs/publishing.md", "python", "", "each_language_publishes_once"),
+    ("docs/publishing.md", "js", "", "each_language_publishes_once"),
+    ("docs/publishing.md", "go", "", "each_language_publishes_once"),
+    ("docs/publishing.md", "php", "", "each_language_publishes_once"),
     ("docs/resume.md", "text", "event: gap", "a_gap_looks_as_shown"),
     ("docs/resume.md", "js", "// The names", "the_page_has_every_event_once_in_firefox"),
     ("docs/rooms.md", "toml", "publish_callback", "tables_of_rooms_are_right_as_shown"),
@@ -58,11 +64,11 @@ const CLAIMS: [(&str, &str, &str, &str); 51] = [
     ("docs/tokens.md", "js", "await fetch", "tokens_are_refreshed_and_revoked_as_shown"),
     ("docs/tokens.md", "sh", "curl http", "tokens_are_refreshed_and_revoked_as_shown"),
     ("docs/tokens.md", "sh", "tidegate key", "a_key_is_replaced_as_told"),
-    ("docs/tutorial.md", "sh", "tidegate --cors-origins", "the_tutorial_works_as_it_stands"),
-    ("docs/tutorial.md", "sh", "curl http", "the_tutorial_works_as_it_stands"),
-    ("docs/tutorial.md", "sh", "url=", "the_tutorial_works_as_it_stands"),
-    ("docs/tutorial.md", "sh", "model() {", "the_tutorial_works_as_it_stands"),
-    ("docs/tutorial.md", "html", "", "the_tutorial_works_as_it_stands"),
+    ("docs/tutorial/first-page.md", "sh", "tidegate --cors-origins", "the_tutorial_works_as_it_stands"),
+    ("docs/tutorial/first-page.md", "sh", "curl http", "the_tutorial_works_as_it_stands"),
+    ("docs/tutorial/first-page.md", "sh", "url=", "the_tutorial_works_as_it_stands"),
+    ("docs/tutorial/first-page.md", "sh", "model() {", "the_tutorial_works_as_it_stands"),
+    ("docs/tutorial/first-page.md", "html", "", "the_tutorial_works_as_it_stands"),
     ("loadtest/README.md", "sh", "", "commands_of_the_documents_are_understood"),
     ("ARCHITECTURE.md", "text", "publish", "no_paragraph_of_the_architecture_is_long"),
 ];
@@ -127,7 +133,9 @@ fn tests() -> String {
 
 #[test]
 fn every_block_belongs_to_a_test() {
-    let documents = [names(".", ".md"), names("docs", ".md"), names("loadtest", ".md")].concat();
+    // The other pages of the tutorial show what the showcase has: see `tutorial.rs`.
+    let tutorial = vec!["docs/tutorial/first-page.md".to_owned()];
+    let documents = [names(".", ".md"), names("docs", ".md"), tutorial, names("loadtest", ".md")].concat();
     let mut found = [0; CLAIMS.len()];
     for document in &documents {
         for (language, text) in blocks(document) {
@@ -153,12 +161,13 @@ fn every_block_belongs_to_a_test() {
 /// In a fixed form, so that no page is forgotten.
 #[test]
 fn every_page_begins_with_whom_it_is_for() {
-    let pages = names("docs", ".md");
-    assert!(pages.len() > 8, "{pages:?}");
+    let pages = [names("docs", ".md"), names("docs/tutorial", ".md")].concat();
+    assert!(pages.len() > 12, "{pages:?}");
     for page in pages {
         let text = text_of(&page);
         let mut parts = text.split("\n\n");
         assert!(parts.next().is_some_and(|title| title.starts_with("# ")), "{page}: the title");
+        let mut parts = parts.skip_while(|part| part.starts_with("[中文]"));
         assert!(parts.next().is_some_and(|first| first.starts_with("For ")), "{page}: the first paragraph");
     }
 }

@@ -22,7 +22,7 @@ const PROXIES: &str = include_str!("../../docs/proxies.md");
 const RESUME: &str = include_str!("../../docs/resume.md");
 const SETTINGS: &str = include_str!("../../docs/settings.md");
 const TOKENS: &str = include_str!("../../docs/tokens.md");
-const TUTORIAL: &str = include_str!("../../docs/tutorial.md");
+const TUTORIAL: &str = include_str!("../../docs/tutorial/first-page.md");
 
 const SECRET: &str = "HS256:base64:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE";
 

@@ -8,4 +8,6 @@ mod common;
 mod documents;
 mod guides;
 mod operations;
+mod publishing;
 mod readme;
+mod tutorial;

@@ -113,10 +113,11 @@ fn anchor(title: &str) -> String {
 fn links_lead_somewhere() {
     let pages =
         ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", README, "SECURITY.md", "loadtest/README.md"];
-    let guides =
-        fs::read_dir(path_of("docs")).unwrap().map(|entry| PathBuf::from(entry.unwrap().file_name()));
-    let guides = guides.filter(|file| file.extension().is_some_and(|extension| extension == "md"));
-    let guides: Vec<String> = guides.map(|file| format!("docs/{}", file.display())).collect();
+    let guides = ["docs", "docs/tutorial", "docs/tutorial/zh"].into_iter().flat_map(|folder| {
+        let names = fs::read_dir(path_of(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+        names.map(move |name| format!("{folder}/{}", name.display()))
+    });
+    let guides: Vec<String> = guides.filter(|name| name.ends_with(".md")).collect();
     let documents: Vec<&str> = pages.into_iter().chain(guides.iter().map(String::as_str)).collect();
     let headings: BTreeMap<PathBuf, Vec<String>> = documents
         .iter()

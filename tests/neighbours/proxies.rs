@@ -254,17 +254,29 @@ async fn node(script: &str, files: &[(&str, &str)]) -> Option<Proxy> {
     Some(Proxy { at, child, _output: Some(output), _folder: folder, _port: None })
 }
 
+/// A page behind a development server once learned of a killed server by the silence only, after 50 seconds, and with
+/// `EventSource` not at all: the proxy left the page's stream open.
+async fn ends_a_stream(server: neighbours::Server, proxy: &Proxy) {
+    let mut listener = proxy.listen(&[]);
+    server.kill().await;
+    listener.end();
+}
+
 #[tokio::test]
 async fn express_with_compression_leaves_streams_alone() {
+    const LISTEN: &str =
+        "app.listen(0, '127.0.0.1', function () { console.log('listens on', this.address().port) });";
     for gzip in [false, true] {
         let server = server(gzip);
-        let listen =
-            "app.listen(0, '127.0.0.1', function () { console.log('listens on', this.address().port) });";
-        let changes = [(DEFAULT, &*server.addr.to_string()), ("app.listen(3000);", listen)];
+        let changes = [(DEFAULT, &*server.addr.to_string()), ("app.listen(3000);", LISTEN)];
         let Some(proxy) = node(&block("js", 0, &changes), &[]).await else { return };
         assert_eq!(passes_events_on(&server, &proxy), as_sent(gzip));
         assert!(knows_browsers(&proxy));
     }
+    let dying = neighbours::Server::start(&[]).await;
+    let changes = [(DEFAULT, &*dying.address.to_string()), ("app.listen(3000);", LISTEN)];
+    let proxy = node(&block("js", 0, &changes), &[]).await.expect("it was there a moment ago");
+    ends_a_stream(dying, &proxy).await;
 }
 
 #[tokio::test]
@@ -286,4 +298,9 @@ async fn the_development_server_of_webpack_leaves_streams_alone() {
         assert_eq!(passes_events_on(&server, &proxy), as_sent(gzip));
         assert!(knows_browsers(&proxy));
     }
+    let dying = neighbours::Server::start(&[]).await;
+    let config = block("js", 1, &[(DEFAULT, &dying.address.to_string())]);
+    let files = [("webpack.config.mjs", &*config), ("page.js", "")];
+    let proxy = node(SERVER, &files).await.expect("it was there a moment ago");
+    ends_a_stream(dying, &proxy).await;
 }

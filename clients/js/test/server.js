@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 /** The program: the one that `TIDEGATE_PROGRAM` names, or the release build of this tree. */
-const PROGRAM = process.env.TIDEGATE_PROGRAM ?? fileURLToPath(new URL("../../../target/release/tidegate", import.meta.url));
+export const PROGRAM = process.env.TIDEGATE_PROGRAM ?? fileURLToPath(new URL("../../../target/release/tidegate", import.meta.url));
 
 /** Whether tests with the real server can run. In CI they have to. */
 export const skip = existsSync(PROGRAM) || process.env.CI == "true" ? false : `${PROGRAM} is not built`;

@@ -227,6 +227,18 @@ export const TEXTS = {
     "{name}，最近五分钟：当前 {now}，最低 {low}，最高 {high}",
   ],
 
+  "tutorial.title": ["Tutorial", "教程"],
+  "tutorial.card": [
+    "How these pages are built, step by step, with the code that runs here.",
+    "一步一步讲解这些页面是怎样做出来的，代码就是这里运行的代码。",
+  ],
+  "tutorial.texts": ["Texts", "目录"],
+  "tutorial.name.first-page": ["Your first page", "第一个页面"],
+  "tutorial.name.chat": ["A chat in an hour", "一小时做出聊天室"],
+  "tutorial.name.notifications": ["Notifications", "通知"],
+  "tutorial.name.progress": ["A progress bar", "进度条"],
+  "tutorial.name.ai": ["An AI answer", "AI 回答"],
+
   "error.unknown": ["That did not work: {title}", "操作失败：{title}"],
   "error.network": ["The server cannot be reached. Try again in a moment.", "无法连接服务器，请稍后再试。"],
   "error.internal": ["Something is broken on the server.", "服务器内部出错。"],

@@ -5,7 +5,7 @@ import { api } from "/api.js";
 import { language, sorry, switchLanguage, t, translate } from "/i18n.js";
 
 /** The pages: the folder of each, which is the beginning of the keys of its texts, too. */
-export const PAGES = ["chat", "notifications", "progress", "ai", "monitor", "tickers"];
+export const PAGES = ["chat", "notifications", "progress", "ai", "monitor", "tickers", "tutorial"];
 
 /** Makes an element with properties and children. Texts are texts, whatever they contain. */
 export function make(tag, properties = {}, ...children) {

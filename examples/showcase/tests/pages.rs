@@ -50,6 +50,11 @@ fn tickers_are_conflated_for_two_at_once() {
     run("tickers.test.mjs", &["node", "chromium"]);
 }
 
+#[test]
+fn the_tutorial_is_read_by_two_in_their_languages() {
+    run("tutorial.test.mjs", &["node", "chromium"]);
+}
+
 /// Runs the tests in `file`, if this machine has the `programs` that they need. In CI it has to have them.
 #[track_caller]
 fn run(file: &str, programs: &[&str]) {

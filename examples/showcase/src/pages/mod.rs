@@ -6,6 +6,7 @@ mod monitor;
 mod notifications;
 mod progress;
 mod tickers;
+mod tutorial;
 
 use axum::Router;
 use axum::routing::any;
@@ -31,6 +32,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(notifications::routes())
         .merge(progress::routes())
         .merge(ai::routes())
+        .merge(tutorial::routes())
         .route("/app/{*path}", nothing)
 }
 
