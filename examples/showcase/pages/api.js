@@ -15,6 +15,19 @@ export async function api(path, { body, file, method = body || file ? "POST" : "
   throw Object.assign(Error(problem.title), { code: problem.code, status: answer.status });
 }
 
+/** Runs `run` until it succeeds or is refused: for what a page cannot do without, such as loading again after a gap. */
+export async function untilDone(run) {
+  for (let pauseMs = 500; ; pauseMs = Math.min(2 * pauseMs, 10_000)) {
+    try {
+      return await run();
+    } catch (error) {
+      // Without a status there was no answer.
+      if (error.status < 500 && error.status != 429) throw error;
+    }
+    await new Promise((go) => setTimeout(go, pauseMs));
+  }
+}
+
 /** A name for a message that nobody has used: a retry has the same, and is one message. */
 export function newKey() {
   // `crypto.randomUUID` is missing on a page without https, such as on a phone that looks at this machine.

@@ -18,6 +18,8 @@ const cursor = make("span", { className: "cursor", ariaHidden: "true" });
 
 class Answer {
   text = "";
+  /** How long the text is as UTF-8. */
+  bytes = 0;
   /** How much of the text is drawn: a typewriter is a little behind. */
   shown = 0;
   /** How much was read out to screen readers. */
@@ -41,12 +43,16 @@ class Answer {
     this.stream.on("words", ({ data }) => this.add(data));
     // All that was said before this page came. It is no news, so it is not typed.
     this.stream.on("replayed", () => (this.shown = this.text.length));
-    this.stream.on("end", () => this.end());
+    this.stream.on("end", () => this.look());
+    // If Tidegate was away, the end may have been lost.
+    this.stream.watch(({ state }) => state == "open" && this.look());
   }
 
-  /** `from` is in bytes of UTF-8 and only for the server's lines: an event comes once, in order. */
-  add({ text }) {
+  /** Adds a piece that begins at `from`, in bytes. If Tidegate was restarted meanwhile, all pieces may come again. */
+  add({ from, text }) {
+    if (from < this.bytes) return;
     this.text += text;
+    this.bytes = from + new TextEncoder().encode(text).length;
   }
 
   /** Where nothing more comes, no stream is needed, and the bar has nothing to say of one. */
@@ -55,12 +61,13 @@ class Answer {
     at("state").textContent = "";
   }
 
-  async end() {
-    this.close();
+  /** Asks the application whether the answer is over. It stores an answer before it publishes the end. */
+  async look() {
     const about = await api(`ai/${this.about.id}`).catch((error) => say(sorry(error)));
-    if (!about || answer != this) return;
-    // The same, unless there was a gap.
-    if (about.text != this.text) this.replace(about.text);
+    if (!about || about.state == "running" || answer != this) return;
+    this.close();
+    // The same, unless there was a gap. Of an answer that was lost there is no text, and what was read stays.
+    if (about.text && about.text != this.text) this.replace(about.text);
     this.setState(about.state);
     loadLately();
   }

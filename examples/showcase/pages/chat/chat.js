@@ -2,7 +2,7 @@
  * The chat: one stream for everything, and a panel for each room and each private conversation that is open.
  */
 import { connect } from "/api/v1/sse/client.js";
-import { api, token } from "/api.js";
+import { api, token, untilDone } from "/api.js";
 import { sorry, t, when } from "/i18n.js";
 import { make, say, showState, start } from "/shell.js";
 import { Panel } from "/chat/panel.js";
@@ -26,7 +26,15 @@ const unread = new Map();
 /** By private conversation, the newest message that was shown here. So a number waits also for who comes later. */
 const seenKey = `chat.seen.${me.user}`;
 const seen = JSON.parse(localStorage.getItem(seenKey) ?? "{}");
-for (const { with: name, newest } of me.talks) if (newest > (seen[`@${name}`] ?? 0)) unread.set(`@${name}`, 1);
+noteUnread(me.talks);
+
+/** Notes private conversations with something that was not shown yet. */
+function noteUnread(talks) {
+  for (const { with: name, newest } of talks) {
+    const place = `@${name}`;
+    if (newest > (seen[place] ?? 0) && !panels.has(place) && !unread.has(place)) unread.set(place, 1);
+  }
+}
 
 function see(place, id) {
   if (!place.startsWith("@") || id <= (seen[place] ?? 0)) return;
@@ -46,7 +54,11 @@ const stream = connect({
   // Too much came while this page was away. Nothing new is read until the messages are loaded again.
   onGap: async ({ rooms, inbox }) => {
     const missed = [...panels.values()].filter(({ place }) => rooms.includes(place) || (inbox && place.startsWith("@")));
-    await Promise.all(missed.map((panel) => panel.load()));
+    await untilDone(async () => {
+      await Promise.all(missed.map((panel) => panel.load()));
+      if (inbox) noteUnread((await api("chat")).talks);
+    });
+    draw();
     for (const panel of missed) panel.notice(t("chat.gap"));
   },
 });

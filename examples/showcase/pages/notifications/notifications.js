@@ -2,7 +2,7 @@
  * Notifications: the inbox is loaded from the application, and what is new comes by the stream.
  */
 import { connect } from "/api/v1/sse/client.js";
-import { api, newKey, token } from "/api.js";
+import { api, newKey, token, untilDone } from "/api.js";
 import { sorry, t, when } from "/i18n.js";
 import { make, say, showState, start } from "/shell.js";
 import { prepareDesktop } from "/notifications/desktop.js";
@@ -23,7 +23,7 @@ const stream = connect({
   // A browser has six connections to a host over HTTP/1.1, and each stream would hold one.
   tabs: true,
   // Without rooms: every stream has its user's inbox, and what is for everyone.
-  onGap: load,
+  onGap: () => untilDone(load),
 });
 const showOnDesktop = prepareDesktop(find("desktop"), find("desktop-state"));
 
@@ -143,8 +143,8 @@ find("send").onsubmit = async (event) => {
   }
   button.disabled = false;
 };
-find("text").oninput = () => {
-  // Another text is another notice.
+find("send").oninput = () => {
+  // Another text is another notice, and so is one to others.
   key = newKey();
   find("told").textContent = "";
 };

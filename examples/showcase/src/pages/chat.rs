@@ -169,6 +169,11 @@ async fn send(
 async fn publish(app: &App, message: Message) -> Result<(), Refusal> {
     let id = message.id;
     let outcome = app.push.publish(&events(&message), &message.from, Some(&format!("chat-{id}"))).await;
+    let outcome = match outcome {
+        // It went out longer ago than Tidegate remembers the name of the publish, and was not marked.
+        Err(refusal) if refusal.code() == "event_id_repeated" => Ok(()),
+        outcome => outcome,
+    };
     match &outcome {
         Ok(()) => app.database.run(move |connection| Ok(store::mark_sent(connection, id)?)).await?,
         // Nobody knows whether it went out. The page may try again with its key, and `send_again` does.

@@ -79,6 +79,15 @@ test("two answers of one user are written at once, and not a third", async () =>
   assert.equal(await post(" "), "question_invalid");
 });
 
+test("an answer that a restart has ended says so, and nobody does anything", async () => {
+  await ask(ann, "Until when?");
+  await holds(ann, "I am a stand-in");
+  await server.stop();
+  await server.start();
+  await state(ann, "restarted");
+  await holds(ann, "I am a stand-in");
+});
+
 /** A model's server: `speak` writes the answer. */
 async function model(speak) {
   const asked = [];

@@ -315,10 +315,18 @@ test("after a restart nothing is missing, and nobody does anything", async () =>
   // Written while the server is away: the page goes on trying, then there is a button.
   await write(bob, "chat-lobby", "Said into the dark");
   await until(bob, "a button to try again", () => document.querySelector(".pending .error button"));
+  // The first try to load what is missing fails.
+  let asked = 0;
+  const fail = (request) => (request.url().endsWith("/app/chat/chat-lobby") && !asked++ ? request.abort() : request.continue());
+  await ann.setRequestInterception(true);
+  ann.on("request", fail);
   await server.start();
   await arrived(ann);
   await arrived(bob);
   await until(ann, "a line about the gap", () => document.body.innerText.includes("loaded again"));
+  assert.equal(asked, 2);
+  ann.off("request", fail);
+  await ann.setRequestInterception(false);
   await bob.locator(".pending .error button").click();
   await shows(ann, "chat-lobby", "Said into the dark");
   await shows(ann, "chat-lobby", "Thank you");
