@@ -85,7 +85,7 @@ fn shard(hub: &Arc<Hub>) -> Shard<Sink> {
         drain: Duration::ZERO,
         drain_rate: Rate { events: 1000, per: Duration::from_secs(1) },
     };
-    Shard::new(hub.clone(), settings, Sink, Arc::new(Stats::default()), 1)
+    Shard::new(MemoryOrder::new(hub.clone()), settings, Sink, Arc::new(Stats::default()), 1)
 }
 
 fn join(hub: &Arc<Hub>, shard: &mut Shard<Sink>, rooms: &[&str], user: &str, encoding: Encoding) {

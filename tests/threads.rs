@@ -133,7 +133,8 @@ fn serve(
         drain_rate: Rate { events: 1000, per: Duration::from_secs(1) },
     };
     let net = Sink::default();
-    let mut shard = Shard::new(hub.clone(), settings, net, Arc::new(Stats::default()), rng.u64(..));
+    let mut shard =
+        Shard::new(MemoryOrder::new(hub.clone()), settings, net, Arc::new(Stats::default()), rng.u64(..));
     let mut heard: Vec<Heard> = Vec::new();
     let mut here: Vec<(ConnKey, usize)> = Vec::new();
     let mut now = Moment(1);

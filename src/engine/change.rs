@@ -49,16 +49,6 @@ impl Engine {
         }
     }
 
-    /// Ends the membership of `user` in `room` now, whatever streams it has there.
-    pub fn end_presence(&self, room: &RoomName, user: &UserName) {
-        let (rooms, users) = (self.hub.rooms(), self.hub.users());
-        let (Some(room), Some(user)) = (rooms.get(room.as_str()), users.get(user.as_str())) else {
-            return;
-        };
-        let wakers = self.hub.presence().withdraw(&room, &user, self.clock.now());
-        wakers.into_iter().for_each(std::task::Waker::wake);
-    }
-
     async fn mute(&self, user: &UserName, room: &RoomName, until: Option<u64>) -> Result<u32, Problem> {
         let end = until.map(|until| self.clock.moment_at(until));
         let muted = self.hub.mutes().put(user.as_str(), room.as_str(), end, self.clock.now());
@@ -75,12 +65,13 @@ impl Engine {
     }
 
     async fn disconnect(&self, user: &UserName, room: &RoomName) -> Result<u32, Problem> {
-        // First, because the user may have no stream left and be within its grace.
-        self.end_presence(room, user);
         let (rooms, users) = (self.hub.rooms(), self.hub.users());
         let (Some(room), Some(user)) = (rooms.get(room.as_str()), users.get(user.as_str())) else {
             return Ok(0);
         };
+        // First, because the user may have no stream left and be within its grace. It is part of this entry.
+        let wakers = self.hub.presence().withdraw(&room, &user, self.clock.now());
+        wakers.into_iter().for_each(std::task::Waker::wake);
         let command = |reply| Command::Disconnect { user: user.clone(), room: room.clone(), reply };
         Ok(self.ask_shards(command).await?.iter().sum())
     }

@@ -48,6 +48,12 @@ impl MemoryOrder {
         Self { hub, claims, stats: Arc::default() }
     }
 
+    /// The hub that follows it.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
     /// Publishes `drafts` next to each other.
     ///
     /// # Errors

@@ -503,6 +503,7 @@ fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Wor
     let auto = memory.auto_bytes();
     let hub = Hub::new(hub_settings(&config, auto));
     hub.set_policies(rooms::policies(&config, &config), Moment(0));
+    let order = MemoryOrder::remembering(hub.clone(), config.idempotency_keys);
     let clock = Clock::start();
     let keys = fetches_keys(&config).then(|| {
         let keys = PublishedKeys { policy: policy.clone(), wanted: keys_wanted.clone() };
@@ -518,13 +519,13 @@ fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Wor
         let poll = mio::Poll::new()?;
         let sockets = Sockets::new(poll.registry().try_clone()?);
         let settings = shard_settings(&config, index);
-        let shard = Shard::new(hub.clone(), settings, sockets, stats.clone(), fastrand::u64(..));
+        let shard = Shard::new(order.clone(), settings, sockets, stats.clone(), fastrand::u64(..));
         shards.push(ShardHandle::new(shard.telling(upstream.notices.clone()), stats));
         polls.push(poll);
     }
     let revocations = Revocations::new(config.revocation_time);
     let engine = Engine {
-        order: MemoryOrder::remembering(hub.clone(), config.idempotency_keys),
+        order,
         clock,
         hub,
         shards: shards.into(),

@@ -44,6 +44,7 @@ use slab::Slab;
 use crate::hub::Hub;
 use crate::hub::mailbox::{Command, Dirty, Reply};
 use crate::hub::source::{ABSENT, Source, SourceKind};
+use crate::order::memory::MemoryOrder;
 use crate::shard::conn::{ConnKey, Conns, Membership, flag};
 use crate::shard::flush::Job;
 use crate::shard::net::Net;
@@ -111,6 +112,8 @@ enum Work {
 /// One thread's connections.
 pub struct Shard<N: Net> {
     hub: Arc<Hub>,
+    /// Where it proposes that its users come and go.
+    order: MemoryOrder,
     settings: ShardSettings,
     net: N,
     stats: Arc<Stats>,
@@ -147,14 +150,16 @@ pub struct Shard<N: Net> {
 }
 
 impl<N: Net> Shard<N> {
-    /// A shard without connections. `seed` decides jitter only.
+    /// A shard without connections, of the hub that follows `order`. `seed` decides jitter only.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, settings: ShardSettings, net: N, stats: Arc<Stats>, seed: u64) -> Self {
+    pub fn new(order: MemoryOrder, settings: ShardSettings, net: N, stats: Arc<Stats>, seed: u64) -> Self {
+        let hub = order.hub().clone();
         // The broadcast always has an attachment: it is a source of every connection.
         hub.all().attach(settings.index, 0, hub.head());
         Self {
             all: Pace::starting_at(hub.all(), hub.head()),
             hub,
+            order,
             settings,
             net,
             stats,

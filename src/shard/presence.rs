@@ -142,7 +142,7 @@ impl<N: Net> Shard<N> {
         for (room, source) in self.rooms_that_it_sees(slot) {
             let mut watcher = Watcher { is_stale: true, view: View::Counts, seat: None };
             if let Some(user) = self.member(slot) {
-                let Entered { seat, wakers } = self.hub.presence().enter(&source, &user, self.now);
+                let Entered { seat, wakers } = self.order.enter(&source, &user, self.now);
                 watcher.seat = seat;
                 wake(wakers);
             }
@@ -212,7 +212,7 @@ impl<N: Net> Shard<N> {
     fn leave_presence(&self, slot: u32, room: &Arc<Source>, seat: Option<Seat>, at_once: bool) {
         let user = self.conns.get(slot).and_then(|conn| conn.user.as_ref());
         if let Some((user, seat)) = user.zip(seat) {
-            wake(self.hub.presence().leave(room, user, seat, at_once, self.now));
+            wake(self.order.leave(room, user, seat, at_once, self.now));
         }
     }
 

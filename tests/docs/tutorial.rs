@@ -32,7 +32,8 @@ fn blocks(path: &Path) -> Vec<Block> {
 /// Removes the indentation that all lines have.
 fn flush_left(lines: &[String]) -> Vec<&str> {
     let indentation = |line: &String| line.len() - line.trim_start().len();
-    let common = lines.iter().filter(|line| !line.trim().is_empty()).map(indentation).min().unwrap_or_default();
+    let common =
+        lines.iter().filter(|line| !line.trim().is_empty()).map(indentation).min().unwrap_or_default();
     lines.iter().map(|line| line.get(common..).unwrap_or_default()).collect()
 }
 
@@ -48,9 +49,9 @@ fn what_the_tutorial_shows_is_in_the_showcase() {
                 }
                 let place = || format!("{}, the block below {before:?}", path.display());
                 let link = before.strip_prefix("[`").and_then(|rest| rest.strip_suffix(')'));
-                let (name, target) = link.and_then(|link| link.split_once("`](")).unwrap_or_else(|| {
-                    panic!("{}: wanted a link to the file that it is cut from", place())
-                });
+                let (name, target) = link
+                    .and_then(|link| link.split_once("`]("))
+                    .unwrap_or_else(|| panic!("{}: wanted a link to the file that it is cut from", place()));
                 assert!(name.starts_with("examples/showcase/"), "{}", place());
                 let file = path.parent().expect("a folder").join(target).canonicalize();
                 let file = file.unwrap_or_else(|err| panic!("{}: {err}", place()));
@@ -76,7 +77,8 @@ fn the_tutorial_is_the_same_in_both_languages() {
             let text = fs::read_to_string(&path).unwrap_or_else(|err| panic!("{}: {err}", path.display()));
             let code: Vec<_> = blocks(&path).into_iter().map(|block| (block.language, block.lines)).collect();
             let prose: Vec<&str> = text.split("```").step_by(2).collect();
-            let sections = prose.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with('#')).count();
+            let sections =
+                prose.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with('#')).count();
             let prose = prose.concat();
             let links = prose.split("](").skip(1).map(|rest| {
                 let target = rest.split(')').next().unwrap_or_default();

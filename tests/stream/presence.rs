@@ -248,15 +248,16 @@ fn members_come_in_pages() {
 #[test]
 fn a_page_of_members_is_bounded_in_bytes() {
     let server = start(MEMBERS);
-    let hub = &server.server().engine().hub;
+    let engine = server.server().engine();
+    let (hub, order) = (&engine.hub, &engine.order);
     let (room, now) = (hub.rooms().get_or_create("lobby"), server.server().engine().clock.now());
     let data = PresenceData::new(&format!("\"{}\"", "x".repeat(1022))).expect("as much as there may be");
     let name = |n: usize| format!("{n:03}");
     for n in 0..600 {
         let (user, _) = hub.admit(Some(&name(n)), None, now).expect("a place").keep();
         let user = user.expect("it has one");
-        let _ = hub.presence().enter(&room, &user, now);
-        assert!(matches!(hub.presence().put(&room, &user, Some(data.clone()), now), Put::Done { .. }));
+        let _ = order.enter(&room, &user, now);
+        assert!(matches!(order.show(&room, &user, Some(data.clone()), now), Put::Done { .. }));
     }
     let mut seen = Vec::new();
     loop {

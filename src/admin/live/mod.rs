@@ -102,9 +102,10 @@ impl Dashboard {
             drain: Duration::ZERO,
             drain_rate: engine.config.drain_rate,
         };
-        let shard = Shard::new(hub.clone(), settings, Bodies::default(), Arc::default(), fastrand::u64(..));
+        let order = MemoryOrder::new(hub.clone());
+        let shard = Shard::new(order.clone(), settings, Bodies::default(), Arc::default(), fastrand::u64(..));
         Arc::new(Self {
-            order: MemoryOrder::new(hub.clone()),
+            order,
             hub,
             shard: Mutex::new(shard),
             clock: engine.clock,

@@ -548,6 +548,22 @@ mod tests {
         }
     }
 
+    /// The answer 400 is for that request, and those before it get their own.
+    #[test]
+    fn a_wrong_body_is_known_by_the_number_of_its_request() {
+        let get = "GET / HTTP/1.1\r\nA: b\r\nC: d\r\n\r\n";
+        let post = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nA: b\r\n\r\n1\r\na\r\n0\r\nC: d\r\n\r\n";
+        let wrong = "POST / HTTP/1.1\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\na\r\nx\r\n";
+        for step in [1, 3, 1_000] {
+            for (before, number) in [(String::new(), 1), (get.to_owned(), 2), ([get, post, get].concat(), 4)]
+            {
+                let (_, guard) = passed(&format!("{before}{wrong}"), step);
+                assert_eq!(guard.broken_body(), Some(number), "{before}, {step}");
+            }
+            assert_eq!(passed(get, step).1.broken_body(), None, "{step}");
+        }
+    }
+
     #[test]
     fn chunk_lines_and_trailers_have_bounds() {
         let feed = |chunks: &str, bound: usize, step: usize| {

@@ -1,8 +1,8 @@
 //! Who is present in rooms. Pure: no socket and no clock.
 //!
 //! A member is a user in a room, over however many connections. Its state here is that of the rooms that have presence
-//! by their policy; others cost nothing. What happens is a [`PresenceChange`], which is data: it is proposed, and then
-//! applied, with the same effect wherever that is done. In memory both are one call.
+//! by their policy; others cost nothing. What happens is a [`PresenceChange`], which is data: it is proposed to the
+//! [order](crate::order::presence), and applied here, with the same effect wherever that is done.
 //!
 //! Guarantees:
 //! - Whoever begins with a [`Presence::state`] and then follows the messages knows exactly who is there. A member that
@@ -203,7 +203,7 @@ impl Presence {
     ///
     /// For a new stream: first this, then [`Presence::watch`], then [`Presence::state`]. So a user who is alone causes
     /// no message.
-    pub fn enter(&self, room: &Arc<Source>, user: &Arc<Source>, now: Moment) -> Entered {
+    pub(crate) fn enter(&self, room: &Arc<Source>, user: &Arc<Source>, now: Moment) -> Entered {
         let mut share = self.share(room).lock();
         let Some(state) = self.find_or_create(&mut share, room) else {
             return Entered::default();
@@ -219,7 +219,7 @@ impl Presence {
     /// A stream of `user` has ended, which entered with this `seat`. If it was the member's last one, its grace begins,
     /// or it leaves `at_once`. A stream that is older than the member (it was withdrawn and came again) changes nothing.
     #[must_use]
-    pub fn leave(
+    pub(crate) fn leave(
         &self,
         room: &Arc<Source>,
         user: &Arc<Source>,
@@ -232,7 +232,7 @@ impl Presence {
 
     /// `user` shows `data`, or nothing, unless it is no member, does this too often ([`PUT_RATE`]), or all together show
     /// too much.
-    pub fn put(
+    pub(crate) fn put(
         &self,
         room: &Arc<Source>,
         user: &Arc<Source>,
@@ -256,13 +256,11 @@ impl Presence {
 
     /// `user` leaves now, whatever streams it has; those are silent from then on. A new stream makes it a member again.
     #[must_use]
-    pub fn withdraw(&self, room: &Arc<Source>, user: &Arc<Source>, now: Moment) -> Vec<Waker> {
+    pub(crate) fn withdraw(&self, room: &Arc<Source>, user: &Arc<Source>, now: Moment) -> Vec<Waker> {
         self.apply(room, user, PresenceChange::Withdraw, now)
     }
 
-    /// Applies a change. The returned wakers are to be woken, once no lock is held.
-    #[must_use]
-    pub fn apply(
+    fn apply(
         &self,
         room: &Arc<Source>,
         user: &Arc<Source>,

@@ -121,7 +121,7 @@ impl World {
             drain_rate: Rate { events: 1, per: Duration::from_secs(1) },
         };
         let stats = Arc::new(Stats::default());
-        let shard = Shard::new(hub.clone(), settings, Lines, stats.clone(), 1);
+        let shard = Shard::new(MemoryOrder::new(hub.clone()), settings, Lines, stats.clone(), 1);
         Self { hub, shard, stats, now: Moment(1) }
     }
 

@@ -79,7 +79,7 @@ impl World {
         let (user, _) = self.hub.admit(Some(user), None, self.now).unwrap().keep();
         for room in rooms {
             let room = self.hub.rooms().get_or_create(room);
-            let _ = self.hub.presence().enter(&room, user.as_ref().unwrap(), self.now);
+            let _ = MemoryOrder::new(self.hub.clone()).enter(&room, user.as_ref().unwrap(), self.now);
         }
     }
 

@@ -42,7 +42,7 @@ impl Life<'_> {
     fn put(&mut self, user: usize, room: usize, inbox: &Arc<Source>, source: &Arc<Source>) {
         let data = (!self.one_in(4)).then(|| PresenceData::new(&self.rng.u8(..).to_string()).unwrap());
         let is_member = self.hub.presence().has(source, &user_name(user));
-        let put = self.hub.presence().put(source, inbox, data.clone(), self.moment());
+        let put = self.publisher.show(source, inbox, data.clone(), self.moment());
         self.say(|| format!("user {user} shows {data:?} in room {room}: {put:?}"));
         match put {
             Put::Done { .. } => {
@@ -60,7 +60,7 @@ impl Life<'_> {
     fn withdraw(&mut self, user: usize, room: usize, inbox: &Arc<Source>, source: &Arc<Source>) {
         self.now += 1;
         self.say(|| format!("user {user} leaves room {room}"));
-        let wakers = self.hub.presence().withdraw(source, inbox, self.moment());
+        let wakers = self.publisher.withdraw(source, inbox, self.moment());
         wakers.into_iter().for_each(std::task::Waker::wake);
         assert!(!self.hub.presence().has(source, &user_name(user)));
         self.graces.remove(&(user, room));

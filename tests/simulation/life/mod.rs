@@ -103,10 +103,10 @@ pub(crate) fn live(
         caps: plan.caps,
         delivery: plan.delivery,
     });
-    let nodes = (0..plan.shards).map(|index| node(plan, &hub, index, rng)).collect();
+    let publisher = MemoryOrder::remembering(hub.clone(), CLAIMS_MAX);
+    let nodes = (0..plan.shards).map(|index| node(plan, &publisher, index, rng)).collect();
     let kinds = plan.kinds.unwrap_or([Kind::plain(plan.history); ROOMS]);
     let order = Order::new(plan);
-    let publisher = MemoryOrder::remembering(hub.clone(), CLAIMS_MAX);
     let (waiting, held, drawn, versions, graces, mutes) = Default::default();
     let mut life = Life {
         plan,
@@ -140,7 +140,7 @@ pub(crate) fn live(
     life.now
 }
 
-fn node(plan: &Plan, hub: &Arc<Hub>, index: usize, rng: &mut Rng) -> Node {
+fn node(plan: &Plan, order: &MemoryOrder, index: usize, rng: &mut Rng) -> Node {
     let settings = ShardSettings {
         index,
         flush_interval: plan.flush_interval,
@@ -154,7 +154,7 @@ fn node(plan: &Plan, hub: &Arc<Hub>, index: usize, rng: &mut Rng) -> Node {
     };
     let stats = Arc::new(Stats::default());
     let net = FakeNet::new(rng.u64(..));
-    let shard = Shard::new(hub.clone(), settings, net, stats.clone(), rng.u64(..));
+    let shard = Shard::new(order.clone(), settings, net, stats.clone(), rng.u64(..));
     Node { shard, stats, listeners: Vec::new(), live: Vec::new(), tally: Tally::default() }
 }
 

@@ -8,6 +8,8 @@ import { language, sorry, t, when } from "/i18n.js";
 import { make, say, showState, start } from "/shell.js";
 
 const SPEAK_EVERY_MS = 5000;
+/** How often the application is asked whether an answer is over. */
+const ASK_EVERY_MS = 15_000;
 const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
 const count = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
 const at = (id) => document.querySelector(`#${id}`);
@@ -44,8 +46,9 @@ class Answer {
     // All that was said before this page came. It is no news, so it is not typed.
     this.stream.on("replayed", () => (this.shown = this.text.length));
     this.stream.on("end", () => this.look());
-    // If Tidegate was away, the end may have been lost.
+    // If Tidegate or the application was away, the end may have been lost.
     this.stream.watch(({ state }) => state == "open" && this.look());
+    this.asking = setInterval(() => this.look(), ASK_EVERY_MS);
   }
 
   /** Adds a piece that begins at `from`, in bytes. If Tidegate was restarted meanwhile, all pieces may come again. */
@@ -58,12 +61,13 @@ class Answer {
   /** Where nothing more comes, no stream is needed, and the bar has nothing to say of one. */
   close() {
     this.stream?.close();
+    clearInterval(this.asking);
     at("state").textContent = "";
   }
 
   /** Asks the application whether the answer is over. It stores an answer before it publishes the end. */
   async look() {
-    const about = await api(`ai/${this.about.id}`).catch((error) => say(sorry(error)));
+    const about = await api(`ai/${this.about.id}`).catch(() => null);
     if (!about || about.state == "running" || answer != this) return;
     this.close();
     // The same, unless there was a gap. Of an answer that was lost there is no text, and what was read stays.

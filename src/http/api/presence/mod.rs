@@ -53,7 +53,7 @@ pub async fn put(call: Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
         return Err(Code::NotPresent.into());
     };
     let now = engine.clock.now();
-    match engine.hub.presence().put(&inside, &inbox, data, now) {
+    match engine.order.show(&inside, &inbox, data, now) {
         Put::Done { rev, wakers } => {
             wakers.into_iter().for_each(std::task::Waker::wake);
             Ok(json(&Shown { room: room.as_str(), user: user.as_str(), rev }))
@@ -77,7 +77,11 @@ pub fn delete(call: &Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
     let user = may_be(call, caller, room)?;
     let engine = call.engine();
     has_presence(engine, room)?;
-    engine.end_presence(room, &user);
+    let (rooms, users) = (engine.hub.rooms(), engine.hub.users());
+    if let (Some(inside), Some(inbox)) = (rooms.get(room.as_str()), users.get(user.as_str())) {
+        let wakers = engine.order.withdraw(&inside, &inbox, engine.clock.now());
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
     let mut response = Response::new(ResponseBody::EMPTY);
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
