@@ -29,10 +29,10 @@ fn pass_on(server: SocketAddr, asked: &Asked) -> (u16, String) {
     let mut head = format!("{} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n", asked.line);
     for name in ["authorization", "content-type", "idempotency-key"] {
         if let Some(value) = asked.header(name) {
-            head += &format!("{name}: {value}\r\n");
+            head.extend([name, ": ", value, "\r\n"]);
         }
     }
-    head += &format!("content-length: {}\r\n\r\n", asked.body.len());
+    head.extend(["content-length: ", &asked.body.len().to_string(), "\r\n\r\n"]);
     socket.write_all(&[head.as_bytes(), &asked.body].concat()).expect("the server reads");
     let mut answer = String::new();
     socket.read_to_string(&mut answer).expect("the server answers");

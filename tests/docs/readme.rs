@@ -117,7 +117,9 @@ fn links_lead_somewhere() {
         let names = fs::read_dir(path_of(folder)).unwrap().map(|entry| entry.unwrap().file_name());
         names.map(move |name| format!("{folder}/{}", name.display()))
     });
-    let guides: Vec<String> = guides.filter(|name| name.ends_with(".md")).collect();
+    let guides: Vec<String> = guides
+        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "md"))
+        .collect();
     let documents: Vec<&str> = pages.into_iter().chain(guides.iter().map(String::as_str)).collect();
     let headings: BTreeMap<PathBuf, Vec<String>> = documents
         .iter()

@@ -71,7 +71,8 @@ pub(crate) struct Listener {
     pub keeps_up: bool,
     /// How often it was to be told that its user is muted.
     pub mutings: usize,
-    /// Rooms that its user has left since although it goes on.
+    /// Rooms in which its user is no member by it: those that the user has left since, and those without presence at the
+    /// beginning or since.
     pub withdrawn: Vec<usize>,
 }
 

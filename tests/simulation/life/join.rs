@@ -122,6 +122,8 @@ impl Life<'_> {
         assert_eq!(joined.is_err(), refuses);
         if joined.is_ok() {
             let is_rated = user.is_some() && self.plan.delivery.is_some();
+            let withdrawn =
+                rooms.iter().copied().filter(|room| self.kinds[*room].presence.is_none()).collect();
             node.live.push(node.listeners.len());
             node.tally.opened += 1;
             node.listeners.push(Listener {
@@ -142,7 +144,7 @@ impl Life<'_> {
                 opened: self.now,
                 keeps_up: !is_rated && !self.plan.fat && self.plan.is_unlimited_together(),
                 mutings: 0,
-                withdrawn: Vec::new(),
+                withdrawn,
             });
             assert_eq!(node.listeners.len(), node.shard.net_mut().wires.len());
         }

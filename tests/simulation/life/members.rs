@@ -75,6 +75,16 @@ impl Life<'_> {
         self.now += 1;
     }
 
+    /// Notes that a room has no presence: nobody is a member, and streams that are open are silent if it comes back.
+    pub(super) fn end_members(&mut self, room: usize) {
+        self.graces.retain(|(_, of), _| *of != room);
+        for node in &mut self.nodes {
+            for wire in &node.live {
+                node.listeners[*wire].withdrawn.push(room);
+            }
+        }
+    }
+
     /// Notes that a stream has ended: the grace of its user begins in the rooms in which no other has it present.
     pub(super) fn note_leaving(&mut self, at: usize, wire: usize, walk: &Walk) {
         let listener = &self.nodes[at].listeners[wire];
@@ -82,8 +92,8 @@ impl Life<'_> {
             let at_once = [CloseReason::Disconnected, CloseReason::Revoked];
             at_once.iter().any(|one| one.as_str() == reason)
         };
-        // A stream that was cut off does not say why.
-        let is_told = listener.ended_by_us.is_some() || walk.closing.is_some();
+        // A stream that was cut off does not say why. One whose right was taken away may have left before its socket ended.
+        let is_told = !listener.is_doomed && (listener.ended_by_us.is_some() || walk.closing.is_some());
         let has_grace = is_told && !walk.closing.as_deref().is_some_and(is_over_at_once);
         let Some(user) = listener.user.filter(|_| listener.presence == Presence::Member) else {
             return;

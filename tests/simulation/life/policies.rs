@@ -27,7 +27,7 @@ impl Life<'_> {
         }
     }
 
-    /// Changes the policy of one room, but not whether it has presence.
+    /// Changes the policy of one room.
     pub(super) fn change_a_policy(&mut self) {
         if self.plan.kinds.is_none() {
             return;
@@ -40,11 +40,23 @@ impl Life<'_> {
             2 => kind.draw_replay(self.rng),
             3 | 7 => kind.draw_history(self.rng),
             4 => kind.draw_listeners(self.rng),
-            6 => kind.presence = kind.presence.map(|_| kind::presence(self.rng)),
+            6 => {
+                kind.presence =
+                    (kind.presence.is_none() || self.rng.bool()).then(|| kind::presence(self.rng));
+            }
             5 => kind.flush_interval = Some(Duration::from_millis(self.rng.u64(0..20))),
             _ => kind.slow = *self.rng.choice(&[Slow::Gap, Slow::Close, Slow::Latest]).unwrap(),
         }
+        if kind.presence.is_none() {
+            self.end_members(room);
+        }
         self.say(|| format!("room {room} becomes {:?}", self.kinds[room]));
         self.set_policies();
+        if let Some(source) = self.hub.rooms().get(&room_name(room))
+            && self.kinds[room].presence.is_none()
+        {
+            let page = self.hub.presence().page(&source, None, 1, usize::MAX, self.moment());
+            assert_eq!(page.total, 0, "without presence, room {room} has no members");
+        }
     }
 }
