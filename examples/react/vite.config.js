@@ -14,6 +14,4 @@ export default defineConfig({
   plugins: [react()],
   server: { proxy },
   preview: { proxy },
-  // The client is a link into this repository, where it has a react of its own for its tests. A page must have one only.
-  resolve: { dedupe: ["react", "react-dom"] },
 });

@@ -14,6 +14,4 @@ export default defineConfig({
   plugins: [vue()],
   server: { proxy },
   preview: { proxy },
-  // The client is a link into this repository, where it has a vue of its own for its tests. A page must have one only.
-  resolve: { dedupe: ["vue"] },
 });

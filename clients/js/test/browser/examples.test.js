@@ -1,7 +1,7 @@
 // Promise: the examples with React and Vue are built, and show what comes, once, over reloads and restarts.
 
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { cpSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -10,6 +10,7 @@ import { publish } from "../../client.js";
 import { Server, until } from "../server.js";
 import { browser, skip } from "./browser.js";
 
+const CLIENT = fileURLToPath(new URL("../..", import.meta.url));
 const EXAMPLES = fileURLToPath(new URL("../../../../examples", import.meta.url));
 
 for (const name of ["react", "vue"]) {
@@ -32,6 +33,8 @@ for (const name of ["react", "vue"]) {
 
     /** What the page needs, in development or as it is built. */
     const open = async (t, kind) => {
+      // The copy that npm has made may be older.
+      for (const file of ["client.js", "client"]) cpSync(join(CLIENT, file), join(root, "node_modules/tidegate", file), { recursive: true });
       const server = await Server.start(t, { HISTORY_EVENTS: "100" });
       process.env.TIDEGATE_URL = new URL(server.url).origin;
       const tool = await import(pathToFileURL(vite).href);
