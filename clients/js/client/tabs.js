@@ -1,10 +1,10 @@
 /**
  * One stream for all tabs of a browser. To those who read it, this is `send`: the same request, and an answer that goes on.
  *
- * Tabs of one server and one user are a group. The tab that has the group's Web Lock leads: it has one stream with the
- * rooms of all, and passes its frames on over a BroadcastChannel. Who reads them is here a *reader*: it knows its rooms and
- * its place, takes what is for it and above that place, and drops the rest. So frames may come again, and nobody has to
- * know what others have seen.
+ * Tabs of one server and one user are a group. The one that has the group's Web Lock leads: it has one stream with the rooms
+ * of all, and passes its frames on over a BroadcastChannel. Who reads them is here a *reader*: it knows its rooms and its
+ * place, takes what is for it and above that place, and drops the rest. So frames may come again, and nobody has to know
+ * what others have seen.
  *
  * A reader's first request is its own, a poll: it tells whose the stream is, and brings what a newcomer gets. Then the
  * reader asks the leader. The leader asks all where they are, and opens a stream that has all rooms and begins at the
@@ -17,26 +17,27 @@
 
 import { isPast, position } from "./cursor.js";
 import { read } from "./frames.js";
+import { onAbort } from "./listeners.js";
 import { send } from "./request.js";
 
 /** @typedef {import("./parser.js").Frame} Frame */
 /** @typedef {import("./request.js").Reach} Reach */
 
-/** @typedef {import("./cursor.js").Position} Position */
+/**
+ * What a reader wants to be in the leader's stream with: its rooms, its place and its token.
+ *
+ * @typedef {[string[], import("./cursor.js").Position, (string | null)?]} Ask
+ */
 
 /**
  * What tabs tell each other:
  *
- * - `ask` of a reader by its name, with its rooms, its place and its token: it wants to be in the leader's stream
- * - `who` are there, the leader wants to know; or `here` it is, and wants to know already
- * - `begin` of the leader's stream of that name: it has these rooms, above that place; the frame `connected`
- * - `frame` of the stream of that name; one without a name refuses all
- * - `end` of the stream of that name; one without a name was not opened, and ends all
- * - `alone`: there is no stream for all
+ * - `ask` of a reader
+ * - `who` are there, the leader wants to know, or it is there and knows already
+ * - `frame` of the leader's stream `of` that name, which has one since its frame `connected`; without a name it refuses all
+ * - `end` of the stream `of` that name, perhaps with an error; one without a name was not opened, and ends all
  *
- * @typedef {["ask", number, string[], Position, (string | null)?] | ["who"] | ["here"] | ["begin", number, string[], Position, Frame] |
- *   ["frame", number | undefined, Frame] | ["end", number | undefined, object?] | ["alone"]} News
- * @typedef {{ hear: (news: any[]) => void, end: (error?: unknown) => void }} Reader
+ * @typedef {{ ask: Ask } | { who: boolean } | { of?: number, frame: Frame } | { of?: number, end: any }} News
  */
 
 /** How long tabs have to say where they are. */
@@ -48,264 +49,218 @@ const POLL_S = 25;
 /** Frames that wait for a reader. One that is further behind begins anew, from its place. */
 const FRAMES_MAX = 1000;
 
-/** Whose stream it is. @param {Frame} connected */
-const userOf = ({ data }) => JSON.parse(/** @type {string} */ (data)).user;
+/** What a frame `connected` says. @param {Frame} frame */
+const parse = ({ data }) => JSON.parse(/** @type {string} */ (data));
 
-/** @type {Map<string, ReturnType<typeof join>>} */
-const groups = new Map();
 /** The group that a stream was in: whose it is is known after its first request. @type {WeakMap<Reach, string>} */
 const names = new WeakMap();
-
-/**
- * Makes this tab one of a group.
- *
- * @param {string} name
- * @param {Reach} reach
- * @param {URLSearchParams} query what all its streams ask for
- */
-function join(name, reach, query) {
-  const channel = new BroadcastChannel(name);
-  /** @type {Set<Reader>} */
-  const readers = new Set();
-  const quit = new AbortController();
-  /** @type {AbortController | undefined} the leader's stream */
-  let stream;
-  /** @type {Map<number, [string[], Position, (string | null)?]> | undefined} while tabs say where they are */
-  let asks;
-  /** @type {((value: unknown) => void) | undefined} gives the lock back */
-  let release;
-  let isOver = false;
-
-  /** Tells all tabs, this one as well. @param {News} news */
-  const say = (...news) => {
-    if (isOver) return;
-    channel.postMessage(news);
-    hear(news);
-  };
-
-  /** @param {any[]} news */
-  const hear = (news) => {
-    if (news[0] != "ask") readers.forEach((reader) => reader.hear(news));
-    else if (release) gather(...news);
-  };
-  channel.onmessage = ({ data }) => hear(data);
-
-  /** @param {any[]} ask */
-  const gather = (...[, id, ...ask]) => {
-    const before = asks;
-    asks ??= new Map();
-    // The first to ask has begun anew, so its token is the newest.
-    if (id) asks.set(id, /** @type {any} */ (ask));
-    if (!before) setTimeout(lead, GATHER_MS);
-    say(before ? "here" : "who");
-  };
-
-  /** Opens a stream for all who have asked, and passes it on. */
-  const lead = async () => {
-    const all = [.../** @type {NonNullable<typeof asks>} */ (asks).values()];
-    asks = undefined;
-    stream?.abort();
-    if (isOver || !all[0]) return;
-    const mine = (stream = new AbortController());
-    /** @type {number | undefined} */
-    let begin;
-    const rooms = all.flatMap(([rooms]) => rooms);
-    const at = all.map(([, at]) => at).reduce((at, next) => (isPast(next, at) ? next : at));
-    let failure;
-    try {
-      const asked = new URLSearchParams(query);
-      for (const room of new Set(rooms)) asked.append("room", room);
-      asked.append("last_event_id", /** @type {RegExpExecArray} */ (at)[0]);
-      const answer = await send(reach, "/stream?" + asked, all[0][2], mine);
-      // 204 is a refusal here: the user is to stay away.
-      if (!answer.body) throw { status: 400 };
-      for await (const frame of read(answer)) {
-        if (mine != stream) return;
-        if (frame.event == "connected") say("begin", (begin = Math.random()), rooms, at, frame);
-        else say("frame", begin, frame);
-      }
-    } catch (error) {
-      // An error would come through without what the server said.
-      failure = { message: "" + error, .../** @type {any} */ (error) };
-    }
-    if (mine != stream) return;
-    // It may be because of one tab's rooms. Each finds out for itself.
-    if (/^4(?!08|29)/.test(failure?.status)) say("alone");
-    else say("end", begin, failure);
-  };
-
-  /** Ends all readers of this tab, and with the last one its part in the group. */
-  const away = () => readers.forEach((reader) => reader.end(Error("freeze")));
-  // Workers have no page. A page that is frozen must not let the others wait. One that is put away aborts its attempts.
-  globalThis.document?.addEventListener("freeze", away, quit);
-
-  /** @param {LockOptions} how */
-  const stand = (how) =>
-    navigator.locks
-      .request(name, how, () => {
-        if (isOver) return;
-        return new Promise((done) => {
-          // First, because this tab's own answer is heard at once, and only by a leader.
-          release = done;
-          gather();
-        });
-      })
-      // Another tab has taken the lock, because this one did not answer.
-      .catch(away);
-  stand({ signal: quit.signal });
-
-  return {
-    readers,
-    say,
-    seize: () => stand({ steal: true }),
-    leads: () => release,
-    leave() {
-      if (readers.size) return;
-      isOver = true;
-      groups.delete(name);
-      quit.abort();
-      stream?.abort();
-      release?.(0);
-      channel.close();
-    },
-  };
-}
 
 /**
  * @param {Reach} reach
  * @param {string} path
  * @param {string | null | undefined} token
- * @param {AbortController} attempt
+ * @param {AbortController} attempt all that there is of a reader ends with it
  * @returns {Promise<Response>}
  */
 export default async function share(reach, path, token, attempt) {
+  const { signal } = attempt;
   // It may be over since this module was asked for.
-  attempt.signal.throwIfAborted();
+  signal.throwIfAborted();
+  const locks = globalThis.navigator?.locks;
   // Without locks each tab has its own stream.
-  if (!globalThis.navigator?.locks) return send(reach, path, token, attempt);
+  if (!locks) return send(reach, path, token, attempt);
+
+  // What the streams of a group ask for is the same, but for these.
   const query = new URLSearchParams(path.split("?")[1]);
   const rooms = query.getAll("room");
   /** The last position that was given. */
   let at = position(query.get("last_event_id"));
   for (const name of ["room", "last_event_id", "history"]) query.delete(name);
   const key = reach.url + "?" + query;
-  const id = Math.random();
-  /** @type {Set<string>} the last ids of publishers, which say nothing of an order */
-  const ids = new Set();
-  /** Its tab's, once it is known. @type {ReturnType<typeof join>} */
-  let group;
-  /** @type {AbortController | undefined} its own request */
-  let own;
+  /** The group. */
+  let name = at && names.get(reach);
+  /** @type {BroadcastChannel | undefined} */
+  let channel;
+  /** Whether its own request is under way. It hears nobody then. */
+  let isAlone = false;
   /** @type {number | undefined} the leader's stream that it is in */
   let following;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let deaf;
+  let leads = false;
+  /** @type {Ask[] | undefined} while tabs tell this leader where they are */
+  let asks;
+  /** @type {AbortController | undefined} the leader's stream */
+  let stream;
+  /** @type {Set<string>} the last ids of publishers, which say nothing of an order */
+  const ids = new Set();
+
   /** @type {ReadableStreamDefaultController<Frame>} */
   let out;
   const body = new ReadableStream({ start: (own) => void (out = own) });
-  /** No `Response`: the chunks of its body would have to be bytes. @type {any} */
-  const whole = { body, headers: { get: () => "event-stream" } };
+  onAbort(signal, () => {
+    clearTimeout(deaf);
+    stream?.abort();
+    channel?.close();
+  });
 
   return new Promise((resolve, reject) => {
+    /** @param {unknown} [error] */
+    const end = (error) => {
+      // What waits to be read would be lost with a second end.
+      if (signal.aborted) return;
+      reject(error);
+      if (error) out.error(error);
+      else out.close();
+      attempt.abort();
+    };
+    const freeze = () => end(Error("freeze"));
+    // Workers have no page. A page that is frozen must not let the others wait. One that is put away aborts its attempts.
+    globalThis.document?.addEventListener("freeze", freeze, attempt);
+
     /** @param {Frame} frame */
     const give = (frame) => {
-      resolve(whole);
+      // No `Response`: the chunks of its body would have to be bytes.
+      resolve(/** @type {any} */ ({ body, headers: { get: () => "event-stream" } }));
       const { id } = frame;
       const place = position(id);
       if (isPast(place, at) || ids.has(/** @type {string} */ (id))) return;
       if (place) at = place;
       else if (id) ids.add(id);
-      if (ids.size > FRAMES_MAX) ids.delete(/** @type {string} */ (ids.values().next().value));
-      if (/** @type {number} */ (out.desiredSize) < -FRAMES_MAX) reader.end(Error("slow"));
+      const [oldest] = ids;
+      if (ids.size > FRAMES_MAX) ids.delete(oldest);
+      if (/** @type {number} */ (out.desiredSize) < -FRAMES_MAX) end(Error("slow"));
       else out.enqueue(frame);
     };
 
-    const ask = () => group.say("ask", id, rooms, at, token);
-    /** @param {string} name */
-    const enter = (name) => {
-      names.set(reach, name);
-      groups.set(name, (group = groups.get(name) ?? join(name, reach, query)));
-      group.readers.add(reader);
-    };
-    /** Asks, and minds whether the leader answers. */
-    const call = () => {
-      deaf = setTimeout(() => group.seize(), DEAF_MS);
-      ask();
-    };
-
-    /** Polls by itself, and then asks. @param {number} seconds */
-    const alone = async (seconds) => {
-      const mine = (own = new AbortController());
+    /** Polls by itself, and then asks the leader. @param {number} seconds */
+    const poll = async (seconds) => {
+      isAlone = true;
       try {
         const asked = new URLSearchParams(path.split("?")[1] + "&poll=" + seconds);
         if (at) asked.set("last_event_id", at[0]);
-        const answer = await send(reach, "/stream?" + asked, token, mine);
+        const answer = await send(reach, "/stream?" + asked, token, attempt);
         if (!answer.body) {
           // What has begun as a stream ends as one, and the next attempt hears that the user is to stay away.
           resolve(answer);
-          return reader.end();
+          return end();
         }
         for await (const frame of read(answer)) {
-          if (mine != own) return;
-          if (frame.event == "connected") enter(key + userOf(frame));
+          if (frame.event == "connected") names.set(reach, (name = key + parse(frame).user));
           give(frame);
           // A refusal has no place.
           if (/^(overload|closing)$/.test(/** @type {string} */ (frame.event))) at = null;
         }
-        if (mine != own) return;
-        own = undefined;
+        signal.throwIfAborted();
+        isAlone = false;
         if (at) call();
-        else reader.end();
+        else end();
       } catch (error) {
-        if (mine == own) reader.end(error);
+        end(error);
       }
     };
 
-    /** @type {Reader} */
-    const reader = {
-      end(error) {
-        clearTimeout(deaf);
-        own?.abort();
-        own = undefined;
-        group?.readers.delete(reader);
-        group?.leave();
-        reject(error);
-        if (error) out.error(error);
-        else out.close();
-      },
-      hear([type, of, more, from, connected]) {
-        if (own) return;
-        // What has no name is for all who have no other request.
-        const isMine = of == null || of == following;
-        if (type == "frame") {
-          const { id, room = null } = more;
-          // Of other rooms, only the place is of interest.
-          if (isMine) give(room == null || rooms.includes(room) ? more : { id });
-          return;
-        }
-        clearTimeout(deaf);
-        if (type == "who") ask();
-        if (type == "begin") {
-          if (key + userOf(connected) != names.get(reach)) {
-            // Somebody's token has another user than it had before. Each tab asks anew whose its stream is.
-            names.delete(reach);
-            reader.end();
-          } else if (rooms.every((room) => more.includes(room)) && isPast(from, at)) {
-            following = of;
-            // It begins before this reader's place.
-            give({ ...connected, id: null, via: group.leads() ? "stream" : "tab" });
-          } else alone(1);
-        }
-        if (type == "alone") alone(POLL_S);
-        if (type == "end" && isMine) reader.end(more && Object.assign(Error(), more));
-      },
+    /** Asks the leader, and minds whether it answers. */
+    const call = () => {
+      if (!channel) {
+        channel = new BroadcastChannel(/** @type {string} */ (name));
+        channel.onmessage = ({ data }) => hear(data);
+        stand({ signal });
+      }
+      deaf = setTimeout(stand, DEAF_MS, { steal: true });
+      ask();
+    };
+    const ask = () => say({ ask: [rooms, at, token] });
+
+    /** Wants to lead. @param {LockOptions} how */
+    const stand = (how) =>
+      locks
+        .request(/** @type {string} */ (name), how, () => {
+          leads = true;
+          say({ who: true });
+          return new Promise((done) => onAbort(signal, /** @type {() => void} */ (done)));
+        })
+        // Another tab has taken the lock, because this one did not answer.
+        .catch(freeze);
+
+    /** Tells all tabs, this one as well. @param {News} news */
+    const say = (news) => {
+      if (signal.aborted) return;
+      channel?.postMessage(news);
+      hear(news);
     };
 
-    attempt.signal.addEventListener("abort", () => reader.end(attempt.signal.reason));
-    const name = at && names.get(reach);
-    if (name) {
-      enter(name);
-      call();
-    } else alone(1);
+    /** @param {any} news */
+    const hear = ({ ask: asked, who, of, frame, end: error }) => {
+      if (asked) return leads && gather(asked);
+      if (isAlone) return;
+      // Whatever a leader says, it lives.
+      clearTimeout(deaf);
+      if (who) ask();
+      const isMine = of == null || of == following;
+      if (frame?.event == "connected") {
+        const { user, rooms: all } = parse(frame);
+        if (key + user != name) {
+          // Somebody's token has another user than it had before. Each tab asks anew whose its stream is.
+          names.delete(reach);
+          end();
+        } else if (rooms.every((room) => all.includes(room)) && isPast(position(frame.id), at)) {
+          following = of;
+          // It begins before this reader's place.
+          give({ ...frame, id: null, via: leads ? "stream" : "tab" });
+        } else poll(1);
+      } else if (frame && isMine) {
+        // Of other rooms, only the place is of interest.
+        give(frame.room == null || rooms.includes(frame.room) ? frame : { id: frame.id });
+      } else if (error && isMine) {
+        // A refusal may be because of one tab's rooms. Each finds out for itself.
+        if (/^4(?!08|29)/.test(error.status)) poll(POLL_S);
+        else end(error.message && Object.assign(Error(), error));
+      }
+    };
+
+    // What a leader does.
+
+    /** @param {Ask} asked */
+    const gather = (asked) => {
+      const before = asks;
+      asks ??= [];
+      asks.push(asked);
+      if (!before) setTimeout(lead, GATHER_MS);
+      say({ who: !before });
+    };
+
+    /** Opens a stream for all who have asked, and passes it on. */
+    const lead = async () => {
+      if (signal.aborted) return;
+      const all = /** @type {Ask[]} */ (asks);
+      asks = undefined;
+      stream?.abort();
+      const mine = (stream = new AbortController());
+      let of;
+      /** @type {any} */
+      let end = {};
+      try {
+        const asked = new URLSearchParams(query);
+        for (const room of new Set(all.flatMap(([rooms]) => rooms))) asked.append("room", room);
+        const [, from] = all.reduce((low, next) => (isPast(next[1], low[1]) ? next : low));
+        asked.append("last_event_id", /** @type {RegExpExecArray} */ (from)[0]);
+        // The first to ask has begun anew, so its token is the newest.
+        const answer = await send(reach, "/stream?" + asked, all[0][2], mine);
+        // 204 is a refusal here: the user is to stay away.
+        if (!answer.body) throw { status: 400 };
+        for await (const frame of read(answer)) {
+          if (frame.event == "connected") of = Math.random();
+          say({ of, frame });
+        }
+      } catch (error) {
+        // An error would come through without what the server said.
+        end = { message: "" + error, .../** @type {any} */ (error) };
+      }
+      if (mine == stream) say({ of, end });
+    };
+
+    if (name) call();
+    else poll(1);
   });
 }
