@@ -25,12 +25,8 @@ import { send } from "./request.js";
 /** Parts that end an answer. */
 const ENDS = /^(finish|error|abort)$/;
 
-/**
- * @param {string} url
- * @param {string} room
- * @param {object} options
- */
-const askToStop = (url, room, options) => publish(url, { room, event: "stop", data: true, store: false }, options);
+/** What whoever writes an answer is told to stop with. */
+const STOP = { event: "stop", data: true, store: false };
 
 /**
  * Reads an answer that has a room for itself: its text comes in events `token`, and `done` is its end.
@@ -42,28 +38,30 @@ const askToStop = (url, room, options) => publish(url, { room, event: "stop", da
 export function readStream(url, { room, ...options }) {
   const stream = connect({ history: 1e6, ...options, url, rooms: room, parse: "text" });
   // As many as the history may have: an answer that is longer than what is read of it at once has no gap.
-  const events = stream.events(undefined, { max: 1e6 });
-  /** @type {(closed: Closed) => void} */
-  let settle;
-  /** @type {Promise<Closed>} */
-  const closed = new Promise((resolve) => (settle = resolve));
-  /** @param {Closed["reason"]} reason @param {any} [detail] */
-  const end = (reason, detail) => {
-    settle({ reason, detail });
+  const events = stream.events("token", { max: 1e6 });
+  /** @type {Closed | undefined} */
+  let how;
+  /** @param {{ type: any, data?: any }} why */
+  const end = ({ type: reason, data: detail }) => {
+    how = { reason, detail };
     stream.close();
   };
-  for (const type of /** @type {const} */ (["done", "gap"])) stream.on(type, ({ data }) => end(type, data));
-  stream.watch(({ state, reason }) => state == "closed" && settle({ reason: "closed", detail: reason }));
+  stream.on("done", end);
+  stream.on("gap", end);
+  /** @type {Promise<Closed>} */
+  const closed = new Promise((settle) =>
+    stream.watch(({ state, reason: detail }) => state == "closed" && settle(how ?? { reason: state, detail })),
+  );
   return {
     closed,
     stop: () => {
-      end("stopped");
-      return askToStop(url, room, options);
+      end({ type: "stopped" });
+      return publish(url, { room, ...STOP }, options);
     },
     async *[Symbol.asyncIterator]() {
       for await (const { type, data } of events) {
-        if (type == "gap") throw Error("gap");
-        if (type == "token") yield data;
+        if (type == "gap") throw Error(type);
+        yield data;
       }
     },
   };
@@ -79,36 +77,35 @@ export function readStream(url, { room, ...options }) {
  */
 export function chatTransport(url, { send: begin, ...options }) {
   /**
-   * @param {string} room
-   * @param {any[]} first chunks that are there already
+   * @param {any} asked
+   * @param {any} [parts] chunks that are there already. Without them it asks for an answer, and has its question here
    * @param {string} [since] where to go on
-   * @param {any} [asked] what to ask for once the stream is open
    */
-  const read = (room, first, since, asked) => {
-    asked?.abortSignal?.throwIfAborted();
-    const stream = connect({ ...options, url, rooms: room, since });
+  const read = async (asked, parts, since) => {
+    asked.abortSignal?.throwIfAborted();
+    const stream = connect({ ...options, url, rooms: asked.chatId, since });
     return new ReadableStream({
       start(out) {
-        /** Throws after the end, and after `cancel`. @param {any} chunk */
-        const put = (chunk) => {
+        /** Rejects after the end, and after `cancel`. @param {any} chunk */
+        const put = async (chunk) => {
           out.enqueue(chunk);
-          if (!ENDS.test(chunk.type)) return;
+          if (!ENDS.test(chunk?.type)) return;
           stream.close();
           out.close();
         };
         /** @param {unknown} why */
         const fail = (why) => put({ type: "error", errorText: "" + why });
-        first.map(put);
+        parts?.map(put);
         stream.on("chunk", ({ data }) => put(data));
         stream.on("gap", () => fail("gap"));
-        stream.watch(({ state, reason }) => {
-          if (state == "closed" && reason) fail(reason);
-          // Only now: what is published from here on is for this stream.
-          if (state == "open" && asked) Promise.resolve(asked).then(begin).catch(fail).catch(() => {}), (asked = 0);
-        });
-        asked?.abortSignal?.addEventListener("abort", () =>
-          // What is over is not stopped.
-          Promise.resolve({ type: "abort" }).then(put).then(() => askToStop(url, room, options)).catch(() => {}),
+        stream.watch(({ state, reason }) => state == "closed" && reason && fail(reason));
+        // Only now: what is published from here on is for this stream. And only once.
+        stream.on("connected", () => (parts ??= (async () => begin(asked))().catch(fail).catch(() => {})));
+        // What is over is not stopped.
+        asked.abortSignal?.addEventListener("abort", () =>
+          put({ type: "abort" })
+            .then(() => publish(url, { room: asked.chatId, ...STOP }, options))
+            .catch(() => {}),
         );
       },
       cancel: stream.close,
@@ -116,30 +113,35 @@ export function chatTransport(url, { send: begin, ...options }) {
   };
 
   return {
-    /** @param {any} asked */
-    sendMessages: async (asked) => read(asked.chatId, [], undefined, asked),
+    /** @type {(asked: any) => Promise<ReadableStream>} */
+    sendMessages: read,
 
     /** The answer that is being written, from its beginning; `null` if there is none. @param {{ chatId: string }} chat */
-    async reconnectToStream({ chatId }) {
+    async reconnectToStream(chat) {
       /** @type {any[]} */
-      let parts = [];
+      const parts = [];
       let since;
-      /** @type {string | false} */
       let before = "";
-      let start;
-      // From the newest page back to where the answer begins.
-      do {
-        const path = `/rooms/${encodeURIComponent(chatId)}/history?limit=1000${before}`;
-        /** @type {any} */
-        const page = await (await send({ ...options, url }, path, options.token)).json();
-        before = page.has_more && "&before=" + page.before;
-        const chunks = page.events.filter((/** @type {any} */ { event }) => event == "chunk");
-        since ??= chunks.at(-1)?.id;
-        parts = [...chunks.map((/** @type {any} */ { data }) => JSON.parse(data)), ...parts];
-        start = parts.findLastIndex(({ type }) => type == "start");
-      } while (before && start < 0);
-      parts = parts.slice(start);
-      return start < 0 || parts.some(({ type }) => ENDS.test(type)) ? null : read(chatId, parts, since);
+      // From the newest chunk back to where the answer begins.
+      for (;;) {
+        const page = await (
+          await send(
+            { ...options, url },
+            "/rooms/" + encodeURIComponent(chat.chatId) + "/history?limit=1000" + before,
+            options.token,
+          )
+        ).json();
+        for (const { id, event, data } of page.events.reverse()) {
+          const chunk = event == "chunk" && JSON.parse(data);
+          if (!chunk) continue;
+          if (ENDS.test(chunk.type)) return null;
+          since ??= id;
+          parts.unshift(chunk);
+          if (chunk.type == "start") return read(chat, parts, since);
+        }
+        if (!page.before) return null;
+        before = "&before=" + page.before;
+      }
     },
   };
 }

@@ -91,3 +91,16 @@ test("a chat's transport reads chunks, goes on after a reload, and aborts", { sk
   const failing = chatTransport(server.url, { send: () => Promise.reject(Error("no model")) });
   assert.deepEqual(await collect(await failing.sendMessages({ chatId: "8" })), ["error"]);
 });
+
+test("a chat's answer that is longer than a page of history is found from its beginning", { skip }, async (t) => {
+  const server = await Server.start(t, { HISTORY_EVENTS: "5000" });
+  const chunks = (all) => publish(server.url, all.map((data) => ({ room: "chat", event: "chunk", data })));
+  await chunks([{ type: "start" }, { type: "text-delta", delta: "before" }, { type: "finish" }, { type: "start" }]);
+  for (let n = 0; n < 15; n++) await chunks(Array.from({ length: 100 }, () => ({ type: "text-delta", delta: "x" })));
+  const transport = chatTransport(server.url, { send: async () => {} });
+  const answer = await transport.reconnectToStream({ chatId: "chat" });
+  await chunks([{ type: "finish" }]);
+  const types = [];
+  for await (const { type } of answer) types.push(type);
+  assert.deepEqual(types, ["start", ...Array(1500).fill("text-delta"), "finish"]);
+});
