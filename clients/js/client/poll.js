@@ -32,12 +32,14 @@ export default async function poll(reach, path, token, { signal }, ends) {
     for (let isFirst = true; ; isFirst = false) {
       const began = Date.now();
       let isOver = false;
-      for await (const frame of read(polled)) {
-        // Where the next poll goes on.
-        if (frame.id) query.set("last_event_id", frame.id);
-        isOver ||= frame.event == "overload" || frame.event == "closing";
-        // The stream is opened once. After that, an answer shows that it lives.
-        yield isFirst || frame.event != "connected" ? { ...frame, via: "poll" } : { id: frame.id ?? "" };
+      for await (const all of read(polled)) {
+        for (const frame of all) {
+          // Where the next poll goes on.
+          if (frame.id) query.set("last_event_id", frame.id);
+          isOver ||= frame.event == "overload" || frame.event == "closing";
+          // The stream is opened once. After that, an answer shows that it lives.
+          yield isFirst || frame.event != "connected" ? { ...frame, via: "poll" } : { id: frame.id ?? "" };
+        }
       }
       if (isOver || Date.now() >= ends) return;
       // Events that come one after the other share a poll.

@@ -6,8 +6,8 @@
  */
 
 import { isPast, position, withStore } from "./cursor.js";
+import { read } from "./frames.js";
 import { callers, isFor, isOwn, iterate, onAbort } from "./listeners.js";
-import { parser } from "./parser.js";
 import { send } from "./request.js";
 import { POLLS_FOR_MS, SHORTS, TICK_MS, TIMER_MAX_MS } from "./timing.js";
 
@@ -106,19 +106,18 @@ export function connect(options) {
   const rooms = new Set([options.rooms ?? []].flat());
   const key = JSON.stringify(["tidegate", options.url, user, ...rooms]);
 
-  /** @type {string | null | undefined} the last id */
-  let cursor;
-  /** @type {import("./cursor.js").Position} the last id that is a position */
-  let seen = null;
+  /** @type {string | null} the last id */
+  let cursor = null;
+  /** @type {import("./cursor.js").Position | undefined} the last id that is a position */
+  let seen;
   /** @type {AbortController | undefined} the attempt that is under way */
   let current;
   /** @type {string | undefined} why the server ends it */
   let farewell;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
-  /** @type {Why} */
-  let why = "connect";
-  let heard = 0;
+  /** @type {number} */
+  let heard;
   let notBefore = 0;
   let retryMs = 0;
   let failures = 0;
@@ -152,7 +151,7 @@ export function connect(options) {
       reason: null,
       ...news,
       get cursor() {
-        return cursor ?? null;
+        return cursor;
       },
     };
     watchers.call(status);
@@ -198,7 +197,6 @@ export function connect(options) {
       if (parse != "json") fault(error);
     }
     if (type == "connected") {
-      why = "connect";
       const { connection, user = null } = data;
       change({ state: "open", connection, user, via });
     }
@@ -243,8 +241,10 @@ export function connect(options) {
 
   /**
    * One attempt, in place of whatever is under way: asks at once, reads the answer to its end, and decides what follows.
+   *
+   * @param {Why} [why]
    */
-  const go = () => {
+  const go = (why = "connect") => {
     rest();
     if (page.signal.aborted) return;
     if (globalThis.navigator?.onLine === false) return change({ state: "offline" });
@@ -280,22 +280,12 @@ export function connect(options) {
       phase = "content_type";
       if (!/event-stream/.test(/** @type {string} */ (answer.headers.get("content-type")))) return;
       phase = "cut";
-      const frames = parser();
-      const reader = /** @type {ReadableStream<any>} */ (answer.body).getReader();
-      for (;;) {
-        const { done, value } = await reader.read();
+      for await (const frames of read(answer)) {
         if (mine != current) return;
-        if (done) break;
         heard = Date.now();
-        if (!first) {
-          first = heard;
-          after(TICK_MS, tick);
-        }
-        // What stands between server and reader gives whole frames.
-        for (const frame of value.length ? frames(value) : [value]) {
-          await take(frame);
-          if (mine != current) return;
-        }
+        if (!first) after(TICK_MS, tick);
+        first ||= heard;
+        for (const frame of frames) if (mine == current) await take(frame);
       }
       phase = "ended";
     };
@@ -307,11 +297,7 @@ export function connect(options) {
       error && fail(error);
       // A status of the application's own request for a token is not the server's.
       const { status: refused, code = phase, retryMs: floor = 0 } = (phase != "token" && error) || {};
-      if (refused == 401 && provider && why == "connect") {
-        why = "refused";
-        return go();
-      }
-      why = "connect";
+      if (refused == 401 && provider && why == "connect") return go("refused");
       // 408 and 429 may pass, as all of 5xx do.
       if (/^4(?!08|29)/.test(refused)) return stop("closed", code);
       // Two pages that replace each other's streams would do so for ever.
@@ -408,7 +394,7 @@ export function connect(options) {
     watch: watchers.add,
     join: alter("add"),
     leave: alter("delete"),
-    reconnect: go,
+    reconnect: () => go(),
     close,
     [Symbol.asyncIterator]: events,
     [Symbol.asyncDispose]: close,

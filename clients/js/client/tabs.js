@@ -145,11 +145,13 @@ export default async function share(reach, path, token, attempt) {
           resolve(answer);
           return end();
         }
-        for await (const frame of read(answer)) {
-          if (frame.event == "connected") names.set(reach, (name = key + parse(frame).user));
-          give(frame);
-          // A refusal has no place.
-          if (/^(overload|closing)$/.test(/** @type {string} */ (frame.event))) at = null;
+        for await (const frames of read(answer)) {
+          for (const frame of frames) {
+            if (frame.event == "connected") names.set(reach, (name = key + parse(frame).user));
+            give(frame);
+            // A refusal has no place.
+            if (/^(overload|closing)$/.test(/** @type {string} */ (frame.event))) at = null;
+          }
         }
         signal.throwIfAborted();
         isAlone = false;
@@ -249,9 +251,11 @@ export default async function share(reach, path, token, attempt) {
         const answer = await send(reach, "/stream?" + asked, all[0][2], mine);
         // 204 is a refusal here: the user is to stay away.
         if (!answer.body) throw { status: 400 };
-        for await (const frame of read(answer)) {
-          if (frame.event == "connected") of = Math.random();
-          say({ of, frame });
+        for await (const frames of read(answer)) {
+          for (const frame of frames) {
+            if (frame.event == "connected") of = Math.random();
+            say({ of, frame });
+          }
         }
       } catch (error) {
         // An error would come through without what the server said.
