@@ -19,6 +19,9 @@ const OWN = /^(connected|gap|replayed|overload|closing|expiring|presence|muted)$
 /** @param {string} type */
 export const isOwn = (type) => OWN.test(type);
 
+/** Whether the server ends a stream with it. @param {string | undefined} type */
+export const isLast = (type) => /^(overload|closing)$/.test(/** @type {string} */ (type));
+
 /**
  * Whether a message is for somebody who asks for `type` and `room`. Of the server's own events only `gap` is for those who
  * ask for no type: nobody may miss that something is missing.

@@ -5,6 +5,7 @@
  */
 
 import { read } from "./frames.js";
+import { isLast } from "./listeners.js";
 import { send } from "./request.js";
 import { TICK_MS } from "./timing.js";
 
@@ -36,7 +37,7 @@ export default async function poll(reach, path, token, { signal }, ends) {
         for (const frame of all) {
           // Where the next poll goes on.
           if (frame.id) query.set("last_event_id", frame.id);
-          isOver ||= frame.event == "overload" || frame.event == "closing";
+          isOver ||= isLast(frame.event);
           // The stream is opened once. After that, an answer shows that it lives.
           yield isFirst || frame.event != "connected" ? { ...frame, via: "poll" } : { id: frame.id ?? "" };
         }

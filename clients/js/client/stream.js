@@ -7,7 +7,7 @@
 
 import { isPast, position, withStore } from "./cursor.js";
 import { read } from "./frames.js";
-import { callers, isFor, isOwn, iterate, onAbort } from "./listeners.js";
+import { callers, isFor, isLast, isOwn, iterate, onAbort } from "./listeners.js";
 import { send } from "./request.js";
 import { POLLS_FOR_MS, SHORTS, TICK_MS, TIMER_MAX_MS } from "./timing.js";
 
@@ -200,7 +200,7 @@ export function connect(options) {
       const { connection, user = null } = data;
       change({ state: "open", connection, user, via });
     }
-    if (/^(overload|closing)$/.test(type)) farewell = data.reason;
+    if (isLast(type)) farewell = data.reason;
     // If this fails, the stream ends with its token, and the next attempt asks for a new one.
     if (type == "expiring" && provider) ask(type).then(refresh).catch(fail);
     messages.call({ type, data, id, room });

@@ -17,7 +17,7 @@
 
 import { isPast, position } from "./cursor.js";
 import { read } from "./frames.js";
-import { onAbort } from "./listeners.js";
+import { isLast, onAbort } from "./listeners.js";
 import { send } from "./request.js";
 
 /** @typedef {import("./parser.js").Frame} Frame */
@@ -88,12 +88,12 @@ export default async function share(reach, path, token, attempt) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let deaf;
   let leads = false;
-  /** @type {Ask[] | undefined} while tabs tell this leader where they are */
-  let asks;
+  /** @type {Ask[]} who has told this leader, in this round, where it is */
+  let asks = [];
   /** @type {AbortController | undefined} the leader's stream */
   let stream;
-  /** @type {Set<string>} the last ids of publishers, which say nothing of an order */
-  const ids = new Set();
+  /** @type {any[]} the last ids of publishers, which say nothing of an order */
+  const ids = [];
 
   /** @type {ReadableStreamDefaultController<Frame>} */
   let out;
@@ -124,11 +124,9 @@ export default async function share(reach, path, token, attempt) {
       resolve(/** @type {any} */ ({ body, headers: { get: () => "event-stream" } }));
       const { id } = frame;
       const place = position(id);
-      if (isPast(place, at) || ids.has(/** @type {string} */ (id))) return;
+      if (isPast(place, at) || ids.includes(id)) return;
       if (place) at = place;
-      else if (id) ids.add(id);
-      const [oldest] = ids;
-      if (ids.size > FRAMES_MAX) ids.delete(oldest);
+      else if (id && ids.push(id) > FRAMES_MAX) ids.shift();
       if (/** @type {number} */ (out.desiredSize) < -FRAMES_MAX) end(Error("slow"));
       else out.enqueue(frame);
     };
@@ -150,7 +148,7 @@ export default async function share(reach, path, token, attempt) {
             if (frame.event == "connected") names.set(reach, (name = key + parse(frame).user));
             give(frame);
             // A refusal has no place.
-            if (/^(overload|closing)$/.test(/** @type {string} */ (frame.event))) at = null;
+            if (isLast(frame.event)) at = null;
           }
         }
         signal.throwIfAborted();
@@ -225,18 +223,17 @@ export default async function share(reach, path, token, attempt) {
 
     /** @param {Ask} asked */
     const gather = (asked) => {
-      const before = asks;
-      asks ??= [];
       asks.push(asked);
-      if (!before) setTimeout(lead, GATHER_MS);
-      say({ who: !before });
+      const who = !asks[1];
+      if (who) setTimeout(lead, GATHER_MS);
+      say({ who });
     };
 
     /** Opens a stream for all who have asked, and passes it on. */
     const lead = async () => {
       if (signal.aborted) return;
-      const all = /** @type {Ask[]} */ (asks);
-      asks = undefined;
+      const all = asks;
+      asks = [];
       stream?.abort();
       const mine = (stream = new AbortController());
       let of;
@@ -244,11 +241,14 @@ export default async function share(reach, path, token, attempt) {
       let end = {};
       try {
         const asked = new URLSearchParams(query);
-        for (const room of new Set(all.flatMap(([rooms]) => rooms))) asked.append("room", room);
-        const [, from] = all.reduce((low, next) => (isPast(next[1], low[1]) ? next : low));
+        let [[, from, bearer]] = all;
+        for (const [rooms, next] of all) {
+          if (isPast(next, from)) from = next;
+          for (const room of rooms) asked.has("room", room) || asked.append("room", room);
+        }
         asked.append("last_event_id", /** @type {RegExpExecArray} */ (from)[0]);
         // The first to ask has begun anew, so its token is the newest.
-        const answer = await send(reach, "/stream?" + asked, all[0][2], mine);
+        const answer = await send(reach, "/stream?" + asked, bearer, mine);
         // 204 is a refusal here: the user is to stay away.
         if (!answer.body) throw { status: 400 };
         for await (const frames of read(answer)) {
