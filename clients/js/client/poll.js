@@ -64,6 +64,5 @@ export default async function poll(reach, path, token, { signal }, ends) {
     },
   };
   // No `Response`: the chunks of its body would have to be bytes.
-  const { status, headers } = polled;
-  return { status, headers, body: new ReadableStream(source, { highWaterMark: 0 }) };
+  return { headers: polled.headers, body: new ReadableStream(source, { highWaterMark: 0 }) };
 }

@@ -197,7 +197,6 @@ export default async function share(reach, path, token, attempt) {
       // Whatever a leader says, it lives.
       clearTimeout(deaf);
       if (who) ask();
-      const isMine = of == null || of == following;
       if (frame?.event == "connected") {
         const { user, rooms: all } = parse(frame);
         if (key + user != name) {
@@ -209,10 +208,13 @@ export default async function share(reach, path, token, attempt) {
           // It begins before this reader's place.
           give({ ...frame, id: null, via: leads ? "stream" : "tab" });
         } else poll(1);
-      } else if (frame && isMine) {
+      } else if (of != null && of != following) {
+        // It is of a stream that this reader is not in.
+        return;
+      } else if (frame) {
         // Of other rooms, only the place is of interest.
         give(frame.room == null || rooms.includes(frame.room) ? frame : { id: frame.id });
-      } else if (error && isMine) {
+      } else if (error) {
         // A refusal may be because of one tab's rooms. Each finds out for itself.
         if (/^4(?!08|29)/.test(error.status)) poll(POLL_S);
         else end(error.message && Object.assign(Error(), error));
