@@ -194,8 +194,8 @@ export default async function share(reach, path, token, attempt) {
     const hear = ({ ask: asked, who, of, frame, end: error }) => {
       if (asked) return leads && gather(asked);
       if (isAlone) return;
-      // Whatever a leader says, it lives.
-      clearTimeout(deaf);
+      // A leader that answers lives. A frame may be older than the question.
+      if (!frame || frame.event == "connected") clearTimeout(deaf);
       if (who) ask();
       if (frame?.event == "connected") {
         const { user, rooms: all } = parse(frame);
