@@ -72,7 +72,7 @@ pub struct State {
     pub bytes: Bytes,
 }
 
-/// What became of a [`Presence::enter`].
+/// What became of a stream that [entered](crate::order::memory::MemoryOrder::enter).
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Entered {
@@ -82,7 +82,7 @@ pub struct Entered {
     pub wakers: Vec<Waker>,
 }
 
-/// What became of a [`Presence::put`].
+/// What became of what a user [shows](crate::order::memory::MemoryOrder::show).
 #[derive(Debug)]
 #[must_use]
 pub enum Put {
