@@ -31,14 +31,20 @@ pub struct HistoryBounds {
 /// How long a log that holds nothing but unflushed events is left alone.
 const UNFLUSHED_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The age at which a log is looked at again whose oldest event, unflushed, has this age: within [`UNFLUSHED_PATIENCE`]. It
+/// is an age, and no time from now on, so that of two logs in a queue the one with the older event is due first.
+fn patience(age: Duration) -> Duration {
+    UNFLUSHED_PATIENCE * u32::try_from(age.as_secs() + 1).unwrap_or(u32::MAX)
+}
+
 /// The state of all logs, kept under one lock.
 #[derive(Debug, Default)]
 pub struct History {
     newest: Offset,
     bytes: usize,
     events: usize,
-    /// Each log that has events is in one of them: in that of its room's age, or of [`UNFLUSHED_PATIENCE`]. Hardly ever
-    /// more than two; at most one for each table of rooms, and two.
+    /// Each log that has events is in one of them: in that of its room's age, or of its [`patience`]. Hardly ever more than
+    /// two; at most one for each table of rooms, two, and one for each second that a flush takes.
     queues: Vec<Queue>,
     own_ids: OwnIds,
 }
@@ -189,7 +195,9 @@ impl History {
             let next = match (log.oldest(), log.first()) {
                 (Some((offset, published)), _) => Some((age_max, offset, published)),
                 // It waits for its flush, which is due within a flush interval.
-                (None, Some((offset, _))) => Some((UNFLUSHED_PATIENCE, offset, now)),
+                (None, Some((offset, published))) => {
+                    Some((patience(now.since(published)), offset, published))
+                }
                 (None, None) => None,
             };
             log.in_oldest = next.is_some();
@@ -381,6 +389,24 @@ mod tests {
         let log = room.log();
         let left: Vec<_> = log.get().into_iter().flat_map(|log| log.range(0, Offset::MAX)).collect();
         assert_eq!((log.evicted_to(), left.len(), left[0].offset), (1, 3, 2));
+    }
+
+    /// A log that waited was put back by the time of now, before one whose event was older but whose offset was larger. So
+    /// that one was looked at up to a second too late.
+    #[test]
+    fn a_log_that_waits_for_its_flush_hides_no_other() {
+        let (mut history, waiting, room) = (History::default(), room(), room());
+        waiting.attach(0, 0, 0);
+        room.attach(0, 0, 0);
+        room.set_policy(policy(AGE / 100));
+        let begun = Moment(0) + UNFLUSHED_PATIENCE / 2;
+        unstored(&mut history, &waiting, Moment(0));
+        unstored(&mut history, &room, begun);
+        publish(&mut history, &room, begun);
+        for now in [Moment(0) + UNFLUSHED_PATIENCE, begun + UNFLUSHED_PATIENCE] {
+            assert!(history.trim(usize::MAX, now, 100));
+        }
+        assert_eq!((history.events(), room.log().expired_to()), (0, history.newest()));
     }
 
     #[test]

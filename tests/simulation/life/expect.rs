@@ -88,12 +88,12 @@ impl Life<'_> {
     }
 
     /// Checks that no log has an event that is too old. A log that had nothing but events to be flushed is looked at
-    /// once a second, and may stand behind one that was put back up to a second later, because its event is older.
+    /// once a second.
     pub(super) fn check_ages(&self) {
         let check = |source: &Arc<Source>| {
             let oldest = source.log().get().and_then(Log::oldest);
             let age = oldest.map_or(Duration::ZERO, |(_, published)| self.moment().since(published));
-            let age_max = source.policy().age_max.max(Duration::from_secs(2));
+            let age_max = source.policy().age_max.max(Duration::from_secs(1));
             assert!(age < age_max, "{} has an event of {age:?}", source.name());
         };
         self.hub.rooms().for_each(check);
