@@ -1,15 +1,17 @@
 //! What a stream says, and what a client that resumes presents.
 
+use tidegate::types::lineage::{Lineage, Presented};
 use tidegate::types::name::{EventId, EventName};
-use tidegate::types::position::{EPOCH_BYTES, Epoch, Presented};
+use tidegate::types::position::{EPOCH_BYTES, Epoch};
 use tidegate::wire::frame::Unsealed;
 
 /// A presented id means a position of this epoch only if it is exactly what this epoch writes for it.
 pub(crate) fn cursor(text: &str) {
     for epoch in [Epoch::new(0), Epoch::new(1_234_567_890)] {
         let as_written = |offset| epoch.position(offset).to_string() == text;
-        match epoch.read(text) {
+        match Lineage::root(epoch, 0).read(text) {
             Presented::Here(offset) => assert!(as_written(offset)),
+            Presented::Beyond(end) => unreachable!("the only term goes on, and not to {end}"),
             Presented::Elsewhere | Presented::Foreign => {
                 let digits = text.strip_prefix(epoch.as_str()).and_then(|rest| rest.strip_prefix('-'));
                 let offset = digits.and_then(|digits| digits.parse().ok());
@@ -29,7 +31,7 @@ pub(super) fn is_nobodys_position(id: &EventId) {
     let digits: Vec<u64> = digits.map(u64::from).collect();
     let named = digits.iter().rev().fold(0, |seed, digit| 36 * seed + digit);
     for epoch in [Epoch::new(0), Epoch::new(1_234_567_890), Epoch::new(named)] {
-        assert_eq!(epoch.read(id.as_str()), Presented::Foreign, "{id} in {epoch}");
+        assert_eq!(Lineage::root(epoch, 0).read(id.as_str()), Presented::Foreign, "{id} in {epoch}");
     }
 }
 

@@ -249,7 +249,7 @@ impl Probe {
     /// Publishes an event and waits until every shard has written it.
     async fn run(&mut self, engine: &Engine) -> Result<(), &'static str> {
         let published = engine.order.publish_probe(&self.room, "probe", engine.clock.now());
-        let id = engine.hub.epoch().position(published.offset);
+        let id = engine.hub.position(published.offset);
         let marker = format!("id: {id}\n");
         for stream in &self.streams {
             let stream = stream.try_clone().and_then(UnixStream::from_std);

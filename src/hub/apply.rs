@@ -175,7 +175,7 @@ impl Applying<'_> {
         let connections = source.connections();
         let frame = match &id {
             Some(id) => unsealed.seal(id.as_str().as_bytes()),
-            None => unsealed.seal(self.hub.epoch().position(position).as_str().as_bytes()),
+            None => unsealed.seal(self.hub.position(position).as_str().as_bytes()),
         };
         let plain = entry::Entry::plain(position, frame, now);
         let entry = entry::Entry { exclude, require, id, key, stored: store, ..plain };

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::hub::admission::{Admission, Caps};
@@ -34,8 +35,9 @@ use crate::hub::presence::Presence;
 use crate::hub::room_policy::{RoomPolicies, RoomPolicy};
 use crate::hub::source::{Source, SourceKind};
 use crate::hub::table::Table;
+use crate::types::lineage::Lineage;
 use crate::types::moment::Moment;
-use crate::types::position::{Epoch, Offset};
+use crate::types::position::{Epoch, Offset, Position};
 use crate::types::rate::Rate;
 use crate::types::rate_limiter::RateLimiter;
 
@@ -44,7 +46,7 @@ use crate::types::rate_limiter::RateLimiter;
 pub struct HubSettings {
     /// Threads that deliver.
     pub shards: usize,
-    /// This life of the order.
+    /// The epoch of an order that begins here.
     pub epoch: Epoch,
     /// Bounds of all history.
     pub history: HistoryBounds,
@@ -100,6 +102,8 @@ impl Published {
 /// Everything that all shards share.
 pub struct Hub {
     settings: HubSettings,
+    /// Changed under the history's lock.
+    lineage: ArcSwap<Lineage>,
     history: Mutex<History>,
     head: AtomicU64,
     published: AtomicU64,
@@ -130,6 +134,7 @@ impl Hub {
         let policy = Arc::new(RoomPolicy::of_server(log, age_max));
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::default()).collect();
         Arc::new(Self {
+            lineage: ArcSwap::from_pointee(Lineage::root(settings.epoch, 0)),
             history: Mutex::default(),
             head: AtomicU64::new(0),
             published: AtomicU64::new(0),
@@ -152,10 +157,22 @@ impl Hub {
         &self.settings
     }
 
-    /// This life of the order.
+    /// The terms of the order.
+    #[must_use]
+    pub fn lineage(&self) -> Arc<Lineage> {
+        self.lineage.load_full()
+    }
+
+    /// The epoch of new events.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.settings.epoch
+        self.lineage.load().epoch()
+    }
+
+    /// The id of `offset`.
+    #[must_use]
+    pub fn position(&self, offset: Offset) -> Position {
+        self.lineage.load().position(offset)
     }
 
     /// The newest offset. Everything up to it is in its log and announced.

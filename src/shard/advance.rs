@@ -300,8 +300,7 @@ impl<N: Net> Shard<N> {
 
     /// An `event: gap` for `slot`, counted.
     pub(super) fn gap_piece(&mut self, slot: u32, from: Offset, to: Offset, reason: GapReason) -> Piece {
-        let epoch = self.hub.epoch();
-        let from_id = epoch.position(from);
+        let from_id = self.hub.position(from);
         self.gap_piece_from(slot, from, from_id.as_str(), to, reason)
     }
 
@@ -315,7 +314,7 @@ impl<N: Net> Shard<N> {
         reason: GapReason,
     ) -> Piece {
         self.stats.gaps[reason as usize].add(1);
-        let to_id = self.hub.epoch().position(to);
+        let to_id = self.hub.position(to);
         let all_may_have = matches!(reason, GapReason::Restart | GapReason::Unknown);
         let may_have_lost = |source: &&Arc<Source>| {
             let log = source.log();

@@ -25,9 +25,10 @@ pub use crate::shard::presence::Presence;
 use crate::shard::reason::{CloseReason, GapReason};
 use crate::shard::replay::Newest;
 use crate::shard::room::LocalRoom;
+use crate::types::lineage::Presented;
 use crate::types::moment::Moment;
 use crate::types::name::{EVENT_ID_BYTES_MAX, is_id_byte};
-use crate::types::position::{Offset, Presented};
+use crate::types::position::Offset;
 use crate::wire::control::{self, Connected, Heartbeat};
 use crate::wire::encoding::Encoding;
 use crate::wire::gzip;
@@ -55,8 +56,8 @@ impl Start {
             Self::Now | Self::History(0) => return false,
             Self::ByPolicy => return sources.into_iter().any(is_replayed),
             Self::History(_) => 0,
-            Self::After(id) => match hub.epoch().read(id) {
-                Presented::Here(offset) => offset,
+            Self::After(id) => match hub.lineage().read(id) {
+                Presented::Here(offset) | Presented::Beyond(offset) => offset,
                 Presented::Elsewhere => 0,
                 // A stream with an unknown id begins with a gap up to now.
                 Presented::Foreign => hub.find(id).unwrap_or(Offset::MAX),
@@ -227,8 +228,8 @@ impl<N: Net> Shard<N> {
     }
 
     fn beginning(&self, slot: u32, start: &Start, head: Offset) -> Beginning {
-        let epoch = self.hub.epoch();
-        let id = |offset| Some(epoch.position(offset).as_str().to_owned());
+        let lineage = self.hub.lineage();
+        let id = |offset| Some(lineage.position(offset).as_str().to_owned());
         match start {
             Start::Now => {
                 Beginning { cursor: head, id: id(head), gap: None, replay: Vec::new(), left_out: 0 }
@@ -245,20 +246,22 @@ impl<N: Net> Shard<N> {
             }
             Start::After(presented) => {
                 let id = Some(presented.clone()).filter(|id| is_repeatable(id));
-                let known = match epoch.read(presented) {
+                let known = match lineage.read(presented) {
                     Presented::Here(offset) if offset <= head => Ok(offset),
-                    Presented::Here(_) => Err(GapReason::Unknown),
-                    Presented::Elsewhere => Err(GapReason::Restart),
-                    Presented::Foreign => self.offset_of(slot, presented, head).ok_or(GapReason::Unknown),
+                    Presented::Here(_) => Err((head, GapReason::Unknown)),
+                    // Everything that is still there follows the gap.
+                    Presented::Beyond(end) => Err((end, GapReason::Restart)),
+                    Presented::Elsewhere => Err((0, GapReason::Restart)),
+                    Presented::Foreign => {
+                        self.offset_of(slot, presented, head).ok_or((head, GapReason::Unknown))
+                    }
                 };
                 let expired_to =
                     self.sources(slot).map(|source| source.log().expired_to()).max().unwrap_or(0);
                 let (cursor, gap) = match known {
                     Ok(offset) if offset >= expired_to => (offset, None),
                     Ok(offset) => (offset, Some((expired_to, GapReason::Evicted))),
-                    // Everything that this epoch still has follows the gap.
-                    Err(GapReason::Restart) => (0, Some((expired_to, GapReason::Restart))),
-                    Err(reason) => (head, Some((head, reason))),
+                    Err((from, reason)) => (from, Some((from.max(expired_to), reason))),
                 };
                 Beginning { cursor, id, gap, replay: Vec::new(), left_out: 0 }
             }
@@ -383,7 +386,7 @@ impl<N: Net> Shard<N> {
             bytes.extend(batch::contiguous(items, conn.encoding, &mut self.deflater, &self.stats));
         }
         let mut plain = Vec::new();
-        let id = self.hub.epoch().position(beginning.cursor);
+        let id = self.hub.position(beginning.cursor);
         control::put_replayed(id.as_str(), items.len(), left_out, &mut plain);
         conn.encoding.put(&plain, bytes);
         let published = items.first().map_or(self.now, |oldest| oldest.published);

@@ -195,7 +195,7 @@ impl<N: Net> Shard<N> {
             }
             Heartbeat::Id => {
                 let mut plain = Vec::new();
-                control::put_heartbeat(self.hub.epoch().position(cursor).as_str(), &mut plain);
+                control::put_heartbeat(self.hub.position(cursor).as_str(), &mut plain);
                 self.own_piece(slot, &plain, cursor)
             }
         }

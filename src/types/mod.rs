@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod count;
 pub mod histogram;
+pub mod lineage;
 pub mod moment;
 pub mod name;
 pub mod percent;

@@ -161,7 +161,8 @@ pub fn is_id_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::position::{Epoch, Presented};
+    use crate::types::lineage::{Lineage, Presented};
+    use crate::types::position::Epoch;
 
     #[test]
     fn line_breaks_and_nul_never_get_into_a_name() {
@@ -212,6 +213,10 @@ mod tests {
         Epoch::new(digits.iter().rev().fold(0, |seed, digit| 36 * seed + u64::from(*digit)))
     }
 
+    fn read(epoch: Epoch, id: &str) -> Presented {
+        Lineage::root(epoch, 0).read(id)
+    }
+
     /// No epoch reads an accepted id as a position. The texts are random and nearly positions.
     #[test]
     fn no_epoch_reads_an_accepted_id_as_a_position() {
@@ -233,12 +238,12 @@ mod tests {
             match EventId::new(&text) {
                 Ok(id) => {
                     for epoch in [epoch, epoch_called(&text)] {
-                        assert_eq!(epoch.read(id.as_str()), Presented::Foreign, "{text} in {epoch}");
+                        assert_eq!(read(epoch, id.as_str()), Presented::Foreign, "{text} in {epoch}");
                     }
                 }
                 Err(err) => {
                     assert_eq!(err, NameError::Reserved, "{text}");
-                    assert_ne!(epoch.read(&text), Presented::Foreign, "{text} is refused without a reason");
+                    assert_ne!(read(epoch, &text), Presented::Foreign, "{text} is refused without a reason");
                     refused += 1;
                 }
             }

@@ -5,8 +5,8 @@ use std::fmt;
 /// A position in the node's total order. 0 is before the first event.
 pub type Offset = u64;
 
-/// Names one life of the order. A restart begins a new epoch, so that an id from an earlier one is never read as a
-/// position in this one. Six characters of `[a-z0-9]`.
+/// Names one [term](crate::types::lineage::Term) of the order, so that an id from another one is never read as a position
+/// in this one. Six characters of `[a-z0-9]`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Epoch([u8; EPOCH_BYTES]);
 
@@ -28,6 +28,12 @@ impl Epoch {
         }))
     }
 
+    /// The epoch of this text, if it is one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        text.as_bytes().try_into().ok().filter(|_| is_epoch(text)).map(Self)
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -46,16 +52,6 @@ impl Epoch {
         text[EPOCH_BYTES + 1..len].copy_from_slice(digits);
         Position { text, len }
     }
-
-    /// What `id`, presented by a subscriber, means in this epoch.
-    #[must_use]
-    pub fn read(self, id: &str) -> Presented {
-        match parse(id) {
-            Some((epoch, offset)) if epoch == self.as_str() => Presented::Here(offset),
-            Some(_) => Presented::Elsewhere,
-            None => Presented::Foreign,
-        }
-    }
 }
 
 /// Whether `id` is a position in any epoch. A publisher may not choose such an id: a subscriber that resumes with it
@@ -66,7 +62,7 @@ pub fn is_position(id: &str) -> bool {
 }
 
 /// The epoch and the offset of `id`, if it is written exactly as [`Epoch::position`] writes it.
-fn parse(id: &str) -> Option<(&str, Offset)> {
+pub(crate) fn parse(id: &str) -> Option<(&str, Offset)> {
     let (epoch, digits) = id.split_once('-')?;
     let is_canonical =
         digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
@@ -82,17 +78,6 @@ impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// What an id means to this epoch.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Presented {
-    /// A position in this epoch. It may be above the newest event.
-    Here(Offset),
-    /// Shaped like a position, of another epoch.
-    Elsewhere,
-    /// Anything else, such as an id that a publisher chose.
-    Foreign,
 }
 
 /// `<epoch>-<offset>` as text, without an allocation.
@@ -121,11 +106,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_reads_back_as_its_offset() {
+    fn an_id_reads_back_as_its_epoch_and_offset() {
         let epoch = Epoch::new(7_654_321);
         for offset in [0, 1, 9, 10, u64::MAX] {
-            assert_eq!(epoch.read(epoch.position(offset).as_str()), Presented::Here(offset));
+            assert_eq!(parse(epoch.position(offset).as_str()), Some((epoch.as_str(), offset)));
         }
+        assert_eq!(Epoch::parse(epoch.as_str()), Some(epoch));
+        assert_eq!(["", "abcde", "abcdefg", "ABCDEF", "abc-ef"].map(Epoch::parse), [None; 5]);
     }
 
     #[test]
@@ -135,14 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_other_lives_are_told_from_ids_of_nobody() {
-        let epoch = Epoch::new(1);
-        let other = Epoch::new(2).position(5);
-        assert_eq!(epoch.read(other.as_str()), Presented::Elsewhere);
+    fn what_is_not_written_like_a_position_is_none() {
         for id in ["", "-", "x", "order-17", "abcdef-", "abcdef-+1", "abcdef-01", "ABCDEF-1", "abcdef-1x"] {
-            assert_eq!(epoch.read(id), Presented::Foreign, "{id:?}");
+            assert!(!is_position(id), "{id:?}");
         }
-        let too_far = format!("{epoch}-99999999999999999999999");
-        assert_eq!(epoch.read(&too_far), Presented::Foreign);
+        assert!(!is_position("abcdef-99999999999999999999999"));
     }
 }

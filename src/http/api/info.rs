@@ -84,7 +84,7 @@ fn read(engine: &Engine) -> Info {
     Info {
         version: env!("CARGO_PKG_VERSION"),
         epoch: hub.epoch().to_string(),
-        head: hub.epoch().position(hub.head()).to_string(),
+        head: hub.position(hub.head()).to_string(),
         uptime_s: engine.clock.now().0 / 1_000_000,
         draining: hub.is_draining(),
         rooms: hub.rooms().len(),

@@ -124,5 +124,5 @@ const DURABILITY: &str = "memory";
 
 /// The id of the event at `offset`, if there is one.
 fn id(engine: &Engine, offset: Offset) -> Option<String> {
-    (offset > 0).then(|| engine.hub.epoch().position(offset).as_str().to_owned())
+    (offset > 0).then(|| engine.hub.position(offset).as_str().to_owned())
 }

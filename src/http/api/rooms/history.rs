@@ -21,9 +21,10 @@ use crate::hub::source::Source;
 use crate::rights::grant::Action;
 use crate::rights::identity::Identity;
 use crate::shard::batch::is_met;
+use crate::types::lineage::Presented;
 use crate::types::moment::Moment;
 use crate::types::name::RoomName;
-use crate::types::position::{Offset, Presented};
+use crate::types::position::Offset;
 use crate::wire::frame::Frame;
 
 /// Answers with a page. The thread composes one answer at a time.
@@ -82,10 +83,12 @@ fn read(
     held: &mut Held,
 ) -> Result<Bytes, Problem> {
     engine.spare_memory(MemoryLevel::NoReplays)?;
-    let epoch = engine.hub.epoch();
-    let before = match query.before.as_deref().map(|before| epoch.read(before)) {
+    let lineage = engine.hub.lineage();
+    let before = match query.before.as_deref().map(|before| lineage.read(before)) {
         None => Offset::MAX,
         Some(Presented::Here(offset)) => offset,
+        // Of what its reader saw, this much is still there.
+        Some(Presented::Beyond(end)) => end + 1,
         Some(_) => return Err(Code::BeforeInvalid.into()),
     };
     let mut page = Page { room: name, events: Vec::new(), has_more: false, before: None };
@@ -97,7 +100,7 @@ fn read(
         let taken = page.events.len();
         page.has_more = has_more || taken < entries.len();
         let oldest = entries[..taken].last().filter(|_| page.has_more);
-        page.before = oldest.map(|oldest| epoch.position(oldest.offset).to_string());
+        page.before = oldest.map(|oldest| lineage.position(oldest.offset).to_string());
     }
     held.hold(bytes)?;
     let mut json = Vec::with_capacity(bytes);

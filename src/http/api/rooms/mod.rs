@@ -99,7 +99,7 @@ async fn read(engine: &Engine, name: &str) -> Result<RoomInfo, Problem> {
     history = info.history;
     {
         let log = room.log();
-        let id = |offset: Offset| hub.epoch().position(offset).to_string();
+        let id = |offset: Offset| hub.position(offset).to_string();
         history.complete_after = Some(log.expired_to()).filter(|offset| *offset > 0).map(id);
         if let Some(log) = log.get() {
             history.events = log.held();
