@@ -8,6 +8,7 @@
 
 pub mod change;
 pub mod claims;
+pub mod disk;
 pub mod memory;
 pub mod presence;
 pub mod refused;
