@@ -16,6 +16,7 @@ pub mod hub;
 pub mod order;
 
 pub mod shard;
+pub mod store;
 
 pub mod config;
 

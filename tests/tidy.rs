@@ -40,8 +40,8 @@ fn every_file_opens_with_what_it_is_for() {
 }
 
 /// The floors, the lowest first. A floor uses those below it, never those above.
-const FLOORS: [&str; 17] = [
-    "types", "rights", "answer", "wire", "hub", "order", "shard", "config", "auth", "policy", "net",
+const FLOORS: [&str; 18] = [
+    "types", "rights", "answer", "wire", "hub", "order", "shard", "config", "auth", "policy", "net", "store",
     "upstream", "engine", "http", "admin", "cli", "server",
 ];
 

@@ -248,7 +248,13 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 impl Probe {
     /// Publishes an event and waits until every shard has written it.
     async fn run(&mut self, engine: &Engine) -> Result<(), &'static str> {
-        let published = engine.order.publish_probe(&self.room, "probe", engine.clock.now());
+        let published = match &engine.proposals {
+            None => engine.order.publish_probe(&self.room, "probe", engine.clock.now()),
+            Some(proposals) => {
+                let probed = proposals.probe(self.room.clone()).await;
+                probed.map_err(|_| "the order cannot be written")?
+            }
+        };
         let id = engine.hub.position(published.offset);
         let marker = format!("id: {id}\n");
         for stream in &self.streams {

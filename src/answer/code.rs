@@ -276,6 +276,12 @@ codes! {
     /// The server is short of memory.
     MemoryExhausted "memory_exhausted" SERVICE_UNAVAILABLE
         "the server is short of memory; see Retry-After";
+    /// There is no space on the disk of the order.
+    DiskFull "disk_full" INSUFFICIENT_STORAGE
+        "the disk of the order is full, so nothing was published";
+    /// The order cannot be written, or not be reached.
+    OrderUnavailable "order_unavailable" SERVICE_UNAVAILABLE
+        "the order cannot be written at the moment; send this again with its Idempotency-Key";
     /// Bodies of requests and answers hold the most bytes allowed.
     BuffersFull "buffers_full" SERVICE_UNAVAILABLE
         "the buffers for requests and answers are full; see Retry-After";
@@ -395,6 +401,8 @@ mod tests {
         (Code::RateLimited, "rate_limited", 429),
         (Code::Full, "full", 503),
         (Code::MemoryExhausted, "memory_exhausted", 503),
+        (Code::DiskFull, "disk_full", 507),
+        (Code::OrderUnavailable, "order_unavailable", 503),
         (Code::BuffersFull, "buffers_full", 503),
         (Code::WaitingFull, "waiting_full", 503),
         (Code::Draining, "draining", 503),

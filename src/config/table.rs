@@ -22,6 +22,7 @@ use crate::config::kinds::choices::{
 };
 use crate::config::kinds::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr, listen, listen_addr};
 use crate::config::kinds::memory::{MemoryLimit, memory_limit};
+use crate::config::kinds::order::{OrderPlace, order_place};
 use crate::config::kinds::origins::{CORS_HEADERS_MAX, CorsOrigins, cors_origins, header_name};
 use crate::config::kinds::path::base_path;
 use crate::config::kinds::rate::{rate, rate_of};
@@ -251,6 +252,19 @@ settings! {
 
         /// Bytes of events kept for all rooms together. `auto` is 256 MiB, or half of the memory limit if that is less.
         history_total_bytes: Option<usize> = "auto", auto_or(size(MIB..=1024 * GIB), "256MiB");
+    }
+
+    "Order" {
+        /// Where the order of events is kept. With `memory` it ends with the process; every subscriber that comes back after
+        /// a restart is told of a gap. With `disk:PATH` in a folder, which it must have for itself: a publish is answered
+        /// once it is written, and subscribers go on after a restart.
+        order: OrderPlace = "memory", order_place();
+
+        /// Bytes of the order on disk. Beyond them the oldest segment of 16 MiB is removed.
+        order_bytes: usize = "256MiB", size(64 * MIB..=1024 * GIB);
+
+        /// How long events are kept on disk. What is kept for subscribers is the least of this and the settings of the history.
+        order_age: Duration = "24h", duration(MINUTE..=10 * 365 * 24 * HOUR);
     }
 
     "Rooms" {

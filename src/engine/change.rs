@@ -10,15 +10,55 @@ use crate::rights::revocation::Whose;
 use crate::types::name::{RoomName, UserName};
 
 impl Engine {
-    /// Proposes `change`, and returns how many streams it ended, or told. The order in memory has no other nodes: a proposal is
-    /// applied at once, after every event so far.
+    /// Applies `change`, and commits it where the order has to. Returns how many streams it ended, or told. It is applied
+    /// first, because it must not be committed if there is no place for it.
     ///
     /// # Errors
     ///
     /// [`Code::StayAwayFull`], [`Code::MutesFull`] or [`Code::RevocationsFull`] if the table is full, and then nothing is
     /// changed; [`Code::Full`] if a shard has too much mail to end streams. Then new ones are refused already.
+    /// [`Code::DiskFull`] or [`Code::OrderUnavailable`] if it cannot be committed: then it is in force until a restart.
     pub async fn propose(&self, change: Change) -> Result<u32, Problem> {
-        self.apply(&change).await
+        let ended = self.apply(&change).await?;
+        if let (Some(proposals), Some(until)) = (&self.proposals, self.end_of(&change)) {
+            proposals.change(change, until).await.map_err(|refused| Problem::new(refused.why.into()))?;
+        }
+        Ok(ended)
+    }
+
+    /// When `change` can be forgotten, in seconds since 1970. `None` if there is nothing to remember.
+    fn end_of(&self, change: &Change) -> Option<u64> {
+        let now = self.clock.unix_s();
+        match change {
+            Change::Disconnect { stay_away, .. } => {
+                (!stay_away.is_zero()).then(|| now + stay_away.as_secs() + 1)
+            }
+            Change::Mute { until, .. } => Some(until.unwrap_or(u64::MAX)),
+            Change::Unmute { .. } => Some(u64::MAX),
+            Change::Revoke { .. } => Some(now + self.config.revocation_time.as_secs()),
+        }
+    }
+
+    /// Applies a change of an earlier life again, which is in force until `until`, in seconds since 1970. There are no streams
+    /// yet.
+    pub fn restore(&self, change: &Change, until: u64) {
+        let now = self.clock.now();
+        let restored = match change {
+            Change::Disconnect { user, room, .. } => {
+                let left = self.clock.moment_at(until).since(now);
+                self.hub.send_away(user.as_str(), room.as_str(), left, now).is_ok()
+            }
+            Change::Mute { user, room, until } => {
+                let end = until.map(|until| self.clock.moment_at(until));
+                self.hub.mutes().put(user.as_str(), room.as_str(), end, now).is_ok()
+            }
+            // What it undid is not restored.
+            Change::Unmute { .. } => true,
+            Change::Revoke { revoked, when } => self.access.revocations.add(revoked, *when).is_ok(),
+        };
+        if !restored {
+            tracing::error!(?change, "a change of access finds no place after the restart");
+        }
     }
 
     /// Applies `change`: first to the table that refuses new streams, then to open streams. In the other order, a

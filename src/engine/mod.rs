@@ -11,6 +11,7 @@ pub mod machine;
 pub mod memory;
 pub mod process;
 pub mod publish_limit;
+mod refused;
 pub mod stats;
 
 use std::sync::atomic::AtomicUsize;
@@ -33,7 +34,9 @@ use crate::hub::own_ids::Repeats;
 use crate::hub::{Hub, Published};
 use crate::net::sockets::Sockets;
 use crate::order::claims::RequestClaim;
+use crate::order::disk::committer::DiskStats;
 use crate::order::memory::MemoryOrder;
+use crate::order::proposals::Proposals;
 use crate::order::refused::Refused;
 use crate::shard::stats::Stats;
 use crate::shard::{Shard, Step};
@@ -51,6 +54,10 @@ pub struct Engine {
     pub hub: Arc<Hub>,
     /// Assigns positions to events.
     pub order: MemoryOrder,
+    /// Where events are proposed to an order that has to commit them first.
+    pub proposals: Option<Arc<Proposals>>,
+    /// The counters of an order on disk.
+    pub disk: Option<Arc<DiskStats>>,
     /// The shards, by their number.
     pub shards: Box<[ShardHandle]>,
     /// Decides which clients and streams have access.
@@ -108,6 +115,12 @@ impl Engine {
         self.shards.iter().map(|shard| &*shard.stats)
     }
 
+    /// What an event survives whose publish was answered: `memory` nothing, `disk` the end of the process and of the machine.
+    #[must_use]
+    pub fn durability(&self) -> &'static str {
+        if self.disk.is_some() { "disk" } else { "memory" }
+    }
+
     /// Publishes `drafts`, and delivers them at once if that is little work.
     ///
     /// # Errors
@@ -117,19 +130,8 @@ impl Engine {
     /// # Panics
     ///
     /// If `drafts` is empty.
-    pub fn publish(
-        &self,
-        drafts: impl IntoIterator<Item = Draft>,
-        repeats: Repeats,
-    ) -> Result<Published, Refused> {
-        let mut bytes = 0;
-        let drafts = drafts.into_iter().inspect(|draft| bytes += bytes_of(draft));
-        let now = self.clock.now();
-        let published = self.order.propose(drafts, repeats, now, |published, shard, waker| {
-            self.wake(published, shard, waker);
-        });
-        self.grew(bytes);
-        published
+    pub async fn publish(&self, drafts: Vec<Draft>, repeats: Repeats) -> Result<Published, Refused> {
+        self.propose_events(drafts, None, repeats).await
     }
 
     /// Publishes the `drafts` of a request once, and delivers them at once if that is little work.
@@ -141,17 +143,28 @@ impl Engine {
     /// # Panics
     ///
     /// If `drafts` is empty.
-    pub fn publish_once(
+    pub async fn publish_once(
         &self,
         request: RequestClaim,
-        drafts: impl IntoIterator<Item = Draft>,
+        drafts: Vec<Draft>,
     ) -> Result<Published, Refused> {
-        let mut bytes = 0;
-        let drafts = drafts.into_iter().inspect(|draft| bytes += bytes_of(draft));
-        let now = self.clock.now();
-        let published = self.order.propose_once(request, drafts, now, |published, shard, waker| {
-            self.wake(published, shard, waker);
-        });
+        self.propose_events(drafts, Some(request), Repeats::RefuseAll).await
+    }
+
+    async fn propose_events(
+        &self,
+        drafts: Vec<Draft>,
+        request: Option<RequestClaim>,
+        repeats: Repeats,
+    ) -> Result<Published, Refused> {
+        let bytes = drafts.iter().map(bytes_of).sum();
+        let published = match &self.proposals {
+            None => {
+                let wake = |published: &_, shard, waker| self.wake(published, shard, waker);
+                self.order.decide(drafts, request, repeats, self.clock.now(), wake)
+            }
+            Some(proposals) => proposals.publish(&self.order, drafts, request, repeats).await,
+        };
         self.grew(bytes);
         published
     }

@@ -42,6 +42,8 @@ words! {
         Repeated = "repeated",
         /// An idempotency key was used for something else, or its first publish is not decided yet.
         Idempotency = "idempotency",
+        /// The order could not be written.
+        Order = "order",
         /// The room's policy does not allow the event.
         RoomPolicy = "room_policy",
         /// The application refuses the event.
@@ -134,6 +136,7 @@ pub fn reason(code: Code) -> Refused {
         Code::PublishRefused => Refused::Application,
         Code::CallbackUnavailable => Refused::CallbackUnavailable,
         Code::MemoryExhausted => Refused::MemoryRequests,
+        Code::DiskFull | Code::OrderUnavailable => Refused::Order,
         Code::BuffersFull => Refused::Buffers,
         Code::WaitingFull => Refused::Waiting,
         Code::RevocationsFull => Refused::Revocations,

@@ -65,6 +65,12 @@ impl Prepared {
         self.fate
     }
 
+    /// The connections that it is for at the moment.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.source.connections()
+    }
+
     /// Decides that it is not published again.
     pub fn replay(&mut self, first: Published) {
         self.fate = Fate::Replayed(first);
@@ -78,6 +84,35 @@ pub enum Counts {
     Yes,
     /// They are the server's own.
     No,
+}
+
+/// Events that were decided about and are not applied yet.
+pub struct Planned {
+    /// The position of the next event.
+    next: Offset,
+    /// The newest versions of their keys, by room. The events keep their rooms alive.
+    versions: HashMap<(*const Source, EventKey), u64>,
+}
+
+impl Planned {
+    /// None so far. The next event is at `next`.
+    #[must_use]
+    pub fn from(next: Offset) -> Self {
+        Self { next, versions: HashMap::new() }
+    }
+
+    /// The position of the next event.
+    #[must_use]
+    pub fn next(&self) -> Offset {
+        self.next
+    }
+
+    /// Takes the next position, for something that is no event.
+    pub fn take(&mut self) -> Offset {
+        let taken = self.next;
+        self.next += 1;
+        taken
+    }
 }
 
 /// The exclusive right to apply. What it applies becomes visible as a whole when it is [finished](Self::finish).
@@ -131,10 +166,10 @@ impl Applying<'_> {
         self.history.newest()
     }
 
-    /// Decides which of `events` come too late, by the versions of their keys: those published so far, and those of
-    /// `events` before them.
-    pub fn pass_outdated(&self, events: &mut [Prepared]) {
-        let mut newest: HashMap<(*const Source, EventKey), u64> = HashMap::new();
+    /// Decides which of `events` come too late, by the versions of their keys: those published so far, those planned, and
+    /// those of `events` before them.
+    pub fn pass_outdated(&self, events: &mut [Prepared], planned: &mut Planned) {
+        let newest = &mut planned.versions;
         for event in events {
             let (Some(key), Some(version), Fate::Published) = (&event.key, event.version, event.fate) else {
                 continue;
@@ -149,24 +184,36 @@ impl Applying<'_> {
         }
     }
 
-    /// Claims the own ids of `events` for the next positions. If one was used before, returns its index, and leaves in
-    /// `events` those that are still to be applied.
-    pub fn claim(&mut self, events: &mut Vec<Prepared>, repeats: Repeats) -> Option<usize> {
-        let mut position = self.newest();
+    /// Plans the positions of `events`, and claims their own ids for them. If one was used before, returns its index, and
+    /// leaves in `events` those that are still to be applied.
+    pub fn claim(
+        &mut self,
+        events: &mut Vec<Prepared>,
+        repeats: Repeats,
+        planned: &mut Planned,
+    ) -> Option<usize> {
+        let first = planned.next;
         let mut is_free = |event: &Prepared| {
             if event.fate != Fate::Published {
                 return true;
             }
-            position += 1;
-            event.id.as_ref().is_none_or(|id| self.history.claim(id, position))
+            let is_free = event.id.as_ref().is_none_or(|id| self.history.claim(id, planned.next));
+            planned.next += u64::from(is_free);
+            is_free
         };
         let taken = events.iter().position(|event| !is_free(event))?;
         events.truncate(taken);
         if repeats == Repeats::RefuseAll {
-            let published = events.drain(..).filter(|event| event.fate == Fate::Published);
-            self.history.release(published.filter_map(|event| event.id));
+            planned.next = first;
+            self.release(std::mem::take(events));
         }
         Some(taken)
+    }
+
+    /// Frees the own ids that `events` claimed: they are not applied.
+    pub fn release(&mut self, events: Vec<Prepared>) {
+        let published = events.into_iter().filter(|event| event.fate == Fate::Published);
+        self.history.release(published.filter_map(|event| event.id));
     }
 
     /// Applies `event` at `position`, which is above all before it. Returns the number of connections it is for.
@@ -187,6 +234,14 @@ impl Applying<'_> {
         }
         self.applied += 1;
         connections
+    }
+
+    /// Applies again what was applied at `position` in an earlier life, with its own id and all: an event that was published at
+    /// `published`.
+    pub fn restore(&mut self, position: Offset, event: Prepared, published: Moment) {
+        // An id that is taken is of an event that is gone by now; the newer one has it.
+        let _ = event.id.as_ref().is_none_or(|id| self.history.claim(id, position));
+        let _ = self.apply(position, event, published);
     }
 
     /// Makes the applied events visible. Returns the sleeping shards that have news now: the caller wakes each, or

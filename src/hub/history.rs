@@ -101,6 +101,11 @@ impl History {
         self.events
     }
 
+    /// Passes over the positions up to `offset`. Nothing happens if they are not new.
+    pub fn skip_to(&mut self, offset: Offset) {
+        self.newest = self.newest.max(offset);
+    }
+
     /// Claims `id` for the event that will be appended at `offset`. False if it was used before.
     #[must_use]
     pub fn claim(&mut self, id: &EventId, offset: Offset) -> bool {

@@ -175,6 +175,30 @@ impl Hub {
         self.lineage.load().position(offset)
     }
 
+    /// Goes on with an order that began in an earlier life, before anything is applied: nothing up to `floor` is there.
+    pub fn start_after(&self, floor: Offset, lineage: Lineage) {
+        let mut history = self.history.lock();
+        history.skip_to(floor);
+        self.rooms.start_after(floor);
+        self.users.start_after(floor);
+        self.all.start_after(floor);
+        self.lineage.store(Arc::new(lineage));
+        self.head.store(history.newest(), Ordering::Release);
+    }
+
+    /// Goes on in the newest term of `lineage`.
+    pub fn go_on(&self, lineage: Lineage) {
+        let _history = self.history.lock();
+        self.lineage.store(Arc::new(lineage));
+    }
+
+    /// Passes over the positions up to `offset`: no event is at them.
+    pub fn skip_to(&self, offset: Offset) {
+        let mut history = self.history.lock();
+        history.skip_to(offset);
+        self.head.store(history.newest(), Ordering::Release);
+    }
+
     /// The newest offset. Everything up to it is in its log and announced.
     #[must_use]
     pub fn head(&self) -> Offset {

@@ -140,6 +140,12 @@ impl Source {
         self.last.load(Ordering::Acquire)
     }
 
+    /// Notes that its events up to `offset` are gone. Only before it has any.
+    pub(super) fn start_after(&self, offset: Offset) {
+        *self.log() = LogSlot::Forgotten(offset);
+        self.set_last(offset);
+    }
+
     pub(super) fn set_last(&self, offset: Offset) {
         self.last.store(offset, Ordering::Release);
     }

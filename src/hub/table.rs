@@ -66,6 +66,11 @@ impl Table {
         }
     }
 
+    /// Notes that every source may have had events up to `offset`, which are gone. Sources that exist are not changed.
+    pub(super) fn start_after(&self, offset: Offset) {
+        self.shares.iter().for_each(|share| share.lock().forgotten.horizon = offset);
+    }
+
     /// Replaces the policies of all sources, those that exist included. Returns false if they are the same.
     pub fn set_policies(&self, policies: RoomPolicies) -> bool {
         if **self.policies.load() == policies {

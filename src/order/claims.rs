@@ -165,6 +165,14 @@ impl ClaimTable {
         found
     }
 
+    /// Remembers a claim of an earlier life, which was made at `then` and got this `answer`.
+    pub fn restore(&mut self, claim: &Claim, turn: Turn, then: Moment, answer: Published) {
+        // One that is there already is newer.
+        if self.claim(claim, turn, then) == Found::New {
+            self.finish(claim.key, turn, answer);
+        }
+    }
+
     /// Notes the answer to what `turn` claimed under `key`. Nothing happens if it is forgotten already.
     pub fn finish(&mut self, key: u128, turn: Turn, answer: Published) {
         if let Some(held) = self.claims.get_mut(&key).filter(|held| held.is_running(turn)) {

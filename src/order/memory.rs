@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::hub::apply::{Applying, Counts, Fate, Prepared};
-use crate::hub::draft::{Claim, Claims, Draft};
+use crate::hub::apply::{Counts, Planned, Prepared};
+use crate::hub::draft::{Claim, Draft};
 use crate::hub::own_ids::Repeats;
 use crate::hub::source::Source;
 use crate::hub::{Hub, Published};
 use crate::order::claims::{Claimed, Found, Kind, RequestClaim, Turn};
+use crate::order::decide::{Proposed, Verdict};
 use crate::order::refused::{Refused, Why};
-use crate::order::round::Round;
 use crate::types::count::Count;
 use crate::types::moment::Moment;
 
@@ -110,8 +110,16 @@ impl MemoryOrder {
         self.decide(drafts.into_iter().collect(), Some(request), Repeats::RefuseAll, now, wake)
     }
 
-    /// Decides about `drafts`, and publishes those that are new.
-    fn decide(
+    /// Decides about `drafts`, and publishes those that are new. `request` is the claim of the whole, if it makes one.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is refused, or the request's claim.
+    ///
+    /// # Panics
+    ///
+    /// If there are no drafts.
+    pub fn decide(
         &self,
         drafts: Vec<Draft>,
         request: Option<RequestClaim>,
@@ -119,38 +127,37 @@ impl MemoryOrder {
         now: Moment,
         mut wake: impl FnMut(&Published, usize, Waker),
     ) -> Result<Published, Refused> {
-        assert!(!drafts.is_empty(), "at least one event was given");
-        let claims_none = |draft: &Draft| draft.claims == Claims::default();
-        let is_plain = request.is_none() && drafts.iter().all(claims_none);
-        let claims: Vec<Claims> =
-            if is_plain { Vec::new() } else { drafts.iter().map(|draft| draft.claims).collect() };
-        // No publisher waits while an event is encoded.
-        let mut events: Vec<Prepared> = drafts.into_iter().map(|draft| self.hub.prepare(draft)).collect();
-        let mut round = Round::default();
-        let mut claimed = (!is_plain).then(|| self.claims.lock());
-        if let Some(claimed) = claimed.as_deref_mut() {
-            if let Some(first) = round.begin(claimed, request, now)? {
-                return Ok(self.again(first));
-            }
-            round.claim(claimed, &claims, &mut events, repeats, now)?;
-        }
+        let proposed = Proposed::new(&self.hub, drafts, request, repeats);
+        let mut claimed = (!proposed.is_plain()).then(|| self.claims.lock());
         let mut applying = self.hub.applying(Counts::Yes);
-        applying.pass_outdated(&mut events);
-        if let Some(index) = applying.claim(&mut events, repeats) {
-            round.stop_at(index);
-        }
-        let published = apply(&mut applying, events, &mut round, now);
+        let first = applying.newest() + 1;
+        let mut planned = Planned::from(first);
+        let mut decided = match proposed.decide(claimed.as_deref_mut(), &mut applying, &mut planned, now)? {
+            Verdict::Apply(decided) => decided,
+            Verdict::Again(first) => return Ok(self.again(first)),
+        };
+        let published = decided.apply(&mut applying, first, now);
         if let Some(claimed) = claimed.as_deref_mut() {
-            round.finish(claimed, &published);
+            decided.finish(claimed, &published);
         }
         let wakers = applying.finish(now);
         drop(claimed);
-        self.stats.replayed.add_many(published.replayed.into());
-        self.stats.skipped.add_many(published.skipped.into());
+        self.count(&published);
         for (shard, waker) in wakers {
             wake(&published, shard, waker);
         }
-        round.result(published)
+        decided.result(published)
+    }
+
+    /// Counts what became of events.
+    pub(super) fn count(&self, published: &Published) {
+        self.stats.replayed.add_many(published.replayed.into());
+        self.stats.skipped.add_many(published.skipped.into());
+    }
+
+    /// What was claimed.
+    pub(super) fn claimed(&self) -> MutexGuard<'_, Claimed> {
+        self.claims.lock()
     }
 
     /// The answer of an earlier request that made the same claim with the same content, if there was one.
@@ -191,7 +198,7 @@ impl MemoryOrder {
     }
 
     /// Counts a request that was published before, whose answer was `first`.
-    fn again(&self, first: Published) -> Published {
+    pub(super) fn again(&self, first: Published) -> Published {
         self.stats.replayed.add();
         Published { is_repeat: true, ..first }
     }
@@ -227,27 +234,6 @@ impl MemoryOrder {
         }
         published
     }
-}
-
-/// Gives `events` their positions, and adds up what became of them.
-fn apply(applying: &mut Applying<'_>, events: Vec<Prepared>, round: &mut Round, now: Moment) -> Published {
-    let mut published = Published::default();
-    let mut position = applying.newest();
-    for event in events {
-        let one = match event.fate() {
-            Fate::Published => {
-                position += 1;
-                Published::one(position, applying.apply(position, event, now))
-            }
-            Fate::Outdated => Published { skipped: 1, ..Published::default() },
-            Fate::Replayed(first) => {
-                Published { events: 0, skipped: 0, replayed: 1, is_repeat: false, ..first }
-            }
-        };
-        published.add(&one);
-        round.answer(one);
-    }
-    published
 }
 
 /// How many claims of one kind there are.
@@ -298,6 +284,7 @@ mod tests {
     use super::*;
     use crate::hub::HubSettings;
     use crate::hub::admission::Caps;
+    use crate::hub::draft::Claims;
     use crate::hub::draft::Target;
     use crate::hub::history::HistoryBounds;
     use crate::hub::log::rules::LogBounds;

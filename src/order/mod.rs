@@ -8,8 +8,12 @@
 
 pub mod change;
 pub mod claims;
+mod decide;
 pub mod disk;
+pub mod entry;
 pub mod memory;
 pub mod presence;
+pub mod proposals;
 pub mod refused;
+pub mod restore;
 mod round;

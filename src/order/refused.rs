@@ -24,6 +24,12 @@ pub enum Why {
     Mismatch,
     /// The first publish with the idempotency key has no answer yet.
     Running,
+    /// There is no space for the log on the disk.
+    DiskFull,
+    /// The log cannot be written.
+    DiskFailed,
+    /// The order takes no more, because the server ends.
+    Closed,
 }
 
 impl Refused {

@@ -168,6 +168,24 @@ impl Round {
         }
     }
 
+    /// Frees all claims: nothing is published.
+    pub(super) fn undo(&self, claimed: &mut Claimed) {
+        let Some(turn) = self.turn else {
+            return;
+        };
+        for Begun { key, kind, .. } in &self.begun {
+            claimed.of_mut(*kind).forget(*key, turn);
+        }
+        if let Some(key) = self.request {
+            claimed.of_mut(Kind::Key).forget(key, turn);
+        }
+    }
+
+    /// Whether an event is refused.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_some()
+    }
+
     /// The result, if `published` is what became of the events.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use crate::admin::{Admin, Probe};
 use crate::auth::revocation::Revocations;
+use crate::config::kinds::order::OrderPlace;
 use crate::config::{Config, DeliveryOverflow, JwksSource, Listen, ListenAddr, UserOverflow, restart_needed};
 use crate::engine::access::Access;
 use crate::engine::buffers::Buffers;
@@ -45,6 +46,7 @@ use crate::server::supervision::Supervision;
 use crate::server::worker::{PublicListener, Worker};
 use crate::shard::stats::Stats;
 use crate::shard::{PORTION_MEMBERS, Shard, ShardSettings};
+use crate::store::disk;
 use crate::types::clock::{Clock, since_1970};
 use crate::types::moment::Moment;
 use crate::types::position::Epoch;
@@ -75,6 +77,8 @@ pub enum StartError {
     Upstream(ClientError),
     /// A file or value that the settings name is wrong.
     Policy(PolicyError),
+    /// The order on disk cannot be used.
+    Disk(disk::OpenError),
     /// The operating system refused something else.
     Os(io::Error),
 }
@@ -96,6 +100,7 @@ impl fmt::Display for StartError {
             ),
             Self::Upstream(err) => err.fmt(f),
             Self::Policy(err) => err.fmt(f),
+            Self::Disk(err) => err.fmt(f),
             Self::Os(_) => f.write_str("the operating system refused"),
         }
     }
@@ -106,6 +111,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Upstream(err) => err.source(),
             Self::Policy(err) => err.source(),
+            Self::Disk(err) => err.source(),
             Self::Exposed(_) => None,
             Self::Listen { reason: err, .. } | Self::Inherited(err) | Self::Os(err) => Some(err),
         }
@@ -145,6 +151,8 @@ pub struct Server {
     admin: Option<JoinHandle<io::Result<()>>>,
     /// The thread that asks other servers, if any are set.
     upstream: Option<upstream::Running>,
+    /// The thread that writes an order on disk.
+    disk: Option<disk::Running>,
 }
 
 /// A worker's thread.
@@ -176,7 +184,7 @@ impl Server {
     ///
     /// The first error in them.
     pub fn check(config: Config) -> Result<(), StartError> {
-        share(config).map(drop)
+        share(config, Opens::Nothing).map(drop)
     }
 
     /// Reads every file that `config` names, opens every listener, then starts every thread. If any of it fails, no
@@ -186,7 +194,7 @@ impl Server {
     ///
     /// Any error in the files, and any listener that could not be opened.
     pub fn start_supervised(config: Config, supervision: Supervision) -> Result<Self, StartError> {
-        let (engine, polls, work) = share(config)?;
+        let Shared { engine, polls, work, disk } = share(config, Opens::Order)?;
         let config = &engine.config;
         let Supervision { sockets, admin_socket, watchdog } = supervision;
         let count = config.shards;
@@ -199,6 +207,11 @@ impl Server {
         let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
+        let changes = disk.as_ref().map(|disk| disk.changes.clone()).unwrap_or_default();
+        for (change, until) in changes {
+            engine.restore(&change, until);
+        }
+        let disk = disk.map(disk::Opened::start).transpose()?;
         let engine = Arc::new(engine);
         // Not the policy of a table for `*`, by which the probe could be late.
         let probe_policy = Arc::new(rooms::own_policy(&engine.config));
@@ -228,6 +241,7 @@ impl Server {
             stop_admin: Some(stop_admin),
             admin: Some(admin),
             upstream,
+            disk,
         })
     }
 
@@ -328,6 +342,10 @@ impl Server {
         self.workers.iter().for_each(|worker| worker.stop.notify_one());
         for Running { thread, .. } in self.workers.drain(..) {
             result = result.and(thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked"))));
+        }
+        // After the shards, which publish no more.
+        if let Some(disk) = self.disk.take() {
+            result = result.and(disk.end());
         }
         // After the shards, whose last notices it sends; before the admin listener, which shows its progress.
         if let Some(upstream) = self.upstream.take() {
@@ -493,8 +511,41 @@ async fn notify(admin: &Admin, watchdog: Option<Duration>) {
 /// Notifications within the watchdog's time: one may be late.
 const WATCHDOG_SIGNS: u32 = 3;
 
-/// Makes the engine, the epoll set of each shard's sockets, and the upstream thread's work.
-fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Work>), StartError> {
+/// What all threads share, and what they begin with.
+struct Shared {
+    engine: Engine,
+    /// The epoll set of each shard's sockets.
+    polls: Vec<mio::Poll>,
+    /// The upstream thread's work.
+    work: Option<upstream::Work>,
+    /// The order on disk.
+    disk: Option<disk::Opened>,
+}
+
+/// What is opened beside the files that settings name.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Opens {
+    /// Nothing: the settings are only checked.
+    Nothing,
+    /// The order.
+    Order,
+}
+
+/// How long before its start an order on disk has moments for: longer than anything may be kept in memory.
+const PAST: Duration = Duration::from_hours(31 * 24);
+
+/// Opens the order on disk, if the settings name one.
+fn open_disk(config: &Config, order: &MemoryOrder, clock: Clock) -> Result<Option<disk::Opened>, StartError> {
+    let OrderPlace::Disk(path) = &config.order else {
+        return Ok(None);
+    };
+    let bytes_max = config.order_bytes as u64;
+    let epoch = order.hub().epoch();
+    disk::open(path, bytes_max, config.order_age, order, clock, epoch).map(Some).map_err(StartError::Disk)
+}
+
+/// Makes what all threads share.
+fn share(config: Config, opens: Opens) -> Result<Shared, StartError> {
     let token_stats = Arc::default();
     let policy = Policy::new(&config, &token_stats).map_err(StartError::Policy)?;
     let policy = Arc::new(ArcSwap::from_pointee(policy));
@@ -504,7 +555,8 @@ fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Wor
     let hub = Hub::new(hub_settings(&config, auto));
     hub.set_policies(rooms::policies(&config, &config), Moment(0));
     let order = MemoryOrder::remembering(hub.clone(), config.idempotency_keys);
-    let clock = Clock::start();
+    let clock = Clock::start_with_past(if config.order.is_memory() { Duration::ZERO } else { PAST });
+    let disk = if opens == Opens::Order { open_disk(&config, &order, clock)? } else { None };
     let keys = fetches_keys(&config).then(|| {
         let keys = PublishedKeys { policy: policy.clone(), wanted: keys_wanted.clone() };
         Arc::new(keys) as Arc<dyn KeySets>
@@ -526,6 +578,8 @@ fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Wor
     let revocations = Revocations::new(config.revocation_time);
     let engine = Engine {
         order,
+        proposals: disk.as_ref().map(|disk| disk.proposals.clone()),
+        disk: disk.as_ref().map(|disk| disk.stats.clone()),
         clock,
         hub,
         shards: shards.into(),
@@ -538,7 +592,7 @@ fn share(config: Config) -> Result<(Engine, Vec<mio::Poll>, Option<upstream::Wor
         lifecycle: Lifecycle::default(),
         config,
     };
-    Ok((engine, polls, work))
+    Ok(Shared { engine, polls, work, disk })
 }
 
 /// Whether keys come from a URL. If none did at the start, there is no thread to fetch them.

@@ -6,19 +6,29 @@ use crate::types::moment::Moment;
 
 /// Measures time from its creation.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
+pub struct Clock {
+    started: Instant,
+    /// The moment at which it started.
+    begun: Moment,
+}
 
 impl Clock {
     /// A clock that starts now.
     #[must_use]
     pub fn start() -> Self {
-        Self(Instant::now())
+        Self::start_with_past(Duration::ZERO)
     }
 
-    /// The time since the clock started.
+    /// A clock that starts now and has moments for a time before that.
+    #[must_use]
+    pub fn start_with_past(past: Duration) -> Self {
+        Self { started: Instant::now(), begun: Moment(0) + past }
+    }
+
+    /// Now.
     #[must_use]
     pub fn now(self) -> Moment {
-        Moment(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
+        self.begun + self.started.elapsed()
     }
 
     /// Calendar time in seconds since 1970, as tokens use it.
@@ -36,7 +46,7 @@ impl Clock {
     /// `moment` as an [`Instant`], for the runtime's timers.
     #[must_use]
     pub fn instant(self, moment: Moment) -> Instant {
-        self.0 + Duration::from_micros(moment.0)
+        self.started + moment.since(self.begun)
     }
 }
 

@@ -8,6 +8,12 @@ use std::time::Duration;
 pub struct Moment(pub u64);
 
 impl Moment {
+    /// `time` earlier; the beginning, if that is before it.
+    #[must_use]
+    pub fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
+    }
+
     /// Time passed since `earlier`; zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

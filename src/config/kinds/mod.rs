@@ -8,6 +8,7 @@ pub mod bounded;
 pub mod choices;
 pub mod listen;
 pub mod memory;
+pub mod order;
 pub mod origins;
 pub mod path;
 pub mod rate;

@@ -12,7 +12,9 @@
 //! - Damage inside the log raises its floor: what is above the damage stays, what is below is given up, and a reader from
 //!   below is told.
 
+pub mod committer;
 pub mod files;
+pub mod kept;
 pub mod log;
 pub mod record;
 pub mod scan;

@@ -200,7 +200,9 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn checksum_of(segment: u64, parts: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&segment.to_le_bytes());
-    parts.iter().for_each(|part| hasher.update(part));
+    for part in parts {
+        hasher.update(part);
+    }
     hasher.finalize()
 }
 
@@ -254,7 +256,7 @@ mod tests {
             put(7, &payload, &[], &mut bytes);
             // A valid checksum over anything.
             let _ = read(7, &bytes, 0);
-            payload.iter_mut().for_each(|byte| *byte = rng.u8(..));
+            rng.fill(&mut payload);
             let _ = read(7, &payload, rng.usize(0..80));
         }
     }

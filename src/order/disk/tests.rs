@@ -102,7 +102,7 @@ impl History {
                     assert!(self.is_damaged, "seed {seed}, life {lives}: {id} is lost beyond {end}");
                 }
                 Presented::Elsewhere => {
-                    assert!(self.is_damaged, "seed {seed}: the term of {id} is forgotten")
+                    assert!(self.is_damaged, "seed {seed}: the term of {id} is forgotten");
                 }
                 Presented::Foreign => unreachable!("it is a position"),
             }

@@ -90,7 +90,7 @@ impl PublishAnswer {
         Self {
             id: id(engine, published.offset),
             subscribers: Some(published.subscribers),
-            durability: Some(DURABILITY),
+            durability: Some(engine.durability()),
             is_repeat,
             ..Self::default()
         }
@@ -101,7 +101,7 @@ impl PublishAnswer {
         Self {
             id: id(engine, tally.offset),
             subscribers: Some(tally.subscribers),
-            durability: Some(DURABILITY),
+            durability: Some(engine.durability()),
             published: Some(tally.published),
             skipped: (tally.skipped > 0).then_some(Skipped::Of(tally.skipped)),
             replayed: (tally.replayed > 0).then_some(tally.replayed),
@@ -118,9 +118,6 @@ impl PublishAnswer {
         response
     }
 }
-
-/// What events survive, so far.
-const DURABILITY: &str = "memory";
 
 /// The id of the event at `offset`, if there is one.
 fn id(engine: &Engine, offset: Offset) -> Option<String> {

@@ -13,10 +13,10 @@ use crate::engine::buffers::Holds;
 use crate::engine::lifecycle::Stage;
 use crate::http::api::publish::answer::{PublishAnswer, Tally};
 use crate::http::api::publish::asking::{self, Asking};
+use crate::http::api::publish::event_body;
 use crate::http::api::publish::lines::Lines;
 use crate::http::api::publish::publisher::{Publisher, Uses};
 use crate::http::api::publish::room_rules::RoomRules;
-use crate::http::api::publish::{code, event_body};
 use crate::http::call::Call;
 use crate::http::conn::exchange::{Awaits, Exchange};
 use crate::http::conn::held::Held;
@@ -40,9 +40,9 @@ const LINES_PER_PUBLISH: usize = 256;
 /// # Errors
 ///
 /// The problem with that line. The lines before it are published.
-fn publish_lines(engine: &Engine, progress: &mut Tally, lines: Vec<Numbered>) -> Result<(), Problem> {
+async fn publish_lines(engine: &Engine, progress: &mut Tally, lines: Vec<Numbered>) -> Result<(), Problem> {
     let (numbers, drafts): (Vec<u64>, Vec<Draft>) = lines.into_iter().unzip();
-    match engine.publish(drafts, Repeats::EndThere) {
+    match engine.publish(drafts, Repeats::EndThere).await {
         Ok(published) => {
             progress.add(&published);
             Ok(())
@@ -51,7 +51,7 @@ fn publish_lines(engine: &Engine, progress: &mut Tally, lines: Vec<Numbered>) ->
             if let Some(before) = &before {
                 progress.add(before);
             }
-            let problem = Problem::new(code(why));
+            let problem = Problem::new(why.into());
             let line = index.and_then(|index| numbers.get(index));
             Err(Problem { line: line.copied(), ..problem })
         }
@@ -142,7 +142,7 @@ async fn read_lines(
                 problem = Some(Err(refused));
             }
             if !drafts.is_empty() {
-                publish_lines(engine, progress, drafts)?;
+                publish_lines(engine, progress, drafts).await?;
                 exchange.took_lines();
             }
             match problem {

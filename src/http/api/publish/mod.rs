@@ -16,7 +16,7 @@ mod room_rules;
 
 use std::rc::Rc;
 
-use crate::answer::problem::{Code, Problem};
+use crate::answer::problem::Problem;
 use crate::http::api::publish::answer::PublishAnswer;
 use crate::http::api::publish::asking::Asking;
 use crate::http::api::publish::event_body::EventBody;
@@ -35,7 +35,7 @@ use crate::hub::memory_level::MemoryLevel;
 use crate::hub::own_ids::Repeats;
 use crate::order::claims::RequestClaim;
 use crate::order::memory::First;
-use crate::order::refused::{Refused, Why};
+use crate::order::refused::Refused;
 use crate::types::name::OnceKey;
 
 /// Publishes the events in the body of `call`.
@@ -104,7 +104,7 @@ async fn publish_events(
         drafts.map(|(index, event)| publisher.draft(engine, event).map_err(|problem| place(problem, index)));
     let mut drafts: Vec<Draft> = drafts.collect::<Result<_, _>>()?;
     let refused = |Refused { index, why, .. }: Refused| {
-        let problem = Problem::new(code(why));
+        let problem = Problem::new(why.into());
         match index {
             Some(index) => place(problem, index),
             None => problem,
@@ -126,8 +126,8 @@ async fn publish_events(
     if asked == 0 {
         publisher.take(engine, &uses)?;
         let published = match claim {
-            Some(claim) => engine.publish_once(RequestClaim { claim, turn: None }, drafts),
-            None => engine.publish(drafts, Repeats::RefuseAll),
+            Some(claim) => engine.publish_once(RequestClaim { claim, turn: None }, drafts).await,
+            None => engine.publish(drafts, Repeats::RefuseAll).await,
         };
         return published.map_err(refused);
     }
@@ -147,18 +147,8 @@ async fn publish_events(
         publisher.may_still(engine, draft).map_err(|problem| place(problem, index))?;
     }
     let published = match &begun {
-        Some(begun) => engine.publish_once(begun.request(), drafts),
-        None => engine.publish(drafts, Repeats::RefuseAll),
+        Some(begun) => engine.publish_once(begun.request(), drafts).await,
+        None => engine.publish(drafts, Repeats::RefuseAll).await,
     };
     published.map_err(refused)
-}
-
-/// The code of the answer to a publish that the order refused.
-fn code(why: Why) -> Code {
-    match why {
-        Why::IdUsed => Code::EventIdRepeated,
-        Why::SameData => Code::Repeated,
-        Why::Mismatch => Code::IdempotencyMismatch,
-        Why::Running => Code::IdempotencyBusy,
-    }
 }
