@@ -14,6 +14,7 @@ pub mod entry;
 pub mod memory;
 pub mod presence;
 pub mod proposals;
+pub mod redis;
 pub mod refused;
 pub mod restore;
 mod round;

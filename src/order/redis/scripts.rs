@@ -1,0 +1,262 @@
+//! The scripts that run inside Redis, and how their arguments and answers are written.
+//!
+//! Redis runs a script without interruption and replicates its effects as one transaction, so what is read and what is
+//! written here belongs together, on replicas and in what is loaded after a restart.
+
+use bytes::Bytes;
+
+use crate::order::redis::call::{
+    AppendAnswer, AppendCall, AttachAnswer, AttachCall, Became, Oldest, Repeat, Whereabouts,
+};
+use crate::order::redis::entry::{EntryId, LogEntry, events_of};
+use crate::order::redis::terms;
+use crate::types::position::Epoch;
+
+/// Says where the order is.
+pub const ATTACH: &str = include_str!("scripts/attach.lua");
+
+/// Appends an entry.
+pub const APPEND: &str = include_str!("scripts/append.lua");
+
+/// The format of what is in Redis. Another one is not touched.
+pub const FORMAT: &str = "1";
+
+/// A value that Redis answers, whatever client brought it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Value {
+    /// Nothing.
+    Nil,
+    /// A text or bytes.
+    Bytes(Bytes),
+    /// Several values.
+    List(Vec<Value>),
+    /// Anything else.
+    Other,
+}
+
+/// Where the order is, and how much of it is kept.
+#[derive(Clone, Debug)]
+pub struct Keep {
+    /// Its keys are `{prefix}:…`, in one slot of a cluster.
+    pub prefix: String,
+    /// Bytes that are kept.
+    pub bytes: u64,
+    /// Milliseconds that are kept; 0 without end.
+    pub age_ms: u64,
+}
+
+/// Keys and arguments of a script.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Call {
+    /// Its keys.
+    pub keys: Vec<String>,
+    /// Its arguments.
+    pub args: Vec<Bytes>,
+}
+
+impl Keep {
+    /// The key of the stream.
+    #[must_use]
+    pub fn log(&self) -> String {
+        format!("{{{}}}:log", self.prefix)
+    }
+
+    fn call(&self) -> Call {
+        let keys = ["meta", "log", "miles", "seqs"].map(|name| format!("{{{}}}:{name}", self.prefix));
+        Call { keys: keys.into(), args: vec![FORMAT.into()] }
+    }
+
+    /// The call of [`ATTACH`].
+    #[must_use]
+    pub fn attach(&self, asked: &AttachCall) -> Call {
+        let mut call = self.call();
+        let text = |epoch: Option<Epoch>| epoch.map_or(String::new(), |epoch| epoch.to_string());
+        call.push(text(asked.epoch));
+        call.push(asked.seen.to_string());
+        call.push(asked.high.to_string());
+        call.push(text(asked.given_up));
+        call.push(asked.fresh.to_string());
+        call
+    }
+
+    /// The call of [`APPEND`].
+    #[must_use]
+    pub fn append(&self, life: &str, asked: &AppendCall) -> Call {
+        let mut call = self.call();
+        call.push(asked.epoch.to_string());
+        call.push(asked.seen.to_string());
+        call.push(life.to_owned());
+        call.push(asked.seq.map_or(String::new(), |seq| seq.to_string()));
+        call.push(asked.tag.clone());
+        call.push(self.bytes.to_string());
+        call.push(self.age_ms.to_string());
+        call.push(asked.batches.len().to_string());
+        for batch in &asked.batches {
+            call.push(batch.count.to_string());
+            call.push(batch.once.len().to_string());
+            for once in &batch.once {
+                call.keys.push(format!("{{{}}}:once:{:032x}", self.prefix, once.key));
+                call.push(format!("{:032x}", once.content));
+                call.push(once.time.as_millis().max(1).to_string());
+                call.push(once.first.to_string());
+                call.push(once.count.to_string());
+            }
+            call.args.push(batch.body.clone());
+        }
+        call
+    }
+}
+
+impl Call {
+    fn push(&mut self, text: String) {
+        self.args.push(text.into());
+    }
+}
+
+impl Value {
+    /// The text, if it is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Bytes(bytes) => std::str::from_utf8(bytes).ok(),
+            Self::Nil | Self::List(_) | Self::Other => None,
+        }
+    }
+
+    fn list(&self) -> Option<&[Value]> {
+        match self {
+            Self::List(values) => Some(values),
+            Self::Nil | Self::Bytes(_) | Self::Other => None,
+        }
+    }
+}
+
+/// Reads the answer of [`ATTACH`]. `None` if it is none.
+#[must_use]
+pub fn attached(answer: &Value) -> Option<AttachAnswer> {
+    let words: Option<Vec<&str>> = answer.list()?.iter().map(Value::text).collect();
+    match words?[..] {
+        ["format", _] => Some(AttachAnswer::Foreign),
+        ["again"] => Some(AttachAnswer::Again),
+        ["ok", newest, lineage, id, tag, before, counts] => {
+            let oldest = || {
+                let (id, events) = (EntryId::parse(id)?, events_of(counts)?);
+                Some(Oldest { id, tag: tag.to_owned(), before: before.to_owned(), events })
+            };
+            let oldest = if id.is_empty() { None } else { Some(oldest()?) };
+            let (newest, lineage) = (newest.parse().ok()?, terms::parse(lineage)?);
+            Some(AttachAnswer::Here(Whereabouts { newest, lineage, oldest }))
+        }
+        _ => None,
+    }
+}
+
+/// Reads the answer of [`APPEND`]. `None` if it is none.
+#[must_use]
+pub fn appended(answer: &Value) -> Option<AppendAnswer> {
+    let words: Option<Vec<&str>> = answer.list()?.iter().map(Value::text).collect();
+    match words?[..] {
+        ["attach"] => Some(AppendAnswer::Elsewhere),
+        ["stale"] => Some(AppendAnswer::Stale),
+        ["dup", offset] => Some(AppendAnswer::Earlier(offset.parse().ok()?)),
+        ["ok", newest, ref batches @ ..] => {
+            let became: Option<Vec<_>> = batches.iter().map(|text| became(text)).collect();
+            Some(AppendAnswer::Done(newest.parse().ok()?, became?))
+        }
+        _ => None,
+    }
+}
+
+fn became(text: &str) -> Option<Became> {
+    let words: Vec<&str> = text.split(' ').collect();
+    match words[..] {
+        ["a"] => Some(Became::Appended),
+        ["o", index] => Some(Became::Other(index.parse().ok()?)),
+        ["r", index, epoch, first, last] => {
+            let (index, epoch) = (index.parse().ok()?, Epoch::parse(epoch)?);
+            Some(Became::Repeat(Repeat {
+                index,
+                epoch,
+                first: first.parse().ok()?,
+                last: last.parse().ok()?,
+            }))
+        }
+        _ => None,
+    }
+}
+
+/// Reads entries as `XRANGE` answers them. An entry that cannot be read is `None`, and so is what follows it: nothing is
+/// skipped.
+#[must_use]
+pub fn entries(answer: &Value) -> Option<Vec<Option<LogEntry>>> {
+    let mut read = Vec::new();
+    for value in answer.list()? {
+        read.push(entry(value));
+        if read.last().is_some_and(Option::is_none) {
+            break;
+        }
+    }
+    Some(read)
+}
+
+fn entry(value: &Value) -> Option<LogEntry> {
+    let [id, fields] = value.list()? else { return None };
+    let fields: Option<Vec<(Bytes, Bytes)>> = fields
+        .list()?
+        .chunks(2)
+        .map(|pair| match pair {
+            [Value::Bytes(name), Value::Bytes(value)] => Some((name.clone(), value.clone())),
+            _ => None,
+        })
+        .collect();
+    LogEntry::parse(id.text()?, &fields?)
+}
+
+/// Reads the answer of `XREAD` of one stream: nothing, or `[[key, entries]]`.
+#[must_use]
+pub fn read(answer: &Value) -> Option<Vec<Option<LogEntry>>> {
+    match answer {
+        Value::Nil => Some(Vec::new()),
+        answer => match answer.list()? {
+            [stream] => match stream.list()? {
+                [_, found] => entries(found),
+                _ => None,
+            },
+            _ => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(words: &[&str]) -> Value {
+        Value::List(words.iter().map(|word| Value::Bytes(Bytes::copy_from_slice(word.as_bytes()))).collect())
+    }
+
+    #[test]
+    fn answers_of_an_append_are_read() {
+        let epoch = Epoch::new(1);
+        let repeat = Repeat { index: 1, epoch, first: 5, last: 6 };
+        let done = vec![Became::Appended, Became::Repeat(repeat), Became::Other(0)];
+        let text = format!("r 1 {epoch} 5 6");
+        assert_eq!(appended(&list(&["ok", "9", "a", &text, "o 0"])), Some(AppendAnswer::Done(9, done)));
+        assert_eq!(appended(&list(&["dup", "9"])), Some(AppendAnswer::Earlier(9)));
+        assert_eq!(appended(&list(&["stale"])), Some(AppendAnswer::Stale));
+        assert_eq!(appended(&list(&["attach"])), Some(AppendAnswer::Elsewhere));
+        for words in [&["ok"][..], &["ok", "x"], &["ok", "9", "b"], &["dup"], &[]] {
+            assert_eq!(appended(&list(words)), None, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn answers_of_an_attach_are_read() {
+        let here = list(&["ok", "7", "100000:0", "7-0", "a:1.1", "100000", "0:2:5"]);
+        let Some(AttachAnswer::Here(here)) = attached(&here) else { panic!("not read") };
+        assert_eq!((here.newest, here.oldest.map(|oldest| oldest.floor())), (7, Some(5)));
+        assert_eq!(attached(&list(&["again"])), Some(AttachAnswer::Again));
+        assert_eq!(attached(&list(&["format", "2"])), Some(AttachAnswer::Foreign));
+        assert_eq!(attached(&list(&["ok", "7", "nonsense", "", "", "", "0"])), None);
+    }
+}
