@@ -15,6 +15,7 @@ mod presence;
 pub mod publishing;
 pub mod question;
 mod queue;
+pub mod redis;
 pub mod stats;
 
 use std::collections::HashMap;

@@ -1,0 +1,238 @@
+//! A pair of connections to one Redis, and the commands of a link on them.
+
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, cmd};
+
+use crate::order::redis::call::{AppendAnswer, AppendCall, AttachAnswer, AttachCall, Closed};
+use crate::order::redis::entry::EntryId;
+use crate::order::redis::link::{Happened, Unfit};
+use crate::order::redis::scripts::{self, APPEND, ATTACH, Call, Keep, Value};
+use crate::upstream::redis::address::Address;
+use crate::upstream::redis::sentinel;
+
+/// How long a read waits for an entry, in milliseconds. Its answer without one shows that the connection lives.
+const BLOCK_MS: u32 = 1000;
+
+/// Two connections to the same process.
+#[derive(Clone)]
+pub(super) struct Pair {
+    /// Attaches and appends.
+    append: MultiplexedConnection,
+    /// Reads, and waits for what there is to read.
+    follow: MultiplexedConnection,
+    attach_sha: String,
+    append_sha: String,
+}
+
+/// Why there is no pair.
+pub(super) enum NoPair {
+    /// It cannot be reached, or is no master.
+    Failed(String),
+    /// It cannot be used.
+    Unfit(Unfit),
+}
+
+impl From<RedisError> for NoPair {
+    fn from(err: RedisError) -> Self {
+        Self::Failed(err.to_string())
+    }
+}
+
+impl Pair {
+    /// Opens a pair, and looks whether the server may be used.
+    pub(super) async fn open(address: &Address) -> Result<Self, NoPair> {
+        let named = match address.sentinels() {
+            Some((sentinels, name)) => sentinel::master(&sentinels, name).await,
+            None => None,
+        };
+        let client = address.client(named).map_err(NoPair::Failed)?;
+        let (mut append, mut follow) = (connect(&client).await?, connect(&client).await?);
+        let (one, other) = (Facts::of(&mut append).await?, Facts::of(&mut follow).await?);
+        one.check()?;
+        if one.run_id != other.run_id {
+            return Err(NoPair::Failed("the two connections are to different servers".into()));
+        }
+        let attach_sha = load(&mut append, ATTACH).await?;
+        let append_sha = load(&mut append, APPEND).await?;
+        Ok(Self { append, follow, attach_sha, append_sha })
+    }
+
+    /// Says where the order is.
+    pub(super) async fn attach(mut self, keep: &Keep, asked: &AttachCall) -> Result<Happened, RedisError> {
+        let answer = run(&mut self.append, &self.attach_sha, ATTACH, &keep.attach(asked)).await;
+        let answer = match answer {
+            // A key of that name is of another type.
+            Err(err) if err.code() == Some("WRONGTYPE") => {
+                return Ok(Happened::Attached(AttachAnswer::Foreign));
+            }
+            answer => answer?,
+        };
+        scripts::attached(&answer).map(Happened::Attached).ok_or_else(not_understood)
+    }
+
+    /// Appends an entry.
+    pub(super) async fn append(
+        mut self,
+        keep: &Keep,
+        life: &str,
+        asked: &AppendCall,
+    ) -> Result<Happened, RedisError> {
+        let answer = run(&mut self.append, &self.append_sha, APPEND, &keep.append(life, asked)).await;
+        let closed = answer.as_ref().err().and_then(closed);
+        let answer = match closed {
+            Some(closed) => Some(AppendAnswer::Closed(closed)),
+            None => scripts::appended(&answer?),
+        };
+        answer.map(|answer| Happened::Appended(asked.seq, answer)).ok_or_else(not_understood)
+    }
+
+    /// Reads the tag of one entry.
+    pub(super) async fn probe(mut self, keep: &Keep, id: EntryId) -> Result<Happened, RedisError> {
+        let id = id.to_string();
+        let mut asked = cmd("XRANGE");
+        asked.arg(keep.log()).arg(&id).arg(&id);
+        let answer = asked.query_async(&mut self.append).await.map(neutral)?;
+        let mut found = scripts::entries(&answer).ok_or_else(not_understood)?;
+        Ok(Happened::Probed(found.pop().flatten().map(|entry| entry.tag)))
+    }
+
+    /// Reads what is behind `after`, or waits for it for a while.
+    pub(super) async fn read(
+        mut self,
+        keep: &Keep,
+        after: EntryId,
+        entries_max: usize,
+    ) -> Result<Happened, RedisError> {
+        let mut asked = cmd("XREAD");
+        asked.arg("COUNT").arg(entries_max).arg("BLOCK").arg(BLOCK_MS);
+        asked.arg("STREAMS").arg(keep.log()).arg(after.to_string());
+        let answer = asked.query_async(&mut self.follow).await.map(neutral)?;
+        scripts::read(&answer).map(Happened::Read).ok_or_else(not_understood)
+    }
+}
+
+/// Time-outs are the link's.
+async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    client.get_multiplexed_async_connection_with_config(&config).await
+}
+
+async fn load(conn: &mut MultiplexedConnection, script: &str) -> Result<String, RedisError> {
+    cmd("SCRIPT").arg("LOAD").arg(script).query_async(conn).await
+}
+
+/// Runs a script by its hash. If Redis has forgotten it, by its text.
+async fn run(
+    conn: &mut MultiplexedConnection,
+    sha: &str,
+    script: &str,
+    call: &Call,
+) -> Result<Value, RedisError> {
+    let asked = |name, script: &str| -> Cmd {
+        let mut asked = cmd(name);
+        asked.arg(script).arg(call.keys.len()).arg(&call.keys);
+        for arg in &call.args {
+            asked.arg(&arg[..]);
+        }
+        asked
+    };
+    let answer = asked("EVALSHA", sha).query_async(conn).await;
+    let is_forgotten = |err: &RedisError| err.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
+    if answer.as_ref().is_err_and(is_forgotten) {
+        return asked("EVAL", script).query_async(conn).await.map(neutral);
+    }
+    answer.map(neutral)
+}
+
+/// Why Redis took no write, if it says that it took none and takes others later.
+fn closed(err: &RedisError) -> Option<Closed> {
+    match err.code()? {
+        "OOM" => Some(Closed::Full),
+        "MISCONF" | "NOREPLICAS" => Some(Closed::Unsafe),
+        _ => None,
+    }
+}
+
+fn not_understood() -> RedisError {
+    (ErrorKind::UnexpectedReturnType, "an answer that is not understood").into()
+}
+
+/// The client's value without what is particular to it. Bytes are moved.
+fn neutral(value: redis::Value) -> Value {
+    match value {
+        redis::Value::Nil => Value::Nil,
+        redis::Value::BulkString(bytes) => Value::Bytes(bytes.into()),
+        redis::Value::SimpleString(text) => Value::Bytes(text.into()),
+        redis::Value::Int(number) => Value::Bytes(Bytes::from(number.to_string())),
+        redis::Value::Array(values) => Value::List(values.into_iter().map(neutral).collect()),
+        _ => Value::Other,
+    }
+}
+
+/// What a server says of itself (`INFO`).
+struct Facts {
+    /// Names the process.
+    run_id: String,
+    version: String,
+    role: String,
+    policy: String,
+}
+
+impl Facts {
+    async fn of(conn: &mut MultiplexedConnection) -> Result<Self, NoPair> {
+        let info: Result<String, RedisError> = cmd("INFO").query_async(conn).await;
+        match info {
+            Ok(info) => Ok(Self::read(&info)),
+            Err(err) if err.code() == Some("NOPERM") || is_unknown(&err) => {
+                Err(NoPair::Unfit(Unfit::Unknown))
+            }
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    fn read(info: &str) -> Self {
+        let field = |name: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.unwrap_or_default().trim().to_owned()
+        };
+        let (run_id, version) = (field("run_id"), field("redis_version"));
+        Self { run_id, version, role: field("role"), policy: field("maxmemory_policy") }
+    }
+
+    fn check(&self) -> Result<(), NoPair> {
+        let major: Option<u32> = self.version.split('.').next().and_then(|major| major.parse().ok());
+        match major {
+            None => Err(NoPair::Unfit(Unfit::Unknown)),
+            Some(..7) => Err(NoPair::Unfit(Unfit::Version)),
+            Some(_) if self.policy.starts_with("allkeys") => Err(NoPair::Unfit(Unfit::Eviction)),
+            Some(_) if self.role == "slave" => Err(NoPair::Failed("it is a replica".into())),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+fn is_unknown(err: &RedisError) -> bool {
+    err.detail().is_some_and(|detail| detail.starts_with("unknown command"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unfit(info: &str) -> Option<Unfit> {
+        match Facts::read(info).check() {
+            Err(NoPair::Unfit(why)) => Some(why),
+            Err(NoPair::Failed(_)) | Ok(()) => None,
+        }
+    }
+
+    #[test]
+    fn a_server_is_used_only_if_it_keeps_what_it_is_given() {
+        assert_eq!(unfit("# Server\r\nredis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\n"), None);
+        assert_eq!(unfit("redis_version:7.0.15\r\nmaxmemory_policy:volatile-lru\r\n"), None);
+        assert_eq!(unfit("redis_version:7.0.15\r\nmaxmemory_policy:allkeys-lru\r\n"), Some(Unfit::Eviction));
+        assert_eq!(unfit("redis_version:6.2.1\r\n"), Some(Unfit::Version));
+        assert_eq!(unfit("nothing"), Some(Unfit::Unknown));
+    }
+}

@@ -1,0 +1,187 @@
+//! What the rest of the program sees: a handle that appends, a follower that is told, a thread that runs.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use crate::order::redis::call::{Closed, OnceKey, Repeat};
+use crate::order::redis::link::{Adopted, Applied, LinkState, Placed, RefusedWhy, Settings};
+use crate::order::redis::scripts::Keep;
+use crate::upstream::redis::address::Address;
+use crate::upstream::redis::work::Work;
+
+/// Is told what is in the order, on the thread of the link, in the order of the log. What takes long here delays everything.
+pub trait Follower: Send {
+    /// A batch of the order.
+    fn apply(&mut self, batch: Applied);
+
+    /// The order is another one from now on, in part or as a whole. The first call of all.
+    fn adopt(&mut self, adopted: Adopted);
+
+    /// The link does something else than before.
+    fn state(&mut self, state: LinkState);
+}
+
+/// What a link needs.
+pub struct Setup {
+    /// Where Redis is.
+    pub address: Address,
+    /// Where the order is in it, and how much of it is kept.
+    pub keep: Keep,
+    /// Times and bounds.
+    pub settings: Settings,
+    /// Bytes of batches that are not answered yet. One is always let in.
+    pub unanswered_bytes_max: u32,
+    /// Batches that are not answered yet.
+    pub unanswered_max: usize,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Appended {
+    /// It is in the order, and the follower was given it.
+    Placed(Placed),
+    /// A key of it is known: this is what has it.
+    Repeat(Repeat),
+}
+
+/// Why a batch is not appended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// Redis cannot be reached or used. The batch is not in the order, and will not be.
+    Away,
+    /// Too much is not answered yet. The same holds.
+    Busy,
+    /// Redis takes no writes. The same holds.
+    Closed(Closed),
+    /// The key with this index came with other content before. The same holds.
+    Mismatch(usize),
+    /// Redis did not answer in time. The batch may be in the order, or may come to be.
+    Unknown,
+    /// The thread ends. The same holds.
+    Stopped,
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Away => "Redis is away",
+            Self::Busy => "too much waits for Redis",
+            Self::Closed(Closed::Full) => "Redis is full",
+            Self::Closed(Closed::Unsafe) => "Redis takes no writes",
+            Self::Mismatch(_) => "the key came with something else before",
+            Self::Unknown => "Redis did not answer in time",
+            Self::Stopped => "the link to Redis ends",
+        })
+    }
+}
+
+impl std::error::Error for AppendError {}
+
+impl From<RefusedWhy> for AppendError {
+    fn from(why: RefusedWhy) -> Self {
+        match why {
+            RefusedWhy::Away => Self::Away,
+            RefusedWhy::Busy => Self::Busy,
+            RefusedWhy::Closed(closed) => Self::Closed(closed),
+            RefusedWhy::Mismatch(index) => Self::Mismatch(index),
+        }
+    }
+}
+
+/// A batch on its way to the thread.
+pub(super) struct Request {
+    pub(super) body: Bytes,
+    pub(super) count: u32,
+    pub(super) once: Vec<OnceKey>,
+    pub(super) answer: oneshot::Sender<Result<Appended, AppendError>>,
+    /// Its share of the bytes that may be unanswered.
+    pub(super) share: OwnedSemaphorePermit,
+}
+
+/// Appends to the order, from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+    bytes: Arc<Semaphore>,
+    bytes_max: u32,
+}
+
+impl Handle {
+    /// Appends a batch of `count` events, unless one of its keys is known.
+    ///
+    /// If the future is dropped, the batch is appended all the same.
+    ///
+    /// # Errors
+    ///
+    /// See [`AppendError`]: after all but two of them the batch is not in the order and will not be.
+    pub async fn append(&self, body: Bytes, count: u32, once: Vec<OnceKey>) -> Result<Appended, AppendError> {
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX).clamp(1, self.bytes_max);
+        let share = self.bytes.clone().try_acquire_many_owned(length).map_err(|_| AppendError::Busy)?;
+        let (answer, answered) = oneshot::channel();
+        let request = Request { body, count, once, answer, share };
+        self.requests.try_send(request).map_err(|err| match err {
+            mpsc::error::TrySendError::Full(_) => AppendError::Busy,
+            mpsc::error::TrySendError::Closed(_) => AppendError::Stopped,
+        })?;
+        answered.await.unwrap_or(Err(AppendError::Stopped))
+    }
+}
+
+/// The running thread. It ends when this is dropped.
+pub struct Running {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts the thread, which connects, and goes on trying until the end.
+///
+/// # Errors
+///
+/// If the operating system refuses a thread or a runtime.
+pub fn start(setup: Setup, follower: Box<dyn Follower>) -> io::Result<(Handle, Running)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (requests, received) = mpsc::channel(setup.unanswered_max);
+    let bytes_max = setup.unanswered_bytes_max;
+    let bytes = Arc::new(Semaphore::new(usize::try_from(bytes_max).unwrap_or(usize::MAX)));
+    let (stop, stopped) = oneshot::channel();
+    let run = move || {
+        runtime.block_on(Work::new(setup, follower).run(received, stopped));
+        // A look-up of a name cannot be ended, and nobody waits for it.
+        runtime.shutdown_background();
+    };
+    let thread = std::thread::Builder::new().name("redis".into()).spawn(run)?;
+    let running = Running { stop: Some(stop), thread: Some(thread) };
+    Ok((Handle { requests, bytes, bytes_max }, running))
+}
+
+impl Running {
+    /// Ends the thread. What is not answered yet is [`AppendError::Stopped`].
+    ///
+    /// # Errors
+    ///
+    /// If the thread panicked.
+    pub fn end(mut self) -> io::Result<()> {
+        self.join()
+    }
+
+    fn join(&mut self) -> io::Result<()> {
+        if let Some(stop) = self.stop.take() {
+            // A failed send means that the thread has ended already; joining shows how.
+            let _ = stop.send(());
+        }
+        let joined = self.thread.take().map_or(Ok(()), JoinHandle::join);
+        joined.map_err(|_| io::Error::other("the link to Redis panicked"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.join();
+    }
+}

@@ -1,0 +1,13 @@
+//! The order in Redis over real connections: runs the commands of [`order::redis`](crate::order::redis) on a thread of its
+//! own, tells a [`Follower`] what is in the order, and takes batches from any thread through a [`Handle`].
+//!
+//! It knows nothing of the contents of batches. A batch that was appended here is answered after the follower was given it.
+
+mod address;
+mod conn;
+mod handle;
+mod sentinel;
+mod work;
+
+pub use self::address::{Address, AddressError};
+pub use self::handle::{AppendError, Appended, Follower, Handle, Running, Setup, start};

@@ -1,0 +1,218 @@
+//! The thread of the link: runs its commands, brings it what happens, and tells what it tells.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use redis::RedisError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::order::redis::call::Batch;
+use crate::order::redis::link::{Command, ConnNo, Happened, Link, LinkState, Output, Ticket, Told};
+use crate::order::redis::scripts::Keep;
+use crate::types::clock::Clock;
+use crate::upstream::redis::address::Address;
+use crate::upstream::redis::conn::{NoPair, Pair};
+use crate::upstream::redis::handle::{AppendError, Appended, Follower, Request, Setup};
+
+type Answer = oneshot::Sender<Result<Appended, AppendError>>;
+
+/// Something that happened to a pair of connections.
+struct Event {
+    no: ConnNo,
+    what: Happened,
+    /// The pair, if it was opened just now.
+    pair: Option<Pair>,
+    /// Why it broke.
+    cause: Option<String>,
+}
+
+/// What the commands need.
+struct Place {
+    address: Address,
+    keep: Keep,
+    life: String,
+}
+
+pub(super) struct Work {
+    link: Link,
+    clock: Clock,
+    place: Arc<Place>,
+    follower: Box<dyn Follower>,
+    /// The connections with this number, once they are open.
+    no: ConnNo,
+    pair: Option<Pair>,
+    /// The commands that are under way on them, and the attempt to open them. They end with the value, and with the last of
+    /// them the connections are closed.
+    under_way: JoinSet<()>,
+    waiting: HashMap<Ticket, (Answer, OwnedSemaphorePermit)>,
+    waiting_max: usize,
+    next_ticket: u64,
+    events: mpsc::UnboundedSender<Event>,
+    /// At most as many as commands that are under way: some.
+    happened: mpsc::UnboundedReceiver<Event>,
+    /// Why the last pair was of no use.
+    cause: String,
+}
+
+impl Work {
+    pub(super) fn new(setup: Setup, follower: Box<dyn Follower>) -> Self {
+        let clock = Clock::start();
+        let place = Place { address: setup.address, keep: setup.keep, life: setup.settings.life.clone() };
+        let (events, happened) = mpsc::unbounded_channel();
+        Self {
+            link: Link::new(setup.settings, fastrand::u64(..), clock.now()),
+            clock,
+            place: Arc::new(place),
+            follower,
+            no: ConnNo::default(),
+            pair: None,
+            under_way: JoinSet::new(),
+            waiting: HashMap::new(),
+            waiting_max: setup.unanswered_max,
+            next_ticket: 0,
+            events,
+            happened,
+            cause: String::new(),
+        }
+    }
+
+    /// Runs until `stopped`.
+    pub(super) async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        mut stopped: oneshot::Receiver<()>,
+    ) {
+        loop {
+            self.act();
+            let due = Instant::from_std(self.clock.instant(self.link.due()));
+            // Each of these loses nothing when it is dropped.
+            tokio::select! {
+                biased;
+                _ = &mut stopped => return,
+                Some(event) = self.happened.recv() => self.event(event),
+                Some(request) = requests.recv(), if self.waiting.len() < self.waiting_max => {
+                    self.request(request);
+                }
+                () = sleep_until(due) => self.link.wake(self.clock.now()),
+            }
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        let Request { body, count, once, answer, share } = request;
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.waiting.insert(ticket, (answer, share));
+        self.link.submit(self.clock.now(), ticket, Batch { body, count, once });
+    }
+
+    fn event(&mut self, event: Event) {
+        if event.no != self.no {
+            return;
+        }
+        if let Some(cause) = event.cause {
+            self.cause = cause;
+        }
+        if event.pair.is_some() {
+            self.pair = event.pair;
+        }
+        self.link.happened(self.clock.now(), event.no, event.what);
+    }
+
+    /// Does and tells everything that the link wants.
+    fn act(&mut self) {
+        while let Some(output) = self.link.next_output() {
+            match output {
+                Output::Do(no, command) => self.command(no, command),
+                Output::Tell(told) => self.tell(told),
+            }
+        }
+    }
+
+    fn tell(&mut self, told: Told) {
+        match told {
+            Told::Apply(batch) => self.follower.apply(batch),
+            Told::Adopt(adopted) => self.follower.adopt(adopted),
+            Told::Placed(ticket, placed) => self.answer(ticket, Ok(Appended::Placed(placed))),
+            Told::Repeated(ticket, repeat) => self.answer(ticket, Ok(Appended::Repeat(repeat))),
+            Told::Refused(ticket, why) => self.answer(ticket, Err(why.into())),
+            Told::Unknown(ticket) => self.answer(ticket, Err(AppendError::Unknown)),
+            Told::State(state) => self.state(state),
+        }
+    }
+
+    fn state(&mut self, state: LinkState) {
+        match state {
+            LinkState::Lost => tracing::warn!(cause = self.cause, "Redis is lost"),
+            LinkState::Unfit(why) => tracing::error!(?why, "Redis cannot be used"),
+            LinkState::Live => tracing::info!("Redis is followed"),
+            state => tracing::debug!(state = state.as_str(), "the link to Redis"),
+        }
+        self.follower.state(state);
+    }
+
+    fn answer(&mut self, ticket: Ticket, result: Result<Appended, AppendError>) {
+        if let Some((answer, _share)) = self.waiting.remove(&ticket) {
+            // Whoever asked may be gone.
+            let _ = answer.send(result);
+        }
+    }
+
+    fn command(&mut self, no: ConnNo, command: Command) {
+        let (place, events) = (self.place.clone(), self.events.clone());
+        // What has ended leaves nothing behind.
+        while self.under_way.try_join_next().is_some() {}
+        match (command, self.pair.clone()) {
+            (Command::Connect, _) => {
+                self.close(no);
+                self.under_way.spawn(async move {
+                    // A failed send means that the thread ends. So it does below.
+                    let _ = events.send(opened(no, Pair::open(&place.address).await));
+                });
+            }
+            (Command::Close, _) => self.close(no),
+            (command, Some(pair)) => {
+                self.under_way.spawn(async move {
+                    let _ = events.send(done(no, run(command, pair, &place).await));
+                });
+            }
+            // Without a pair the link asks for nothing.
+            (_, None) => {}
+        }
+    }
+
+    fn close(&mut self, no: ConnNo) {
+        self.no = no;
+        self.pair = None;
+        self.under_way = JoinSet::new();
+    }
+}
+
+async fn run(command: Command, pair: Pair, place: &Place) -> Result<Happened, RedisError> {
+    match command {
+        Command::Attach(call) => pair.attach(&place.keep, &call).await,
+        Command::Append(call) => pair.append(&place.keep, &place.life, &call).await,
+        Command::Probe(id) => pair.probe(&place.keep, id).await,
+        Command::Read(after, entries_max) => pair.read(&place.keep, after, entries_max).await,
+        Command::Connect | Command::Close => unreachable!("they are for no pair"),
+    }
+}
+
+fn done(no: ConnNo, result: Result<Happened, RedisError>) -> Event {
+    let (what, cause) = match result {
+        Ok(what) => (what, None),
+        Err(err) => (Happened::Broken, Some(err.to_string())),
+    };
+    Event { no, what, pair: None, cause }
+}
+
+fn opened(no: ConnNo, result: Result<Pair, NoPair>) -> Event {
+    let (what, pair, cause) = match result {
+        Ok(pair) => (Happened::Connected(Ok(())), Some(pair), None),
+        Err(NoPair::Unfit(why)) => (Happened::Connected(Err(why)), None, None),
+        Err(NoPair::Failed(cause)) => (Happened::Broken, None, Some(cause)),
+    };
+    Event { no, what, pair, cause }
+}
