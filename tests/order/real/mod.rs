@@ -1,0 +1,14 @@
+//! Promise: whatever happens to a real Redis, a node is told what of its history is lost, and nothing else is lost, doubled
+//! or moved. One file for each kind of trouble; each test is a row of the table of failures.
+
+mod node;
+mod proxy;
+mod server;
+
+mod append;
+mod away;
+mod fork;
+mod full;
+mod gone;
+mod places;
+mod unfit;
