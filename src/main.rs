@@ -50,7 +50,10 @@ fn main() -> ExitCode {
     // Called while there is only one thread.
     let started = Supervision::from_env().map_err(|err| Failure::of(&err));
     match started.and_then(|supervision| run(config, supervision, &set_level)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ending::Asked) => ExitCode::SUCCESS,
+        Ok(Ending::Anew { is_activated: false }) => start_anew(),
+        // The sockets are the service manager's: it starts the next process.
+        Ok(Ending::Anew { is_activated: true }) => ExitCode::from(EX_TEMPFAIL),
         // Printed once; to standard error if the log is off.
         Err(Failure { message, code }) if tracing::enabled!(tracing::Level::ERROR) => {
             tracing::error!("{message}");
@@ -58,6 +61,28 @@ fn main() -> ExitCode {
         }
         Err(failure) => failure.tell(),
     }
+}
+
+/// How the server ended.
+enum Ending {
+    /// By a signal.
+    Asked,
+    /// It has lost the order that it shared with others, and has to start anew.
+    Anew { is_activated: bool },
+}
+
+/// The exit status of a server that is to be started again (sysexits.h).
+const EX_TEMPFAIL: u8 = 75;
+
+/// Takes the place of this process with a new one of the same program and arguments. Returns only if that fails.
+fn start_anew() -> ExitCode {
+    use std::os::unix::process::CommandExt;
+    let err = match std::env::current_exe() {
+        Ok(program) => std::process::Command::new(program).args(std::env::args_os().skip(1)).exec(),
+        Err(err) => err,
+    };
+    tracing::error!(%err, "the program cannot be started anew");
+    ExitCode::from(EX_TEMPFAIL)
 }
 
 /// Why the server does not run, with its exit status.
@@ -143,13 +168,25 @@ fn check_health(config: &Config) -> ExitCode {
     code
 }
 
-fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result<(), Failure> {
+fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result<Ending, Failure> {
     let failed = |err: std::io::Error| Failure::of(&err);
     // Before anything is opened: a signal from here on starts a drain.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
     let is_activated = !supervision.sockets.is_empty();
-    let server = Server::start_supervised(config, supervision).map_err(|err| Failure::of_start(&err))?;
+    // A start may wait for Redis as long as it takes, and a signal must end it.
+    let starting = std::thread::spawn(move || Server::start_supervised(config, supervision));
+    let started = runtime.block_on(async {
+        tokio::select! {
+            () = until_finished(&starting) => true,
+            () = signals.end() => false,
+        }
+    });
+    if !started {
+        std::process::exit(0);
+    }
+    let server = starting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let server = server.map_err(|err| Failure::of_start(&err))?;
     if is_activated {
         tracing::info!("using the service manager's sockets instead of `listen`");
     }
@@ -160,20 +197,30 @@ fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result
     let welcome = welcome::text(config, server.listens(), server.admin_address());
     let _ = writeln!(std::io::stdout(), "{welcome}");
     supervision::say_ready(config.max_connections);
-    while let Signal::Reload = runtime.block_on(signals.next()) {
-        reload(&server, set_level);
+    let mut lost = server.engine().lifecycle.lost.subscribe();
+    let is_lost = loop {
+        let signal = runtime.block_on(async {
+            tokio::select! {
+                signal = signals.next() => Some(signal),
+                _ = lost.wait_for(|is_lost| *is_lost) => None,
+            }
+        });
+        match signal {
+            Some(Signal::Reload) => reload(&server, set_level),
+            Some(Signal::End) => break false,
+            None => break true,
+        }
+    };
+    if is_lost {
+        tracing::warn!("the order is another one now: the server ends its streams and starts anew");
+    } else {
+        tracing::info!("shutting down; a second signal ends the process at once");
     }
-    tracing::info!("shutting down; a second signal ends the process at once");
     supervision::say_stopping();
     let draining = std::thread::spawn(move || server.drain());
     runtime.block_on(async {
-        let finished = async {
-            while !draining.is_finished() {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        };
         tokio::select! {
-            () = finished => {}
+            () = until_finished(&draining) => {}
             () = signals.end() => {
                 tracing::warn!("a second signal: streams and requests that remain are cut off");
                 std::process::exit(130)
@@ -181,7 +228,15 @@ fn run(config: Config, supervision: Supervision, set_level: &SetLevel) -> Result
         }
         let drained = draining.join().unwrap_or_else(|_| Err(std::io::Error::other("the drain panicked")));
         drained.map_err(failed)
-    })
+    })?;
+    Ok(if is_lost { Ending::Anew { is_activated } } else { Ending::Asked })
+}
+
+/// Waits until `thread` has ended.
+async fn until_finished<T>(thread: &std::thread::JoinHandle<T>) {
+    while !thread.is_finished() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 }
 
 /// Applies the current settings; logs the error if they are wrong.

@@ -35,10 +35,12 @@ use crate::http::conn::drive::drive;
 use crate::http::conn::exchange::{Exchange, Times};
 use crate::http::conn::places::{Place, Places};
 use crate::http::gate::host;
+use crate::hub::mailbox::Command;
 use crate::hub::memory_level::MemoryLevel;
 use crate::hub::source::Source;
 use crate::net::accept::Listener;
 use crate::net::stream::Stream;
+use crate::order::redis::link::LinkState;
 
 /// Connections served at once, streams of the dashboard apart. A scraper needs one; for a new one, connections that
 /// wait for their peers are shed.
@@ -217,10 +219,20 @@ impl Admin {
         }
         // A drain that begins meanwhile ends the probe's own connections.
         let delivered = self.is_delivering().await;
+        let ordered = async {
+            let probe = self.probe.lock().await;
+            let ordered = tokio::time::timeout(PROBE_TIMEOUT, probe.order(&self.engine)).await;
+            ordered.unwrap_or(Err("the order takes nothing in time"))
+        };
+        let delivered = match delivered {
+            Ok(()) => ordered.await,
+            Err(reason) => Err(reason),
+        };
         delivered.map_err(|reason| if hub.is_draining() { "draining" } else { reason })
     }
 
-    /// Whether an event published now is written by every shard. In a drain the answer is always yes, because a drain
+    /// Whether an event published now is written by every shard; whether the order takes it is another question, which a
+    /// restart does not answer. In a drain the answer is always yes, because a drain
     /// ends the probe's own connections.
     ///
     /// # Errors
@@ -246,15 +258,29 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 impl Probe {
+    /// Asks every shard for something, and waits for the answers. For an order whose positions are not this process's to give.
+    async fn ask(&self, engine: &Engine) -> Result<(), &'static str> {
+        let ask = |reply| Command::Members { room: self.room.clone(), reply };
+        let answers = engine.ask_shards(ask).await.map_err(|_| "a shard has too much to do")?;
+        if answers.len() == engine.shards.len() { Ok(()) } else { Err("a shard has ended") }
+    }
+
+    /// Whether the order takes events.
+    async fn order(&self, engine: &Engine) -> Result<(), &'static str> {
+        if let Some(shared) = engine.shared.get() {
+            let is_live = matches!(shared.link(), LinkState::Live | LinkState::Late);
+            return if is_live { Ok(()) } else { Err("the order in Redis cannot be reached") };
+        }
+        let Some(proposals) = &engine.proposals else { return Ok(()) };
+        proposals.probe(self.room.clone()).await.map(drop).map_err(|_| "the order cannot be written")
+    }
+
     /// Publishes an event and waits until every shard has written it.
     async fn run(&mut self, engine: &Engine) -> Result<(), &'static str> {
-        let published = match &engine.proposals {
-            None => engine.order.publish_probe(&self.room, "probe", engine.clock.now()),
-            Some(proposals) => {
-                let probed = proposals.probe(self.room.clone()).await;
-                probed.map_err(|_| "the order cannot be written")?
-            }
-        };
+        if engine.proposals.is_some() || engine.shared.get().is_some() {
+            return self.ask(engine).await;
+        }
+        let published = engine.order.publish_probe(&self.room, "probe", engine.clock.now());
         let id = engine.hub.position(published.offset);
         let marker = format!("id: {id}\n");
         for stream in &self.streams {

@@ -282,6 +282,9 @@ codes! {
     /// The order cannot be written, or not be reached.
     OrderUnavailable "order_unavailable" SERVICE_UNAVAILABLE
         "the order cannot be written at the moment; send this again with its Idempotency-Key";
+    /// Nobody knows whether the order has it.
+    PublishUnknown "publish_unknown" SERVICE_UNAVAILABLE
+        "the order did not answer in time, so this may be published or not; send it again with its Idempotency-Key";
     /// Bodies of requests and answers hold the most bytes allowed.
     BuffersFull "buffers_full" SERVICE_UNAVAILABLE
         "the buffers for requests and answers are full; see Retry-After";
@@ -403,6 +406,7 @@ mod tests {
         (Code::MemoryExhausted, "memory_exhausted", 503),
         (Code::DiskFull, "disk_full", 507),
         (Code::OrderUnavailable, "order_unavailable", 503),
+        (Code::PublishUnknown, "publish_unknown", 503),
         (Code::BuffersFull, "buffers_full", 503),
         (Code::WaitingFull, "waiting_full", 503),
         (Code::Draining, "draining", 503),

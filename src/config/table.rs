@@ -257,14 +257,25 @@ settings! {
     "Order" {
         /// Where the order of events is kept. With `memory` it ends with the process; every subscriber that comes back after
         /// a restart is told of a gap. With `disk:PATH` in a folder, which it must have for itself: a publish is answered
-        /// once it is written, and subscribers go on after a restart.
+        /// once it is written, and subscribers go on after a restart. With the URL of a Redis, all nodes with the same Redis and
+        /// prefix have one order: `redis://`, `rediss://` with TLS, `redis+sentinel://HOST,HOST/NAME`, or `unix:PATH`.
         order: OrderPlace = "memory", order_place();
 
-        /// Bytes of the order on disk. Beyond them the oldest segment of 16 MiB is removed.
+        /// Bytes of the order on disk, or in Redis, where a copy of it takes about twice as much. Beyond them the oldest is
+        /// removed: on disk a segment of 16 MiB.
         order_bytes: usize = "256MiB", size(64 * MIB..=1024 * GIB);
 
-        /// How long events are kept on disk. What is kept for subscribers is the least of this and the settings of the history.
+        /// How long events are kept on disk or in Redis. What is kept for subscribers is the least of this and the settings of the history.
         order_age: Duration = "24h", duration(MINUTE..=10 * 365 * 24 * HOUR);
+
+        /// How the keys in Redis begin. Nodes with another prefix have another order.
+        order_prefix: String = "tidegate", text();
+
+        /// A file with the password for Redis, instead of one in the URL. It is read at each connection.
+        order_password_file: Option<PathBuf> = "off", off_or(file_path(), "/etc/tidegate/redis-password");
+
+        /// Certificates (PEM) to trust for `rediss://`, instead of the system's.
+        order_ca_file: Option<PathBuf> = "off", off_or(file_path(), "/etc/tidegate/redis-ca.pem");
     }
 
     "Rooms" {

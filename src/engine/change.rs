@@ -19,6 +19,12 @@ impl Engine {
     /// changed; [`Code::Full`] if a shard has too much mail to end streams. Then new ones are refused already.
     /// [`Code::DiskFull`] or [`Code::OrderUnavailable`] if it cannot be committed: then it is in force until a restart.
     pub async fn propose(&self, change: Change) -> Result<u32, Problem> {
+        if let Some(shared) = self.shared.get() {
+            return match self.end_of(&change) {
+                Some(until) => shared.change(&change, until).await,
+                None => shared.change(&change, self.clock.unix_s() + 1).await,
+            };
+        }
         let ended = self.apply(&change).await?;
         if let (Some(proposals), Some(until)) = (&self.proposals, self.end_of(&change)) {
             proposals.change(change, until).await.map_err(|refused| Problem::new(refused.why.into()))?;
@@ -68,7 +74,7 @@ impl Engine {
     ///
     /// [`Code::StayAwayFull`], [`Code::MutesFull`] or [`Code::RevocationsFull`] if the table is full; nothing is changed
     /// then. [`Code::Full`] if a shard's mailbox is full; a mute has none to end, and is in force.
-    async fn apply(&self, change: &Change) -> Result<u32, Problem> {
+    pub(super) async fn apply(&self, change: &Change) -> Result<u32, Problem> {
         match change {
             Change::Disconnect { user, room, stay_away } => {
                 if !stay_away.is_zero() {

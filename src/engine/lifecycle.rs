@@ -20,6 +20,8 @@ pub enum Stage {
 pub struct Lifecycle {
     /// The stage.
     pub stage: watch::Sender<Stage>,
+    /// Whether what this node had of a shared order is lost, so that it has to start anew.
+    pub lost: watch::Sender<bool>,
     /// Shards that have closed all their streams while draining.
     pub drained: AtomicUsize,
     /// Threads that have no request left in the last stage.
@@ -29,6 +31,7 @@ pub struct Lifecycle {
 impl Default for Lifecycle {
     fn default() -> Self {
         let (drained, finished) = Default::default();
-        Self { stage: watch::Sender::new(Stage::Serving), drained, finished }
+        let lost = watch::Sender::new(false);
+        Self { stage: watch::Sender::new(Stage::Serving), lost, drained, finished }
     }
 }

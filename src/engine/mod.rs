@@ -12,6 +12,7 @@ pub mod memory;
 pub mod process;
 pub mod publish_limit;
 mod refused;
+pub mod shared;
 pub mod stats;
 
 use std::sync::atomic::AtomicUsize;
@@ -27,6 +28,7 @@ use crate::engine::buffers::Buffers;
 use crate::engine::lifecycle::Lifecycle;
 use crate::engine::memory::Memory;
 use crate::engine::publish_limit::PublishLimit;
+use crate::engine::shared::Shared;
 use crate::engine::stats::HttpStats;
 use crate::hub::draft::Draft;
 use crate::hub::memory_level::MemoryLevel;
@@ -56,6 +58,8 @@ pub struct Engine {
     pub order: MemoryOrder,
     /// Where events are proposed to an order that has to commit them first.
     pub proposals: Option<Arc<Proposals>>,
+    /// The way to an order that several nodes follow, once it is followed.
+    pub shared: OnceLock<Shared>,
     /// The counters of an order on disk.
     pub disk: Option<Arc<DiskStats>>,
     /// The shards, by their number.
@@ -115,10 +119,15 @@ impl Engine {
         self.shards.iter().map(|shard| &*shard.stats)
     }
 
-    /// What an event survives whose publish was answered: `memory` nothing, `disk` the end of the process and of the machine.
+    /// What an event survives whose publish was answered: `memory` nothing, `disk` the end of the process and of the machine,
+    /// `redis` the end of this node.
     #[must_use]
     pub fn durability(&self) -> &'static str {
-        if self.disk.is_some() { "disk" } else { "memory" }
+        match (&self.disk, self.shared.get()) {
+            (Some(_), _) => "disk",
+            (None, Some(_)) => "redis",
+            (None, None) => "memory",
+        }
     }
 
     /// Publishes `drafts`, and delivers them at once if that is little work.
@@ -158,12 +167,13 @@ impl Engine {
         repeats: Repeats,
     ) -> Result<Published, Refused> {
         let bytes = drafts.iter().map(bytes_of).sum();
-        let published = match &self.proposals {
-            None => {
+        let published = match (&self.proposals, self.shared.get()) {
+            (_, Some(shared)) => shared.publish(self, drafts, request, repeats).await,
+            (None, None) => {
                 let wake = |published: &_, shard, waker| self.wake(published, shard, waker);
                 self.order.decide(drafts, request, repeats, self.clock.now(), wake)
             }
-            Some(proposals) => proposals.publish(&self.order, drafts, request, repeats).await,
+            (Some(proposals), None) => proposals.publish(&self.order, drafts, request, repeats).await,
         };
         self.grew(bytes);
         published

@@ -136,7 +136,7 @@ pub fn reason(code: Code) -> Refused {
         Code::PublishRefused => Refused::Application,
         Code::CallbackUnavailable => Refused::CallbackUnavailable,
         Code::MemoryExhausted => Refused::MemoryRequests,
-        Code::DiskFull | Code::OrderUnavailable => Refused::Order,
+        Code::DiskFull | Code::OrderUnavailable | Code::PublishUnknown => Refused::Order,
         Code::BuffersFull => Refused::Buffers,
         Code::WaitingFull => Refused::Waiting,
         Code::RevocationsFull => Refused::Revocations,

@@ -92,13 +92,28 @@ pub struct Planned {
     next: Offset,
     /// The newest versions of their keys, by room. The events keep their rooms alive.
     versions: HashMap<(*const Source, EventKey), u64>,
+    /// Whether events that are not published take a position as well.
+    is_spread: bool,
 }
 
 impl Planned {
     /// None so far. The next event is at `next`.
     #[must_use]
     pub fn from(next: Offset) -> Self {
-        Self { next, versions: HashMap::new() }
+        Self { next, versions: HashMap::new(), is_spread: false }
+    }
+
+    /// None so far. The next event is at `next`, and each takes a position, whether it is published or not: what is decided
+    /// elsewhere moves no event.
+    #[must_use]
+    pub fn spread_from(next: Offset) -> Self {
+        Self { is_spread: true, ..Self::from(next) }
+    }
+
+    /// Whether events that are not published take a position as well.
+    #[must_use]
+    pub fn is_spread(&self) -> bool {
+        self.is_spread
     }
 
     /// The position of the next event.
@@ -195,6 +210,7 @@ impl Applying<'_> {
         let first = planned.next;
         let mut is_free = |event: &Prepared| {
             if event.fate != Fate::Published {
+                planned.next += u64::from(planned.is_spread);
                 return true;
             }
             let is_free = event.id.as_ref().is_none_or(|id| self.history.claim(id, planned.next));
@@ -234,6 +250,11 @@ impl Applying<'_> {
         }
         self.applied += 1;
         connections
+    }
+
+    /// Passes over the positions up to `position`.
+    pub fn skip_to(&mut self, position: Offset) {
+        self.history.skip_to(position);
     }
 
     /// Applies again what was applied at `position` in an earlier life, with its own id and all: an event that was published at

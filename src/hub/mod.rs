@@ -20,7 +20,7 @@ pub mod source;
 pub mod table;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -102,6 +102,8 @@ impl Published {
 /// Everything that all shards share.
 pub struct Hub {
     settings: HubSettings,
+    /// Whether other nodes follow the same order.
+    is_shared: AtomicBool,
     /// Changed under the history's lock.
     lineage: ArcSwap<Lineage>,
     history: Mutex<History>,
@@ -134,6 +136,7 @@ impl Hub {
         let policy = Arc::new(RoomPolicy::of_server(log, age_max));
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::default()).collect();
         Arc::new(Self {
+            is_shared: AtomicBool::new(false),
             lineage: ArcSwap::from_pointee(Lineage::root(settings.epoch, 0)),
             history: Mutex::default(),
             head: AtomicU64::new(0),
@@ -190,6 +193,17 @@ impl Hub {
     pub fn go_on(&self, lineage: Lineage) {
         let _history = self.history.lock();
         self.lineage.store(Arc::new(lineage));
+    }
+
+    /// Notes that other nodes follow the same order. Before anybody listens.
+    pub fn share(&self) {
+        self.is_shared.store(true, Ordering::Release);
+    }
+
+    /// Whether other nodes follow the same order.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.is_shared.load(Ordering::Acquire)
     }
 
     /// Passes over the positions up to `offset`: no event is at them.

@@ -187,6 +187,13 @@ impl ClaimTable {
         }
     }
 
+    /// Forgets the claim of `key` if it has no answer yet, whose turn ever it is.
+    pub fn free_running(&mut self, key: u128) {
+        if self.claims.get(&key).is_some_and(|held| matches!(held.state, State::Running(_))) {
+            self.remove(key);
+        }
+    }
+
     /// Forgets the claims whose time is over, and gives back the memory that a crowd of them has left unused.
     pub fn sweep(&mut self, now: Moment) {
         self.drop_ended(now);

@@ -29,6 +29,7 @@ pub(super) struct Decided {
     pub(super) events: Vec<Prepared>,
     round: Round,
     request: Option<Claim>,
+    is_spread: bool,
 }
 
 /// The result of a decision.
@@ -96,18 +97,15 @@ impl Proposed {
         if let Some(index) = applying.claim(&mut events, repeats, planned) {
             round.stop_at(index);
         }
-        Ok(Verdict::Apply(Decided { events, round, request: request.map(|request| request.claim) }))
+        let (request, is_spread) = (request.map(|request| request.claim), planned.is_spread());
+        Ok(Verdict::Apply(Decided { events, round, request, is_spread }))
     }
 }
 
-/// What becomes of an event. If it is published, that is at `next`, and for as many connections as `publish` returns.
-fn outcome(fate: Fate, next: &mut Offset, publish: impl FnOnce() -> u32) -> Published {
+/// What becomes of an event. If it is published, that is at `position`, and for as many connections as `publish` returns.
+fn outcome(fate: Fate, position: Offset, publish: impl FnOnce() -> u32) -> Published {
     match fate {
-        Fate::Published => {
-            let position = *next;
-            *next += 1;
-            Published::one(position, publish())
-        }
+        Fate::Published => Published::one(position, publish()),
         Fate::Outdated => Published { skipped: 1, ..Published::default() },
         Fate::Replayed(first) => Published { events: 0, skipped: 0, replayed: 1, is_repeat: false, ..first },
     }
@@ -125,8 +123,9 @@ impl Decided {
         let mut published = Published::default();
         let mut next = first;
         for event in std::mem::take(&mut self.events) {
-            let position = next;
-            let one = outcome(event.fate(), &mut next, || applying.apply(position, event, now));
+            let (fate, position) = (event.fate(), next);
+            next += u64::from(self.is_spread || fate == Fate::Published);
+            let one = outcome(fate, position, || applying.apply(position, event, now));
             published.add(&one);
             self.round.answer(one);
         }
@@ -150,7 +149,8 @@ impl Decided {
         let mut published = Published::default();
         let mut next = first;
         for event in &self.events {
-            published.add(&outcome(event.fate(), &mut next, || event.connections()));
+            published.add(&outcome(event.fate(), next, || event.connections()));
+            next += u64::from(self.is_spread || event.fate() == Fate::Published);
         }
         published
     }

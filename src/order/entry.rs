@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hub::Published;
 use crate::hub::draft::{Claim, Claims, Draft, Target};
+use crate::hub::own_ids::Repeats;
 use crate::order::change::Change;
 use crate::rights::grant::PermissionName;
 use crate::rights::revocation::{Revoked, When};
@@ -34,6 +35,8 @@ pub enum Entry {
     Answer(Claim, Published),
     /// A sign of life.
     Tick,
+    /// The events after it are one publish. Takes no position.
+    Publish(Option<Claim>, Repeats),
 }
 
 /// Why bytes are no batch.
@@ -69,6 +72,10 @@ enum Item<'a> {
     Change(ChangeItem<'a>, u64),
     Answer(ClaimItem, AnswerItem),
     Tick,
+    Publish {
+        request: Option<ClaimItem>,
+        ends_there: bool,
+    },
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -84,6 +91,7 @@ struct Event<'a> {
     version: Option<u64>,
     store: bool,
     once: Option<ClaimItem>,
+    is_known: bool,
     repeat: Option<ClaimItem>,
 }
 
@@ -143,6 +151,7 @@ pub fn put_event(draft: &Draft, out: &mut Vec<u8>) {
         version: draft.version,
         store: draft.store,
         once: draft.claims.once.as_ref().map(ClaimItem::from),
+        is_known: draft.claims.is_known,
         repeat: draft.claims.repeat.as_ref().map(ClaimItem::from),
     };
     put(&Item::Event(event), out);
@@ -183,6 +192,13 @@ pub fn put_answer(claim: &Claim, answer: &Published, out: &mut Vec<u8>) {
     put(&Item::Answer(claim.into(), answer), out);
 }
 
+/// Appends to `out` that the events after it are one publish, which made this claim and treats events that are refused like
+/// this.
+pub fn put_publish(request: Option<&Claim>, repeats: Repeats, out: &mut Vec<u8>) {
+    let (request, ends_there) = (request.map(Into::into), repeats == Repeats::EndThere);
+    put(&Item::Publish { request, ends_there }, out);
+}
+
 /// Appends a sign of life to `out`.
 pub fn put_tick(out: &mut Vec<u8>) {
     put(&Item::Tick, out);
@@ -212,6 +228,10 @@ pub fn read(batch: &[u8], mut visit: impl FnMut(Entry)) -> Result<(), DecodeErro
             Item::Change(change, until) => Entry::Change(change.change().ok_or(DecodeError::Name)?, until),
             Item::Answer(claim, answer) => Entry::Answer(claim.into(), answer.into()),
             Item::Tick => Entry::Tick,
+            Item::Publish { request, ends_there } => {
+                let repeats = if ends_there { Repeats::EndThere } else { Repeats::RefuseAll };
+                Entry::Publish(request.map(Into::into), repeats)
+            }
         });
     }
     Ok(())
@@ -235,8 +255,8 @@ impl Event<'_> {
             store: self.store,
             claims: Claims {
                 once: self.once.map(Into::into),
+                is_known: self.is_known,
                 repeat: self.repeat.map(Into::into),
-                ..Claims::default()
             },
             ..Draft::to(target, self.data)
         })
@@ -319,7 +339,7 @@ mod tests {
             key: EventKey::new("k").ok(),
             version: Some(u64::MAX),
             store: false,
-            claims: Claims { once: Some(claim(u128::MAX - 1)), repeat: Some(claim(7)), is_known: false },
+            claims: Claims { once: Some(claim(u128::MAX - 1)), repeat: Some(claim(7)), is_known: true },
             ..Draft::to(Target::Room(room("lobby")), "two\nlines \u{1F600}")
         };
         vec![full, Draft::to(Target::User(user("bob")), ""), Draft::to(Target::All, "x".repeat(100_000))]
@@ -356,7 +376,9 @@ mod tests {
         let answer = Published { events: 3, skipped: 1, replayed: 2, ..Published::one(u64::MAX, 9) };
         put_answer(&claim(3), &answer, &mut batch);
         put_tick(&mut batch);
+        put_publish(Some(&claim(5)), Repeats::EndThere, &mut batch);
         entries.extend([Entry::Answer(claim(3), answer), Entry::Tick]);
+        entries.push(Entry::Publish(Some(claim(5)), Repeats::EndThere));
         (batch, entries)
     }
 
@@ -380,7 +402,7 @@ mod tests {
         put_event(&draft, &mut batch);
         put_subscribers(300, &mut batch);
         put_tick(&mut batch);
-        let event = b"\x00\x00\x01r\x00\x00\x01d\x00\x00\x01\x01k\x00\x01\x00\x00";
+        let event = b"\x00\x00\x01r\x00\x00\x01d\x00\x00\x01\x01k\x00\x01\x00\x00\x00";
         assert_eq!(batch, [b"\x01".as_slice(), event, b"\xac\x02", b"\x03"].concat());
     }
 
@@ -407,9 +429,9 @@ mod tests {
 
     fn event_of_nothing() -> Event<'static> {
         let (name, id, exclude, require, key) = (None, None, None, None, None);
-        let (version, once, repeat) = (None, None, None);
-        let target = TargetItem::All;
-        Event { target, name, id, data: "", exclude, require, key, version, store: true, once, repeat }
+        let (version, once, repeat, is_known) = (None, None, None, false);
+        let (target, data, store) = (TargetItem::All, "", true);
+        Event { target, name, id, data, exclude, require, key, version, store, once, is_known, repeat }
     }
 
     #[test]

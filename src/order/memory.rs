@@ -150,7 +150,7 @@ impl MemoryOrder {
     }
 
     /// Counts what became of events.
-    pub(super) fn count(&self, published: &Published) {
+    pub fn count(&self, published: &Published) {
         self.stats.replayed.add_many(published.replayed.into());
         self.stats.skipped.add_many(published.skipped.into());
     }

@@ -18,3 +18,4 @@ pub mod redis;
 pub mod refused;
 pub mod restore;
 mod round;
+pub mod shared;

@@ -28,6 +28,12 @@ pub enum Why {
     DiskFull,
     /// The log cannot be written.
     DiskFailed,
+    /// The order that several nodes follow cannot be reached.
+    Away,
+    /// It has no space.
+    StoreFull,
+    /// It did not answer in time: the events may be published or not.
+    Unknown,
     /// The order takes no more, because the server ends.
     Closed,
 }

@@ -43,6 +43,7 @@ impl MemoryOrder {
                 claimed.of_mut(Kind::Key).restore(&claim, turn, then, answer);
             }
             Entry::Tick => _ = take(&mut next),
+            Entry::Publish(..) => {}
         })?;
         // Nobody listens yet.
         drop(applying.finish(then));

@@ -9,7 +9,7 @@ pub mod worker;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ use crate::engine::lifecycle::Lifecycle;
 use crate::engine::lifecycle::Stage;
 use crate::engine::memory::{AutoBytes, Memory};
 use crate::engine::publish_limit::PublishLimit;
+use crate::engine::shared;
 use crate::engine::stats::HttpStats;
 use crate::engine::{Engine, ShardHandle};
 use crate::hub::admission::Caps;
@@ -39,6 +40,8 @@ use crate::net::holder::Holder;
 use crate::net::listen::{Listeners, SocketOptions, adopt, listen};
 use crate::net::sockets::Sockets;
 use crate::order::memory::MemoryOrder;
+use crate::order::redis::link::Settings as LinkSettings;
+use crate::order::redis::scripts::Keep;
 use crate::policy::{Policy, PolicyError};
 use crate::rights::identity::Standing;
 use crate::server::keys::PublishedKeys;
@@ -52,6 +55,7 @@ use crate::types::moment::Moment;
 use crate::types::position::Epoch;
 use crate::upstream::client::ClientError;
 use crate::upstream::jwks::KeySets;
+use crate::upstream::redis::{self, AddressError};
 use crate::upstream::{self, Upstream};
 
 /// Why the server did not start.
@@ -79,6 +83,10 @@ pub enum StartError {
     Policy(PolicyError),
     /// The order on disk cannot be used.
     Disk(disk::OpenError),
+    /// The URL of Redis cannot be used.
+    Redis(AddressError),
+    /// The order in Redis cannot be read, or was lost while it was read.
+    Lost,
     /// The operating system refused something else.
     Os(io::Error),
 }
@@ -101,6 +109,8 @@ impl fmt::Display for StartError {
             Self::Upstream(err) => err.fmt(f),
             Self::Policy(err) => err.fmt(f),
             Self::Disk(err) => err.fmt(f),
+            Self::Redis(err) => write!(f, "order: {err}"),
+            Self::Lost => f.write_str("the order in Redis could not be read to its end"),
             Self::Os(_) => f.write_str("the operating system refused"),
         }
     }
@@ -112,7 +122,7 @@ impl std::error::Error for StartError {
             Self::Upstream(err) => err.source(),
             Self::Policy(err) => err.source(),
             Self::Disk(err) => err.source(),
-            Self::Exposed(_) => None,
+            Self::Exposed(_) | Self::Redis(_) | Self::Lost => None,
             Self::Listen { reason: err, .. } | Self::Inherited(err) | Self::Os(err) => Some(err),
         }
     }
@@ -122,7 +132,7 @@ impl StartError {
     /// Whether the settings, or a file that they name, are wrong: then a restart does not help.
     #[must_use]
     pub fn is_of_settings(&self) -> bool {
-        matches!(self, Self::Exposed(_) | Self::Upstream(_) | Self::Policy(_))
+        matches!(self, Self::Exposed(_) | Self::Upstream(_) | Self::Policy(_) | Self::Redis(_))
     }
 }
 
@@ -153,6 +163,8 @@ pub struct Server {
     upstream: Option<upstream::Running>,
     /// The thread that writes an order on disk.
     disk: Option<disk::Running>,
+    /// The thread that follows an order in Redis.
+    redis: Option<redis::Running>,
 }
 
 /// A worker's thread.
@@ -195,6 +207,14 @@ impl Server {
     /// Any error in the files, and any listener that could not be opened.
     pub fn start_supervised(config: Config, supervision: Supervision) -> Result<Self, StartError> {
         let Shared { engine, polls, work, disk } = share(config, Opens::Order)?;
+        let changes = disk.as_ref().map(|disk| disk.changes.clone()).unwrap_or_default();
+        for (change, until) in changes {
+            engine.restore(&change, until);
+        }
+        let disk = disk.map(disk::Opened::start).transpose()?;
+        let engine = Arc::new(engine);
+        // All that is there is read before anything listens: until then nobody could be given an id.
+        let redis = follow_redis(&engine)?;
         let config = &engine.config;
         let Supervision { sockets, admin_socket, watchdog } = supervision;
         let count = config.shards;
@@ -207,12 +227,6 @@ impl Server {
         let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
-        let changes = disk.as_ref().map(|disk| disk.changes.clone()).unwrap_or_default();
-        for (change, until) in changes {
-            engine.restore(&change, until);
-        }
-        let disk = disk.map(disk::Opened::start).transpose()?;
-        let engine = Arc::new(engine);
         // Not the policy of a table for `*`, by which the probe could be late.
         let probe_policy = Arc::new(rooms::own_policy(&engine.config));
         let probe_room = Arc::new(Source::new(SourceKind::Room, "", count, 0, probe_policy));
@@ -242,6 +256,7 @@ impl Server {
             admin: Some(admin),
             upstream,
             disk,
+            redis,
         })
     }
 
@@ -346,6 +361,9 @@ impl Server {
         // After the shards, which publish no more.
         if let Some(disk) = self.disk.take() {
             result = result.and(disk.end());
+        }
+        if let Some(redis) = self.redis.take() {
+            result = result.and(redis.end());
         }
         // After the shards, whose last notices it sends; before the admin listener, which shows its progress.
         if let Some(upstream) = self.upstream.take() {
@@ -491,6 +509,9 @@ async fn tidy(engine: &Engine) {
         engine.access.revocations.sweep(engine.clock.unix_s());
         engine.publish_limit.sweep(engine.clock.now());
         engine.order.tidy(engine.clock.now());
+        if let Some(shared) = engine.shared.get() {
+            shared.carry().await;
+        }
         crate::engine::memory::give_back();
     }
 }
@@ -544,6 +565,54 @@ fn open_disk(config: &Config, order: &MemoryOrder, clock: Clock) -> Result<Optio
     disk::open(path, bytes_max, config.order_age, order, clock, epoch).map(Some).map_err(StartError::Disk)
 }
 
+/// Follows the order in Redis, if the settings name one. Returns once everything that is there has been read.
+fn follow_redis(engine: &Arc<Engine>) -> Result<Option<redis::Running>, StartError> {
+    let config = &engine.config;
+    let OrderPlace::Redis(url) = &config.order else {
+        return Ok(None);
+    };
+    let address = redis::Address::parse(url.as_str()).map_err(StartError::Redis)?;
+    let address = address.with_password_file(config.order_password_file.clone());
+    let bytes = config.order_bytes as u64;
+    let age_ms = u64::try_from(config.order_age.as_millis()).unwrap_or(u64::MAX);
+    let life: String = std::iter::repeat_with(fastrand::alphanumeric).take(LIFE_CHARS).collect();
+    let settings = LinkSettings::new(life.to_lowercase());
+    let (unanswered_bytes_max, unanswered_max) = (UNANSWERED_BYTES_MAX, settings.waiting_max);
+    let setup = redis::Setup {
+        address: address.with_ca_file(config.order_ca_file.clone()),
+        keep: Keep { prefix: config.order_prefix.clone(), bytes, age_ms },
+        settings,
+        unanswered_bytes_max,
+        unanswered_max,
+    };
+    engine.hub.share();
+    let state = shared::State::new(bytes, config.order_age);
+    let (caught_up, waiting) = mpsc::channel();
+    let following = shared::Following::new(engine.clone(), state.clone(), caught_up);
+    let (handle, running) = redis::start(setup, following)?;
+    let _ = engine.shared.set(shared::Shared::new(handle, state));
+    loop {
+        match waiting.recv_timeout(CATCH_UP_REPORT) {
+            Ok(()) => return Ok(Some(running)),
+            Err(_) if *engine.lifecycle.lost.borrow() => return Err(StartError::Lost),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(StartError::Lost),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let link = engine.shared.get().map_or("", |shared| shared.link().as_str());
+                tracing::warn!(link, "nothing listens until the order in Redis has been read");
+            }
+        }
+    }
+}
+
+/// How often a start says that it waits for Redis.
+const CATCH_UP_REPORT: Duration = Duration::from_secs(5);
+
+/// Characters of the name of a node's life.
+const LIFE_CHARS: usize = 12;
+
+/// Bytes of events that wait for Redis.
+const UNANSWERED_BYTES_MAX: u32 = 16 << 20;
+
 /// Makes what all threads share.
 fn share(config: Config, opens: Opens) -> Result<Shared, StartError> {
     let token_stats = Arc::default();
@@ -580,6 +649,7 @@ fn share(config: Config, opens: Opens) -> Result<Shared, StartError> {
         order,
         proposals: disk.as_ref().map(|disk| disk.proposals.clone()),
         disk: disk.as_ref().map(|disk| disk.stats.clone()),
+        shared: OnceLock::new(),
         clock,
         hub,
         shards: shards.into(),

@@ -315,7 +315,7 @@ impl<N: Net> Shard<N> {
     ) -> Piece {
         self.stats.gaps[reason as usize].add(1);
         let to_id = self.hub.position(to);
-        let all_may_have = matches!(reason, GapReason::Restart | GapReason::Unknown);
+        let all_may_have = matches!(reason, GapReason::Restart | GapReason::Failover | GapReason::Unknown);
         let may_have_lost = |source: &&Arc<Source>| {
             let log = source.log();
             all_may_have

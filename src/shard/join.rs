@@ -250,7 +250,7 @@ impl<N: Net> Shard<N> {
                     Presented::Here(offset) if offset <= head => Ok(offset),
                     Presented::Here(_) => Err((head, GapReason::Unknown)),
                     // Everything that is still there follows the gap.
-                    Presented::Beyond(end) => Err((end, GapReason::Restart)),
+                    Presented::Beyond(end) => Err((end, self.beyond())),
                     Presented::Elsewhere => Err((0, GapReason::Restart)),
                     Presented::Foreign => {
                         self.offset_of(slot, presented, head).ok_or((head, GapReason::Unknown))
@@ -266,6 +266,11 @@ impl<N: Net> Shard<N> {
                 Beginning { cursor, id, gap, replay: Vec::new(), left_out: 0 }
             }
         }
+    }
+
+    /// Why events above the end of a term are gone.
+    fn beyond(&self) -> GapReason {
+        if self.hub.is_shared() { GapReason::Failover } else { GapReason::Restart }
     }
 
     /// The newest events that the policies of a connection's rooms give to a newcomer, oldest first and about

@@ -41,6 +41,8 @@ words! {
         Evicted = "evicted",
         /// The events belong to another epoch.
         Restart = "restart",
+        /// The events are lost that the subscriber may have seen: the order went on without them.
+        Failover = "failover",
         /// The stream was too slow to take them in time, or its user's rate limit held them back too long.
         Slow = "slow",
         /// The presented id is unknown.

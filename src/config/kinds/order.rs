@@ -1,8 +1,10 @@
 //! The kind of the setting `order`: where the order of events is kept.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use crate::config::kinds::Plain;
+use crate::config::kinds::secret::MASK;
+use crate::config::kinds::{Masked, Plain};
 
 /// Where the order of events is kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -11,6 +13,26 @@ pub enum OrderPlace {
     Memory,
     /// In a folder on disk.
     Disk(PathBuf),
+    /// In Redis, for several nodes.
+    Redis(RedisUrl),
+}
+
+/// The URL of a Redis. Its password is never shown.
+#[derive(Clone, Eq, PartialEq)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    /// The whole URL.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&masked(&self.0))
+    }
 }
 
 impl OrderPlace {
@@ -19,28 +41,65 @@ impl OrderPlace {
     pub fn is_memory(&self) -> bool {
         *self == Self::Memory
     }
-}
 
-/// An [`OrderPlace`].
-pub(crate) fn order_place() -> Plain<OrderPlace> {
-    Plain {
-        placeholder: "PLACE",
-        wanted: |_| "memory, or disk:PATH with an absolute path, such as disk:/var/lib/tidegate".to_owned(),
-        parse: |text| {
-            if text == "memory" {
-                return Some(OrderPlace::Memory);
-            }
-            let path = PathBuf::from(text.strip_prefix("disk:")?);
-            (path.is_absolute() && text.len() <= PATH_BYTES_MAX).then_some(OrderPlace::Disk(path))
-        },
-        print: |place| match place {
-            OrderPlace::Memory => "memory".to_owned(),
-            OrderPlace::Disk(path) => format!("disk:{}", path.display()),
-        },
+    fn parse(text: &str) -> Option<Self> {
+        if text == "memory" {
+            return Some(Self::Memory);
+        }
+        if text.len() > PLACE_BYTES_MAX {
+            return None;
+        }
+        if let Some(path) = text.strip_prefix("disk:") {
+            let path = PathBuf::from(path);
+            return path.is_absolute().then_some(Self::Disk(path));
+        }
+        let is_redis =
+            REDIS_SCHEMES.iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+        is_redis.then(|| Self::Redis(RedisUrl(text.to_owned())))
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Self::Memory => "memory".to_owned(),
+            Self::Disk(path) => format!("disk:{}", path.display()),
+            Self::Redis(RedisUrl(url)) => url.clone(),
+        }
     }
 }
 
-const PATH_BYTES_MAX: usize = 1024;
+/// How the URL of a Redis begins.
+const REDIS_SCHEMES: [&str; 4] = ["redis://", "rediss://", "redis+sentinel://", "unix:/"];
+
+/// `text` with the password of its URL masked.
+fn masked(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{MASK}@{host}"),
+        None => text.to_owned(),
+    }
+}
+
+/// An [`OrderPlace`].
+pub(crate) fn order_place() -> Masked<OrderPlace> {
+    Masked {
+        plain: Plain {
+            placeholder: "PLACE",
+            wanted: |_| {
+                "memory, disk:PATH with an absolute path such as disk:/var/lib/tidegate, or a URL that begins with redis://, \
+                 rediss://, redis+sentinel:// or unix:/"
+                    .to_owned()
+            },
+            parse: OrderPlace::parse,
+            print: OrderPlace::print,
+        },
+        shown: |place| masked(&place.print()),
+        mask: masked,
+    }
+}
+
+const PLACE_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -48,13 +107,29 @@ mod tests {
     use crate::config::kinds::Kind as _;
 
     #[test]
-    fn a_place_is_memory_or_an_absolute_path() {
-        for text in ["memory", "disk:/var/lib/tidegate"] {
+    fn a_place_is_memory_an_absolute_path_or_a_redis() {
+        for text in [
+            "memory",
+            "disk:/var/lib/tidegate",
+            "redis://127.0.0.1",
+            "rediss://u:p@redis.example:6380/1",
+            "redis+sentinel://a:26379,b/main",
+            "unix:/run/redis.sock",
+        ] {
             let place = order_place().parse(text).expect("a place");
             assert_eq!((order_place().print(&place), place.is_memory()), (text.to_owned(), text == "memory"));
         }
-        for text in ["", "disk", "disk:", "disk:data", "/var/lib/tidegate", "Memory", "redis://127.0.0.1"] {
+        for text in ["", "disk", "disk:", "disk:data", "/var/lib/tidegate", "Memory", "redis://", "http://r"]
+        {
             assert_eq!(order_place().parse(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let place = order_place().parse("redis://u:secret@r.example/1").expect("a place");
+        assert!(!format!("{place:?}").contains("secret"), "{place:?}");
+        assert!(!(order_place().shown)(&place).contains("secret"));
+        assert!(!masked("redis://:se@cret@r").contains("cret@"), "{}", masked("redis://:se@cret@r"));
     }
 }

@@ -16,8 +16,11 @@ use crate::upstream::redis::work::Work;
 
 /// Is told what is in the order, on the thread of the link, in the order of the log. What takes long here delays everything.
 pub trait Follower: Send {
+    /// What becomes of a batch where it is applied. Whoever appended it is told.
+    type Outcome: Send + 'static;
+
     /// A batch of the order.
-    fn apply(&mut self, batch: Applied);
+    fn apply(&mut self, batch: Applied) -> Self::Outcome;
 
     /// The order is another one from now on, in part or as a whole. The first call of all.
     fn adopt(&mut self, adopted: Adopted);
@@ -42,9 +45,9 @@ pub struct Setup {
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Appended {
-    /// It is in the order, and the follower was given it.
-    Placed(Placed),
+pub enum Appended<O> {
+    /// It is in the order, and the follower was given it, with this outcome; `None` if the log no longer had it.
+    Placed(Placed, Option<O>),
     /// A key of it is known: this is what has it.
     Repeat(Repeat),
 }
@@ -95,24 +98,29 @@ impl From<RefusedWhy> for AppendError {
 }
 
 /// A batch on its way to the thread.
-pub(super) struct Request {
+pub(super) struct Request<O> {
     pub(super) body: Bytes,
     pub(super) count: u32,
     pub(super) once: Vec<OnceKey>,
-    pub(super) answer: oneshot::Sender<Result<Appended, AppendError>>,
+    pub(super) answer: oneshot::Sender<Result<Appended<O>, AppendError>>,
     /// Its share of the bytes that may be unanswered.
     pub(super) share: OwnedSemaphorePermit,
 }
 
 /// Appends to the order, from any thread.
-#[derive(Clone)]
-pub struct Handle {
-    requests: mpsc::Sender<Request>,
+pub struct Handle<O> {
+    requests: mpsc::Sender<Request<O>>,
     bytes: Arc<Semaphore>,
     bytes_max: u32,
 }
 
-impl Handle {
+impl<O> Clone for Handle<O> {
+    fn clone(&self) -> Self {
+        Self { requests: self.requests.clone(), bytes: self.bytes.clone(), bytes_max: self.bytes_max }
+    }
+}
+
+impl<O> Handle<O> {
     /// Appends a batch of `count` events, unless one of its keys is known.
     ///
     /// If the future is dropped, the batch is appended all the same.
@@ -120,7 +128,12 @@ impl Handle {
     /// # Errors
     ///
     /// See [`AppendError`]: after all but two of them the batch is not in the order and will not be.
-    pub async fn append(&self, body: Bytes, count: u32, once: Vec<OnceKey>) -> Result<Appended, AppendError> {
+    pub async fn append(
+        &self,
+        body: Bytes,
+        count: u32,
+        once: Vec<OnceKey>,
+    ) -> Result<Appended<O>, AppendError> {
         let length = u32::try_from(body.len()).unwrap_or(u32::MAX).clamp(1, self.bytes_max);
         let share = self.bytes.clone().try_acquire_many_owned(length).map_err(|_| AppendError::Busy)?;
         let (answer, answered) = oneshot::channel();
@@ -144,7 +157,7 @@ pub struct Running {
 /// # Errors
 ///
 /// If the operating system refuses a thread or a runtime.
-pub fn start(setup: Setup, follower: Box<dyn Follower>) -> io::Result<(Handle, Running)> {
+pub fn start<F: Follower + 'static>(setup: Setup, follower: F) -> io::Result<(Handle<F::Outcome>, Running)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (requests, received) = mpsc::channel(setup.unanswered_max);
     let bytes_max = setup.unanswered_bytes_max;

@@ -16,7 +16,7 @@ use crate::upstream::redis::address::Address;
 use crate::upstream::redis::conn::{NoPair, Pair};
 use crate::upstream::redis::handle::{AppendError, Appended, Follower, Request, Setup};
 
-type Answer = oneshot::Sender<Result<Appended, AppendError>>;
+type Answer<O> = oneshot::Sender<Result<Appended<O>, AppendError>>;
 
 /// Something that happened to a pair of connections.
 struct Event {
@@ -35,18 +35,20 @@ struct Place {
     life: String,
 }
 
-pub(super) struct Work {
+pub(super) struct Work<F: Follower> {
     link: Link,
     clock: Clock,
     place: Arc<Place>,
-    follower: Box<dyn Follower>,
+    follower: F,
     /// The connections with this number, once they are open.
     no: ConnNo,
     pair: Option<Pair>,
     /// The commands that are under way on them, and the attempt to open them. They end with the value, and with the last of
     /// them the connections are closed.
     under_way: JoinSet<()>,
-    waiting: HashMap<Ticket, (Answer, OwnedSemaphorePermit)>,
+    waiting: HashMap<Ticket, (Answer<F::Outcome>, OwnedSemaphorePermit)>,
+    /// What became of a batch that is still waited for, until its answer comes: at once.
+    outcomes: HashMap<Ticket, F::Outcome>,
     waiting_max: usize,
     next_ticket: u64,
     events: mpsc::UnboundedSender<Event>,
@@ -56,8 +58,8 @@ pub(super) struct Work {
     cause: String,
 }
 
-impl Work {
-    pub(super) fn new(setup: Setup, follower: Box<dyn Follower>) -> Self {
+impl<F: Follower> Work<F> {
+    pub(super) fn new(setup: Setup, follower: F) -> Self {
         let clock = Clock::start();
         let place = Place { address: setup.address, keep: setup.keep, life: setup.settings.life.clone() };
         let (events, happened) = mpsc::unbounded_channel();
@@ -70,6 +72,7 @@ impl Work {
             pair: None,
             under_way: JoinSet::new(),
             waiting: HashMap::new(),
+            outcomes: HashMap::new(),
             waiting_max: setup.unanswered_max,
             next_ticket: 0,
             events,
@@ -81,7 +84,7 @@ impl Work {
     /// Runs until `stopped`.
     pub(super) async fn run(
         mut self,
-        mut requests: mpsc::Receiver<Request>,
+        mut requests: mpsc::Receiver<Request<F::Outcome>>,
         mut stopped: oneshot::Receiver<()>,
     ) {
         loop {
@@ -100,7 +103,7 @@ impl Work {
         }
     }
 
-    fn request(&mut self, request: Request) {
+    fn request(&mut self, request: Request<F::Outcome>) {
         let Request { body, count, once, answer, share } = request;
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
@@ -133,9 +136,16 @@ impl Work {
 
     fn tell(&mut self, told: Told) {
         match told {
-            Told::Apply(batch) => self.follower.apply(batch),
+            Told::Apply(batch) => {
+                let mine = batch.mine;
+                let outcome = self.follower.apply(batch);
+                self.outcomes.extend(mine.map(|ticket| (ticket, outcome)));
+            }
             Told::Adopt(adopted) => self.follower.adopt(adopted),
-            Told::Placed(ticket, placed) => self.answer(ticket, Ok(Appended::Placed(placed))),
+            Told::Placed(ticket, placed) => {
+                let outcome = self.outcomes.remove(&ticket);
+                self.answer(ticket, Ok(Appended::Placed(placed, outcome)));
+            }
             Told::Repeated(ticket, repeat) => self.answer(ticket, Ok(Appended::Repeat(repeat))),
             Told::Refused(ticket, why) => self.answer(ticket, Err(why.into())),
             Told::Unknown(ticket) => self.answer(ticket, Err(AppendError::Unknown)),
@@ -153,7 +163,7 @@ impl Work {
         self.follower.state(state);
     }
 
-    fn answer(&mut self, ticket: Ticket, result: Result<Appended, AppendError>) {
+    fn answer(&mut self, ticket: Ticket, result: Result<Appended<F::Outcome>, AppendError>) {
         if let Some((answer, _share)) = self.waiting.remove(&ticket) {
             // Whoever asked may be gone.
             let _ = answer.send(result);

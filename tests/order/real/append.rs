@@ -63,13 +63,13 @@ fn batches_that_gather_are_one_entry_and_keep_their_own_places() {
     wait_in_step(&server, &[&node]);
     let has = node.book().has;
     for (n, placed) in placed.iter().enumerate() {
-        let Ok(Appended::Placed(placed)) = placed else { panic!("{placed:?}") };
+        let Ok(Appended::Placed(placed, _)) = placed else { panic!("{placed:?}") };
         let count = u32::try_from(1 + n % 3).expect("small");
         assert!(has.contains(&(placed.first, count, format!("{n};"))), "{n} at {placed:?}");
     }
 }
 
-fn runtime_free_check(placed: &[Result<Appended, AppendError>]) {
+fn runtime_free_check(placed: &[Result<Appended<()>, AppendError>]) {
     assert!(placed.iter().all(Result::is_ok), "{placed:?}");
 }
 
@@ -77,14 +77,16 @@ fn runtime_free_check(placed: &[Result<Appended, AppendError>]) {
 fn a_key_is_for_one_batch() {
     let server = redis_or_skip!();
     let (one, other) = (Node::start(&server), Node::start(&server));
-    let Ok(Appended::Placed(placed)) = one.try_append("a", 1, vec![once(7, 1)]) else { panic!("not placed") };
+    let Ok(Appended::Placed(placed, _)) = one.try_append("a", 1, vec![once(7, 1)]) else {
+        panic!("not placed")
+    };
     let repeat = other.try_append("a", 1, vec![once(9, 1), once(7, 1)]);
     let Ok(Appended::Repeat(repeat)) = repeat else { panic!("{repeat:?}") };
     assert_eq!((repeat.index, repeat.epoch), (1, placed.epoch));
     assert_eq!((repeat.first, repeat.last), (placed.first, placed.last));
     assert_eq!(other.try_append("b", 1, vec![once(7, 2)]), Err(AppendError::Mismatch(0)));
     // The key that came with it is free, because the batch was not appended.
-    assert!(matches!(other.try_append("c", 1, vec![once(9, 1)]), Ok(Appended::Placed(_))));
+    assert!(matches!(other.try_append("c", 1, vec![once(9, 1)]), Ok(Appended::Placed(..))));
     wait_in_step(&server, &[&one, &other]);
     assert_eq!(one.bodies(), ["a", "c"]);
 }
@@ -93,10 +95,10 @@ fn a_key_is_for_one_batch() {
 fn a_key_of_an_order_that_was_given_up_is_free() {
     let server = redis_or_skip!();
     let node = Node::start(&server);
-    assert!(matches!(node.try_append("a", 1, vec![once(7, 1)]), Ok(Appended::Placed(_))));
+    assert!(matches!(node.try_append("a", 1, vec![once(7, 1)]), Ok(Appended::Placed(..))));
     let _: () = server.ask("DEL {tidegate}:meta");
     node.append_when_possible("b");
     assert_eq!(node.losses(), [Loss::Restart]);
-    assert!(matches!(node.try_append("a", 1, vec![once(7, 1)]), Ok(Appended::Placed(_))));
+    assert!(matches!(node.try_append("a", 1, vec![once(7, 1)]), Ok(Appended::Placed(..))));
     assert_eq!(node.bodies(), ["b", "a"]);
 }

@@ -19,7 +19,7 @@ fn publish_through(node: &Node, come_back: impl FnOnce()) -> Vec<String> {
     for n in 0_u32.. {
         let body = format!("{n};");
         match node.try_append(&body, 1, Vec::new()) {
-            Ok(Appended::Placed(_)) if come_back.is_none() => return unsure,
+            Ok(Appended::Placed(..)) if come_back.is_none() => return unsure,
             Ok(other) => panic!("{other:?}"),
             Err(AppendError::Unknown) => unsure.push(body),
             Err(AppendError::Away) => {

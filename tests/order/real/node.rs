@@ -35,6 +35,8 @@ fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
 }
 
 impl Follower for Writer {
+    type Outcome = ();
+
     fn apply(&mut self, batch: Applied) {
         let mut book = lock(&self.0);
         let lineage = book.adopted.last().expect("adopted before it is applied").lineage.clone();
@@ -66,7 +68,7 @@ impl Follower for Writer {
 }
 
 pub(crate) struct Node {
-    pub(crate) handle: Handle,
+    pub(crate) handle: Handle<()>,
     book: Arc<Mutex<Book>>,
     running: Option<Running>,
     runtime: tokio::runtime::Runtime,
@@ -94,7 +96,7 @@ impl Node {
         let settings = Settings::new(life.to_lowercase());
         let setup = Setup { address, keep, settings, unanswered_bytes_max: 16 << 20, unanswered_max: 1024 };
         let book = Arc::<Mutex<Book>>::default();
-        let (handle, running) = start(setup, Box::new(Writer(book.clone()))).expect("a thread");
+        let (handle, running) = start(setup, Writer(book.clone())).expect("a thread");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { handle, book, running: Some(running), runtime }
     }
@@ -116,7 +118,7 @@ impl Node {
         body: &str,
         count: u32,
         once: Vec<OnceKey>,
-    ) -> Result<Appended, AppendError> {
+    ) -> Result<Appended<()>, AppendError> {
         let body = Bytes::copy_from_slice(body.as_bytes());
         self.runtime.block_on(self.handle.append(body, count, once))
     }
@@ -124,7 +126,7 @@ impl Node {
     /// Appends one event. It was applied here when this returns.
     pub(crate) fn append(&self, body: &str) -> Placed {
         match self.try_append(body, 1, Vec::new()) {
-            Ok(Appended::Placed(placed)) => placed,
+            Ok(Appended::Placed(placed, _)) => placed,
             other => panic!("{body}: {other:?}"),
         }
     }
