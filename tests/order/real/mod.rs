@@ -3,7 +3,7 @@
 
 mod node;
 mod proxy;
-mod server;
+pub(crate) mod server;
 
 mod append;
 mod away;

@@ -5,6 +5,7 @@ mod refuse;
 mod rooms;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, Version};
@@ -26,6 +27,7 @@ use crate::hub::memory_level::MemoryLevel;
 use crate::hub::refusal::Refusal;
 use crate::hub::source::Source;
 use crate::shard::join::Start;
+use crate::types::lineage::Presented;
 use crate::types::name::UserName;
 use crate::wire::encoding::Encoding;
 
@@ -46,12 +48,32 @@ pub async fn stream(
         Ok(caller) => identify::subscriber(call, caller, query).await,
         unknown => unknown,
     };
+    if call.engine().hub.is_shared()
+        && let Some(id) = query.presented(call.headers())
+    {
+        until_applied(&call.engine().hub, &id).await;
+    }
     let answered = match caller {
         Ok(caller) => subscribe(call, &caller, query),
         Err(problem) => refuse_unidentified(call, problem, query),
     };
     answered.inspect_err(|_| requester.user.clone_from(&query.user))
 }
+
+/// Waits a moment for the event with this id, which a subscriber has from another node: this one may be some milliseconds
+/// behind, and that is no gap.
+async fn until_applied(hub: &Hub, id: &str) {
+    for _ in 0..LOOKS_MAX {
+        match hub.lineage().read(id) {
+            Presented::Here(offset) if offset > hub.head() => tokio::time::sleep(LOOK_AGAIN).await,
+            _ => return,
+        }
+    }
+}
+
+/// How often, and how many times, a node looks whether it has an event by now: a second.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const LOOKS_MAX: u32 = 200;
 
 fn refuse_unidentified(call: &Call<'_>, problem: Problem, query: &StreamQuery) -> Handled {
     let refusal = match problem.code {
