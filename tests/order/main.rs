@@ -5,3 +5,4 @@ mod common;
 
 mod nodes;
 mod real;
+mod simulation;

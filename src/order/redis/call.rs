@@ -34,6 +34,14 @@ pub struct Batch {
     pub once: Vec<OnceKey>,
 }
 
+impl Batch {
+    /// What takes the place of a batch that has its answer when its entry is sent again: its key may be free by then.
+    #[must_use]
+    pub fn answered() -> Self {
+        Self { body: Bytes::new(), count: 0, once: Vec::new() }
+    }
+}
+
 /// Asks where the order is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AttachCall {
@@ -65,6 +73,8 @@ pub enum AttachAnswer {
 pub struct Whereabouts {
     /// The newest offset.
     pub newest: Offset,
+    /// The tag of the batch or fork that ends there.
+    pub tag: String,
     /// Its terms.
     pub lineage: Lineage,
     /// The oldest entry that is kept.
@@ -84,19 +94,22 @@ pub struct Oldest {
     pub events: u64,
 }
 
-impl Oldest {
+impl Whereabouts {
     /// The offset above which everything is kept.
     #[must_use]
     pub fn floor(&self) -> Offset {
-        self.id.offset.saturating_sub(self.events)
+        self.oldest.as_ref().map_or(self.newest, |oldest| oldest.id.offset.saturating_sub(oldest.events))
     }
 
-    /// The tag of the batch or fork that ends at [`floor`](Self::floor). It is this one if it is a fork.
+    /// The tag of the batch or fork that ends at [`floor`](Self::floor).
     #[must_use]
     pub fn tag_at_floor(&self) -> &str {
-        // The tag of a fork is its epoch, others have a colon.
-        let is_fork = self.events == 0 && !self.tag.contains(':');
-        if is_fork { &self.tag } else { &self.before }
+        match &self.oldest {
+            None => &self.tag,
+            // It is a fork, which has its epoch for a tag; others have a colon.
+            Some(oldest) if oldest.events == 0 && !oldest.tag.contains(':') => &oldest.tag,
+            Some(oldest) => &oldest.before,
+        }
     }
 }
 
@@ -148,6 +161,8 @@ pub enum Became {
     Repeat(Repeat),
     /// A key of it is known, with other content: which one.
     Other(usize),
+    /// It was [answered](Batch::answered) before.
+    Nothing,
 }
 
 /// What has the key already.

@@ -62,12 +62,6 @@ impl Marks {
         let kept = self.newest.partition_point(|(at, _)| *at <= offset);
         self.newest.truncate(kept);
     }
-
-    /// History begins anew behind `offset`, where the entry with `mark` ends.
-    pub fn restart(&mut self, offset: Offset, mark: Mark) {
-        self.newest.clear();
-        self.newest.push_back((offset, mark));
-    }
 }
 
 #[cfg(test)]
@@ -88,7 +82,5 @@ mod tests {
         assert_eq!(marks.newest(), Some(Mark::of("30")));
         marks.cut(5);
         assert_eq!(marks.newest(), None);
-        marks.restart(7, Mark::of("7"));
-        assert_eq!(marks.at(7), Known::Mark(Mark::of("7")));
     }
 }

@@ -138,14 +138,14 @@ pub fn attached(answer: &Value) -> Option<AttachAnswer> {
     match words?[..] {
         ["format", _] => Some(AttachAnswer::Foreign),
         ["again"] => Some(AttachAnswer::Again),
-        ["ok", newest, lineage, id, tag, before, counts] => {
+        ["ok", newest, newest_tag, lineage, id, tag, before, counts] => {
             let oldest = || {
                 let (id, events) = (EntryId::parse(id)?, events_of(counts)?);
                 Some(Oldest { id, tag: tag.to_owned(), before: before.to_owned(), events })
             };
             let oldest = if id.is_empty() { None } else { Some(oldest()?) };
             let (newest, lineage) = (newest.parse().ok()?, terms::parse(lineage)?);
-            Some(AttachAnswer::Here(Whereabouts { newest, lineage, oldest }))
+            Some(AttachAnswer::Here(Whereabouts { newest, tag: newest_tag.to_owned(), lineage, oldest }))
         }
         _ => None,
     }
@@ -171,6 +171,7 @@ fn became(text: &str) -> Option<Became> {
     let words: Vec<&str> = text.split(' ').collect();
     match words[..] {
         ["a"] => Some(Became::Appended),
+        ["s"] => Some(Became::Nothing),
         ["o", index] => Some(Became::Other(index.parse().ok()?)),
         ["r", index, epoch, first, last] => {
             let (index, epoch) = (index.parse().ok()?, Epoch::parse(epoch)?);
@@ -239,9 +240,9 @@ mod tests {
     fn answers_of_an_append_are_read() {
         let epoch = Epoch::new(1);
         let repeat = Repeat { index: 1, epoch, first: 5, last: 6 };
-        let done = vec![Became::Appended, Became::Repeat(repeat), Became::Other(0)];
+        let done = vec![Became::Appended, Became::Repeat(repeat), Became::Other(0), Became::Nothing];
         let text = format!("r 1 {epoch} 5 6");
-        assert_eq!(appended(&list(&["ok", "9", "a", &text, "o 0"])), Some(AppendAnswer::Done(9, done)));
+        assert_eq!(appended(&list(&["ok", "9", "a", &text, "o 0", "s"])), Some(AppendAnswer::Done(9, done)));
         assert_eq!(appended(&list(&["dup", "9"])), Some(AppendAnswer::Earlier(9)));
         assert_eq!(appended(&list(&["stale"])), Some(AppendAnswer::Stale));
         assert_eq!(appended(&list(&["attach"])), Some(AppendAnswer::Elsewhere));
@@ -252,11 +253,11 @@ mod tests {
 
     #[test]
     fn answers_of_an_attach_are_read() {
-        let here = list(&["ok", "7", "100000:0", "7-0", "a:1.1", "100000", "0:2:5"]);
+        let here = list(&["ok", "7", "a:1.1", "100000:0", "7-0", "a:1.1", "100000", "0:2:5"]);
         let Some(AttachAnswer::Here(here)) = attached(&here) else { panic!("not read") };
-        assert_eq!((here.newest, here.oldest.map(|oldest| oldest.floor())), (7, Some(5)));
+        assert_eq!((here.newest, here.floor()), (7, 5));
         assert_eq!(attached(&list(&["again"])), Some(AttachAnswer::Again));
         assert_eq!(attached(&list(&["format", "2"])), Some(AttachAnswer::Foreign));
-        assert_eq!(attached(&list(&["ok", "7", "nonsense", "", "", "", "0"])), None);
+        assert_eq!(attached(&list(&["ok", "7", "a:1.1", "nonsense", "", "", "", "0"])), None);
     }
 }

@@ -34,9 +34,37 @@ pub fn write(lineage: &Lineage) -> String {
     lineage.terms().iter().map(term).collect::<Vec<_>>().join(",")
 }
 
+/// Whether an event at `first` is the next one behind `head`. It is if it is one further, or the first of a later term when
+/// the terms between have none.
+#[must_use]
+pub fn follows(lineage: &Lineage, head: Offset, first: Offset) -> bool {
+    let terms = lineage.terms();
+    let Some(at) = terms.iter().rposition(|term| term.first < first) else {
+        return false;
+    };
+    let has_none = |term: &Term| term.last <= head || term.first == term.last;
+    let is_first = first == terms[at].first + 1 && terms[..at].iter().all(has_none);
+    if head < terms[at].first { is_first } else { first == head + 1 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_event_may_be_the_first_of_a_later_term() {
+        let mut lineage = Lineage::root(Epoch::new(1), 0);
+        lineage.fork(10, 10, Epoch::new(2));
+        let second = lineage.newest().first;
+        lineage.fork(second, second, Epoch::new(3));
+        let third = lineage.newest().first;
+        for (head, first) in [(0, 1), (9, 10), (10, third + 1), (second, third + 1), (third, third + 1)] {
+            assert!(follows(&lineage, head, first), "{first} behind {head}");
+        }
+        for (head, first) in [(0, 2), (9, third + 1), (10, 10), (10, third + 2), (third + 1, third + 1)] {
+            assert!(!follows(&lineage, head, first), "{first} behind {head}");
+        }
+    }
 
     #[test]
     fn a_lineage_reads_back() {

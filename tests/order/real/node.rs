@@ -7,6 +7,7 @@ use redis::{Value, cmd};
 use tidegate::order::redis::call::OnceKey;
 use tidegate::order::redis::link::{Adopted, Applied, LinkState, Loss, Placed, Settings};
 use tidegate::order::redis::scripts::Keep;
+use tidegate::order::redis::terms::follows;
 use tidegate::types::position::Offset;
 use tidegate::upstream::redis::{Address, AppendError, Appended, Follower, Handle, Running, Setup, start};
 
@@ -40,12 +41,7 @@ impl Follower for Writer {
     fn apply(&mut self, batch: Applied) {
         let mut book = lock(&self.0);
         let lineage = book.adopted.last().expect("adopted before it is applied").lineage.clone();
-        let is_next = batch.first == book.head + 1;
-        let begins_term = lineage
-            .terms()
-            .windows(2)
-            .any(|pair| pair[0].last == book.head && pair[1].first + 1 == batch.first);
-        assert!(is_next || begins_term, "{batch:?} behind {}", book.head);
+        assert!(follows(&lineage, book.head, batch.first), "{batch:?} behind {}", book.head);
         book.head = batch.first + u64::from(batch.count) - 1;
         let body = String::from_utf8(batch.body.into()).expect("tests append text");
         book.has.push((batch.first, batch.count, body));

@@ -5,7 +5,7 @@
 //! went back without a trace: its ids may name two events each, so it is given up as a whole.
 
 use super::{Adopted, Command, Line, Link, Loss, Phase, Told};
-use crate::order::redis::call::{Oldest, Whereabouts};
+use crate::order::redis::call::Whereabouts;
 use crate::order::redis::entry::{EntryId, Mark};
 use crate::order::redis::marks::{Known, Marks};
 use crate::types::moment::Moment;
@@ -44,11 +44,9 @@ fn judge(line: Option<&Line>, here: &Whereabouts) -> Judged {
         return Judged::Apart;
     };
     let shared = end.min(line.applied);
-    // Without an entry, nothing proves anything.
-    let reaches = here.oldest.as_ref().is_some_and(|oldest| oldest.floor() <= shared);
     if here.newest < shared {
         Judged::Contradicts
-    } else if reaches {
+    } else if here.floor() <= shared {
         Judged::Same(shared)
     } else {
         Judged::Evicted(shared)
@@ -67,14 +65,18 @@ fn prove(line: &Line, shared: Offset, tag: Option<Mark>) -> Proved {
 impl Link {
     /// The order is `here`.
     pub(super) fn judge(&mut self, now: Moment, here: Whereabouts) {
+        // It was left, and is shorter than it was then.
+        if here.newest < self.seen_of(here.lineage.epoch()) {
+            return self.give_up_order(now, here.lineage.epoch());
+        }
         match judge(self.line.as_ref(), &here) {
             Judged::Start => self.begin(now, &here, None, Loss::Start),
             Judged::Apart => self.begin(now, &here, None, Loss::Restart),
             Judged::Contradicts => self.give_up_order(now, here.lineage.epoch()),
             Judged::Evicted(shared) => self.begin(now, &here, Some(shared), Loss::Evicted),
             Judged::Same(shared) => {
-                let oldest = here.oldest.as_ref().filter(|oldest| oldest.floor() == shared);
-                if let Some(tag) = oldest.map(|oldest| Mark::of(oldest.tag_at_floor())) {
+                if here.floor() == shared {
+                    let tag = Mark::of(here.tag_at_floor());
                     return self.compare(now, &here, shared, Some(tag));
                 }
                 self.run(Command::Probe(EntryId::at(shared)));
@@ -103,12 +105,13 @@ impl Link {
     /// What was applied up to `shared` is proved to be shared, and the log has what is above.
     fn go_on(&mut self, now: Moment, here: &Whereabouts, shared: Offset) {
         let line = self.line.as_mut().expect("something was applied");
-        let loss = if shared < line.applied { Loss::Failover } else { Loss::Nothing };
+        let loss = if shared < line.told { Loss::Failover } else { Loss::Nothing };
         let is_new = loss != Loss::Nothing || line.lineage != here.lineage;
         line.marks.cut(shared);
         line.applied = shared;
         line.at = EntryId::at(shared);
         if is_new {
+            line.told = shared;
             self.adopt(here, Some(shared), shared, loss);
         }
         self.attached_to(now, here);
@@ -116,25 +119,19 @@ impl Link {
 
     /// The log is read from its oldest entry on.
     fn begin(&mut self, now: Moment, here: &Whereabouts, shared_to: Option<Offset>, loss: Loss) {
-        let from = here.oldest.as_ref().map_or(here.newest, Oldest::floor);
+        let from = here.floor();
         let mut marks = Marks::new(self.settings.marks_max);
-        if let Some(oldest) = &here.oldest {
-            marks.restart(from, Mark::of(oldest.tag_at_floor()));
-        }
+        marks.push(from, Mark::of(here.tag_at_floor()));
         let lineage = here.lineage.clone();
-        if self.line.as_ref().is_none_or(|line| line.lineage.epoch() != lineage.epoch()) {
-            self.seen = 0;
-        }
-        self.line = Some(Line { lineage, applied: from, at: EntryId::at(from), marks });
+        self.enter(lineage.epoch());
+        self.line = Some(Line { lineage, applied: from, told: from, at: EntryId::at(from), marks });
         self.adopt(here, shared_to, from, loss);
         self.attached_to(now, here);
     }
 
     fn adopt(&mut self, here: &Whereabouts, shared_to: Option<Offset>, from: Offset, loss: Loss) {
+        self.enter(here.lineage.epoch());
         let line = self.line.as_mut().expect("something was applied");
-        if line.lineage.epoch() != here.lineage.epoch() {
-            self.seen = 0;
-        }
         line.lineage = here.lineage.clone();
         self.tell(Told::Adopt(Adopted { lineage: here.lineage.clone(), shared_to, from, loss }));
     }
@@ -149,6 +146,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::order::redis::call::Oldest;
     use crate::types::lineage::Lineage;
     use crate::types::position::Epoch;
 
@@ -158,12 +156,12 @@ mod tests {
         for offset in applied.saturating_sub(20)..=applied {
             marks.push(offset, Mark::of(&offset.to_string()));
         }
-        Line { lineage, applied, at: EntryId::at(applied), marks }
+        Line { lineage, applied, told: applied, at: EntryId::at(applied), marks }
     }
 
     fn here(lineage: Lineage, newest: Offset, oldest: Offset) -> Whereabouts {
         let oldest = Oldest { id: EntryId::at(oldest), tag: "x:1".into(), before: "y".into(), events: 1 };
-        Whereabouts { newest, lineage, oldest: Some(oldest) }
+        Whereabouts { newest, tag: "x:2".into(), lineage, oldest: Some(oldest) }
     }
 
     fn root(n: u64) -> Lineage {
@@ -202,8 +200,9 @@ mod tests {
         let node = line(root(1), 100);
         assert_eq!(judge(Some(&node), &here(root(1), 200, 101)), Judged::Same(100));
         assert_eq!(judge(Some(&node), &here(root(1), 200, 102)), Judged::Evicted(100));
-        let empty = Whereabouts { newest: 100, lineage: root(1), oldest: None };
-        assert_eq!(judge(Some(&node), &empty), Judged::Evicted(100));
+        let empty = |newest| Whereabouts { oldest: None, ..here(root(1), newest, 1) };
+        assert_eq!(judge(Some(&node), &empty(100)), Judged::Same(100));
+        assert_eq!(judge(Some(&node), &empty(101)), Judged::Evicted(100));
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Link {
         for entry in entries {
             let taken = entry.map_or(Err(Stop::Hole), |entry| self.take(now, entry));
             match taken {
-                Ok(()) => self.hole = None,
+                Ok(()) => {}
                 Err(Stop::Fork) => return self.lose(now),
                 Err(Stop::Hole) => return self.lose_at_hole(now),
             }
@@ -98,6 +98,7 @@ impl Link {
             Content::Fork(_) => self.move_to(entry.id.offset, &entry.tag),
             Content::Batches(batches) => {
                 self.move_to(entry.id.offset, &entry.tag);
+                self.applied_line().told = entry.id.offset;
                 self.apply(now, &entry.tag, entry.time_ms, batches);
             }
         }
@@ -109,6 +110,7 @@ impl Link {
     }
 
     fn move_to(&mut self, offset: Offset, tag: &str) {
+        self.hole = None;
         let line = self.applied_line();
         line.applied = offset;
         line.marks.push(offset, Mark::of(tag));

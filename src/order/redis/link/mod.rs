@@ -24,7 +24,7 @@ use fastrand::Rng;
 use crate::order::redis::call::{AppendAnswer, AppendCall, AttachAnswer, AttachCall, Batch, Whereabouts};
 use crate::order::redis::entry::{EntryId, LogEntry};
 use crate::order::redis::marks::Marks;
-use crate::types::lineage::Lineage;
+use crate::types::lineage::{Lineage, TERMS_MAX};
 use crate::types::moment::{Moment, jittered};
 use crate::types::position::{Epoch, Offset};
 
@@ -90,6 +90,8 @@ struct Line {
     lineage: Lineage,
     /// Everything up to here was.
     applied: Offset,
+    /// The same as the owner knows it: it is not told where a term begins without events.
+    told: Offset,
     /// The entry that was read last.
     at: EntryId,
     /// Invariant: none is above `applied`.
@@ -134,6 +136,8 @@ pub struct Link {
     line: Option<Line>,
     /// The newest offset of the line's epoch that is known to be given out.
     seen: Offset,
+    /// The same of epochs that were left, newest last, [`TERMS_MAX`] at most.
+    left: VecDeque<(Epoch, Offset)>,
     /// The same of any epoch.
     high: Offset,
     /// The epoch whose order contradicts the line.
@@ -161,6 +165,7 @@ impl Link {
             state: LinkState::Lost,
             line: None,
             seen: 0,
+            left: VecDeque::new(),
             high: 0,
             given_up: None,
             hole: None,
@@ -339,6 +344,24 @@ impl Link {
         self.phase = Phase::Unfit { until: now + self.settings.unfit_every };
         self.become_state(LinkState::Unfit(why));
         self.run(Command::Close);
+    }
+
+    /// The order is about to be in another epoch: what was seen of each is kept.
+    fn enter(&mut self, epoch: Epoch) {
+        let Some(before) = self.line.as_ref().map(|line| line.lineage.epoch()).filter(|it| *it != epoch)
+        else {
+            return;
+        };
+        self.left.push_back((before, self.seen));
+        if self.left.len() > TERMS_MAX {
+            self.left.pop_front();
+        }
+        self.seen = self.seen_of(epoch);
+    }
+
+    /// The newest offset of an epoch that was left that is known to be given out.
+    fn seen_of(&self, epoch: Epoch) -> Offset {
+        self.left.iter().filter(|(left, _)| *left == epoch).map(|(_, seen)| *seen).max().unwrap_or(0)
     }
 
     fn disconnected(&mut self, now: Moment) {

@@ -56,6 +56,14 @@ struct Flight {
 }
 
 impl Flight {
+    fn unanswered(&self) -> Vec<Batch> {
+        let batch = |(batch, waits): (&Batch, &Option<_>)| match waits {
+            Some(_) => batch.clone(),
+            None => Batch::answered(),
+        };
+        self.batches.iter().zip(&self.waiting).map(batch).collect()
+    }
+
     fn is_done(&self) -> bool {
         self.waiting.iter().all(Option::is_none)
     }
@@ -103,7 +111,7 @@ impl Publisher {
         flight.sent = Some(now);
         flight.attempt += 1;
         let tag = format!("{life}:{}.{}", flight.seq, flight.attempt);
-        Some((flight.seq, tag, flight.batches.clone()))
+        Some((flight.seq, tag, flight.unanswered()))
     }
 
     /// Makes an entry of what waits: of anything if nothing is under way that Redis has not answered, of a full one else.
@@ -255,7 +263,7 @@ impl Flight {
     fn became(&mut self, became: &[Became], out: &mut VecDeque<Output>) {
         for (waits, became) in self.waiting.iter_mut().zip(became) {
             let told = |ticket| match became {
-                Became::Appended => None,
+                Became::Appended | Became::Nothing => None,
                 Became::Repeat(repeat) => Some(Told::Repeated(ticket, *repeat)),
                 Became::Other(index) => Some(Told::Refused(ticket, RefusedWhy::Mismatch(*index))),
             };
@@ -268,7 +276,7 @@ impl Flight {
 
     /// An earlier attempt has it in the entry that ends at `last`, which the log no longer had when it was read.
     fn was_evicted(&mut self, last: Offset, epoch: Epoch, out: &mut VecDeque<Output>) {
-        if self.batches.iter().any(|batch| !batch.once.is_empty()) {
+        if self.batches.iter().any(|batch| !batch.once.is_empty()) || self.waiting.contains(&None) {
             // Some may not be in it.
             return self.is_unknown(out);
         }

@@ -7,7 +7,8 @@
 -- count of its events), body.
 --
 -- Returns {'attach'}, {'stale'}, {'dup', offset}, or {'ok', newest offset, what became of each part}: 'a' appended,
--- 'r <claim> <epoch> <first> <last>' a repeat of what is there, 'o <claim>' the claim came with something else before.
+-- 'r <claim> <epoch> <first> <last>' a repeat of what is there, 'o <claim>' the claim came with something else before, 's'
+-- there was nothing to append.
 
 -- Redis kept as much as fits into a double: offsets are below 2^53.
 local function decimal(number) return string.format('%.0f', number) end
@@ -45,7 +46,8 @@ local claimed, claims, bodies, counts, results = {}, {}, {}, {}, {'ok', ''}
 local at, key = 10, 4
 for part = 1, tonumber(ARGV[9]) do
   local count, claim_count = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-  local result
+  -- One that has its answer from an earlier attempt keeps its place, with no events.
+  local result = count == 0 and 's' or nil
   for claim = 0, claim_count - 1 do
     local name = KEYS[key + 1 + claim]
     local held = claimed[name] or redis.call('GET', name)

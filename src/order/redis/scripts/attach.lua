@@ -6,8 +6,8 @@
 -- ARGV: format; the node's epoch (empty if it has none) and the newest offset that it knows there; the newest offset that
 -- it knows of any term; the epoch whose order is to be given up (empty if none); a fresh epoch.
 --
--- Returns {'format', what is there}, {'again'} if the fresh epoch is used, or {'ok', newest offset, terms, oldest entry: id,
--- tag, tag before it, counts}.
+-- Returns {'format', what is there}, {'again'} if the fresh epoch is used, or {'ok', newest offset, its tag, terms, oldest
+-- entry: id, tag, tag before it, counts}.
 
 local function decimal(number) return string.format('%.0f', number) end
 
@@ -16,7 +16,7 @@ if meta[1] and meta[1] ~= ARGV[1] then return {'format', meta[1]} end
 local replid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local epoch, seen, high, given_up, fresh = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local is_there = meta[1] and meta[2] and meta[3] and meta[4] and meta[5]
-local newest, terms = tonumber(meta[4] or '0'), meta[5] or ''
+local newest, terms, tag = tonumber(meta[4] or '0'), meta[5] or '', meta[6] or ''
 if string.find(',' .. terms, ',' .. fresh .. ':', 1, true) then return {'again'} end
 
 local begins
@@ -39,7 +39,7 @@ if begins then
     redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
     terms = fresh .. ':' .. decimal(first)
   else
-    before = meta[6] or ''
+    before = tag
     terms = terms .. ':' .. decimal(newest) .. ',' .. fresh .. ':' .. decimal(first)
     local _, commas = string.gsub(terms, ',', '')
     if commas >= 64 then terms = string.sub(terms, string.find(terms, ',', 1, true) + 1) end
@@ -47,7 +47,7 @@ if begins then
   redis.call('XADD', KEYS[2], decimal(first) .. '-0', 'g', fresh, 'm', now, 'p', before, 't', terms)
   redis.call('HSET', KEYS[1], 'v', ARGV[1], 'r', replid, 'e', fresh, 'n', decimal(first), 't', terms, 'g', fresh)
   if begins == 'root' then redis.call('HSET', KEYS[1], 'b', 0, 'k', now, 'h', 0) end
-  newest = first
+  newest, tag = first, fresh
 end
 
 -- The sequence numbers of lives that ended long ago.
@@ -66,4 +66,4 @@ local fields = {}
 if oldest then
   for at = 1, #oldest[2], 2 do fields[oldest[2][at]] = oldest[2][at + 1] end
 end
-return {'ok', decimal(newest), terms, oldest and oldest[1] or '', fields.g or '', fields.p or '', fields.c or '0'}
+return {'ok', decimal(newest), tag, terms, oldest and oldest[1] or '', fields.g or '', fields.p or '', fields.c or '0'}
