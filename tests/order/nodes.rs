@@ -168,6 +168,27 @@ fn versions_of_a_key_have_one_order_on_all_nodes() {
     assert_eq!(data, ["5", "6"]);
 }
 
+/// The rule is cut from the page for operators.
+#[test]
+fn the_documented_rights_are_enough_and_needed() {
+    let server = redis_or_skip!();
+    let page = include_str!("../../docs/nodes.md");
+    let rule = page.lines().find(|line| line.starts_with("ACL SETUSER tidegate ")).expect("the rule");
+    let _: String = server.ask(rule);
+    let order = format!("redis://tidegate:secret@127.0.0.1:{}", server.port());
+    let node = Node::at(&order, &FREE_PORTS);
+    let mut listener = node.listen();
+    let event = json!({"room": "r", "data": "a", "once": "k"});
+    assert_eq!([node.publish(&event).status(), node.publish(&event).status()], [200, 200]);
+    assert_eq!(listener.data(), "a");
+    assert_eq!(node.post("/disconnect/r/ann", &[], &json!(null)).status(), 200);
+    let refused = std::process::Command::new("redis-cli")
+        .args(["-p", &server.port().to_string(), "--user", "tidegate", "--pass", "secret", "FLUSHALL"])
+        .output();
+    let refused = String::from_utf8(refused.expect("redis-cli").stdout).expect("text");
+    assert!(refused.contains("NOPERM"), "{refused}");
+}
+
 #[test]
 fn who_may_not_stay_or_speak_may_not_anywhere() {
     let server = redis_or_skip!();

@@ -81,7 +81,9 @@ fn publish(body: &str) -> Vec<u8> {
 }
 
 /// Codes that need more than one request, and the tests that show them.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 9] = [
+    ("order_unavailable", include_str!("../../order/nodes.rs")),
+    ("publish_unknown", include_str!("../../order/nodes.rs")),
     ("mutes_full", include_str!("../../access/mute.rs")),
     ("buffers_full", include_str!("../../stream/limits.rs")),
     ("waiting_full", include_str!("../places.rs")),
