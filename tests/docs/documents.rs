@@ -57,6 +57,7 @@ const CLAIMS: [(&str, &str, &str, &str); 57] = [
     ("docs/publishing.md", "php", "", "each_language_publishes_once"),
     ("docs/resume.md", "text", "event: gap", "a_gap_looks_as_shown"),
     ("docs/resume.md", "js", "// The names", "the_page_has_every_event_once_in_firefox"),
+    ("docs/nodes.md", "sh", "tidegate --order", "the_documented_command_makes_one_order"),
     ("docs/rooms.md", "toml", "publish_callback", "tables_of_rooms_are_right_as_shown"),
     ("docs/rooms.md", "toml", "[[room]]", "tables_of_rooms_are_right_as_shown"),
     ("docs/settings.md", "sh", "tidegate --config", "settings_of_the_guides_are_right"),

@@ -168,12 +168,26 @@ fn versions_of_a_key_have_one_order_on_all_nodes() {
     assert_eq!(data, ["5", "6"]);
 }
 
-/// The rule is cut from the page for operators.
+/// The page for operators.
+const PAGE: &str = include_str!("../../docs/nodes.md");
+
+#[test]
+fn the_documented_command_makes_one_order() {
+    let server = redis_or_skip!();
+    let line = PAGE.lines().find(|line| line.starts_with("tidegate ")).expect("the command");
+    let line = line.replace("6379", &server.port().to_string());
+    let args: Vec<&str> = line.split(' ').skip(1).collect();
+    let nodes = [(), ()].map(|()| Node(Process::start(&args, &[])));
+    let mut listener = nodes[1].listen();
+    nodes[0].say("a");
+    assert_eq!(listener.data(), "a");
+}
+
+/// The rule is cut from the page.
 #[test]
 fn the_documented_rights_are_enough_and_needed() {
     let server = redis_or_skip!();
-    let page = include_str!("../../docs/nodes.md");
-    let rule = page.lines().find(|line| line.starts_with("ACL SETUSER tidegate ")).expect("the rule");
+    let rule = PAGE.lines().find(|line| line.starts_with("ACL SETUSER tidegate ")).expect("the rule");
     let _: String = server.ask(rule);
     let order = format!("redis://tidegate:secret@127.0.0.1:{}", server.port());
     let node = Node::at(&order, &FREE_PORTS);

@@ -12,7 +12,7 @@ use super::proxy::Proxy;
 use super::server::{RedisServer, Route, redis_or_skip};
 use crate::common::eventually;
 
-/// Publishes until Redis is back. Returns whether a publisher was told to try again, and what may have been appended.
+/// Publishes until Redis was away and is back. Returns what is in the order, or may be.
 fn publish_through(node: &Node, come_back: impl FnOnce()) -> Vec<String> {
     let mut unsure = Vec::new();
     let mut come_back = Some(come_back);
@@ -20,8 +20,9 @@ fn publish_through(node: &Node, come_back: impl FnOnce()) -> Vec<String> {
         let body = format!("{n};");
         match node.try_append(&body, 1, Vec::new()) {
             Ok(Appended::Placed(..)) if come_back.is_none() => return unsure,
-            Ok(other) => panic!("{other:?}"),
-            Err(AppendError::Unknown) => unsure.push(body),
+            // It may be away only in a moment.
+            Ok(Appended::Placed(..)) | Err(AppendError::Unknown) => unsure.push(body),
+            Ok(other @ Appended::Repeat(_)) => panic!("{other:?}"),
             Err(AppendError::Away) => {
                 if let Some(come_back) = come_back.take() {
                     come_back();

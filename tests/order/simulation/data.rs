@@ -1,6 +1,7 @@
 //! What a Redis has: the model of the scripts `attach` and `append`, written from their description and not from their text.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidegate::order::redis::call::{
     AppendAnswer, AppendCall, AttachAnswer, AttachCall, Became, Oldest, OnceKey, Repeat, Whereabouts,
@@ -16,12 +17,12 @@ pub(crate) type Replid = u64;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Data {
     pub meta: Option<Meta>,
-    pub log: Vec<Logged>,
+    pub log: Vec<Arc<Logged>>,
     /// Newest first, four of each life.
     seqs: BTreeMap<String, Vec<(u64, Offset)>>,
     once: BTreeMap<u128, (u128, Repeat)>,
-    /// For the checker: all bodies that are in this history, also those that were trimmed.
-    pub past: BTreeSet<String>,
+    /// For the checker: the numbers of all batches that are in this history, also of those that were trimmed.
+    past: Vec<u64>,
     /// For the checker: offsets of entries that were taken out.
     pub taken_out: BTreeSet<Offset>,
 }
@@ -90,7 +91,7 @@ impl Data {
 
     fn add(&mut self, id: EntryId, tag: String, before: String, content: Content) {
         let entry = LogEntry { id, tag, before: Mark::of(&before), time_ms: 0, content };
-        self.log.push(Logged { entry, before });
+        self.log.push(Arc::new(Logged { entry, before }));
     }
 
     pub(crate) fn append(&mut self, replid: Replid, life: &str, call: &AppendCall) -> AppendAnswer {
@@ -162,7 +163,9 @@ impl Data {
         let before = std::mem::replace(&mut meta.tag, call.tag.clone());
         for batch in &placed {
             let body = text(&batch.body);
-            assert!(self.past.insert(body.clone()), "{body} is in one history twice");
+            let number = body[1..].parse().expect("bodies are numbered");
+            assert!(!self.past.contains(&number), "{body} is in one history twice");
+            self.past.push(number);
         }
         self.add(EntryId::at(last), call.tag.clone(), before, Content::Batches(placed));
         let known = self.seqs.entry(life.to_owned()).or_default();
@@ -171,8 +174,8 @@ impl Data {
     }
 
     pub(crate) fn read(&self, after: EntryId, entries_max: usize) -> Vec<Option<LogEntry>> {
-        let entries = self.log.iter().map(|logged| &logged.entry).filter(|entry| entry.id > after);
-        entries.take(entries_max).cloned().map(Some).collect()
+        let from = self.log.partition_point(|logged| logged.entry.id <= after);
+        self.log[from..].iter().take(entries_max).map(|logged| Some(logged.entry.clone())).collect()
     }
 
     pub(crate) fn tag_of(&self, id: EntryId) -> Option<String> {
@@ -185,15 +188,15 @@ impl Data {
         self.log.drain(..excess);
     }
 
-    /// What is kept: first offset, count and body of each batch.
-    pub(crate) fn batches(&self) -> impl Iterator<Item = (Offset, u32, String)> {
-        self.log
-            .iter()
-            .flat_map(|logged| match &logged.entry.content {
-                Content::Batches(batches) => batches.as_slice(),
-                Content::Fork(_) | Content::Tick => &[],
-            })
-            .map(|batch| (batch.first, batch.count, text(&batch.body)))
+    /// What is kept above `floor`: first offset, count and body of each batch.
+    pub(crate) fn batches(&self, floor: Offset) -> impl Iterator<Item = (Offset, u32, String)> {
+        let from = self.log.partition_point(|logged| logged.entry.id.offset <= floor);
+        let batches = self.log[from..].iter().flat_map(|logged| match &logged.entry.content {
+            Content::Batches(batches) => batches.as_slice(),
+            Content::Fork(_) | Content::Tick => &[],
+        });
+        let above = batches.filter(move |batch| batch.first > floor);
+        above.map(|batch| (batch.first, batch.count, text(&batch.body)))
     }
 
     /// The offset above which everything is kept.

@@ -59,6 +59,8 @@ impl Node {
         let is_next = follows(lineage, self.head, batch.first);
         assert!(is_next, "{} applies {batch:?} behind {}", self.life, self.head);
         let last = batch.first + u64::from(batch.count) - 1;
+        let term = lineage.terms().iter().rev().find(|term| term.first < last).expect("it is in one");
+        assert!(last <= term.last, "{batch:?} is behind the end of {term:?}");
         for offset in batch.first..=last {
             self.ids.insert(lineage.position(offset).to_string(), text(&batch.body));
         }
@@ -99,17 +101,17 @@ impl Node {
         first <= self.floor || self.has.last().is_some_and(|(at, _, newest)| *at == first && newest == body)
     }
 
-    /// It has just applied the newest of what `data` has, up to its head. Then all that it has is what is there.
-    pub(crate) fn check(&self, data: &Data) {
-        let floor = self.floor.max(data.floor());
-        let there: Vec<_> =
-            data.batches().filter(|(first, ..)| (floor + 1..=self.head).contains(first)).collect();
+    /// It has just applied the newest of what `data` has, up to its head. Then all that it has is what is there. Looks at
+    /// the newest, so many offsets.
+    pub(crate) fn check(&self, data: &Data, offsets: Offset) {
+        let floor = self.floor.max(data.floor()).max(self.head.saturating_sub(offsets));
+        let there: Vec<_> = data.batches(floor).filter(|(first, ..)| *first <= self.head).collect();
         let is_taken_out = |first: Offset, count: u32| {
             data.taken_out.contains(&(first + u64::from(count) - 1))
                 && !there.iter().any(|(at, ..)| *at == first)
         };
-        let here: Vec<_> = self
-            .has
+        let from = self.has.partition_point(|(first, ..)| *first <= floor);
+        let here: Vec<_> = self.has[from..]
             .iter()
             .filter(|(first, count, _)| *first > floor && !is_taken_out(*first, *count))
             .cloned()
@@ -120,7 +122,7 @@ impl Node {
     /// No id that it gave out is read as another event of the order.
     pub(crate) fn check_ids(&self, lineage: &Lineage, data: &Data) {
         let mut order = BTreeMap::new();
-        for (first, count, body) in data.batches() {
+        for (first, count, body) in data.batches(0) {
             order.extend((first..first + u64::from(count)).map(|offset| (offset, body.clone())));
         }
         let floor = data.floor();
@@ -134,8 +136,9 @@ impl Node {
         }
     }
 
+    /// An answer may be under way for so long that it is late for a moment.
     pub(crate) fn is_live(&self) -> bool {
-        self.link.state() == LinkState::Live
+        matches!(self.link.state(), LinkState::Live | LinkState::Late)
     }
 
     pub(crate) fn head(&self) -> Offset {

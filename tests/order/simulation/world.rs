@@ -10,6 +10,7 @@ use tidegate::order::redis::call::{AppendAnswer, AttachAnswer, Batch, Closed, On
 use tidegate::order::redis::entry::{Content, EntryId};
 use tidegate::order::redis::link::{Command, ConnNo, Happened, Output, Ticket, Told};
 use tidegate::types::moment::Moment;
+use tidegate::types::position::Offset;
 
 use super::data::{Data, text};
 use super::node::{Conn, Node};
@@ -199,7 +200,8 @@ impl World {
             && holder.head() <= offset
             && holder.conn.is_some()
         {
-            holder.check(&data);
+            let offsets = if self.rng.u32(0..10) == 0 { Offset::MAX } else { 20 };
+            self.nodes[node].check(&data, offsets);
         }
     }
 
@@ -467,7 +469,7 @@ impl World {
         for node in &self.nodes {
             assert!(node.is_live(), "{} is {:?}", node.life, node.link.state());
             assert_eq!(node.link.applied(), Some(meta.newest), "{} is not in step", node.life);
-            node.check(&master.data);
+            node.check(&master.data, Offset::MAX);
             node.check_ids(&meta.lineage, &master.data);
         }
         for (ticket, submitted) in &self.truth.submitted {

@@ -30,13 +30,22 @@ impl Line {
     fn follows(&self, entry: &LogEntry) -> bool {
         let is_next = self.marks.newest().is_none_or(|mark| mark == entry.before);
         let is_dense = match &entry.content {
-            Content::Batches(batches) => batches.first().is_some_and(|batch| batch.first == self.applied + 1),
+            Content::Batches(batches) => {
+                batches.first().is_some_and(|batch| batch.first == self.applied + 1)
+                    && self.is_in_term(entry.id.offset)
+            }
             Content::Fork(theirs) => {
                 entry.id.offset == theirs.newest().first && self.is_end_before(entry.id.offset)
             }
             Content::Tick => entry.id.offset == self.applied,
         };
         is_next && is_dense
+    }
+
+    /// Whether an event at `offset` is within the term that it belongs to, and not behind its end.
+    fn is_in_term(&self, offset: Offset) -> bool {
+        let term = self.lineage.terms().iter().rev().find(|term| term.first < offset);
+        term.is_some_and(|term| offset <= term.last)
     }
 
     /// Whether everything that the terms before `first` kept was applied.
