@@ -309,6 +309,23 @@ mod tests {
         assert_eq!(allowed(&["admin"]), admin);
     }
 
+    /// What bounds the memory of grants is made of it.
+    #[test]
+    fn a_grant_is_as_large_as_its_permissions() {
+        let bytes = |texts: &[&str]| grant(texts).bytes();
+        assert_eq!(bytes(&[]), 0);
+        assert_eq!(bytes(&["admin"]), size_of::<Permission>() + 5);
+        let pattern = Pattern::parse("chat-*").expect("a pattern").bytes();
+        assert_eq!(bytes(&["admin", "sse:read:chat-*"]), 2 * size_of::<Permission>() + 5 + 8 + pattern);
+    }
+
+    #[test]
+    fn a_publisher_to_one_room_is_a_publisher() {
+        let may_publish = |texts: &[&str]| grant(texts).may_publish();
+        assert!(may_publish(&["sse:read", "sse:publish:r"]) && may_publish(&["sse:publish"]));
+        assert!(!may_publish(&["sse:read", "sse:members", "admin", "publish"]) && !may_publish(&[]));
+    }
+
     #[test]
     fn a_pattern_never_reaches_beyond_rooms() {
         assert_eq!(allowed(&["sse:publish:*"]), [Action::Publish("r")]);

@@ -221,6 +221,20 @@ mod tests {
     }
 
     #[test]
+    fn what_names_start_with_is_known_unless_it_depends_on_the_user() {
+        for (pattern, text, is_open) in [
+            ("lobby", Some("lobby"), false),
+            ("chat-*", Some("chat-"), true),
+            ("*", Some(""), true),
+            ("inbox-{user}", None, false),
+            ("{user}*", None, true),
+        ] {
+            let read = Pattern::parse(pattern).expect("a pattern");
+            assert_eq!((read.text(), read.is_open()), (text, is_open), "{pattern:?}");
+        }
+    }
+
+    #[test]
     fn the_users_name_is_put_in_as_it_is() {
         assert!(covers("inbox-{user}", "inbox-ann", Some("ann")));
         assert!(!covers("inbox-{user}", "inbox-bob", Some("ann")));

@@ -77,6 +77,22 @@ fn taken(len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::room_policy::RoomPolicy;
+    use crate::hub::source::SourceKind;
+    use crate::wire::frame::Unsealed;
+
+    /// The more threads there are, the larger is the inbox that such an event keeps.
+    #[test]
+    fn an_event_that_excludes_a_user_is_charged_all_of_that_users_inbox() {
+        let plain = Entry::plain(1, Unsealed::new(None, "x", 20).seal(b"1"), Moment(1));
+        for shards in [1, 2, 16] {
+            let inbox = Arc::new(Source::new(SourceKind::Inbox, "ann", shards, 0, RoomPolicy::example()));
+            let charged = EXCLUDED_OVERHEAD + inbox.attachment_bytes();
+            assert_eq!(charged > EXCLUDED_OVERHEAD, shards > 2);
+            let excluding = Entry { exclude: Some(inbox), ..plain.clone() };
+            assert_eq!(excluding.cost(), plain.cost() + charged, "{shards} threads");
+        }
+    }
 
     /// Events of 200,000 bytes took a seventh more than they were charged.
     #[test]

@@ -131,6 +131,12 @@ fn neighbours_and_numbers_survive_eviction() {
 }
 
 #[test]
+fn what_may_have_been_before_a_log_is_a_gap_for_every_reader() {
+    let log = Log::starting_after(5);
+    assert_eq!((log.expired_to(), log.evicted_to(), log.lost_to()), (5, 5, 5));
+}
+
+#[test]
 fn the_newest_come_first_and_only_those_a_resume_could_have() {
     let mut log = Log::default();
     for offset in [10, 20, 30, 40, 50] {
