@@ -1,7 +1,7 @@
 //! The link of one node to the order in Redis, as a state machine: what happens goes in, what is to be done comes out.
 //!
-//! It decides when to connect, where the order is and what of it is shared ([`adopt`]), what is applied ([`follow`]), and
-//! what becomes of the node's own batches ([`publish`]). It has no socket, no clock and no chance but its seed.
+//! It decides when to connect, where the order is and what of it is shared (`adopt`), what is applied (`follow`), and
+//! what becomes of the node's own batches (`publish`). It has no socket, no clock and no chance but its seed.
 //!
 //! ```text
 //! Connecting ─> Attaching ─> CatchingUp ─> Live <─> Late
