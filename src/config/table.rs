@@ -261,8 +261,8 @@ settings! {
         /// prefix have one order: `redis://`, `rediss://` with TLS, `redis+sentinel://HOST,HOST/NAME`, or `unix:PATH`.
         order: OrderPlace = "memory", order_place();
 
-        /// Bytes of the order on disk, or in Redis, where a copy of it takes about twice as much. Beyond them the oldest is
-        /// removed: on disk a segment of 16 MiB.
+        /// Bytes the order may take on disk, or in Redis, where a copy of it takes about twice as much. The oldest is removed before
+        /// there are more: on disk a segment of 16 MiB.
         order_bytes: usize = "256MiB", size(64 * MIB..=1024 * GIB);
 
         /// How long events are kept on disk or in Redis. What is kept for subscribers is the least of this and the settings of the history.

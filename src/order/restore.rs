@@ -12,8 +12,8 @@ use crate::types::position::Offset;
 
 impl MemoryOrder {
     /// Applies a batch again whose entries are at the positions from `first` on, and which was committed at `then`. What is
-    /// too old by now goes with the next housekeeping. Returns the changes in it, each with its position and until when it
-    /// is in force.
+    /// too old by now goes with the next housekeeping. Of a batch that is below the floor of the order, only what was
+    /// claimed and changed still counts. Returns the changes in it, each with its position and until when it is in force.
     ///
     /// # Errors
     ///
@@ -23,6 +23,7 @@ impl MemoryOrder {
         first: Offset,
         batch: &[u8],
         then: Moment,
+        is_below: bool,
     ) -> Result<Vec<(Change, u64, Offset)>, DecodeError> {
         let mut changes = Vec::new();
         let mut claimed = self.claimed();
@@ -33,7 +34,7 @@ impl MemoryOrder {
             Entry::Event(draft, subscribers) => {
                 let position = take(&mut next);
                 restore_claims(&mut claimed, &draft, then, Published::one(position, subscribers));
-                if draft.store {
+                if draft.store && !is_below {
                     applying.restore(position, self.hub().prepare(*draft), then);
                 }
             }

@@ -68,7 +68,8 @@ impl std::error::Error for OpenError {
     }
 }
 
-/// An order that was read from disk, before it takes anything.
+/// An order that was read from disk, before it takes anything. If it is dropped before it starts, nothing was given out, and
+/// that is a clean end.
 pub struct Opened {
     /// Where to propose.
     pub proposals: Arc<Proposals>,
@@ -76,7 +77,8 @@ pub struct Opened {
     pub stats: Arc<DiskStats>,
     /// The changes that are in force, and until when, in seconds since 1970.
     pub changes: Vec<(Change, u64)>,
-    committer: Committer<Segments>,
+    /// There until the thread has it.
+    committer: Option<Committer<Segments>>,
     clock: Clock,
 }
 
@@ -86,7 +88,8 @@ pub struct Running {
     thread: JoinHandle<io::Result<()>>,
 }
 
-/// Opens the order in the folder at `path`, and applies what is in it to the hub of `order`. Nothing is published yet.
+/// Opens the order in the folder at `path`, and applies what is in it to the hub of `order`. Nothing is published yet. The
+/// folder will hold at most `bytes_max`, unless one publish alone is larger than a segment.
 ///
 /// # Errors
 ///
@@ -106,6 +109,8 @@ pub fn open(
     let scan = Scan::of(&folder).map_err(|err| failed(OpenWhy::Scan(err)))?;
     let mut kept = Kept::default();
     restore(&folder, &scan, order, clock, &mut kept).map_err(failed)?;
+    // One segment is allocated ahead, and one is begun before the oldest is removed.
+    let bytes_max = bytes_max.saturating_sub(2 * SEGMENT_BYTES);
     let bounds = LogBounds { segment_bytes: SEGMENT_BYTES, bytes_max, age_max };
     let log = DiskLog::open(folder, &scan, bounds, epoch).map_err(io)?;
     order.hub().go_on(log.lineage().clone());
@@ -114,7 +119,7 @@ pub fn open(
     let (proposals, stats) = (Arc::<Proposals>::default(), Arc::<DiskStats>::default());
     let changes = kept.in_force(since_1970().as_secs());
     let committer = Committer::new(order.clone(), proposals.clone(), log, kept, stats.clone());
-    Ok(Opened { proposals, stats, changes, committer, clock })
+    Ok(Opened { proposals, stats, changes, committer: Some(committer), clock })
 }
 
 /// Applies all batches again.
@@ -135,7 +140,7 @@ fn restore(
             return;
         }
         let age = Duration::from_micros(unix_us.saturating_sub(batch.unix_us));
-        match order.restore(batch.first, batch.body, now.before(age)) {
+        match order.restore(batch.first, batch.body, now.before(age), batch.first <= scan.floor) {
             Ok(changes) => changes.iter().for_each(|(change, until, at)| kept.put(change, *until, *at)),
             Err(err) => result = Err(OpenWhy::Batch(batch.first, err)),
         }
@@ -176,14 +181,28 @@ impl Opened {
     /// # Errors
     ///
     /// If the operating system makes no thread.
-    pub fn start(self) -> io::Result<Running> {
-        let Self { proposals, mut committer, clock, .. } = self;
+    ///
+    /// # Panics
+    ///
+    /// Never: only this takes the committer, and the value with it.
+    pub fn start(mut self) -> io::Result<Running> {
+        let (proposals, clock) = (self.proposals.clone(), self.clock);
+        let mut committer = self.committer.take().expect("taken here only");
         let thread = std::thread::Builder::new().name("order".into());
         let thread = thread.spawn(move || {
             while committer.step(|| now(clock)) {}
             committer.close()
         })?;
         Ok(Running { proposals, thread })
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(committer) = self.committer.take() {
+            // If it fails, the next start begins a new term.
+            let _ = committer.close();
+        }
     }
 }
 

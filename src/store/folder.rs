@@ -129,6 +129,10 @@ impl Folder for Segments {
         file.set_len(bytes)
     }
 
+    fn trim(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
+        File::options().write(true).open(self.file(segment))?.set_len(bytes)
+    }
+
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         fs::remove_file(self.file(segment))
     }
@@ -162,6 +166,10 @@ impl Folder for Reading {
     }
 
     fn shorten(&mut self, (): &mut (), _: u64) -> io::Result<()> {
+        Err(read_only())
+    }
+
+    fn trim(&mut self, _: u64, _: u64) -> io::Result<()> {
         Err(read_only())
     }
 

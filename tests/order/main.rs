@@ -1,8 +1,18 @@
-//! The order in Redis: the link of a node, against real servers and against a model of them.
+//! Orders that outlive a process. On disk: what a restart, a kill, damage and a full disk leave of it. In Redis: the link of a
+//! node against real servers and against a model of them, and nodes as processes.
+//!
+//! One file for each promise.
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod damage;
+mod failing;
+mod full;
+mod node;
 mod nodes;
 mod real;
+mod restart;
+mod retention;
 mod simulation;
+mod start;

@@ -58,6 +58,13 @@ pub trait Folder {
     /// Of the file system.
     fn shorten(&mut self, file: &mut Self::File, bytes: u64) -> io::Result<()>;
 
+    /// The same for a segment that is not open.
+    ///
+    /// # Errors
+    ///
+    /// Of the file system.
+    fn trim(&mut self, segment: u64, bytes: u64) -> io::Result<()>;
+
     /// Removes a segment. Need not be durable.
     ///
     /// # Errors

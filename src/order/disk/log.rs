@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::order::disk::files::Folder;
 use crate::order::disk::record::{self, BATCH_BYTES, Batch, HEAD_BYTES, Header};
-use crate::order::disk::scan::{Scan, Scanned};
+use crate::order::disk::scan::{Damage, Scan, Scanned};
 use crate::types::lineage::Lineage;
 use crate::types::position::{Epoch, Offset};
 
@@ -95,7 +95,26 @@ impl<F: Folder> DiskLog<F> {
         }
         log.begin(0)?;
         log.write()?;
+        log.tidy(&scan.damage);
         Ok(log)
+    }
+
+    /// Tidies what earlier lives left, now that the header of the open segment is durable and says as much. Segments without
+    /// a batch go: a program that fails at each start would fill the folder with them. Others end behind their last record,
+    /// with what a crash left of another: a killed process could not give that space back, and a few kills would push out
+    /// all that counts. Damage inside is left as it is, for whoever looks into that.
+    fn tidy(&mut self, damage: &[Damage]) {
+        let folder = &mut self.folder;
+        self.closed.retain_mut(|segment| {
+            let mut of_it = damage.iter().filter(|damage| damage.segment == segment.number);
+            if of_it.any(|damage| damage.is_inside || damage.at < segment.used || damage.at == 0) {
+                return true;
+            }
+            if segment.bytes > segment.used && folder.trim(segment.number, segment.used).is_ok() {
+                segment.bytes = segment.used;
+            }
+            segment.batches > 0 || folder.remove(segment.number).is_err()
+        });
     }
 
     /// The terms of the order.

@@ -155,6 +155,10 @@ impl Folder for Model {
         Ok(())
     }
 
+    fn trim(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
+        self.shorten(&mut segment.clone(), bytes)
+    }
+
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         if self.has_fault() {
             return Err(fault());

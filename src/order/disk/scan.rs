@@ -247,20 +247,21 @@ impl Scan {
         self.damage.push(Damage { segment, at, is_inside: false });
     }
 
-    /// Calls `visit` with each batch that counts, above the floor, oldest first. Reads all segments again.
+    /// Calls `visit` with each batch that counts, oldest first. Those up to the floor are there too, as far as they can be
+    /// read: there may be some missing between them. Reads all segments again.
     ///
     /// # Errors
     ///
     /// Of the file system.
     pub fn visit(&self, folder: &impl Folder, mut visit: impl FnMut(&Batch<'_>)) -> io::Result<()> {
-        for segment in self.segments.iter().filter(|segment| segment.last > self.floor) {
+        for segment in &self.segments {
             let bytes = folder.read(segment.number)?;
             let mut at = 0;
             loop {
                 match record::read(segment.number, &bytes, at) {
                     Read::Record(Record::Batch(batch), next) => {
                         at = next;
-                        if batch.first > self.floor && batch.last() <= segment.last {
+                        if batch.last() <= segment.last {
                             visit(&batch);
                         }
                     }

@@ -80,23 +80,24 @@ fn publish(body: &str) -> Vec<u8> {
     post("/publish", &[], body)
 }
 
-/// Codes that need more than one request, and the tests that show them.
-const ELSEWHERE: [(&str, &str); 9] = [
-    ("order_unavailable", include_str!("../../order/nodes.rs")),
-    ("publish_unknown", include_str!("../../order/nodes.rs")),
-    ("mutes_full", include_str!("../../access/mute.rs")),
-    ("buffers_full", include_str!("../../stream/limits.rs")),
-    ("waiting_full", include_str!("../places.rs")),
-    ("dashboard_full", include_str!("../../watch/dashboard.rs")),
-    ("memory_exhausted", include_str!("../../memory.rs")),
-    ("revocations_full", include_str!("../../access/sessions.rs")),
-    ("stay_away_full", include_str!("../../stream/limits.rs")),
+/// Codes that need more than one request, their status, and the tests that show them.
+const ELSEWHERE: [(&str, u16, &str); 10] = [
+    ("mutes_full", 503, include_str!("../../access/mute.rs")),
+    ("buffers_full", 503, include_str!("../../stream/limits.rs")),
+    ("waiting_full", 503, include_str!("../places.rs")),
+    ("dashboard_full", 503, include_str!("../../watch/dashboard.rs")),
+    ("memory_exhausted", 503, include_str!("../../memory.rs")),
+    ("revocations_full", 503, include_str!("../../access/sessions.rs")),
+    ("stay_away_full", 503, include_str!("../../stream/limits.rs")),
+    ("disk_full", 507, include_str!("../../order/full.rs")),
+    ("publish_unknown", 503, include_str!("../../order/nodes.rs")),
+    ("order_unavailable", 503, include_str!("../../order/failing.rs")),
 ];
 
 #[test]
 fn codes_that_are_shown_elsewhere_are() {
-    for (code, test) in ELSEWHERE {
-        let asserted = format!("503, \"{code}\");");
+    for (code, status, test) in ELSEWHERE {
+        let asserted = format!("{status}, \"{code}\");");
         let shows =
             |line: &str| line.trim_start().starts_with("assert_problem(") && line.ends_with(&asserted);
         assert!(test.lines().any(shows), "{code}");
@@ -144,7 +145,7 @@ fn refusals(metrics: &Metrics) -> BTreeMap<String, f64> {
 
 #[test]
 fn every_bad_request_has_its_status_and_code() {
-    let mut seen = BTreeSet::from(ELSEWHERE.map(|(code, _)| code));
+    let mut seen = BTreeSet::from(ELSEWHERE.map(|(code, ..)| code));
     for Scene { server, kept, application, rows } in scenes() {
         let before = server.metrics();
         let mut counted = BTreeMap::<String, f64>::new();
