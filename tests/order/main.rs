@@ -9,6 +9,7 @@ mod common;
 mod damage;
 mod failing;
 mod full;
+mod inspect;
 mod node;
 mod nodes;
 mod real;

@@ -1,4 +1,4 @@
-//! The subcommands: make, show and explain tokens and API keys. Each takes its arguments from clap and returns text and
+//! The subcommands: make, show and explain tokens and API keys, and look into an order on disk. Each takes its arguments from clap and returns text and
 //! a status; only `main` prints.
 //!
 //! Nothing here prints a token, a key or a secret that it was given. A new one is printed once.
@@ -9,6 +9,7 @@ mod decide;
 mod explain;
 mod inspect;
 mod key;
+mod order;
 mod time;
 mod token;
 
@@ -20,6 +21,7 @@ pub use crate::cli::tools::check::Check;
 pub use crate::cli::tools::credential::Credential;
 pub use crate::cli::tools::inspect::Inspect;
 pub use crate::cli::tools::key::NewKey;
+pub use crate::cli::tools::order::Order;
 pub use crate::cli::tools::time::When;
 pub use crate::cli::tools::token::NewToken;
 use crate::config::{Config, EX_CONFIG, EX_USAGE};
@@ -54,6 +56,8 @@ pub enum Alone {
     Inspect(Inspect),
     /// `key`.
     Key(NewKey),
+    /// `order`.
+    Order(Order),
 }
 
 /// A subcommand that uses the server's settings.
@@ -67,8 +71,8 @@ pub enum WithSettings {
 
 /// All subcommands. Those that use the server's settings also take its `settings` flags.
 #[must_use]
-pub fn commands(settings: &[Arg]) -> [Command; 3] {
-    [token::command().args(settings), check::command().args(settings), key::command()]
+pub fn commands(settings: &[Arg]) -> [Command; 4] {
+    [token::command().args(settings), check::command().args(settings), key::command(), order::command()]
 }
 
 impl Tool {
@@ -89,6 +93,7 @@ impl Tool {
             },
             check::NAME => Self::WithSettings(WithSettings::Check(Check::read(matches)?)),
             key::NAME => Self::Alone(Alone::Key(NewKey::read(matches))),
+            order::NAME => Self::Alone(Alone::Order(Order::read(matches))),
             name => unreachable!("{name} is no subcommand, so clap reads none"),
         })
     }
@@ -101,6 +106,7 @@ impl Alone {
         match self {
             Self::Inspect(inspect) => inspect.run(stdin, now),
             Self::Key(key) => key.run(),
+            Self::Order(order) => order.run(now),
         }
     }
 }
