@@ -11,6 +11,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::admin::order;
 use crate::auth::token_error::TokenError;
 use crate::engine::Engine;
 use crate::engine::machine::Machine;
@@ -174,6 +175,9 @@ impl Telemetry {
             &shards,
             |stats| step_age(stats, now).as_secs_f64(),
         );
+        if let Some(disk) = &engine.disk {
+            order::put(&mut text, disk);
+        }
         text
     }
 }
@@ -185,7 +189,7 @@ impl Default for Telemetry {
 }
 
 /// Microseconds in a second.
-const MICROS: f64 = 1e6;
+pub(super) const MICROS: f64 = 1e6;
 
 /// Age of a shard's last step from which on the server is not ready. The probe of `/readyz` waits as long.
 const STEP_AGE_MAX: Duration = Duration::from_secs(1);
@@ -545,7 +549,7 @@ fn upstream_requests() -> Vec<(Purpose, Outcome, Counter)> {
 
 /// Appends a histogram, summed over threads, in the text exposition format. Threads record in parts of the metric's
 /// unit, `unit` parts to one.
-fn put_histogram<S, const N: usize>(
+pub(super) fn put_histogram<S, const N: usize>(
     out: &mut String,
     name: &str,
     help: &str,

@@ -3,6 +3,7 @@
 
 pub mod live;
 pub mod metrics;
+mod order;
 
 use std::cell::RefCell;
 use std::convert::Infallible;

@@ -10,6 +10,7 @@ mod damage;
 mod failing;
 mod full;
 mod inspect;
+mod metrics;
 mod node;
 mod nodes;
 mod real;

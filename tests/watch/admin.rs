@@ -293,6 +293,7 @@ fn info_tells_of_the_whole_server() {
             "version": env!("CARGO_PKG_VERSION"),
             "epoch": epoch,
             "head": head,
+            "order": "memory",
             "uptime_s": null,
             "draining": false,
             "rooms": 2,

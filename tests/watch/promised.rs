@@ -127,6 +127,7 @@ pub(crate) const LABELS: &[(&str, &str, &[&str])] = &[
             "mutes",
             "repeated",
             "idempotency",
+            "order",
             "room_policy",
             "application",
             "callback_unavailable",

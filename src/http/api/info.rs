@@ -27,6 +27,8 @@ struct Info {
     epoch: String,
     /// Id of the newest event.
     head: String,
+    /// Where the order is kept.
+    order: &'static str,
     uptime_s: u64,
     draining: bool,
     rooms: usize,
@@ -85,6 +87,7 @@ fn read(engine: &Engine) -> Info {
         version: env!("CARGO_PKG_VERSION"),
         epoch: hub.epoch().to_string(),
         head: hub.position(hub.head()).to_string(),
+        order: engine.durability(),
         uptime_s: engine.clock.now().0 / 1_000_000,
         draining: hub.is_draining(),
         rooms: hub.rooms().len(),

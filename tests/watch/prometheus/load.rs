@@ -10,13 +10,13 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::common::neighbours::{PATIENCE, Server, until};
+use crate::common::neighbours::{Folder, PATIENCE, Server, until};
 
 /// The base path of streams and publishes.
 const BASE: &str = "/api/v1/sse";
 
 /// Settings under which each of these can happen within seconds.
-pub(crate) const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("ADMIN_LISTEN", "127.0.0.1:0"),
     ("GZIP", "on"),
     ("MAX_CONNECTIONS_PER_USER", "1"),
@@ -28,6 +28,14 @@ pub(crate) const SETTINGS: [(&str, &str); 9] = [
     ("MAX_UNSENT_AGE", "1h"),
     ("TCP_USER_TIMEOUT", "off"),
 ];
+
+/// Starts a server with all metrics, those of an order on disk included. The folder is that of its order.
+pub(crate) async fn server() -> (Folder, Server) {
+    let folder = Folder::new();
+    let order = format!("disk:{}", folder.file("order"));
+    let server = Server::start(&[&SETTINGS[..], &[("ORDER", &order)]].concat()).await;
+    (folder, server)
+}
 
 /// Returns the body of the answer to `GET path`.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> String {

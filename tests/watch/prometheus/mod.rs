@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use self::dashboard::{Dashboard, Expression, text};
-use self::load::{Load, SETTINGS, get};
+use self::load::{Load, get};
 use self::monitor::{Prometheus, dashboards, shipped};
 use self::neighbours::{Server, find, until};
 
@@ -95,13 +95,13 @@ async fn promtool_accepts_every_shipped_file() {
 
 #[tokio::test]
 async fn promtool_accepts_every_metric() {
-    let server = Server::start(&SETTINGS).await;
+    let (_folder, server) = load::server().await;
     promtool(&["check", "metrics"], &scrape(&server).await).await;
 }
 
 #[tokio::test]
 async fn every_metric_is_on_a_panel_and_every_panel_has_its_metrics() {
-    let server = Server::start(&SETTINGS).await;
+    let (_folder, server) = load::server().await;
     let scrape = scrape(&server).await;
     let families = families(&scrape);
     let dashboard = Dashboard::read();
@@ -174,7 +174,7 @@ fn the_dashboard_is_consistent() {
         ["Is it healthy?", "Who is connected?", "How fast do events arrive?", "What does it cost?"];
     let losses = ["Who is behind?", "What was refused, dropped or lost?"];
     let rooms = ["Who is there?", "What was left out on purpose?"];
-    let bounds = ["How full is history?", "How full is HTTP?"];
+    let bounds = ["How full is history?", "How full is HTTP?", "Is the order written to disk?"];
     let rows: Vec<_> = dashboard.panels().iter().filter(|panel| panel["type"] == "row").collect();
     let titles: Vec<_> = rows.iter().map(|row| text(&row["title"])).collect();
     assert_eq!(titles, [&questions[..], &losses, &rooms, &bounds].concat());
@@ -185,7 +185,7 @@ fn the_dashboard_is_consistent() {
 
 #[tokio::test]
 async fn every_alert_says_what_to_do_where_to_look_and_is_tested() {
-    let server = Server::start(&SETTINGS).await;
+    let (_folder, server) = load::server().await;
     let Some(prometheus) = Prometheus::start(server.admin.expect("an admin listener")).await else { return };
     let rules = prometheus.rules().await;
     let (alerts, records): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| rule["type"] == "alerting");
@@ -230,7 +230,7 @@ fn expressions(rules: &[&Value]) -> Vec<Expression> {
 
 #[tokio::test]
 async fn every_expression_has_data() {
-    let server = Server::start(&SETTINGS).await;
+    let (_folder, server) = load::server().await;
     let Some(prometheus) = Prometheus::start(server.admin.expect("an admin listener")).await else { return };
     let _load = Load::start(&server).await;
 
