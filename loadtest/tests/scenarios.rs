@@ -40,6 +40,35 @@ fn both(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
+/// A server that forgets nothing at a kill.
+#[test]
+fn kills_lose_nothing() {
+    let server = server();
+    let server = server.to_str().expect("the path is text");
+    let ended = loadtest("kill", &["kill", "--kills", "20", "--connections", "5", "--server", server]);
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    let kill = &ended.run["found"]["kill"];
+    assert_eq!(kill["kills"], 20, "{kill}");
+    for fault in ["undeclared", "duplicated", "reordered", "other_ids", "lost", "gaps"] {
+        assert_eq!(kill[fault], 0, "{kill}");
+    }
+    // Every subscriber has everything.
+    assert!(number(&kill["events"]) > 0.0, "{kill}");
+    assert!((number(&kill["deliveries"]) - 5.0 * number(&kill["events"])).abs() < 0.5, "{kill}");
+}
+
+/// The checker finds what a server with its order in memory loses.
+#[test]
+fn kills_of_a_server_that_remembers_nothing_are_told() {
+    let server = server();
+    let server = server.to_str().expect("the path is text");
+    let arguments = ["kill", "--kills", "3", "--connections", "2", "--server", server];
+    let memory = ["--server-arg=--order", "--server-arg=memory"];
+    let ended = loadtest("kill-memory", &[&arguments[..], &memory].concat());
+    assert_eq!(ended.code, Some(1), "{}", ended.output);
+    assert!(number(&ended.run["found"]["kill"]["gaps"]) > 0.0, "{}", ended.output);
+}
+
 /// Runs a scenario against a server of its own, and expects that nothing is wrong.
 fn passes(scenario: &str, arguments: &[&str]) -> Value {
     let server = server();

@@ -6,6 +6,7 @@ pub mod fleet;
 pub mod published;
 pub mod publisher;
 pub mod retrier;
+pub mod survivor;
 pub mod track;
 pub mod watcher;
 pub mod wire;

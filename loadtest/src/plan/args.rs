@@ -141,6 +141,8 @@ enum Single {
     Poll(Options),
     /// Everything is published several times with an idempotency key.
     Retry(Options),
+    /// A server with an order on disk is killed 1,000 times (SIGKILL) and started again.
+    Kill(Options),
 }
 
 impl Single {
@@ -167,6 +169,7 @@ impl Single {
             Self::Conflate(options) => (Scenario::Conflate, options),
             Self::Poll(options) => (Scenario::Poll, options),
             Self::Retry(options) => (Scenario::Retry, options),
+            Self::Kill(options) => (Scenario::Kill, options),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::special::{Keyed, Members, Repeats};
+use super::special::{Keyed, Kills, Members, Repeats};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, ValueEnum)]
@@ -55,6 +55,8 @@ pub enum Scenario {
     Poll,
     /// Everything is published several times.
     Retry,
+    /// A server with an order on disk is killed again and again.
+    Kill,
 }
 
 impl Scenario {
@@ -83,6 +85,7 @@ impl Scenario {
             Self::Conflate => "conflate",
             Self::Poll => "poll",
             Self::Retry => "retry",
+            Self::Kill => "kill",
         }
     }
 
@@ -95,7 +98,7 @@ impl Scenario {
     /// Whether it is about something that only Tidegate has.
     #[must_use]
     pub fn needs_tidegate(self) -> bool {
-        matches!(self, Self::Presence | Self::Conflate | Self::Poll | Self::Retry)
+        matches!(self, Self::Presence | Self::Conflate | Self::Poll | Self::Retry | Self::Kill)
     }
 
     /// Whether subscribers come back, and so have to remember their last id.
@@ -140,6 +143,7 @@ impl Scenario {
             keyed: Keyed::default(),
             poll_s: 0,
             repeats: Repeats::default(),
+            kills: Kills::default(),
         };
         match self {
             Self::Fanout | Self::Accept => base,
@@ -211,6 +215,11 @@ impl Scenario {
                     keys: 1_000_000,
                     remembered: 100_000,
                 },
+                ..base
+            },
+            Self::Kill => Settings {
+                connections: 10,
+                kills: Kills { times: 1_000, publishers: 4, up_ms: 60, seed: 1 },
                 ..base
             },
             _ => base,
@@ -299,6 +308,9 @@ pub struct Settings {
     /// Publishes that come more than once (`retry`).
     #[serde(default)]
     pub repeats: Repeats,
+    /// A server that is killed again and again (`kill`).
+    #[serde(default)]
+    pub kills: Kills,
 }
 
 impl Settings {

@@ -50,7 +50,9 @@ impl Source {
             Self::Peer(peer) => peer.supports(scenario),
             Self::Server { .. } => true,
             // A server that was not started here is not ended here, and has its own rules about who is there.
-            Self::Running { .. } => !matches!(scenario, Scenario::Drain | Scenario::Presence),
+            Self::Running { .. } => {
+                !matches!(scenario, Scenario::Drain | Scenario::Presence | Scenario::Kill)
+            }
         }
     }
 

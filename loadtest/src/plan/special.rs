@@ -117,6 +117,20 @@ pub struct Repeats {
     pub remembered: u32,
 }
 
+/// Kills of a server with an order on disk.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Kills {
+    /// How many.
+    pub times: u32,
+    /// Publishers, each with one event under way.
+    pub publishers: u32,
+    /// The longest time from a start to the next kill, milliseconds.
+    pub up_ms: u32,
+    /// Where the times between kills come from.
+    pub seed: u64,
+}
+
 /// The settings file for a server that is started here, if it needs one.
 #[must_use]
 pub fn tables(members: &Members, keyed: &Keyed) -> Option<String> {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::scenario::{Scenario, Settings};
-use super::special::{Keyed, Members, Repeats, Turns};
+use super::special::{Keyed, Kills, Members, Repeats, Turns};
 
 /// Numbers of the scenarios about rooms with rules.
 #[derive(Args, Debug)]
@@ -51,6 +51,18 @@ pub(super) struct Special {
     /// `idempotency_keys` of the server (retry).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     remembered: Option<u32>,
+    /// How often the server is killed (kill).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    kills: Option<u32>,
+    /// Publishers, each with one event under way (kill).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    publishers: Option<u32>,
+    /// The longest time from a start to the next kill, milliseconds (kill).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    up: Option<u32>,
+    /// Another seed makes other times between kills (kill).
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 impl Special {
@@ -72,6 +84,17 @@ impl Special {
                     equal: self.equal.unwrap_or(equal),
                     keys: self.keys.unwrap_or(keys),
                     remembered: self.remembered.unwrap_or(remembered),
+                };
+                Ok(())
+            }
+            Scenario::Kill => {
+                settings.rooms = 1;
+                let Kills { times, publishers, up_ms, seed } = settings.kills;
+                settings.kills = Kills {
+                    times: self.kills.unwrap_or(times),
+                    publishers: self.publishers.unwrap_or(publishers),
+                    up_ms: self.up.unwrap_or(up_ms),
+                    seed: self.seed.unwrap_or(seed),
                 };
                 Ok(())
             }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figure::Figure;
 use super::measured::or_nan;
-use super::special::{Conflate, Poll, Presence, Retry};
+use super::special::{Conflate, Kill, Poll, Presence, Retry};
 use crate::number::{count, number};
 
 /// Goes into the report under the scenario's name.
@@ -31,6 +31,8 @@ pub enum Found {
     Poll(Poll),
     /// Of `retry`.
     Retry(Retry),
+    /// Of `kill`.
+    Kill(Kill),
 }
 
 /// Subscribers that leave and come back in turns.
@@ -223,6 +225,7 @@ impl Found {
             Self::Conflate(conflate) => conflate.figures(),
             Self::Poll(poll) => poll.figures(),
             Self::Retry(retry) => retry.figures(),
+            Self::Kill(kill) => kill.figures(),
             // Its points are a table of their own.
             Self::Scale(_) => Vec::new(),
         }

@@ -91,6 +91,38 @@ pub struct Poll {
     pub refused: u64,
 }
 
+/// A server with an order on disk that was killed again and again.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Kill {
+    /// Kills.
+    pub kills: u64,
+    /// From the first to the last.
+    pub seconds: f64,
+    /// Events that were answered, each sent until it was.
+    pub events: u64,
+    /// The same a second, with the server away for much of it.
+    pub events_per_s: f64,
+    /// Events that subscribers got.
+    pub deliveries: u64,
+    /// Times that they came back.
+    pub returned: u64,
+    /// The longest time until a killed server accepted again.
+    pub start_max_ms: f64,
+    /// Events that were answered and did not come to a subscriber, without a gap.
+    pub undeclared: u64,
+    /// Events that came twice.
+    pub duplicated: u64,
+    /// Events that came after newer ones.
+    pub reordered: u64,
+    /// Events that came under another id than that of their answer.
+    pub other_ids: u64,
+    /// Events that were answered and that nobody got.
+    pub lost: u64,
+    /// Gaps told.
+    pub gaps: u64,
+}
+
 /// Publishes that came more than once.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Retry {
@@ -226,6 +258,25 @@ impl Retry {
             Figure::plain("keys_full_kib", "memory growth when full, KiB", signed(self.growth_full_kib)),
             Figure::plain("keys_growth_kib", "memory growth at the end, KiB", signed(self.growth_kib)),
             Figure::plain("keys_growth_max_kib", "of at most, KiB", count(self.growth_kib_max)),
+        ]
+    }
+}
+
+impl Kill {
+    pub(super) fn figures(&self) -> Vec<Figure> {
+        vec![
+            Figure::plain("kills", "kills", count(self.kills)),
+            Figure::plain("undeclared", "undeclared gaps", count(self.undeclared)),
+            Figure::plain("duplicated", "events twice", count(self.duplicated)),
+            Figure::plain("reordered", "events out of order", count(self.reordered)),
+            Figure::plain("other_ids", "events under another id", count(self.other_ids)),
+            Figure::plain("lost", "answered events lost", count(self.lost)),
+            Figure::plain("gaps", "gaps told", count(self.gaps)),
+            Figure::plain("events", "events answered", count(self.events)),
+            Figure::plain("events_per_s", "those a second", self.events_per_s),
+            Figure::plain("deliveries", "deliveries", count(self.deliveries)),
+            Figure::plain("returned", "reconnects", count(self.returned)),
+            Figure::plain("start_max_ms", "slowest start, ms", self.start_max_ms),
         ]
     }
 }

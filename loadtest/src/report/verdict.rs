@@ -140,6 +140,13 @@ fn special(found: &Found) -> String {
             retry.growth_kib.map_or("unknown".to_owned(), |kib| kib.to_string()),
             grouped(retry.growth_kib_max),
         ),
+        Found::Kill(kill) => format!(
+            "{} kills, {} events answered and {} delivered over {} reconnects: none lost, repeated or out of order, no gap",
+            grouped(kill.kills),
+            grouped(kill.events),
+            grouped(kill.deliveries),
+            grouped(kill.returned),
+        ),
     }
 }
 

@@ -5,6 +5,7 @@ pub mod compare;
 mod conflate;
 mod drain;
 mod judge;
+mod kill;
 mod live;
 mod one;
 mod poll;
@@ -35,6 +36,7 @@ pub fn run(job: &Job, round: u32, clock: Clock) -> Result<Report, Box<dyn std::e
     match job.scenario {
         Scenario::Scale => scale::run(job, round, clock),
         Scenario::Presence => presence::run(job, round, clock),
+        Scenario::Kill => kill::run(job, round),
         _ => one::run_one(job, round, clock),
     }
 }
