@@ -35,6 +35,7 @@ const CLAIMS: [(&str, &str, &str, &str); 58] = [
     ("docs/deploying.md", "sh", "podman build", "the_container_is_started_as_its_file_says"),
     ("docs/operations.md", "sh", "tidegate --config", "a_token_is_looked_into_as_shown"),
     ("docs/operations.md", "sh", "cargo build", "commands_of_the_documents_are_understood"),
+    ("docs/persistence.md", "toml", "order = ", "settings_of_the_guides_are_right"),
     ("docs/polling.md", "sh", "url=", "the_poll_commands_work_as_they_stand"),
     ("docs/presence.md", "toml", "[[room]]", "presence_works_as_shown"),
     ("docs/presence.md", "sh", "curl -N", "presence_works_as_shown"),

@@ -19,6 +19,7 @@ const DEPLOYING: &str = include_str!("../../docs/deploying.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const PRESENCE: &str = include_str!("../../docs/presence.md");
 const PROXIES: &str = include_str!("../../docs/proxies.md");
+const PERSISTENCE: &str = include_str!("../../docs/persistence.md");
 const RESUME: &str = include_str!("../../docs/resume.md");
 const SETTINGS: &str = include_str!("../../docs/settings.md");
 const TOKENS: &str = include_str!("../../docs/tokens.md");
@@ -468,6 +469,7 @@ async fn settings_of_the_guides_are_right() {
     for (page, start, told) in [
         (DEPLOYING, "listen = [\"unix:", "unix:/run/tidegate/http.sock;mode=0660;group=www-data"),
         (PROXIES, "listen = [\"proxy:", "proxy:10.0.0.2:8081"),
+        (PERSISTENCE, "order = ", "disk:/var/lib/tidegate/order"),
     ] {
         let settings = block(page, "toml", start, &[]);
         fs::write(folder.path().join("tidegate.toml"), format!("insecure = true\n{settings}"))

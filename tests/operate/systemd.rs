@@ -61,6 +61,30 @@ fn the_units_are_right() {
     assert!(verified.status.success() && ours.is_empty(), "{said}");
 }
 
+/// The drop-in for an order on disk: it is right, lets the service do no more, and names settings that there are.
+#[test]
+fn the_drop_in_for_an_order_on_disk_is_right() {
+    let drop_in = include_str!("../../deploy/order-on-disk.conf");
+    let variables = drop_in.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+    let checked = Command::new(TIDEGATE).env_clear().envs(variables).arg("--check-config").output();
+    let checked = checked.expect("it runs");
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success() && said.contains("disk:/var/lib/tidegate/order"), "{said}");
+    assert!(drop_in.contains("\nStateDirectory=tidegate\n"), "the folder of the setting is the service's");
+    let Some(program) = find("systemd-analyze") else { return };
+    let folder = Folder::new();
+    let [service, socket] =
+        units_of(&folder, &SERVICE.replace("[Install]", &format!("{drop_in}\n[Install]")));
+    let verified = analyze(&program, &folder, &["verify", &service, &socket]);
+    let said = String::from_utf8_lossy(&verified.stderr);
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("tidegate")).collect();
+    assert!(verified.status.success() && ours.is_empty(), "{said}");
+    let threshold = format!("--threshold={EXPOSURE_MAX}");
+    let rated =
+        analyze(&program, &folder, &["security", "--offline=true", "--no-pager", &threshold, &service]);
+    assert!(rated.status.success(), "{}", String::from_utf8_lossy(&rated.stdout));
+}
+
 #[test]
 fn the_service_can_do_little_else() {
     let Some(program) = find("systemd-analyze") else { return };
