@@ -64,6 +64,7 @@ impl Tally {
             Entry::Event(..) => self.events += 1,
             Entry::Change(..) => self.changes += 1,
             Entry::Answer(..) => self.answers += 1,
+            Entry::Publish(..) => {}
             Entry::Tick => self.ticks += 1,
         });
         self.batches += 1;
