@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// The test that runs each block: the document, the language, how the block begins (all blocks of that language, if
 /// empty), and the test. The test reads the block from the document, so that a change of the block changes the test.
-const CLAIMS: [(&str, &str, &str, &str); 58] = [
+const CLAIMS: [(&str, &str, &str, &str); 59] = [
     ("README.md", "sh", "cargo run --release", "commands_in_the_tree_are_there"),
     ("README.md", "sh", "curl -N http://127.0.0.1:8080/", "the_first_commands_work"),
     ("README.md", "html", "<script>", "the_first_script_shows_what_comes"),

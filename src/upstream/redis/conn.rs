@@ -87,14 +87,13 @@ impl Pair {
         answer.map(|answer| Happened::Appended(asked.seq, answer)).ok_or_else(not_understood)
     }
 
-    /// Reads the tag of one entry.
+    /// Reads the first entry from `id` on.
     pub(super) async fn probe(mut self, keep: &Keep, id: EntryId) -> Result<Happened, RedisError> {
-        let id = id.to_string();
         let mut asked = cmd("XRANGE");
-        asked.arg(keep.log()).arg(&id).arg(&id);
+        asked.arg(keep.log()).arg(id.to_string()).arg("+").arg("COUNT").arg(1);
         let answer = asked.query_async(&mut self.append).await.map(neutral)?;
         let mut found = scripts::entries(&answer).ok_or_else(not_understood)?;
-        Ok(Happened::Probed(found.pop().flatten().map(|entry| entry.tag)))
+        Ok(Happened::Probed(found.pop().flatten()))
     }
 
     /// Reads what is behind `after`, or waits for it for a while.

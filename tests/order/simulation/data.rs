@@ -178,8 +178,9 @@ impl Data {
         self.log[from..].iter().take(entries_max).map(|logged| Some(logged.entry.clone())).collect()
     }
 
-    pub(crate) fn tag_of(&self, id: EntryId) -> Option<String> {
-        self.log.iter().find(|logged| logged.entry.id == id).map(|logged| logged.entry.tag.clone())
+    pub(crate) fn first_from(&self, id: EntryId) -> Option<LogEntry> {
+        let at = self.log.partition_point(|logged| logged.entry.id < id);
+        self.log.get(at).map(|logged| logged.entry.clone())
     }
 
     /// Drops the oldest entries.

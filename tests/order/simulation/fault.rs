@@ -18,7 +18,9 @@ impl World {
     pub(crate) fn trouble(&mut self) {
         let server = self.rng.usize(0..2);
         let node = self.rng.usize(0..self.nodes.len());
-        match self.rng.u32(0..30) {
+        let which = self.rng.u32(0..30);
+        match which {
+            4..=8 if self.is_gentle => {}
             0 => self.crash(server, Kept::All),
             1..=3 => self.crash(server, Kept::Some),
             4 => self.crash(server, Kept::Nothing),
@@ -53,6 +55,13 @@ impl World {
         it.down_until = until;
         (it.data, it.replid) = (data, replid);
         it.is_in_step = false;
+        self.look_at(server);
+    }
+
+    /// A server without an order begins another one.
+    fn look_at(&mut self, server: usize) {
+        let is_gone = self.servers[server].data.meta.is_none();
+        self.truth.was_gone |= is_gone && self.servers[server].is_master;
     }
 
     /// Something that the server had.
@@ -80,6 +89,7 @@ impl World {
     fn lose_keys(&mut self, server: usize) {
         let which = self.rng.u32(0..3);
         self.say(|| format!("{server} loses keys: {which}"));
+        self.truth.was_gone = true;
         self.servers[server].change(|data| match which {
             0 => *data = Data::default(),
             1 => data.log.clear(),
@@ -93,6 +103,7 @@ impl World {
         if length > 2 {
             let at = self.rng.usize(1..length - 1);
             self.say(|| format!("{server} loses an entry"));
+            self.truth.was_gone = true;
             self.servers[server].change(|data| {
                 let taken = data.log.remove(at);
                 let last = taken.entry.id.offset;
@@ -136,6 +147,7 @@ impl World {
         self.say(|| format!("{replica} is promoted, the old master's fate is {fate}"));
         let it = &mut self.servers[replica];
         (it.is_master, it.is_in_step, it.replid) = (true, false, replid);
+        self.look_at(replica);
         let old = 1 - replica;
         match fate {
             0 => {

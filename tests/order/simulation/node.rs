@@ -96,6 +96,12 @@ impl Node {
         self.losses.push(adopted.loss);
     }
 
+    /// Whether it has nothing of what it shares with another order: it began later.
+    pub(crate) fn began_later(&self, lineage: &Lineage) -> bool {
+        let shared = self.lineage.as_ref().and_then(|mine| mine.shared_with(lineage));
+        shared.is_some_and(|shared| shared < self.floor)
+    }
+
     /// A batch of its own that was acknowledged: it was applied here just now, or the log no longer had it.
     pub(crate) fn has(&self, body: &str, first: Offset) -> bool {
         first <= self.floor || self.has.last().is_some_and(|(at, _, newest)| *at == first && newest == body)

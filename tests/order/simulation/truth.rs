@@ -29,6 +29,8 @@ pub(crate) struct Truth {
     by_body: BTreeMap<String, u64>,
     /// A server went back without a trace.
     pub went_back: bool,
+    /// An order was gone, or lost something in its middle: a restart may be told.
+    pub was_gone: bool,
     /// There were two masters: a batch may be in both orders, and only one of them is left in the end.
     pub was_split: bool,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use tidegate::order::redis::call::{AppendAnswer, AttachAnswer, Batch, Closed, OnceKey};
 use tidegate::order::redis::entry::{Content, EntryId};
-use tidegate::order::redis::link::{Command, ConnNo, Happened, Output, Ticket, Told};
+use tidegate::order::redis::link::{Command, ConnNo, Happened, Loss, Output, Ticket, Told};
 use tidegate::types::moment::Moment;
 use tidegate::types::position::Offset;
 
@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub nodes: Vec<Node>,
     pub truth: Truth,
     pub talks: bool,
+    /// Nothing happens that an order does not survive.
+    pub is_gentle: bool,
     /// Entries that servers keep.
     entries_max: usize,
     /// Of a hundred commands of closed connections, those that run all the same.
@@ -84,6 +86,7 @@ impl World {
             nodes: Vec::new(),
             truth: Truth::default(),
             talks,
+            is_gentle: rng.bool(),
             entries_max,
             late,
             queue: BinaryHeap::new(),
@@ -226,6 +229,9 @@ impl World {
             }
             Told::Adopt(adopted) => {
                 self.say(|| format!("{life} adopts {adopted:?}"));
+                let began_later = self.nodes[node].began_later(&adopted.lineage);
+                let may_restart = self.truth.was_gone || self.truth.went_back || began_later;
+                assert!(may_restart || adopted.loss != Loss::Restart, "{life} restarts for no reason");
                 self.nodes[node].adopt(&adopted);
             }
             Told::Placed(ticket, placed) => {
@@ -345,7 +351,7 @@ impl World {
                 self.say(|| format!("{life} appends {} to {}: {answer:?}", call.tag, conn.server));
                 Happened::Appended(call.seq, answer)
             }
-            Command::Probe(id) => Happened::Probed(server.data.tag_of(id)),
+            Command::Probe(id) => Happened::Probed(server.data.first_from(id)),
             Command::Read(after, entries_max) => {
                 let blocked = Blocked { node, life, no, conn, after, entries_max };
                 return self.block(blocked);

@@ -4,9 +4,11 @@
 //! the same. Without a term in common nothing is shared. An order that is shorter than it can be, or that has another tag,
 //! went back without a trace: its ids may name two events each, so it is given up as a whole.
 
+use std::cmp::Ordering;
+
 use super::{Adopted, Command, Line, Link, Loss, Phase, Told};
 use crate::order::redis::call::Whereabouts;
-use crate::order::redis::entry::{EntryId, Mark};
+use crate::order::redis::entry::{Content, EntryId, LogEntry, Mark};
 use crate::order::redis::marks::{Known, Marks};
 use crate::types::moment::Moment;
 use crate::types::position::Offset;
@@ -62,6 +64,27 @@ fn prove(line: &Line, shared: Offset, tag: Option<Mark>) -> Proved {
     }
 }
 
+/// What an entry says of the tag at `offset`, at or before its end.
+enum TagAt {
+    Is(Mark),
+    /// Nothing ends there.
+    None,
+    /// It begins later.
+    Gone,
+}
+
+fn tag_at(entry: &LogEntry, offset: Offset) -> TagAt {
+    let is_tick = entry.content == Content::Tick;
+    if entry.id.offset == offset && !is_tick {
+        return TagAt::Is(Mark::of(&entry.tag));
+    }
+    match (entry.id.offset - entry.events()).cmp(&offset) {
+        Ordering::Less => TagAt::None,
+        Ordering::Equal => TagAt::Is(entry.before),
+        Ordering::Greater => TagAt::Gone,
+    }
+}
+
 impl Link {
     /// The order is `here`.
     pub(super) fn judge(&mut self, now: Moment, here: Whereabouts) {
@@ -86,11 +109,16 @@ impl Link {
         }
     }
 
-    /// The tag at the end of what may be shared has come.
-    pub(super) fn probed(&mut self, now: Moment, tag: Option<&str>) {
+    /// The first entry from the end of what may be shared has come.
+    pub(super) fn probed(&mut self, now: Moment, entry: Option<&LogEntry>) {
         let phase = std::mem::replace(&mut self.phase, Phase::Attaching { until: now });
         let Phase::Probing { here, shared, .. } = phase else { unreachable!("asked in this phase alone") };
-        self.compare(now, &here, shared, tag.map(Mark::of));
+        match entry.map(|entry| tag_at(entry, shared)) {
+            Some(TagAt::Is(tag)) => self.compare(now, &here, shared, Some(tag)),
+            Some(TagAt::None) => self.compare(now, &here, shared, None),
+            // It was trimmed since, or taken out: another look tells.
+            Some(TagAt::Gone) | None => self.lose_at_hole(now),
+        }
     }
 
     fn compare(&mut self, now: Moment, here: &Whereabouts, shared: Offset, tag: Option<Mark>) {

@@ -148,7 +148,8 @@ impl Link {
         }
     }
 
-    fn lose_at_hole(&mut self, now: Moment) {
+    /// Something is missing behind what was applied. The second time at one place it is not for want of looking.
+    pub(super) fn lose_at_hole(&mut self, now: Moment) {
         let line = self.applied_line();
         let here = (line.lineage.epoch(), line.applied);
         if self.hole.replace(here) == Some(here) {

@@ -50,7 +50,7 @@ pub enum Command {
     Close,
     /// Run the script `attach`, on the connection that appends.
     Attach(AttachCall),
-    /// Read the tag of the entry with this id, on the connection that appends.
+    /// Read the first entry from this id on, on the connection that appends.
     Probe(EntryId),
     /// Run the script `append`.
     Append(AppendCall),
@@ -75,7 +75,7 @@ pub enum Happened {
     /// The answer to [`Command::Attach`].
     Attached(AttachAnswer),
     /// The answer to [`Command::Probe`].
-    Probed(Option<String>),
+    Probed(Option<LogEntry>),
     /// The answer to [`Command::Append`] with this `seq`.
     Appended(Option<u64>, AppendAnswer),
     /// The answer to [`Command::Read`]. `None` is an entry that cannot be read; nothing follows it.
@@ -224,7 +224,7 @@ impl Link {
             (Happened::Connected(Ok(())), Phase::Connecting { .. }) => self.attach(now),
             (Happened::Connected(Err(why)), Phase::Connecting { .. }) => self.unfit(now, why),
             (Happened::Attached(answer), Phase::Attaching { .. }) => self.attached(now, answer),
-            (Happened::Probed(tag), Phase::Probing { .. }) => self.probed(now, tag.as_deref()),
+            (Happened::Probed(entry), Phase::Probing { .. }) => self.probed(now, entry.as_ref()),
             (Happened::Appended(seq, answer), _) => self.appended(now, seq, answer),
             (Happened::Read(entries), Phase::Following(_)) => self.read(now, entries),
             // An answer to what is no longer asked.
