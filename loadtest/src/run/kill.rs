@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ pub(super) fn run(job: &Job, round: u32) -> Result<Report, Box<dyn std::error::E
     let survivors = subscribe(&target, job.settings.connections)?;
     let publishers = Publishers::start(&target, job.settings.kills.publishers)?;
     let begin = Instant::now();
-    kill_again_and_again(&mut server, job, &progress, &mut found)?;
+    kill_again_and_again(&mut server, job, &progress, &publishers.count, &mut found)?;
     let answered = publishers.stop()?;
     found.seconds = begin.elapsed().as_secs_f64();
     progress.say("until all came");
@@ -58,16 +58,33 @@ fn kill_again_and_again(
     server: &mut Mortal,
     job: &Job,
     progress: &Progress,
+    answers: &AtomicU64,
     found: &mut Kill,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let kills = &job.settings.kills;
     let mut random = Random(kills.seed);
     progress.begin("kills", Some(kills.times.into()));
     for kill in 0..kills.times {
+        // Every other kill may come before the first answer. If all did, a slow disk would never answer.
+        if kill % 2 == 0 {
+            wait_for_one_more(answers)?;
+        }
         std::thread::sleep(Duration::from_micros(random.below(u64::from(kills.up_ms) * 1_000)));
         server.kill()?;
         found.start_max_ms = found.start_max_ms.max(server.start()?);
         progress.at(u64::from(kill) + 1, "kills");
+    }
+    Ok(())
+}
+
+/// Waits until one more event is answered.
+fn wait_for_one_more(answers: &AtomicU64) -> Result<(), Box<dyn std::error::Error>> {
+    let (before, deadline) = (answers.load(Ordering::Acquire), Instant::now() + PATIENCE);
+    while answers.load(Ordering::Acquire) == before {
+        if Instant::now() > deadline {
+            return Err("nothing is answered any more".into());
+        }
+        std::thread::sleep(LOOK_AGAIN);
     }
     Ok(())
 }
@@ -184,19 +201,21 @@ impl Drop for Mortal {
 /// Those who publish, each one event after the other.
 struct Publishers {
     is_stopped: Arc<AtomicBool>,
+    /// Events that were answered.
+    count: Arc<AtomicU64>,
     threads: Vec<JoinHandle<io::Result<Answered>>>,
 }
 
 impl Publishers {
-    fn start(target: &Arc<Target>, count: u32) -> io::Result<Self> {
-        let is_stopped = Arc::<AtomicBool>::default();
+    fn start(target: &Arc<Target>, publishers: u32) -> io::Result<Self> {
+        let (is_stopped, count) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let start = |publisher: u32| {
-            let (target, stop) = (Arc::clone(target), Arc::clone(&is_stopped));
+            let (target, stop, count) = (Arc::clone(target), Arc::clone(&is_stopped), Arc::clone(&count));
             let thread = std::thread::Builder::new().name(format!("publisher {publisher}"));
-            thread.spawn(move || publish(&target, publisher, &stop))
+            thread.spawn(move || publish(&target, publisher, &stop, &count))
         };
-        let threads = (0..count).map(start).collect::<io::Result<_>>()?;
-        Ok(Self { is_stopped, threads })
+        let threads = (0..publishers).map(start).collect::<io::Result<_>>()?;
+        Ok(Self { is_stopped, count, threads })
     }
 
     /// Ends them after the events that are under way, and returns what was answered.
@@ -211,7 +230,7 @@ impl Publishers {
 }
 
 /// Publishes until it is told to stop. Every event is sent until it is answered.
-fn publish(target: &Target, publisher: u32, stop: &AtomicBool) -> io::Result<Answered> {
+fn publish(target: &Target, publisher: u32, stop: &AtomicBool, count: &AtomicU64) -> io::Result<Answered> {
     let mut answered = Answered::new();
     let mut caller = None;
     for nth in 0.. {
@@ -221,6 +240,7 @@ fn publish(target: &Target, publisher: u32, stop: &AtomicBool) -> io::Result<Ans
         let number = u64::from(publisher) << 32 | nth;
         let body = format!(r#"{{"room":"{ROOM}","data":{number}}}"#);
         answered.insert(number, answer(target, &mut caller, &format!("event-{number}"), &body)?);
+        count.fetch_add(1, Ordering::AcqRel);
     }
     Ok(answered)
 }
@@ -265,7 +285,7 @@ impl Random {
 const ROOM: &str = "kills";
 const LOG: &str = "log";
 /// What a start, an answer and the last deliveries may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
