@@ -12,7 +12,7 @@ use crate::order::disk::record::Batch;
 use crate::order::disk::scan::{Damage, Scan, ScanError, Scanned};
 use crate::order::entry::{self, Entry};
 use crate::store::folder::Reading;
-use crate::types::lineage::Lineage;
+use crate::types::lineage::{Lineage, Term};
 use crate::types::position::Offset;
 
 pub(super) const NAME: &str = "order";
@@ -105,12 +105,14 @@ impl Order {
             Err(ScanError::Io(err)) => return self.refused(&format!("it cannot be read: {err}")),
             Err(err) => return self.refused(&err.to_string()),
         };
-        let mut out = summary(&scan, now);
-        if !self.is_verified {
-            return Output { out, ..Output::default() };
-        }
+        let out = summary(&scan, now);
+        if self.is_verified { self.verify(&scan, &folder, out) } else { Output { out, ..Output::default() } }
+    }
+
+    /// Reads every entry, and adds what was found to `out`.
+    fn verify(&self, scan: &Scan, folder: &Reading, mut out: String) -> Output {
         let mut tally = Tally::default();
-        if let Err(err) = scan.visit(&folder, |batch| tally.add(batch)) {
+        if let Err(err) = scan.visit(folder, |batch| tally.add(batch)) {
             return self.refused(&format!("it cannot be read: {err}"));
         }
         let Tally { batches, events, changes, answers, ticks, wrong } = &tally;
@@ -129,36 +131,25 @@ impl Order {
     }
 }
 
-/// What is in a folder.
+/// What is in a folder, a line for each thing.
 fn summary(scan: &Scan, now: u64) -> String {
-    let mut out = String::new();
-    let mut line = |text: String| {
-        out += &text;
-        out.push('\n');
+    let end = if scan.is_clean {
+        "clean, so the next start goes on in the newest term"
+    } else {
+        "not clean, so the next start begins a term, unless a server runs"
     };
-    line(format!("positions: above {} up to {}", scan.floor, scan.newest));
-    line(format!(
-        "end: {}",
-        if scan.is_clean {
-            "clean, so the next start goes on in the newest term"
-        } else {
-            "not clean, so the next start begins a term, unless a server runs"
-        }
-    ));
-    for term in scan.lineage.iter().flat_map(Lineage::terms) {
-        let end = if term.last == Offset::MAX { "on".to_owned() } else { format!("up to {}", term.last) };
-        line(format!("term {}: from {} {end}", term.epoch.as_str(), term.first));
-    }
-    for segment in &scan.segments {
-        line(of_segment(segment, now));
-    }
-    for segment in &scan.unfinished {
-        line(format!("segment {segment}: empty"));
-    }
-    for damage in &scan.damage {
-        line(of_damage(*damage, scan.floor));
-    }
-    out
+    let mut lines =
+        vec![format!("positions: above {} up to {}", scan.floor, scan.newest), format!("end: {end}")];
+    lines.extend(scan.lineage.iter().flat_map(Lineage::terms).map(of_term));
+    lines.extend(scan.segments.iter().map(|segment| of_segment(segment, now)));
+    lines.extend(scan.unfinished.iter().map(|segment| format!("segment {segment}: empty")));
+    lines.extend(scan.damage.iter().map(|damage| of_damage(*damage, scan.floor)));
+    lines.join("\n") + "\n"
+}
+
+fn of_term(term: &Term) -> String {
+    let end = if term.last == Offset::MAX { "on".to_owned() } else { format!("up to {}", term.last) };
+    format!("term {}: from {} {end}", term.epoch.as_str(), term.first)
 }
 
 fn of_segment(segment: &Scanned, now: u64) -> String {
