@@ -9,7 +9,7 @@ use tidegate::config::{self, Config, CorsOrigins, ListenAddr, Rate};
 use super::{OPEN_FILES, Start, flag_of, from_file, from_flags, summary, variable_of};
 
 /// A value of each setting other than its default.
-const SAMPLES: [(&str, &str); 76] = [
+const SAMPLES: [(&str, &str); 82] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock;mode=0660;group=root"),
     ("admin_listen", "off"),
     ("insecure", "true"),
@@ -67,6 +67,12 @@ const SAMPLES: [(&str, &str); 76] = [
     ("history_bytes", "100000"),
     ("history_age", "1d"),
     ("history_total_bytes", "1TiB"),
+    ("order", "redis://127.0.0.1:6379/1"),
+    ("order_bytes", "1GiB"),
+    ("order_age", "10m"),
+    ("order_prefix", "push"),
+    ("order_password_file", "/etc/tidegate/redis-password"),
+    ("order_ca_file", "/etc/tidegate/redis-ca.pem"),
     ("rooms", "listed"),
     ("event_room", "off"),
     ("memory_limit", "512MiB"),
