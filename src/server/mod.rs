@@ -211,7 +211,6 @@ impl Server {
         for (change, until) in changes {
             engine.restore(&change, until);
         }
-        let disk = disk.map(disk::Opened::start).transpose()?;
         let engine = Arc::new(engine);
         // All that is there is read before anything listens: until then nobody could be given an id.
         let redis = follow_redis(&engine)?;
@@ -227,6 +226,8 @@ impl Server {
         let admin_address = admin_listener.as_ref().map(|listeners| listeners.address.clone());
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
+        // After all that may fail for other reasons: an order that was opened and not started is closed as it was.
+        let disk = disk.map(disk::Opened::start).transpose()?;
         // Not the policy of a table for `*`, by which the probe could be late.
         let probe_policy = Arc::new(rooms::own_policy(&engine.config));
         let probe_room = Arc::new(Source::new(SourceKind::Room, "", count, 0, probe_policy));

@@ -138,6 +138,8 @@ fn a_coordinated_failover_loses_nothing() {
     let (one, other) = (by(&route), by(&route));
     one.append("a");
     replica.replicate(&master);
+    // A replica is in step a moment before its master hears of it.
+    eventually("the master knows", || master.info("slave0").contains("state=online"));
     let _: () = master.ask(&format!("FAILOVER TO 127.0.0.1 {}", replica.port()));
     eventually("the replica is the master", || replica.info("role") == "master");
     route.lead(&replica.socket());
