@@ -101,7 +101,7 @@ pub(crate) const LABELS: &[(&str, &str, &[&str])] = &[
     ("tidegate_claims_dropped_total", "kind", &["key", "data"]),
     ("tidegate_events_dropped_total", "reason", &["slow", "rate"]),
     ("tidegate_events_skipped_total", "reason", &["conflated", "latest", "unstored"]),
-    ("tidegate_gaps_total", "reason", &["evicted", "restart", "slow", "unknown"]),
+    ("tidegate_gaps_total", "reason", &["evicted", "failover", "restart", "slow", "unknown"]),
     ("tidegate_presence_suppressed_total", "reason", &["cancelled", "grace"]),
     ("tidegate_shard_connections", "shard", &["0", "1"]),
     ("tidegate_shard_busy_seconds_total", "shard", &["0", "1"]),
