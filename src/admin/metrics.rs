@@ -11,6 +11,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::admin::histogram::{MICROS, count, put_histogram};
 use crate::admin::order;
 use crate::auth::token_error::TokenError;
 use crate::engine::Engine;
@@ -21,7 +22,7 @@ use crate::hub::presence::stats::Suppressed;
 use crate::order::claims::Kind;
 use crate::shard::reason::{CloseReason, DropReason, GapReason, SkipReason};
 use crate::shard::stats::Stats;
-use crate::types::histogram::{Histogram, Tally};
+use crate::types::histogram::Tally;
 use crate::types::moment::Moment;
 use crate::types::words::Words;
 use crate::upstream::stats::{Outcome, Purpose};
@@ -188,16 +189,8 @@ impl Default for Telemetry {
     }
 }
 
-/// Microseconds in a second.
-pub(super) const MICROS: f64 = 1e6;
-
 /// Age of a shard's last step from which on the server is not ready. The probe of `/readyz` waits as long.
 const STEP_AGE_MAX: Duration = Duration::from_secs(1);
-
-#[allow(clippy::cast_precision_loss, reason = "Prometheus has only floating-point numbers")]
-fn count(n: u64) -> f64 {
-    n as f64
-}
 
 fn seconds(micros: u64) -> f64 {
     count(micros) / MICROS
@@ -545,41 +538,6 @@ fn upstream_requests() -> Vec<(Purpose, Outcome, Counter)> {
         (kind, outcome, counter!("tidegate_upstream_requests_total", &labels))
     };
     pairs.map(count).collect()
-}
-
-/// Appends a histogram, summed over threads, in the text exposition format. Threads record in parts of the metric's
-/// unit, `unit` parts to one.
-pub(super) fn put_histogram<S, const N: usize>(
-    out: &mut String,
-    name: &str,
-    help: &str,
-    unit: f64,
-    threads: &[&S],
-    of: impl Fn(&S) -> &Histogram<N>,
-) {
-    let mut bounds = [(0, 0); N];
-    let (mut above, mut total) = (0, 0);
-    for stats in threads {
-        let (buckets, more, sum) = of(stats).read();
-        for (bound, (upto, count)) in bounds.iter_mut().zip(buckets) {
-            *bound = (upto, bound.1 + count);
-        }
-        above += more;
-        total += sum;
-    }
-    let write = |out: &mut String| -> std::fmt::Result {
-        writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram")?;
-        let mut count = 0;
-        for (upto, in_bucket) in bounds {
-            count += in_bucket;
-            let upto = crate::admin::metrics::count(upto) / unit;
-            writeln!(out, "{name}_bucket{{le=\"{upto}\"}} {count}")?;
-        }
-        count += above;
-        let total = crate::admin::metrics::count(total) / unit;
-        writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {total}\n{name}_count {count}\n")
-    };
-    write(out).expect("a String takes any text");
 }
 
 /// Appends one series for each shard. Their number is fixed by the settings.

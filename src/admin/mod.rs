@@ -1,6 +1,7 @@
 //! The admin listener: `/metrics`, `/livez`, `/readyz`, `/dashboard`. It has its own thread, so that it answers while
 //! the shards are busy, and its own places, so that other connections cannot take them.
 
+mod histogram;
 pub mod live;
 pub mod metrics;
 mod order;

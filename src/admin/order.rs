@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
-use crate::admin::metrics::{MICROS, put_histogram};
+use crate::admin::histogram::{MICROS, put_histogram};
 use crate::order::disk::committer::DiskStats;
 
 /// Appends the metrics of an order on disk.

@@ -2,14 +2,15 @@
 
 mod drain;
 pub mod keys;
+mod order;
 mod rooms;
+mod start_error;
 pub mod supervision;
 pub mod worker;
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,6 @@ use tokio::sync::Notify;
 
 use crate::admin::{Admin, Probe};
 use crate::auth::revocation::Revocations;
-use crate::config::kinds::order::OrderPlace;
 use crate::config::{Config, DeliveryOverflow, JwksSource, Listen, ListenAddr, UserOverflow, restart_needed};
 use crate::engine::access::Access;
 use crate::engine::buffers::Buffers;
@@ -27,7 +27,6 @@ use crate::engine::lifecycle::Lifecycle;
 use crate::engine::lifecycle::Stage;
 use crate::engine::memory::{AutoBytes, Memory};
 use crate::engine::publish_limit::PublishLimit;
-use crate::engine::shared;
 use crate::engine::stats::HttpStats;
 use crate::engine::{Engine, ShardHandle};
 use crate::hub::admission::Caps;
@@ -36,15 +35,15 @@ use crate::hub::mailbox::Command;
 use crate::hub::source::{Source, SourceKind};
 use crate::hub::{Hub, HubSettings, Overflow};
 use crate::net::accept::Listener;
-use crate::net::holder::Holder;
 use crate::net::listen::{Listeners, SocketOptions, adopt, listen};
 use crate::net::sockets::Sockets;
 use crate::order::memory::MemoryOrder;
-use crate::order::redis::link::Settings as LinkSettings;
-use crate::order::redis::scripts::Keep;
 use crate::policy::{Policy, PolicyError};
 use crate::rights::identity::Standing;
 use crate::server::keys::PublishedKeys;
+use crate::server::order::{PAST, follow_redis, open_disk};
+use crate::server::start_error::ADMIN_LISTEN;
+pub use crate::server::start_error::StartError;
 use crate::server::supervision::Supervision;
 use crate::server::worker::{PublicListener, Worker};
 use crate::shard::stats::Stats;
@@ -53,100 +52,9 @@ use crate::store::disk;
 use crate::types::clock::{Clock, since_1970};
 use crate::types::moment::Moment;
 use crate::types::position::Epoch;
-use crate::upstream::client::ClientError;
 use crate::upstream::jwks::KeySets;
-use crate::upstream::redis::{self, AddressError};
+use crate::upstream::redis;
 use crate::upstream::{self, Upstream};
-
-/// Why the server did not start.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The server cannot listen on an address.
-    Listen {
-        /// The setting that names it.
-        setting: &'static str,
-        /// The address as it was given.
-        address: ListenAddr,
-        /// The process that holds the address, if it is in use and a server answers there.
-        holder: Option<Holder>,
-        /// The system's reason.
-        reason: io::Error,
-    },
-    /// A socket from the service manager is not usable.
-    Inherited(io::Error),
-    /// A socket from the service manager can be reached by other machines, and no authentication is set up.
-    Exposed(ListenAddr),
-    /// The client for other servers cannot be made.
-    Upstream(ClientError),
-    /// A file or value that the settings name is wrong.
-    Policy(PolicyError),
-    /// The order on disk cannot be used.
-    Disk(disk::OpenError),
-    /// The URL of Redis cannot be used.
-    Redis(AddressError),
-    /// The order in Redis cannot be read, or was lost while it was read.
-    Lost,
-    /// The operating system refused something else.
-    Os(io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Listen { setting, address, holder, .. } => {
-                let or_off = if *setting == ADMIN_LISTEN { "off or " } else { "" };
-                let address = address.to_string();
-                write!(f, "{setting}={address:?}: wanted {or_off}an address that can be listened on")?;
-                holder.map_or(Ok(()), |holder| write!(f, "; {holder}"))
-            }
-            Self::Inherited(_) => f.write_str("cannot listen on a socket of the service manager"),
-            Self::Exposed(address) => write!(
-                f,
-                "ListenStream={address}: wanted a loopback address or a Unix socket while no authentication is set up, \
-                 or insecure=true"
-            ),
-            Self::Upstream(err) => err.fmt(f),
-            Self::Policy(err) => err.fmt(f),
-            Self::Disk(err) => err.fmt(f),
-            Self::Redis(err) => write!(f, "order: {err}"),
-            Self::Lost => f.write_str("the order in Redis could not be read to its end"),
-            Self::Os(_) => f.write_str("the operating system refused"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Upstream(err) => err.source(),
-            Self::Policy(err) => err.source(),
-            Self::Disk(err) => err.source(),
-            Self::Exposed(_) | Self::Redis(_) | Self::Lost => None,
-            Self::Listen { reason: err, .. } | Self::Inherited(err) | Self::Os(err) => Some(err),
-        }
-    }
-}
-
-impl StartError {
-    /// Whether the settings, or a file that they name, are wrong: then a restart does not help.
-    #[must_use]
-    pub fn is_of_settings(&self) -> bool {
-        matches!(self, Self::Exposed(_) | Self::Upstream(_) | Self::Policy(_) | Self::Redis(_))
-    }
-}
-
-impl From<ClientError> for StartError {
-    fn from(err: ClientError) -> Self {
-        Self::Upstream(err)
-    }
-}
-
-impl From<io::Error> for StartError {
-    fn from(err: io::Error) -> Self {
-        Self::Os(err)
-    }
-}
 
 /// A running server.
 pub struct Server {
@@ -391,7 +299,6 @@ impl Drop for Server {
 
 /// The settings that name addresses.
 const LISTEN: &str = "listen";
-const ADMIN_LISTEN: &str = "admin_listen";
 
 /// Opens `sockets`, if the service manager handed any over, or else `listens`, which `setting` names. Those that other
 /// machines reach need authentication.
@@ -552,67 +459,6 @@ enum Opens {
     /// The order.
     Order,
 }
-
-/// How long before its start an order on disk has moments for: longer than anything may be kept in memory.
-const PAST: Duration = Duration::from_hours(31 * 24);
-
-/// Opens the order on disk, if the settings name one.
-fn open_disk(config: &Config, order: &MemoryOrder, clock: Clock) -> Result<Option<disk::Opened>, StartError> {
-    let OrderPlace::Disk(path) = &config.order else {
-        return Ok(None);
-    };
-    let bytes_max = config.order_bytes as u64;
-    let epoch = order.hub().epoch();
-    disk::open(path, bytes_max, config.order_age, order, clock, epoch).map(Some).map_err(StartError::Disk)
-}
-
-/// Follows the order in Redis, if the settings name one. Returns once everything that is there has been read.
-fn follow_redis(engine: &Arc<Engine>) -> Result<Option<redis::Running>, StartError> {
-    let config = &engine.config;
-    let OrderPlace::Redis(url) = &config.order else {
-        return Ok(None);
-    };
-    let address = redis::Address::parse(url.as_str()).map_err(StartError::Redis)?;
-    let address = address.with_password_file(config.order_password_file.clone());
-    let bytes = config.order_bytes as u64;
-    let age_ms = u64::try_from(config.order_age.as_millis()).unwrap_or(u64::MAX);
-    let life: String = std::iter::repeat_with(fastrand::alphanumeric).take(LIFE_CHARS).collect();
-    let settings = LinkSettings::new(life.to_lowercase());
-    let (unanswered_bytes_max, unanswered_max) = (UNANSWERED_BYTES_MAX, settings.waiting_max);
-    let setup = redis::Setup {
-        address: address.with_ca_file(config.order_ca_file.clone()),
-        keep: Keep { prefix: config.order_prefix.clone(), bytes, age_ms },
-        settings,
-        unanswered_bytes_max,
-        unanswered_max,
-    };
-    engine.hub.share();
-    let state = shared::State::new(bytes, config.order_age);
-    let (caught_up, waiting) = mpsc::channel();
-    let following = shared::Following::new(engine.clone(), state.clone(), caught_up);
-    let (handle, running) = redis::start(setup, following)?;
-    let _ = engine.shared.set(shared::Shared::new(handle, state));
-    loop {
-        match waiting.recv_timeout(CATCH_UP_REPORT) {
-            Ok(()) => return Ok(Some(running)),
-            Err(_) if *engine.lifecycle.lost.borrow() => return Err(StartError::Lost),
-            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(StartError::Lost),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                let link = engine.shared.get().map_or("", |shared| shared.link().as_str());
-                tracing::warn!(link, "nothing listens until the order in Redis has been read");
-            }
-        }
-    }
-}
-
-/// How often a start says that it waits for Redis.
-const CATCH_UP_REPORT: Duration = Duration::from_secs(5);
-
-/// Characters of the name of a node's life.
-const LIFE_CHARS: usize = 12;
-
-/// Bytes of events that wait for Redis.
-const UNANSWERED_BYTES_MAX: u32 = 16 << 20;
 
 /// Makes what all threads share.
 fn share(config: Config, opens: Opens) -> Result<Shared, StartError> {

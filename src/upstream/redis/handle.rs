@@ -1,9 +1,7 @@
-//! What the rest of the program sees: a handle that appends, a follower that is told, a thread that runs.
+//! What the rest of the program sees: a handle that appends, and a follower that is told.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -12,7 +10,6 @@ use crate::order::redis::call::{Closed, OnceKey, Repeat};
 use crate::order::redis::link::{Adopted, Applied, LinkState, Placed, RefusedWhy, Settings};
 use crate::order::redis::scripts::Keep;
 use crate::upstream::redis::address::Address;
-use crate::upstream::redis::work::Work;
 
 /// Is told what is in the order, on the thread of the link, in the order of the log. What takes long here delays everything.
 pub trait Follower: Send {
@@ -121,6 +118,10 @@ impl<O> Clone for Handle<O> {
 }
 
 impl<O> Handle<O> {
+    pub(super) fn new(requests: mpsc::Sender<Request<O>>, bytes: Arc<Semaphore>, bytes_max: u32) -> Self {
+        Self { requests, bytes, bytes_max }
+    }
+
     /// Appends a batch of `count` events, unless one of its keys is known.
     ///
     /// If the future is dropped, the batch is appended all the same.
@@ -143,58 +144,5 @@ impl<O> Handle<O> {
             mpsc::error::TrySendError::Closed(_) => AppendError::Stopped,
         })?;
         answered.await.unwrap_or(Err(AppendError::Stopped))
-    }
-}
-
-/// The running thread. It ends when this is dropped.
-pub struct Running {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Starts the thread, which connects, and goes on trying until the end.
-///
-/// # Errors
-///
-/// If the operating system refuses a thread or a runtime.
-pub fn start<F: Follower + 'static>(setup: Setup, follower: F) -> io::Result<(Handle<F::Outcome>, Running)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (requests, received) = mpsc::channel(setup.unanswered_max);
-    let bytes_max = setup.unanswered_bytes_max;
-    let bytes = Arc::new(Semaphore::new(usize::try_from(bytes_max).unwrap_or(usize::MAX)));
-    let (stop, stopped) = oneshot::channel();
-    let run = move || {
-        runtime.block_on(Work::new(setup, follower).run(received, stopped));
-        // A look-up of a name cannot be ended, and nobody waits for it.
-        runtime.shutdown_background();
-    };
-    let thread = std::thread::Builder::new().name("redis".into()).spawn(run)?;
-    let running = Running { stop: Some(stop), thread: Some(thread) };
-    Ok((Handle { requests, bytes, bytes_max }, running))
-}
-
-impl Running {
-    /// Ends the thread. What is not answered yet is [`AppendError::Stopped`].
-    ///
-    /// # Errors
-    ///
-    /// If the thread panicked.
-    pub fn end(mut self) -> io::Result<()> {
-        self.join()
-    }
-
-    fn join(&mut self) -> io::Result<()> {
-        if let Some(stop) = self.stop.take() {
-            // A failed send means that the thread has ended already; joining shows how.
-            let _ = stop.send(());
-        }
-        let joined = self.thread.take().map_or(Ok(()), JoinHandle::join);
-        joined.map_err(|_| io::Error::other("the link to Redis panicked"))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.join();
     }
 }

@@ -6,8 +6,10 @@
 mod address;
 mod conn;
 mod handle;
+mod run;
 mod sentinel;
 mod work;
 
 pub use self::address::{Address, AddressError};
-pub use self::handle::{AppendError, Appended, Follower, Handle, Running, Setup, start};
+pub use self::handle::{AppendError, Appended, Follower, Handle, Setup};
+pub use self::run::{Running, start};
