@@ -43,6 +43,7 @@ use crate::order::refused::Refused;
 use crate::shard::stats::Stats;
 use crate::shard::{Shard, Step};
 use crate::types::clock::Clock;
+use crate::types::count::Gauge;
 use crate::types::moment::Moment;
 use crate::upstream::Upstream;
 
@@ -60,6 +61,8 @@ pub struct Engine {
     pub proposals: Option<Arc<Proposals>>,
     /// The way to an order that several nodes follow, once it is followed.
     pub shared: OnceLock<Shared>,
+    /// Subscribers that wait for an event which this node has not read yet.
+    pub ahead: Gauge,
     /// The counters of an order on disk.
     pub disk: Option<Arc<DiskStats>>,
     /// The shards, by their number.

@@ -11,7 +11,7 @@ impl From<Why> for Code {
             Why::Mismatch => Self::IdempotencyMismatch,
             Why::Running => Self::IdempotencyBusy,
             Why::DiskFull => Self::DiskFull,
-            Why::DiskFailed | Why::Away | Why::StoreFull => Self::OrderUnavailable,
+            Why::Busy | Why::DiskFailed | Why::Away | Why::StoreFull => Self::OrderUnavailable,
             Why::Unknown => Self::PublishUnknown,
             Why::Closed => Self::Draining,
         }

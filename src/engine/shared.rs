@@ -351,7 +351,8 @@ impl Following {
             return self.lose();
         }
         if let Some((change, until)) = outcome {
-            self.state.kept.lock().kept.put(&change, until, batch.first);
+            let unix_s = since_1970().as_secs();
+            self.state.kept.lock().kept.put(&change, until, batch.first, unix_s);
             return Outcome::Changed(self.change(change, until));
         }
         let (request, repeats) = publish;

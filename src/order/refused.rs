@@ -34,6 +34,8 @@ pub enum Why {
     StoreFull,
     /// It did not answer in time: the events may be published or not.
     Unknown,
+    /// Too much waits for the order already.
+    Busy,
     /// The order takes no more, because the server ends.
     Closed,
 }

@@ -50,6 +50,7 @@ use crate::shard::stats::Stats;
 use crate::shard::{PORTION_MEMBERS, Shard, ShardSettings};
 use crate::store::disk;
 use crate::types::clock::{Clock, since_1970};
+use crate::types::count::Gauge;
 use crate::types::moment::Moment;
 use crate::types::position::Epoch;
 use crate::upstream::jwks::KeySets;
@@ -497,6 +498,7 @@ fn share(config: Config, opens: Opens) -> Result<Shared, StartError> {
         proposals: disk.as_ref().map(|disk| disk.proposals.clone()),
         disk: disk.as_ref().map(|disk| disk.stats.clone()),
         shared: OnceLock::new(),
+        ahead: Gauge::default(),
         clock,
         hub,
         shards: shards.into(),

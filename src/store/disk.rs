@@ -141,7 +141,11 @@ fn restore(
         }
         let age = Duration::from_micros(unix_us.saturating_sub(batch.unix_us));
         match order.restore(batch.first, batch.body, now.before(age), batch.first <= scan.floor) {
-            Ok(changes) => changes.iter().for_each(|(change, until, at)| kept.put(change, *until, *at)),
+            Ok(changes) => {
+                for (change, until, at) in changes {
+                    kept.put(&change, until, at, unix_us / 1_000_000);
+                }
+            }
             Err(err) => result = Err(OpenWhy::Batch(batch.first, err)),
         }
     });

@@ -42,6 +42,12 @@ impl Gauge {
         self.take(1, max)
     }
 
+    /// Adds one until the returned value is dropped, unless the value is `max` already.
+    #[must_use]
+    pub fn enter(&self, max: usize) -> Option<Inside<'_>> {
+        self.rise_to(max).then(|| Inside(self))
+    }
+
     /// Subtracts one.
     pub fn fall(&self) {
         self.give(1);
@@ -63,5 +69,30 @@ impl Gauge {
     #[must_use]
     pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One of those that a [`Gauge`] counts, until it is dropped.
+#[derive(Debug)]
+pub struct Inside<'g>(&'g Gauge);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.fall();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_leaves_makes_room() {
+        let gauge = Gauge::default();
+        let (first, second) = (gauge.enter(2), gauge.enter(2));
+        assert!(first.is_some() && second.is_some() && gauge.enter(2).is_none());
+        drop(first);
+        assert!(gauge.enter(2).is_some());
+        assert_eq!(gauge.get(), 1);
     }
 }

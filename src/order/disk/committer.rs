@@ -111,7 +111,7 @@ impl<F: Folder> Committer<F> {
     /// Commits one group, if there is one. `clock` gives the time, and the time since 1970 in microseconds. Returns false once
     /// no more is proposed.
     pub fn step(&mut self, clock: impl Fn() -> (Moment, u64)) -> bool {
-        if !self.proposals.take(&mut self.waiting, PATIENCE) {
+        if !self.proposals.take(&mut self.waiting, GROUP_BYTES_MAX, PATIENCE) {
             return false;
         }
         let (now, unix_us) = clock();
@@ -131,7 +131,9 @@ impl<F: Folder> Committer<F> {
             Ok(()) => {
                 self.paused = None;
                 // By the time of its commit: a restart reads the same.
-                group.members.into_iter().for_each(|member| self.apply(member, now));
+                for member in group.members {
+                    self.apply(member, now, unix_us / 1_000_000);
+                }
             }
             Err(err) => {
                 let why = why(&err);
@@ -214,7 +216,7 @@ impl<F: Folder> Committer<F> {
         Ok(())
     }
 
-    fn apply(&mut self, member: Member, now: Moment) {
+    fn apply(&mut self, member: Member, now: Moment, unix_s: u64) {
         match member {
             Member::Events(mut decided, first, answer) => {
                 let mut claimed = self.order.claimed();
@@ -230,7 +232,7 @@ impl<F: Folder> Committer<F> {
                 let _ = answer.send(decided.result(published));
             }
             Member::Change(change, until, position, answer) => {
-                self.kept.put(&change, until, position);
+                self.kept.put(&change, until, position, unix_s);
                 let _ = answer.send(Ok(()));
             }
             Member::Probe(source, position, answer) => {
@@ -283,7 +285,7 @@ impl<F: Folder> Committer<F> {
             let count = u32::try_from(part.len()).expect("at most CARRIED_MAX");
             let first = self.log.commit(count, &body, unix_us)?;
             for ((change, until), position) in part.iter().zip(first..) {
-                self.kept.put(change, *until, position);
+                self.kept.put(change, *until, position, unix_us / 1_000_000);
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, Version};
 
 use crate::answer::problem::{Code, Problem};
+use crate::engine::Engine;
 use crate::http::api::query::StreamQuery;
 use crate::http::api::stream::negotiate::{accepts_gzip, heartbeat, is_through_varnish};
 use crate::http::api::stream::refuse::{log_refusal, refuse, stay_away, stream_response};
@@ -51,7 +52,7 @@ pub async fn stream(
     if call.engine().hub.is_shared()
         && let Some(id) = query.presented(call.headers())
     {
-        until_applied(&call.engine().hub, &id).await;
+        until_applied(call.engine(), &id).await;
     }
     let answered = match caller {
         Ok(caller) => subscribe(call, &caller, query),
@@ -62,14 +63,25 @@ pub async fn stream(
 
 /// Waits a moment for the event with this id, which a subscriber has from another node: this one may be some milliseconds
 /// behind, and that is no gap.
-async fn until_applied(hub: &Hub, id: &str) {
+///
+/// Anybody can name such an id. So few wait at once, and the others are told of a gap.
+async fn until_applied(engine: &Engine, id: &str) {
+    let hub = &engine.hub;
+    let is_ahead = || matches!(hub.lineage().read(id), Presented::Here(offset) if offset > hub.head());
+    if !is_ahead() {
+        return;
+    }
+    let Some(_place) = engine.ahead.enter(AHEAD_MAX) else { return };
     for _ in 0..LOOKS_MAX {
-        match hub.lineage().read(id) {
-            Presented::Here(offset) if offset > hub.head() => tokio::time::sleep(LOOK_AGAIN).await,
-            _ => return,
+        if !is_ahead() {
+            return;
         }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
+
+/// Subscribers that wait at once for an event which this node has not read.
+const AHEAD_MAX: usize = 32;
 
 /// How often, and how many times, a node looks whether it has an event by now: a second.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
