@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
 use crate::hub::mailbox::Command;
+use crate::hub::presence::report::By;
 use crate::order::change::Change;
 use crate::rights::revocation::Whose;
 use crate::types::name::{RoomName, UserName};
@@ -25,7 +26,7 @@ impl Engine {
                 None => shared.change(&change, self.clock.unix_s() + 1).await,
             };
         }
-        let ended = self.apply(&change).await?;
+        let ended = self.apply(&change, By::Here).await?;
         if let (Some(proposals), Some(until)) = (&self.proposals, self.end_of(&change)) {
             proposals.change(change, until).await.map_err(|refused| Problem::new(refused.why.into()))?;
         }
@@ -74,14 +75,14 @@ impl Engine {
     ///
     /// [`Code::StayAwayFull`], [`Code::MutesFull`] or [`Code::RevocationsFull`] if the table is full; nothing is changed
     /// then. [`Code::Full`] if a shard's mailbox is full; a mute has none to end, and is in force.
-    pub(super) async fn apply(&self, change: &Change) -> Result<u32, Problem> {
+    pub(super) async fn apply(&self, change: &Change, by: By) -> Result<u32, Problem> {
         match change {
             Change::Disconnect { user, room, stay_away } => {
                 if !stay_away.is_zero() {
                     let told = self.hub.send_away(user.as_str(), room.as_str(), *stay_away, self.clock.now());
                     told.map_err(|wait| Problem::new(Code::StayAwayFull).retry_after_s(seconds(wait)))?;
                 }
-                self.disconnect(user, room).await
+                self.disconnect(user, room, by).await
             }
             Change::Mute { user, room, until } => self.mute(user, room, *until).await,
             Change::Unmute { user, room } => {
@@ -110,13 +111,13 @@ impl Engine {
         Ok(self.tell_shards(command).await.iter().sum())
     }
 
-    async fn disconnect(&self, user: &UserName, room: &RoomName) -> Result<u32, Problem> {
+    async fn disconnect(&self, user: &UserName, room: &RoomName, by: By) -> Result<u32, Problem> {
         let (rooms, users) = (self.hub.rooms(), self.hub.users());
         let (Some(room), Some(user)) = (rooms.get(room.as_str()), users.get(user.as_str())) else {
             return Ok(0);
         };
         // First, because the user may have no stream left and be within its grace. It is part of this entry.
-        let wakers = self.hub.presence().withdraw(&room, &user, self.clock.now());
+        let wakers = self.hub.presence().withdraw(&room, &user, by, self.clock.now());
         wakers.into_iter().for_each(std::task::Waker::wake);
         let command = |reply| Command::Disconnect { user: user.clone(), room: room.clone(), reply };
         Ok(self.ask_shards(command).await?.iter().sum())

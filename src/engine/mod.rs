@@ -9,9 +9,11 @@ pub mod change;
 pub mod lifecycle;
 pub mod machine;
 pub mod memory;
+pub mod nodes;
 pub mod process;
 pub mod publish_limit;
 mod refused;
+pub mod reporter;
 pub mod shared;
 pub mod stats;
 

@@ -21,9 +21,11 @@ use parking_lot::Mutex;
 
 use crate::answer::problem::{Code, Problem};
 use crate::engine::Engine;
+use crate::engine::nodes::{Peers, Place};
 use crate::hub::Published;
 use crate::hub::draft::{Claim, Draft};
 use crate::hub::own_ids::Repeats;
+use crate::hub::presence::report::By;
 use crate::order::change::Change;
 use crate::order::claims::RequestClaim;
 use crate::order::disk::kept::Kept;
@@ -64,6 +66,7 @@ pub struct Shared {
 pub struct State {
     link: Mutex<LinkState>,
     kept: Mutex<Carried>,
+    peers: Peers,
     /// How much may be appended behind a change before it is appended again.
     carry_bytes: u64,
     carry_age: Duration,
@@ -93,13 +96,19 @@ impl State {
         )]
         let carry_bytes = (bytes_max as f64 * share) as u64;
         let (link, kept) = (Mutex::new(LinkState::Connecting), Mutex::default());
-        Arc::new(Self { link, kept, carry_bytes, carry_age: age_max.mul_f64(share) })
+        Arc::new(Self { link, kept, peers: Peers::default(), carry_bytes, carry_age: age_max.mul_f64(share) })
     }
 
     /// What the link does.
     #[must_use]
     pub fn link(&self) -> LinkState {
         *self.link.lock()
+    }
+
+    /// The other nodes.
+    #[must_use]
+    pub fn peers(&self) -> &Peers {
+        &self.peers
     }
 }
 
@@ -114,6 +123,17 @@ impl Shared {
     #[must_use]
     pub fn link(&self) -> LinkState {
         self.state.link()
+    }
+
+    /// The other nodes.
+    #[must_use]
+    pub fn peers(&self) -> &Peers {
+        self.state.peers()
+    }
+
+    /// Appends what this node says to the others. Returns whether the order has it.
+    pub(super) async fn append_report(&self, body: Bytes) -> bool {
+        self.handle.append(body, 1, Vec::new()).await.is_ok()
     }
 
     /// Publishes `drafts`. Those whose key is known are left out, and the others published.
@@ -340,10 +360,12 @@ impl Following {
 
     fn read(&mut self, batch: &Applied) -> Outcome {
         let (mut drafts, mut publish, mut outcome) = (Vec::new(), (None, Repeats::RefuseAll), None);
+        let mut reports = Vec::new();
         let read = entry::read(&batch.body, |entry| match entry {
             Entry::Event(draft, _) => drafts.push(*draft),
             Entry::Publish(request, repeats) => publish = (request, repeats),
             Entry::Change(change, until) => outcome = Some((change, until)),
+            Entry::Report(from, report) => reports.push((from, *report)),
             Entry::Answer(..) | Entry::Tick => {}
         });
         if let Err(err) = read {
@@ -353,7 +375,13 @@ impl Following {
         if let Some((change, until)) = outcome {
             let unix_s = since_1970().as_secs();
             self.state.kept.lock().kept.put(&change, until, batch.first, unix_s);
-            return Outcome::Changed(self.change(change, until));
+            let by = if batch.mine.is_some() { By::Here } else { By::Elsewhere { knew: true } };
+            return Outcome::Changed(self.change(change, until, by));
+        }
+        let place =
+            Place { position: batch.first, time_ms: batch.time_ms, is_live: self.caught_up.is_none() };
+        for (from, report) in reports {
+            self.state.peers.apply(&self.engine, from, report, place);
         }
         let (request, repeats) = publish;
         let now = self.engine.clock.now();
@@ -369,6 +397,7 @@ impl Following {
         &self,
         change: Change,
         until: u64,
+        by: By,
     ) -> Pin<Box<dyn Future<Output = Result<u32, Problem>> + Send>> {
         if self.caught_up.is_some() {
             if until > since_1970().as_secs() {
@@ -378,7 +407,7 @@ impl Following {
         }
         let engine = self.engine.clone();
         let mut ended: Pin<Box<dyn Future<Output = Result<u32, Problem>> + Send>> =
-            Box::pin(async move { engine.apply(&change).await });
+            Box::pin(async move { engine.apply(&change, by).await });
         match ended.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             std::task::Poll::Ready(result) => Box::pin(async { result }),
             std::task::Poll::Pending => ended,

@@ -5,7 +5,7 @@
 //! item  := an item of this module in postcard's format; an event is followed by its number of subscribers (varint)
 //! ```
 //!
-//! Events, changes and ticks take one position each, in their order. An answer takes none. A batch of another version is
+//! Events, changes, reports and ticks take one position each, in their order. An answer takes none. A batch of another version is
 //! refused as a whole, so an item is never passed over.
 
 use std::fmt;
@@ -17,9 +17,11 @@ use crate::hub::Published;
 use crate::hub::draft::{Claim, Claims, Draft, Target};
 use crate::hub::own_ids::Repeats;
 use crate::order::change::Change;
+use crate::order::report::{Report, ReportItem};
 use crate::rights::grant::PermissionName;
 use crate::rights::revocation::{Revoked, When};
 use crate::types::name::{EventId, EventKey, EventName, RoomName, UserName};
+use crate::types::node::NodeId;
 
 /// The version of this format.
 pub const VERSION: u8 = 1;
@@ -37,6 +39,8 @@ pub enum Entry {
     Tick,
     /// The events after it are one publish. Takes no position.
     Publish(Option<Claim>, Repeats),
+    /// What a node says to the others.
+    Report(NodeId, Box<Report>),
 }
 
 /// Why bytes are no batch.
@@ -76,6 +80,7 @@ enum Item<'a> {
         request: Option<ClaimItem>,
         ends_there: bool,
     },
+    Report(NodeId, #[serde(borrow)] ReportItem<'a>),
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -199,6 +204,11 @@ pub fn put_publish(request: Option<&Claim>, repeats: Repeats, out: &mut Vec<u8>)
     put(&Item::Publish { request, ends_there }, out);
 }
 
+/// Appends to `out` what the node `from` says to the others.
+pub fn put_report(from: NodeId, report: &Report, out: &mut Vec<u8>) {
+    put(&Item::Report(from, report.into()), out);
+}
+
 /// Appends a sign of life to `out`.
 pub fn put_tick(out: &mut Vec<u8>) {
     put(&Item::Tick, out);
@@ -231,6 +241,9 @@ pub fn read(batch: &[u8], mut visit: impl FnMut(Entry)) -> Result<(), DecodeErro
             Item::Publish { request, ends_there } => {
                 let repeats = if ends_there { Repeats::EndThere } else { Repeats::RefuseAll };
                 Entry::Publish(request.map(Into::into), repeats)
+            }
+            Item::Report(from, item) => {
+                Entry::Report(from, Box::new(item.report().ok_or(DecodeError::Name)?))
             }
         });
     }

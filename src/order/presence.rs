@@ -9,6 +9,7 @@ use std::task::Waker;
 
 use crate::hub::presence::change::Seat;
 use crate::hub::presence::data::PresenceData;
+use crate::hub::presence::report::By;
 use crate::hub::presence::{Entered, Put};
 use crate::hub::source::Source;
 use crate::order::memory::MemoryOrder;
@@ -49,6 +50,6 @@ impl MemoryOrder {
     /// `user` is no member of `room` any more, whatever streams it has there. The returned wakers are to be woken.
     #[must_use]
     pub fn withdraw(&self, room: &Arc<Source>, user: &Arc<Source>, now: Moment) -> Vec<Waker> {
-        self.hub().presence().withdraw(room, user, now)
+        self.hub().presence().withdraw(room, user, By::Here, now)
     }
 }

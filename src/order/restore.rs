@@ -43,7 +43,7 @@ impl MemoryOrder {
                 let turn = claimed.next_turn();
                 claimed.of_mut(Kind::Key).restore(&claim, turn, then, answer);
             }
-            Entry::Tick => _ = take(&mut next),
+            Entry::Report(..) | Entry::Tick => _ = take(&mut next),
             Entry::Publish(..) => {}
         })?;
         // Nobody listens yet.

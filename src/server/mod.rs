@@ -41,7 +41,7 @@ use crate::order::memory::MemoryOrder;
 use crate::policy::{Policy, PolicyError};
 use crate::rights::identity::Standing;
 use crate::server::keys::PublishedKeys;
-use crate::server::order::{PAST, follow_redis, open_disk};
+use crate::server::order::{PAST, follow_redis, open_disk, part};
 use crate::server::start_error::ADMIN_LISTEN;
 pub use crate::server::start_error::StartError;
 use crate::server::supervision::Supervision;
@@ -245,6 +245,10 @@ impl Server {
                 tracing::warn!(shard, "the shard's mailbox is full: its rooms stay as they were");
             }
         }
+        if let Some(shared) = self.engine.shared.get() {
+            // Rooms may have presence now, of whose members on other nodes nothing was kept.
+            shared.peers().ask_anew();
+        }
     }
 
     /// Sends `command` to `shard`, whose mailbox may be full for a moment. Returns false if it stays full for
@@ -273,7 +277,7 @@ impl Server {
             result = result.and(disk.end());
         }
         if let Some(redis) = self.redis.take() {
-            result = result.and(redis.end());
+            result = result.and(part(&self.engine)).and(redis.end());
         }
         // After the shards, whose last notices it sends; before the admin listener, which shows its progress.
         if let Some(upstream) = self.upstream.take() {
@@ -402,6 +406,7 @@ fn run_admin(
             // room's rate from here.
             () = admin.dashboard().watch(engine) => Ok(()),
             () = crate::engine::memory::watch(engine) => Ok(()),
+            () = crate::engine::reporter::run(engine) => Ok(()),
             () = notify(admin, watchdog) => Ok(()),
             result = serve => result,
             () = ended => Ok(()),

@@ -1,5 +1,6 @@
 //! Opens the order that the settings name: on disk, or in Redis.
 
+use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub(super) fn follow_redis(engine: &Arc<Engine>) -> Result<Option<redis::Running
         unanswered_max,
     };
     engine.hub.share();
+    engine.hub.presence().report();
     let state = shared::State::new(bytes, config.order_age);
     let (caught_up, waiting) = mpsc::channel();
     let following = shared::Following::new(engine.clone(), state.clone(), caught_up);
@@ -59,7 +61,10 @@ pub(super) fn follow_redis(engine: &Arc<Engine>) -> Result<Option<redis::Running
     let _ = engine.shared.set(shared::Shared::new(handle, state));
     loop {
         match waiting.recv_timeout(CATCH_UP_REPORT) {
-            Ok(()) => return Ok(Some(running)),
+            Ok(()) => {
+                meet(engine)?;
+                return Ok(Some(running));
+            }
             Err(_) if *engine.lifecycle.lost.borrow() => return Err(StartError::Lost),
             Err(mpsc::RecvTimeoutError::Disconnected) => return Err(StartError::Lost),
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -68,6 +73,24 @@ pub(super) fn follow_redis(engine: &Arc<Engine>) -> Result<Option<redis::Running
             }
         }
     }
+}
+
+/// Says hello to the other nodes, and waits for what they tell.
+fn meet(engine: &Engine) -> Result<(), StartError> {
+    say(engine, async |shared| shared.hello(engine).await)?;
+    Ok(())
+}
+
+/// Says to the other nodes that this one ends.
+pub(super) fn part(engine: &Engine) -> io::Result<()> {
+    say(engine, shared::Shared::bye)
+}
+
+fn say(engine: &Engine, say: impl AsyncFnOnce(&shared::Shared)) -> io::Result<()> {
+    let Some(shared) = engine.shared.get() else { return Ok(()) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(say(shared));
+    Ok(())
 }
 
 /// How often a start says that it waits for Redis.

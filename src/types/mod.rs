@@ -6,6 +6,7 @@ pub mod histogram;
 pub mod lineage;
 pub mod moment;
 pub mod name;
+pub mod node;
 pub mod percent;
 pub mod plain_text;
 pub mod position;

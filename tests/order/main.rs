@@ -13,6 +13,7 @@ mod inspect;
 mod metrics;
 mod node;
 mod nodes;
+mod presence;
 mod real;
 mod restart;
 mod retention;

@@ -13,14 +13,14 @@ use super::real::server::{RedisServer, redis_or_skip};
 const BASE: &str = "/api/v1/sse";
 
 /// A node as a process.
-struct Node(Process);
+pub(crate) struct Node(pub(crate) Process);
 
 impl Node {
     fn start(server: &RedisServer) -> Self {
         Self::with(server, &[])
     }
 
-    fn with(server: &RedisServer, args: &[&str]) -> Self {
+    pub(crate) fn with(server: &RedisServer, args: &[&str]) -> Self {
         let order = format!("redis://127.0.0.1:{}", server.port());
         Self::at(&order, &[&FREE_PORTS[..], args].concat())
     }
@@ -36,12 +36,12 @@ impl Node {
         Self(Process::spawn(&mut command(&[&["--order", order, "--drain", "0s"], args].concat())))
     }
 
-    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let request = request(method, &format!("{BASE}{path}"), headers, body.as_bytes());
         Conn::tcp(self.0.addr).round(&request)
     }
 
-    fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Response {
+    pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Response {
         self.send("POST", path, headers, &body.to_string())
     }
 
@@ -88,7 +88,7 @@ impl Node {
     }
 
     /// Kills the process at once.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.0.signal("-KILL");
         self.0.exit_code();
     }

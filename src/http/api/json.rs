@@ -29,6 +29,13 @@ pub fn large(call: &Call<'_>, value: &impl Serialize) -> Handled {
     Ok(response(ResponseBody::held(json, held)))
 }
 
+/// Whether a count is left out of an answer.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+#[must_use]
+pub fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// Returns `body`, which is JSON, as an answer.
 #[must_use]
 pub fn response(body: ResponseBody) -> Response<ResponseBody> {

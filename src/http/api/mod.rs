@@ -141,7 +141,7 @@ async fn respond(call: Call<'_>, requester: &mut Requester) -> Handled {
             let caller = caller(&call, requester)?;
             presence::put(call, &caller, &room).await?
         }
-        Route::EndPresence { room } => presence::delete(&call, &caller(&call, requester)?, &room)?,
+        Route::EndPresence { room } => presence::delete(&call, &caller(&call, requester)?, &room).await?,
         Route::History { room } => rooms::history::history(&call, &caller(&call, requester)?, &room).await?,
     })
 }

@@ -1,6 +1,7 @@
 //! `POST {base}/users/online`: which of some users have a stream.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
@@ -8,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::answer::problem::{Code, Problem};
-use crate::http::api::json::json;
+use crate::http::api::json::{self, json};
 use crate::http::api::publish::malformed;
 use crate::http::call::{Call, Handled};
 use crate::http::gate::caller::Caller;
 use crate::http::request_body;
-use crate::hub::Hub;
+use crate::order::report::{Answer, Question};
 use crate::rights::grant::Action;
 use crate::types::name::{NAME_BYTES_MAX, UserName};
 
@@ -28,6 +29,9 @@ const BODY_BYTES_MAX: usize = USERS_MAX * (NAME_BYTES_MAX + 16);
 struct Online<'a> {
     /// Those who are online, in the order in which they were asked for.
     online: Vec<&'a str>,
+    /// Nodes that did not say who is online there.
+    #[serde(rename = "missing_nodes", skip_serializing_if = "json::is_zero")]
+    missing: usize,
 }
 
 /// Answers which of the users in the body are online.
@@ -41,14 +45,17 @@ pub async fn online(call: Call<'_>, caller: &Caller) -> Handled {
     let engine = call.engine();
     let whole = request_body::collect(call, caller, BODY_BYTES_MAX).await?;
     let users = parse(&whole.bytes)?;
-    let online = users.iter().filter(|user| is_online(&engine.hub, user)).map(UserName::as_str).collect();
+    let asked = engine.ask(Question::Online(users.clone())).await;
+    let found: BTreeSet<usize> = asked.answers.iter().flat_map(indices).collect();
+    let online = found.into_iter().filter_map(|index| users.get(index)).map(UserName::as_str).collect();
     // No larger than the body, whose bytes are still held.
-    Ok(json(&Online { online }))
+    Ok(json(&Online { online, missing: asked.missing }))
 }
 
-/// Whether `user` has a stream.
-fn is_online(hub: &Hub, user: &UserName) -> bool {
-    hub.users().get(user.as_str()).is_some_and(|inbox| inbox.connections() > 0)
+/// The users that a node has.
+fn indices(answer: &Answer) -> impl Iterator<Item = usize> {
+    let online = if let Answer::Online(online) = answer { &online[..] } else { &[] };
+    online.iter().copied().map(usize::from)
 }
 
 /// The body.

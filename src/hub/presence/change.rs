@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 
 use crate::hub::presence::data::PresenceData;
+use crate::hub::presence::report::By;
 
 /// A number that a stream gets when it enters a room, larger than those of all streams that entered the room before. A
 /// stream that leaves shows its seat, so that one from before a withdrawal is not taken for one that came after it.
@@ -35,5 +36,8 @@ pub enum PresenceChange {
         data: Option<PresenceData>,
     },
     /// The member leaves, although streams may stay. They are silent from then on.
-    Withdraw,
+    Withdraw {
+        /// Where that was asked.
+        by: By,
+    },
 }

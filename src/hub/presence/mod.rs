@@ -9,7 +9,7 @@
 //!   joined and left between two messages is in neither of them, unless a state has shown it meanwhile.
 //! - A room has one message an interval at most, and one in five intervals after a count.
 //! - A member that comes back within its grace causes no message.
-//! - Nothing here walks over all rooms, except when all policies have changed. What is due is ordered by time.
+//! - Nothing here walks over all rooms, except when all policies have changed, and when a node of the order comes or ends. What is due is ordered by time.
 //!
 //! Clients put in what `join` and `update` name (data that is left out is no data), take out what `leave` names if they
 //! have it, and replace everything on a `state`. After a `count` they know nobody by name.
@@ -24,8 +24,10 @@ mod due;
 mod graces;
 mod member;
 mod message;
+mod nodes;
 pub mod notice;
 mod pending;
+pub mod report;
 mod room;
 pub mod sent;
 pub mod stats;
@@ -36,8 +38,8 @@ mod tests;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -49,6 +51,7 @@ use crate::hub::mailbox::Mailbox;
 use crate::hub::presence::change::{PresenceChange, Seat};
 use crate::hub::presence::data::{PRESENCE_DATA_TOTAL_BYTES_MAX, PresenceData};
 use crate::hub::presence::due::Due;
+use crate::hub::presence::report::{By, Reporting, Unreported};
 use crate::hub::presence::room::{News, Room};
 use crate::hub::presence::sent::{Messages, Told, View};
 use crate::hub::presence::stats::{PRESENCE_MEMBERS_MAX, PresenceStats};
@@ -150,6 +153,8 @@ pub struct Presence {
     /// Seats that streams have taken.
     seats: AtomicU64,
     stats: PresenceStats,
+    /// What the other nodes are to be told, if there are some.
+    reporting: OnceLock<Reporting>,
 }
 
 /// Rooms with members, or with streams that see presence. A room is held here, so its address is its own.
@@ -171,6 +176,7 @@ impl Presence {
             lives: AtomicU64::new(0),
             seats: AtomicU64::new(0),
             stats: PresenceStats::new(members_max, data_bytes_max),
+            reporting: OnceLock::new(),
         }
     }
 
@@ -208,8 +214,7 @@ impl Presence {
         let Some(state) = self.find_or_create(&mut share, room) else {
             return Entered::default();
         };
-        // Under the room's lock, and of one counter for all of its lives: so later streams have larger seats.
-        let seat = Seat(NonZeroU64::MIN.saturating_add(self.seats.fetch_add(1, Ordering::Relaxed)));
+        let seat = self.next_seat();
         self.change(state, user, PresenceChange::Enter { seat }, now);
         let wakers = self.advance(state, now);
         self.forget_if_unused(&mut share, room);
@@ -256,8 +261,14 @@ impl Presence {
 
     /// `user` leaves now, whatever streams it has; those are silent from then on. A new stream makes it a member again.
     #[must_use]
-    pub(crate) fn withdraw(&self, room: &Arc<Source>, user: &Arc<Source>, now: Moment) -> Vec<Waker> {
-        self.apply(room, user, PresenceChange::Withdraw, now)
+    pub(crate) fn withdraw(&self, room: &Arc<Source>, user: &Arc<Source>, by: By, now: Moment) -> Vec<Waker> {
+        self.apply(room, user, PresenceChange::Withdraw { by }, now)
+    }
+
+    /// A seat that is larger than all before it. Taken under the room's lock, and of one counter for all of its lives: so
+    /// later streams have larger seats.
+    fn next_seat(&self) -> Seat {
+        Seat(NonZeroU64::MIN.saturating_add(self.seats.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn apply(
@@ -349,9 +360,11 @@ impl Presence {
             return self.advance(state, now);
         }
         state.clear(&self.stats);
-        let wakers = state.teller.take().into_iter().collect();
+        let teller = state.teller.take();
+        let reporting = self.reporting.get().zip(state.unreported.as_mut());
+        let reporter = reporting.and_then(|(reporting, unreported)| reporting.keep_gone(room, unreported));
         self.forget(&mut share, room);
-        wakers
+        teller.into_iter().chain(reporter).collect()
     }
 
     /// Follows the policies of all rooms after a reload.
@@ -373,7 +386,7 @@ impl Presence {
             PresenceChange::Put { data } => {
                 state.put(user.name(), data, &self.stats);
             }
-            PresenceChange::Withdraw => state.remove(user.name(), &self.stats),
+            PresenceChange::Withdraw { by } => state.withdraw(user.name(), by, &self.stats),
         }
     }
 
@@ -385,7 +398,8 @@ impl Presence {
             let source = state.source.clone();
             self.due.lock().set(&source, &mut state.place, at);
         }
-        let teller = state.teller.take().into_iter();
+        let reporter = self.queue_report(state);
+        let teller = state.teller.take().into_iter().chain(reporter);
         if news == News::None {
             return teller.collect();
         }
@@ -420,7 +434,9 @@ impl Presence {
         let entry = entry.or_insert_with(|| {
             self.stats.rooms.rise();
             let life = 1 + self.lives.fetch_add(1, Ordering::Relaxed);
-            Box::new(Room::new(room.clone(), presence, policy.callbacks.presence, life))
+            let mut state = Room::new(room.clone(), presence, policy.callbacks.presence, life);
+            state.unreported = self.reporting.get().map(|_| Unreported::default());
+            Box::new(state)
         });
         Some(&mut **entry.into_mut())
     }

@@ -1,5 +1,7 @@
 //! The state of one room: its members, what its streams know of them, and when they are told.
 
+mod elsewhere;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use crate::hub::presence::member::Member;
 use crate::hub::presence::message::{self, Diff, Listed, Named, Totals};
 use crate::hub::presence::notice::PresenceKind;
 use crate::hub::presence::pending::{Pending, Step, Unsent};
+use crate::hub::presence::report::Unreported;
 use crate::hub::presence::sent::{MESSAGES_KEPT_FOR, Message, Messages, Sent, Told, View};
 use crate::hub::presence::stats::{PresenceStats, Suppressed};
 use crate::hub::presence::user::User;
@@ -21,6 +24,7 @@ use crate::hub::presence::{MemberInfo, Page, State};
 use crate::hub::room_policy::PresencePolicy;
 use crate::hub::source::Source;
 use crate::types::moment::Moment;
+use crate::types::node::NodeId;
 use crate::types::rate::Rate;
 
 /// Changes of data that one member may make: some at once, then one a second.
@@ -60,6 +64,8 @@ pub(super) struct Room {
     pub(super) place: Option<Place>,
     /// Who tells the application, to be woken once no lock is held.
     pub(super) teller: Option<Waker>,
+    /// What the other nodes are to be told; `None` if there are none.
+    pub(super) unreported: Option<Unreported>,
 }
 
 /// What a [`Room::settle`] has to pass on.
@@ -93,6 +99,7 @@ impl Room {
             shown: 0,
             place: None,
             teller: None,
+            unreported: None,
         }
     }
 
@@ -110,31 +117,41 @@ impl Room {
 
     /// Whether nothing would be lost without it.
     pub(super) fn is_unused(&self) -> bool {
-        self.members.is_empty() && self.watching.is_empty()
+        let is_told = self.unreported.as_ref().is_none_or(Unreported::is_empty);
+        self.members.is_empty() && self.watching.is_empty() && is_told
     }
 
     /// A stream of `user` has begun.
     pub(super) fn enter(&mut self, user: &Arc<Source>, seat: Seat, now: Moment, stats: &PresenceStats) {
         if let Some(member) = self.members.get_mut(user.name()) {
-            if member.connections == 0 {
+            if member.connections() == 0 {
                 stats.suppress(Suppressed::Grace);
             }
-            member.connections += 1;
+            member.here += 1;
         } else {
             if !stats.admit(user) {
                 return;
             }
-            let user = User(user.clone());
-            self.step += 1;
-            self.pending.entered(&user, self.step);
             if self.members.is_empty() {
                 self.note(PresenceKind::Occupied, None, stats);
             }
-            self.note(PresenceKind::Join, Some(&user), stats);
-            self.members.insert(user, Member::new(seat, now));
-            self.bound_pending();
+            self.note(PresenceKind::Join, Some(user), stats);
+            self.insert(User(user.clone()), Member::new(seat, now));
         }
         self.connections += 1;
+        self.changed_here(user.name());
+    }
+
+    fn insert(&mut self, user: User, mut member: Member) {
+        let in_order = self.unreported.as_mut().map_or(0, |unreported| unreported.take_over(&user));
+        if in_order > 0 {
+            let elsewhere = member.elsewhere_mut();
+            (elsewhere.in_order, elsewhere.was_in_order) = (in_order, true);
+        }
+        self.step += 1;
+        self.pending.entered(&user, self.step);
+        self.members.insert(user, member);
+        self.bound_pending();
     }
 
     /// A stream of `user` with this `seat` has ended.
@@ -149,17 +166,36 @@ impl Room {
         let Some(member) = self.members.get_mut(user) else {
             return;
         };
-        if seat < member.seat || member.connections == 0 {
+        if seat < member.seat || member.here == 0 {
             return;
         }
-        member.connections -= 1;
+        member.here -= 1;
+        let is_elsewhere = member.connections() > 0;
         self.connections -= 1;
-        if member.connections > 0 {
-            return;
+        self.changed_here(user);
+        if !is_elsewhere {
+            self.went(user, None, at_once, now, stats);
         }
+    }
+
+    /// The last connection of `user` went, which was on the node `last_on`, or on this one: its grace begins, or it leaves.
+    fn went(
+        &mut self,
+        user: &str,
+        last_on: Option<NodeId>,
+        at_once: bool,
+        now: Moment,
+        stats: &PresenceStats,
+    ) {
+        let Some(member) = self.members.get_mut(user) else {
+            return;
+        };
         member.gone = now;
+        if last_on.is_some() || member.elsewhere().is_some() {
+            member.elsewhere_mut().last_on = last_on;
+        }
         if at_once || self.policy.grace.is_zero() {
-            self.remove(user, stats);
+            self.remove(user, last_on.is_none(), stats);
         } else if !member.is_queued {
             member.is_queued = true;
             let end = now + self.policy.grace;
@@ -191,43 +227,59 @@ impl Room {
         let Some(member) = self.members.get_mut(user) else {
             return true;
         };
-        let had_data = member.data().is_some();
         if !stats.show(data.as_ref(), PresenceData::len_of(member.data())) {
             return false;
         }
+        if self.unreported.is_some() {
+            member.elsewhere_mut().is_fresh = true;
+        }
+        self.set_data(user, data, stats);
+        self.shown_here(user);
+        true
+    }
+
+    /// `user` shows `data`, which is counted already.
+    fn set_data(&mut self, user: &str, data: Option<PresenceData>, stats: &PresenceStats) {
+        let Some(member) = self.members.get_mut(user) else {
+            return;
+        };
+        let had_data = member.data().is_some();
         if !member.set_data(data) {
             stats.suppress(Suppressed::Cancelled);
-            return true;
+            return;
         }
         self.step += 1;
         if let Some((user, _)) = self.members.get_key_value(user) {
             self.pending.updated(user, had_data, self.step);
         }
         self.bound_pending();
-        true
     }
 
-    /// `user` is no member from now on, whatever streams it has.
-    pub(super) fn remove(&mut self, user: &str, stats: &PresenceStats) {
+    /// `user` is no member from now on, whatever streams it has. The application is told, if this node tells it.
+    pub(super) fn remove(&mut self, user: &str, tells: bool, stats: &PresenceStats) {
         let Some((user, member)) = self.members.remove_entry(user) else {
             return;
         };
         stats.dismiss(&user.0, member.data());
-        self.connections -= member.connections;
+        self.connections -= member.connections();
+        self.removed_here(&user, &member);
         self.step += 1;
         if self.pending.left(&user, member.data().is_some(), self.step, self.shown) {
             stats.suppress(Suppressed::Cancelled);
         }
         self.bound_pending();
-        self.note(PresenceKind::Leave, Some(&user), stats);
+        if !tells {
+            return;
+        }
+        self.note(PresenceKind::Leave, Some(&user.0), stats);
         if self.members.is_empty() {
             self.note(PresenceKind::Vacated, None, stats);
         }
     }
 
-    fn note(&mut self, kind: PresenceKind, user: Option<&User>, stats: &PresenceStats) {
+    fn note(&mut self, kind: PresenceKind, user: Option<&Arc<Source>>, stats: &PresenceStats) {
         if self.is_told
-            && let Some(teller) = stats.note(kind, &self.source, user.map(|user| &user.0))
+            && let Some(teller) = stats.note(kind, &self.source, user)
         {
             self.teller = Some(teller);
         }
@@ -245,13 +297,14 @@ impl Room {
         while let Some(user) = self.graces.take(now) {
             let Some(member) = self.members.get_mut(user.name()) else { continue };
             let end = member.gone + self.policy.grace;
-            if member.connections > 0 {
+            if member.connections() > 0 {
                 member.is_queued = false;
             } else if end > now {
                 // It came back and went again.
                 self.graces.push(end, user);
             } else {
-                self.remove(user.name(), stats);
+                let tells = member.went_here();
+                self.remove(user.name(), tells, stats);
             }
         }
     }
@@ -260,7 +313,7 @@ impl Room {
     fn queue_graces(&mut self) {
         let grace = self.policy.grace;
         let ends = self.members.iter_mut().filter_map(|(user, member)| {
-            member.is_queued = member.connections == 0;
+            member.is_queued = member.connections() == 0;
             member.is_queued.then(|| (member.gone + grace, user.clone()))
         });
         self.graces.replace(ends);
@@ -387,7 +440,7 @@ impl Room {
             let listed = self.members.iter().map(|(user, member)| Listed {
                 member: Named { user: user.name(), data: member.data() },
                 since_s: now.since(member.since).as_secs(),
-                connections: member.connections,
+                connections: member.connections(),
             });
             message::state(name, totals, listed)
         } else {
@@ -420,7 +473,7 @@ impl Room {
             page.members.push(MemberInfo {
                 user: user.0.clone(),
                 since,
-                connections: member.connections,
+                connections: member.connections(),
                 data,
             });
         }
@@ -447,9 +500,9 @@ impl Room {
 
     /// Ends the membership of all: the room has no presence any more.
     pub(super) fn clear(&mut self, stats: &PresenceStats) {
-        while let Some((user, _)) = self.members.first_key_value() {
-            let user = user.clone();
-            self.remove(user.name(), stats);
+        while let Some((user, member)) = self.members.first_key_value() {
+            let (user, tells) = (user.clone(), member.here > 0 || member.went_here());
+            self.remove(user.name(), tells, stats);
         }
     }
 }

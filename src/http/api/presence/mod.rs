@@ -72,15 +72,22 @@ pub async fn put(call: Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
 ///
 /// # Errors
 ///
-/// As `may_be`; [`Code::PresenceOff`].
-pub fn delete(call: &Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
+/// As `may_be`; [`Code::PresenceOff`]; [`Code::OrderUnavailable`] if the other nodes cannot be told. It is done on this one then.
+pub async fn delete(call: &Call<'_>, caller: &Caller, room: &RoomName) -> Handled {
     let user = may_be(call, caller, room)?;
     let engine = call.engine();
     has_presence(engine, room)?;
     let (rooms, users) = (engine.hub.rooms(), engine.hub.users());
+    let mut knew = false;
     if let (Some(inside), Some(inbox)) = (rooms.get(room.as_str()), users.get(user.as_str())) {
+        knew = engine.hub.presence().has(&inside, user.as_str());
         let wakers = engine.order.withdraw(&inside, &inbox, engine.clock.now());
         wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+    if let Some(shared) = engine.shared.get()
+        && !shared.withdraw(room, &user, knew).await
+    {
+        return Err(Code::OrderUnavailable.into());
     }
     let mut response = Response::new(ResponseBody::EMPTY);
     *response.status_mut() = StatusCode::NO_CONTENT;

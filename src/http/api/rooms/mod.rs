@@ -12,6 +12,7 @@ use crate::http::call::{Call, Handled};
 use crate::http::gate::caller::Caller;
 use crate::hub::Hub;
 use crate::hub::mailbox::Command;
+use crate::order::report::{Answer, Question};
 use crate::rights::grant::Action;
 use crate::types::name::RoomName;
 use crate::types::position::Offset;
@@ -25,7 +26,18 @@ pub async fn room(call: &Call<'_>, caller: &Caller, room: &RoomName) -> Handled 
     caller.may(Action::Members(room.as_str()))?;
     check_known(&call.engine().hub, room)?;
     let _turn = call.context.places.turn().await;
-    json::large(call, &read(call.engine(), room.as_str()).await?)
+    let mut info = read(call.engine(), room.as_str()).await?;
+    if call.engine().shared.get().is_some() {
+        let asked = call.engine().ask(Question::Subscribers(room.clone())).await;
+        info.subscribers_total = Some(asked.answers.iter().map(subscribers).sum());
+        info.missing_nodes = asked.missing;
+    }
+    json::large(call, &info)
+}
+
+/// The streams that a node has in the room.
+fn subscribers(answer: &Answer) -> u64 {
+    if let Answer::Subscribers(count) = answer { *count } else { 0 }
 }
 
 /// Checks that the settings know `room`.
@@ -48,6 +60,12 @@ struct RoomInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<Box<str>>,
     connections: u32,
+    /// The same on all nodes, if several share an order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscribers_total: Option<u64>,
+    /// Nodes that did not say how many they have.
+    #[serde(skip_serializing_if = "json::is_zero")]
+    missing_nodes: usize,
     /// Users with a connection here, in alphabetical order, at most [`MEMBERS_MAX`] of them.
     members: Vec<String>,
     /// How many members there are.
@@ -88,6 +106,8 @@ async fn read(engine: &Engine, name: &str) -> Result<RoomInfo, Problem> {
         room: name.into(),
         policy: policy.pattern.clone(),
         connections: 0,
+        subscribers_total: None,
+        missing_nodes: 0,
         members: Vec::new(),
         members_total: 0,
         muted: hub.mutes().count(name, engine.clock.now()),

@@ -310,7 +310,7 @@ fn ends_of_graces_are_bounded() {
         let seat = Seat(NonZeroU64::new(n).expect("from 1"));
         room.enter(&user, seat, world.now, &stats);
         room.leave("me", seat, false, world.now, &stats);
-        room.remove("me", &stats);
+        room.remove("me", true, &stats);
     }
     assert!(room.graces_queued() < 200, "{}", room.graces_queued());
 }

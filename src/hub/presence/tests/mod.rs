@@ -3,6 +3,7 @@
 mod claims;
 mod ends;
 mod model;
+mod nodes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ impl World {
 
     fn withdraw(&mut self, name: &str) {
         let user = self.user(name);
-        let _ = self.presence.withdraw(&self.room, &user, self.now);
+        let _ = self.presence.withdraw(&self.room, &user, By::Here, self.now);
     }
 
     fn put(&mut self, name: &str, data: Option<&str>) -> Put {
