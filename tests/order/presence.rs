@@ -14,13 +14,13 @@ const PRESENCE: &str = "[[room]]\nmatch = \"*\"\npresence = \"members\"\npresenc
 struct Cluster {
     server: super::real::server::RedisServer,
     /// Removed at the end.
-    _folder: super::common::process::TempDir,
+    _folder: super::common::neighbours::Folder,
     config: String,
 }
 
 impl Cluster {
     fn new(server: super::real::server::RedisServer) -> Self {
-        let folder = super::common::process::TempDir::new("presence-nodes");
+        let folder = super::common::neighbours::Folder::new();
         let config = folder.path().join("tidegate.toml");
         std::fs::write(&config, PRESENCE).expect("a file");
         Self { server, config: config.display().to_string(), _folder: folder }
