@@ -258,7 +258,8 @@ settings! {
         /// Where the order of events is kept. With `memory` it ends with the process; every subscriber that comes back after
         /// a restart is told of a gap. With `disk:PATH` in a folder, which it must have for itself: a publish is answered
         /// once it is written, and subscribers go on after a restart. With the URL of a Redis, all nodes with the same Redis and
-        /// prefix have one order: `redis://`, `rediss://` with TLS, `redis+sentinel://HOST,HOST/NAME`, or `unix:PATH`.
+        /// prefix have one order: `redis://`, `rediss://` with TLS, `redis+sentinel://HOST,HOST/NAME`, `rediss+sentinel://` with
+        /// TLS to sentinels and Redis, or `unix:PATH`.
         order: OrderPlace = "memory", order_place();
 
         /// Bytes the order may take on disk, or in Redis, where a copy of it takes about twice as much. The oldest is removed before
@@ -271,10 +272,10 @@ settings! {
         /// How the keys in Redis begin. Nodes with another prefix have another order.
         order_prefix: String = "tidegate", text();
 
-        /// A file with the password for Redis, instead of one in the URL. It is read at each connection.
+        /// A file with the password for Redis and its sentinels, instead of one in the URL. It is read at each connection.
         order_password_file: Option<PathBuf> = "off", off_or(file_path(), "/etc/tidegate/redis-password");
 
-        /// Certificates (PEM) to trust for `rediss://`, instead of the system's.
+        /// Certificates (PEM) to trust for `rediss://` and `rediss+sentinel://`, instead of the system's.
         order_ca_file: Option<PathBuf> = "off", off_or(file_path(), "/etc/tidegate/redis-ca.pem");
     }
 

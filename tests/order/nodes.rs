@@ -321,6 +321,17 @@ fn after_a_failover_only_those_who_saw_what_is_lost_have_a_gap() {
     assert_eq!(saw_nothing_lost.data(), "c");
 }
 
+/// Starts `command`, which waits for Redis, and returns the first line that it logs with `what`. Then it is killed.
+pub(crate) fn logged_until(command: &mut std::process::Command, what: &str) -> String {
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+    let logged = std::io::BufReader::new(child.stderr.take().expect("piped"));
+    let mut lines = std::io::BufRead::lines(logged).map(|line| line.expect("text"));
+    let line = lines.find(|line| line.contains(what));
+    child.kill().expect("it is ours to kill");
+    child.wait().expect("it was killed");
+    line.unwrap_or_else(|| panic!("it says nothing of {what:?}"))
+}
+
 /// A signal that came while a start waited for Redis used to be kept until Redis was there.
 #[test]
 fn a_start_that_waits_for_redis_can_be_ended() {

@@ -68,7 +68,8 @@ impl OrderPlace {
 }
 
 /// How the URL of a Redis begins.
-const REDIS_SCHEMES: [&str; 4] = ["redis://", "rediss://", "redis+sentinel://", "unix:/"];
+const REDIS_SCHEMES: [&str; 5] =
+    ["redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://", "unix:/"];
 
 /// `text` with the password of its URL masked.
 fn masked(text: &str) -> String {
@@ -88,7 +89,7 @@ pub(crate) fn order_place() -> Masked<OrderPlace> {
             placeholder: "PLACE",
             wanted: |_| {
                 "memory, disk:PATH with an absolute path such as disk:/var/lib/tidegate, or a URL that begins with redis://, \
-                 rediss://, redis+sentinel:// or unix:/"
+                 rediss://, redis+sentinel://, rediss+sentinel:// or unix:/"
                     .to_owned()
             },
             parse: OrderPlace::parse,
@@ -114,6 +115,7 @@ mod tests {
             "redis://127.0.0.1",
             "rediss://u:p@redis.example:6380/1",
             "redis+sentinel://a:26379,b/main",
+            "rediss+sentinel://a,b/main",
             "unix:/run/redis.sock",
         ] {
             let place = order_place().parse(text).expect("a place");

@@ -5,7 +5,11 @@
 //! rediss://…                          the same with TLS; certificates are verified
 //! unix:/run/redis/redis.sock
 //! redis+sentinel://[user:password@]host[:26379][,host…]/name[/db]
+//! rediss+sentinel://…                 the same with TLS, to the sentinels and to Redis
 //! ```
+//!
+//! Sentinels are asked with the same user and password, and those that want none without. Sentinels have to log in to their
+//! Redis themselves, so they are told nothing new.
 //!
 //! Passwords are percent-encoded in an URL, or in a file of their own, which is read for each connection so that it can be
 //! exchanged. Nothing here is printed with a password.
@@ -14,9 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
-use redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates,
-};
+use redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates};
 
 /// Where a Redis is.
 #[derive(Clone)]
@@ -33,7 +35,7 @@ pub struct Address {
 enum Place {
     Tcp { host: String, port: u16, tls: bool },
     Unix(PathBuf),
-    Sentinels { sentinels: Vec<(String, u16)>, name: String },
+    Sentinels { sentinels: Vec<(String, u16)>, name: String, tls: bool },
 }
 
 /// What is wrong with an address. It does not repeat the address, which may have a password.
@@ -57,7 +59,7 @@ pub enum AddressError {
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Scheme => "wanted redis://, rediss://, unix: or redis+sentinel://",
+            Self::Scheme => "wanted redis://, rediss://, unix:, redis+sentinel:// or rediss+sentinel://",
             Self::Host => "wanted a host",
             Self::Port => "wanted a port in 1..=65535",
             Self::Path => "wanted /DATABASE, or /NAME[/DATABASE] with sentinels",
@@ -99,12 +101,13 @@ impl Address {
                 let (host, port) = host_and_port(hosts, 6379)?;
                 (Place::Tcp { host, port, tls: scheme == "rediss" }, path)
             }
-            "redis+sentinel" => {
+            "redis+sentinel" | "rediss+sentinel" => {
                 let sentinels: Result<Vec<_>, _> =
                     hosts.split(',').map(|host| host_and_port(host, 26_379)).collect();
                 let (name, db) = path.split_once('/').unwrap_or((path, ""));
                 let name = Some(decoded(name)?).filter(|name| !name.is_empty());
-                (Place::Sentinels { sentinels: sentinels?, name: name.ok_or(AddressError::Path)? }, db)
+                let (sentinels, name) = (sentinels?, name.ok_or(AddressError::Path)?);
+                (Place::Sentinels { sentinels, name, tls: scheme == "rediss+sentinel" }, db)
             }
             _ => return Err(AddressError::Scheme),
         };
@@ -132,36 +135,53 @@ impl Address {
         Self { ca_file: file, ..self }
     }
 
-    /// The sentinels to ask, and the name of the master to ask for.
-    pub(super) fn sentinels(&self) -> Option<(Vec<Client>, &str)> {
-        let Place::Sentinels { sentinels, name } = &self.place else { return None };
-        let client = |(host, port): &(String, u16)| Client::open((host.as_str(), *port)).ok();
-        Some((sentinels.iter().filter_map(client).collect(), name))
+    /// The sentinels to ask, each with the login and without, and the name of the master to ask for.
+    ///
+    /// Reads the files.
+    pub(super) fn sentinels(&self) -> Result<Option<(Vec<Sentinel>, &str)>, String> {
+        let Place::Sentinels { sentinels, name, tls } = &self.place else { return Ok(None) };
+        // A sentinel has no databases.
+        let login = self.login()?.set_db(0);
+        let is_known = login.password().is_some();
+        let client = |(host, port): &(String, u16), login| self.client_of(tcp(host, *port, *tls), *tls, login);
+        let sentinel = |place: &(String, u16)| {
+            let without = client(place, RedisConnectionInfo::default().set_skip_set_lib_name())?;
+            let with = if is_known { Some(client(place, login.clone())?) } else { None };
+            Ok(Sentinel { with, without })
+        };
+        Ok(Some((sentinels.iter().map(sentinel).collect::<Result<_, String>>()?, name)))
     }
 
     /// A client of the Redis there; with sentinels, of the one that they named.
     ///
     /// Reads the files.
     pub(super) fn client(&self, named: Option<(String, u16)>) -> Result<Client, String> {
-        let tls = matches!(self.place, Place::Tcp { tls: true, .. });
-        let addr = match (&self.place, named) {
-            (Place::Unix(path), _) => ConnectionAddr::Unix(path.clone()),
+        let (addr, tls) = match (&self.place, named) {
+            (Place::Unix(path), _) => (ConnectionAddr::Unix(path.clone()), false),
             (Place::Sentinels { .. }, None) => return Err("no sentinel named a master".into()),
-            (Place::Sentinels { .. }, Some((host, port))) => ConnectionAddr::Tcp(host, port),
-            (Place::Tcp { host, port, .. }, _) if tls => {
-                let (host, port, insecure, tls_params) = (host.clone(), *port, false, None);
-                ConnectionAddr::TcpTls { host, port, insecure, tls_params }
-            }
-            (Place::Tcp { host, port, .. }, _) => ConnectionAddr::Tcp(host.clone(), *port),
+            (Place::Sentinels { tls, .. }, Some((host, port))) => (tcp(&host, port, *tls), *tls),
+            (Place::Tcp { host, port, tls }, _) => (tcp(host, *port, *tls), *tls),
         };
-        let info = addr.into_connection_info().map_err(|err| err.to_string())?;
-        let info = info.set_redis_settings(self.login()?);
-        if tls { self.tls(info) } else { Client::open(info) }.map_err(|err| err.to_string())
+        self.client_of(addr, tls, self.login()?)
     }
 
-    fn tls(&self, info: ConnectionInfo) -> redis::RedisResult<Client> {
-        let root_cert = self.ca_file.as_deref().map(std::fs::read).transpose()?;
-        Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+    fn client_of(
+        &self,
+        addr: ConnectionAddr,
+        tls: bool,
+        login: RedisConnectionInfo,
+    ) -> Result<Client, String> {
+        let info = addr.into_connection_info().map_err(|err| err.to_string())?;
+        let info = info.set_redis_settings(login);
+        if !tls {
+            return Client::open(info).map_err(|err| err.to_string());
+        }
+        let root_cert = self.ca_file.as_deref().map(read_certificates).transpose()?;
+        let client = Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert });
+        client.map_err(|err| match &self.ca_file {
+            Some(file) => format!("{}: {err}", file.display()),
+            None => err.to_string(),
+        })
     }
 
     fn login(&self) -> Result<RedisConnectionInfo, String> {
@@ -177,8 +197,39 @@ impl Address {
     }
 }
 
+/// Clients of one sentinel.
+pub(super) struct Sentinel {
+    /// With the login, if there is one.
+    pub(super) with: Option<Client>,
+    /// Without.
+    pub(super) without: Client,
+}
+
+fn tcp(host: &str, port: u16, tls: bool) -> ConnectionAddr {
+    let host = host.to_owned();
+    if !tls {
+        return ConnectionAddr::Tcp(host, port);
+    }
+    ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(file).map_err(|err| format!("{}: {err}", file.display()))
+}
+
+/// Without this check, a file without certificates would look like a server that is not to be trusted.
+fn read_certificates(file: &Path) -> Result<Vec<u8>, String> {
+    let text = read(file)?;
+    let has_some = text.windows(BEGIN.len()).any(|part| part == BEGIN);
+    if has_some { Ok(text) } else { Err(format!("{}: it has no certificate (PEM)", file.display())) }
+}
+
+/// How a certificate begins (RFC 7468 §5).
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
 fn read_password(file: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(file).map_err(|err| format!("{}: {err}", file.display()))?;
+    let text = String::from_utf8(read(file)?);
+    let text = text.map_err(|_| format!("{}: a password is UTF-8 here", file.display()))?;
     Ok(text.trim_end().to_owned())
 }
 
@@ -218,9 +269,12 @@ mod tests {
         assert_eq!(place("redis://[::1]"), tcp("::1", 6379, false));
         assert_eq!(place("unix:/run/redis.sock"), Ok(Place::Unix("/run/redis.sock".into())));
         assert_eq!(place("unix:///run/redis.sock"), Ok(Place::Unix("/run/redis.sock".into())));
-        let sentinels = vec![("a".into(), 26_379), ("b".into(), 7)];
-        let name = "main".into();
-        assert_eq!(place("redis+sentinel://a,b:7/main/2"), Ok(Place::Sentinels { sentinels, name }));
+        let sentinels = |tls| {
+            let sentinels = vec![("a".into(), 26_379), ("b".into(), 7)];
+            Ok(Place::Sentinels { sentinels, name: "main".into(), tls })
+        };
+        assert_eq!(place("redis+sentinel://a,b:7/main/2"), sentinels(false));
+        assert_eq!(place("rediss+sentinel://u:p@a,b:7/main"), sentinels(true));
     }
 
     #[test]

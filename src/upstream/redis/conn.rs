@@ -42,8 +42,10 @@ impl From<RedisError> for NoPair {
 impl Pair {
     /// Opens a pair, and looks whether the server may be used.
     pub(super) async fn open(address: &Address) -> Result<Self, NoPair> {
-        let named = match address.sentinels() {
-            Some((sentinels, name)) => sentinel::master(&sentinels, name).await,
+        let named = match address.sentinels().map_err(NoPair::Failed)? {
+            Some((sentinels, name)) => {
+                Some(sentinel::master(&sentinels, name).await.map_err(NoPair::Failed)?)
+            }
             None => None,
         };
         let client = address.client(named).map_err(NoPair::Failed)?;

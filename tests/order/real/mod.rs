@@ -11,4 +11,5 @@ mod fork;
 mod full;
 mod gone;
 mod places;
+mod secure;
 mod unfit;

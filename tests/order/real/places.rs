@@ -1,5 +1,6 @@
 //! Promise: Redis is found by an address with a password, at a socket, and through sentinels.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
@@ -47,7 +48,7 @@ fn another_database_and_another_prefix_are_other_orders() {
     }
 }
 
-struct Sentinel {
+pub(crate) struct Sentinel {
     child: Child,
     port: u16,
     _folder: Folder,
@@ -55,17 +56,24 @@ struct Sentinel {
 
 impl Sentinel {
     fn of(master: &RedisServer) -> Option<Self> {
-        let program = find("redis-sentinel")?;
-        let folder = Folder::new();
-        let file = folder.file("sentinel.conf");
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = free.local_addr().expect("it is bound").port();
         drop(free);
-        let text = format!(
-            "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\n\
-             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
-            master.port()
+        Self::with(master.port(), port, &[("port", port.to_string())])
+    }
+
+    /// A sentinel on `port`, of the master on another one, with these settings.
+    pub(crate) fn with(master: u16, port: u16, settings: &[(&str, String)]) -> Option<Self> {
+        let program = find("redis-sentinel")?;
+        let folder = Folder::new();
+        let file = folder.file("sentinel.conf");
+        let mut text = format!(
+            "bind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master} 1\n\
+             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
         );
+        for (name, value) in settings {
+            writeln!(text, "{name} {value}").expect("a String takes any text");
+        }
         fs::write(&file, text).expect("a file");
         let child = Command::new(program)
             .arg(&file)
