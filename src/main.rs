@@ -8,6 +8,7 @@ use tidegate::cli::tools::{Output, with_cause};
 use tidegate::cli::welcome;
 use tidegate::cli::{self, Invocation, LoadError, health};
 use tidegate::config::{self, Config, EX_CONFIG, UnknownVariable};
+use tidegate::server::order::{LOSSES, losses_before};
 use tidegate::server::supervision::{self, Supervision};
 use tidegate::server::{Server, StartError};
 use tidegate::types::clock::since_1970;
@@ -78,7 +79,10 @@ const EX_TEMPFAIL: u8 = 75;
 fn start_anew() -> ExitCode {
     use std::os::unix::process::CommandExt;
     let err = match std::env::current_exe() {
-        Ok(program) => std::process::Command::new(program).args(std::env::args_os().skip(1)).exec(),
+        Ok(program) => std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .env(LOSSES, (losses_before() + 1).to_string())
+            .exec(),
         Err(err) => err,
     };
     tracing::error!(%err, "the program cannot be started anew");

@@ -179,6 +179,9 @@ impl Telemetry {
         if let Some(disk) = &engine.disk {
             order::put(&mut text, disk);
         }
+        if let Some(shared) = engine.shared.get() {
+            order::put_link(&mut text, &shared.stats);
+        }
         text
     }
 }

@@ -32,6 +32,7 @@ use crate::order::disk::kept::Kept;
 use crate::order::entry::{self, Entry};
 use crate::order::redis::call::{Closed, OnceKey, Repeat};
 use crate::order::redis::link::{Adopted, Applied, LinkState, Loss};
+use crate::order::redis::stats::LinkStats;
 use crate::order::refused::{Refused, Why};
 use crate::types::clock::since_1970;
 use crate::upstream::redis::{AppendError, Appended, Follower, Handle};
@@ -60,6 +61,8 @@ impl fmt::Debug for Outcome {
 pub struct Shared {
     handle: Handle<Outcome>,
     state: Arc<State>,
+    /// The counters of the link.
+    pub stats: Arc<LinkStats>,
 }
 
 /// What the thread that follows tells the others.
@@ -115,8 +118,8 @@ impl State {
 impl Shared {
     /// Publishes by `handle`.
     #[must_use]
-    pub fn new(handle: Handle<Outcome>, state: Arc<State>) -> Self {
-        Self { handle, state }
+    pub fn new(handle: Handle<Outcome>, state: Arc<State>, stats: Arc<LinkStats>) -> Self {
+        Self { handle, state, stats }
     }
 
     /// What the link does.

@@ -2,7 +2,7 @@
 
 mod drain;
 pub mod keys;
-mod order;
+pub mod order;
 mod rooms;
 mod start_error;
 pub mod supervision;

@@ -10,6 +10,7 @@ use crate::engine::{Engine, shared};
 use crate::order::memory::MemoryOrder;
 use crate::order::redis::link::Settings as LinkSettings;
 use crate::order::redis::scripts::Keep;
+use crate::order::redis::stats::LinkStats;
 use crate::server::start_error::StartError;
 use crate::store::disk;
 use crate::types::clock::Clock;
@@ -45,10 +46,13 @@ pub(super) fn follow_redis(engine: &Arc<Engine>) -> Result<Option<redis::Running
     let life: String = std::iter::repeat_with(fastrand::alphanumeric).take(LIFE_CHARS).collect();
     let settings = LinkSettings::new(life.to_lowercase());
     let (unanswered_bytes_max, unanswered_max) = (UNANSWERED_BYTES_MAX, settings.waiting_max);
+    let stats = Arc::<LinkStats>::default();
+    stats.losses.add_many(losses_before());
     let setup = redis::Setup {
         address: address.with_ca_file(config.order_ca_file.clone()),
         keep: Keep { prefix: config.order_prefix.clone(), bytes, age_ms },
         settings,
+        stats: stats.clone(),
         unanswered_bytes_max,
         unanswered_max,
     };
@@ -58,7 +62,7 @@ pub(super) fn follow_redis(engine: &Arc<Engine>) -> Result<Option<redis::Running
     let (caught_up, waiting) = mpsc::channel();
     let following = shared::Following::new(engine.clone(), state.clone(), caught_up);
     let (handle, running) = redis::start(setup, following)?;
-    let _ = engine.shared.set(shared::Shared::new(handle, state));
+    let _ = engine.shared.set(shared::Shared::new(handle, state, stats));
     loop {
         match waiting.recv_timeout(CATCH_UP_REPORT) {
             Ok(()) => {
@@ -91,6 +95,15 @@ fn say(engine: &Engine, say: impl AsyncFnOnce(&shared::Shared)) -> io::Result<()
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(say(shared));
     Ok(())
+}
+
+/// In the environment of a process that starts anew: how often it has.
+pub const LOSSES: &str = "tidegate_order_losses";
+
+/// How often this process has lost a part of the order and started anew.
+#[must_use]
+pub fn losses_before() -> u64 {
+    std::env::var(LOSSES).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// How often a start says that it waits for Redis.

@@ -290,6 +290,7 @@ fn when_all_is_gone_everybody_is_told_and_the_node_serves_again() {
     let _: String = server.ask("FLUSHALL");
     node.until_anew();
     node.say_when_possible("b");
+    node.0.metrics().assert("tidegate_order_losses_total", 1.0);
     let mut listener = node.resume(&before);
     let gap = listener.event();
     assert!(gap.contains("event: gap\n") && gap.contains(r#""reason":"restart""#), "{gap}");

@@ -19,4 +19,5 @@ pub mod entry;
 pub mod link;
 pub mod marks;
 pub mod scripts;
+pub mod stats;
 pub mod terms;

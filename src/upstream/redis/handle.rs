@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::order::redis::call::{Closed, OnceKey, Repeat};
 use crate::order::redis::link::{Adopted, Applied, LinkState, Placed, RefusedWhy, Settings};
 use crate::order::redis::scripts::Keep;
+use crate::order::redis::stats::{Fate, LinkStats};
 use crate::upstream::redis::address::Address;
 
 /// Is told what is in the order, on the thread of the link, in the order of the log. What takes long here delays everything.
@@ -34,6 +35,8 @@ pub struct Setup {
     pub keep: Keep,
     /// Times and bounds.
     pub settings: Settings,
+    /// What is counted.
+    pub stats: Arc<LinkStats>,
     /// Bytes of batches that are not answered yet. One is always let in.
     pub unanswered_bytes_max: u32,
     /// Batches that are not answered yet.
@@ -83,6 +86,20 @@ impl fmt::Display for AppendError {
 
 impl std::error::Error for AppendError {}
 
+impl AppendError {
+    /// The word for it in metrics.
+    pub(super) fn fate(self) -> Fate {
+        match self {
+            Self::Away | Self::Stopped => Fate::Away,
+            Self::Busy => Fate::Busy,
+            Self::Closed(Closed::Full) => Fate::Full,
+            Self::Closed(Closed::Unsafe) => Fate::Unsafe,
+            Self::Mismatch(_) => Fate::Mismatch,
+            Self::Unknown => Fate::Unknown,
+        }
+    }
+}
+
 impl From<RefusedWhy> for AppendError {
     fn from(why: RefusedWhy) -> Self {
         match why {
@@ -109,17 +126,24 @@ pub struct Handle<O> {
     requests: mpsc::Sender<Request<O>>,
     bytes: Arc<Semaphore>,
     bytes_max: u32,
+    stats: Arc<LinkStats>,
 }
 
 impl<O> Clone for Handle<O> {
     fn clone(&self) -> Self {
-        Self { requests: self.requests.clone(), bytes: self.bytes.clone(), bytes_max: self.bytes_max }
+        let (requests, bytes, stats) = (self.requests.clone(), self.bytes.clone(), self.stats.clone());
+        Self { requests, bytes, bytes_max: self.bytes_max, stats }
     }
 }
 
 impl<O> Handle<O> {
-    pub(super) fn new(requests: mpsc::Sender<Request<O>>, bytes: Arc<Semaphore>, bytes_max: u32) -> Self {
-        Self { requests, bytes, bytes_max }
+    pub(super) fn new(
+        requests: mpsc::Sender<Request<O>>,
+        bytes: Arc<Semaphore>,
+        bytes_max: u32,
+        stats: Arc<LinkStats>,
+    ) -> Self {
+        Self { requests, bytes, bytes_max, stats }
     }
 
     /// Appends a batch of `count` events, unless one of its keys is known.
@@ -135,6 +159,21 @@ impl<O> Handle<O> {
         count: u32,
         once: Vec<OnceKey>,
     ) -> Result<Appended<O>, AppendError> {
+        match self.request(body, count, once) {
+            Ok(answered) => answered.await.unwrap_or(Err(AppendError::Stopped)),
+            Err(refused) => {
+                self.stats.note(refused.fate());
+                Err(refused)
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        body: Bytes,
+        count: u32,
+        once: Vec<OnceKey>,
+    ) -> Result<oneshot::Receiver<Result<Appended<O>, AppendError>>, AppendError> {
         let length = u32::try_from(body.len()).unwrap_or(u32::MAX).clamp(1, self.bytes_max);
         let share = self.bytes.clone().try_acquire_many_owned(length).map_err(|_| AppendError::Busy)?;
         let (answer, answered) = oneshot::channel();
@@ -143,6 +182,6 @@ impl<O> Handle<O> {
             mpsc::error::TrySendError::Full(_) => AppendError::Busy,
             mpsc::error::TrySendError::Closed(_) => AppendError::Stopped,
         })?;
-        answered.await.unwrap_or(Err(AppendError::Stopped))
+        Ok(answered)
     }
 }

@@ -25,6 +25,7 @@ pub fn start<F: Follower + 'static>(setup: Setup, follower: F) -> io::Result<(Ha
     let (requests, received) = mpsc::channel(setup.unanswered_max);
     let bytes_max = setup.unanswered_bytes_max;
     let bytes = Arc::new(Semaphore::new(usize::try_from(bytes_max).unwrap_or(usize::MAX)));
+    let stats = setup.stats.clone();
     let (stop, stopped) = oneshot::channel();
     let run = move || {
         runtime.block_on(Work::new(setup, follower).run(received, stopped));
@@ -33,7 +34,7 @@ pub fn start<F: Follower + 'static>(setup: Setup, follower: F) -> io::Result<(Ha
     };
     let thread = std::thread::Builder::new().name("redis".into()).spawn(run)?;
     let running = Running { stop: Some(stop), thread: Some(thread) };
-    Ok((Handle::new(requests, bytes, bytes_max), running))
+    Ok((Handle::new(requests, bytes, bytes_max, stats), running))
 }
 
 impl Running {

@@ -8,15 +8,27 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::order::redis::call::Batch;
+use crate::order::redis::call::{AttachAnswer, Batch};
 use crate::order::redis::link::{Command, ConnNo, Happened, Link, LinkState, Output, Ticket, Told};
 use crate::order::redis::scripts::Keep;
+use crate::order::redis::stats::{Fate, LinkStats};
 use crate::types::clock::Clock;
+use crate::types::moment::Moment;
 use crate::upstream::redis::address::Address;
 use crate::upstream::redis::conn::{NoPair, Pair};
 use crate::upstream::redis::handle::{AppendError, Appended, Follower, Request, Setup};
 
 type Answer<O> = oneshot::Sender<Result<Appended<O>, AppendError>>;
+
+/// Someone who waits for the answer to a batch.
+struct Waiting<O> {
+    answer: Answer<O>,
+    /// The number of the batch's events.
+    count: u32,
+    since: Moment,
+    /// Its share of the bytes that may be unanswered.
+    _share: OwnedSemaphorePermit,
+}
 
 /// Something that happened to a pair of connections.
 struct Event {
@@ -46,7 +58,7 @@ pub(super) struct Work<F: Follower> {
     /// The commands that are under way on them, and the attempt to open them. They end with the value, and with the last of
     /// them the connections are closed.
     under_way: JoinSet<()>,
-    waiting: HashMap<Ticket, (Answer<F::Outcome>, OwnedSemaphorePermit)>,
+    waiting: HashMap<Ticket, Waiting<F::Outcome>>,
     /// What became of a batch that is still waited for, until its answer comes: at once.
     outcomes: HashMap<Ticket, F::Outcome>,
     waiting_max: usize,
@@ -56,6 +68,7 @@ pub(super) struct Work<F: Follower> {
     happened: mpsc::UnboundedReceiver<Event>,
     /// Why the last pair was of no use.
     cause: String,
+    stats: Arc<LinkStats>,
 }
 
 impl<F: Follower> Work<F> {
@@ -78,6 +91,7 @@ impl<F: Follower> Work<F> {
             events,
             happened,
             cause: String::new(),
+            stats: setup.stats,
         }
     }
 
@@ -107,8 +121,9 @@ impl<F: Follower> Work<F> {
         let Request { body, count, once, answer, share } = request;
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        self.waiting.insert(ticket, (answer, share));
-        self.link.submit(self.clock.now(), ticket, Batch { body, count, once });
+        let now = self.clock.now();
+        self.waiting.insert(ticket, Waiting { answer, count, since: now, _share: share });
+        self.link.submit(now, ticket, Batch { body, count, once });
     }
 
     fn event(&mut self, event: Event) {
@@ -121,6 +136,9 @@ impl<F: Follower> Work<F> {
         if event.pair.is_some() {
             self.pair = event.pair;
         }
+        if let Happened::Attached(AttachAnswer::Here(_)) = event.what {
+            self.stats.attaches.add();
+        }
         self.link.happened(self.clock.now(), event.no, event.what);
     }
 
@@ -132,16 +150,24 @@ impl<F: Follower> Work<F> {
                 Output::Tell(told) => self.tell(told),
             }
         }
+        if let Some(echoed) = self.link.echoed_at() {
+            self.stats.note_echo(self.clock.instant(echoed));
+        }
     }
 
     fn tell(&mut self, told: Told) {
         match told {
             Told::Apply(batch) => {
+                self.stats.applied_batches.add();
+                self.stats.applied_events.add_many(batch.count.into());
                 let mine = batch.mine;
                 let outcome = self.follower.apply(batch);
                 self.outcomes.extend(mine.map(|ticket| (ticket, outcome)));
             }
-            Told::Adopt(adopted) => self.follower.adopt(adopted),
+            Told::Adopt(adopted) => {
+                self.stats.note_loss(adopted.loss);
+                self.follower.adopt(adopted);
+            }
             Told::Placed(ticket, placed) => {
                 let outcome = self.outcomes.remove(&ticket);
                 self.answer(ticket, Ok(Appended::Placed(placed, outcome)));
@@ -160,14 +186,24 @@ impl<F: Follower> Work<F> {
             LinkState::Live => tracing::info!("Redis is followed"),
             state => tracing::debug!(state = state.as_str(), "the link to Redis"),
         }
+        self.stats.note_state(state);
         self.follower.state(state);
     }
 
     fn answer(&mut self, ticket: Ticket, result: Result<Appended<F::Outcome>, AppendError>) {
-        if let Some((answer, _share)) = self.waiting.remove(&ticket) {
-            // Whoever asked may be gone.
-            let _ = answer.send(result);
+        let Some(waiting) = self.waiting.remove(&ticket) else { return };
+        match &result {
+            Ok(Appended::Placed(..)) => {
+                let took = self.clock.now().since(waiting.since);
+                self.stats.times.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), 1);
+                self.stats.appended_events.add_many(waiting.count.into());
+                self.stats.note(Fate::Placed);
+            }
+            Ok(Appended::Repeat(_)) => self.stats.note(Fate::Repeated),
+            Err(err) => self.stats.note(err.fate()),
         }
+        // Whoever asked may be gone.
+        let _ = waiting.answer.send(result);
     }
 
     fn command(&mut self, no: ConnNo, command: Command) {

@@ -90,7 +90,9 @@ impl Node {
     pub(crate) fn at(address: Address, keep: Keep) -> Self {
         let life: String = std::iter::repeat_with(fastrand::alphanumeric).take(10).collect();
         let settings = Settings::new(life.to_lowercase());
-        let setup = Setup { address, keep, settings, unanswered_bytes_max: 16 << 20, unanswered_max: 1024 };
+        let (unanswered_bytes_max, unanswered_max) = (16 << 20, 1024);
+        let stats = Arc::default();
+        let setup = Setup { address, keep, settings, stats, unanswered_bytes_max, unanswered_max };
         let book = Arc::<Mutex<Book>>::default();
         let (handle, running) = start(setup, Writer(book.clone())).expect("a thread");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

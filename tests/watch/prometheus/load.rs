@@ -1,16 +1,18 @@
 //! A short load that moves every metric.
 
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::common::neighbours::{Folder, PATIENCE, Server, until};
+use crate::common::neighbours::{Folder, PATIENCE, Server, find, until};
 
 /// The base path of streams and publishes.
 const BASE: &str = "/api/v1/sse";
@@ -35,6 +37,31 @@ pub(crate) async fn server() -> (Folder, Server) {
     let order = format!("disk:{}", folder.file("order"));
     let server = Server::start(&[&SETTINGS[..], &[("ORDER", &order)]].concat()).await;
     (folder, server)
+}
+
+/// A server with an order in Redis, and that Redis. `None` if this machine has none.
+pub(crate) struct Node {
+    pub(crate) server: Server,
+    _redis: Child,
+    _folder: Folder,
+}
+
+/// Starts a server with all metrics of the link to an order in Redis. It waits until Redis is there.
+pub(crate) async fn node() -> Option<Node> {
+    let program = find("redis-server")?;
+    let folder = Folder::new();
+    let socket = folder.file("redis.sock");
+    let redis = Command::new(program)
+        .args(["--port", "0", "--unixsocket", &socket, "--save", ""])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("Redis starts");
+    let order = format!("unix:{socket}");
+    let server = Server::start(&[("ADMIN_LISTEN", "127.0.0.1:0"), ("ORDER", &order)]).await;
+    Some(Node { server, _redis: redis, _folder: folder })
 }
 
 /// Returns the body of the answer to `GET path`.
@@ -100,8 +127,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts the load, and waits until one subscriber is stuck.
-    pub(crate) async fn start(server: &Server) -> Self {
+    /// Starts the load, and waits until one subscriber is stuck. On `other` there are only publishes.
+    pub(crate) async fn start(server: &Server, other: &Server) -> Self {
         let address = server.address;
         let mut tasks = JoinSet::new();
         for n in 0..20 {
@@ -128,6 +155,7 @@ impl Load {
         })
         .await;
         tasks.spawn(trouble(address));
+        tasks.spawn(publishes(other.address));
         Self { _tasks: tasks, _stuck: stuck }
     }
 }
@@ -136,6 +164,15 @@ impl Load {
 async fn drain(mut socket: TcpStream) {
     let mut buf = vec![0; 16 << 10];
     while socket.read(&mut buf).await.is_ok_and(|count| count > 0) {}
+}
+
+/// Publishes.
+async fn publishes(address: SocketAddr) {
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        pace.tick().await;
+        publish(address, &json!({"room": "a", "data": "x"})).await;
+    }
 }
 
 /// Publishes, and sends requests that are refused, one for each reason.

@@ -97,12 +97,15 @@ async fn promtool_accepts_every_shipped_file() {
 async fn promtool_accepts_every_metric() {
     let (_folder, server) = load::server().await;
     promtool(&["check", "metrics"], &scrape(&server).await).await;
+    let Some(node) = load::node().await else { return };
+    promtool(&["check", "metrics"], &scrape(&node.server).await).await;
 }
 
 #[tokio::test]
 async fn every_metric_is_on_a_panel_and_every_panel_has_its_metrics() {
     let (_folder, server) = load::server().await;
-    let scrape = scrape(&server).await;
+    let Some(node) = load::node().await else { return };
+    let scrape = scrape(&server).await + &scrape(&node.server).await;
     let families = families(&scrape);
     let dashboard = Dashboard::read();
     let mut shown = BTreeSet::new();
@@ -174,7 +177,7 @@ fn the_dashboard_is_consistent() {
         ["Is it healthy?", "Who is connected?", "How fast do events arrive?", "What does it cost?"];
     let losses = ["Who is behind?", "What was refused, dropped or lost?"];
     let rooms = ["Who is there?", "What was left out on purpose?"];
-    let bounds = ["How full is history?", "How full is HTTP?", "Is the order written to disk?"];
+    let bounds = ["How full is history?", "How full is HTTP?", "Is the order written to disk?", "Is the order in Redis followed?"];
     let rows: Vec<_> = dashboard.panels().iter().filter(|panel| panel["type"] == "row").collect();
     let titles: Vec<_> = rows.iter().map(|row| text(&row["title"])).collect();
     assert_eq!(titles, [&questions[..], &losses, &rooms, &bounds].concat());
@@ -186,7 +189,7 @@ fn the_dashboard_is_consistent() {
 #[tokio::test]
 async fn every_alert_says_what_to_do_where_to_look_and_is_tested() {
     let (_folder, server) = load::server().await;
-    let Some(prometheus) = Prometheus::start(server.admin.expect("an admin listener")).await else { return };
+    let Some(prometheus) = Prometheus::start(&[server.admin.expect("an admin listener")]).await else { return };
     let rules = prometheus.rules().await;
     let (alerts, records): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| rule["type"] == "alerting");
     let dashboard = Dashboard::read();
@@ -231,8 +234,10 @@ fn expressions(rules: &[&Value]) -> Vec<Expression> {
 #[tokio::test]
 async fn every_expression_has_data() {
     let (_folder, server) = load::server().await;
-    let Some(prometheus) = Prometheus::start(server.admin.expect("an admin listener")).await else { return };
-    let _load = Load::start(&server).await;
+    let Some(node) = load::node().await else { return };
+    let admins = [&server, &node.server].map(|server| server.admin.expect("an admin listener"));
+    let Some(prometheus) = Prometheus::start(&admins).await else { return };
+    let _load = Load::start(&server, &node.server).await;
 
     let dashboard = Dashboard::read();
     let rules = prometheus.rules().await;

@@ -29,16 +29,17 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it with the shipped configuration and rules, changed only in the target, `admin`, and the interval.
+    /// Starts it with the shipped configuration and rules, changed only in the targets, `admins`, and the interval.
     /// `None` if this machine has no Prometheus.
-    pub(crate) async fn start(admin: SocketAddr) -> Option<Self> {
+    pub(crate) async fn start(admins: &[SocketAddr]) -> Option<Self> {
         let program = find("prometheus")?;
         let folder = Folder::new();
         let config = shipped("prometheus.yml");
-        for part in ["127.0.0.1:9180", "_interval: 15s"] {
+        for part in ["\"127.0.0.1:9180\"", "_interval: 15s"] {
             assert!(config.contains(part), "{part} is no longer in prometheus.yml");
         }
-        let config = config.replace("127.0.0.1:9180", &admin.to_string());
+        let targets: Vec<String> = admins.iter().map(|admin| format!("\"{admin}\"")).collect();
+        let config = config.replace("\"127.0.0.1:9180\"", &targets.join(", "));
         fs::write(folder.file("prometheus.yml"), config.replace("_interval: 15s", "_interval: 500ms"))
             .expect("a file");
         fs::write(folder.file("rules.yml"), shipped("rules.yml")).expect("a file");

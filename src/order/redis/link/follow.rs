@@ -242,6 +242,15 @@ impl Link {
         }
     }
 
+    /// When something that it sent came back last, or it became live.
+    #[must_use]
+    pub fn echoed_at(&self) -> Option<Moment> {
+        match &self.phase {
+            Phase::Following(following) if following.live.is_some() => Some(following.echoed),
+            _ => None,
+        }
+    }
+
     /// The oldest that was sent and did not come back.
     fn outstanding(&self, following: &Following) -> Option<Moment> {
         let tick = following.tick.as_ref().map(|(_, sent)| *sent);
