@@ -12,8 +12,11 @@ use crate::order::redis::entry::{EntryId, LogEntry, events_of};
 use crate::order::redis::terms;
 use crate::types::position::Epoch;
 
-/// Says where the order is.
-pub const ATTACH: &str = include_str!("scripts/attach.lua");
+/// Says where the order is, and begins a term if one has to begin.
+pub const ATTACH: &str = concat!("#!lua flags=allow-oom\n", include_str!("scripts/attach.lua"));
+
+/// Says where the order is, in a Redis that takes no writes.
+pub const LOOK: &str = concat!("#!lua flags=no-writes\n", include_str!("scripts/attach.lua"));
 
 /// Appends an entry.
 pub const APPEND: &str = include_str!("scripts/append.lua");
@@ -79,6 +82,14 @@ impl Keep {
         call
     }
 
+    /// The call of [`LOOK`].
+    #[must_use]
+    pub fn look(&self, asked: &AttachCall) -> Call {
+        let mut call = self.attach(asked);
+        call.push("look".to_owned());
+        call
+    }
+
     /// The call of [`APPEND`].
     #[must_use]
     pub fn append(&self, life: &str, asked: &AppendCall) -> Call {
@@ -131,7 +142,7 @@ impl Value {
     }
 }
 
-/// Reads the answer of [`ATTACH`]. `None` if it is none.
+/// Reads the answer of [`ATTACH`] or [`LOOK`]. `None` if it is none, or if a term has to begin that cannot be written.
 #[must_use]
 pub fn attached(answer: &Value) -> Option<AttachAnswer> {
     let words: Option<Vec<&str>> = answer.list()?.iter().map(Value::text).collect();
@@ -258,6 +269,7 @@ mod tests {
         assert_eq!((here.newest, here.floor()), (7, 5));
         assert_eq!(attached(&list(&["again"])), Some(AttachAnswer::Again));
         assert_eq!(attached(&list(&["format", "2"])), Some(AttachAnswer::Foreign));
+        assert_eq!(attached(&list(&["closed"])), None);
         assert_eq!(attached(&list(&["ok", "7", "a:1.1", "nonsense", "", "", "", "0"])), None);
     }
 }

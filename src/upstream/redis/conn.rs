@@ -7,7 +7,7 @@ use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErr
 use crate::order::redis::call::{AppendAnswer, AppendCall, AttachAnswer, AttachCall, Closed};
 use crate::order::redis::entry::EntryId;
 use crate::order::redis::link::{Happened, Unfit};
-use crate::order::redis::scripts::{self, APPEND, ATTACH, Call, Keep, Value};
+use crate::order::redis::scripts::{self, APPEND, ATTACH, Call, Keep, LOOK, Value};
 use crate::upstream::redis::address::Address;
 use crate::upstream::redis::sentinel;
 
@@ -22,6 +22,7 @@ pub(super) struct Pair {
     /// Reads, and waits for what there is to read.
     follow: MultiplexedConnection,
     attach_sha: String,
+    look_sha: String,
     append_sha: String,
 }
 
@@ -56,8 +57,9 @@ impl Pair {
             return Err(NoPair::Failed("the two connections are to different servers".into()));
         }
         let attach_sha = load(&mut append, ATTACH).await?;
+        let look_sha = load(&mut append, LOOK).await?;
         let append_sha = load(&mut append, APPEND).await?;
-        Ok(Self { append, follow, attach_sha, append_sha })
+        Ok(Self { append, follow, attach_sha, look_sha, append_sha })
     }
 
     /// Says where the order is.
@@ -68,9 +70,17 @@ impl Pair {
             Err(err) if err.code() == Some("WRONGTYPE") => {
                 return Ok(Happened::Attached(AttachAnswer::Foreign));
             }
+            Err(err) if closed(&err).is_some() => return self.look(keep, asked, err).await,
             answer => answer?,
         };
         scripts::attached(&answer).map(Happened::Attached).ok_or_else(not_understood)
+    }
+
+    /// Says where the order is in a Redis that takes no writes, because of `err`. If nothing has to be written, a node can
+    /// read all the same.
+    async fn look(mut self, keep: &Keep, asked: &AttachCall, err: RedisError) -> Result<Happened, RedisError> {
+        let answer = run(&mut self.append, &self.look_sha, LOOK, &keep.look(asked)).await?;
+        scripts::attached(&answer).map(Happened::Attached).ok_or(err)
     }
 
     /// Appends an entry.

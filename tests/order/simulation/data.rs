@@ -66,6 +66,14 @@ impl Data {
         AttachAnswer::Here(Whereabouts { newest, tag, lineage, oldest })
     }
 
+    /// Whether [`attach`](Self::attach) would begin a term.
+    pub(crate) fn would_begin(&self, replid: Replid, call: &AttachCall) -> bool {
+        let mut after = self.clone();
+        after.attach(replid, call);
+        let epoch = |data: &Self| data.meta.as_ref().map(|meta| meta.lineage.epoch());
+        epoch(&after) != epoch(self)
+    }
+
     fn root(&mut self, replid: Replid, call: &AttachCall) {
         let newest = self.meta.as_ref().map_or(0, |meta| meta.newest);
         let first = Lineage::first_after(newest.max(call.high));

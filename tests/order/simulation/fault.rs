@@ -18,7 +18,7 @@ impl World {
     pub(crate) fn trouble(&mut self) {
         let server = self.rng.usize(0..2);
         let node = self.rng.usize(0..self.nodes.len());
-        let which = self.rng.u32(0..30);
+        let which = self.rng.u32(0..32);
         match which {
             4..=8 if self.is_gentle => {}
             0 => self.crash(server, Kept::All),
@@ -30,6 +30,7 @@ impl World {
             9..=11 => self.cut(node),
             12 | 13 => self.servers[server].busy_until = self.soon(8_000),
             14 => self.servers[server].full_until = self.soon(8_000),
+            30 | 31 => self.servers[server].closed_until = self.soon(8_000),
             15..=18 => self.replicate(),
             19..=22 => self.promote(),
             23 | 24 => self.end_split(),

@@ -23,6 +23,8 @@ pub(crate) struct Server {
     pub busy_until: Moment,
     /// It takes no writes before.
     pub full_until: Moment,
+    /// It takes no writes at all before, not even to begin a term.
+    pub closed_until: Moment,
     /// Newest last.
     pub past: Vec<Arc<Data>>,
 }

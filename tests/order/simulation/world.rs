@@ -330,8 +330,10 @@ impl World {
         let server = &mut self.servers[conn.server];
         let replid = server.replid;
         let is_full = server.full_until > self.now;
+        let is_closed = server.closed_until > self.now;
         let what = match command {
             Command::Attach(_) | Command::Append(_) if !server.is_master => Happened::Broken,
+            Command::Attach(call) if is_closed && server.data.would_begin(replid, &call) => Happened::Broken,
             Command::Attach(call) => {
                 let answer = server.change(|data| data.attach(replid, &call));
                 if let AttachAnswer::Here(here) = &answer {
@@ -343,6 +345,9 @@ impl World {
             }
             Command::Append(call) if is_full => {
                 Happened::Appended(call.seq, AppendAnswer::Closed(Closed::Full))
+            }
+            Command::Append(call) if is_closed => {
+                Happened::Appended(call.seq, AppendAnswer::Closed(Closed::Unsafe))
             }
             Command::Append(call) => {
                 let before = server.data.log.last().map(|logged| logged.entry.id);
@@ -449,6 +454,7 @@ impl World {
             server.down_until = Moment(0);
             server.busy_until = Moment(0);
             server.full_until = Moment(0);
+            server.closed_until = Moment(0);
         }
         for node in &mut self.nodes {
             node.route = Some(master);

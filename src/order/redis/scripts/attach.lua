@@ -1,12 +1,13 @@
-#!lua flags=allow-oom
 -- Says where the order is, and begins a new term of it if what it was can no longer be relied on. What it writes then is
 -- small, and is written also if Redis is full.
 --
+-- A Redis that takes no writes runs it with the flag no-writes, and "look" for its last argument: then it only looks.
+--
 -- KEYS: meta, log, miles, seqs.
 -- ARGV: format; the node's epoch (empty if it has none) and the newest offset that it knows there; the newest offset that
--- it knows of any term; the epoch whose order is to be given up (empty if none); a fresh epoch.
+-- it knows of any term; the epoch whose order is to be given up (empty if none); a fresh epoch; and perhaps "look".
 --
--- Returns {'format', what is there}, {'again'} if the fresh epoch is used, or {'ok', newest offset, its tag, terms, oldest
+-- Returns {'format', what is there}, {'again'} if the fresh epoch is used, {'closed'} if it had to write, or {'ok', newest offset, its tag, terms, oldest
 -- entry: id, tag, tag before it, counts}.
 
 local function decimal(number) return string.format('%.0f', number) end
@@ -30,6 +31,8 @@ elseif meta[3] == epoch and newest < seen then
   begins = 'root'
 end
 
+local looks = ARGV[7] == 'look'
+if begins and looks then return {'closed'} end
 if begins then
   local first = (math.floor(math.max(newest, high) / 4294967296) + 2) * 4294967296
   local time = redis.call('TIME')
@@ -51,7 +54,7 @@ if begins then
 end
 
 -- The sequence numbers of lives that ended long ago.
-if redis.call('HLEN', KEYS[4]) > 1024 then
+if not looks and redis.call('HLEN', KEYS[4]) > 1024 then
   local lives = redis.call('HGETALL', KEYS[4])
   local ages = {}
   for at = 1, #lives, 2 do
