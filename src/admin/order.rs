@@ -48,7 +48,13 @@ pub(super) fn put(out: &mut String, disk: &DiskStats) {
 pub(super) fn put_link(out: &mut String, link: &LinkStats) {
     let state = |(at, word)| (word, u64::from(at == link.state()));
     let states = STATES.into_iter().enumerate().map(state);
-    put_by(out, ("link_state", "gauge"), "state", "1 for what the link to Redis does, 0 for the rest.", states);
+    put_by(
+        out,
+        ("link_state", "gauge"),
+        "state",
+        "1 for what the link to Redis does, 0 for the rest.",
+        states,
+    );
     put_value(
         out,
         "echo_age_seconds",
@@ -61,8 +67,17 @@ pub(super) fn put_link(out: &mut String, link: &LinkStats) {
     put_by(out, ("batches_total", "counter"), "fate", help, fates);
     for (name, help, value) in [
         ("appended_events_total", "Events that this node has appended.", link.appended_events.get()),
-        ("applied_batches_total", "Batches of all nodes that were read and applied.", link.applied_batches.get()),
+        (
+            "applied_batches_total",
+            "Batches of all nodes that were read and applied.",
+            link.applied_batches.get(),
+        ),
         ("applied_events_total", "Their events.", link.applied_events.get()),
+        (
+            "unconfirmed_total",
+            "Publishes in Redis of which no replica, or no disk, was heard in time, as order_ack asks for.",
+            link.unconfirmed.get(),
+        ),
         ("attaches_total", "Times that the link found out where the order is.", link.attaches.get()),
         ("terms_total", "Terms of the order that began while this node followed.", link.terms.get()),
         (

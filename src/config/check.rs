@@ -7,6 +7,7 @@ use crate::config::error::{ConfigError, Source};
 use crate::config::kinds::addresses::AddressRange;
 use crate::config::kinds::bounded::{print_duration, print_size};
 use crate::config::kinds::listen::{Listen, ListenAddr};
+use crate::config::kinds::order::{Ack, OrderPlace};
 use crate::config::kinds::origins::CorsOrigins;
 use crate::config::kinds::unix_socket::UnixSocket;
 use crate::config::layers::Layers;
@@ -57,6 +58,7 @@ pub(super) fn resolve(
         ("max_unsent_age", config.max_unsent_age),
         print_duration,
     );
+    check.ack_reached(&config);
     check.descriptors(&mut config, open_files_max);
     check_rooms::check(&config, layers, &mut check.errors);
     if check.errors.is_empty() { Ok(config) } else { Err(check.errors) }
@@ -103,6 +105,19 @@ impl Check<'_> {
             && config.listen.iter().any(|listen| listen.address.is_at(admin))
         {
             self.blame("admin_listen", "an address that is not in listen".to_owned());
+        }
+    }
+
+    /// A publish can only be answered by what the order is in.
+    fn ack_reached(&mut self, config: &Config) {
+        let can = match config.order {
+            OrderPlace::Memory => &[Ack::Memory][..],
+            OrderPlace::Disk(_) => &[Ack::Disk],
+            OrderPlace::Redis(_) => &[Ack::Redis, Ack::RedisAndReplica, Ack::RedisDisk],
+        };
+        if !can.contains(&config.ack()) {
+            let words: Vec<_> = can.iter().map(|ack| ack.as_str()).collect();
+            self.blame("order_ack", format!("auto or {} with this order", words.join(" or ")));
         }
     }
 

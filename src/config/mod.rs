@@ -66,6 +66,7 @@ pub use setting::Reference;
 pub use table::Config;
 
 pub use crate::types::rate::Rate;
+use kinds::order::{Ack, OrderPlace};
 use layers::{Given, Layers};
 
 /// Shards a process may have. Past this, more processes serve better than more threads.
@@ -143,6 +144,16 @@ pub fn room_reference() -> impl Iterator<Item = Reference> {
 }
 
 impl Config {
+    /// What has an event before its publish is answered.
+    #[must_use]
+    pub fn ack(&self) -> Ack {
+        self.order_ack.unwrap_or(match self.order {
+            OrderPlace::Memory => Ack::Memory,
+            OrderPlace::Disk(_) => Ack::Disk,
+            OrderPlace::Redis(_) => Ack::Redis,
+        })
+    }
+
     /// All defaults, for tests: `Config { drain: Duration::ZERO, ..Config::default_for(1024) }`.
     ///
     /// # Panics

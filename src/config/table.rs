@@ -22,7 +22,7 @@ use crate::config::kinds::choices::{
 };
 use crate::config::kinds::listen::{LISTEN_ADDRS_MAX, Listen, ListenAddr, listen, listen_addr};
 use crate::config::kinds::memory::{MemoryLimit, memory_limit};
-use crate::config::kinds::order::{OrderPlace, order_place};
+use crate::config::kinds::order::{Ack, OrderPlace, order_place};
 use crate::config::kinds::origins::{CORS_HEADERS_MAX, CorsOrigins, cors_origins, header_name};
 use crate::config::kinds::path::base_path;
 use crate::config::kinds::rate::{rate, rate_of};
@@ -268,6 +268,11 @@ settings! {
 
         /// How long events are kept on disk or in Redis. What is kept for subscribers is the least of this and the settings of the history.
         order_age: Duration = "24h", duration(MINUTE..=10 * 365 * 24 * HOUR);
+
+        /// What has an event before its publish is answered. `auto` is what the order is in: memory, disk or Redis. `redis+1`
+        /// waits for a replica of Redis as well, and `redis-disk` for the disk of Redis; if that takes longer than a second,
+        /// the publish is answered with 503 `publish_unknown`.
+        order_ack: Option<Ack> = "auto", auto_or(choice::<Ack>(), "redis+1");
 
         /// How the keys in Redis begin. Nodes with another prefix have another order.
         order_prefix: String = "tidegate", text();

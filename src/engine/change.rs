@@ -22,8 +22,8 @@ impl Engine {
     pub async fn propose(&self, change: Change) -> Result<u32, Problem> {
         if let Some(shared) = self.shared.get() {
             return match self.end_of(&change) {
-                Some(until) => shared.change(&change, until).await,
-                None => shared.change(&change, self.clock.unix_s() + 1).await,
+                Some(until) => shared.change(self, &change, until).await,
+                None => shared.change(self, &change, self.clock.unix_s() + 1).await,
             };
         }
         let ended = self.apply(&change, By::Here).await?;

@@ -125,13 +125,21 @@ impl Engine {
     }
 
     /// What an event survives whose publish was answered: `memory` nothing, `disk` the end of the process and of the machine,
-    /// `redis` the end of this node.
+    /// `redis` the end of this node, `redis+1` also the loss of one Redis, `redis-disk` also its restart.
     #[must_use]
     pub fn durability(&self) -> &'static str {
-        match (&self.disk, self.shared.get()) {
-            (Some(_), _) => "disk",
-            (None, Some(_)) => "redis",
-            (None, None) => "memory",
+        self.config.ack().as_str()
+    }
+
+    /// Waits until everything that was published here so far is where the setting `order_ack` wants it.
+    ///
+    /// # Errors
+    ///
+    /// [`Why::Unknown`](crate::order::refused::Why::Unknown), if it may be or may not.
+    pub async fn confirm(&self) -> Result<(), Refused> {
+        match self.shared.get() {
+            Some(shared) => shared.confirm(self).await,
+            None => Ok(()),
         }
     }
 
@@ -181,6 +189,13 @@ impl Engine {
             (Some(proposals), None) => proposals.publish(&self.order, drafts, request, repeats).await,
         };
         self.grew(bytes);
+        let is_any = match &published {
+            Ok(_) => true,
+            Err(refused) => refused.before.is_some(),
+        };
+        if is_any {
+            self.confirm().await?;
+        }
         published
     }
 

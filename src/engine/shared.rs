@@ -61,6 +61,8 @@ impl fmt::Debug for Outcome {
 pub struct Shared {
     handle: Handle<Outcome>,
     state: Arc<State>,
+    /// Whether a publish is answered only once something beyond Redis has it.
+    confirms: bool,
     /// The counters of the link.
     pub stats: Arc<LinkStats>,
 }
@@ -116,10 +118,10 @@ impl State {
 }
 
 impl Shared {
-    /// Publishes by `handle`.
+    /// Publishes by `handle`; and `confirms` each publish if something beyond Redis is to have it.
     #[must_use]
-    pub fn new(handle: Handle<Outcome>, state: Arc<State>, stats: Arc<LinkStats>) -> Self {
-        Self { handle, state, stats }
+    pub fn new(handle: Handle<Outcome>, state: Arc<State>, confirms: bool, stats: Arc<LinkStats>) -> Self {
+        Self { handle, state, confirms, stats }
     }
 
     /// What the link does.
@@ -193,18 +195,36 @@ impl Shared {
         finish(before, Ok(Published::default()), &indices, stop)
     }
 
+    /// Waits until everything that was applied here so far is where the setting `order_ack` wants it.
+    ///
+    /// # Errors
+    ///
+    /// [`Why::Unknown`], if it may be or may not.
+    pub async fn confirm(&self, engine: &Engine) -> Result<(), Refused> {
+        if !self.confirms {
+            return Ok(());
+        }
+        // If the order is lost, what was confirmed is another one.
+        let is_there = self.handle.confirm().await && !*engine.lifecycle.lost.borrow();
+        if is_there { Ok(()) } else { Err(Refused::whole(Why::Unknown)) }
+    }
+
     /// Appends `change`, which can be forgotten at `until`, in seconds since 1970. Returns how many streams of this node it ended,
     /// or told.
     ///
     /// # Errors
     ///
     /// If the order cannot be reached, or there is no place for the change here.
-    pub async fn change(&self, change: &Change, until: u64) -> Result<u32, Problem> {
+    pub async fn change(&self, engine: &Engine, change: &Change, until: u64) -> Result<u32, Problem> {
         let mut body = vec![entry::VERSION];
         entry::put_change(change, until, &mut body);
         let appended = self.handle.append(body.into(), 1, Vec::new()).await;
         match appended.map_err(|err| Problem::new(Why::from(err).into()))? {
-            Appended::Placed(_, Some(Outcome::Changed(ended))) => ended.await,
+            Appended::Placed(_, Some(Outcome::Changed(ended))) => {
+                let ended = ended.await?;
+                self.confirm(engine).await.map_err(|refused| Problem::new(refused.why.into()))?;
+                Ok(ended)
+            }
             Appended::Placed(..) | Appended::Repeat(_) => Err(Code::PublishUnknown.into()),
         }
     }

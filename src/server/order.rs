@@ -5,9 +5,10 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::config::kinds::order::OrderPlace;
+use crate::config::kinds::order::{Ack, OrderPlace};
 use crate::engine::{Engine, shared};
 use crate::order::memory::MemoryOrder;
+use crate::order::redis::call::Beyond;
 use crate::order::redis::link::Settings as LinkSettings;
 use crate::order::redis::scripts::Keep;
 use crate::order::redis::stats::LinkStats;
@@ -46,12 +47,18 @@ pub(super) fn follow_redis(engine: &Arc<Engine>) -> Result<Option<redis::Running
     let life: String = std::iter::repeat_with(fastrand::alphanumeric).take(LIFE_CHARS).collect();
     let settings = LinkSettings::new(life.to_lowercase());
     let (unanswered_bytes_max, unanswered_max) = (UNANSWERED_BYTES_MAX, settings.waiting_max);
+    let beyond = match config.ack() {
+        Ack::RedisAndReplica => Some(Beyond::Replica),
+        Ack::RedisDisk => Some(Beyond::Disk),
+        Ack::Memory | Ack::Disk | Ack::Redis => None,
+    };
     let stats = Arc::<LinkStats>::default();
     stats.losses.add_many(losses_before());
     let setup = redis::Setup {
         address: address.with_ca_file(config.order_ca_file.clone()),
         keep: Keep { prefix: config.order_prefix.clone(), bytes, age_ms },
         settings,
+        beyond,
         stats: stats.clone(),
         unanswered_bytes_max,
         unanswered_max,
@@ -62,7 +69,7 @@ pub(super) fn follow_redis(engine: &Arc<Engine>) -> Result<Option<redis::Running
     let (caught_up, waiting) = mpsc::channel();
     let following = shared::Following::new(engine.clone(), state.clone(), caught_up);
     let (handle, running) = redis::start(setup, following)?;
-    let _ = engine.shared.set(shared::Shared::new(handle, state, stats));
+    let _ = engine.shared.set(shared::Shared::new(handle, state, beyond.is_some(), stats));
     loop {
         match waiting.recv_timeout(CATCH_UP_REPORT) {
             Ok(()) => {

@@ -52,7 +52,7 @@ fn an_order_on_disk_is_shown() {
 }
 
 /// Every metric of the link to an order in Redis, with its type.
-const PROMISED_OF_LINKS: [(&str, &str); 10] = [
+const PROMISED_OF_LINKS: [(&str, &str); 11] = [
     ("tidegate_order_append_seconds", "histogram"),
     ("tidegate_order_appended_events_total", "counter"),
     ("tidegate_order_applied_batches_total", "counter"),
@@ -63,6 +63,7 @@ const PROMISED_OF_LINKS: [(&str, &str); 10] = [
     ("tidegate_order_link_state", "gauge"),
     ("tidegate_order_losses_total", "counter"),
     ("tidegate_order_terms_total", "counter"),
+    ("tidegate_order_unconfirmed_total", "counter"),
 ];
 
 #[test]
@@ -100,9 +101,7 @@ fn the_link_to_an_order_in_redis_is_shown() {
     metrics.assert("tidegate_order_losses_total", 0.0);
 
     let _: i64 = server.ask("CLIENT KILL TYPE normal");
-    eventually("it has attached again", || {
-        nodes[0].metrics().get("tidegate_order_attaches_total") >= 2.0
-    });
+    eventually("it has attached again", || nodes[0].metrics().get("tidegate_order_attaches_total") >= 2.0);
     server.signal("-STOP");
     eventually("it is lost, and it shows", || {
         let metrics = nodes[0].metrics();

@@ -196,6 +196,10 @@ fn the_documented_rights_are_enough_and_needed() {
     assert_eq!([node.publish(&event).status(), node.publish(&event).status()], [200, 200]);
     assert_eq!(listener.data(), "a");
     assert_eq!(node.post("/disconnect/r/ann", &[], &json!(null)).status(), 200);
+    let replica = redis_or_skip!();
+    replica.replicate(&server);
+    let waits = Node::at(&order, &[&FREE_PORTS[..], &["--order-ack", "redis+1"]].concat());
+    assert_eq!(waits.publish(&json!({"room": "r", "data": "b"})).json()["durability"], "redis+1");
     let refused = std::process::Command::new("redis-cli")
         .args(["-p", &server.port().to_string(), "--user", "tidegate", "--pass", "secret", "FLUSHALL"])
         .output();
@@ -235,6 +239,42 @@ fn while_redis_is_away_publishes_are_refused_and_streams_stay() {
     eventually("it is ready again", || node.is_ready());
     node.say("c");
     assert_eq!(listener.data(), "c", "the stream is the same");
+}
+
+/// A publisher that was to have its event on a replica is told only once it is there, also by a repeat of its key.
+#[test]
+fn what_no_replica_has_is_not_acknowledged() {
+    let (master, replica) = (redis_or_skip!(), redis_or_skip!());
+    replica.replicate(&master);
+    let node = Node::with(&master, &["--order-ack", "redis+1"]);
+    let keyed =
+        |key: &str| node.post("/publish", &[("idempotency-key", key)], &json!({"room": "r", "data": key}));
+    let mut listener = node.listen();
+    let first = keyed("a").json();
+    assert_eq!((listener.data().as_str(), &first["durability"]), ("a", &json!("redis+1")));
+    replica.lag();
+    eventually("the replica is gone", || master.info("connected_slaves").trim() == "0");
+    assert_problem(&keyed("b"), 503, "publish_unknown");
+    assert_eq!(listener.data(), "b", "the master has it, and so do listeners");
+    assert_problem(&keyed("b"), 503, "publish_unknown");
+    assert_problem(&keyed("a"), 503, "publish_unknown");
+    let lines = [("content-type", "application/x-ndjson")];
+    let lines = node.send("POST", "/publish", &lines, "{\"room\":\"r\",\"data\":\"c\"}\n");
+    assert!(lines.text().contains("publish_unknown"), "{}", lines.text());
+    replica.replicate(&master);
+    eventually("it is acknowledged", || keyed("b").status() == 200);
+    assert_eq!(keyed("b").json()["durability"], "redis+1");
+    node.0.metrics().assert("tidegate_order_link_state{state=\"live\"}", 1.0);
+    assert!(node.0.metrics().get("tidegate_order_unconfirmed_total") >= 4.0);
+}
+
+#[test]
+fn an_acknowledgement_that_redis_cannot_give_is_said_at_the_start() {
+    let server = redis_or_skip!();
+    let order = format!("redis://127.0.0.1:{}", server.port());
+    let args = [&FREE_PORTS[..], &["--order", &order, "--order-ack", "redis-disk"]].concat();
+    let line = logged_until(&mut command(&args), "Redis cannot be used");
+    assert!(line.contains("order_ack = redis-disk needs"), "{line}");
 }
 
 /// The answer is lost, and nobody can know: the key does.

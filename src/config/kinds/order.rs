@@ -1,10 +1,12 @@
-//! The kind of the setting `order`: where the order of events is kept.
+//! The kinds of the settings `order` and `order_ack`: where the order of events is kept, and what has an event before its
+//! publish is answered.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::config::kinds::secret::MASK;
 use crate::config::kinds::{Masked, Plain};
+use crate::types::words::words;
 
 /// Where the order of events is kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,6 +17,22 @@ pub enum OrderPlace {
     Disk(PathBuf),
     /// In Redis, for several nodes.
     Redis(RedisUrl),
+}
+
+words! {
+    /// What has an event before its publish is answered. The word is the `durability` of the answer.
+    Ack {
+        /// The memory of this process.
+        Memory = "memory",
+        /// The disk of this machine.
+        Disk = "disk",
+        /// Redis.
+        Redis = "redis",
+        /// Redis, and a replica of it.
+        RedisAndReplica = "redis+1",
+        /// The disk of Redis.
+        RedisDisk = "redis-disk",
+    }
 }
 
 /// The URL of a Redis. Its password is never shown.

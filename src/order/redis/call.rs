@@ -152,6 +152,15 @@ pub enum Closed {
     Unsafe,
 }
 
+/// What is to have a batch beyond Redis itself, before its publish is answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Beyond {
+    /// A replica (`WAIT`).
+    Replica,
+    /// The disk of Redis (`WAITAOF`).
+    Disk,
+}
+
 /// What became of one batch of an append.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Became {

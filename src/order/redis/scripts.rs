@@ -64,6 +64,12 @@ impl Keep {
         format!("{{{}}}:log", self.prefix)
     }
 
+    /// The key that is written before a question what else has everything: the answer is about what was written before.
+    #[must_use]
+    pub fn asked(&self) -> String {
+        format!("{{{}}}:asked", self.prefix)
+    }
+
     fn call(&self) -> Call {
         let keys = ["meta", "log", "miles", "seqs"].map(|name| format!("{{{}}}:{name}", self.prefix));
         Call { keys: keys.into(), args: vec![FORMAT.into()] }

@@ -31,8 +31,7 @@ words! {
 }
 
 /// The words for the states of a link, each with all that it stands for.
-pub const STATES: [&str; 7] =
-    ["connecting", "attaching", "catching_up", "live", "late", "lost", "unfit"];
+pub const STATES: [&str; 7] = ["connecting", "attaching", "catching_up", "live", "late", "lost", "unfit"];
 
 /// Counters of a link.
 #[derive(Debug)]
@@ -49,6 +48,8 @@ pub struct LinkStats {
     pub applied_batches: Count,
     /// Their events.
     pub applied_events: Count,
+    /// Publishes that were in Redis, and whose publisher was not told so: nothing said that a replica or the disk has them.
+    pub unconfirmed: Count,
     /// How long this node's batches took until they were read back, in microseconds.
     pub times: Histogram<TIME_BUCKETS>,
     fates: [Count; Fate::ALL.len()],
@@ -68,6 +69,7 @@ impl Default for LinkStats {
             appended_events,
             applied_batches,
             applied_events,
+            unconfirmed: Count::default(),
             times: Histogram::new(64),
             fates: Default::default(),
             state: AtomicU64::new(0),

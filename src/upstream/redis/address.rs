@@ -143,7 +143,8 @@ impl Address {
         // A sentinel has no databases.
         let login = self.login()?.set_db(0);
         let is_known = login.password().is_some();
-        let client = |(host, port): &(String, u16), login| self.client_of(tcp(host, *port, *tls), *tls, login);
+        let client =
+            |(host, port): &(String, u16), login| self.client_of(tcp(host, *port, *tls), *tls, login);
         let sentinel = |place: &(String, u16)| {
             let without = client(place, RedisConnectionInfo::default().set_skip_set_lib_name())?;
             let with = if is_known { Some(client(place, login.clone())?) } else { None };

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, cmd};
 
-use crate::order::redis::call::{AppendAnswer, AppendCall, AttachAnswer, AttachCall, Closed};
+use crate::order::redis::call::{AppendAnswer, AppendCall, AttachAnswer, AttachCall, Beyond, Closed};
 use crate::order::redis::entry::EntryId;
 use crate::order::redis::link::{Happened, Unfit};
 use crate::order::redis::scripts::{self, APPEND, ATTACH, Call, Keep, LOOK, Value};
@@ -14,7 +14,7 @@ use crate::upstream::redis::sentinel;
 /// How long a read waits for an entry, in milliseconds. Its answer without one shows that the connection lives.
 const BLOCK_MS: u32 = 1000;
 
-/// Two connections to the same process.
+/// Two connections to the same process, and perhaps a third.
 #[derive(Clone)]
 pub(super) struct Pair {
     /// Attaches and appends.
@@ -24,6 +24,8 @@ pub(super) struct Pair {
     attach_sha: String,
     look_sha: String,
     append_sha: String,
+    /// Asks what else has everything.
+    confirm: Option<(MultiplexedConnection, Beyond)>,
 }
 
 /// Why there is no pair.
@@ -42,7 +44,7 @@ impl From<RedisError> for NoPair {
 
 impl Pair {
     /// Opens a pair, and looks whether the server may be used.
-    pub(super) async fn open(address: &Address) -> Result<Self, NoPair> {
+    pub(super) async fn open(address: &Address, beyond: Option<Beyond>) -> Result<Self, NoPair> {
         let named = match address.sentinels().map_err(NoPair::Failed)? {
             Some((sentinels, name)) => {
                 Some(sentinel::master(&sentinels, name).await.map_err(NoPair::Failed)?)
@@ -53,13 +55,17 @@ impl Pair {
         let (mut append, mut follow) = (connect(&client).await?, connect(&client).await?);
         let (one, other) = (Facts::of(&mut append).await?, Facts::of(&mut follow).await?);
         one.check()?;
+        let confirm = match beyond {
+            Some(beyond) => Some((confirming(&client, beyond, &one).await?, beyond)),
+            None => None,
+        };
         if one.run_id != other.run_id {
             return Err(NoPair::Failed("the two connections are to different servers".into()));
         }
         let attach_sha = load(&mut append, ATTACH).await?;
         let look_sha = load(&mut append, LOOK).await?;
         let append_sha = load(&mut append, APPEND).await?;
-        Ok(Self { append, follow, attach_sha, look_sha, append_sha })
+        Ok(Self { append, follow, attach_sha, look_sha, append_sha, confirm })
     }
 
     /// Says where the order is.
@@ -78,7 +84,12 @@ impl Pair {
 
     /// Says where the order is in a Redis that takes no writes, because of `err`. If nothing has to be written, a node can
     /// read all the same.
-    async fn look(mut self, keep: &Keep, asked: &AttachCall, err: RedisError) -> Result<Happened, RedisError> {
+    async fn look(
+        mut self,
+        keep: &Keep,
+        asked: &AttachCall,
+        err: RedisError,
+    ) -> Result<Happened, RedisError> {
         let answer = run(&mut self.append, &self.look_sha, LOOK, &keep.look(asked)).await?;
         scripts::attached(&answer).map(Happened::Attached).ok_or(err)
     }
@@ -97,6 +108,26 @@ impl Pair {
             None => scripts::appended(&answer?),
         };
         answer.map(|answer| Happened::Appended(asked.seq, answer)).ok_or_else(not_understood)
+    }
+
+    /// Asks whether a replica, or the disk, has everything that was written before. What was written on other connections
+    /// counts only because something is written on this one after it.
+    pub(super) async fn confirm(self, keep: &Keep, life: &str) -> Result<Happened, RedisError> {
+        let Some((mut conn, beyond)) = self.confirm else { return Ok(Happened::Confirmed(false)) };
+        let mut asked = redis::pipe();
+        asked.cmd("SET").arg(keep.asked()).arg(life).arg("PX").arg(ASKED_MS).ignore();
+        match beyond {
+            Beyond::Replica => asked.cmd("WAIT").arg(1).arg(CONFIRM_MS),
+            Beyond::Disk => asked.cmd("WAITAOF").arg(1).arg(0).arg(CONFIRM_MS),
+        };
+        let answer: Result<(redis::Value,), _> = asked.query_async(&mut conn).await;
+        let has = |value: &redis::Value| matches!(value, redis::Value::Int(1..));
+        match answer {
+            Ok((redis::Value::Array(counts),)) => Ok(Happened::Confirmed(counts.first().is_some_and(has))),
+            Ok((count,)) => Ok(Happened::Confirmed(has(&count))),
+            Err(err) if closed(&err).is_some() => Ok(Happened::Confirmed(false)),
+            Err(err) => Err(err),
+        }
     }
 
     /// Reads the first entry from `id` on.
@@ -120,6 +151,31 @@ impl Pair {
         asked.arg("STREAMS").arg(keep.log()).arg(after.to_string());
         let answer = asked.query_async(&mut self.follow).await.map(neutral)?;
         scripts::read(&answer).map(Happened::Read).ok_or_else(not_understood)
+    }
+}
+
+/// How long Redis waits for a replica or its disk, in milliseconds.
+const CONFIRM_MS: u32 = 1000;
+
+/// How long the key of a question is kept, in milliseconds. Nobody reads it.
+const ASKED_MS: u32 = 60_000;
+
+/// A connection to the server with these `facts` that asks what else has everything.
+async fn confirming(client: &Client, beyond: Beyond, facts: &Facts) -> Result<MultiplexedConnection, NoPair> {
+    let mut conn = connect(client).await?;
+    if Facts::of(&mut conn).await?.run_id != facts.run_id {
+        return Err(NoPair::Failed("the connections are to different servers".into()));
+    }
+    // Nothing has to be waited for, so this only shows whether the command is there.
+    let (asked, unfit) = match beyond {
+        Beyond::Replica => (cmd("WAIT").arg(0).arg(1).to_owned(), Unfit::NoWait),
+        Beyond::Disk => (cmd("WAITAOF").arg(0).arg(0).arg(1).to_owned(), Unfit::NoWaitaof),
+    };
+    match asked.query_async::<redis::Value>(&mut conn).await {
+        Err(err) if err.code() == Some("NOPERM") || is_unknown(&err) => Err(NoPair::Unfit(unfit)),
+        Err(err) => Err(err.into()),
+        Ok(_) if beyond == Beyond::Disk && !facts.has_log => Err(NoPair::Unfit(Unfit::NoLog)),
+        Ok(_) => Ok(conn),
     }
 }
 
@@ -188,6 +244,8 @@ struct Facts {
     version: String,
     role: String,
     policy: String,
+    /// Whether it writes a log on its disk.
+    has_log: bool,
 }
 
 impl Facts {
@@ -208,7 +266,8 @@ impl Facts {
             value.unwrap_or_default().trim().to_owned()
         };
         let (run_id, version) = (field("run_id"), field("redis_version"));
-        Self { run_id, version, role: field("role"), policy: field("maxmemory_policy") }
+        let has_log = field("aof_enabled") == "1";
+        Self { run_id, version, role: field("role"), policy: field("maxmemory_policy"), has_log }
     }
 
     fn check(&self) -> Result<(), NoPair> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::order::redis::call::{Closed, OnceKey, Repeat};
+use crate::order::redis::call::{Beyond, Closed, OnceKey, Repeat};
 use crate::order::redis::link::{Adopted, Applied, LinkState, Placed, RefusedWhy, Settings};
 use crate::order::redis::scripts::Keep;
 use crate::order::redis::stats::{Fate, LinkStats};
@@ -35,6 +35,8 @@ pub struct Setup {
     pub keep: Keep,
     /// Times and bounds.
     pub settings: Settings,
+    /// What is to have a batch beyond Redis itself when [`Handle::confirm`] says so.
+    pub beyond: Option<Beyond>,
     /// What is counted.
     pub stats: Arc<LinkStats>,
     /// Bytes of batches that are not answered yet. One is always let in.
@@ -121,9 +123,13 @@ pub(super) struct Request<O> {
     pub(super) share: OwnedSemaphorePermit,
 }
 
+/// Someone who asks for a confirmation.
+pub(super) type Asked = oneshot::Sender<bool>;
+
 /// Appends to the order, from any thread.
 pub struct Handle<O> {
     requests: mpsc::Sender<Request<O>>,
+    confirms: mpsc::Sender<Asked>,
     bytes: Arc<Semaphore>,
     bytes_max: u32,
     stats: Arc<LinkStats>,
@@ -131,19 +137,28 @@ pub struct Handle<O> {
 
 impl<O> Clone for Handle<O> {
     fn clone(&self) -> Self {
-        let (requests, bytes, stats) = (self.requests.clone(), self.bytes.clone(), self.stats.clone());
-        Self { requests, bytes, bytes_max: self.bytes_max, stats }
+        let (requests, confirms) = (self.requests.clone(), self.confirms.clone());
+        let (bytes, stats) = (self.bytes.clone(), self.stats.clone());
+        Self { requests, confirms, bytes, bytes_max: self.bytes_max, stats }
     }
 }
 
 impl<O> Handle<O> {
     pub(super) fn new(
         requests: mpsc::Sender<Request<O>>,
+        confirms: mpsc::Sender<Asked>,
         bytes: Arc<Semaphore>,
         bytes_max: u32,
         stats: Arc<LinkStats>,
     ) -> Self {
-        Self { requests, bytes, bytes_max, stats }
+        Self { requests, confirms, bytes, bytes_max, stats }
+    }
+
+    /// Whether everything that was applied here before the call is in what [`Setup::beyond`] names. If this is false, it may
+    /// be or may not.
+    pub async fn confirm(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.confirms.try_send(answer).is_ok() && answered.await.unwrap_or(false)
     }
 
     /// Appends a batch of `count` events, unless one of its keys is known.

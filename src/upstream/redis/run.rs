@@ -23,18 +23,19 @@ pub struct Running {
 pub fn start<F: Follower + 'static>(setup: Setup, follower: F) -> io::Result<(Handle<F::Outcome>, Running)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (requests, received) = mpsc::channel(setup.unanswered_max);
+    let (confirms, asked) = mpsc::channel(setup.unanswered_max);
     let bytes_max = setup.unanswered_bytes_max;
     let bytes = Arc::new(Semaphore::new(usize::try_from(bytes_max).unwrap_or(usize::MAX)));
     let stats = setup.stats.clone();
     let (stop, stopped) = oneshot::channel();
     let run = move || {
-        runtime.block_on(Work::new(setup, follower).run(received, stopped));
+        runtime.block_on(Work::new(setup, follower).run(received, asked, stopped));
         // A look-up of a name cannot be ended, and nobody waits for it.
         runtime.shutdown_background();
     };
     let thread = std::thread::Builder::new().name("redis".into()).spawn(run)?;
     let running = Running { stop: Some(stop), thread: Some(thread) };
-    Ok((Handle::new(requests, bytes, bytes_max, stats), running))
+    Ok((Handle::new(requests, confirms, bytes, bytes_max, stats), running))
 }
 
 impl Running {

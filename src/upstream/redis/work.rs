@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::order::redis::call::{AttachAnswer, Batch};
+use crate::order::redis::call::{AttachAnswer, Batch, Beyond};
 use crate::order::redis::link::{Command, ConnNo, Happened, Link, LinkState, Output, Ticket, Told};
 use crate::order::redis::scripts::Keep;
 use crate::order::redis::stats::{Fate, LinkStats};
@@ -16,7 +16,7 @@ use crate::types::clock::Clock;
 use crate::types::moment::Moment;
 use crate::upstream::redis::address::Address;
 use crate::upstream::redis::conn::{NoPair, Pair};
-use crate::upstream::redis::handle::{AppendError, Appended, Follower, Request, Setup};
+use crate::upstream::redis::handle::{AppendError, Appended, Asked, Follower, Request, Setup};
 
 type Answer<O> = oneshot::Sender<Result<Appended<O>, AppendError>>;
 
@@ -45,6 +45,7 @@ struct Place {
     address: Address,
     keep: Keep,
     life: String,
+    beyond: Option<Beyond>,
 }
 
 pub(super) struct Work<F: Follower> {
@@ -61,6 +62,9 @@ pub(super) struct Work<F: Follower> {
     waiting: HashMap<Ticket, Waiting<F::Outcome>>,
     /// What became of a batch that is still waited for, until its answer comes: at once.
     outcomes: HashMap<Ticket, F::Outcome>,
+    confirms: HashMap<Ticket, Asked>,
+    /// Whether the last confirmation came.
+    is_confirmed: bool,
     waiting_max: usize,
     next_ticket: u64,
     events: mpsc::UnboundedSender<Event>,
@@ -74,7 +78,8 @@ pub(super) struct Work<F: Follower> {
 impl<F: Follower> Work<F> {
     pub(super) fn new(setup: Setup, follower: F) -> Self {
         let clock = Clock::start();
-        let place = Place { address: setup.address, keep: setup.keep, life: setup.settings.life.clone() };
+        let (life, beyond) = (setup.settings.life.clone(), setup.beyond);
+        let place = Place { address: setup.address, keep: setup.keep, life, beyond };
         let (events, happened) = mpsc::unbounded_channel();
         Self {
             link: Link::new(setup.settings, fastrand::u64(..), clock.now()),
@@ -85,6 +90,8 @@ impl<F: Follower> Work<F> {
             pair: None,
             under_way: JoinSet::new(),
             waiting: HashMap::new(),
+            confirms: HashMap::new(),
+            is_confirmed: true,
             outcomes: HashMap::new(),
             waiting_max: setup.unanswered_max,
             next_ticket: 0,
@@ -99,6 +106,7 @@ impl<F: Follower> Work<F> {
     pub(super) async fn run(
         mut self,
         mut requests: mpsc::Receiver<Request<F::Outcome>>,
+        mut confirms: mpsc::Receiver<Asked>,
         mut stopped: oneshot::Receiver<()>,
     ) {
         loop {
@@ -112,6 +120,7 @@ impl<F: Follower> Work<F> {
                 Some(request) = requests.recv(), if self.waiting.len() < self.waiting_max => {
                     self.request(request);
                 }
+                Some(asked) = confirms.recv() => self.confirm(asked),
                 () = sleep_until(due) => self.link.wake(self.clock.now()),
             }
         }
@@ -124,6 +133,29 @@ impl<F: Follower> Work<F> {
         let now = self.clock.now();
         self.waiting.insert(ticket, Waiting { answer, count, since: now, _share: share });
         self.link.submit(now, ticket, Batch { body, count, once });
+    }
+
+    fn confirm(&mut self, asked: Asked) {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.confirms.insert(ticket, asked);
+        self.link.confirm(self.clock.now(), ticket);
+    }
+
+    fn confirmed(&mut self, ticket: Ticket, is_confirmed: bool) {
+        match (self.is_confirmed, is_confirmed) {
+            (true, false) => tracing::warn!("no confirmation beyond Redis; publishes are answered with 503"),
+            (false, true) => tracing::info!("publishes are confirmed beyond Redis again"),
+            _ => {}
+        }
+        self.is_confirmed = is_confirmed;
+        if !is_confirmed {
+            self.stats.unconfirmed.add();
+        }
+        if let Some(asked) = self.confirms.remove(&ticket) {
+            // Whoever asked may be gone.
+            let _ = asked.send(is_confirmed);
+        }
     }
 
     fn event(&mut self, event: Event) {
@@ -175,6 +207,8 @@ impl<F: Follower> Work<F> {
             Told::Repeated(ticket, repeat) => self.answer(ticket, Ok(Appended::Repeat(repeat))),
             Told::Refused(ticket, why) => self.answer(ticket, Err(why.into())),
             Told::Unknown(ticket) => self.answer(ticket, Err(AppendError::Unknown)),
+            Told::Confirmed(ticket) => self.confirmed(ticket, true),
+            Told::Unconfirmed(ticket) => self.confirmed(ticket, false),
             Told::State(state) => self.state(state),
         }
     }
@@ -182,7 +216,7 @@ impl<F: Follower> Work<F> {
     fn state(&mut self, state: LinkState) {
         match state {
             LinkState::Lost => tracing::warn!(cause = self.cause, "Redis is lost"),
-            LinkState::Unfit(why) => tracing::error!(?why, "Redis cannot be used"),
+            LinkState::Unfit(why) => tracing::error!(reason = %why, "Redis cannot be used"),
             LinkState::Live => tracing::info!("Redis is followed"),
             state => tracing::debug!(state = state.as_str(), "the link to Redis"),
         }
@@ -215,7 +249,7 @@ impl<F: Follower> Work<F> {
                 self.close(no);
                 self.under_way.spawn(async move {
                     // A failed send means that the thread ends. So it does below.
-                    let _ = events.send(opened(no, Pair::open(&place.address).await));
+                    let _ = events.send(opened(no, Pair::open(&place.address, place.beyond).await));
                 });
             }
             (Command::Close, _) => self.close(no),
@@ -240,6 +274,7 @@ async fn run(command: Command, pair: Pair, place: &Place) -> Result<Happened, Re
     match command {
         Command::Attach(call) => pair.attach(&place.keep, &call).await,
         Command::Append(call) => pair.append(&place.keep, &place.life, &call).await,
+        Command::Confirm => pair.confirm(&place.keep, &place.life).await,
         Command::Probe(id) => pair.probe(&place.keep, id).await,
         Command::Read(after, entries_max) => pair.read(&place.keep, after, entries_max).await,
         Command::Connect | Command::Close => unreachable!("they are for no pair"),

@@ -7,6 +7,7 @@ pub(crate) mod server;
 
 mod append;
 mod away;
+mod confirm;
 mod fork;
 mod full;
 mod gone;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use redis::{Value, cmd};
-use tidegate::order::redis::call::OnceKey;
+use tidegate::order::redis::call::{Beyond, OnceKey};
 use tidegate::order::redis::link::{Adopted, Applied, LinkState, Loss, Placed, Settings};
 use tidegate::order::redis::scripts::Keep;
 use tidegate::order::redis::terms::follows;
@@ -88,11 +88,16 @@ impl Node {
     }
 
     pub(crate) fn at(address: Address, keep: Keep) -> Self {
+        Self::beyond(address, keep, None)
+    }
+
+    /// A node whose batches can be confirmed.
+    pub(crate) fn beyond(address: Address, keep: Keep, beyond: Option<Beyond>) -> Self {
         let life: String = std::iter::repeat_with(fastrand::alphanumeric).take(10).collect();
         let settings = Settings::new(life.to_lowercase());
         let (unanswered_bytes_max, unanswered_max) = (16 << 20, 1024);
         let stats = Arc::default();
-        let setup = Setup { address, keep, settings, stats, unanswered_bytes_max, unanswered_max };
+        let setup = Setup { address, keep, settings, beyond, stats, unanswered_bytes_max, unanswered_max };
         let book = Arc::<Mutex<Book>>::default();
         let (handle, running) = start(setup, Writer(book.clone())).expect("a thread");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -119,6 +124,10 @@ impl Node {
     ) -> Result<Appended<()>, AppendError> {
         let body = Bytes::copy_from_slice(body.as_bytes());
         self.runtime.block_on(self.handle.append(body, count, once))
+    }
+
+    pub(crate) fn confirm(&self) -> bool {
+        self.runtime.block_on(self.handle.confirm())
     }
 
     /// Appends one event. It was applied here when this returns.

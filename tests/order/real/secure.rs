@@ -128,8 +128,7 @@ fn sentinels_with_tls_and_a_password_say_where_the_master_is() {
     settings.push(("sentinel auth-pass main", "secret".to_owned()));
     let Some(_sentinel) = Sentinel::with(port, sentinel_port, &settings) else { return };
     let place = format!("127.0.0.1:{sentinel_port}/main");
-    let node =
-        Node::at(at(&format!("rediss+sentinel://:secret@{place}"), &certificates.authority()), keep());
+    let node = Node::at(at(&format!("rediss+sentinel://:secret@{place}"), &certificates.authority()), keep());
     node.wait_live();
     node.append("a");
     let wrong = at(&format!("rediss+sentinel://:wrong@{place}"), &certificates.authority());

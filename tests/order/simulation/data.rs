@@ -181,6 +181,11 @@ impl Data {
         known.truncate(4);
     }
 
+    /// Whether a batch was ever appended to this history.
+    pub(crate) fn had(&self, body: &str) -> bool {
+        body[1..].parse().is_ok_and(|number| self.past.contains(&number))
+    }
+
     pub(crate) fn read(&self, after: EntryId, entries_max: usize) -> Vec<Option<LogEntry>> {
         let from = self.log.partition_point(|logged| logged.entry.id <= after);
         self.log[from..].iter().take(entries_max).map(|logged| Some(logged.entry.clone())).collect()

@@ -2,8 +2,8 @@
 //!
 //! Servers crash with all, some or none of what they had, are replaced by replicas that lag, go back without a trace, lose
 //! keys, split and heal; connections break with commands under way that run afterwards. The checker knows what was really
-//! appended, and holds every node to it: what it has is what the log has, what was acknowledged is there once, and what is
-//! gone was told.
+//! appended, and holds every node to it: what it has is what the log has, what was acknowledged is there once, what was
+//! confirmed is on the replica, and what is gone was told.
 //!
 //! `TIDEGATE_SIM_SEED=123 cargo test --test order simulation` replays one seed and prints what it does.
 //! `TIDEGATE_SIM_SEEDS=100000 cargo test --release --test order simulation` runs more than the usual number.

@@ -1,6 +1,6 @@
 //! What really happened, and what follows from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate::order::redis::call::Repeat;
 use tidegate::order::redis::link::{Placed, Ticket};
@@ -27,6 +27,8 @@ pub(crate) struct Submitted {
 pub(crate) struct Truth {
     pub submitted: BTreeMap<u64, Submitted>,
     by_body: BTreeMap<String, u64>,
+    /// Those whose batch is to be confirmed.
+    pub confirming: BTreeSet<u64>,
     /// A server went back without a trace.
     pub went_back: bool,
     /// An order was gone, or lost something in its middle: a restart may be told.

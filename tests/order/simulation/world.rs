@@ -61,7 +61,11 @@ pub(crate) struct World {
     next_event: u64,
     blocked: BTreeMap<u64, Blocked>,
     /// When the last command of each connection arrives: none overtakes another.
-    arrivals: BTreeMap<(usize, u64, bool), Moment>,
+    arrivals: BTreeMap<(usize, u64, u8), Moment>,
+    /// Publishers ask whether a replica has what they published.
+    confirms: bool,
+    /// What the server had that confirmed last.
+    confirmed: Option<Arc<Data>>,
     next_ticket: u64,
     pub next_replid: u64,
     pub next_life: u64,
@@ -87,6 +91,8 @@ impl World {
             truth: Truth::default(),
             talks,
             is_gentle: rng.bool(),
+            confirms: rng.bool(),
+            confirmed: None,
             entries_max,
             late,
             queue: BinaryHeap::new(),
@@ -186,6 +192,9 @@ impl World {
         if self.nodes[node].life != life || self.nodes[node].no != no {
             return;
         }
+        if let Happened::Confirmed(true) = what {
+            self.confirmed.clone_from(&data);
+        }
         let brought = match &what {
             Happened::Read(entries) => entries.last().and_then(|entry| Some(entry.as_ref()?.id.offset)),
             Happened::Broken => {
@@ -241,6 +250,10 @@ impl World {
                     self.nodes[node].has(&body, placed.first),
                     "{body} is acknowledged and was not applied"
                 );
+                if self.confirms {
+                    self.truth.confirming.insert(ticket.0);
+                    self.nodes[node].link.confirm(self.now, ticket);
+                }
             }
             Told::Repeated(ticket, repeat) => {
                 self.say(|| format!("{life} {ticket:?} {repeat:?}"));
@@ -261,6 +274,18 @@ impl World {
                 self.say(|| format!("{life} {ticket:?} unknown"));
                 self.truth.answer(ticket, Fate::Unknown);
             }
+            Told::Confirmed(ticket) => {
+                self.say(|| format!("{life} {ticket:?} is confirmed"));
+                assert!(self.truth.confirming.remove(&ticket.0), "{ticket:?} is confirmed twice");
+                let body = &self.truth.submitted[&ticket.0].body;
+                let has = self.confirmed.as_ref().is_some_and(|data| data.had(body));
+                let may_lack = self.truth.was_gone || self.truth.went_back;
+                assert!(has || may_lack, "{body} is confirmed, and the replica does not have it");
+            }
+            Told::Unconfirmed(ticket) => {
+                self.say(|| format!("{life} {ticket:?} is not confirmed"));
+                assert!(self.truth.confirming.remove(&ticket.0), "{ticket:?} is confirmed twice");
+            }
             Told::State(state) => self.say(|| format!("{life} is {state:?}")),
         }
     }
@@ -276,10 +301,14 @@ impl World {
             }
             command => {
                 let Some(conn) = self.nodes[node].conn else { return };
-                let is_read = matches!(command, Command::Read(..));
+                let which = match command {
+                    Command::Read(..) => 1,
+                    Command::Confirm => 2,
+                    _ => 0,
+                };
                 let lag = if self.rng.u32(0..30) == 0 { 800_000 } else { 3_000 };
                 let when = Moment(self.now.0 + self.rng.u64(50..lag));
-                let last = self.arrivals.entry((node, no.0, is_read)).or_insert(when);
+                let last = self.arrivals.entry((node, no.0, which)).or_insert(when);
                 *last = when.max(*last);
                 let when = *last;
                 self.at(when, Event::Arrives { node, life, no, conn, command });
@@ -355,6 +384,13 @@ impl World {
                 self.check_appended(conn.server, before);
                 self.say(|| format!("{life} appends {} to {}: {answer:?}", call.tag, conn.server));
                 Happened::Appended(call.seq, answer)
+            }
+            Command::Confirm if !server.is_master => Happened::Broken,
+            Command::Confirm => {
+                let other = &self.servers[1 - conn.server];
+                let is_there = other.is_in_step && other.is_up(self.now);
+                let data = is_there.then(|| other.data.clone());
+                return self.reply(node, life, no, Happened::Confirmed(is_there), data);
             }
             Command::Probe(id) => Happened::Probed(server.data.first_from(id)),
             Command::Read(after, entries_max) => {
@@ -488,5 +524,7 @@ impl World {
             let is_lost = submitted.fate == Fate::Waiting;
             assert!(!is_lost || self.next_life > self.nodes.len() as u64, "{ticket} has no answer");
         }
+        let are_answered = self.truth.confirming.is_empty() || self.next_life > self.nodes.len() as u64;
+        assert!(are_answered, "{:?} wait for a confirmation", self.truth.confirming);
     }
 }

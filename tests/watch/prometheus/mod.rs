@@ -177,7 +177,12 @@ fn the_dashboard_is_consistent() {
         ["Is it healthy?", "Who is connected?", "How fast do events arrive?", "What does it cost?"];
     let losses = ["Who is behind?", "What was refused, dropped or lost?"];
     let rooms = ["Who is there?", "What was left out on purpose?"];
-    let bounds = ["How full is history?", "How full is HTTP?", "Is the order written to disk?", "Is the order in Redis followed?"];
+    let bounds = [
+        "How full is history?",
+        "How full is HTTP?",
+        "Is the order written to disk?",
+        "Is the order in Redis followed?",
+    ];
     let rows: Vec<_> = dashboard.panels().iter().filter(|panel| panel["type"] == "row").collect();
     let titles: Vec<_> = rows.iter().map(|row| text(&row["title"])).collect();
     assert_eq!(titles, [&questions[..], &losses, &rooms, &bounds].concat());
@@ -189,7 +194,9 @@ fn the_dashboard_is_consistent() {
 #[tokio::test]
 async fn every_alert_says_what_to_do_where_to_look_and_is_tested() {
     let (_folder, server) = load::server().await;
-    let Some(prometheus) = Prometheus::start(&[server.admin.expect("an admin listener")]).await else { return };
+    let Some(prometheus) = Prometheus::start(&[server.admin.expect("an admin listener")]).await else {
+        return;
+    };
     let rules = prometheus.rules().await;
     let (alerts, records): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| rule["type"] == "alerting");
     let dashboard = Dashboard::read();

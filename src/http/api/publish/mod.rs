@@ -114,6 +114,7 @@ async fn publish_events(
     if let Some(claim) = &claim {
         let first = engine.order.answer_to(claim, engine.clock.now()).map_err(&refused)?;
         if let Some(first) = first {
+            engine.confirm().await.map_err(&refused)?;
             return Ok(first);
         }
     }
@@ -134,7 +135,10 @@ async fn publish_events(
     // Before it waits: whoever sends it again meanwhile is told at once, and pays nothing.
     let first = claim.map(|claim| engine.order.begin(&claim, engine.clock.now()));
     let begun = match first.transpose().map_err(&refused)? {
-        Some(First::Before(first)) => return Ok(first),
+        Some(First::Before(first)) => {
+            engine.confirm().await.map_err(&refused)?;
+            return Ok(first);
+        }
         Some(First::Now(begun)) => Some(begun),
         None => None,
     };

@@ -138,6 +138,9 @@ impl Link {
         line.marks.cut(shared);
         line.applied = shared;
         line.at = EntryId::at(shared);
+        if loss != Loss::Nothing {
+            self.confirmer.lost(&mut self.out);
+        }
         if is_new {
             line.told = shared;
             self.adopt(here, Some(shared), shared, loss);
@@ -147,6 +150,7 @@ impl Link {
 
     /// The log is read from its oldest entry on.
     fn begin(&mut self, now: Moment, here: &Whereabouts, shared_to: Option<Offset>, loss: Loss) {
+        self.confirmer.lost(&mut self.out);
         let from = here.floor();
         let mut marks = Marks::new(self.settings.marks_max);
         marks.push(from, Mark::of(here.tag_at_floor()));

@@ -188,13 +188,16 @@ impl Link {
         self.high = self.high.max(offset);
     }
 
-    /// Sends what waits, if there is somewhere to send it.
+    /// Sends and asks what waits, if there is somewhere to send it.
     pub(super) fn pump(&mut self, now: Moment) {
         let Phase::Following(Following { live: Some(_), .. }) = self.phase else { return };
         let epoch = self.applied_line().lineage.epoch();
         while let Some((seq, tag, batches)) = self.publisher.next(now) {
             let call = AppendCall { epoch, seen: self.seen, seq: Some(seq), tag, batches };
             self.run(Command::Append(call));
+        }
+        if self.confirmer.next(now) {
+            self.run(Command::Confirm);
         }
     }
 
@@ -254,7 +257,7 @@ impl Link {
     /// The oldest that was sent and did not come back.
     fn outstanding(&self, following: &Following) -> Option<Moment> {
         let tick = following.tick.as_ref().map(|(_, sent)| *sent);
-        [tick, self.publisher.outstanding()].into_iter().flatten().min()
+        [tick, self.publisher.outstanding(), self.confirmer.outstanding()].into_iter().flatten().min()
     }
 
     /// When [`tend`](Self::tend) has something to do.

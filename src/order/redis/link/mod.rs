@@ -1,7 +1,7 @@
 //! The link of one node to the order in Redis, as a state machine: what happens goes in, what is to be done comes out.
 //!
-//! It decides when to connect, where the order is and what of it is shared (`adopt`), what is applied (`follow`), and
-//! what becomes of the node's own batches (`publish`). It has no socket, no clock and no chance but its seed.
+//! It decides when to connect, where the order is and what of it is shared (`adopt`), what is applied (`follow`), what
+//! becomes of the node's own batches (`publish`), and what else has them (`confirm`). It has no socket, no clock and no chance but its seed.
 //!
 //! ```text
 //! Connecting ─> Attaching ─> CatchingUp ─> Live <─> Late
@@ -11,6 +11,7 @@
 //! ```
 
 mod adopt;
+mod confirm;
 mod follow;
 mod publish;
 mod settings;
@@ -31,13 +32,14 @@ use crate::types::position::{Epoch, Offset};
 pub use self::settings::Settings;
 pub use self::told::{Adopted, Applied, LinkState, Loss, Placed, RefusedWhy, Told, Unfit};
 
+use self::confirm::Confirmer;
 use self::publish::Publisher;
 
 /// Names a batch that was submitted, for its answer.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Ticket(pub u64);
 
-/// A pair of connections, one to append and one to follow. What belongs to an earlier pair is ignored.
+/// A pair of connections, one to append and one to follow; perhaps with a third, to confirm. What belongs to an earlier pair is ignored.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ConnNo(pub u64);
 
@@ -54,6 +56,9 @@ pub enum Command {
     Probe(EntryId),
     /// Run the script `append`.
     Append(AppendCall),
+    /// Write something, and ask whether a replica or the disk has everything up to there: on a connection of its own, because
+    /// the answer may take long.
+    Confirm,
     /// Read what is behind this id, at most so many entries. Wait for a second if there is nothing.
     Read(EntryId, usize),
 }
@@ -80,6 +85,8 @@ pub enum Happened {
     Appended(Option<u64>, AppendAnswer),
     /// The answer to [`Command::Read`]. `None` is an entry that cannot be read; nothing follows it.
     Read(Vec<Option<LogEntry>>),
+    /// The answer to [`Command::Confirm`]; false if it took too long.
+    Confirmed(bool),
     /// It broke, could not be opened, or answered what cannot be understood.
     Broken,
 }
@@ -150,6 +157,7 @@ pub struct Link {
     /// When batches that wait are refused; `None` while they go out.
     refuse_at: Option<Moment>,
     publisher: Publisher,
+    confirmer: Confirmer,
     out: VecDeque<Output>,
 }
 
@@ -158,6 +166,7 @@ impl Link {
     #[must_use]
     pub fn new(settings: Settings, seed: u64, now: Moment) -> Self {
         let publisher = Publisher::new(&settings);
+        let confirmer = Confirmer::new(settings.waiting_max, settings.unknown_after);
         let mut link = Self {
             rng: Rng::with_seed(seed),
             no: ConnNo(0),
@@ -173,6 +182,7 @@ impl Link {
             ticks: 0,
             refuse_at: Some(now + settings.late_after),
             publisher,
+            confirmer,
             out: VecDeque::new(),
             settings,
         };
@@ -214,6 +224,14 @@ impl Link {
         self.pump(now);
     }
 
+    /// Someone whose batch was applied asks whether something beyond Redis has it too.
+    pub fn confirm(&mut self, now: Moment, ticket: Ticket) {
+        if !self.confirmer.push(now, ticket) {
+            self.tell(Told::Unconfirmed(ticket));
+        }
+        self.pump(now);
+    }
+
     /// Something happened to the pair of connections `no`.
     pub fn happened(&mut self, now: Moment, no: ConnNo, what: Happened) {
         if no != self.no {
@@ -226,6 +244,10 @@ impl Link {
             (Happened::Attached(answer), Phase::Attaching { .. }) => self.attached(now, answer),
             (Happened::Probed(entry), Phase::Probing { .. }) => self.probed(now, entry.as_ref()),
             (Happened::Appended(seq, answer), _) => self.appended(now, seq, answer),
+            (Happened::Confirmed(is_confirmed), _) => {
+                self.confirmer.answered(is_confirmed, &mut self.out);
+                self.pump(now);
+            }
             (Happened::Read(entries), Phase::Following(_)) => self.read(now, entries),
             // An answer to what is no longer asked.
             (Happened::Connected(_) | Happened::Attached(_) | Happened::Probed(_) | Happened::Read(_), _) => {
@@ -239,6 +261,7 @@ impl Link {
             self.publisher.refuse_waiting(RefusedWhy::Away, &mut self.out);
         }
         self.publisher.give_up(now, &mut self.out);
+        self.confirmer.give_up(now, &mut self.out);
         match self.phase {
             Phase::Waiting { until } | Phase::Unfit { until } if until <= now => self.connect(now),
             Phase::Connecting { until } | Phase::Attaching { until } | Phase::Probing { until, .. }
@@ -264,7 +287,10 @@ impl Link {
             Phase::Following(following) => self.tend_at(following),
         };
         let refuse = self.refuse_at.filter(|_| self.publisher.is_waiting());
-        [refuse, self.publisher.give_up_at()].into_iter().flatten().fold(phase, Moment::min)
+        [refuse, self.publisher.give_up_at(), self.confirmer.give_up_at()]
+            .into_iter()
+            .flatten()
+            .fold(phase, Moment::min)
     }
 
     fn tell(&mut self, told: Told) {
@@ -369,5 +395,6 @@ impl Link {
             self.refuse_at = Some(now + self.settings.late_after);
         }
         self.publisher.disconnected();
+        self.confirmer.disconnected();
     }
 }

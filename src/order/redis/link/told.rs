@@ -1,5 +1,7 @@
 //! What a link tells.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::order::redis::call::{Closed, Repeat};
@@ -22,6 +24,10 @@ pub enum Told {
     Refused(Ticket, RefusedWhy),
     /// It may be, or may come to be.
     Unknown(Ticket),
+    /// What was asked about is where it is to be, beyond Redis.
+    Confirmed(Ticket),
+    /// It may be, or may not.
+    Unconfirmed(Ticket),
     /// The link does something else than before.
     State(LinkState),
 }
@@ -116,6 +122,7 @@ pub enum LinkState {
 
 /// Why a Redis cannot be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Unfit {
     /// It does not say what it is (`INFO`).
     Unknown,
@@ -125,6 +132,28 @@ pub enum Unfit {
     Eviction,
     /// Something else is there, or another format.
     Format,
+    /// It does not let this user wait for a replica (`WAIT`).
+    NoWait,
+    /// It cannot wait for its disk (`WAITAOF`): it is older than 7.2, or does not let this user.
+    NoWaitaof,
+    /// It writes no log on its disk (`appendonly`).
+    NoLog,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "it does not say what it is: INFO is missing, or not allowed to this user",
+            Self::Version => "it is older than Redis 7.0",
+            Self::Eviction => "it may drop the order when it is full: maxmemory-policy is one of allkeys-...",
+            Self::Format => {
+                "its keys are of something else, or of another version; choose another order_prefix"
+            }
+            Self::NoWait => "order_ack = redis+1 needs WAIT, which this user may not run",
+            Self::NoWaitaof => "order_ack = redis-disk needs WAITAOF: Redis 7.2, and the right to run it",
+            Self::NoLog => "order_ack = redis-disk needs a Redis with appendonly yes",
+        })
+    }
 }
 
 impl LinkState {
