@@ -112,7 +112,7 @@ impl Check<'_> {
     fn ack_reached(&mut self, config: &Config) {
         let can = match config.order {
             OrderPlace::Memory => &[Ack::Memory][..],
-            OrderPlace::Disk(_) => &[Ack::Disk],
+            OrderPlace::Disk(_) => &[Ack::Disk, Ack::Memory],
             OrderPlace::Redis(_) => &[Ack::Redis, Ack::RedisAndReplica, Ack::RedisDisk],
         };
         if !can.contains(&config.ack()) {

@@ -271,7 +271,7 @@ settings! {
 
         /// What has an event before its publish is answered. `auto` is what the order is in: memory, disk or Redis. `redis+1`
         /// waits for a replica of Redis as well, and `redis-disk` for the disk of Redis; if that takes longer than a second,
-        /// the publish is answered with 503 `publish_unknown`.
+        /// the publish is answered with 503 `publish_unknown`. `memory` does not wait for the disk of an order on disk.
         order_ack: Option<Ack> = "auto", auto_or(choice::<Ack>(), "redis+1");
 
         /// How the keys in Redis begin. Nodes with another prefix have another order.

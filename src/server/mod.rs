@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::admin::{Admin, Probe};
 use crate::auth::revocation::Revocations;
+use crate::config::kinds::order::Ack;
 use crate::config::{Config, DeliveryOverflow, JwksSource, Listen, ListenAddr, UserOverflow, restart_needed};
 use crate::engine::access::Access;
 use crate::engine::buffers::Buffers;
@@ -136,7 +137,7 @@ impl Server {
         let own_files = opened.iter().chain(&admin_listener).filter_map(Listeners::own_file).collect();
 
         // After all that may fail for other reasons: an order that was opened and not started is closed as it was.
-        let disk = disk.map(disk::Opened::start).transpose()?;
+        let disk = disk.map(|disk| disk.start(engine.config.ack() == Ack::Memory)).transpose()?;
         // Not the policy of a table for `*`, by which the probe could be late.
         let probe_policy = Arc::new(rooms::own_policy(&engine.config));
         let probe_room = Arc::new(Source::new(SourceKind::Room, "", count, 0, probe_policy));

@@ -180,7 +180,7 @@ fn now(clock: Clock) -> (Moment, u64) {
 }
 
 impl Opened {
-    /// Starts the thread that writes.
+    /// Starts the thread that writes; whether it answers before it has written.
     ///
     /// # Errors
     ///
@@ -189,13 +189,14 @@ impl Opened {
     /// # Panics
     ///
     /// Never: only this takes the committer, and the value with it.
-    pub fn start(mut self) -> io::Result<Running> {
+    pub fn start(mut self, answers_first: bool) -> io::Result<Running> {
         let (proposals, clock) = (self.proposals.clone(), self.clock);
-        let mut committer = self.committer.take().expect("taken here only");
+        let committer = self.committer.take().expect("taken here only");
+        let mut committer = committer.answering_first(answers_first);
         let thread = std::thread::Builder::new().name("order".into());
         let thread = thread.spawn(move || {
             while committer.step(|| now(clock)) {}
-            committer.close()
+            committer.close(|| now(clock))
         })?;
         Ok(Running { proposals, thread })
     }
@@ -205,7 +206,8 @@ impl Drop for Opened {
     fn drop(&mut self) {
         if let Some(committer) = self.committer.take() {
             // If it fails, the next start begins a new term.
-            let _ = committer.close();
+            let clock = self.clock;
+            let _ = committer.close(|| now(clock));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tidegate::order::disk::record::{self, Read, Record};
 use tidegate::order::disk::scan::Scan;
+use tidegate::order::entry::{self, Entry};
 use tidegate::store::folder::Reading;
 
 use crate::common::BASE;
@@ -61,6 +62,21 @@ impl Order {
     /// The file of a segment.
     pub(crate) fn file(&self, segment: u64) -> PathBuf {
         self.path().join(format!("{segment:016}.log"))
+    }
+
+    /// Whether an event of the room `a` with this number is on the disk.
+    pub(crate) fn has(&self, number: &str) -> bool {
+        let is_it = |body: &[u8]| {
+            let mut found = false;
+            let read = entry::read(body, |entry| {
+                found |= matches!(entry, Entry::Event(draft, _) if &*draft.data == number);
+            });
+            read.is_ok() && found
+        };
+        let mut has = false;
+        let visited = self.scan().visit(&Reading(self.path()), |batch| has |= is_it(batch.body));
+        visited.expect("it can be read");
+        has
     }
 
     /// The segment of the batch that contains `data`, and where in it the batch begins and ends.

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::common::assert_problem;
 use crate::common::bearer::{SECRET, bearer, now, sign, token};
+use crate::common::process::command;
 use crate::node::{Node, Order, epoch, gap};
 
 /// Ends `node` in one of two ways.
@@ -159,5 +160,52 @@ fn who_may_not_speak_or_be_connected_still_may_not() {
         let claims = json!({"sub": "bob", "jti": "t2", "iat": now(), "exp": now() + 3600, "permissions": ["sse:read"]});
         let by_token = sign(SECRET, &claims);
         assert_problem(&listens(&node, "/stream/a/bob", &by_token), 401, "unauthorized");
+    }
+}
+
+/// Nobody waits for the disk. An end in order writes what was answered; after a kill it is there, or those who had it are told.
+#[test]
+fn what_was_answered_from_memory_is_there_or_told_to_be_lost() {
+    for is_killed in [true, false] {
+        let order = Order::new().set("TIDEGATE_ORDER_ACK", "memory");
+        let node = order.start();
+        let say = |node: &Node, data: u32| {
+            let answer = node.post("/publish", &[], &json!({"room": "a", "data": data}).to_string()).json();
+            assert_eq!(answer["durability"], "memory");
+            answer["id"].as_str().expect("an id").to_owned()
+        };
+        let first = say(&node, 0);
+        let ids: Vec<String> = (1..=20).map(|n| say(&node, n)).collect();
+        let last = ids.last().expect("some");
+        assert_eq!(node.send("GET", "/info", &[], "").json()["order"], "disk");
+        stop(node, is_killed);
+        let node = order.start();
+        let mut whole = node.resume(last);
+        let next = say(&node, 21);
+        if epoch(&next) == epoch(&first) {
+            assert!(!is_killed);
+            assert_eq!(whole.data(), "21");
+            let mut listener = node.resume(&first);
+            for n in 1..=21 {
+                assert_eq!(listener.data(), n.to_string());
+            }
+        } else if !order.has("20") {
+            assert_eq!(gap(&mut whole)["reason"], "restart");
+        } else {
+            assert_eq!(whole.data(), "21");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_the_order_cannot_give_is_refused_at_the_start() {
+    for (order, ack) in
+        [("memory", "disk"), ("memory", "redis+1"), ("disk:/tmp/order", "redis"), ("redis://r", "memory")]
+    {
+        let args = ["--order", order, "--order-ack", ack, "--check-config"];
+        let ended = command(&args).output().expect("it runs");
+        let said = String::from_utf8(ended.stderr).expect("text");
+        assert_eq!(ended.status.code(), Some(78), "{order} {ack}: {said}");
+        assert!(said.contains("order-ack=") && said.contains("with this order"), "{said}");
     }
 }

@@ -60,6 +60,16 @@ impl OrderPlace {
         *self == Self::Memory
     }
 
+    /// The word for it in answers.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk(_) => "disk",
+            Self::Redis(_) => "redis",
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         if text == "memory" {
             return Some(Self::Memory);

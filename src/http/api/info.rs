@@ -87,7 +87,7 @@ fn read(engine: &Engine) -> Info {
         version: env!("CARGO_PKG_VERSION"),
         epoch: hub.epoch().to_string(),
         head: hub.position(hub.head()).to_string(),
-        order: engine.durability(),
+        order: engine.config.order.as_str(),
         uptime_s: engine.clock.now().0 / 1_000_000,
         draining: hub.is_draining(),
         rooms: hub.rooms().len(),

@@ -2,6 +2,10 @@
 //!
 //! All that waits is committed together, with one sync. Publishers that come meanwhile wait for the next. What is decided
 //! about a group is decided under the locks of the order; they are free while the disk works.
+//!
+//! Where publishers do not wait for the disk, a group is applied first, and committed with others within
+//! [`WRITE_EVERY`](super::unwritten::WRITE_EVERY). After a failure the next is committed first all the same: what is known to be
+//! lost is not answered.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -19,6 +23,7 @@ use crate::order::decide::{Decided, Verdict};
 use crate::order::disk::files::Folder;
 use crate::order::disk::kept::Kept;
 use crate::order::disk::log::DiskLog;
+use crate::order::disk::unwritten::Unwritten;
 use crate::order::entry;
 use crate::order::memory::MemoryOrder;
 use crate::order::proposals::{Events, Proposal, Proposals};
@@ -74,6 +79,11 @@ pub struct Committer<F: Folder> {
     waiting: VecDeque<Proposal>,
     /// Until then proposals are refused for this reason.
     paused: Option<(Moment, Why)>,
+    /// Groups are applied and answered before they are committed.
+    answers_first: bool,
+    /// The last commit failed.
+    has_failed: bool,
+    unwritten: Unwritten,
 }
 
 /// What is committed together.
@@ -103,20 +113,41 @@ impl<F: Folder> Committer<F> {
         kept: Kept,
         stats: Arc<DiskStats>,
     ) -> Self {
-        let committer = Self { order, proposals, log, kept, stats, waiting: VecDeque::new(), paused: None };
+        let (waiting, unwritten) = Default::default();
+        let (paused, answers_first, has_failed) = (None, false, false);
+        let committer = Self {
+            order,
+            proposals,
+            log,
+            kept,
+            stats,
+            waiting,
+            paused,
+            answers_first,
+            has_failed,
+            unwritten,
+        };
         committer.note_size();
         committer
+    }
+
+    /// The same; whether what is proposed is applied and answered before it is committed.
+    #[must_use]
+    pub fn answering_first(self, answers_first: bool) -> Self {
+        Self { answers_first, ..self }
     }
 
     /// Commits one group, if there is one. `clock` gives the time, and the time since 1970 in microseconds. Returns false once
     /// no more is proposed.
     pub fn step(&mut self, clock: impl Fn() -> (Moment, u64)) -> bool {
-        if !self.proposals.take(&mut self.waiting, GROUP_BYTES_MAX, PATIENCE) {
+        let patience = self.unwritten.patience(clock().0).unwrap_or(PATIENCE);
+        if !self.proposals.take(&mut self.waiting, GROUP_BYTES_MAX, patience) {
             return false;
         }
         let (now, unix_us) = clock();
         if self.waiting.is_empty() {
-            self.clean(unix_us);
+            let _ = self.write(&clock);
+            self.clean(&clock);
             return true;
         }
         if let Some((_, why)) = self.paused.filter(|(until, _)| now < *until) {
@@ -124,41 +155,106 @@ impl<F: Folder> Committer<F> {
             return true;
         }
         let group = self.gather(now);
+        if self.answers_first && !self.has_failed {
+            self.answer(group, now, unix_us);
+            if self.is_due(clock().0) {
+                let _ = self.write(&clock);
+            }
+        } else {
+            self.commit_and_answer(group, now, unix_us, &clock);
+        }
+        self.clean(&clock);
+        true
+    }
+
+    fn commit_and_answer(
+        &mut self,
+        group: Group,
+        now: Moment,
+        unix_us: u64,
+        clock: impl Fn() -> (Moment, u64),
+    ) {
         let committed = self.commit(&group, unix_us);
         let took = u64::try_from(clock().0.since(now).as_micros()).unwrap_or(u64::MAX);
         self.stats.times.record(took, 1);
         match committed {
             Ok(()) => {
-                self.paused = None;
+                (self.paused, self.has_failed) = (None, false);
                 // By the time of its commit: a restart reads the same.
                 for member in group.members {
                     self.apply(member, now, unix_us / 1_000_000);
                 }
             }
             Err(err) => {
-                let why = why(&err);
-                self.stats.failures.add();
-                self.paused = Some((now + PAUSE, why));
+                let why = self.fail(now, &err);
                 group.members.into_iter().for_each(|member| self.undo(member, why));
-                tracing::error!(reason = %err, "the order cannot be written; publishes are refused");
             }
         }
-        self.clean(unix_us);
-        true
     }
 
-    /// Marks a clean end, after which the next start goes on in the same term.
+    /// Whether what was answered is to be written now.
+    fn is_due(&self, now: Moment) -> bool {
+        let is_large =
+            self.unwritten.bytes() >= GROUP_BYTES_MAX || self.unwritten.count() >= GROUP_ENTRIES_MAX;
+        is_large || self.unwritten.patience(now).is_some_and(|left| left.is_zero())
+    }
+
+    /// Refuses proposals for a while.
+    fn fail(&mut self, now: Moment, err: &io::Error) -> Why {
+        let why = why(err);
+        self.stats.failures.add();
+        (self.paused, self.has_failed) = (Some((now + PAUSE, why)), true);
+        tracing::error!(reason = %err, "the order cannot be written; publishes are refused");
+        why
+    }
+
+    /// Applies a group, which is written later.
+    fn answer(&mut self, group: Group, now: Moment, unix_us: u64) {
+        self.unwritten.add(&group.body, group.planned.next() - group.first, now);
+        for member in group.members {
+            self.apply(member, now, unix_us / 1_000_000);
+        }
+    }
+
+    /// Writes what was answered before. If that fails, it is lost, and readers from below are told.
+    fn write(&mut self, clock: impl Fn() -> (Moment, u64)) -> io::Result<()> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        let (now, unix_us) = clock();
+        let (body, count) = self.unwritten.take();
+        let last = self.log.next() + count - 1;
+        let committed = self.log.commit(u32::try_from(count).unwrap_or(u32::MAX), &body, unix_us);
+        let after = clock().0;
+        self.stats.times.record(u64::try_from(after.since(now).as_micros()).unwrap_or(u64::MAX), 1);
+        match committed {
+            Ok(_) => {
+                self.stats.commits.add();
+                self.stats.entries.add_many(count);
+                Ok(())
+            }
+            Err(err) => {
+                self.log.pass(last);
+                self.fail(after, &err);
+                tracing::error!(entries = count, "what was answered before is not on the disk");
+                Err(err)
+            }
+        }
+    }
+
+    /// Writes what was answered, and marks a clean end, after which the next start goes on in the same term.
     ///
     /// # Errors
     ///
     /// Of the file system.
-    pub fn close(self) -> io::Result<()> {
+    pub fn close(mut self, clock: impl Fn() -> (Moment, u64)) -> io::Result<()> {
+        self.write(clock)?;
         self.log.close()
     }
 
     /// Decides about what waits, as much as fits in a group.
     fn gather(&mut self, now: Moment) -> Group {
-        let first = self.log.next();
+        let first = self.log.next() + self.unwritten.count();
         let mut group =
             Group { first, body: vec![entry::VERSION], members: Vec::new(), planned: Planned::from(first) };
         let mut keys = HashSet::new();
@@ -263,7 +359,12 @@ impl<F: Folder> Committer<F> {
     }
 
     /// Removes segments that are too old or too many. Changes in them that are still in force are committed again first.
-    fn clean(&mut self, unix_us: u64) {
+    fn clean(&mut self, clock: impl Fn() -> (Moment, u64)) {
+        let (_, unix_us) = clock();
+        // What is committed again comes behind what was answered.
+        if self.log.excess(unix_us).is_some() && self.write(&clock).is_err() {
+            return;
+        }
         while let Some(oldest) = self.log.excess(unix_us) {
             let last = oldest.last;
             let removed = self.carry(last, unix_us).and_then(|()| self.log.remove_oldest());

@@ -18,7 +18,10 @@ pub mod kept;
 pub mod log;
 pub mod record;
 pub mod scan;
+mod unwritten;
 
+#[cfg(test)]
+mod answers;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
