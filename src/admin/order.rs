@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::admin::histogram::{MICROS, put_histogram};
 use crate::order::disk::committer::DiskStats;
-use crate::order::redis::stats::{Fate, LinkStats, STATES};
+use crate::upstream::redis::stats::{Fate, LinkStats, STATES};
 
 /// Appends the metrics of an order on disk.
 pub(super) fn put(out: &mut String, disk: &DiskStats) {

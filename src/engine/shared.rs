@@ -32,9 +32,9 @@ use crate::order::disk::kept::Kept;
 use crate::order::entry::{self, Entry};
 use crate::order::redis::call::{Closed, OnceKey, Repeat};
 use crate::order::redis::link::{Adopted, Applied, LinkState, Loss};
-use crate::order::redis::stats::LinkStats;
 use crate::order::refused::{Refused, Why};
 use crate::types::clock::since_1970;
+use crate::upstream::redis::stats::LinkStats;
 use crate::upstream::redis::{AppendError, Appended, Follower, Handle};
 
 /// What became of a batch of this node.

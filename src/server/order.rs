@@ -11,11 +11,11 @@ use crate::order::memory::MemoryOrder;
 use crate::order::redis::call::Beyond;
 use crate::order::redis::link::Settings as LinkSettings;
 use crate::order::redis::scripts::Keep;
-use crate::order::redis::stats::LinkStats;
 use crate::server::start_error::StartError;
 use crate::store::disk;
 use crate::types::clock::Clock;
 use crate::upstream::redis;
+use crate::upstream::redis::stats::LinkStats;
 
 /// How long before its start an order on disk has moments for: longer than anything may be kept in memory.
 pub(super) const PAST: Duration = Duration::from_hours(31 * 24);

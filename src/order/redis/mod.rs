@@ -19,5 +19,4 @@ pub mod entry;
 pub mod link;
 pub mod marks;
 pub mod scripts;
-pub mod stats;
 pub mod terms;

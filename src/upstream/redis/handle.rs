@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::order::redis::call::{Beyond, Closed, OnceKey, Repeat};
 use crate::order::redis::link::{Adopted, Applied, LinkState, Placed, RefusedWhy, Settings};
 use crate::order::redis::scripts::Keep;
-use crate::order::redis::stats::{Fate, LinkStats};
 use crate::upstream::redis::address::Address;
+use crate::upstream::redis::stats::{Fate, LinkStats};
 
 /// Is told what is in the order, on the thread of the link, in the order of the log. What takes long here delays everything.
 pub trait Follower: Send {

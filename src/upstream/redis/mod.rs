@@ -8,6 +8,7 @@ mod conn;
 mod handle;
 mod run;
 mod sentinel;
+pub mod stats;
 mod work;
 
 pub use self::address::{Address, AddressError};

@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep_until};
 use crate::order::redis::call::{AttachAnswer, Batch, Beyond};
 use crate::order::redis::link::{Command, ConnNo, Happened, Link, LinkState, Output, Ticket, Told};
 use crate::order::redis::scripts::Keep;
-use crate::order::redis::stats::{Fate, LinkStats};
 use crate::types::clock::Clock;
 use crate::types::moment::Moment;
 use crate::upstream::redis::address::Address;
 use crate::upstream::redis::conn::{NoPair, Pair};
 use crate::upstream::redis::handle::{AppendError, Appended, Asked, Follower, Request, Setup};
+use crate::upstream::redis::stats::{Fate, LinkStats};
 
 type Answer<O> = oneshot::Sender<Result<Appended<O>, AppendError>>;
 

@@ -20,6 +20,7 @@ fn a_replica_has_what_is_confirmed() {
     replica.replicate(&master);
     let node = node(&master, Beyond::Replica);
     node.wait_live();
+    eventually("the replica counts", || node.confirm());
     for n in 0..50 {
         node.append(&format!("{n};"));
         assert!(node.confirm(), "{n}");
@@ -35,7 +36,8 @@ fn without_a_replica_nothing_is_confirmed_and_everything_goes_on() {
     let (node, other) = (node(&master, Beyond::Replica), Node::start(&master));
     node.wait_live();
     node.append("a");
-    assert!(node.confirm());
+    // A replica counts from its first acknowledgement on.
+    eventually("the replica has it", || node.confirm());
     replica.lag();
     eventually("the replica is gone", || master.info("connected_slaves").trim() == "0");
     node.append("b");
@@ -68,6 +70,7 @@ fn what_a_failover_has_lost_is_not_confirmed() {
     let node = Node::beyond(address, keep(), Some(Beyond::Replica));
     node.wait_live();
     node.append("a");
+    eventually("the replica has it", || node.confirm());
     replica.lag();
     eventually("the replica is gone", || master.info("connected_slaves").trim() == "0");
     node.append("b");
@@ -94,6 +97,7 @@ fn many_publishers_share_a_question() {
     replica.replicate(&master);
     let node = node(&master, Beyond::Replica);
     node.wait_live();
+    eventually("the replica counts", || node.confirm());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let publish = |n: u32| {

@@ -361,7 +361,9 @@ impl World {
         let is_full = server.full_until > self.now;
         let is_closed = server.closed_until > self.now;
         let what = match command {
-            Command::Attach(_) | Command::Append(_) if !server.is_master => Happened::Broken,
+            Command::Attach(_) | Command::Append(_) | Command::Confirm if !server.is_master => {
+                Happened::Broken
+            }
             Command::Attach(call) if is_closed && server.data.would_begin(replid, &call) => Happened::Broken,
             Command::Attach(call) => {
                 let answer = server.change(|data| data.attach(replid, &call));
@@ -385,7 +387,6 @@ impl World {
                 self.say(|| format!("{life} appends {} to {}: {answer:?}", call.tag, conn.server));
                 Happened::Appended(call.seq, answer)
             }
-            Command::Confirm if !server.is_master => Happened::Broken,
             Command::Confirm => {
                 let other = &self.servers[1 - conn.server];
                 let is_there = other.is_in_step && other.is_up(self.now);
