@@ -274,6 +274,9 @@ settings! {
         /// the publish is answered with 503 `publish_unknown`. `memory` does not wait for the disk of an order on disk.
         order_ack: Option<Ack> = "auto", auto_or(choice::<Ack>(), "redis+1");
 
+        /// Whether subscribers are told by an event `stale` when Redis has been away for ten seconds.
+        order_stale: bool = "off", switch();
+
         /// How the keys in Redis begin. Nodes with another prefix have another order.
         order_prefix: String = "tidegate", text();
 

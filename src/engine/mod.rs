@@ -15,6 +15,7 @@ pub mod publish_limit;
 mod refused;
 pub mod reporter;
 pub mod shared;
+pub mod stale;
 pub mod stats;
 
 use std::sync::atomic::AtomicUsize;

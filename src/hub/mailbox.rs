@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -69,6 +70,13 @@ pub enum Command {
         room: Arc<Source>,
         /// Until when, as the connections are told (RFC 3339); `None` until it is undone.
         until: Option<Box<str>>,
+        /// Gets the number of connections.
+        reply: Reply<u32>,
+    },
+    /// Tell all connections that the order has not been heard of for so long.
+    Stale {
+        /// For how long.
+        away: Duration,
         /// Gets the number of connections.
         reply: Reply<u32>,
     },

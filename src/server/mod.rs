@@ -408,6 +408,7 @@ fn run_admin(
             () = admin.dashboard().watch(engine) => Ok(()),
             () = crate::engine::memory::watch(engine) => Ok(()),
             () = crate::engine::reporter::run(engine) => Ok(()),
+            () = crate::engine::stale::watch(engine) => Ok(()),
             () = notify(admin, watchdog) => Ok(()),
             result = serve => result,
             () = ended => Ok(()),

@@ -433,6 +433,7 @@ impl<N: Net> Shard<N> {
             Command::Muted { user, room, until, reply } => {
                 answer(reply, self.tell_muted(&user, &room, until.as_deref()));
             }
+            Command::Stale { away, reply } => answer(reply, self.tell_stale(away)),
             Command::Drain => self.start_drain(),
         }
     }

@@ -1,10 +1,11 @@
-//! What the server tells streams beside their events: that their user was muted.
+//! What the server tells streams beside their events: that their user was muted, or that the order is away.
 //!
 //! A stream whose socket is full is told when it has room again. At most [`UNTOLD_MAX`] wait for that; the next takes
 //! the place of the one that waits longest, which then finds out by the answer to its next publish.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::hub::source::Source;
 use crate::shard::Shard;
@@ -35,6 +36,21 @@ impl<N: Net> Shard<N> {
             }
         }
         told
+    }
+
+    /// Tells all streams that the order has not been heard of for so long. Returns how many there are. O(streams), about as
+    /// much work as one broadcast.
+    pub(super) fn tell_stale(&mut self, away: Duration) -> u32 {
+        let mut plain = Vec::new();
+        control::put_stale(away, &mut plain);
+        let plain: Arc<[u8]> = plain.into();
+        let open = self.conns.iter().filter(|(_, conn)| !conn.has(flag::CLOSING));
+        let keys: Vec<ConnKey> = open.map(|(slot, _)| self.conns.key(slot)).collect();
+        let told = keys.len();
+        for key in keys {
+            self.tell(Untold { key, plain: plain.clone() });
+        }
+        u32::try_from(told).unwrap_or(u32::MAX)
     }
 
     /// Tells those that had no room before.

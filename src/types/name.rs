@@ -16,8 +16,19 @@ pub const EVENT_ID_BYTES_MAX: usize = 127;
 /// Event names a publisher may not use: the server's own, and those that a browser itself dispatches on an
 /// `EventSource` (WHATWG HTML §9.2.3). An event called `error` or `open` would run the page's handlers for a connection
 /// that failed or opened. `message` is not reserved: browsers use it for an event without a name.
-pub const RESERVED_EVENT_NAMES: [&str; 10] =
-    ["connected", "replayed", "gap", "overload", "closing", "expiring", "presence", "muted", "error", "open"];
+pub const RESERVED_EVENT_NAMES: [&str; 11] = [
+    "connected",
+    "replayed",
+    "gap",
+    "overload",
+    "closing",
+    "expiring",
+    "presence",
+    "muted",
+    "stale",
+    "error",
+    "open",
+];
 
 /// Why a name was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

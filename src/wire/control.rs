@@ -1,4 +1,5 @@
-//! Events that the server itself sends: `connected`, `replayed`, `gap`, `overload`, `closing`, `expiring`, `muted`, and the heartbeat.
+//! Events that the server itself sends: `connected`, `replayed`, `gap`, `overload`, `closing`, `expiring`, `muted`, `stale`, and the
+//! heartbeat.
 //!
 //! An id never runs ahead of what was written before it, so each function says which id it writes.
 
@@ -107,6 +108,13 @@ pub fn put_muted(room: &str, until: Option<&str>, out: &mut Vec<u8>) {
     put_json(&Muted { room, until }, out);
 }
 
+/// Appends the news that the order has not been heard of for `away`: what others publish may be missing, and comes when it
+/// is back. It has no id: everything before it has been written.
+pub fn put_stale(away: Duration, out: &mut Vec<u8>) {
+    put_field(out, "event", "stale");
+    put_json(&Stale { away_s: away.as_secs() }, out);
+}
+
 /// Appends a heartbeat of the kind [`Heartbeat::Id`]: a comment, and an id without data. Browsers dispatch nothing and
 /// move `lastEventId` on (WHATWG HTML §9.2.6), so a quiet stream later resumes from a recent position. Firefox does not
 /// move it.
@@ -114,6 +122,11 @@ pub fn put_heartbeat(id: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(COMMENT);
     put_field(out, "id", id);
     out.push(b'\n');
+}
+
+#[derive(Serialize)]
+struct Stale {
+    away_s: u64,
 }
 
 #[derive(Serialize)]
@@ -210,6 +223,12 @@ mod tests {
     }
 
     #[test]
+    fn a_stale_stream_is_told_since_when() {
+        let away = Duration::from_millis(10_900);
+        assert_eq!(text(|out| put_stale(away, out)), "event: stale\ndata: {\"away_s\":10}\n\n");
+    }
+
+    #[test]
     fn a_heartbeat_dispatches_nothing() {
         assert_eq!(text(|out| put_heartbeat("k-1", out)), ":\nid: k-1\n\n");
     }
@@ -227,6 +246,7 @@ mod tests {
             text(|out| put_expiring(retry, out)),
             text(|out| put_replayed("k-9", 3, 0, out)),
             text(|out| put_muted("r", None, out)),
+            text(|out| put_stale(retry, out)),
         ];
         for frame in frames {
             assert!(frame.contains("\nevent: ") || frame.starts_with("event: "), "{frame}");

@@ -199,7 +199,8 @@ fn the_documented_rights_are_enough_and_needed() {
     let replica = redis_or_skip!();
     replica.replicate(&server);
     let waits = Node::at(&order, &[&FREE_PORTS[..], &["--order-ack", "redis+1"]].concat());
-    assert_eq!(waits.publish(&json!({"room": "r", "data": "b"})).json()["durability"], "redis+1");
+    let event = json!({"room": "r", "data": "b"});
+    eventually("a replica has it", || waits.publish(&event).json()["durability"] == "redis+1");
     let refused = std::process::Command::new("redis-cli")
         .args(["-p", &server.port().to_string(), "--user", "tidegate", "--pass", "secret", "FLUSHALL"])
         .output();
@@ -241,6 +242,35 @@ fn while_redis_is_away_publishes_are_refused_and_streams_stay() {
     assert_eq!(listener.data(), "c", "the stream is the same");
 }
 
+#[test]
+fn subscribers_that_are_to_know_are_told_once_that_redis_is_away() {
+    let server = redis_or_skip!();
+    let quiet = ["--heartbeat", "10m"];
+    let tells = Node::with(&server, &[&quiet[..], &["--order-stale", "on"]].concat());
+    let silent = Node::with(&server, &quiet);
+    let mut listeners = [tells.listen(), tells.listen(), silent.listen()];
+    let shown = tells.say("a");
+    for listener in &mut listeners {
+        assert_eq!(listener.data(), "a");
+    }
+    for _ in 0..2 {
+        server.signal("-STOP");
+        for listener in &mut listeners[..2] {
+            let told = listener.event();
+            let seconds = told.strip_prefix("event: stale\ndata: {\"away_s\":").expect("it is told");
+            let seconds: u32 = seconds.trim_end().trim_end_matches('}').parse().expect("a number");
+            assert!((10..60).contains(&seconds), "{told}");
+        }
+        server.signal("-CONT");
+        eventually("both are ready again", || tells.is_ready() && silent.is_ready());
+    }
+    tells.say("b");
+    for listener in &mut listeners {
+        assert_eq!(listener.data(), "b", "and nothing in between");
+    }
+    assert_eq!(tells.resume(&shown).data(), "b");
+}
+
 /// A publisher that was to have its event on a replica is told only once it is there, also by a repeat of its key.
 #[test]
 fn what_no_replica_has_is_not_acknowledged() {
@@ -249,9 +279,10 @@ fn what_no_replica_has_is_not_acknowledged() {
     let node = Node::with(&master, &["--order-ack", "redis+1"]);
     let keyed =
         |key: &str| node.post("/publish", &[("idempotency-key", key)], &json!({"room": "r", "data": key}));
+    eventually("the replica counts", || keyed("a").status() == 200);
     let mut listener = node.listen();
-    let first = keyed("a").json();
-    assert_eq!((listener.data().as_str(), &first["durability"]), ("a", &json!("redis+1")));
+    let first = keyed("b0").json();
+    assert_eq!((listener.data().as_str(), &first["durability"]), ("b0", &json!("redis+1")));
     replica.lag();
     eventually("the replica is gone", || master.info("connected_slaves").trim() == "0");
     assert_problem(&keyed("b"), 503, "publish_unknown");

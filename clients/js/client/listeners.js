@@ -14,7 +14,7 @@
  */
 
 /** Names of the server's own events. */
-const OWN = /^(connected|gap|replayed|overload|closing|expiring|presence|muted)$/;
+const OWN = /^(connected|gap|replayed|overload|closing|expiring|presence|muted|stale)$/;
 
 /** @param {string} type */
 export const isOwn = (type) => OWN.test(type);

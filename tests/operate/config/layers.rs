@@ -9,7 +9,7 @@ use tidegate::config::{self, Config, CorsOrigins, ListenAddr, Rate};
 use super::{OPEN_FILES, Start, flag_of, from_file, from_flags, summary, variable_of};
 
 /// A value of each setting other than its default.
-const SAMPLES: [(&str, &str); 83] = [
+const SAMPLES: [(&str, &str); 84] = [
     ("listen", "[::1]:8081,unix:/run/tidegate.sock;mode=0660;group=root"),
     ("admin_listen", "off"),
     ("insecure", "true"),
@@ -71,6 +71,7 @@ const SAMPLES: [(&str, &str); 83] = [
     ("order_bytes", "1GiB"),
     ("order_age", "10m"),
     ("order_ack", "memory"),
+    ("order_stale", "on"),
     ("order_prefix", "push"),
     ("order_password_file", "/etc/tidegate/redis-password"),
     ("order_ca_file", "/etc/tidegate/redis-ca.pem"),

@@ -128,11 +128,11 @@ describe("delivery", () => {
     const stream = world.connect();
     const { messages } = record(stream);
     const named = [];
-    for (const type of ["connected", "gap", "presence", "muted", "replayed"]) stream.on(type, (message) => named.push(message.type));
+    for (const type of ["connected", "gap", "presence", "muted", "stale", "replayed"]) stream.on(type, (message) => named.push(message.type));
     await settled();
     await world.last.connects(null, { text: own("replayed", { events: 0 }, "k3v9q2-5") + gap("k3v9q2-9") });
-    await world.last.sends(own("presence", { type: "count" }) + own("muted", { room: "a", until: null }));
-    assert.deepEqual(named, ["connected", "replayed", "gap", "presence", "muted"]);
+    await world.last.sends(own("presence", { type: "count" }) + own("muted", { room: "a", until: null }) + own("stale", { away_s: 10 }));
+    assert.deepEqual(named, ["connected", "replayed", "gap", "presence", "muted", "stale"]);
     assert.deepEqual(messages.map(({ type }) => type), ["gap"]);
   });
 
