@@ -138,7 +138,13 @@ pub fn events_of(counts: &str) -> Option<u64> {
     }
 }
 
-/// Index, count of events and length of one batch: `<index>:<count>:<length>`.
+/// How the field `c` counts one batch: `<index>:<count>:<length>`.
+#[must_use]
+pub fn piece(index: usize, count: u32, length: usize) -> String {
+    format!("{index}:{count}:{length}")
+}
+
+/// Index, count of events and length of one batch, as [`piece`] writes them.
 fn pieces(text: &str) -> Option<(usize, u32, usize)> {
     let mut pieces = text.split(':');
     let read = (pieces.next()?.parse().ok()?, pieces.next()?.parse().ok()?, pieces.next()?.parse().ok()?);

@@ -18,5 +18,6 @@ pub mod call;
 pub mod entry;
 pub mod link;
 pub mod marks;
+pub mod parts;
 pub mod scripts;
 pub mod terms;

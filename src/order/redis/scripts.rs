@@ -6,10 +6,10 @@
 use bytes::Bytes;
 
 use crate::order::redis::call::{
-    AppendAnswer, AppendCall, AttachAnswer, AttachCall, Became, Oldest, Repeat, Whereabouts,
+    AppendAnswer, AppendCall, AttachAnswer, AttachCall, Batch, Became, Oldest, Repeat, Whereabouts,
 };
 use crate::order::redis::entry::{EntryId, LogEntry, events_of};
-use crate::order::redis::terms;
+use crate::order::redis::{parts, terms};
 use crate::types::position::Epoch;
 
 /// Says where the order is, and begins a term if one has to begin.
@@ -71,7 +71,7 @@ impl Keep {
     }
 
     fn call(&self) -> Call {
-        let keys = ["meta", "log", "miles", "seqs"].map(|name| format!("{{{}}}:{name}", self.prefix));
+        let keys = ["meta", "log", "miles"].map(|name| format!("{{{}}}:{name}", self.prefix));
         Call { keys: keys.into(), args: vec![FORMAT.into()] }
     }
 
@@ -107,18 +107,20 @@ impl Keep {
         call.push(asked.tag.clone());
         call.push(self.bytes.to_string());
         call.push(self.age_ms.to_string());
-        call.push(asked.batches.len().to_string());
-        for batch in &asked.batches {
-            call.push(batch.count.to_string());
-            call.push(batch.once.len().to_string());
-            for once in &batch.once {
+        let parts = parts::of(&asked.batches);
+        call.push(parts.len().to_string());
+        for part in parts {
+            call.push(part.count.to_string());
+            call.push(part.once.len().to_string());
+            for once in part.once {
                 call.keys.push(format!("{{{}}}:once:{:032x}", self.prefix, once.key));
                 call.push(format!("{:032x}", once.content));
                 call.push(once.time.as_millis().max(1).to_string());
                 call.push(once.first.to_string());
                 call.push(once.count.to_string());
             }
-            call.args.push(batch.body.clone());
+            call.push(part.counts);
+            call.args.push(part.body);
         }
         call
     }
@@ -168,17 +170,17 @@ pub fn attached(answer: &Value) -> Option<AttachAnswer> {
     }
 }
 
-/// Reads the answer of [`APPEND`]. `None` if it is none.
+/// Reads the answer of [`APPEND`] to `batches`. `None` if it is none.
 #[must_use]
-pub fn appended(answer: &Value) -> Option<AppendAnswer> {
+pub fn appended(answer: &Value, batches: &[Batch]) -> Option<AppendAnswer> {
     let words: Option<Vec<&str>> = answer.list()?.iter().map(Value::text).collect();
     match words?[..] {
         ["attach"] => Some(AppendAnswer::Elsewhere),
         ["stale"] => Some(AppendAnswer::Stale),
         ["dup", offset] => Some(AppendAnswer::Earlier(offset.parse().ok()?)),
-        ["ok", newest, ref batches @ ..] => {
-            let became: Option<Vec<_>> = batches.iter().map(|text| became(text)).collect();
-            Some(AppendAnswer::Done(newest.parse().ok()?, became?))
+        ["ok", newest, ref claimed @ ..] => {
+            let claimed: Option<Vec<_>> = claimed.iter().map(|text| became(text)).collect();
+            Some(AppendAnswer::Done(newest.parse().ok()?, parts::became(batches, claimed?)?))
         }
         _ => None,
     }
@@ -188,7 +190,6 @@ fn became(text: &str) -> Option<Became> {
     let words: Vec<&str> = text.split(' ').collect();
     match words[..] {
         ["a"] => Some(Became::Appended),
-        ["s"] => Some(Became::Nothing),
         ["o", index] => Some(Became::Other(index.parse().ok()?)),
         ["r", index, epoch, first, last] => {
             let (index, epoch) = (index.parse().ok()?, Epoch::parse(epoch)?);
@@ -247,24 +248,37 @@ pub fn read(answer: &Value) -> Option<Vec<Option<LogEntry>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::order::redis::call::OnceKey;
 
     fn list(words: &[&str]) -> Value {
         Value::List(words.iter().map(|word| Value::Bytes(Bytes::copy_from_slice(word.as_bytes()))).collect())
+    }
+
+    /// A batch that claims something, or not.
+    fn batch(claims: bool) -> Batch {
+        let once = OnceKey { key: 1, content: 2, time: Duration::from_secs(1), first: 0, count: 1 };
+        Batch { body: "x".into(), count: 1, once: if claims { vec![once] } else { Vec::new() } }
     }
 
     #[test]
     fn answers_of_an_append_are_read() {
         let epoch = Epoch::new(1);
         let repeat = Repeat { index: 1, epoch, first: 5, last: 6 };
-        let done = vec![Became::Appended, Became::Repeat(repeat), Became::Other(0), Became::Nothing];
+        let batches = [batch(true), batch(false), batch(true), batch(true), Batch::answered()];
+        let done =
+            [Became::Appended, Became::Appended, Became::Repeat(repeat), Became::Other(0), Became::Nothing];
         let text = format!("r 1 {epoch} 5 6");
-        assert_eq!(appended(&list(&["ok", "9", "a", &text, "o 0", "s"])), Some(AppendAnswer::Done(9, done)));
-        assert_eq!(appended(&list(&["dup", "9"])), Some(AppendAnswer::Earlier(9)));
-        assert_eq!(appended(&list(&["stale"])), Some(AppendAnswer::Stale));
-        assert_eq!(appended(&list(&["attach"])), Some(AppendAnswer::Elsewhere));
-        for words in [&["ok"][..], &["ok", "x"], &["ok", "9", "b"], &["dup"], &[]] {
-            assert_eq!(appended(&list(words)), None, "{words:?}");
+        let answer = list(&["ok", "9", "a", &text, "o 0"]);
+        assert_eq!(appended(&answer, &batches), Some(AppendAnswer::Done(9, done.into())));
+        assert_eq!(appended(&list(&["ok", "9"]), &[]), Some(AppendAnswer::Done(9, Vec::new())), "a tick");
+        assert_eq!(appended(&list(&["dup", "9"]), &batches), Some(AppendAnswer::Earlier(9)));
+        assert_eq!(appended(&list(&["stale"]), &batches), Some(AppendAnswer::Stale));
+        assert_eq!(appended(&list(&["attach"]), &batches), Some(AppendAnswer::Elsewhere));
+        for words in [&["ok"][..], &["ok", "x"], &["ok", "9", "b"], &["ok", "9"], &["dup"], &[]] {
+            assert_eq!(appended(&list(words), &batches[..1]), None, "{words:?}");
         }
     }
 

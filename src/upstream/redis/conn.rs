@@ -105,7 +105,7 @@ impl Pair {
         let closed = answer.as_ref().err().and_then(closed);
         let answer = match closed {
             Some(closed) => Some(AppendAnswer::Closed(closed)),
-            None => scripts::appended(&answer?),
+            None => scripts::appended(&answer?, &asked.batches),
         };
         answer.map(|answer| Happened::Appended(asked.seq, answer)).ok_or_else(not_understood)
     }

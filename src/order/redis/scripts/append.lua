@@ -1,30 +1,32 @@
 #!lua
 -- Appends one entry, if the order is where the node believes it to be; else changes nothing and has the node attach.
 --
--- KEYS: meta, log, miles, seqs; then the keys that the parts claim, in their order.
+-- KEYS: meta, log, miles; then the keys that the parts claim, in their order.
 -- ARGV: format, epoch, seen, life, seq (empty for a tick), tag, bytes kept, milliseconds kept, number of parts; then for
 -- each part: count of events, number of claims, for each claim (content, milliseconds kept, index of its first event,
--- count of its events), body.
+-- count of its events), its batches as the entry counts them, body. A part is one batch with claims, or any number without.
 --
--- Returns {'attach'}, {'stale'}, {'dup', offset}, or {'ok', newest offset, what became of each part}: 'a' appended,
--- 'r <claim> <epoch> <first> <last>' a repeat of what is there, 'o <claim>' the claim came with something else before, 's'
--- there was nothing to append.
+-- Returns {'attach'}, {'stale'}, {'dup', offset}, or {'ok', newest offset, what became of each part with claims}: 'a'
+-- appended, 'r <claim> <epoch> <first> <last>' a repeat of what is there, 'o <claim>' the claim came with something else
+-- before.
+--
+-- Each call costs about as much as everything else for a small entry, so all of meta is read by one and written by one.
 
 -- Redis kept as much as fits into a double: offsets are below 2^53.
 local function decimal(number) return string.format('%.0f', number) end
 
-local meta = redis.call('HMGET', KEYS[1], 'v', 'r', 'e', 'n', 'g', 'b', 'k', 'h')
+local life, seq = 's:' .. ARGV[4], ARGV[5]
+local meta = redis.call('HMGET', KEYS[1], 'v', 'r', 'e', 'n', 'g', 'b', 'k', 'h', life)
 local replid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 if meta[1] ~= ARGV[1] or meta[2] ~= replid or meta[3] ~= ARGV[2] or tonumber(meta[4]) < tonumber(ARGV[3]) then
   return {'attach'}
 end
 
 -- The newest four of each life: a node has two under way.
-local life, seq = ARGV[4], ARGV[5]
 local newest = {}
 if seq ~= '' then
   local oldest
-  for known, offset in string.gmatch(redis.call('HGET', KEYS[4], life) or '', '(%d+):(%d+)') do
+  for known, offset in string.gmatch(meta[9] or '', '(%d+):(%d+)') do
     if known == seq then return {'dup', offset} end
     newest[#newest + 1] = known .. ':' .. offset
     oldest = tonumber(known)
@@ -43,11 +45,11 @@ end
 
 local last = tonumber(meta[4])
 local claimed, claims, bodies, counts, results = {}, {}, {}, {}, {'ok', ''}
-local at, key = 10, 4
-for part = 1, tonumber(ARGV[9]) do
+local at, key = 10, 3
+for _ = 1, tonumber(ARGV[9]) do
   local count, claim_count = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-  -- One that has its answer from an earlier attempt keeps its place, with no events.
-  local result = count == 0 and 's' or nil
+  local after = at + 2 + 4 * claim_count
+  local result
   for claim = 0, claim_count - 1 do
     local name = KEYS[key + 1 + claim]
     local held = claimed[name] or redis.call('GET', name)
@@ -62,7 +64,6 @@ for part = 1, tonumber(ARGV[9]) do
       end
     end
   end
-  local body = ARGV[at + 2 + 4 * claim_count]
   if not result then
     result = 'a'
     for claim = 0, claim_count - 1 do
@@ -74,15 +75,15 @@ for part = 1, tonumber(ARGV[9]) do
       claims[#claims + 1] = {name, ARGV[place + 1]}
     end
     last = last + count
-    bodies[#bodies + 1] = body
-    counts[#counts + 1] = (part - 1) .. ':' .. count .. ':' .. #body
+    counts[#counts + 1] = ARGV[after]
+    bodies[#bodies + 1] = ARGV[after + 1]
   end
-  results[#results + 1] = result
-  at = at + 3 + 4 * claim_count
+  if claim_count > 0 then results[#results + 1] = result end
+  at = after + 2
   key = key + claim_count
 end
 results[2] = decimal(last)
-local is_tick = ARGV[9] == '0'
+local is_tick = seq == ''
 if #bodies == 0 and not is_tick then return results end
 
 -- From here on everything is written. A full Redis has refused the script before its first line.
@@ -93,11 +94,6 @@ local count = is_tick and '0' or table.concat(counts, ',')
 local body = table.concat(bodies)
 redis.call('XADD', KEYS[2], id, 'g', ARGV[6], 'c', count, 'm', decimal(now), 'p', meta[5], 'b', body)
 for _, claim in ipairs(claims) do redis.call('SET', claim[1], claimed[claim[1]], 'PX', claim[2]) end
-if seq ~= '' then
-  table.insert(newest, 1, seq .. ':' .. decimal(last))
-  newest[5] = nil
-  redis.call('HSET', KEYS[4], life, table.concat(newest, ' '))
-end
 
 -- A mile is what was appended since the last one: its end, its time, its bytes. The oldest go when all hold too much.
 local bytes, marked, held = tonumber(meta[6]) + #body + 64, tonumber(meta[7]), tonumber(meta[8])
@@ -114,6 +110,12 @@ if bytes >= math.min(1048576, bytes_max / 16) or (age_max > 0 and now - marked >
   end
   if trimmed then redis.call('XTRIM', KEYS[2], 'MINID', '~', decimal(trimmed + 1), 'LIMIT', 0) end
 end
-redis.call('HSET', KEYS[1], 'b', bytes, 'k', decimal(marked), 'h', held)
-if not is_tick then redis.call('HSET', KEYS[1], 'n', decimal(last), 'g', ARGV[6]) end
+local marks = {'b', bytes, 'k', decimal(marked), 'h', held}
+if is_tick then
+  redis.call('HSET', KEYS[1], unpack(marks))
+else
+  table.insert(newest, 1, seq .. ':' .. decimal(last))
+  newest[5] = nil
+  redis.call('HSET', KEYS[1], 'n', decimal(last), 'g', ARGV[6], life, table.concat(newest, ' '), unpack(marks))
+end
 return results

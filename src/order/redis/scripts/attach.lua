@@ -3,7 +3,7 @@
 --
 -- A Redis that takes no writes runs it with the flag no-writes, and "look" for its last argument: then it only looks.
 --
--- KEYS: meta, log, miles, seqs.
+-- KEYS: meta, log, miles.
 -- ARGV: format; the node's epoch (empty if it has none) and the newest offset that it knows there; the newest offset that
 -- it knows of any term; the epoch whose order is to be given up (empty if none); a fresh epoch; and perhaps "look".
 --
@@ -39,7 +39,7 @@ if begins then
   local now = decimal(time[1] * 1000 + math.floor(time[2] / 1000))
   local before = ''
   if begins == 'root' then
-    redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+    redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3])
     terms = fresh .. ':' .. decimal(first)
   else
     before = tag
@@ -54,14 +54,16 @@ if begins then
 end
 
 -- The sequence numbers of lives that ended long ago.
-if not looks and redis.call('HLEN', KEYS[4]) > 1024 then
-  local lives = redis.call('HGETALL', KEYS[4])
+if not looks and redis.call('HLEN', KEYS[1]) > 1024 then
+  local fields = redis.call('HGETALL', KEYS[1])
   local ages = {}
-  for at = 1, #lives, 2 do
-    ages[#ages + 1] = {lives[at], tonumber(string.match(lives[at + 1], ':(%d+)')) or 0}
+  for at = 1, #fields, 2 do
+    if string.sub(fields[at], 1, 2) == 's:' then
+      ages[#ages + 1] = {fields[at], tonumber(string.match(fields[at + 1], ':(%d+)')) or 0}
+    end
   end
   table.sort(ages, function(one, other) return one[2] < other[2] end)
-  for at = 1, #ages - 512 do redis.call('HDEL', KEYS[4], ages[at][1]) end
+  for at = 1, #ages - 512 do redis.call('HDEL', KEYS[1], ages[at][1]) end
 end
 
 local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
