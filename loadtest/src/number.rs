@@ -16,6 +16,21 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// `SplitMix64`: the same numbers again with the same seed.
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+}
+
 /// A count as a figure.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts here stay far below 2^53")]

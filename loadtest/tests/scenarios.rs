@@ -8,7 +8,7 @@ mod toy;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use toy::{Mischief, Toy};
 
 /// What the load test ended with.
@@ -67,6 +67,90 @@ fn kills_of_a_server_that_remembers_nothing_are_told() {
     let ended = loadtest("kill-memory", &[&arguments[..], &memory].concat());
     assert_eq!(ended.code, Some(1), "{}", ended.output);
     assert!(number(&ended.run["found"]["kill"]["gaps"]) > 0.0, "{}", ended.output);
+}
+
+/// The same with a Redis in place of a folder: a node that is killed finds everything there.
+#[test]
+fn kills_of_a_node_lose_nothing() {
+    let Some(redis) = Redis::start() else { return };
+    let server = server();
+    let server = server.to_str().expect("the path is text");
+    let arguments = ["kill", "--kills", "10", "--connections", "5", "--server", server];
+    let order = format!("--server-arg=unix:{}", redis.socket().display());
+    let ended = loadtest("kill-redis", &[&arguments[..], &["--server-arg=--order", &order]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    assert!(number(&ended.run["found"]["kill"]["events"]) > 0.0, "{}", ended.output);
+}
+
+/// Whatever goes wrong, nothing is lost without a word.
+#[test]
+fn nodes_tell_what_is_lost() {
+    if Redis::start().is_none() {
+        return;
+    }
+    let server = server();
+    let server = server.to_str().expect("the path is text");
+    let arguments = ["nodes", "--faults", "10", "--connections", "20", "--server", server];
+    let ended = loadtest("nodes", &arguments);
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    let nodes = &ended.run["found"]["nodes"];
+    assert_eq!((&nodes["faults"], &nodes["nodes"]), (&json!(10), &json!(3)), "{nodes}");
+    for fault in ["undeclared", "duplicated", "reordered", "other_ids", "lost", "needless"] {
+        assert_eq!(nodes[fault], 0, "{nodes}");
+    }
+    assert!(number(&nodes["deliveries"]) > 0.0, "{nodes}");
+}
+
+/// Nodes that do not share their order are found out.
+#[test]
+fn nodes_that_are_no_nodes_are_found() {
+    if Redis::start().is_none() {
+        return;
+    }
+    let server = server();
+    let server = server.to_str().expect("the path is text");
+    let arguments = ["nodes", "--faults", "1", "--connections", "20", "--server", server];
+    let apart = ["--server-arg=--order", "--server-arg=memory"];
+    let ended = loadtest("nodes-apart", &[&arguments[..], &apart].concat());
+    assert_ne!(ended.code, Some(0), "{}", ended.output);
+}
+
+/// A Redis for a server.
+struct Redis(std::process::Child, tempfile::TempDir);
+
+impl Redis {
+    /// Starts it, or says that the test is skipped.
+    fn start() -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let started = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+            .arg(folder.path().join("redis.sock"))
+            .arg("--dir")
+            .arg(folder.path())
+            .stdout(std::process::Stdio::null())
+            .spawn();
+        let Ok(child) = started else {
+            assert!(std::env::var_os("CI").is_none(), "redis-server is not installed");
+            eprintln!("skipped: redis-server is not installed");
+            return None;
+        };
+        let redis = Self(child, folder);
+        while std::os::unix::net::UnixStream::connect(redis.socket()).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        Some(redis)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.1.path().join("redis.sock")
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Runs a scenario against a server of its own, and expects that nothing is wrong.

@@ -3,6 +3,8 @@
 pub mod caller;
 pub mod clock;
 pub mod fleet;
+pub mod herd;
+pub mod order;
 pub mod published;
 pub mod publisher;
 pub mod retrier;

@@ -143,6 +143,8 @@ enum Single {
     Retry(Options),
     /// A server with an order on disk is killed 1,000 times (SIGKILL) and started again.
     Kill(Options),
+    /// Three nodes with one Redis, of which everything fails 1,000 times.
+    Nodes(Options),
 }
 
 impl Single {
@@ -170,6 +172,7 @@ impl Single {
             Self::Poll(options) => (Scenario::Poll, options),
             Self::Retry(options) => (Scenario::Retry, options),
             Self::Kill(options) => (Scenario::Kill, options),
+            Self::Nodes(options) => (Scenario::Nodes, options),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::special::{Keyed, Kills, Members, Repeats};
+use super::special::{Cluster, Keyed, Kills, Members, Repeats};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, ValueEnum)]
@@ -57,6 +57,8 @@ pub enum Scenario {
     Retry,
     /// A server with an order on disk is killed again and again.
     Kill,
+    /// Several nodes with one Redis, of which everything fails.
+    Nodes,
 }
 
 impl Scenario {
@@ -86,6 +88,7 @@ impl Scenario {
             Self::Poll => "poll",
             Self::Retry => "retry",
             Self::Kill => "kill",
+            Self::Nodes => "nodes",
         }
     }
 
@@ -98,7 +101,7 @@ impl Scenario {
     /// Whether it is about something that only Tidegate has.
     #[must_use]
     pub fn needs_tidegate(self) -> bool {
-        matches!(self, Self::Presence | Self::Conflate | Self::Poll | Self::Retry | Self::Kill)
+        matches!(self, Self::Presence | Self::Conflate | Self::Poll | Self::Retry | Self::Kill | Self::Nodes)
     }
 
     /// Whether subscribers come back, and so have to remember their last id.
@@ -144,6 +147,7 @@ impl Scenario {
             poll_s: 0,
             repeats: Repeats::default(),
             kills: Kills::default(),
+            nodes: Cluster::default(),
         };
         match self {
             Self::Fanout | Self::Accept => base,
@@ -220,6 +224,13 @@ impl Scenario {
             Self::Kill => Settings {
                 connections: 10,
                 kills: Kills { times: 1_000, publishers: 4, up_ms: 60, seed: 1 },
+                ..base
+            },
+            Self::Nodes => Settings {
+                connections: 1_000,
+                rate_per_s: 100,
+                burst: 25,
+                nodes: Cluster { nodes: 3, faults: 1_000, seed: 1 },
                 ..base
             },
             _ => base,
@@ -311,6 +322,9 @@ pub struct Settings {
     /// A server that is killed again and again (`kill`).
     #[serde(default)]
     pub kills: Kills,
+    /// Several nodes with one Redis (`nodes`).
+    #[serde(default)]
+    pub nodes: Cluster,
 }
 
 impl Settings {

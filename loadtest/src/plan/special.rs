@@ -131,6 +131,18 @@ pub struct Kills {
     pub seed: u64,
 }
 
+/// Several nodes with one Redis.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Cluster {
+    /// How many.
+    pub nodes: u32,
+    /// How often something goes wrong.
+    pub faults: u32,
+    /// Where the faults come from.
+    pub seed: u64,
+}
+
 /// The settings file for a server that is started here, if it needs one.
 #[must_use]
 pub fn tables(members: &Members, keyed: &Keyed) -> Option<String> {

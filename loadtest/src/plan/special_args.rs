@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::scenario::{Scenario, Settings};
-use super::special::{Keyed, Kills, Members, Repeats, Turns};
+use super::special::{Cluster, Keyed, Kills, Members, Repeats, Turns};
 
 /// Numbers of the scenarios about rooms with rules.
 #[derive(Args, Debug)]
@@ -60,7 +60,13 @@ pub(super) struct Special {
     /// The longest time from a start to the next kill, milliseconds (kill).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     up: Option<u32>,
-    /// Another seed makes other times between kills (kill).
+    /// Nodes with one Redis (nodes).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=16))]
+    nodes: Option<u32>,
+    /// How often something goes wrong (nodes).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    faults: Option<u32>,
+    /// Another seed makes other times between kills, or other faults (kill, nodes).
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -94,6 +100,16 @@ impl Special {
                     times: self.kills.unwrap_or(times),
                     publishers: self.publishers.unwrap_or(publishers),
                     up_ms: self.up.unwrap_or(up_ms),
+                    seed: self.seed.unwrap_or(seed),
+                };
+                Ok(())
+            }
+            Scenario::Nodes => {
+                settings.rooms = 1;
+                let Cluster { nodes, faults, seed } = settings.nodes;
+                settings.nodes = Cluster {
+                    nodes: self.nodes.unwrap_or(nodes),
+                    faults: self.faults.unwrap_or(faults),
                     seed: self.seed.unwrap_or(seed),
                 };
                 Ok(())

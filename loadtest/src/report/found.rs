@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figure::Figure;
 use super::measured::or_nan;
-use super::special::{Conflate, Kill, Poll, Presence, Retry};
+use super::special::{Conflate, Kill, Nodes, Poll, Presence, Retry};
 use crate::number::{count, number};
 
 /// Goes into the report under the scenario's name.
@@ -33,6 +33,8 @@ pub enum Found {
     Retry(Retry),
     /// Of `kill`.
     Kill(Kill),
+    /// Of `nodes`.
+    Nodes(Nodes),
 }
 
 /// Subscribers that leave and come back in turns.
@@ -226,6 +228,7 @@ impl Found {
             Self::Poll(poll) => poll.figures(),
             Self::Retry(retry) => retry.figures(),
             Self::Kill(kill) => kill.figures(),
+            Self::Nodes(nodes) => nodes.figures(),
             // Its points are a table of their own.
             Self::Scale(_) => Vec::new(),
         }

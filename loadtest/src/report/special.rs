@@ -123,6 +123,48 @@ pub struct Kill {
     pub gaps: u64,
 }
 
+/// Several nodes with one Redis, of which everything failed.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Nodes {
+    /// Nodes.
+    pub nodes: u64,
+    /// Times that something went wrong.
+    pub faults: u64,
+    /// From the first fault to the last.
+    pub seconds: f64,
+    /// Events that were answered, each sent until it was.
+    pub events: u64,
+    /// The same a second, with something wrong for much of it.
+    pub events_per_s: f64,
+    /// Events that subscribers got, each of them checked.
+    pub deliveries: u64,
+    /// Times that they came back.
+    pub returned: u64,
+    /// Orders that there were: one more for each time that Redis lost everything.
+    pub orders: u64,
+    /// Terms of them.
+    pub terms: u64,
+    /// The longest time from a fault's end until every node had answered again.
+    pub heal_max_ms: f64,
+    /// Events that did not come to a subscriber, without a gap.
+    pub undeclared: u64,
+    /// Events that came twice, or were in one order twice.
+    pub duplicated: u64,
+    /// Events that came after newer ones.
+    pub reordered: u64,
+    /// Events that came under an id that the log had for another one, or for none.
+    pub other_ids: u64,
+    /// Events that were answered and then lost by what may lose none.
+    pub lost: u64,
+    /// Gaps told to who had only what was still there.
+    pub needless: u64,
+    /// Gaps told.
+    pub gaps: u64,
+    /// Events that were answered and then lost by a fault of which the documentation says so.
+    pub excused: u64,
+}
+
 /// Publishes that came more than once.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Retry {
@@ -277,6 +319,30 @@ impl Kill {
             Figure::plain("deliveries", "deliveries", count(self.deliveries)),
             Figure::plain("returned", "reconnects", count(self.returned)),
             Figure::plain("start_max_ms", "slowest start, ms", self.start_max_ms),
+        ]
+    }
+}
+
+impl Nodes {
+    pub(super) fn figures(&self) -> Vec<Figure> {
+        vec![
+            Figure::plain("nodes", "nodes", count(self.nodes)),
+            Figure::plain("faults", "faults", count(self.faults)),
+            Figure::plain("deliveries", "deliveries checked", count(self.deliveries)),
+            Figure::plain("undeclared", "undeclared gaps", count(self.undeclared)),
+            Figure::plain("duplicated", "events twice", count(self.duplicated)),
+            Figure::plain("reordered", "events out of order", count(self.reordered)),
+            Figure::plain("other_ids", "events under another id", count(self.other_ids)),
+            Figure::plain("lost", "answered events lost", count(self.lost)),
+            Figure::plain("needless", "gaps told for nothing", count(self.needless)),
+            Figure::plain("gaps", "gaps told", count(self.gaps)),
+            Figure::plain("excused", "answered events lost as documented", count(self.excused)),
+            Figure::plain("events", "events answered", count(self.events)),
+            Figure::plain("events_per_s", "those a second", self.events_per_s),
+            Figure::plain("returned", "reconnects", count(self.returned)),
+            Figure::plain("orders", "orders", count(self.orders)),
+            Figure::plain("terms", "terms", count(self.terms)),
+            Figure::plain("heal_max_ms", "slowest until all answered, ms", self.heal_max_ms),
         ]
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::progress::Progress;
 use crate::client::caller::Caller;
 use crate::client::survivor::{Heard, Losses, Survivor, losses};
-use crate::number::count;
+use crate::number::{Random, count};
 use crate::plan::job::Job;
 use crate::plan::scenario::Scenario;
 use crate::plan::source::Source;
@@ -267,19 +267,6 @@ fn answer(target: &Target, caller: &mut Option<Caller>, key: &str, body: &str) -
         }
     }
     Err(io::Error::other(format!("{key} is never answered")))
-}
-
-/// `SplitMix64`: the times between kills are the same again with the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
-    }
 }
 
 const ROOM: &str = "kills";

@@ -7,6 +7,7 @@ mod drain;
 mod judge;
 mod kill;
 mod live;
+mod nodes;
 mod one;
 mod poll;
 mod presence;
@@ -37,6 +38,7 @@ pub fn run(job: &Job, round: u32, clock: Clock) -> Result<Report, Box<dyn std::e
         Scenario::Scale => scale::run(job, round, clock),
         Scenario::Presence => presence::run(job, round, clock),
         Scenario::Kill => kill::run(job, round),
+        Scenario::Nodes => nodes::run(job, round),
         _ => one::run_one(job, round, clock),
     }
 }

@@ -1,0 +1,213 @@
+//! The terms of an order as Redis names them: `<epoch>:<first>:<last>,…,<epoch>:<first>`. Those that it has forgotten meanwhile are
+//! kept here, and what may have been lost at the end of each.
+
+/// What the faults since the last look may lose, as the documentation says.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Excuse {
+    /// The newest events.
+    pub tail: bool,
+    /// Everything.
+    pub all: bool,
+}
+
+/// One life of the order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Term {
+    /// Its name.
+    pub epoch: String,
+    /// Its events are above this offset.
+    pub first: u64,
+    /// Its last event, if it has ended.
+    pub last: Option<u64>,
+    /// A fault may have lost what came behind the last.
+    pub may_lose: bool,
+}
+
+/// Terms that follow each other.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Order {
+    /// Oldest first.
+    pub terms: Vec<Term>,
+    /// Another order took its place, and whether a fault explains it.
+    pub gone: Option<bool>,
+}
+
+/// All orders that there were.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Oldest first.
+    orders: Vec<Order>,
+    /// Orders as servers had them that went.
+    lost: Vec<Order>,
+}
+
+impl Terms {
+    /// Takes what Redis says now. Returns whether there is a new term, or `None` if it cannot be read.
+    pub fn read(&mut self, text: &str, excuse: Excuse) -> Option<bool> {
+        let terms: Option<Vec<Term>> = text.split(',').map(term).collect();
+        let terms = terms?;
+        let goes_on = |order: &Order| terms.iter().any(|term| order.find(&term.epoch).is_some());
+        let is_other = !self.orders.last().is_some_and(goes_on);
+        if is_other {
+            if let Some(before) = self.orders.last_mut() {
+                before.gone = Some(excuse.all);
+            }
+            self.orders.push(Order::default());
+        }
+        let order = self.orders.last_mut().expect("one was pushed");
+        let before = order.terms.len();
+        terms.into_iter().for_each(|term| order.take(term, excuse));
+        Some(order.terms.len() > before)
+    }
+
+    /// Takes what a Redis says whose newest terms are about to be lost. Unless there is time to look, only it knows them.
+    pub fn lose(&mut self, text: &str) -> Option<()> {
+        let terms: Option<Vec<Term>> = text.split(',').map(term).collect();
+        self.lost.push(Order { terms: terms?, gone: None });
+        Some(())
+    }
+
+    /// Whether a term went as a whole, with the server that had it.
+    #[must_use]
+    pub fn is_lost(&self, epoch: &str) -> bool {
+        self.find(epoch).is_none() && self.lost.iter().any(|order| order.find(epoch).is_some())
+    }
+
+    /// Whether a subscriber that has everything up to `from` may be given what follows `to` next, without a gap: each is a term
+    /// and an offset in it. So it is in an order as it is, or as it was on a server that went.
+    #[must_use]
+    pub fn follows(&self, from: (&str, u64), to: (&str, u64)) -> bool {
+        self.orders.iter().chain(&self.lost).any(|order| {
+            let at = order.find(from.0).zip(order.find(to.0));
+            at.is_some_and(|(before, after)| order.follows((before, from.1), (after, to.1)))
+        })
+    }
+
+    /// The order and the term in it that has this name.
+    #[must_use]
+    pub fn find(&self, epoch: &str) -> Option<(&Order, usize)> {
+        self.orders.iter().rev().find_map(|order| Some((order, order.find(epoch)?)))
+    }
+
+    /// Orders that went without a fault that explains it.
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.orders.iter().filter(|order| order.gone == Some(false)).count() as u64
+    }
+
+    /// How many orders and terms there were.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.orders.len() as u64, self.orders.iter().map(|order| order.terms.len() as u64).sum())
+    }
+
+    /// The name of the newest term.
+    #[must_use]
+    pub fn newest(&self) -> Option<&str> {
+        Some(&self.orders.last()?.terms.last()?.epoch)
+    }
+}
+
+impl Order {
+    fn find(&self, epoch: &str) -> Option<usize> {
+        self.terms.iter().position(|term| term.epoch == epoch)
+    }
+
+    fn take(&mut self, term: Term, excuse: Excuse) {
+        let at = self.find(&term.epoch).unwrap_or_else(|| {
+            self.terms.push(Term { last: None, ..term.clone() });
+            self.terms.len() - 1
+        });
+        let known = &mut self.terms[at];
+        if known.last.is_none() && term.last.is_some() {
+            (known.last, known.may_lose) = (term.last, excuse.tail);
+        }
+    }
+
+    /// Whether the event at `offset` of term `at` is still in the order, or was when it went.
+    #[must_use]
+    pub fn has(&self, at: usize, offset: u64) -> bool {
+        let term = &self.terms[at];
+        offset > term.first && term.last.is_none_or(|last| offset <= last)
+    }
+
+    fn follows(&self, from: (usize, u64), to: (usize, u64)) -> bool {
+        if from.0 >= to.0 {
+            return from == to;
+        }
+        let is_end = self.terms[from.0].last == Some(from.1);
+        let between = &self.terms[from.0 + 1..to.0];
+        let is_empty = |term: &Term| term.last == Some(term.first);
+        is_end && between.iter().all(is_empty) && self.terms[to.0].first == to.1
+    }
+}
+
+fn term(text: &str) -> Option<Term> {
+    let mut pieces = text.split(':');
+    let (epoch, first) = (pieces.next()?.to_owned(), pieces.next()?.parse().ok()?);
+    let last = pieces.next().map(str::parse).transpose().ok()?;
+    Some(Term { epoch, first, last, may_lose: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAIL: Excuse = Excuse { tail: true, all: false };
+
+    #[test]
+    fn terms_are_kept_after_redis_forgot_them() {
+        let mut terms = Terms::default();
+        assert_eq!(terms.read("a:0", Excuse::default()), Some(true));
+        assert_eq!(terms.read("a:0:7,b:100", TAIL), Some(true));
+        assert_eq!(terms.read("a:0:7,b:100", TAIL), Some(false));
+        assert_eq!(terms.read("b:100:100,c:200", Excuse::default()), Some(true));
+        let (order, at) = terms.find("a").expect("it was read");
+        assert!(order.terms[at].may_lose && !order.terms[1].may_lose);
+        assert!(order.has(at, 7) && !order.has(at, 8) && !order.has(at, 0));
+        assert_eq!((terms.counts(), terms.newest()), ((1, 3), Some("c")));
+        assert_eq!(terms.read("nonsense", Excuse::default()), None);
+    }
+
+    #[test]
+    fn terms_that_went_with_their_server_are_known() {
+        let mut terms = Terms::default();
+        terms.read("a:0", TAIL).expect("terms");
+        terms.lose("a:0:7,b:100").expect("terms");
+        terms.lose("x:0").expect("terms");
+        assert_eq!(terms.read("a:0:5,c:200", TAIL), Some(true));
+        assert!(terms.is_lost("b") && !terms.is_lost("a") && !terms.is_lost("c"));
+        assert_eq!((terms.find("b"), terms.newest()), (None, Some("c")));
+        assert!(terms.follows(("a", 7), ("b", 100)) && !terms.follows(("a", 5), ("b", 100)));
+        assert!(terms.follows(("a", 5), ("c", 200)) && !terms.follows(("b", 100), ("c", 200)));
+    }
+
+    #[test]
+    fn another_order_needs_a_reason() {
+        let mut terms = Terms::default();
+        for (text, all) in [("a:0", false), ("b:0", true), ("c:0", false)] {
+            terms.read(text, Excuse { tail: false, all }).expect("terms");
+        }
+        assert_eq!((terms.given_up(), terms.counts().0), (1, 3));
+    }
+
+    #[test]
+    fn a_later_term_follows_if_nothing_is_between() {
+        let mut terms = Terms::default();
+        terms.read("a:0:7,b:100:100,c:200:201,d:300", TAIL).expect("terms");
+        let (order, _) = terms.find("a").expect("it was read");
+        for (from, to, wanted) in [
+            ((0, 7), (1, 100), true),
+            ((0, 7), (2, 200), true),
+            ((0, 7), (2, 201), false),
+            ((0, 6), (2, 200), false),
+            ((0, 8), (2, 200), false),
+            ((0, 7), (3, 300), false),
+            ((2, 201), (3, 300), true),
+            ((2, 201), (0, 7), false),
+            ((0, 5), (0, 5), true),
+        ] {
+            assert_eq!(order.follows(from, to), wanted, "{from:?} {to:?}");
+        }
+    }
+}
