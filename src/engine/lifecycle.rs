@@ -28,6 +28,14 @@ pub struct Lifecycle {
     pub finished: AtomicUsize,
 }
 
+impl Lifecycle {
+    /// Whether what this node had of a shared order is lost. It can name nothing any more that comes into the order.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        *self.lost.borrow()
+    }
+}
+
 impl Default for Lifecycle {
     fn default() -> Self {
         let (drained, finished) = Default::default();

@@ -157,10 +157,15 @@ impl Shared {
         let mut indices: Vec<usize> = (0..drafts.len()).collect();
         let (mut before, mut stop) = (Published::default(), None);
         while !drafts.is_empty() {
+            if engine.lifecycle.is_lost() {
+                return Err(Refused::whole(Why::Away));
+            }
             let (once, owners) = once_keys(&drafts, request.as_ref());
             let count = u32::try_from(drafts.len()).expect("at most 4,096 events");
             let appended = self.handle.append(body(&drafts, request.as_ref(), repeats), count, once).await;
             match appended {
+                // It is in another order than the one by which this node would name it.
+                Ok(_) if engine.lifecycle.is_lost() => return Err(Refused::whole(Why::Unknown)),
                 Ok(Appended::Placed(placed, outcome)) => {
                     let result = match outcome {
                         Some(Outcome::Published(result)) => result,

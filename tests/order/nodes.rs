@@ -368,6 +368,29 @@ fn when_all_is_gone_everybody_is_told_and_the_node_serves_again() {
     assert_eq!(listener.data(), "b");
 }
 
+/// A node that has lost the order answers what it was asked before, and then starts anew. It used to answer a repeat with the place
+/// that Redis told in the new order, under the name of the old one: an id that there never was. The load test `nodes` found it.
+#[test]
+fn a_node_that_has_lost_the_order_names_nothing_in_the_new_one() {
+    let server = redis_or_skip!();
+    let order = format!("redis://127.0.0.1:{}", server.port());
+    let (lost, other) = (Node::start(&server), Node::fixed(&order));
+    lost.say("before");
+    let key = [("idempotency-key", "k1")];
+    let event = json!({"room": "r", "data": "paid"});
+    let publish = request("POST", &format!("{BASE}/publish"), &key, event.to_string().as_bytes());
+    let (begun, rest) = publish.split_at(publish.len() - 3);
+    let mut conn = Conn::tcp(lost.0.addr);
+    conn.send(begun);
+    let _: String = server.ask("FLUSHALL");
+    eventually("it is lost", || lost.0.logged().contains("is lost in part"));
+    other.until_anew();
+    other.say_when_possible("after");
+    let placed = other.post("/publish", &key, &event);
+    assert_eq!(placed.status(), 200, "{}", placed.text());
+    assert_problem(&conn.round(rest), 503, "order_unavailable");
+}
+
 #[test]
 fn after_a_failover_only_those_who_saw_what_is_lost_have_a_gap() {
     let master = redis_or_skip!();
