@@ -22,16 +22,14 @@ if meta[1] ~= ARGV[1] or meta[2] ~= replid or meta[3] ~= ARGV[2] or tonumber(met
   return {'attach'}
 end
 
--- The newest four of each life: a node has two under way.
-local newest = {}
+-- The newest four of each life, "<seq>:<offset> ...": a node has two under way.
+local newest = meta[9] or ''
 if seq ~= '' then
-  local oldest
-  for known, offset in string.gmatch(meta[9] or '', '(%d+):(%d+)') do
-    if known == seq then return {'dup', offset} end
-    newest[#newest + 1] = known .. ':' .. offset
-    oldest = tonumber(known)
-  end
-  if #newest == 4 and tonumber(seq) < oldest then return {'stale'} end
+  local offset = string.match(' ' .. newest, ' ' .. seq .. ':(%d+)')
+  if offset then return {'dup', offset} end
+  local three, oldest = string.match(newest, '^(%d+:%d+ %d+:%d+ %d+:%d+) (%d+)')
+  if oldest and tonumber(seq) < tonumber(oldest) then return {'stale'} end
+  newest = three or newest
 end
 
 local is_known = {[meta[3]] = true}
@@ -90,8 +88,8 @@ if #bodies == 0 and not is_tick then return results end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local id = decimal(last) .. (is_tick and '-*' or '-0')
-local count = is_tick and '0' or table.concat(counts, ',')
-local body = table.concat(bodies)
+local count = is_tick and '0' or counts[2] and table.concat(counts, ',') or counts[1]
+local body = bodies[2] and table.concat(bodies) or bodies[1] or ''
 redis.call('XADD', KEYS[2], id, 'g', ARGV[6], 'c', count, 'm', decimal(now), 'p', meta[5], 'b', body)
 for _, claim in ipairs(claims) do redis.call('SET', claim[1], claimed[claim[1]], 'PX', claim[2]) end
 
@@ -114,8 +112,7 @@ local marks = {'b', bytes, 'k', decimal(marked), 'h', held}
 if is_tick then
   redis.call('HSET', KEYS[1], unpack(marks))
 else
-  table.insert(newest, 1, seq .. ':' .. decimal(last))
-  newest[5] = nil
-  redis.call('HSET', KEYS[1], 'n', decimal(last), 'g', ARGV[6], life, table.concat(newest, ' '), unpack(marks))
+  newest = seq .. ':' .. decimal(last) .. (newest ~= '' and ' ' .. newest or '')
+  redis.call('HSET', KEYS[1], 'n', decimal(last), 'g', ARGV[6], life, newest, unpack(marks))
 end
 return results
