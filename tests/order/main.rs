@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod copy;
 mod damage;
 mod failing;
 mod full;

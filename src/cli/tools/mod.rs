@@ -1,9 +1,10 @@
-//! The subcommands: make, show and explain tokens and API keys, and look into an order on disk. Each takes its arguments from clap and returns text and
-//! a status; only `main` prints.
+//! The subcommands: make, show and explain tokens and API keys, look into an order on disk, and copy it to Redis. Each takes
+//! its arguments from clap and returns text and a status; only `main` prints.
 //!
 //! Nothing here prints a token, a key or a secret that it was given. A new one is printed once.
 
 mod check;
+mod copy;
 mod credential;
 mod decide;
 mod explain;
@@ -18,6 +19,7 @@ use std::io::Read;
 use clap::{Arg, ArgMatches, Command, Error};
 
 pub use crate::cli::tools::check::Check;
+pub use crate::cli::tools::copy::Copy;
 pub use crate::cli::tools::credential::Credential;
 pub use crate::cli::tools::inspect::Inspect;
 pub use crate::cli::tools::key::NewKey;
@@ -67,12 +69,19 @@ pub enum WithSettings {
     Token(Box<NewToken>),
     /// `check`.
     Check(Check),
+    /// `order --copy`.
+    Copy(Copy),
 }
 
 /// All subcommands. Those that use the server's settings also take its `settings` flags.
 #[must_use]
 pub fn commands(settings: &[Arg]) -> [Command; 4] {
-    [token::command().args(settings), check::command().args(settings), key::command(), order::command()]
+    [
+        token::command().args(settings),
+        check::command().args(settings),
+        key::command(),
+        order::command().args(settings),
+    ]
 }
 
 impl Tool {
@@ -93,7 +102,10 @@ impl Tool {
             },
             check::NAME => Self::WithSettings(WithSettings::Check(Check::read(matches)?)),
             key::NAME => Self::Alone(Alone::Key(NewKey::read(matches))),
-            order::NAME => Self::Alone(Alone::Order(Order::read(matches))),
+            order::NAME => match Copy::read(matches)? {
+                Some(copy) => Self::WithSettings(WithSettings::Copy(copy)),
+                None => Self::Alone(Alone::Order(Order::read(matches))),
+            },
             name => unreachable!("{name} is no subcommand, so clap reads none"),
         })
     }
@@ -118,6 +130,7 @@ impl WithSettings {
         match self {
             Self::Token(token) => token.run(config, now),
             Self::Check(check) => check.run(config, stdin, now),
+            Self::Copy(copy) => copy.run(config),
         }
     }
 }

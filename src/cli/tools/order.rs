@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgGroup, ArgMatches, Command, value_parser};
 
 use crate::cli::tools::time::when;
-use crate::cli::tools::{NO, Output};
+use crate::cli::tools::{NO, Output, copy};
 use crate::order::disk::record::Batch;
 use crate::order::disk::scan::{Damage, Scan, ScanError, Scanned};
 use crate::order::entry::{self, Entry};
@@ -32,17 +32,19 @@ pub(super) fn command() -> Command {
         Arg::new(name).long(name).value_name("PATH").value_parser(value_parser!(PathBuf)).help(help)
     };
     Command::new(NAME)
-        .about("Look into an order on disk")
+        .about("Look into an order on disk, or copy it to Redis")
         .after_help(
             "PATH is the folder of the setting `order`, without `disk:`. Nothing in it is changed:\n\
-             tidegate order --inspect /var/lib/tidegate/order",
+             tidegate order --inspect /var/lib/tidegate/order\n\
+             With --copy, also takes the flags of the server: order_prefix, order_bytes and the like count.",
         )
         .next_line_help(true)
         .args([
             path(INSPECT, "Say what is there: segments, terms, and what is damaged"),
             path(VERIFY, "The same, and read every entry; exit with 1 if anything cannot be read"),
+            copy::arg(),
         ])
-        .group(ArgGroup::new("what").args([INSPECT, VERIFY]).required(true))
+        .group(ArgGroup::new("what").args([INSPECT, VERIFY, copy::COPY]).required(true))
 }
 
 /// What the entries of an order are.

@@ -70,7 +70,9 @@ impl OrderPlace {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads a place. `None` if it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         if text == "memory" {
             return Some(Self::Memory);
         }

@@ -15,6 +15,7 @@
 //!   order are the same, and the tag there proves it.
 
 pub mod call;
+pub mod copy;
 pub mod entry;
 pub mod link;
 pub mod marks;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::order::redis::call::{
     AppendAnswer, AppendCall, AttachAnswer, AttachCall, Batch, Became, Oldest, Repeat, Whereabouts,
 };
+use crate::order::redis::copy::{Key, Row};
 use crate::order::redis::entry::{EntryId, LogEntry, events_of};
 use crate::order::redis::{parts, terms};
 use crate::types::position::Epoch;
@@ -20,6 +21,9 @@ pub const LOOK: &str = concat!("#!lua flags=no-writes\n", include_str!("scripts/
 
 /// Appends an entry.
 pub const APPEND: &str = include_str!("scripts/append.lua");
+
+/// Takes a copy of an order.
+pub const COPY: &str = include_str!("scripts/copy.lua");
 
 /// The format of what is in Redis. Another one is not touched.
 pub const FORMAT: &str = "1";
@@ -57,6 +61,24 @@ pub struct Call {
     pub args: Vec<Bytes>,
 }
 
+/// A step of a copy.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'s> {
+    /// Nothing is there, or what another copy has left.
+    Begin,
+    /// Entries, keys, and a mile if one ends here.
+    Add {
+        /// Its offset, its time and its bytes.
+        mile: &'s str,
+        /// The entries.
+        rows: &'s [Row],
+        /// The keys.
+        keys: &'s [Key],
+    },
+    /// All is there: fields of the key `meta` and their values.
+    End(&'s [(&'static str, String)]),
+}
+
 impl Keep {
     /// The key of the stream.
     #[must_use]
@@ -73,6 +95,33 @@ impl Keep {
     fn call(&self) -> Call {
         let keys = ["meta", "log", "miles"].map(|name| format!("{{{}}}:{name}", self.prefix));
         Call { keys: keys.into(), args: vec![FORMAT.into()] }
+    }
+
+    /// The call of [`COPY`] for a step of the copy called `name`.
+    #[must_use]
+    pub fn copy(&self, name: &str, step: Step<'_>) -> Call {
+        let mut call = Call { args: Vec::new(), ..self.call() };
+        match step {
+            Step::Begin => call.extend(["begin", name]),
+            Step::Add { mile, rows, keys } => {
+                call.extend(["add", name, mile, &rows.len().to_string()]);
+                for Row { offset, fields } in rows {
+                    call.extend([&*format!("{offset}-0"), &(2 * fields.len()).to_string()]);
+                    for (field, value) in fields {
+                        call.args.extend([Bytes::from_static(field.as_bytes()), value.clone()]);
+                    }
+                }
+                for Key { key, value, rest_ms } in keys {
+                    call.keys.push(format!("{{{}}}:once:{key:032x}", self.prefix));
+                    call.extend([&**value, &rest_ms.to_string()]);
+                }
+            }
+            Step::End(meta) => {
+                call.extend(["end", name]);
+                meta.iter().for_each(|(field, value)| call.extend([*field, value]));
+            }
+        }
+        call
     }
 
     /// The call of [`ATTACH`].
@@ -129,6 +178,10 @@ impl Keep {
 impl Call {
     fn push(&mut self, text: String) {
         self.args.push(text.into());
+    }
+
+    fn extend<const COUNT: usize>(&mut self, texts: [&str; COUNT]) {
+        self.args.extend(texts.map(|text| Bytes::copy_from_slice(text.as_bytes())));
     }
 }
 

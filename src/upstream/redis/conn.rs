@@ -179,6 +179,18 @@ async fn confirming(client: &Client, beyond: Beyond, facts: &Facts) -> Result<Mu
     }
 }
 
+impl Pair {
+    /// Makes a script known to Redis, and returns its hash.
+    pub(super) async fn load(&mut self, script: &str) -> Result<String, RedisError> {
+        load(&mut self.append, script).await
+    }
+
+    /// Runs a script by its hash.
+    pub(super) async fn run(&mut self, sha: &str, script: &str, call: &Call) -> Result<Value, RedisError> {
+        run(&mut self.append, sha, script, call).await
+    }
+}
+
 /// Time-outs are the link's.
 async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);

@@ -5,6 +5,7 @@
 
 mod address;
 mod conn;
+mod copy;
 mod handle;
 mod run;
 mod sentinel;
@@ -12,5 +13,6 @@ pub mod stats;
 mod work;
 
 pub use self::address::{Address, AddressError};
+pub use self::copy::{CopyError, Target};
 pub use self::handle::{AppendError, Appended, Follower, Handle, Setup};
 pub use self::run::{Running, start};
