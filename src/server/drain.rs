@@ -4,10 +4,13 @@
 //! It takes as long as this needs, at most `drain` and [`END_TIME`]. With the default settings that is below the ten
 //! seconds after which containers are killed.
 
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::config::ListenAddr;
 use crate::engine::Engine;
 use crate::engine::lifecycle::Stage;
 use crate::server::Server;
@@ -44,11 +47,20 @@ impl Server {
         self.engine.lifecycle.stage.send_replace(Stage::Draining);
         self.engine.hub.drain();
         self.wait_for_all(&self.engine.lifecycle.drained, at_most + DRAIN_GRACE);
+        self.leave_paths();
         self.engine.lifecycle.stage.send_replace(Stage::Ending);
         let end = Instant::now() + END_TIME;
         self.wait_for_all(&self.engine.lifecycle.finished, LAST_REQUESTS);
         say_outcome(&self.engine);
         self.end(end.saturating_duration_since(Instant::now()))
+    }
+
+    /// Removes the files of the Unix sockets that it listens on. What connects from now on finds nobody, and may go to
+    /// another server; what connected before is served.
+    fn leave_paths(&mut self) {
+        let is_admin =
+            |path: &Path| matches!(&self.admin_address, Some(ListenAddr::Unix(unix)) if unix.path == path);
+        self.own_files.retain(|path| is_admin(path) || fs::remove_file(path).is_err());
     }
 
     /// Waits until all threads have counted themselves in `count`, but no longer than `time`. Logs at intervals what remains.

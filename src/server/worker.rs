@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::http::context::Context;
 use crate::http::serve::{Accepted, serve};
 use crate::hub::source::Source;
 use crate::net::accept::{Accept, AsyncListener, Listener, classify};
+use crate::net::stream::Stream;
 use crate::shard::Step;
 use crate::shard::conn::ConnKey;
 use crate::shard::join::{Join, Presence, Start};
@@ -159,35 +161,47 @@ fn join_probe(context: &Context, (socket, room): (Socket, Arc<Source>)) -> io::R
 /// Accepts as long as there are places for requests, until the server is in stage `until`. One connection for each
 /// listener is accepted before it has a place, so that others are shed for it only when it is there.
 async fn accept(context: Rc<Context>, (listener, proxied): (AsyncListener, bool), until: Stage) {
-    let stats = &context.engine.stats;
     let mut stage = context.engine.lifecycle.stage.subscribe();
     let mut ended = pin!(stage.wait_for(|stage| *stage >= until));
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = &mut ended => return,
+            _ = &mut ended => break,
             // Dropping this loses nothing: connections that were not accepted stay in the queue.
             accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                stats.accepted.add();
-                let place = context.places.take().await;
-                let context = context.clone();
-                tokio::task::spawn_local(async move {
-                    serve(context, Accepted { stream, peer, proxied }).await;
-                    drop(place);
-                });
-            }
-            Err(err) => match classify(&err) {
-                Accept::Retry => {}
-                Accept::Pause => {
-                    stats.accept_paused.add();
-                    context.places.shed_one(Patience::None);
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
+        take(&context, accepted, proxied).await;
+    }
+    // A Unix socket whose file is gone gets no more connections, so those that wait in its queue can all be served. Of a
+    // port nobody can say that.
+    if until == Stage::Ending && matches!(listener, AsyncListener::Unix(_)) {
+        while let Ok(accepted) = tokio::time::timeout(LOOK_AGAIN, listener.accept()).await {
+            take(&context, accepted, proxied).await;
         }
+    }
+}
+
+/// Serves a connection that was accepted, once there is a place for it.
+async fn take(context: &Rc<Context>, accepted: io::Result<(Stream, Option<IpAddr>)>, proxied: bool) {
+    let stats = &context.engine.stats;
+    match accepted {
+        Ok((stream, peer)) => {
+            stats.accepted.add();
+            let place = context.places.take().await;
+            let context = context.clone();
+            tokio::task::spawn_local(async move {
+                serve(context, Accepted { stream, peer, proxied }).await;
+                drop(place);
+            });
+        }
+        Err(err) => match classify(&err) {
+            Accept::Retry => {}
+            Accept::Pause => {
+                stats.accept_paused.add();
+                context.places.shed_one(Patience::None);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        },
     }
 }
 

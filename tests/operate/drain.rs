@@ -3,11 +3,12 @@
 
 use crate::common;
 
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use common::conn::{Conn, request};
 use common::stream::Listener;
-use common::{BASE, TestServer, eventually};
+use common::{BASE, LOOPBACK, TempPath, TestServer, eventually};
 use futures_channel::oneshot;
 use serde_json::json;
 use tidegate::config::Rate;
@@ -141,4 +142,24 @@ fn nobody_waits_for_an_answer_afterwards() {
     let room = hub.rooms().get_or_create("a");
     assert!(hub.mailbox(0).send(Command::Members { room, reply }).is_ok());
     assert_eq!(answer.try_recv().map(|answer| answer.map(|users| users.len())), Err(oneshot::Canceled));
+}
+
+/// The file used to stay until the very end, and what was connected to it in the last moment was cut off.
+#[test]
+fn a_path_is_left_to_the_next_server_before_the_last_answer() {
+    let path = TempPath::new();
+    let mut server = TestServer::with(|config| config.listen = vec![LOOPBACK.into(), path.listen().into()]);
+    let body = json!({"room": "a", "data": "x"}).to_string();
+    let publish = request("POST", &format!("{BASE}/publish"), &[], body.as_bytes());
+    let (begun, rest) = publish.split_at(publish.len() - 1);
+    let mut conn = Conn::unix(&path.0);
+    conn.send(begun);
+    let running = server.take();
+    let drain = std::thread::spawn(move || running.drain());
+    eventually("its path is free", || !path.0.exists());
+    let _next = UnixListener::bind(&path.0).expect("the path is free");
+    conn.send(rest);
+    assert_eq!(conn.response().status(), 200);
+    drain.join().unwrap().unwrap();
+    UnixStream::connect(&path.0).expect("the path is the next one's");
 }
