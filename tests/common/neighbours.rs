@@ -150,6 +150,14 @@ impl Server {
         self.child.kill().await.expect("it is ours to kill");
     }
 
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn end(mut self) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
+        assert!(sent.expect("kill(1)").success());
+        assert_eq!(self.child.wait().await.expect("our child").code(), Some(0));
+    }
+
     /// Returns the URL of `path` below the base path.
     pub(crate) fn url(&self, path: &str) -> String {
         url(self.address, path)

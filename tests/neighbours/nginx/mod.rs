@@ -2,6 +2,7 @@
 //! ten thousand clients subscribe over one Unix socket, and a client that loses nginx or the engine reconnects and
 //! learns whether it missed events.
 
+mod nodes;
 mod outside;
 mod restarts;
 mod setup;
@@ -41,8 +42,10 @@ struct Nginx {
 enum Upstream<'a> {
     Unix(&'a str),
     Tcp(SocketAddr),
-    /// Several nodes, divided by room.
-    Nodes([SocketAddr; 2]),
+    /// Several servers, divided by room.
+    Divided([SocketAddr; 2]),
+    /// Several nodes with one order.
+    Nodes([&'a str; 2]),
 }
 
 impl Nginx {
@@ -155,7 +158,7 @@ fn configure(folder: &Folder, address: SocketAddr, upstream: &Upstream<'_>, opti
             let server = format!("server {addr};");
             adapt(&site, &[(shipped, ""), ("#server 127.0.0.1:8080;", &server)])
         }
-        Upstream::Nodes([first, second]) => adapt(
+        Upstream::Divided([first, second]) => adapt(
             &site,
             &[
                 (shipped, ""),
@@ -164,10 +167,31 @@ fn configure(folder: &Folder, address: SocketAddr, upstream: &Upstream<'_>, opti
                 ("#server 10.0.0.12:8080 max_fails=0;", &format!("server {second} max_fails=0;")),
             ],
         ),
+        Upstream::Nodes([first, second]) => over_redis(&adapt(&site, &[(shipped, "")]), first, second),
     };
     let site = option.map_or_else(|| site.clone(), |option| take_in(&site, option));
     fs::write(folder.path().join("nginx-site.conf"), site).expect("our folder");
     fs::write(folder.path().join("nginx.conf"), main).expect("our folder");
+}
+
+/// Returns `site` with what it has in comments for several nodes, which are at these paths.
+fn over_redis(site: &str, first: &str, second: &str) -> String {
+    let enabled = |line: &str| (format!("#{line}"), line.to_owned());
+    let mut changes = [
+        "least_conn;",
+        "proxy_next_upstream error timeout http_503;",
+        "proxy_next_upstream error timeout non_idempotent http_404;",
+        "proxy_intercept_errors on;",
+    ]
+    .map(enabled)
+    .to_vec();
+    for (shipped, path) in [("10.0.0.11:8080", first), ("10.0.0.12:8080", second)] {
+        for rest in ["max_fails=1 fail_timeout=2s;", "backup max_fails=0;"] {
+            changes.push((format!("#server {shipped} {rest}"), format!("server unix:{path} {rest}")));
+        }
+    }
+    let changes: Vec<_> = changes.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+    adapt(site, &changes)
 }
 
 /// Returns `text` with each of `changes` made once.

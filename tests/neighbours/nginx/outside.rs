@@ -48,12 +48,12 @@ async fn publishing_is_for_the_inside() {
 }
 
 /// The setting with [`KEY`], which signs the tokens.
-const SIGNED: (&str, &str) = ("TOKEN_KEYS", KEY);
+pub(super) const SIGNED: (&str, &str) = ("TOKEN_KEYS", KEY);
 
 const KEY: &str = "HS256:base64:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE";
 
 /// Returns a header with a token of the user `u` that has `permission`.
-fn authorization(permission: &str) -> String {
+pub(super) fn authorization(permission: &str) -> String {
     let made = Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .env_clear()
         .args(["--token-keys", KEY, "token", "--user", "u", "--allow", permission])

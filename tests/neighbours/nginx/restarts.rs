@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{behind_nginx, engine, message, patiently, until_connections};
+use super::{BASE, INSIDE, behind_nginx, engine, message, patiently, until_connections};
 use crate::common::eventsource::{Event, EventSource};
 use crate::common::neighbours::until;
 
@@ -111,4 +111,17 @@ async fn after_a_restart_of_the_engine_everyone_is_back_and_told_what_is_lost() 
         let gap: Value = serde_json::from_str(&got[3].data).expect("JSON");
         assert_eq!(gap["reason"], "restart");
     }
+}
+
+/// A poll that got the answer for browsers had an answer without an id, and lost its place.
+#[tokio::test]
+async fn a_poll_of_an_engine_that_is_away_is_told_by_a_status() {
+    let Some((_folder, server, nginx)) = behind_nginx(&[]).await else { return };
+    server.kill().await;
+    let ask =
+        async |query: &str| nginx.ask(INSIDE, "GET", &format!("{BASE}/stream/a/u{query}"), "", "").await;
+    let (status, text) = ask("?poll=25").await;
+    assert!(status == 503 && !text.contains("overload"), "{text}");
+    let (status, text) = ask("").await;
+    assert!(status == 200 && text.contains("event: overload"), "{text}");
 }

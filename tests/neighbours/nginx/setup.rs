@@ -92,13 +92,14 @@ async fn without_systemd_nginx_is_let_in_by_its_group() {
 }
 
 #[tokio::test]
-async fn rooms_can_be_divided_among_nodes() {
+async fn rooms_can_be_divided_among_servers() {
     const ROOMS: usize = 40;
 
     let Some(program) = find("nginx") else { return };
     let folder = Folder::new();
     let nodes = [Server::start(&[RETRY]).await, Server::start(&[RETRY]).await];
-    let nginx = Nginx::start(&program, &folder, &Upstream::Nodes([nodes[0].address, nodes[1].address])).await;
+    let nginx =
+        Nginx::start(&program, &folder, &Upstream::Divided([nodes[0].address, nodes[1].address])).await;
     let mut listeners: Vec<_> =
         (0..ROOMS).map(|n| nginx.listener(n, &format!("/stream/r{n}/u{n}"))).collect();
     for listener in &mut listeners {
