@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod compose;
 mod config;
 mod container;
 mod drain;

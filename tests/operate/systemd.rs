@@ -79,6 +79,39 @@ fn the_drop_in_for_an_order_on_disk_is_right() {
     may_do_little(&program, &folder, &service);
 }
 
+/// The drop-in for nodes over Redis: the same, the password is where the setting looks for it, and Redis can be reached.
+#[test]
+fn the_drop_in_for_an_order_in_redis_is_right() {
+    let drop_in = include_str!("../../deploy/order-in-redis.conf");
+    let folder = Folder::new();
+    let (name, from) = drop_in
+        .lines()
+        .find_map(|line| line.strip_prefix("LoadCredential=")?.split_once(':'))
+        .expect("the password is handed over");
+    assert_eq!(from, format!("/etc/tidegate/{name}"));
+    // `%d` is the folder of what is handed over (systemd.unit(5)).
+    fs::write(folder.path().join(name), "secret\n").expect("our folder");
+    let here = drop_in.replace("%d", &folder.path().display().to_string());
+    let variables = here.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+    let variables: Vec<(&str, &str)> = variables.collect();
+    let checked =
+        Command::new(TIDEGATE).env_clear().envs(variables.iter().copied()).arg("--check-config").output();
+    let checked = checked.expect("it runs");
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    for (variable, value) in variables {
+        let value = value.replace("tidegate@", "");
+        assert!(said.lines().any(|line| line.ends_with(variable)), "{variable} in {said}");
+        let host = value.strip_prefix("redis://").and_then(|rest| rest.split(':').next());
+        assert!(host.is_none_or(|host| drop_in.contains(&format!("\nIPAddressAllow={host}\n"))), "{value}");
+    }
+    let Some(program) = find("systemd-analyze") else { return };
+    let [service, socket] =
+        units_of(&folder, &SERVICE.replace("[Install]", &format!("{drop_in}\n[Install]")));
+    are_right(&program, &folder, &service, &socket);
+    may_do_little(&program, &folder, &service);
+}
+
 /// systemd finds nothing wrong in the units.
 fn are_right(program: &Path, folder: &Folder, service: &str, socket: &str) {
     let verified = analyze(program, folder, &["verify", service, socket]);
