@@ -330,3 +330,129 @@ impl Parts {
         self.index += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::hub::draft::Target;
+    use crate::order::redis::entry::{Content, LogEntry, Mark};
+    use crate::types::name::RoomName;
+    use crate::types::position::Epoch;
+
+    fn draft(data: &str) -> Draft {
+        Draft::to(Target::Room(RoomName::new("r").expect("a name")), data)
+    }
+
+    fn body(drafts: &[Draft]) -> Vec<u8> {
+        let mut body = vec![entry::VERSION];
+        for draft in drafts {
+            entry::put_event(draft, &mut body);
+            entry::put_subscribers(3, &mut body);
+        }
+        body
+    }
+
+    /// Batches as they are on disk: where each begins, and its events.
+    fn copy(lineage: &Lineage, start: Offset, batches: &[(Offset, Vec<Draft>)]) -> Vec<LogEntry> {
+        let bodies: Vec<_> =
+            batches.iter().map(|(first, drafts)| (*first, drafts.len(), body(drafts))).collect();
+        let batch = |(first, count, body): &(Offset, usize, Vec<u8>)| -> Batch<'static> {
+            let body: &'static [u8] = Box::leak(body.clone().into_boxed_slice());
+            Batch { first: *first, count: u32::try_from(*count).expect("few"), unix_us: 7_000, body }
+        };
+        let mut survey = Survey::default();
+        for body in &bodies {
+            survey.add(&batch(body), start, 0).expect("a batch");
+        }
+        let mut copy = Copy::new(&survey, lineage.clone(), start, "copyx".into());
+        let mut rows: Vec<Row> =
+            bodies.iter().flat_map(|body| copy.batch(&batch(body)).expect("a batch")).collect();
+        rows.extend(copy.finish(0, 7));
+        let entry = |row: &Row| {
+            let fields: Vec<_> =
+                row.fields.iter().map(|(key, value)| (Bytes::from(*key), value.clone())).collect();
+            LogEntry::parse(&format!("{}-0", row.offset), &fields).expect("an entry")
+        };
+        rows.iter().map(entry).collect()
+    }
+
+    /// The events in `entries`, each with its position.
+    fn events(entries: &[LogEntry]) -> Vec<(Offset, Draft)> {
+        let mut events = Vec::new();
+        for entry in entries {
+            let Content::Batches(batches) = &entry.content else { continue };
+            for batch in batches {
+                let read = entry::read(&batch.body, |entry| {
+                    if let Entry::Event(draft, _) = entry {
+                        events.push((batch.first, *draft));
+                    }
+                });
+                read.expect("a batch");
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn entries_follow_each_other_over_holes_and_terms() {
+        let mut lineage = Lineage::root(Epoch::new(1), 0);
+        lineage.fork(6, 9, Epoch::new(2));
+        let second = lineage.newest().first;
+        lineage.fork(second, second, Epoch::new(3));
+        let third = lineage.newest().first;
+        let batches =
+            [(2, vec![draft("a"), draft("b")]), (5, vec![draft("c")]), (third + 1, vec![draft("d")])];
+        let entries = copy(&lineage, 1, &batches);
+        let ends: Vec<_> = entries.iter().map(|entry| (entry.id.offset, entry.events())).collect();
+        // 4 and 6 were given to commits that failed; each later term begins with an entry of its own.
+        assert_eq!(ends, [(3, 2), (4, 1), (5, 1), (6, 1), (second, 0), (third, 0), (third + 1, 1)]);
+        for pair in entries.windows(2) {
+            assert_eq!(pair[1].before, Mark::of(&pair[0].tag));
+        }
+        assert!(matches!(&entries[4].content, Content::Fork(terms) if terms.epoch() == Epoch::new(2)));
+        let found: Vec<_> = events(&entries).into_iter().map(|(at, draft)| (at, draft.data)).collect();
+        assert_eq!(
+            found,
+            [(2, "a"), (3, "b"), (5, "c"), (third + 1, "d")].map(|(at, data)| (at, data.to_owned()))
+        );
+    }
+
+    #[test]
+    fn what_no_node_would_accept_twice_stays_with_the_newest_event() {
+        let claim = Claim { key: 1, content: 2, time: Duration::from_secs(1) };
+        let claims = Claims { once: Some(claim), is_known: true, repeat: Some(claim) };
+        let event = Draft { id: EventId::new("mine").ok(), claims, ..draft("x") };
+        let batches = [(1, vec![event.clone()]), (2, vec![Draft { store: false, ..event.clone() }, event])];
+        let found = events(&copy(&Lineage::root(Epoch::new(1), 0), 0, &batches));
+        let kept: Vec<_> = found.iter().map(|(at, draft)| (*at, draft.id.is_some(), draft.claims)).collect();
+        let newest = Claims { repeat: Some(claim), ..Claims::default() };
+        assert_eq!(kept, [(1, false, Claims::default()), (3, true, newest)]);
+    }
+
+    #[test]
+    fn only_the_newest_batches_are_copied() {
+        let body = body(&[draft("x")]);
+        let mut survey = Survey::default();
+        for first in [1, 2, 3] {
+            survey.add(&Batch { first, count: 1, unix_us: 0, body: &body }, 1, 0).expect("a batch");
+        }
+        let size = body.len() as u64 + ENTRY_BYTES;
+        assert_eq!([size - 1, size, 2 * size, 9 * size].map(|bytes| survey.start(3, bytes)), [3, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_key_is_remembered_for_the_rest_of_its_time() {
+        let claim = Claim { key: 5, content: 0xab, time: Duration::from_secs(10) };
+        let mut body = vec![entry::VERSION];
+        entry::put_answer(&claim, &Published { events: 3, ..Published::one(8, 1) }, &mut body);
+        let mut survey = Survey::default();
+        let batch = Batch { first: 6, count: 3, unix_us: 1_000_000, body: &body };
+        survey.add(&batch, 0, 0).expect("a batch");
+        let lineage = Lineage::root(Epoch::new(1), 0);
+        let value = format!("100000 6 8 {:032x}", 0xab);
+        assert_eq!(survey.keys(&lineage, 4_000), [Key { key: 5, value, rest_ms: 7_000 }]);
+        assert_eq!(survey.keys(&lineage, 11_000), []);
+    }
+}
