@@ -17,7 +17,7 @@ use crate::store::folder::Segments;
 use crate::types::clock::since_1970;
 use crate::types::lineage::Lineage;
 use crate::types::position::Offset;
-use crate::upstream::redis::{Address, Target};
+use crate::upstream::redis::{Address, CopyError, Target};
 
 pub(super) const COPY: &str = "copy";
 
@@ -66,27 +66,37 @@ impl Copy {
 
     fn copy(&self, config: &Config) -> Result<Copied, String> {
         let from = |why: String| format!("{}: {why}", self.from.display());
-        let to = |why: &dyn std::fmt::Display| format!("{:?}: {why}", self.to);
         let folder = lock(&self.from).map_err(from)?;
         let scan = Scan::of(&folder).map_err(|err| from(err.to_string()))?;
-        let lineage = scan.lineage.clone().ok_or_else(|| from("there is no order in it".into()))?;
-        let mut survey = survey(&scan, &folder).map_err(from)?;
-        let now = since_1970();
-        let keep = keep(config);
+        let lineage = scan.lineage.as_ref().ok_or_else(|| from("there is no order in it".into()))?;
+        let survey = survey(&scan, &folder).map_err(from)?;
+        let written = self.write(config, &scan, &folder, lineage, survey);
+        written.map_err(|why| format!("{:?}: {why}", self.to))
+    }
+
+    fn write(
+        &self,
+        config: &Config,
+        scan: &Scan,
+        folder: &Segments,
+        lineage: &Lineage,
+        mut survey: Survey,
+    ) -> Result<Copied, String> {
+        let (now, keep) = (since_1970(), keep(config));
         let start = survey.start(scan.newest, keep.bytes).max(scan.floor);
         let changes = survey.changes_before(start, now.as_secs());
-        let keys = survey.keys(&lineage, u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        let keys = survey.keys(lineage, u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         let name: String = std::iter::repeat_with(fastrand::alphanumeric).take(NAME_CHARS).collect();
         let name = format!("copy{}", name.to_lowercase());
-        let address = self.address(config).map_err(|err| to(&err))?;
-        let mut target = Target::begin(&address, keep, name.clone()).map_err(|err| to(&err))?;
-        target.claim(&keys).map_err(|err| to(&err))?;
+        let failed = |err: CopyError| err.to_string();
+        let mut target = Target::begin(&self.address(config)?, keep, name.clone()).map_err(failed)?;
+        target.claim(&keys).map_err(failed)?;
         let mut copying = Copying::new(&survey, lineage.clone(), start, name);
-        let (entries, time_ms) = write(&scan, &folder, &mut copying, &mut target).map_err(|err| to(&err))?;
-        let end = copying.end();
-        let (newest, counts) = (end.0, (keys.len(), changes.len()));
-        let lineage = target.end(&lineage, end, scan.given, time_ms, &changes).map_err(|err| to(&err))?;
-        Ok(Copied { start, newest, entries, keys: counts.0, changes: counts.1, lineage })
+        let (entries, time_ms) = write(scan, folder, &mut copying, &mut target)?;
+        let (newest, _) = copying.end();
+        let ended = target.end(lineage, copying.end(), scan.given, time_ms, &changes);
+        let (lineage, keys, changes) = (ended.map_err(failed)?, keys.len(), changes.len());
+        Ok(Copied { start, newest, entries, keys, changes, lineage })
     }
 
     fn address(&self, config: &Config) -> Result<Address, String> {

@@ -6,6 +6,7 @@
 //! Redis itself, as those of nodes are.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 
@@ -273,7 +274,7 @@ impl<'s> Copy<'s> {
         let is_newest = |repeat: &Claim| self.survey.repeats.get(&repeat.key) == Some(&at);
         let claims = Claims { repeat: draft.claims.repeat.filter(is_newest), ..Claims::default() };
         let id = draft.id.clone().filter(|id| self.survey.ids.get(id) == Some(&at));
-        draft.store.then(|| Draft { claims, id, ..draft })
+        draft.store.then_some(Draft { id, claims, ..draft })
     }
 }
 
@@ -325,7 +326,7 @@ impl Parts {
 
     fn put(&mut self, count: u32, body: &[u8]) {
         let comma = if self.index == 0 { "" } else { "," };
-        self.counts += &format!("{comma}{}:{count}:{}", self.index, body.len());
+        write!(self.counts, "{comma}{}:{count}:{}", self.index, body.len()).expect("a String takes any text");
         self.body.extend(body);
         self.index += 1;
     }

@@ -118,7 +118,9 @@ impl Keep {
             }
             Step::End(meta) => {
                 call.extend(["end", name]);
-                meta.iter().for_each(|(field, value)| call.extend([*field, value]));
+                for (field, value) in meta {
+                    call.extend([*field, value]);
+                }
             }
         }
         call
