@@ -77,7 +77,7 @@ impl Survey {
             Entry::Event(draft, _) => self.event(*draft, take(), unix_ms),
             Entry::Change(change, until) => self.kept.put(&change, until, take(), unix_s),
             Entry::Answer(claim, answer) => self.claim(&claim, &answer, unix_ms),
-            Entry::Tick => _ = take(),
+            Entry::Report(..) | Entry::Tick => _ = take(),
             Entry::Publish(..) => {}
         })
     }
@@ -205,7 +205,7 @@ impl<'s> Copy<'s> {
                 entry::put_change(&change, until, &mut body);
                 parts.push(&body);
             }
-            Entry::Tick => {
+            Entry::Report(..) | Entry::Tick => {
                 take();
                 parts.pass(1);
             }

@@ -98,7 +98,7 @@ impl Target {
         let failed = |err: io::Error| CopyError::Failed(err.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let open = async {
-            let mut pair = Pair::open(address).await?;
+            let mut pair = Pair::open(address, None).await?;
             let sha = pair.load(COPY).await?;
             Ok::<_, CopyError>((pair, sha))
         };
