@@ -40,7 +40,9 @@ fn part<'a>(batches: &[(usize, &'a Batch)]) -> Part<'a> {
         several => {
             let bytes = several.iter().map(|(_, batch)| batch.body.len()).sum();
             let mut body = BytesMut::with_capacity(bytes);
-            several.iter().for_each(|(_, batch)| body.extend_from_slice(&batch.body));
+            for (_, batch) in several {
+                body.extend_from_slice(&batch.body);
+            }
             Part { count, once: &[], counts, body: body.freeze() }
         }
     }

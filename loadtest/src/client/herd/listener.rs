@@ -98,7 +98,7 @@ impl Listener {
 
     fn request(&self, room: &str, addr: SocketAddr) -> Vec<u8> {
         // Some are told of their place when nothing comes, as browsers are.
-        let query = if self.index % 4 == 0 { "?heartbeat=id" } else { "" };
+        let query = if self.index.is_multiple_of(4) { "?heartbeat=id" } else { "" };
         let mut request = format!(
             "GET /api/v1/sse/stream/{room}/u{}{query} HTTP/1.1\r\nHost: {addr}\r\nAccept: text/event-stream\r\n",
             self.index

@@ -56,7 +56,9 @@ impl Terms {
         }
         let order = self.orders.last_mut().expect("one was pushed");
         let before = order.terms.len();
-        terms.into_iter().for_each(|term| order.take(term, excuse));
+        for term in terms {
+            order.take(term, excuse);
+        }
         Some(order.terms.len() > before)
     }
 
@@ -114,13 +116,14 @@ impl Order {
     }
 
     fn take(&mut self, term: Term, excuse: Excuse) {
+        let last = term.last;
         let at = self.find(&term.epoch).unwrap_or_else(|| {
-            self.terms.push(Term { last: None, ..term.clone() });
+            self.terms.push(Term { last: None, ..term });
             self.terms.len() - 1
         });
         let known = &mut self.terms[at];
-        if known.last.is_none() && term.last.is_some() {
-            (known.last, known.may_lose) = (term.last, excuse.tail);
+        if known.last.is_none() && last.is_some() {
+            (known.last, known.may_lose) = (last, excuse.tail);
         }
     }
 

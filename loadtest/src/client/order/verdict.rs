@@ -72,7 +72,9 @@ impl Truth<'_> {
         self.judge_gaps(&mut verdict);
         self.judge_events(&mut verdict);
         self.judge_log(&mut verdict);
-        answered.iter().for_each(|one| self.judge_answer(one, &mut verdict));
+        for one in answered {
+            self.judge_answer(one, &mut verdict);
+        }
         verdict
     }
 
@@ -221,7 +223,9 @@ mod tests {
             fork("8589934592-0", "b"),
             event("8589934593-0", "#4#"),
         ];
-        entries.iter().for_each(|entry| book.take(entry).expect("an entry"));
+        for entry in &entries {
+            book.take(entry).expect("an entry");
+        }
         terms.read("a:0:2,b:8589934592", excuse).expect("terms");
         World { terms, book, heard: Heard::default() }
     }

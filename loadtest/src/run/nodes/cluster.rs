@@ -274,7 +274,7 @@ fn logged(entry: &[Value]) -> Option<Logged> {
     for pair in fields.list().chunks(2) {
         let [name, value] = pair else { return None };
         match (name.text()?, value) {
-            ("g", value) => logged.tag = value.text()?.to_owned(),
+            ("g", value) => value.text()?.clone_into(&mut logged.tag),
             ("c", value) => logged.counts = Some(value.text()?.to_owned()),
             ("b", Value::Text(body)) => logged.body.clone_from(body),
             _ => {}

@@ -63,7 +63,7 @@ pub(super) fn run(job: &Job, round: u32) -> Result<Report, Failure> {
     let (orders, terms) = cluster.terms.counts();
     let found =
         Nodes { seconds, orders, terms, heal_max_ms: heal_max.as_secs_f64() * 1e3, ..Nodes::default() };
-    Ok(report(job, round, found, (&faults, &answered, &kept), verdict))
+    Ok(report(job, round, &found, (&faults, &answered, &kept), &verdict))
 }
 
 /// Everything, while things go wrong.
@@ -137,9 +137,9 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) -> Result<(), Failure> {
 fn report(
     job: &Job,
     round: u32,
-    found: Nodes,
+    found: &Nodes,
     (faults, answered, kept): (&Faults, &[Answered], &Kept),
-    verdict: Verdict,
+    verdict: &Verdict,
 ) -> Report {
     let mut report = Report::new(job.scenario, job.label.clone(), round, job.settings.clone());
     report.opening = Opening { connected: job.settings.connections, ..Opening::default() };
@@ -178,7 +178,7 @@ fn report(
         needless: verdict.needless,
         gaps: verdict.gaps,
         excused: verdict.excused,
-        ..found
+        ..found.clone()
     }));
     report
 }
@@ -200,16 +200,16 @@ mod tests {
         let (label, progress) = ("t".to_owned(), crate::plan::job::Mode::Quiet);
         let job = Job { scenario: Scenario::Nodes, settings, source, label, progress };
         let one = Answered { number: 1, count: 2, epoch: "a".into(), last: 2 };
-        let faults = |answered: &[Answered], kept: &Kept, verdict: Verdict| {
-            report(&job, 1, Nodes::default(), (&Faults::new(), answered, kept), verdict).faults
+        let faults = |answered: &[Answered], kept: &Kept, verdict: &Verdict| {
+            report(&job, 1, &Nodes::default(), (&Faults::new(), answered, kept), verdict).faults
         };
         let right = (Kept::default(), Verdict::default());
-        assert_eq!(faults(std::slice::from_ref(&one), &right.0, right.1.clone()), Vec::<String>::new());
-        assert_eq!(faults(&[], &right.0, right.1.clone()), ["1 runs without an event"]);
+        assert_eq!(faults(std::slice::from_ref(&one), &right.0, &right.1), Vec::<String>::new());
+        assert_eq!(faults(&[], &right.0, &right.1), ["1 runs without an event"]);
         let lost = Verdict { lost: 3, ..Verdict::default() };
-        let told = faults(std::slice::from_ref(&one), &right.0, lost);
+        let told = faults(std::slice::from_ref(&one), &right.0, &lost);
         assert_eq!(told, ["3 events were answered and are lost, which no fault may do"]);
         let behind = Kept { behind: 1, ..Kept::default() };
-        assert_eq!(faults(&[one], &behind, right.1), ["1 subscribers did not come to the end"]);
+        assert_eq!(faults(&[one], &behind, &right.1), ["1 subscribers did not come to the end"]);
     }
 }

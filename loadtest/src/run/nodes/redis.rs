@@ -123,10 +123,8 @@ impl RedisServer {
     pub(super) fn ask(&self, words: &[&str]) -> io::Result<Value> {
         let mut socket = UnixStream::connect(self.socket())?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        let mut asked = format!("*{}\r\n", words.len());
-        for word in words {
-            asked.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
+        let words_of = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+        let asked = format!("*{}\r\n{}", words.len(), words_of.collect::<String>());
         socket.write_all(asked.as_bytes())?;
         answer(&mut BufReader::new(socket))
     }
