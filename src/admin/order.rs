@@ -66,13 +66,21 @@ pub(super) fn put_link(out: &mut String, link: &LinkStats) {
     let help = "Batches that this node was to append to the order in Redis, by what became of them.";
     put_by(out, ("batches_total", "counter"), "fate", help, fates);
     for (name, help, value) in [
-        ("appended_events_total", "Events that this node has appended.", link.appended_events.get()),
+        (
+            "appended_events_total",
+            "Events that this node has appended, and what it told the others: changes of access, members.",
+            link.appended_events.get(),
+        ),
         (
             "applied_batches_total",
             "Batches of all nodes that were read and applied.",
             link.applied_batches.get(),
         ),
-        ("applied_events_total", "Their events.", link.applied_events.get()),
+        (
+            "applied_events_total",
+            "Events in them, changes of access, and what nodes told of members.",
+            link.applied_events.get(),
+        ),
         (
             "unconfirmed_total",
             "Publishes in Redis of which no replica, or no disk, was heard in time, as order_ack asks for.",

@@ -80,8 +80,19 @@ fn the_link_to_an_order_in_redis_is_shown() {
     assert_eq!(publish(&json!({"room": "a", "data": "x", "once": "k"})), 200);
     assert_eq!(publish(&json!({"room": "a", "data": "x", "once": "k"})), 200);
     assert_eq!(publish(&json!([{"room": "a", "data": "y"}, {"room": "a", "data": "z"}])), 200);
-    eventually("the other node has read it", || {
-        nodes[1].metrics().is("tidegate_order_applied_events_total", 3.0)
+    // Both have read what both have appended: the events, and what the nodes tell each other.
+    eventually("all that was appended is applied", || {
+        let metrics = nodes.each_ref().map(Process::metrics);
+        let sum = |name: &str| metrics.iter().map(|metrics| metrics.get(name)).sum::<f64>();
+        let (events, batches) = (
+            sum("tidegate_order_appended_events_total"),
+            sum("tidegate_order_batches_total{fate=\"placed\"}"),
+        );
+        let are_in_step = metrics.iter().all(|metrics| {
+            metrics.is("tidegate_order_applied_events_total", events)
+                && metrics.is("tidegate_order_applied_batches_total", batches)
+        });
+        are_in_step && metrics[0].get("tidegate_order_appended_events_total") >= 3.0
     });
     let metrics = nodes[0].metrics();
     for (name, kind) in PROMISED_OF_LINKS {
@@ -92,11 +103,10 @@ fn the_link_to_an_order_in_redis_is_shown() {
     assert_eq!(shown, PROMISED_OF_LINKS.len());
     metrics.assert("tidegate_order_link_state{state=\"live\"}", 1.0);
     metrics.assert("tidegate_order_link_state{state=\"lost\"}", 0.0);
-    metrics.assert("tidegate_order_batches_total{fate=\"placed\"}", 2.0);
+    let placed = metrics.get("tidegate_order_batches_total{fate=\"placed\"}");
+    assert!(placed >= 2.0, "{placed}");
     metrics.assert("tidegate_order_batches_total{fate=\"repeated\"}", 1.0);
-    metrics.assert("tidegate_order_appended_events_total", 3.0);
-    metrics.assert("tidegate_order_applied_batches_total", 2.0);
-    metrics.assert("tidegate_order_append_seconds_count", 2.0);
+    metrics.assert("tidegate_order_append_seconds_count", placed);
     metrics.assert("tidegate_order_attaches_total", 1.0);
     metrics.assert("tidegate_order_losses_total", 0.0);
 
