@@ -157,7 +157,9 @@ impl Peers {
     pub(super) fn apply(&self, engine: &Engine, from: NodeId, report: Report, place: Place) {
         let is_mine = from == self.me;
         let ended = self.nodes.lock().heard(from, place.time_ms);
-        ended.into_iter().for_each(|node| self.ended(engine, node));
+        for node in ended {
+            self.ended(engine, node);
+        }
         match report {
             Report::Here(info) => self.nodes.lock().is(from, info),
             Report::Hello if is_mine || !place.is_live => {}
@@ -169,14 +171,15 @@ impl Peers {
                 self.nodes.lock().has_told(from);
                 self.changed.notify_waiters();
             }
-            Report::Told { .. } => {}
             Report::Bye => {
                 self.nodes.lock().ended(from);
                 self.ended(engine, from);
                 self.changed.notify_waiters();
             }
             Report::Members(rooms) => {
-                rooms.into_iter().for_each(|room| self.members(engine, from, room, place));
+                for room in rooms {
+                    self.members(engine, from, room, place);
+                }
             }
             Report::Withdraw { room, user, .. } if is_mine => withdrawn(engine, &room, &user),
             Report::Withdraw { room, user, knew } => withdraw(engine, &room, &user, By::Elsewhere { knew }),
@@ -186,7 +189,8 @@ impl Peers {
                 }
             }
             Report::Answer { to, number, answer } if to == self.me => self.answered(from, number, answer),
-            Report::Answer { .. } => {}
+            // Between others.
+            Report::Told { .. } | Report::Answer { .. } => {}
         }
     }
 

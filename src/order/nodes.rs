@@ -57,8 +57,10 @@ impl Nodes {
             }
         }
         let ended: Vec<_> =
-            self.known.iter().filter(|(_, known)| time - known.heard >= LEASE).map(|(id, _)| *id).collect();
-        ended.iter().for_each(|id| self.ended(*id));
+            self.known.iter().filter(|(_, known)| known.heard + LEASE <= time).map(|(id, _)| *id).collect();
+        for id in &ended {
+            self.ended(*id);
+        }
         ended
     }
 

@@ -31,6 +31,12 @@ impl Clock {
         self.begun + self.started.elapsed()
     }
 
+    /// Time since it started, whatever past it has.
+    #[must_use]
+    pub fn uptime(self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Calendar time in seconds since 1970, as tokens use it.
     #[must_use]
     pub fn unix_s(self) -> u64 {

@@ -119,6 +119,33 @@ fn who_leaves_leaves_on_all_nodes() {
 }
 
 #[test]
+fn every_node_lists_all_nodes() {
+    let cluster = Cluster::new(redis_or_skip!());
+    let (here, there) = (cluster.start(), cluster.start());
+    let nodes = |node: &Node| node.send("GET", "/info", &[], "").json()["nodes"].clone();
+    for node in [&here, &there] {
+        eventually("both have said what they are", || {
+            let nodes = nodes(node);
+            let nodes = nodes.as_array().expect("a list");
+            nodes.len() == 2 && nodes.iter().all(|node| node["started_s"].as_u64().is_some_and(|at| at > 0))
+        });
+        let nodes = nodes(node);
+        let this: Vec<bool> = (0..2).filter_map(|at| nodes[at]["is_this"].as_bool()).collect();
+        assert!(this == [true, false] || this == [false, true], "{nodes}");
+    }
+    there.kill();
+    eventually("one has ended", || nodes(&here).as_array().is_some_and(|nodes| nodes.len() == 1));
+}
+
+/// An order that outlives the process has moments from before its start, and these were counted as well: a month.
+#[test]
+fn the_uptime_is_that_of_the_process() {
+    let cluster = Cluster::new(redis_or_skip!());
+    let uptime = cluster.start().send("GET", "/info", &[], "").json()["uptime_s"].as_u64();
+    assert!(uptime.is_some_and(|seconds| seconds < 3600), "{uptime:?}");
+}
+
+#[test]
 fn who_is_online_is_asked_of_all_nodes() {
     let cluster = Cluster::new(redis_or_skip!());
     let (here, there) = (cluster.start(), cluster.start());

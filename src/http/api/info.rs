@@ -6,9 +6,11 @@ use crate::engine::Engine;
 use crate::http::api::json::json;
 use crate::http::call::{Call, Handled};
 use crate::http::gate::caller::Caller;
+use crate::order::report::NodeInfo;
 use crate::rights::grant::Action;
 use crate::shard::stats::Stats;
 use crate::types::histogram::Tally;
+use crate::types::node::NodeId;
 
 /// Describes the server to an administrator.
 ///
@@ -37,7 +39,22 @@ struct Info {
     events_published: u64,
     history: History,
     shards: Vec<ShardInfo>,
+    /// The nodes that share the order; absent if there is one process only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<Vec<Node>>,
     limits: Limits,
+}
+
+/// A node as it said what it is, two seconds ago at most.
+#[derive(Debug, Serialize)]
+struct Node {
+    node: String,
+    /// Whether it is the one that answers.
+    is_this: bool,
+    address: String,
+    /// When it started, in seconds since 1970.
+    started_s: u64,
+    connections: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,7 +105,7 @@ fn read(engine: &Engine) -> Info {
         epoch: hub.epoch().to_string(),
         head: hub.position(hub.head()).to_string(),
         order: engine.config.order.as_str(),
-        uptime_s: engine.clock.now().0 / 1_000_000,
+        uptime_s: engine.clock.uptime().as_secs(),
         draining: hub.is_draining(),
         rooms: hub.rooms().len(),
         users: hub.users_connected(),
@@ -96,6 +113,7 @@ fn read(engine: &Engine) -> Info {
         events_published: hub.events_published(),
         history: History { events, bytes },
         shards,
+        nodes: nodes(engine),
         limits: Limits {
             max_connections: config.max_connections,
             max_connections_per_user: config.max_connections_per_user,
@@ -111,4 +129,16 @@ fn read(engine: &Engine) -> Info {
             max_body_bytes: config.max_body_bytes,
         },
     }
+}
+
+fn nodes(engine: &Engine) -> Option<Vec<Node>> {
+    let peers = engine.shared.get()?.peers();
+    let node = |(id, info): (NodeId, NodeInfo)| Node {
+        node: id.to_string(),
+        is_this: id == peers.me,
+        address: info.address,
+        started_s: info.started_s,
+        connections: info.connections,
+    };
+    Some(peers.all().into_iter().map(node).collect())
 }

@@ -30,7 +30,6 @@ pub fn large(call: &Call<'_>, value: &impl Serialize) -> Handled {
 }
 
 /// Whether a count is left out of an answer.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 #[must_use]
 pub fn is_zero(count: &usize) -> bool {
     *count == 0

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use crate::hub::presence::Presence;
-use crate::hub::presence::report::{MemberReport, Reporting, RoomReport};
+use crate::hub::presence::report::{MemberReport, Reporting, RoomReport, Unreported};
 use crate::hub::presence::room::Room;
 use crate::hub::presence::user::User;
 use crate::hub::source::Source;
@@ -56,7 +56,9 @@ impl Presence {
             let mut share = self.share(room).lock();
             // Without presence by its policy the members are gone.
             if let Some(state) = self.find_or_create(&mut share, room) {
-                members.iter().for_each(|report| state.report_again(report));
+                for report in members {
+                    state.report_again(report);
+                }
                 let _ = self.queue_report(state);
             }
         }
@@ -164,7 +166,7 @@ fn take_room(state: &mut Room, bytes_max: usize, bytes: &mut usize) -> Vec<Membe
     }
     *bytes += REPORT_BYTES + state.source.name().len();
     while *bytes < bytes_max
-        && let Some((user, why)) = state.unreported.as_mut().and_then(|unreported| unreported.take())
+        && let Some((user, why)) = state.unreported.as_mut().and_then(Unreported::take)
     {
         let Some(report) = state.report(&user, why) else { continue };
         let shown = report.data.as_ref().map_or(0, |data| data.as_str().len());
