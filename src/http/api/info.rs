@@ -48,7 +48,7 @@ struct Info {
 /// A node as it said what it is, two seconds ago at most.
 #[derive(Debug, Serialize)]
 struct Node {
-    node: String,
+    id: String,
     /// Whether it is the one that answers.
     is_this: bool,
     address: String,
@@ -134,7 +134,7 @@ fn read(engine: &Engine) -> Info {
 fn nodes(engine: &Engine) -> Option<Vec<Node>> {
     let peers = engine.shared.get()?.peers();
     let node = |(id, info): (NodeId, NodeInfo)| Node {
-        node: id.to_string(),
+        id: id.to_string(),
         is_this: id == peers.me,
         address: info.address,
         started_s: info.started_s,
