@@ -55,16 +55,22 @@ impl Book {
             self.epoch.clone_from(&entry.tag);
             return Ok(());
         };
-        let numbers: Vec<u64> = numbers(&entry.body).collect();
-        if events(counts) != Some(numbers.len() as u64) {
-            return Err(wrong(&format!("counts {counts} and has {} events", numbers.len())));
-        }
-        if self.epoch.is_empty() && !numbers.is_empty() {
+        let batches = batches(counts, &entry.body).ok_or_else(|| wrong("has other bytes than it counts"))?;
+        if self.epoch.is_empty() && !batches.is_empty() {
             return Err(wrong("is in no term"));
         }
         let known = self.terms.entry(self.epoch.clone()).or_default();
-        for (number, back) in numbers.iter().zip((0..numbers.len() as u64).rev()) {
-            put(known, offset - back, *number);
+        let mut next = offset + 1 - batches.iter().map(|(count, _)| count).sum::<u64>();
+        for (count, body) in batches {
+            let numbers: Vec<u64> = numbers(body).collect();
+            // What nodes tell each other has a place, and is no event.
+            if !numbers.is_empty() && numbers.len() as u64 != count {
+                return Err(wrong(&format!("counts {counts} and has {} events", numbers.len())));
+            }
+            for (number, at) in numbers.into_iter().zip(next..) {
+                put(known, at, number);
+            }
+            next += count;
         }
         Ok(())
     }
@@ -104,12 +110,20 @@ pub(super) fn put(slots: &mut Vec<u64>, offset: u64, number: u64) {
     slots[at] = number + 1;
 }
 
-/// What the field `c` counts.
-fn events(counts: &str) -> Option<u64> {
+/// The batches that the field `c` counts: how many places each has, and its bytes.
+fn batches<'a>(counts: &str, body: &'a [u8]) -> Option<Vec<(u64, &'a [u8])>> {
     if counts == "0" {
-        return Some(0);
+        return Some(Vec::new());
     }
-    counts.split(',').map(|batch| batch.split(':').nth(1)?.parse::<u64>().ok()).sum()
+    let mut rest = body;
+    let batch = |text: &str| {
+        let mut pieces = text.split(':').skip(1);
+        let (count, length) = (pieces.next()?.parse().ok()?, pieces.next()?.parse().ok()?);
+        let (batch, after) = rest.split_at_checked(length)?;
+        rest = after;
+        Some((count, batch))
+    };
+    counts.split(',').map(batch).collect()
 }
 
 /// The numbers between marks.
@@ -141,11 +155,11 @@ mod tests {
         let mut book = Book::default();
         assert_eq!(book.read_from(), "-");
         book.take(&entry("8-0", None, "")).expect("a fork");
-        book.take(&entry("10-0", Some("0:1:9,2:1:9"), "\u{1}x#y#5#\u{2}z#6#")).expect("two events");
-        book.take(&entry("10-1", Some("0"), "")).expect("a tick");
+        book.take(&entry("11-0", Some("0:1:7,2:1:5,3:1:2"), "\u{1}x#y#5#\u{2}z#6#..")).expect("two events");
+        book.take(&entry("11-1", Some("0"), "")).expect("a tick");
         assert_eq!([9, 10, 11].map(|offset| book.at("a", offset)), [Some(5), Some(6), None]);
-        assert_eq!(book.read_from(), "(10-1");
-        assert!(book.take(&entry("12-0", Some("0:2:9"), "#7#")).is_err());
+        assert_eq!(book.read_from(), "(11-1");
+        assert!(book.take(&entry("12-0", Some("0:2:3"), "#7#")).is_err());
         assert_eq!(book.all().count(), 2);
     }
 }

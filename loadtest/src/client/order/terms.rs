@@ -75,13 +75,13 @@ impl Terms {
         self.find(epoch).is_none() && self.lost.iter().any(|order| order.find(epoch).is_some())
     }
 
-    /// Whether a subscriber that has everything up to `from` may be given what follows `to` next, without a gap: each is a term
-    /// and an offset in it. So it is in an order as it is, or as it was on a server that went.
+    /// What is between two places, each a term and an offset in it: terms, and offsets above the first and up to the second. `None`
+    /// if the one does not lead to the other, in an order as it is or as it was on a server that went.
     #[must_use]
-    pub fn follows(&self, from: (&str, u64), to: (&str, u64)) -> bool {
-        self.orders.iter().chain(&self.lost).any(|order| {
-            let at = order.find(from.0).zip(order.find(to.0));
-            at.is_some_and(|(before, after)| order.follows((before, from.1), (after, to.1)))
+    pub fn between<'a>(&'a self, from: (&str, u64), to: (&str, u64)) -> Option<Vec<(&'a str, u64, u64)>> {
+        self.orders.iter().chain(&self.lost).find_map(|order| {
+            let (before, after) = order.find(from.0).zip(order.find(to.0))?;
+            order.between((before, from.1), (after, to.1))
         })
     }
 
@@ -134,14 +134,16 @@ impl Order {
         offset > term.first && term.last.is_none_or(|last| offset <= last)
     }
 
-    fn follows(&self, from: (usize, u64), to: (usize, u64)) -> bool {
-        if from.0 >= to.0 {
-            return from == to;
-        }
-        let is_end = self.terms[from.0].last == Some(from.1);
-        let between = &self.terms[from.0 + 1..to.0];
-        let is_empty = |term: &Term| term.last == Some(term.first);
-        is_end && between.iter().all(is_empty) && self.terms[to.0].first == to.1
+    fn between(&self, from: (usize, u64), to: (usize, u64)) -> Option<Vec<(&str, u64, u64)>> {
+        let terms = self.terms.get(from.0..=to.0)?;
+        let range = |(at, term): (usize, &'_ Term)| {
+            let first = if at == 0 { from.1 } else { term.first };
+            let last = if at + 1 == terms.len() { to.1 } else { term.last? };
+            (first <= last).then_some((first, last))
+        };
+        let ranges: Option<Vec<_>> = terms.iter().enumerate().map(range).collect();
+        let named = terms.iter().zip(ranges?);
+        Some(named.map(|(term, (first, last))| (term.epoch.as_str(), first, last)).collect())
     }
 }
 
@@ -181,8 +183,9 @@ mod tests {
         assert_eq!(terms.read("a:0:5,c:200", TAIL), Some(true));
         assert!(terms.is_lost("b") && !terms.is_lost("a") && !terms.is_lost("c"));
         assert_eq!((terms.find("b"), terms.newest()), (None, Some("c")));
-        assert!(terms.follows(("a", 7), ("b", 100)) && !terms.follows(("a", 5), ("b", 100)));
-        assert!(terms.follows(("a", 5), ("c", 200)) && !terms.follows(("b", 100), ("c", 200)));
+        assert_eq!(terms.between(("a", 6), ("b", 101)), Some(vec![("a", 6, 7), ("b", 100, 101)]));
+        assert_eq!(terms.between(("a", 5), ("c", 200)), Some(vec![("a", 5, 5), ("c", 200, 200)]));
+        assert_eq!(terms.between(("b", 100), ("c", 200)), None);
     }
 
     #[test]
@@ -195,22 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn a_later_term_follows_if_nothing_is_between() {
+    fn what_is_between_two_places_is_known() {
         let mut terms = Terms::default();
-        terms.read("a:0:7,b:100:100,c:200:201,d:300", TAIL).expect("terms");
-        let (order, _) = terms.find("a").expect("it was read");
-        for (from, to, wanted) in [
-            ((0, 7), (1, 100), true),
-            ((0, 7), (2, 200), true),
-            ((0, 7), (2, 201), false),
-            ((0, 6), (2, 200), false),
-            ((0, 8), (2, 200), false),
-            ((0, 7), (3, 300), false),
-            ((2, 201), (3, 300), true),
-            ((2, 201), (0, 7), false),
-            ((0, 5), (0, 5), true),
-        ] {
-            assert_eq!(order.follows(from, to), wanted, "{from:?} {to:?}");
-        }
+        terms.read("a:0:7,b:100:100,c:200", TAIL).expect("terms");
+        let all = vec![("a", 5, 7), ("b", 100, 100), ("c", 200, 202)];
+        assert_eq!(terms.between(("a", 5), ("c", 202)), Some(all));
+        assert_eq!(terms.between(("a", 5), ("a", 6)), Some(vec![("a", 5, 6)]));
+        assert_eq!(terms.between(("a", 8), ("b", 100)), None, "it saw what was lost");
+        assert_eq!(terms.between(("c", 200), ("a", 7)), None);
     }
 }
