@@ -4,7 +4,7 @@
 //! about a group is decided under the locks of the order; they are free while the disk works.
 //!
 //! Where publishers do not wait for the disk, a group is applied first, and committed with others within
-//! [`WRITE_EVERY`](super::unwritten::WRITE_EVERY). After a failure the next is committed first all the same: what is known to be
+//! `WRITE_EVERY`. After a failure the next is committed first all the same: what is known to be
 //! lost is not answered.
 
 use std::collections::{HashSet, VecDeque};

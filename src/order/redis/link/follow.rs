@@ -82,6 +82,10 @@ impl Link {
                 Err(Stop::Hole) => return self.lose_at_hole(now),
             }
         }
+        if largest.is_none() && self.lacks_entries() {
+            // They were there when it attached. The order went back, without a word on the connections: another look tells.
+            return self.lose(now);
+        }
         if let (Some(largest), Phase::Following(following)) = (largest, &mut self.phase) {
             following.entries_max = (READ_BYTES / largest.max(1)).clamp(READ_MIN, READ_MAX);
         }
@@ -89,6 +93,12 @@ impl Link {
         self.catch_up(now);
         self.tend(now);
         self.pump(now);
+    }
+
+    /// Whether it is not caught up, so that there have to be more entries.
+    fn lacks_entries(&self) -> bool {
+        matches!((&self.phase, &self.line), (Phase::Following(following), Some(line))
+            if following.live.is_none() && line.applied < following.target)
     }
 
     fn take(&mut self, now: Moment, entry: LogEntry) -> Result<(), Stop> {
